@@ -1,0 +1,1 @@
+//! Private CNN inference with a friend: facade and command line.

@@ -1,0 +1,1 @@
+//! Client and model owner as a library.

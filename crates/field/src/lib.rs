@@ -1,0 +1,1 @@
+//! Arithmetic modulo 52-bit primes: limb vectors, sampling, matrix products and convolutions.

@@ -1,0 +1,1 @@
+//! Graphs of CNNs, compilation to a plan, and the exact integer simulator.

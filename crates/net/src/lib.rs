@@ -1,0 +1,1 @@
+//! Framed channels between the roles: mutual TLS, in memory, shaped.

@@ -1,0 +1,1 @@
+//! The plan: layers, shapes, scales, bounds and costs that every role reads.

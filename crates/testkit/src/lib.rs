@@ -1,0 +1,1 @@
+//! Harness of n parties, malicious parties and test vectors.
