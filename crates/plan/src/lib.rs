@@ -1,1 +1,30 @@
-//! The plan: layers, shapes, scales, bounds and costs that every role reads.
+//! The plan: what is computed, in which arithmetic, at what cost.
+//!
+//! A model file and calibration data become a [`Plan`]; helper, parties, client, model owner, simulator
+//! and estimator all read the same plan and refuse to work with a peer whose [`PlanDigest`] differs.
+//! The plan is public to every role: it holds shapes, scales, activation polynomials and calibrated
+//! ranges, never weights (`docs/protocol.md`, section 1).
+//!
+//! - [`units`]: the small types (scales, indices) that keep integers of different meaning apart
+//! - [`plan`]: the plan itself and its operations
+//! - [`values`]: what validation derives: length, scale and mask of every value
+//! - [`schedule`]: which operations share a round
+//! - [`encoding`]: the versioned file format and the digest
+//! - [`cost`]: rounds, bytes and multiply-adds before anything runs
+#![forbid(unsafe_code)]
+
+pub mod cost;
+pub mod encoding;
+pub mod error;
+pub mod plan;
+pub mod schedule;
+pub mod units;
+pub mod values;
+
+pub use cost::Cost;
+pub use encoding::PlanDigest;
+pub use error::PlanError;
+pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, WeightSpec, WrapRule};
+pub use schedule::{Round, Schedule};
+pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
+pub use values::{MaskKind, ValueInfo, Values};

@@ -1,1 +1,4 @@
-//! Harness of n parties, malicious parties and test vectors.
+//! Harness of n parties, malicious parties and test vectors. For tests only.
+#![forbid(unsafe_code)]
+
+pub mod direct;

@@ -1,0 +1,78 @@
+//! What an inference will cost, from the plan alone.
+//!
+//! Byte counts are payload: packed elements of `52 L` bits. Frame headers, TLS records and the few control
+//! messages come on top (below 2% for every network in this repository).
+
+use crate::{Activation, OpKind, Plan, PlanError, Schedule, WrapRule};
+
+/// Rounds, bytes and work of one inference of `batch` inputs among `parties` compute parties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// One-way hops in sequence from the client's first message to its result.
+    pub rounds: usize,
+    /// Bytes one party sends to one other party online.
+    pub sent_bytes_per_party: u64,
+    /// Bytes of corrections the helper sends, all parties together.
+    pub dealt_bytes: u64,
+    /// Multiply-adds with weights that one party computes online, all limbs together; preprocessing takes as many.
+    pub multiply_adds: u64,
+    /// Bytes of expanded one-time material one party holds for the inference.
+    pub material_bytes: u64,
+}
+
+impl Activation {
+    /// Correction elements dealt for one element fed in: coefficients and their tags.
+    pub fn corrections_per_input(&self) -> usize {
+        let d = self.degree();
+        match self.wrap {
+            WrapRule::Exact => 4 * d - 2,
+            WrapRule::Slack => 2 * d - 2,
+        }
+    }
+}
+
+impl Plan {
+    /// The cost of one inference, for `batch` inputs at once.
+    ///
+    /// # Errors
+    /// When the plan is invalid.
+    pub fn cost(&self, batch: usize) -> Result<Cost, PlanError> {
+        let values = self.values()?;
+        let limbs = self.limbs;
+        let element_bytes = |elements: usize| amicus_field::packed_len(limbs, elements * batch) as u64;
+        let (mut sent, mut dealt, mut macs, mut material) = (0u64, 0u64, 0u64, 0u64);
+        material += (8 * limbs.count() * batch * values.get(crate::ValueId::INPUT).len) as u64;
+        for (index, op) in self.indexed_ops() {
+            let out = values.get(crate::ValueId::of(index)).len;
+            let held = match &op.kind {
+                OpKind::Linear { weights, .. } => {
+                    sent += element_bytes(out);
+                    macs += (self.weight(*weights).shape.multiply_adds() * batch * limbs.count()) as u64;
+                    out
+                }
+                OpKind::Multiply { .. } => {
+                    sent += element_bytes(out);
+                    dealt += 2 * element_bytes(out);
+                    4 * out
+                }
+                OpKind::Activation(a) => {
+                    let inputs = values.get(a.input).len;
+                    sent += element_bytes(out);
+                    dealt += a.corrections_per_input() as u64 * element_bytes(inputs) + element_bytes(out);
+                    a.corrections_per_input() * inputs + 3 * out
+                }
+                OpKind::Add { .. } | OpKind::SumPool { .. } | OpKind::Slice { .. } => 0,
+            };
+            material += (8 * limbs.count() * batch * held) as u64;
+        }
+        // Input, the openings, the check at the helper, the release.
+        let rounds = Schedule::of(self).openings() + 3;
+        Ok(Cost {
+            rounds,
+            sent_bytes_per_party: sent,
+            dealt_bytes: dealt,
+            multiply_adds: macs,
+            material_bytes: material,
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! The plan as bytes: a magic word, a format version, then the plan in `postcard`; and its digest.
+
+use crate::{Plan, PlanError};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+const MAGIC: &[u8; 8] = b"amc.plan";
+const VERSION: u16 = 1;
+/// Largest encoded plan accepted.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// BLAKE3 digest of an encoded plan; peers whose digests differ do not work together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlanDigest(pub [u8; 32]);
+
+impl fmt::Display for PlanDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for PlanDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PlanDigest({self})")
+    }
+}
+
+impl Plan {
+    /// The plan as bytes. Equal plans give equal bytes.
+    ///
+    /// # Errors
+    /// When serialisation fails (out of memory).
+    pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        postcard::to_extend(self, bytes).map_err(|e| PlanError::Encoding(e.to_string()))
+    }
+
+    /// Reads and validates a plan.
+    ///
+    /// # Errors
+    /// Bytes that are not a plan, of another version, with trailing bytes, or a plan that [`Plan::values`] refuses.
+    pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(PlanError::Encoding(format!("{} bytes, at most {MAX_BYTES}", bytes.len())));
+        }
+        let rest = bytes
+            .strip_prefix(MAGIC)
+            .ok_or_else(|| PlanError::Encoding("does not start with the plan's magic word".into()))?;
+        let (version, body) = rest
+            .split_first_chunk::<2>()
+            .ok_or_else(|| PlanError::Encoding("ends inside the version".into()))?;
+        let got = u16::from_le_bytes(*version);
+        if got != VERSION {
+            return Err(PlanError::Version { expected: VERSION, got });
+        }
+        let (plan, rest): (Plan, _) =
+            postcard::take_from_bytes(body).map_err(|e| PlanError::Encoding(e.to_string()))?;
+        if !rest.is_empty() {
+            return Err(PlanError::Encoding(format!("{} bytes after the end", rest.len())));
+        }
+        plan.values()?;
+        Ok(plan)
+    }
+
+    /// The digest by which peers recognise that they run the same plan.
+    ///
+    /// # Errors
+    /// When serialisation fails (out of memory).
+    pub fn digest(&self) -> Result<PlanDigest, PlanError> {
+        let mut hasher = blake3::Hasher::new_derive_key("amicus 2026-11 plan digest");
+        hasher.update(&self.encode()?);
+        Ok(PlanDigest(*hasher.finalize().as_bytes()))
+    }
+}

@@ -1,0 +1,210 @@
+//! The plan itself: a straight list of operations over masked values.
+
+use crate::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
+use amicus_field::{Limbs, LinearShape, SumPool2d};
+use serde::{Deserialize, Serialize};
+
+/// What is computed, layer by layer, with every scale and bound.
+///
+/// A `Plan` built by hand or read from a file is checked by [`Plan::values`], which every consumer calls first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name of the model, shown to users.
+    pub name: String,
+    /// Number of 52-bit primes whose product is the modulus.
+    pub limbs: Limbs,
+    /// The client's input.
+    pub input: InputSpec,
+    /// Weight tensors that the model owner masks once an epoch.
+    pub weights: Vec<WeightSpec>,
+    /// Operations in an order in which each uses earlier values only.
+    pub ops: Vec<Op>,
+    /// What receivers get.
+    pub output: OutputSpec,
+}
+
+/// The client's input: a vector of fixed-point numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputSpec {
+    /// Shape of one input, for example `[channels, height, width]`; its product is the number of elements.
+    pub shape: Vec<usize>,
+    /// Scale of the input.
+    pub scale: ScaleBits,
+    /// Range of the real numbers the client may send.
+    pub range: Range,
+}
+
+/// A closed interval of real numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    /// Smallest value.
+    pub low: f64,
+    /// Largest value.
+    pub high: f64,
+}
+
+/// A weight tensor of one linear layer; the values are secret, this description is public.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WeightSpec {
+    /// Name of the layer in the model file.
+    pub name: String,
+    /// Dense layer or convolution with its sizes.
+    pub shape: LinearShape,
+    /// Scale of the weights; the bias has the scale of the layer's result.
+    pub scale: ScaleBits,
+    /// Whether there is a bias (one per output channel, or per output of a dense layer).
+    pub bias: bool,
+}
+
+/// One operation with its name in the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Op {
+    /// Name shown in errors and tables.
+    pub name: String,
+    /// What it does.
+    pub kind: OpKind,
+}
+
+/// What an operation does. `Linear`, `Multiply` and `Activation` end in an opening (one round); the others are local.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OpKind {
+    /// Secret matrix or convolution times a value, plus bias.
+    Linear {
+        /// Left to right: the value multiplied; its mask must be shared among the parties.
+        input: ValueId,
+        /// The weight tensor.
+        weights: WeightId,
+        /// Which use of that tensor this is, counted from 0.
+        use_index: UseIndex,
+    },
+    /// Product of two secret vectors, element by element; both masks must be shared among the parties.
+    Multiply {
+        /// First factor.
+        left: ValueId,
+        /// Second factor.
+        right: ValueId,
+    },
+    /// Truncation, polynomial and optional sum-pooling in one opening.
+    Activation(Activation),
+    /// Sum of two values of equal length, each first multiplied by a power of two (residual connection).
+    Add {
+        /// First summand.
+        left: ValueId,
+        /// The first summand is multiplied by `2^left_shift`.
+        left_shift: u32,
+        /// Second summand.
+        right: ValueId,
+        /// The second summand is multiplied by `2^right_shift`.
+        right_shift: u32,
+    },
+    /// Sums over windows of a value that is already open (pooling that could not be merged into an activation).
+    SumPool {
+        /// The value pooled.
+        input: ValueId,
+        /// Window geometry.
+        pool: SumPool2d,
+    },
+    /// Elements `start..start + len` of a value.
+    Slice {
+        /// The value cut.
+        input: ValueId,
+        /// First element.
+        start: usize,
+        /// Number of elements.
+        len: usize,
+    },
+}
+
+/// Truncation to `input_scale`, the polynomial `sum_k coefficients[k] 2^-coefficient_scale u^k`, then sum-pooling.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activation {
+    /// The value fed in.
+    pub input: ValueId,
+    /// The integers fed in lie strictly between `-2^ell` and `2^ell`.
+    pub ell: u32,
+    /// Scale of the polynomial's argument `u`; `scale(input) - input_scale` bits are dropped.
+    pub input_scale: ScaleBits,
+    /// Integer coefficients `A_0..A_d`, degree 1 to 8.
+    pub coefficients: Vec<i64>,
+    /// Scale of the coefficients; the result has scale `d * input_scale + coefficient_scale`.
+    pub coefficient_scale: ScaleBits,
+    /// Windows summed before the result is opened.
+    pub pool: Option<SumPool2d>,
+    /// How wrap-around of the mask is dealt with.
+    pub wrap: WrapRule,
+}
+
+/// How an activation deals with a mask that wraps around the modulus (`docs/protocol.md`, "Activation").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WrapRule {
+    /// Two coefficient sets are dealt and the public case bit chooses: exact always.
+    Exact,
+    /// One set is dealt; a wrap has probability below `2^-40` per input over all such activations.
+    Slack,
+}
+
+/// What receivers get: one value, rounded to `scale`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputSpec {
+    /// The value revealed.
+    pub value: ValueId,
+    /// The integers revealed lie strictly between `-2^ell` and `2^ell` before rounding.
+    pub ell: u32,
+    /// Scale of the revealed numbers, at most the value's own scale.
+    pub scale: ScaleBits,
+}
+
+impl Activation {
+    /// Degree `d` of the polynomial.
+    pub fn degree(&self) -> usize {
+        self.coefficients.len().saturating_sub(1)
+    }
+}
+
+impl OpKind {
+    /// The values this operation reads.
+    pub fn inputs(&self) -> Vec<ValueId> {
+        match self {
+            OpKind::Linear { input, .. } | OpKind::SumPool { input, .. } | OpKind::Slice { input, .. } => {
+                vec![*input]
+            }
+            OpKind::Activation(a) => vec![a.input],
+            OpKind::Multiply { left, right } | OpKind::Add { left, right, .. } => vec![*left, *right],
+        }
+    }
+
+    /// Whether the result is opened in a round of its own (otherwise it is computed locally).
+    pub fn opens(&self) -> bool {
+        matches!(self, OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Activation(_))
+    }
+}
+
+impl Plan {
+    /// The operation at an index.
+    pub fn op(&self, index: OpIndex) -> &Op {
+        &self.ops[index.index()]
+    }
+
+    /// The weight tensor at an index.
+    pub fn weight(&self, id: WeightId) -> &WeightSpec {
+        &self.weights[id.index()]
+    }
+
+    /// Operations with their indices, in order.
+    pub fn indexed_ops(&self) -> impl Iterator<Item = (OpIndex, &Op)> {
+        (0u32..).map(OpIndex).zip(&self.ops)
+    }
+
+    /// How many sums the check keeps per batch element: the largest number of uses of one weight tensor, at least 1.
+    pub fn check_slots(&self) -> usize {
+        self.ops.iter().map(|op| self.slot(&op.kind) + 1).max().unwrap_or(1)
+    }
+
+    /// The sum that the check of an operation is added to, below [`Plan::check_slots`].
+    pub fn slot(&self, kind: &OpKind) -> usize {
+        match kind {
+            OpKind::Linear { use_index, .. } => use_index.0 as usize,
+            _ => 0,
+        }
+    }
+}

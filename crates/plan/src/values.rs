@@ -1,0 +1,286 @@
+//! Validation: what follows from a plan, value by value.
+//!
+//! [`Plan::values`] walks the operations once, checks every reference, shape, scale and bound, and returns
+//! what every consumer needs: length, scale and mask of each value.
+
+use crate::{Activation, Op, OpKind, Plan, PlanError, Range, ScaleBits, ValueId, WrapRule};
+use amicus_field::{LinearShape, SumPool2d};
+
+/// Most elements a single value may have; keeps hostile plans from asking for absurd memory.
+pub const MAX_VALUE_LEN: usize = 1 << 28;
+/// Most operations and weight tensors of a plan.
+pub const MAX_OPS: usize = 1 << 16;
+
+/// Who holds the mask of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskKind {
+    /// The parties hold shares of the mask (and the helper knows it): may enter linear layers and products.
+    Shared,
+    /// Only the helper knows the mask: may enter an activation, a sum, or the output.
+    Helper,
+}
+
+/// What is known of a value before it is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueInfo {
+    /// Number of elements.
+    pub len: usize,
+    /// Fixed-point scale.
+    pub scale: ScaleBits,
+    /// Who holds the mask.
+    pub mask: MaskKind,
+}
+
+/// All values of a valid plan: index 0 is the input, `i + 1` the result of operation `i`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values(Vec<ValueInfo>);
+
+impl Values {
+    /// What is known of one value.
+    pub fn get(&self, id: ValueId) -> ValueInfo {
+        self.0[id.index()]
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Plan {
+    /// Checks the whole plan and derives length, scale and mask of every value.
+    ///
+    /// # Errors
+    /// The first operation whose references, shapes, scales or bounds do not fit, by name.
+    pub fn values(&self) -> Result<Values, PlanError> {
+        if self.ops.is_empty() || self.ops.len() > MAX_OPS || self.weights.len() > MAX_OPS {
+            return Err(PlanError::Whole(format!(
+                "a plan has 1 to {MAX_OPS} operations and at most {MAX_OPS} weight tensors, this one {} and {}",
+                self.ops.len(),
+                self.weights.len()
+            )));
+        }
+        for w in &self.weights {
+            check_linear(&w.name, &w.shape)?;
+        }
+        let mut values = vec![self.input_value()?];
+        let mut uses = vec![0u32; self.weights.len()];
+        for op in &self.ops {
+            let info = self.result_of(op, &values, &mut uses)?;
+            if info.len == 0 || info.len > MAX_VALUE_LEN {
+                return Err(PlanError::op(
+                    &op.name,
+                    format!("{} elements, allowed 1 to {MAX_VALUE_LEN}", info.len),
+                ));
+            }
+            values.push(info);
+        }
+        if let Some(unused) = uses.iter().position(|&u| u == 0) {
+            return Err(PlanError::op(&self.weights[unused].name, "weight tensor is never used"));
+        }
+        self.check_output(&values)?;
+        self.check_slack(&values)?;
+        Ok(Values(values))
+    }
+
+    fn input_value(&self) -> Result<ValueInfo, PlanError> {
+        let Range { low, high } = self.input.range;
+        if !(low.is_finite() && high.is_finite() && low <= high) {
+            return Err(PlanError::op("input", format!("range {low} to {high} is not a finite interval")));
+        }
+        let len = self.input.shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).unwrap_or(0);
+        if len == 0 || len > MAX_VALUE_LEN {
+            return Err(PlanError::op("input", format!("shape {:?} has no valid size", self.input.shape)));
+        }
+        Ok(ValueInfo { len, scale: self.input.scale, mask: MaskKind::Shared })
+    }
+
+    fn result_of(&self, op: &Op, values: &[ValueInfo], uses: &mut [u32]) -> Result<ValueInfo, PlanError> {
+        let name = op.name.as_str();
+        let value = |id: ValueId| {
+            values.get(id.index()).copied().ok_or_else(|| {
+                PlanError::op(name, format!("uses value {}, only {} are known before it", id.0, values.len()))
+            })
+        };
+        match &op.kind {
+            OpKind::Linear { input, weights, use_index } => {
+                let x = value(*input)?;
+                let w = self.weights.get(weights.index()).ok_or_else(|| {
+                    PlanError::op(name, format!("weight tensor {} does not exist", weights.0))
+                })?;
+                expect_shared(name, x)?;
+                expect_len(name, w.shape.inputs(), x.len)?;
+                let seen = &mut uses[weights.index()];
+                if use_index.0 != *seen {
+                    return Err(PlanError::op(
+                        name,
+                        format!("use {} of its weights, expected {seen}", use_index.0),
+                    ));
+                }
+                *seen += 1;
+                let scale = self.checked_scale(name, x.scale.0.checked_add(w.scale.0))?;
+                Ok(ValueInfo { len: w.shape.outputs(), scale, mask: MaskKind::Helper })
+            }
+            OpKind::Multiply { left, right } => {
+                let (a, b) = (value(*left)?, value(*right)?);
+                expect_shared(name, a)?;
+                expect_shared(name, b)?;
+                expect_len(name, a.len, b.len)?;
+                let scale = self.checked_scale(name, a.scale.0.checked_add(b.scale.0))?;
+                Ok(ValueInfo { len: a.len, scale, mask: MaskKind::Helper })
+            }
+            OpKind::Activation(a) => self.activation(name, a, value(a.input)?),
+            OpKind::Add { left, left_shift, right, right_shift } => {
+                let (a, b) = (value(*left)?, value(*right)?);
+                expect_len(name, a.len, b.len)?;
+                let scale = self.checked_scale(name, a.scale.0.checked_add(*left_shift))?;
+                let other = self.checked_scale(name, b.scale.0.checked_add(*right_shift))?;
+                if scale != other {
+                    return Err(PlanError::op(name, format!("adds values of scales {scale} and {other}")));
+                }
+                let mask = if a.mask == b.mask { a.mask } else { MaskKind::Helper };
+                Ok(ValueInfo { len: a.len, scale, mask })
+            }
+            OpKind::SumPool { input, pool } => {
+                let x = value(*input)?;
+                check_pool(name, pool)?;
+                expect_len(name, pool.inputs(), x.len)?;
+                Ok(ValueInfo { len: pool.outputs(), ..x })
+            }
+            OpKind::Slice { input, start, len } => {
+                let x = value(*input)?;
+                if *len == 0 || start.checked_add(*len).is_none_or(|end| end > x.len) {
+                    return Err(PlanError::op(
+                        name,
+                        format!("elements {start}.. ({len}) of a value of {}", x.len),
+                    ));
+                }
+                Ok(ValueInfo { len: *len, ..x })
+            }
+        }
+    }
+
+    fn activation(&self, name: &str, a: &Activation, x: ValueInfo) -> Result<ValueInfo, PlanError> {
+        if !(1..=8).contains(&a.degree()) {
+            return Err(PlanError::op(name, format!("polynomial of degree {}, allowed 1 to 8", a.degree())));
+        }
+        let Some(shift) = x.scale.0.checked_sub(a.input_scale.0) else {
+            return Err(PlanError::op(
+                name,
+                format!("argument scale {} above value scale {}", a.input_scale, x.scale),
+            ));
+        };
+        self.check_bound(name, a.ell, shift)?;
+        let degree = u32::try_from(a.degree()).unwrap_or(u32::MAX);
+        let scale = a.input_scale.0.checked_mul(degree).and_then(|s| s.checked_add(a.coefficient_scale.0));
+        let scale = self.checked_scale(name, scale)?;
+        let len = match &a.pool {
+            None => x.len,
+            Some(pool) => {
+                check_pool(name, pool)?;
+                expect_len(name, pool.inputs(), x.len)?;
+                pool.outputs()
+            }
+        };
+        Ok(ValueInfo { len, scale, mask: MaskKind::Shared })
+    }
+
+    fn check_output(&self, values: &[ValueInfo]) -> Result<(), PlanError> {
+        let out = &self.output;
+        let Some(x) = values.get(out.value.index()) else {
+            return Err(PlanError::op("output", format!("value {} does not exist", out.value.0)));
+        };
+        if out.value == ValueId::INPUT {
+            return Err(PlanError::op("output", "the client's input is not a result"));
+        }
+        let Some(shift) = x.scale.0.checked_sub(out.scale.0) else {
+            return Err(PlanError::op(
+                "output",
+                format!("scale {} above value scale {}", out.scale, x.scale),
+            ));
+        };
+        self.check_bound("output", out.ell, shift)
+    }
+
+    /// The slack rule: `sum N 2^(ell+1) <= Q / 2^40` over all activations that use it.
+    fn check_slack(&self, values: &[ValueInfo]) -> Result<(), PlanError> {
+        let mut bound = 0f64;
+        for op in &self.ops {
+            if let OpKind::Activation(a) = &op.kind
+                && a.wrap == WrapRule::Slack
+            {
+                bound += values[a.input.index()].len as f64 * 2f64.powi(a.ell as i32 + 1);
+                // Q is a little below 2^(52 L); 2^-40 of room is far more than that and the rounding of `bound`.
+                if bound.log2() > f64::from(self.bits()) - 40.0 - 1e-6 {
+                    return Err(PlanError::Scale {
+                        op: op.name.clone(),
+                        needed: bound.log2().ceil() as u32 + 40,
+                        available: self.bits(),
+                        limbs: self.limbs.count(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bits of the modulus, rounded up.
+    pub fn bits(&self) -> u32 {
+        52 * self.limbs.count() as u32
+    }
+
+    fn check_bound(&self, name: &str, ell: u32, shift: u32) -> Result<(), PlanError> {
+        if shift > ell {
+            return Err(PlanError::op(name, format!("drops {shift} bits of a value of {ell}")));
+        }
+        // 2^(ell+1) <= Q/2, and Q lies strictly between 2^(bits-1) and 2^bits.
+        if ell.saturating_add(3) > self.bits() {
+            return Err(PlanError::Scale {
+                op: name.to_owned(),
+                needed: ell.saturating_add(3),
+                available: self.bits(),
+                limbs: self.limbs.count(),
+            });
+        }
+        Ok(())
+    }
+
+    fn checked_scale(&self, name: &str, scale: Option<u32>) -> Result<ScaleBits, PlanError> {
+        let scale = scale.unwrap_or(u32::MAX);
+        if scale >= self.bits() {
+            return Err(PlanError::Scale {
+                op: name.to_owned(),
+                needed: scale.saturating_add(1),
+                available: self.bits(),
+                limbs: self.limbs.count(),
+            });
+        }
+        Ok(ScaleBits(scale))
+    }
+}
+
+fn expect_shared(name: &str, x: ValueInfo) -> Result<(), PlanError> {
+    match x.mask {
+        MaskKind::Shared => Ok(()),
+        MaskKind::Helper => Err(PlanError::op(
+            name,
+            "multiplies a value whose mask is not shared; an activation (or merging the two linear layers) must come between",
+        )),
+    }
+}
+
+fn expect_len(name: &str, expected: usize, got: usize) -> Result<(), PlanError> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(PlanError::op(name, format!("expects {expected} elements, gets {got}")))
+    }
+}
+
+fn check_linear(name: &str, shape: &LinearShape) -> Result<(), PlanError> {
+    shape.validate().map_err(|e| PlanError::op(name, e.to_string()))
+}
+
+fn check_pool(name: &str, pool: &SumPool2d) -> Result<(), PlanError> {
+    pool.validate().map_err(|e| PlanError::op(name, e.to_string()))
+}

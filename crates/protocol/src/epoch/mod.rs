@@ -1,0 +1,56 @@
+//! A model epoch: the owner's weights are masked, and tags for them are dealt and checked (`docs/protocol.md`, section 4).
+//!
+//! ```text
+//! owner  --request-->  helper  --seeds, corrections-->  parties
+//! owner  --------- D_W = W + M_W ---------------->      parties
+//!                      parties  --g_i = [G]_i + [u]_i-->  parties     (the sum is D_G = b^T W + u)
+//!                      parties  --hash of D_W, D_G--> helper --challenge c--> parties --s_i--> helper --accepted-->
+//! ```
+
+mod helper;
+mod owner;
+mod party;
+
+pub use helper::{HelperChallenge, HelperEpoch, HelperLoad};
+pub use owner::OwnerLoad;
+pub use party::{PartyAwaiting, PartyConfirming, PartyContext, PartyEpoch, PartyLoad, PartyTagging};
+
+use crate::Fault;
+use crate::affine::{columns, lengths};
+use amicus_field::{LimbVec, Limbs, Seed};
+use amicus_plan::{WeightId, WeightSpec};
+
+/// Bytes of a seed on the wire.
+pub const SEED_BYTES: usize = 32;
+
+/// The random public vector `c` of the load check for one weight tensor.
+fn challenge(seed: &Seed, epoch: crate::EpochId, weights: WeightId, limbs: Limbs, len: usize) -> LimbVec {
+    use crate::label::{Label, Purpose, domain};
+    Label::load(Purpose::Challenge, epoch, weights.0).stream(seed).sample(domain::MAIN, limbs, len)
+}
+
+/// Lengths of the corrections of one weight tensor: `b^T M_W`, then `a b`.
+fn correction_lengths(spec: &WeightSpec) -> [usize; 2] {
+    [columns(spec), spec.shape.outputs()]
+}
+
+/// Samples a mask (or a share of one) of weights and bias.
+fn sample_weights(
+    stream: &amicus_field::Stream,
+    limbs: Limbs,
+    spec: &WeightSpec,
+) -> crate::affine::LayerWeights {
+    use crate::label::domain;
+    let lengths = lengths(spec);
+    crate::affine::LayerWeights {
+        weights: stream.sample(domain::MAIN, limbs, lengths[0]),
+        bias: lengths.get(1).map(|&len| stream.sample(domain::BIAS, limbs, len)),
+    }
+}
+
+/// A seed from a message body of exactly its size.
+fn seed_from(body: &[u8]) -> Result<Seed, Fault> {
+    let bytes: [u8; SEED_BYTES] =
+        body.try_into().map_err(|_| Fault::Length { expected: SEED_BYTES, got: body.len() })?;
+    Ok(Seed::from_bytes(bytes))
+}

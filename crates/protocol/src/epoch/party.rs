@@ -1,0 +1,382 @@
+//! A party's side of a load: take masked weights, compute masked tags, answer the check.
+
+use super::{challenge, correction_lengths, sample_weights, seed_from};
+use crate::affine::{Affine, LayerWeights, columns};
+use crate::keys::PartyKeys;
+use crate::label::{Label, Purpose, domain};
+use crate::transcript::{Digest, Topic, Transcript};
+use crate::wire::{unpack, unpack_all};
+use crate::{EpochId, Fault, Fresh, Parties, PartyId, ProtocolError, Step};
+use amicus_field::{Element, LimbVec, Seed, Stream};
+use amicus_plan::{Plan, PlanDigest, Schedule, Values, WeightId};
+use std::sync::Arc;
+
+/// What a party knows before any epoch: the plan and who it is.
+#[derive(Clone, Debug)]
+pub struct PartyContext {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Its values.
+    pub values: Arc<Values>,
+    /// Its rounds.
+    pub schedule: Arc<Schedule>,
+    /// Its digest.
+    pub digest: PlanDigest,
+    /// Number of parties.
+    pub parties: Parties,
+    /// This party.
+    pub me: PartyId,
+}
+
+impl PartyContext {
+    /// Checks the plan and derives what a party needs of it.
+    ///
+    /// # Errors
+    /// An invalid plan.
+    pub fn new(plan: Arc<Plan>, parties: Parties, me: PartyId) -> Result<Self, ProtocolError> {
+        let values = Arc::new(plan.values()?);
+        let schedule = Arc::new(Schedule::of(&plan));
+        Ok(PartyContext { values, schedule, digest: plan.digest()?, plan, parties, me })
+    }
+}
+
+/// A load that collects masked weights, the nonce and, at the last party, corrections.
+#[derive(Debug)]
+pub struct PartyLoad {
+    ctx: PartyContext,
+    epoch: Fresh<EpochId>,
+    seed: Seed,
+    keys: PartyKeys,
+    nonce: Option<Seed>,
+    weights: Vec<Option<LayerWeights>>,
+    corrections: Vec<Option<Vec<LimbVec>>>,
+}
+
+/// A load whose masked tags are exchanged.
+#[derive(Debug)]
+pub struct PartyTagging {
+    base: Base,
+    layers: Vec<Tagging>,
+    received: Vec<Vec<bool>>,
+}
+
+/// A load whose hash goes to the helper.
+#[derive(Debug)]
+pub struct PartyConfirming {
+    base: Base,
+    layers: Vec<PartyLayer>,
+    check_keys: Vec<LimbVec>,
+    checks: Vec<Element>,
+    hash: Digest,
+}
+
+/// A load that waits for the helper's word.
+#[derive(Debug)]
+pub struct PartyAwaiting {
+    base: Base,
+    layers: Vec<PartyLayer>,
+}
+
+/// A loaded model at a party.
+#[derive(Debug)]
+pub struct PartyEpoch {
+    pub(crate) ctx: PartyContext,
+    pub(crate) epoch: EpochId,
+    pub(crate) seed: Seed,
+    pub(crate) keys: PartyKeys,
+    pub(crate) layers: Vec<PartyLayer>,
+    fingerprint: Digest,
+}
+
+/// What a party keeps of one weight tensor.
+#[derive(Debug)]
+pub(crate) struct PartyLayer {
+    /// Masked weights `D_W`, for products with shares of input masks.
+    pub(crate) masked: Affine,
+    /// Share `[W]_i`, for products with masked inputs.
+    pub(crate) share: Affine,
+    /// Share of the bias of every output.
+    pub(crate) bias_share: Option<LimbVec>,
+    /// Share of the tag key `b`.
+    pub(crate) key: LimbVec,
+    /// Share of the tags `G = b^T W`, one per column.
+    pub(crate) tags: LimbVec,
+    /// Public masked tags `D_G = G + u`, one per column.
+    pub(crate) masked_tags: LimbVec,
+}
+
+#[derive(Debug)]
+struct Base {
+    ctx: PartyContext,
+    epoch: EpochId,
+    seed: Seed,
+    keys: PartyKeys,
+    fingerprint: Digest,
+    transcript: Transcript,
+}
+
+#[derive(Debug)]
+struct Tagging {
+    layer: PartyLayer,
+    own: LimbVec,
+    check_key: LimbVec,
+    check: Element,
+}
+
+impl PartyLoad {
+    /// Begins a load with the seed of the helper's grant.
+    ///
+    /// # Errors
+    /// A grant of the wrong length.
+    pub fn begin(
+        ctx: PartyContext,
+        epoch: Fresh<EpochId>,
+        keys: PartyKeys,
+        grant: &[u8],
+    ) -> Result<Self, ProtocolError> {
+        let seed = seed_from(grant)
+            .map_err(|fault| ProtocolError::peer("helper", Step::load_part("grant"), fault))?;
+        let count = ctx.plan.weights.len();
+        Ok(PartyLoad {
+            ctx,
+            epoch,
+            seed,
+            keys,
+            nonce: None,
+            weights: (0..count).map(|_| None).collect(),
+            corrections: (0..count).map(|_| None).collect(),
+        })
+    }
+
+    /// Takes the owner's nonce for the fingerprint.
+    ///
+    /// # Errors
+    /// A wrong length, or a second nonce.
+    pub fn nonce(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
+        let fail = |fault| ProtocolError::peer("model owner", Step::load_part("nonce"), fault);
+        if self.nonce.is_some() {
+            return Err(fail(Fault::Duplicate("nonce".into())));
+        }
+        self.nonce = Some(seed_from(body).map_err(fail)?);
+        Ok(())
+    }
+
+    /// Takes one masked weight tensor from the owner.
+    ///
+    /// # Errors
+    /// An unknown tensor, a second one, a wrong length, a residue out of range.
+    pub fn weights(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
+        let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
+        let fail = |fault| ProtocolError::peer("model owner", Step::load("masked weights", &plan, id), fault);
+        let slot = self.weights.get_mut(id.index());
+        let slot = slot.ok_or_else(|| fail(Fault::Unexpected(format!("weight tensor {index}"))))?;
+        if slot.is_some() {
+            return Err(fail(Fault::Duplicate("masked weights".into())));
+        }
+        *slot = Some(LayerWeights::unpack(plan.limbs, plan.weight(id), body).map_err(fail)?);
+        Ok(())
+    }
+
+    /// Takes the helper's corrections of one weight tensor (last party only).
+    ///
+    /// # Errors
+    /// As [`PartyLoad::weights`], or when this party gets no corrections.
+    pub fn correction(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
+        let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
+        let fail = |fault| ProtocolError::peer("helper", Step::load("corrections", &plan, id), fault);
+        let last = self.is_last();
+        let slot = self.corrections.get_mut(id.index()).filter(|_| last);
+        let slot = slot.ok_or_else(|| fail(Fault::Unexpected(format!("corrections of tensor {index}"))))?;
+        if slot.is_some() {
+            return Err(fail(Fault::Duplicate("corrections".into())));
+        }
+        *slot = Some(unpack_all(plan.limbs, &correction_lengths(plan.weight(id)), body).map_err(fail)?);
+        Ok(())
+    }
+
+    fn is_last(&self) -> bool {
+        self.ctx.me == self.ctx.parties.last()
+    }
+
+    /// Whether everything from owner and helper is there.
+    pub fn complete(&self) -> bool {
+        self.nonce.is_some()
+            && self.weights.iter().all(Option::is_some)
+            && (!self.is_last() || self.corrections.iter().all(Option::is_some))
+    }
+
+    /// Computes this party's tags (step 3): `[G]_i = [b]_i^T D_W - [b^T M_W]_i` and `g_i = [G]_i + [u]_i`.
+    ///
+    /// # Errors
+    /// When something is still missing.
+    pub fn tag(self) -> Result<PartyTagging, ProtocolError> {
+        let incomplete = || ProtocolError::Misuse("the load is not complete".into());
+        let PartyLoad { ctx, epoch, seed, keys, nonce, weights, corrections } = self;
+        let epoch = epoch.id();
+        let nonce = nonce.ok_or_else(incomplete)?;
+        let mut transcript = Transcript::new(&keys, Topic::Load, epoch, None, &ctx.digest);
+        let mut fingerprint = blake3::Hasher::new_keyed(nonce.as_bytes());
+        fingerprint.update(&epoch.0.to_le_bytes()).update(&ctx.digest.0);
+        let mut layers = Vec::with_capacity(weights.len());
+        for ((index, masked), corrections) in (0u32..).zip(weights).zip(corrections) {
+            let masked = masked.ok_or_else(incomplete)?;
+            for v in masked.vectors() {
+                transcript.values(index, v);
+                for limb in 0..v.limbs().count() {
+                    fingerprint.update(bytemuck::cast_slice(v.plane(limb)));
+                }
+            }
+            layers.push(tag_layer(&ctx, epoch, &seed, WeightId(index), masked, corrections)?);
+        }
+        let fingerprint = Digest(*fingerprint.finalize().as_bytes());
+        let received = layers.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
+        Ok(PartyTagging { base: Base { ctx, epoch, seed, keys, fingerprint, transcript }, layers, received })
+    }
+}
+
+fn tag_layer(
+    ctx: &PartyContext,
+    epoch: EpochId,
+    seed: &Seed,
+    id: WeightId,
+    masked: LayerWeights,
+    corrections: Option<Vec<LimbVec>>,
+) -> Result<Tagging, ProtocolError> {
+    let (spec, limbs) = (ctx.plan.weight(id), ctx.plan.limbs);
+    let (rows, cols) = (spec.shape.outputs(), columns(spec));
+    let mut share = sample_weights(&Label::load(Purpose::WeightMask, epoch, id.0).stream(seed), limbs, spec);
+    share.neg_assign();
+    if ctx.me == PartyId::FIRST {
+        share.add_assign(&masked);
+    }
+    let tags: Stream = Label::load(Purpose::LoadTags, epoch, id.0).stream(seed);
+    let mut corrections = corrections.into_iter().flatten();
+    let mut dealt = |domain, len| corrections.next().unwrap_or_else(|| tags.sample(domain, limbs, len));
+    let tagged_mask = dealt(domain::TAGGED_MASK, cols);
+    let check_key = dealt(domain::CHECK_KEY, rows);
+    let key = tags.sample(domain::TAG_KEY, limbs, rows);
+    let masked = Affine::new(spec, masked)?;
+    let share = Affine::new(spec, share)?;
+    let mut g = masked.transposed(&key);
+    g.sub_assign(&tagged_mask);
+    let mut own = tags.sample(domain::TAG_MASK, limbs, cols);
+    own.add_assign(&g);
+    let check = tags.sample(domain::CHECK, limbs, 1).get(0);
+    let bias_share = share.bias_of_outputs();
+    let layer = PartyLayer { masked, share, bias_share, key, tags: g, masked_tags: own.clone() };
+    Ok(Tagging { layer, own, check_key, check })
+}
+
+impl PartyTagging {
+    /// This party's part `g_i` of one weight tensor's masked tags, for every other party.
+    pub fn message(&self, id: WeightId) -> &LimbVec {
+        &self.layers[id.index()].own
+    }
+
+    /// Adds an error to this party's own part, consistently: what a malicious party would do. For attack tests only.
+    pub fn danger_shift(&mut self, id: WeightId, column: usize, error: Element) {
+        let layer = &mut self.layers[id.index()];
+        for v in [&mut layer.own, &mut layer.layer.masked_tags] {
+            v.set(column, v.get(column) + error);
+        }
+    }
+
+    /// Takes another party's part of one weight tensor.
+    ///
+    /// # Errors
+    /// An unknown tensor, a second part, a wrong length, a residue out of range.
+    pub fn receive(&mut self, from: PartyId, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
+        let plan = &self.base.ctx.plan;
+        let fail = |fault| ProtocolError::peer(from, Step::load("tags", plan, WeightId(index)), fault);
+        let Some(layer) = self.layers.get_mut(index as usize) else {
+            return Err(fail(Fault::Unexpected(format!("tags of weight tensor {index}"))));
+        };
+        if self.received[index as usize][from.index()] {
+            return Err(fail(Fault::Duplicate("part of the tags".into())));
+        }
+        let part = unpack(plan.limbs, layer.own.len(), body).map_err(fail)?;
+        layer.layer.masked_tags.add_assign(&part);
+        self.received[index as usize][from.index()] = true;
+        Ok(())
+    }
+
+    /// The first party and tensor whose part is missing.
+    pub fn missing(&self) -> Option<(PartyId, WeightId)> {
+        for (index, received) in (0u32..).zip(&self.received) {
+            if let Some(party) = self.base.ctx.parties.all().find(|p| !received[p.index()]) {
+                return Some((party, WeightId(index)));
+            }
+        }
+        None
+    }
+
+    /// Completes `D_G` and hashes everything public.
+    ///
+    /// # Errors
+    /// When a part is missing.
+    pub fn confirm(mut self) -> Result<PartyConfirming, ProtocolError> {
+        if let Some((party, id)) = self.missing() {
+            return Err(ProtocolError::Misuse(format!("tags of tensor {} from {party} are missing", id.0)));
+        }
+        let (mut layers, mut check_keys, mut checks) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, tagging) in (0u32..).zip(self.layers) {
+            self.base.transcript.values(index, &tagging.layer.masked_tags);
+            layers.push(tagging.layer);
+            check_keys.push(tagging.check_key);
+            checks.push(tagging.check);
+        }
+        let hash = self.base.transcript.finish();
+        Ok(PartyConfirming { base: self.base, layers, check_keys, checks, hash })
+    }
+}
+
+impl PartyConfirming {
+    /// The hash of all masked weights and tags, for the helper.
+    pub fn hash(&self) -> Digest {
+        self.hash
+    }
+
+    /// Answers the challenge: per weight tensor `[a b]_i . (D_W c) - [a]_i (D_G . c)` plus a share of zero.
+    ///
+    /// # Errors
+    /// A challenge of the wrong length.
+    pub fn respond(self, challenge_body: &[u8]) -> Result<(PartyAwaiting, LimbVec), ProtocolError> {
+        let PartyConfirming { base, layers, check_keys, checks, .. } = self;
+        let seed = seed_from(challenge_body)
+            .map_err(|fault| ProtocolError::peer("helper", Step::load_part("challenge"), fault))?;
+        let limbs = base.ctx.plan.limbs;
+        let mut answer = base.keys.zero_share(base.epoch, None, limbs, layers.len());
+        for (index, layer) in layers.iter().enumerate() {
+            let c = challenge(&seed, base.epoch, WeightId(index as u32), limbs, layer.masked_tags.len());
+            let product = layer.masked.product_augmented(&c);
+            let term = check_keys[index].dot(&product) - checks[index] * layer.masked_tags.dot(&c);
+            answer.set(index, answer.get(index) + term);
+        }
+        Ok((PartyAwaiting { base, layers }, answer))
+    }
+}
+
+impl PartyAwaiting {
+    /// The helper accepted: the epoch may be used.
+    pub fn accepted(self) -> PartyEpoch {
+        let Base { ctx, epoch, seed, keys, fingerprint, .. } = self.base;
+        PartyEpoch { ctx, epoch, seed, keys, layers: self.layers, fingerprint }
+    }
+}
+
+impl PartyEpoch {
+    /// The epoch's id.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch
+    }
+
+    /// Plan and party.
+    pub fn context(&self) -> &PartyContext {
+        &self.ctx
+    }
+
+    /// Fingerprint of the masked model under the owner's nonce; clients compare it at all parties.
+    pub fn fingerprint(&self) -> Digest {
+        self.fingerprint
+    }
+}

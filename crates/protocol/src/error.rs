@@ -1,0 +1,105 @@
+//! Errors that say whose fault it is.
+
+use crate::Step;
+use amicus_field::{FieldError, RandomnessError, UnpackError};
+use amicus_plan::PlanError;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a protocol run stopped.
+#[derive(Clone, Debug, Error)]
+pub enum ProtocolError {
+    /// A peer sent something no honest peer sends.
+    #[error("{step}: {peer} misbehaved: {fault}")]
+    Peer {
+        /// Who.
+        peer: String,
+        /// Where.
+        step: Step,
+        /// What.
+        fault: Fault,
+    },
+    /// The check failed: some party deviated; which one cannot be known, and nothing was released.
+    #[error("{step}: rejected, a party deviated from the protocol; nothing was released")]
+    Rejected {
+        /// Which check: of the load or of the inference.
+        step: Step,
+    },
+    /// One-time material or an id would be used twice.
+    #[error("{what} is spent and is never used again")]
+    Spent {
+        /// What was asked for.
+        what: String,
+    },
+    /// An epoch reached its limit of failed checks; the model must be loaded again.
+    #[error("the epoch is retired after {failures} failed checks; load the model again")]
+    Retired {
+        /// Number of failed checks.
+        failures: u32,
+    },
+    /// The caller asked for something that cannot be.
+    #[error("{0}")]
+    Misuse(String),
+    /// The plan is invalid.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The operating system gave no randomness.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessError),
+    /// Shapes do not fit (an internal inconsistency between plan and weights).
+    #[error(transparent)]
+    Field(#[from] FieldError),
+}
+
+/// What a peer did wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+pub enum Fault {
+    /// A message of the wrong length.
+    #[error("message of {got} bytes, expected {expected}")]
+    Length {
+        /// Bytes expected.
+        expected: usize,
+        /// Bytes received.
+        got: usize,
+    },
+    /// A residue that is not below its prime, or padding that is not zero.
+    #[error("{0}")]
+    Encoding(String),
+    /// A message that does not belong here.
+    #[error("unexpected {0}")]
+    Unexpected(String),
+    /// A second message where one is allowed.
+    #[error("second {0}")]
+    Duplicate(String),
+    /// Values that should agree do not.
+    #[error("{0} does not agree")]
+    Disagreement(String),
+    /// An id that was used before.
+    #[error("{0} was used before")]
+    Replay(String),
+    /// The peer runs another plan or version.
+    #[error("incompatible: {0}")]
+    Incompatible(String),
+    /// The peer asked for something it has no right to.
+    #[error("not allowed: {0}")]
+    NotAllowed(String),
+    /// Nothing came before the deadline.
+    #[error("nothing received for {0} ms")]
+    Silent(u64),
+    /// The link closed.
+    #[error("link lost: {0}")]
+    Lost(String),
+}
+
+impl ProtocolError {
+    /// A peer's fault at a step.
+    pub fn peer(peer: impl ToString, step: Step, fault: Fault) -> Self {
+        ProtocolError::Peer { peer: peer.to_string(), step, fault }
+    }
+}
+
+impl From<UnpackError> for Fault {
+    fn from(e: UnpackError) -> Self {
+        Fault::Encoding(e.to_string())
+    }
+}

@@ -1,0 +1,132 @@
+//! Domain separation: which label every random value is expanded under (`docs/protocol.md`, section 7).
+//!
+//! The helper gives party `i` one [`Seed`] an epoch. Every vector is element 0, 1, ... of a stream whose seed is
+//! derived one-way from (purpose, epoch, inference, operation or weight tensor); the vectors of one operation
+//! (coefficients, tags, both cases) are separate domains of that stream, limbs and retries are separated by the
+//! stream itself, and batch elements are consecutive positions. A client or owner that is given a derived seed can
+//! expand that label only.
+
+use crate::{EpochId, InferenceId};
+use amicus_field::{LimbVec, Limbs, Seed, Stream};
+
+/// What a stream is for; the first byte of its label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// Mask of a weight tensor: expanded by helper, parties and owner.
+    WeightMask = 1,
+    /// Tag keys and check values of a weight tensor: helper and parties.
+    LoadTags = 2,
+    /// Mask of the client's input: helper, parties and client.
+    InputMask = 3,
+    /// Material of one operation of one inference: helper and parties.
+    Material = 4,
+    /// Shares of zero between two parties, for the check of a load.
+    LoadZero = 5,
+    /// Shares of zero between two parties, for the check of an inference.
+    CheckZero = 6,
+    /// The public challenge vector of a load check.
+    Challenge = 7,
+}
+
+/// Domains within a stream: one per vector of an operation or weight tensor.
+pub mod domain {
+    /// The weights' mask, the input mask: streams with a single vector.
+    pub const MAIN: u32 = 0;
+    /// Mask of the bias.
+    pub const BIAS: u32 = 1;
+    /// Load: tag key `b`.
+    pub const TAG_KEY: u32 = 0;
+    /// Load: mask `u` of `G = b^T W`.
+    pub const TAG_MASK: u32 = 1;
+    /// Load: `b^T M_W`.
+    pub const TAGGED_MASK: u32 = 2;
+    /// Load: check value `a`.
+    pub const CHECK: u32 = 3;
+    /// Load: `a b`.
+    pub const CHECK_KEY: u32 = 4;
+    /// Inference: share that the output mask follows from (`S`, `U`, `V`).
+    pub const FOLLOW: u32 = 0;
+    /// Inference: tag key `g`.
+    pub const KEY: u32 = 1;
+    /// Inference: mask `m_o` of an activation's result.
+    pub const OUT_MASK: u32 = 2;
+    /// Inference: `g m_x` and `g m_y` of a product.
+    pub const PRODUCT_TAGS: [u32; 2] = [3, 4];
+
+    /// Inference: coefficient `k` of the first set, `C_k(mu_0)`.
+    pub const fn coefficient(k: usize) -> u32 {
+        16 + k as u32
+    }
+    /// Inference: tag of coefficient `k`, `g C_k(mu_0)`.
+    pub const fn coefficient_tag(k: usize) -> u32 {
+        32 + k as u32
+    }
+    /// Inference: difference `E_k = C_k(mu_1) - C_k(mu_0)`.
+    pub const fn difference(k: usize) -> u32 {
+        48 + k as u32
+    }
+    /// Inference: tag of a difference, `g E_k`.
+    pub const fn difference_tag(k: usize) -> u32 {
+        64 + k as u32
+    }
+}
+
+/// The label of a stream within one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    purpose: Purpose,
+    epoch: EpochId,
+    inference: u64,
+    index: u32,
+}
+
+impl Label {
+    /// A label of the model load that concerns weight tensor `index`.
+    pub fn load(purpose: Purpose, epoch: EpochId, index: u32) -> Self {
+        // Inference ids start at 1, so 0 never collides with one.
+        Label { purpose, epoch, inference: 0, index }
+    }
+
+    /// A label of one inference that concerns operation `index`.
+    pub fn inference(purpose: Purpose, epoch: EpochId, id: InferenceId, index: u32) -> Self {
+        Label { purpose, epoch, inference: id.0, index }
+    }
+
+    fn bytes(self) -> [u8; 21] {
+        let mut bytes = [0; 21];
+        bytes[0] = self.purpose as u8;
+        bytes[1..9].copy_from_slice(&self.epoch.0.to_le_bytes());
+        bytes[9..17].copy_from_slice(&self.inference.to_le_bytes());
+        bytes[17..].copy_from_slice(&self.index.to_le_bytes());
+        bytes
+    }
+
+    /// The seed of this label under a parent seed, derived one-way.
+    pub fn seed(self, parent: &Seed) -> Seed {
+        parent.derive(&self.bytes())
+    }
+
+    /// The stream of this label under a parent seed.
+    pub fn stream(self, parent: &Seed) -> Stream {
+        self.seed(parent).stream()
+    }
+}
+
+/// The sum over all parties of one domain: what the helper computes where only *some* sharing is needed.
+pub fn sum_of(streams: &[Stream], domain: u32, limbs: Limbs, len: usize) -> LimbVec {
+    let mut total = LimbVec::zeros(limbs, len);
+    for stream in streams {
+        total.add_assign(&stream.sample(domain, limbs, len));
+    }
+    total
+}
+
+/// The last party's correction: `value` minus what all other parties expand.
+pub fn correction(streams: &[Stream], domain: u32, value: &LimbVec) -> LimbVec {
+    let mut rest = value.clone();
+    for stream in &streams[..streams.len() - 1] {
+        rest.sub_assign(&stream.sample(domain, value.limbs(), value.len()));
+    }
+    rest
+}

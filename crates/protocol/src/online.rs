@@ -1,0 +1,406 @@
+//! A party's way through the plan, from the masked input to the check (`docs/protocol.md`, section 6).
+//!
+//! ```text
+//! AwaitingInput --input--> Running --next--> Opening --collect--> Collecting --complete--> Running ...
+//!                                  \--next--> Finished (the check's message and the outputs)
+//! ```
+//!
+//! Each state consumes its predecessor. Work for the check that the next message does not depend on is put off
+//! until that message is on its way ([`Opening::collect`]), so that it costs no time while the network works.
+
+use crate::affine::dot_value;
+use crate::check::CheckMessage;
+use crate::epoch::PartyEpoch;
+use crate::output::{self, ReceiverKey};
+use crate::preprocess::{Material, OpMaterial, truncation};
+use crate::transcript::{Digest, Topic, Transcript};
+use crate::wire::unpack;
+use crate::{Fault, InferenceId, PartyId, ProtocolError, Step};
+use amicus_field::{Element, LimbVec, PolynomialShares, evaluate_shares, sum_pool};
+use amicus_plan::{Activation, OpIndex, OpKind, ValueId};
+use std::sync::Arc;
+
+/// What stands for the client's input in a transcript.
+const INPUT_TAG: u32 = u32::MAX;
+
+/// An inference bound to a client, waiting for its input.
+#[derive(Debug)]
+pub struct AwaitingInput {
+    epoch: Arc<PartyEpoch>,
+    material: Material,
+}
+
+/// Between two rounds: everything up to a round is known.
+#[derive(Debug)]
+pub struct Running {
+    state: State,
+    round: usize,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Next {
+    /// A round in which results are opened.
+    Open(Opening),
+    /// Nothing more to open: the check.
+    Check(Finished),
+}
+
+/// This party's shares of everything that is opened in one round.
+#[derive(Debug)]
+pub struct Opening {
+    state: State,
+    round: usize,
+    shares: Vec<(OpIndex, LimbVec)>,
+}
+
+/// A round whose shares are sent, collecting those of the other parties.
+#[derive(Debug)]
+pub struct Collecting {
+    state: State,
+    round: usize,
+    sums: Vec<(OpIndex, LimbVec)>,
+    /// `received[k][i]`: whether party `i`'s share of the `k`-th opened operation is there.
+    received: Vec<Vec<bool>>,
+}
+
+/// All openings done: the message for the helper and the outputs for the receivers.
+#[derive(Debug)]
+pub struct Finished {
+    state: State,
+}
+
+#[derive(Debug)]
+struct State {
+    epoch: Arc<PartyEpoch>,
+    id: InferenceId,
+    batch: usize,
+    material: Vec<OpMaterial>,
+    /// Public masked values `D`, as far as they are known.
+    values: Vec<Option<LimbVec>>,
+    /// Sums of the check: `batch x slots`.
+    sums: Vec<Element>,
+    transcript: Transcript,
+    /// Operations opened in the last round, whose part in the check is not yet computed.
+    deferred: Vec<OpIndex>,
+}
+
+impl AwaitingInput {
+    /// Takes the one-time material of an inference.
+    ///
+    /// # Errors
+    /// Material of another epoch.
+    pub fn new(epoch: Arc<PartyEpoch>, material: Material) -> Result<Self, ProtocolError> {
+        if material.epoch != epoch.epoch {
+            return Err(ProtocolError::Misuse(format!("material of {} in {}", material.epoch, epoch.epoch)));
+        }
+        Ok(AwaitingInput { epoch, material })
+    }
+
+    /// Takes the client's masked input.
+    ///
+    /// # Errors
+    /// A message of the wrong length or with residues out of range.
+    pub fn receive(self, client: &str, body: &[u8]) -> Result<Running, ProtocolError> {
+        let ctx = &self.epoch.ctx;
+        let len = ctx.values.get(ValueId::INPUT).len * self.material.batch;
+        let input = unpack(ctx.plan.limbs, len, body)
+            .map_err(|fault| ProtocolError::peer(client, Step::Input, fault))?;
+        let id = self.material.id();
+        let mut transcript =
+            Transcript::new(&self.epoch.keys, Topic::Inference, self.epoch.epoch, Some(id), &ctx.digest);
+        transcript.values(INPUT_TAG, &input);
+        let mut values: Vec<Option<LimbVec>> = vec![None; ctx.values.count()];
+        values[0] = Some(input);
+        let sums = vec![Element::zero(ctx.plan.limbs); self.material.batch * ctx.plan.check_slots()];
+        let state = State {
+            id,
+            batch: self.material.batch,
+            material: self.material.ops,
+            values,
+            sums,
+            transcript,
+            deferred: Vec::new(),
+            epoch: self.epoch,
+        };
+        let mut running = Running { state, round: 0 };
+        running.local()?;
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Computes this party's shares of the next round, or ends.
+    ///
+    /// # Errors
+    /// Only when plan and material do not fit each other.
+    pub fn next(mut self) -> Result<Next, ProtocolError> {
+        let schedule = Arc::clone(&self.state.epoch.ctx.schedule);
+        let round = self.round + 1;
+        let Some(plan_round) = schedule.rounds.get(round) else {
+            self.state.settle()?;
+            return Ok(Next::Check(Finished { state: self.state }));
+        };
+        let mut shares = Vec::with_capacity(plan_round.open.len());
+        for &op in &plan_round.open {
+            shares.push((op, self.state.share(op)?));
+        }
+        Ok(Next::Open(Opening { state: self.state, round, shares }))
+    }
+
+    fn local(&mut self) -> Result<(), ProtocolError> {
+        let schedule = Arc::clone(&self.state.epoch.ctx.schedule);
+        schedule.rounds[self.round].local.iter().try_for_each(|&op| self.state.local(op))
+    }
+}
+
+impl Opening {
+    /// This party's shares, each for every other party.
+    pub fn shares(&self) -> &[(OpIndex, LimbVec)] {
+        &self.shares
+    }
+
+    /// Adds an error to one element of this party's own share, consistently: what a malicious party would do.
+    /// For attack tests and demonstrations only.
+    pub fn danger_shift(&mut self, op: OpIndex, element: usize, error: Element) {
+        for (_, share) in self.shares.iter_mut().filter(|(o, _)| *o == op) {
+            share.set(element, share.get(element) + error);
+        }
+    }
+
+    /// Begins to collect the other parties' shares; does the check's work of the previous round meanwhile.
+    ///
+    /// # Errors
+    /// Only when plan and material do not fit each other.
+    pub fn collect(mut self) -> Result<Collecting, ProtocolError> {
+        self.state.settle()?;
+        let ctx = &self.state.epoch.ctx;
+        let received = self.shares.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
+        Ok(Collecting { state: self.state, round: self.round, sums: self.shares, received })
+    }
+}
+
+impl Collecting {
+    /// Takes another party's share of one operation.
+    ///
+    /// # Errors
+    /// An operation that is not opened now, a second share, a wrong length, a residue out of range.
+    pub fn receive(&mut self, from: PartyId, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
+        let plan = &self.state.epoch.ctx.plan;
+        let fail = |fault| ProtocolError::peer(from, Step::opening(plan, OpIndex(index)), fault);
+        let Some(at) = self.sums.iter().position(|(op, _)| op.0 == index) else {
+            return Err(fail(Fault::Unexpected(format!("share of operation {index}"))));
+        };
+        if self.received[at][from.index()] {
+            return Err(fail(Fault::Duplicate("share".into())));
+        }
+        self.received[at][from.index()] = true;
+        let sum = &mut self.sums[at].1;
+        let expected = amicus_field::packed_len(plan.limbs, sum.len());
+        if body.len() != expected {
+            return Err(fail(Fault::Length { expected, got: body.len() }));
+        }
+        amicus_field::unpack_add(sum, body).map_err(|e| fail(e.into()))
+    }
+
+    /// The first party and operation whose share is missing.
+    pub fn missing(&self) -> Option<(PartyId, OpIndex)> {
+        for ((op, _), received) in self.sums.iter().zip(&self.received) {
+            if let Some(party) = self.state.epoch.ctx.parties.all().find(|p| !received[p.index()]) {
+                return Some((party, *op));
+            }
+        }
+        None
+    }
+
+    /// Where this round stands, for errors: the opening of its first operation whose share is missing.
+    pub fn step(&self) -> Step {
+        let op = self.missing().map_or(self.sums[0].0, |(_, op)| op);
+        Step::opening(&self.state.epoch.ctx.plan, op)
+    }
+
+    /// All shares are there: the results are known.
+    ///
+    /// # Errors
+    /// When a share is missing.
+    pub fn complete(mut self) -> Result<Running, ProtocolError> {
+        if let Some((party, op)) = self.missing() {
+            return Err(ProtocolError::Misuse(format!("share of {party} of {op} is missing")));
+        }
+        for (op, sum) in self.sums {
+            self.state.values[ValueId::of(op).index()] = Some(sum);
+            self.state.deferred.push(op);
+        }
+        let mut running = Running { state: self.state, round: self.round };
+        running.local()?;
+        Ok(running)
+    }
+}
+
+impl Finished {
+    /// The message to the helper and, for each receiver, the masked output (sections 6.7 and 6.8).
+    ///
+    /// # Errors
+    /// Only when the plan is invalid.
+    pub fn messages(self, receivers: &[ReceiverKey]) -> Result<(CheckMessage, Vec<u8>), ProtocolError> {
+        let state = self.state;
+        let ctx = &state.epoch.ctx;
+        let out = &ctx.plan.output;
+        let t = truncation(&ctx.plan, ctx.values.get(out.value).scale, out.scale, out.ell)?;
+        let mut opened = state.value(out.value)?.clone();
+        opened.add_constant(&t.offset());
+        let masked = output::encode_masked(&t, &opened);
+        let hashes = receivers
+            .iter()
+            .map(|key| output::hash(key, state.epoch.epoch, state.id, &ctx.digest, &masked))
+            .collect::<Vec<Digest>>();
+        let mut sums =
+            state.epoch.keys.zero_share(state.epoch.epoch, Some(state.id), ctx.plan.limbs, state.sums.len());
+        sums.add_assign(&LimbVec::from_elements(ctx.plan.limbs, &state.sums));
+        let transcript = state.transcript.finish();
+        Ok((CheckMessage { sums, transcript, outputs: hashes }, masked))
+    }
+}
+
+impl State {
+    fn value(&self, id: ValueId) -> Result<&LimbVec, ProtocolError> {
+        let unknown = || ProtocolError::Misuse(format!("value {} is not known yet", id.0));
+        self.values.get(id.index()).and_then(Option::as_ref).ok_or_else(unknown)
+    }
+
+    /// This party's share of an operation's result.
+    fn share(&mut self, index: OpIndex) -> Result<LimbVec, ProtocolError> {
+        let epoch = Arc::clone(&self.epoch);
+        let first = epoch.ctx.me == PartyId::FIRST;
+        match (&epoch.ctx.plan.op(index).kind, &self.material[index.index()]) {
+            (OpKind::Linear { input, weights, .. }, OpMaterial::Linear { offset, .. }) => {
+                let mut z = epoch.layers[weights.index()].share.product(self.value(*input)?, self.batch);
+                z.add_assign(offset);
+                Ok(z)
+            }
+            (OpKind::Multiply { left, right }, OpMaterial::Multiply { masks: [mx, my], follow, .. }) => {
+                let (x, y) = (self.value(*left)?, self.value(*right)?);
+                let mut cross = x.clone();
+                cross.mul_assign(my);
+                cross.add_product(y, mx);
+                let mut z = follow.clone();
+                z.sub_assign(&cross);
+                if first {
+                    z.add_product(x, y);
+                }
+                Ok(z)
+            }
+            (OpKind::Activation(a), _) => self.activation(index, a, first),
+            _ => Err(ProtocolError::Misuse(format!("{index} opens nothing"))),
+        }
+    }
+
+    /// Truncation, polynomial and pooling on shares (sections 6.3 to 6.5), and the tags' part of the check.
+    fn activation(&mut self, index: OpIndex, a: &Activation, first: bool) -> Result<LimbVec, ProtocolError> {
+        let ctx = &self.epoch.ctx;
+        let OpMaterial::Activation {
+            coefficients,
+            coefficient_tags,
+            differences,
+            difference_tags,
+            follow,
+            key_of_input,
+            ..
+        } = &self.material[index.index()]
+        else {
+            return Err(ProtocolError::Misuse(format!("material of {index} is of another kind")));
+        };
+        let t = truncation(&ctx.plan, ctx.values.get(a.input).scale, a.input_scale, a.ell)?;
+        let mut d = self.value(a.input)?.clone();
+        d.add_constant(&t.offset());
+        let opened = t.open(&d);
+        let leading = a.coefficients.last().map_or(0, |&c| i128::from(c));
+        let (y, tags) = evaluate_shares(
+            &opened,
+            PolynomialShares { c: coefficients, e: differences },
+            PolynomialShares { c: coefficient_tags, e: difference_tags },
+            key_of_input,
+            &Element::from_i128(ctx.plan.limbs, leading),
+            first,
+            self.batch,
+        );
+        let mut share = match &a.pool {
+            None => y,
+            Some(pool) => sum_pool(pool, &y, self.batch),
+        };
+        share.add_assign(follow);
+        for (element, tag) in tags.into_iter().enumerate() {
+            self.add_sum(element, 0, -tag);
+        }
+        Ok(share)
+    }
+
+    fn local(&mut self, index: OpIndex) -> Result<(), ProtocolError> {
+        use crate::preprocess::{add_shifted, slice_each};
+        let epoch = Arc::clone(&self.epoch);
+        let result = match &epoch.ctx.plan.op(index).kind {
+            OpKind::Add { left, left_shift, right, right_shift } => {
+                add_shifted(self.value(*left)?, *left_shift, self.value(*right)?, *right_shift)
+            }
+            OpKind::SumPool { input, pool } => sum_pool(pool, self.value(*input)?, self.batch),
+            OpKind::Slice { input, start, len } => slice_each(self.value(*input)?, *start, *len, self.batch),
+            OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Activation(_) => {
+                return Err(ProtocolError::Misuse(format!("{index} is not local")));
+            }
+        };
+        self.values[ValueId::of(index).index()] = Some(result);
+        Ok(())
+    }
+
+    /// The part of the last opened results in transcript and check.
+    fn settle(&mut self) -> Result<(), ProtocolError> {
+        let epoch = Arc::clone(&self.epoch);
+        for index in std::mem::take(&mut self.deferred) {
+            let kind = &epoch.ctx.plan.op(index).kind;
+            let slot = epoch.ctx.plan.slot(kind);
+            let opened = self.value(ValueId::of(index))?.clone();
+            self.transcript.values(index.0, &opened);
+            for element in 0..self.batch {
+                let term = self.check_term(index, kind, element, &opened)?;
+                self.add_sum(element, slot, term);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_term(
+        &self,
+        index: OpIndex,
+        kind: &OpKind,
+        element: usize,
+        opened: &LimbVec,
+    ) -> Result<Element, ProtocolError> {
+        let of = |v: &LimbVec| {
+            let len = v.len() / self.batch;
+            v.slice(element * len..(element + 1) * len)
+        };
+        let d = of(opened);
+        match (kind, &self.material[index.index()]) {
+            (OpKind::Linear { input, weights, .. }, OpMaterial::Linear { tag_offsets, .. }) => {
+                let layer = &self.epoch.layers[weights.index()];
+                let x = of(self.value(*input)?);
+                Ok(layer.key.dot(&d) - dot_value(&layer.tags, &x) + tag_offsets[element])
+            }
+            (OpKind::Multiply { left, right }, OpMaterial::Multiply { key, tags: [gx, gy], .. }) => {
+                let (x, y) = (of(self.value(*left)?), of(self.value(*right)?));
+                let mut product = x.clone();
+                product.mul_assign(&y);
+                let key = of(key);
+                Ok(key.dot(&d) - key.dot(&product) + of(gy).dot(&x) + of(gx).dot(&y))
+            }
+            (OpKind::Activation(_), OpMaterial::Activation { key, .. }) => Ok(of(key).dot(&d)),
+            _ => Err(ProtocolError::Misuse(format!("material of {index} is of another kind"))),
+        }
+    }
+
+    fn add_sum(&mut self, element: usize, slot: usize, term: Element) {
+        let slots = self.sums.len() / self.batch;
+        let at = &mut self.sums[element * slots + slot];
+        *at = *at + term;
+    }
+}

@@ -1,0 +1,244 @@
+//! Output: what parties send, what the helper releases, how a receiver puts them together (`docs/protocol.md`, 6.8).
+//!
+//! A party's message holds, per logit, `floor(D / 2^shift)` in the fewest whole bytes and the case bit `c` in one
+//! byte. The helper's release holds the hash all parties agreed on and, per logit, `mu_0` and `h`. Low-order bits
+//! of the logits go to nobody.
+
+use crate::preprocess::{Dealt, truncation};
+use crate::transcript::Digest;
+use crate::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use amicus_field::{LimbVec, Seed, Truncation, U256};
+use amicus_plan::{Plan, PlanDigest, Values};
+
+/// Bytes of a key or digest.
+const KEY_BYTES: usize = 32;
+
+/// A key that a receiver shares with all parties, and the helper does not know.
+#[derive(Debug)]
+pub struct ReceiverKey(Seed);
+
+impl ReceiverKey {
+    /// Draws a key.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness.
+    pub fn random() -> Result<Self, ProtocolError> {
+        Ok(ReceiverKey(Seed::random()?))
+    }
+
+    /// The message for every party.
+    pub fn encode(&self) -> &[u8; KEY_BYTES] {
+        self.0.as_bytes()
+    }
+
+    /// Reads a receiver's message.
+    ///
+    /// # Errors
+    /// A wrong length.
+    pub fn decode(receiver: &str, body: &[u8]) -> Result<Self, ProtocolError> {
+        match <[u8; KEY_BYTES]>::try_from(body) {
+            Ok(bytes) => Ok(ReceiverKey(Seed::from_bytes(bytes))),
+            Err(_) => {
+                let fault = Fault::Length { expected: KEY_BYTES, got: body.len() };
+                Err(ProtocolError::peer(receiver, Step::Output, fault))
+            }
+        }
+    }
+}
+
+/// The hash of a party's output message for one receiver.
+pub(crate) fn hash(
+    key: &ReceiverKey,
+    epoch: EpochId,
+    id: InferenceId,
+    plan: &PlanDigest,
+    message: &[u8],
+) -> Digest {
+    let mut hasher = blake3::Hasher::new_keyed(key.0.as_bytes());
+    hasher.update(b"output");
+    hasher.update(&epoch.0.to_le_bytes()).update(&id.0.to_le_bytes()).update(&plan.0).update(message);
+    Digest(*hasher.finalize().as_bytes())
+}
+
+/// Bytes of one floor: the modulus without the dropped bits.
+fn floor_bytes(t: &Truncation) -> usize {
+    ((t.limbs().bits() - t.shift()) as usize).div_ceil(8)
+}
+
+fn put(body: &mut Vec<u8>, value: U256, width: usize, bit: bool) {
+    body.extend_from_slice(&value.to_le_bytes()[..width]);
+    body.push(u8::from(bit));
+}
+
+fn take(entry: &[u8]) -> Option<(U256, bool)> {
+    let (&bit, low) = entry.split_last()?;
+    let mut bytes = [0; 32];
+    bytes.get_mut(..low.len())?.copy_from_slice(low);
+    Some((
+        U256::from_le_bytes(bytes),
+        match bit {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+    ))
+}
+
+/// A party's output message; `opened` contains the offset.
+pub(crate) fn encode_masked(t: &Truncation, opened: &LimbVec) -> Vec<u8> {
+    let case = t.open(opened).case;
+    let mut body = Vec::with_capacity(opened.len() * (floor_bytes(t) + 1));
+    for (i, value) in t.floor(opened).into_iter().enumerate() {
+        put(&mut body, value, floor_bytes(t), case.get(i));
+    }
+    body
+}
+
+/// What acceptance releases to the receivers.
+#[derive(Debug)]
+pub struct Release {
+    hashes: Vec<Digest>,
+    masks: Vec<u8>,
+}
+
+impl Release {
+    pub(crate) fn new(
+        plan: &Plan,
+        values: &Values,
+        dealt: &Dealt,
+        hashes: Vec<Digest>,
+    ) -> Result<Self, ProtocolError> {
+        let t = output_truncation(plan, values)?;
+        let mut masks = Vec::new();
+        for (i, &mu) in dealt.output_masks.iter().enumerate() {
+            put(&mut masks, mu, floor_bytes(&t), dealt.output_high.get(i));
+        }
+        Ok(Release { hashes, masks })
+    }
+
+    /// The message for one receiver: the agreed hash, then the masks.
+    pub fn message(&self, receiver: usize) -> Option<Vec<u8>> {
+        let hash = self.hashes.get(receiver)?;
+        Some([&hash.0[..], &self.masks].concat())
+    }
+
+    /// Everything, for the helper's log: number of receivers, hashes, masks.
+    pub(crate) fn encode_all(&self) -> Vec<u8> {
+        let mut bytes = (self.hashes.len() as u32).to_le_bytes().to_vec();
+        self.hashes.iter().for_each(|h| bytes.extend_from_slice(&h.0));
+        bytes.extend_from_slice(&self.masks);
+        bytes
+    }
+
+    /// Reads a logged release again, to repeat it after a crash.
+    ///
+    /// # Errors
+    /// Bytes that are no record of a release.
+    pub fn from_log(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let corrupt = || ProtocolError::Misuse("the logged release is corrupt".into());
+        let (count, rest) = bytes.split_first_chunk::<4>().ok_or_else(corrupt)?;
+        let end = (u32::from_le_bytes(*count) as usize).checked_mul(KEY_BYTES).ok_or_else(corrupt)?;
+        let (hashes, masks) = rest.split_at_checked(end).ok_or_else(corrupt)?;
+        let hashes = hashes
+            .chunks_exact(KEY_BYTES)
+            .map(|chunk| {
+                let mut digest = [0; KEY_BYTES];
+                digest.copy_from_slice(chunk);
+                Digest(digest)
+            })
+            .collect();
+        Ok(Release { hashes, masks: masks.to_vec() })
+    }
+}
+
+fn output_truncation(plan: &Plan, values: &Values) -> Result<Truncation, ProtocolError> {
+    let out = &plan.output;
+    Ok(truncation(plan, values.get(out.value).scale, out.scale, out.ell)?)
+}
+
+/// A receiver of one inference's output: key, and what is needed to put messages together.
+#[derive(Debug)]
+pub struct Receiver {
+    key: ReceiverKey,
+    epoch: EpochId,
+    id: InferenceId,
+    digest: PlanDigest,
+    t: Truncation,
+    elements: usize,
+    scale: u32,
+}
+
+impl Receiver {
+    /// A receiver of an inference of `batch` inputs.
+    ///
+    /// # Errors
+    /// An invalid plan, or no randomness.
+    pub fn new(plan: &Plan, epoch: EpochId, id: InferenceId, batch: usize) -> Result<Self, ProtocolError> {
+        let values = plan.values()?;
+        Ok(Receiver {
+            key: ReceiverKey::random()?,
+            epoch,
+            id,
+            digest: plan.digest()?,
+            t: output_truncation(plan, &values)?,
+            elements: values.get(plan.output.value).len * batch,
+            scale: plan.output.scale.0,
+        })
+    }
+
+    /// The key, for every party.
+    pub fn key(&self) -> &ReceiverKey {
+        &self.key
+    }
+
+    /// Puts the helper's release and the parties' messages together: the first message that has the agreed hash is
+    /// the output. Returns all logits, batch element by batch element, as real numbers.
+    ///
+    /// # Errors
+    /// A release that does not decode; no message with the agreed hash.
+    pub fn unmask<'a>(
+        &self,
+        release: &[u8],
+        messages: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<f64>, ProtocolError> {
+        let width = floor_bytes(&self.t) + 1;
+        let expected = KEY_BYTES + width * self.elements;
+        let fail = |fault| ProtocolError::peer("helper", Step::Output, fault);
+        if release.len() != expected {
+            return Err(fail(Fault::Length { expected, got: release.len() }));
+        }
+        let (agreed, masks) = release.split_at(KEY_BYTES);
+        let right = |m: &&[u8]| {
+            m.len() == width * self.elements
+                && hash(&self.key, self.epoch, self.id, &self.digest, m).0 == *agreed
+        };
+        let Some(message) = messages.into_iter().find(right) else {
+            let fault = Fault::Disagreement(
+                "no party's output has the hash the parties agreed on; the output".into(),
+            );
+            return Err(ProtocolError::peer("every party heard", Step::Output, fault));
+        };
+        let malformed = || fail(Fault::Encoding("output entry".into()));
+        message
+            .chunks_exact(width)
+            .zip(masks.chunks_exact(width))
+            .map(|(m, r)| {
+                let ((floor, case), (mu, high)) =
+                    (take(m).ok_or_else(malformed)?, take(r).ok_or_else(malformed)?);
+                Ok(self.value(floor, case, mu, high).ok_or_else(malformed)? / 2f64.powi(self.scale as i32))
+            })
+            .collect()
+    }
+
+    /// `u = floor(D / 2^shift) - 2^(ell - shift) - mu_0 + h c round(Q / 2^shift)`.
+    fn value(&self, floor: U256, case: bool, mu: U256, high: bool) -> Option<f64> {
+        let (shift, modulus) = (self.t.shift(), self.t.limbs().modulus());
+        if floor > modulus >> shift || mu > modulus >> shift {
+            return None;
+        }
+        let half = if shift > 0 { U256::ONE << (shift - 1) } else { U256::ZERO };
+        let wrap = if case && high { (modulus + half) >> shift } else { U256::ZERO };
+        let offset = U256::ONE << (self.t.ell() - shift);
+        Some(((floor + wrap).as_i256() - (mu + offset).as_i256()).as_f64())
+    }
+}

@@ -1,0 +1,269 @@
+//! The helper deals: masks of all values, corrections, and the constants that the check must give.
+
+use super::{activation_domains, truncation};
+use crate::epoch::{HelperEpoch, SEED_BYTES};
+use crate::label::{Label, Purpose, correction, domain, sum_of};
+use crate::wire::pack_all;
+use crate::{Fresh, InferenceId, ProtocolError};
+use amicus_field::{
+    CaseMask, Element, LimbVec, Seed, Stream, scaled_coefficients, sum_pool, sum_pool_transposed,
+};
+use amicus_field::{U256, taylor_coefficients};
+use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
+
+/// A dealt inference at the helper: what the check must give and what acceptance releases.
+#[derive(Debug)]
+pub struct Dealt {
+    pub(crate) id: Fresh<InferenceId>,
+    pub(crate) batch: usize,
+    /// Constants of the check: `batch x slots`.
+    pub(crate) constants: Vec<Element>,
+    /// `mu_0` of every output element.
+    pub(crate) output_masks: Vec<U256>,
+    /// `h = [r >= Q/2]` of every output element.
+    pub(crate) output_high: CaseMask,
+    grant: InputGrant,
+}
+
+/// Seeds of the shares of the input's mask: for the client this inference is bound to, and nobody else.
+#[derive(Debug)]
+pub struct InputGrant(Vec<Seed>);
+
+impl InputGrant {
+    /// The seeds as bytes, in party order.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(self.0.len() * SEED_BYTES);
+        self.0.iter().for_each(|s| body.extend_from_slice(s.as_bytes()));
+        body
+    }
+}
+
+impl Dealt {
+    /// The inference dealt.
+    pub fn id(&self) -> InferenceId {
+        self.id.id()
+    }
+
+    /// Number of inputs.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The client's seeds.
+    pub fn grant(&self) -> &InputGrant {
+        &self.grant
+    }
+}
+
+impl HelperEpoch {
+    /// Deals one inference of `batch` inputs. Corrections for the last party go to `send`, operation by operation.
+    ///
+    /// # Errors
+    /// What `send` returns, a retired epoch, or a plan that does not fit its own shapes.
+    pub fn deal<E: From<ProtocolError>>(
+        &self,
+        id: Fresh<InferenceId>,
+        batch: usize,
+        send: &mut dyn FnMut(OpIndex, Vec<u8>) -> Result<(), E>,
+    ) -> Result<Dealt, E> {
+        self.usable().map_err(E::from)?;
+        let slots = self.plan.check_slots();
+        let mut dealing = Dealing {
+            epoch: self,
+            id: id.id(),
+            batch,
+            masks: Vec::with_capacity(self.values.count()),
+            constants: vec![Element::zero(self.plan.limbs); batch * slots],
+        };
+        let grant = dealing.input();
+        for (index, op) in self.plan.indexed_ops() {
+            if let Some(corrections) = dealing.operation(index, &op.kind).map_err(E::from)? {
+                send(index, corrections)?;
+            }
+        }
+        let out = &self.plan.output;
+        let from = self.values.get(out.value).scale;
+        let t =
+            truncation(&self.plan, from, out.scale, out.ell).map_err(|e| E::from(ProtocolError::from(e)))?;
+        let mask = &dealing.masks[out.value.index()];
+        Ok(Dealt {
+            output_masks: t.floor(mask),
+            output_high: t.high_half(mask),
+            constants: dealing.constants,
+            id,
+            batch,
+            grant,
+        })
+    }
+}
+
+struct Dealing<'a> {
+    epoch: &'a HelperEpoch,
+    id: InferenceId,
+    batch: usize,
+    /// Mask of every value so far, `batch x len`.
+    masks: Vec<LimbVec>,
+    constants: Vec<Element>,
+}
+
+impl Dealing<'_> {
+    fn label(&self, purpose: Purpose, op: u32) -> Label {
+        Label::inference(purpose, self.epoch.epoch, self.id, op)
+    }
+
+    fn streams(&self, op: OpIndex) -> Vec<Stream> {
+        self.epoch.seeds.iter().map(|s| self.label(Purpose::Material, op.0).stream(s)).collect()
+    }
+
+    fn input(&mut self) -> InputGrant {
+        let label = self.label(Purpose::InputMask, 0);
+        let seeds: Vec<Seed> = self.epoch.seeds.iter().map(|s| label.seed(s)).collect();
+        let streams: Vec<Stream> = seeds.iter().map(Seed::stream).collect();
+        let len = self.epoch.values.get(ValueId::INPUT).len * self.batch;
+        self.masks.push(sum_of(&streams, domain::MAIN, self.epoch.plan.limbs, len));
+        InputGrant(seeds)
+    }
+
+    /// Adds `key . value`, batch element by batch element, to the constants of a slot.
+    fn add_constant(&mut self, slot: usize, key: &LimbVec, value: &LimbVec) {
+        let slots = self.constants.len() / self.batch;
+        let per_key = key.len() == value.len();
+        let len = value.len() / self.batch;
+        for e in 0..self.batch {
+            let part = value.slice(e * len..(e + 1) * len);
+            let dot = if per_key {
+                key.slice(e * len..(e + 1) * len).dot(&part)
+            } else {
+                key.slice(0..len).dot(&part)
+            };
+            let at = &mut self.constants[e * slots + slot];
+            *at = *at + dot;
+        }
+    }
+
+    /// Computes the mask of an operation's result; returns the last party's corrections, if it gets any.
+    fn operation(&mut self, index: OpIndex, kind: &OpKind) -> Result<Option<Vec<u8>>, ProtocolError> {
+        let plan = &self.epoch.plan;
+        let (limbs, batch) = (plan.limbs, self.batch);
+        let len = self.epoch.values.get(ValueId::of(index)).len * batch;
+        let slot = plan.slot(kind);
+        let mut corrections = None;
+        let mask = match kind {
+            OpKind::Linear { input, weights, .. } => {
+                let layer = &self.epoch.layers[weights.index()];
+                let mut r = sum_of(&self.streams(index), domain::FOLLOW, limbs, len);
+                let m = self.masks[input.index()].clone();
+                r.sub_assign(&layer.mask.product(&m, batch));
+                self.add_constant(slot, &layer.tag_mask, &m);
+                self.add_constant(slot, &layer.key, &r);
+                r
+            }
+            OpKind::Multiply { left, right } => {
+                let streams = self.streams(index);
+                let follow = sum_of(&streams, domain::FOLLOW, limbs, len);
+                let key = sum_of(&streams, domain::KEY, limbs, len);
+                let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
+                let tags = [x, y].map(|m| {
+                    let mut tag = key.clone();
+                    tag.mul_assign(m);
+                    tag
+                });
+                let dealt: Vec<LimbVec> = domain::PRODUCT_TAGS
+                    .iter()
+                    .zip(&tags)
+                    .map(|(&d, tag)| correction(&streams, d, tag))
+                    .collect();
+                corrections = Some(pack_all(&dealt));
+                let mut product = x.clone();
+                product.mul_assign(y);
+                let mut r = follow.clone();
+                r.sub_assign(&product);
+                // m_x m_y + r is what the shares of `follow` add up to.
+                self.add_constant(slot, &key, &follow);
+                r
+            }
+            OpKind::Activation(a) => {
+                let (mask, dealt) = self.activation(index, a, len)?;
+                corrections = Some(dealt);
+                mask
+            }
+            OpKind::Add { left, left_shift, right, right_shift } => {
+                let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
+                add_shifted(x, *left_shift, y, *right_shift)
+            }
+            OpKind::SumPool { input, pool } => sum_pool(pool, &self.masks[input.index()], batch),
+            OpKind::Slice { input, start, len } => {
+                slice_each(&self.masks[input.index()], *start, *len, batch)
+            }
+        };
+        self.masks.push(mask);
+        Ok(corrections)
+    }
+
+    fn activation(
+        &mut self,
+        index: OpIndex,
+        a: &Activation,
+        outputs: usize,
+    ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
+        let plan = &self.epoch.plan;
+        let (limbs, batch) = (plan.limbs, self.batch);
+        let from = self.epoch.values.get(a.input).scale;
+        let t = truncation(plan, from, a.input_scale, a.ell)?;
+        let r = &self.masks[a.input.index()];
+        let scaled = scaled_coefficients(limbs, &a.coefficients, a.input_scale.0);
+        let first = taylor_coefficients(&scaled, &t.mask(r, false));
+
+        let streams = self.streams(index);
+        let key = sum_of(&streams, domain::KEY, limbs, outputs);
+        let follow = sum_of(&streams, domain::FOLLOW, limbs, outputs);
+        let (key_of_input, constant_terms) = match &a.pool {
+            None => (key.clone(), first[0].clone()),
+            Some(pool) => (sum_pool_transposed(pool, &key, batch), sum_pool(pool, &first[0], batch)),
+        };
+        let mut out_mask = follow.clone();
+        out_mask.sub_assign(&constant_terms);
+
+        let tag = |v: &LimbVec| {
+            let mut tag = key_of_input.clone();
+            tag.mul_assign(v);
+            tag
+        };
+        let mut dealt: Vec<LimbVec> = first[1..].to_vec();
+        dealt.extend(first[1..].iter().map(tag));
+        if a.wrap == WrapRule::Exact {
+            let mut differences = taylor_coefficients(&scaled, &t.mask(r, true));
+            differences.iter_mut().zip(&first).for_each(|(e, c)| e.sub_assign(c));
+            let tags: Vec<LimbVec> = differences.iter().map(tag).collect();
+            dealt.extend(differences);
+            dealt.extend(tags);
+        }
+        let mut message = vec![correction(&streams, domain::OUT_MASK, &out_mask)];
+        message.extend(activation_domains(a).iter().zip(&dealt).map(|(&d, v)| correction(&streams, d, v)));
+        // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
+        self.add_constant(0, &key, &follow);
+        Ok((out_mask, pack_all(&message)))
+    }
+}
+
+/// `2^left_shift x + 2^right_shift y`.
+pub(crate) fn add_shifted(x: &LimbVec, left_shift: u32, y: &LimbVec, right_shift: u32) -> LimbVec {
+    let mut sum = x.clone();
+    if left_shift > 0 {
+        sum.scale_assign(&Element::power_of_two(x.limbs(), left_shift));
+    }
+    if right_shift > 0 {
+        sum.add_scaled(&Element::power_of_two(x.limbs(), right_shift), y);
+    } else {
+        sum.add_assign(y);
+    }
+    sum
+}
+
+/// Elements `start..start + len` of every batch element.
+pub(crate) fn slice_each(x: &LimbVec, start: usize, len: usize, batch: usize) -> LimbVec {
+    let whole = x.len() / batch;
+    let parts: Vec<LimbVec> =
+        (0..batch).map(|e| x.slice(e * whole + start..e * whole + start + len)).collect();
+    LimbVec::concat(&parts.iter().collect::<Vec<_>>())
+}

@@ -1,0 +1,268 @@
+//! A party's material of one inference: expanded from its seed, plus the last party's corrections.
+
+use super::helper::{add_shifted, slice_each};
+use super::{activation_domains, correction_lengths};
+use crate::affine::dot_mask;
+use crate::epoch::PartyEpoch;
+use crate::label::{Label, Purpose, domain};
+use crate::wire::unpack_all;
+use crate::{EpochId, Fault, Fresh, InferenceId, ProtocolError, Step};
+use amicus_field::{Element, LimbVec, Stream, sum_pool, sum_pool_transposed};
+use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, ValueId, WrapRule};
+
+/// A dealt inference that collects its corrections.
+#[derive(Debug)]
+pub struct PartyDeal {
+    id: Fresh<InferenceId>,
+    batch: usize,
+    corrections: Vec<Option<Vec<LimbVec>>>,
+    missing: usize,
+}
+
+/// One party's material of one inference. Used once: the online phase consumes it.
+#[derive(Debug)]
+pub struct Material {
+    pub(crate) epoch: EpochId,
+    pub(crate) id: Fresh<InferenceId>,
+    pub(crate) batch: usize,
+    pub(crate) ops: Vec<OpMaterial>,
+}
+
+#[derive(Debug)]
+pub(crate) enum OpMaterial {
+    Linear {
+        /// `R_i = S_i - D_W [m_x]_i`, plus this party's share of the bias.
+        offset: LimbVec,
+        /// `D_G . [m_x]_i` of every batch element, for the check.
+        tag_offsets: Vec<Element>,
+    },
+    Multiply {
+        masks: [LimbVec; 2],
+        follow: LimbVec,
+        key: LimbVec,
+        tags: [LimbVec; 2],
+    },
+    Activation {
+        coefficients: Vec<LimbVec>,
+        coefficient_tags: Vec<LimbVec>,
+        differences: Vec<LimbVec>,
+        difference_tags: Vec<LimbVec>,
+        follow: LimbVec,
+        key: LimbVec,
+        key_of_input: LimbVec,
+    },
+    Local,
+}
+
+impl Material {
+    /// The inference this material is for.
+    pub fn id(&self) -> InferenceId {
+        self.id.id()
+    }
+
+    /// The epoch this material is for.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch
+    }
+
+    /// Number of inputs.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+}
+
+impl PartyDeal {
+    /// Takes the corrections of one operation.
+    ///
+    /// # Errors
+    /// An operation without corrections for this party, a second message, a wrong length, a residue out of range.
+    pub fn correction(&mut self, epoch: &PartyEpoch, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
+        let plan = &epoch.ctx.plan;
+        let layer = plan.ops.get(index as usize).map(|op| op.name.clone());
+        let fail = |fault| ProtocolError::peer("helper", Step::Preprocessing { layer: layer.clone() }, fault);
+        let (Some(slot), true) =
+            (self.corrections.get_mut(index as usize), epoch.ctx.me == epoch.ctx.parties.last())
+        else {
+            return Err(fail(Fault::Unexpected(format!("corrections of operation {index}"))));
+        };
+        let lengths = correction_lengths(plan, &epoch.ctx.values, OpIndex(index), self.batch);
+        if lengths.is_empty() {
+            return Err(fail(Fault::Unexpected(format!("corrections of operation {index}"))));
+        }
+        if slot.is_some() {
+            return Err(fail(Fault::Duplicate("corrections".into())));
+        }
+        *slot = Some(unpack_all(plan.limbs, &lengths, body).map_err(fail)?);
+        self.missing -= 1;
+        Ok(())
+    }
+
+    /// Whether every correction is there.
+    pub fn complete(&self) -> bool {
+        self.missing == 0
+    }
+}
+
+impl PartyEpoch {
+    /// Begins an inference of `batch` inputs that the helper deals.
+    pub fn begin_deal(&self, id: Fresh<InferenceId>, batch: usize) -> PartyDeal {
+        let (plan, values) = (&self.ctx.plan, &self.ctx.values);
+        let with = plan
+            .indexed_ops()
+            .filter(|(i, _)| !correction_lengths(plan, values, *i, batch).is_empty())
+            .count();
+        let missing = if self.ctx.me == self.ctx.parties.last() { with } else { 0 };
+        PartyDeal { id, batch, corrections: plan.ops.iter().map(|_| None).collect(), missing }
+    }
+
+    /// Expands everything that needs no input (section 5). One product with `D_W` per linear layer.
+    ///
+    /// # Errors
+    /// When corrections are missing.
+    pub fn prepare(&self, deal: PartyDeal) -> Result<Material, ProtocolError> {
+        if !deal.complete() {
+            return Err(ProtocolError::Misuse(format!("{} corrections are missing", deal.missing)));
+        }
+        let PartyDeal { id, batch, corrections, .. } = deal;
+        let mut preparing = Preparing { epoch: self, id: id.id(), batch, masks: Vec::new() };
+        preparing.input();
+        let mut ops = Vec::with_capacity(self.ctx.plan.ops.len());
+        for ((index, op), corrections) in self.ctx.plan.indexed_ops().zip(corrections) {
+            ops.push(preparing.operation(index, &op.kind, corrections)?);
+        }
+        Ok(Material { epoch: self.epoch, id, batch, ops })
+    }
+}
+
+struct Preparing<'a> {
+    epoch: &'a PartyEpoch,
+    id: InferenceId,
+    batch: usize,
+    /// This party's share of the mask of every value so far; none where only the helper knows the mask.
+    masks: Vec<Option<LimbVec>>,
+}
+
+/// Vectors of one operation: from the corrections where there are some, else from the stream.
+struct Source {
+    stream: Stream,
+    limbs: amicus_field::Limbs,
+    corrections: Option<std::vec::IntoIter<LimbVec>>,
+}
+
+impl Source {
+    fn sample(&self, domain: u32, len: usize) -> LimbVec {
+        self.stream.sample(domain, self.limbs, len)
+    }
+
+    /// A vector whose sum over the parties the helper fixed; asked for in message order.
+    fn dealt(&mut self, domain: u32, len: usize) -> LimbVec {
+        let corrected = self.corrections.as_mut().and_then(Iterator::next);
+        corrected.unwrap_or_else(|| self.sample(domain, len))
+    }
+}
+
+impl Preparing<'_> {
+    fn label(&self, purpose: Purpose, op: u32) -> Label {
+        Label::inference(purpose, self.epoch.epoch, self.id, op)
+    }
+
+    fn input(&mut self) {
+        let ctx = &self.epoch.ctx;
+        let stream = self.label(Purpose::InputMask, 0).stream(&self.epoch.seed);
+        let len = ctx.values.get(ValueId::INPUT).len * self.batch;
+        self.masks.push(Some(stream.sample(domain::MAIN, ctx.plan.limbs, len)));
+    }
+
+    /// The share of a value's mask; a valid plan asks for it only where there is one.
+    fn mask(&self, id: ValueId) -> Result<&LimbVec, ProtocolError> {
+        let missing =
+            || ProtocolError::Misuse(format!("parties hold no share of the mask of value {}", id.0));
+        self.masks.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)
+    }
+
+    fn operation(
+        &mut self,
+        index: OpIndex,
+        kind: &OpKind,
+        corrections: Option<Vec<LimbVec>>,
+    ) -> Result<OpMaterial, ProtocolError> {
+        let ctx = &self.epoch.ctx;
+        let info = ctx.values.get(ValueId::of(index));
+        let (limbs, batch, len) = (ctx.plan.limbs, self.batch, info.len * self.batch);
+        let mut source = Source {
+            stream: self.label(Purpose::Material, index.0).stream(&self.epoch.seed),
+            limbs,
+            corrections: corrections.map(Vec::into_iter),
+        };
+        let mut mask = None;
+        let material = match kind {
+            OpKind::Linear { input, weights, .. } => {
+                let layer = &self.epoch.layers[weights.index()];
+                let m = self.mask(*input)?;
+                let mut offset = source.sample(domain::FOLLOW, len);
+                offset.sub_assign(&layer.masked.product(m, batch));
+                if let Some(bias) = &layer.bias_share {
+                    offset.add_assign(&LimbVec::concat(&vec![bias; batch]));
+                }
+                let per = m.len() / batch;
+                let tag_offsets = (0..batch)
+                    .map(|e| dot_mask(&layer.masked_tags, &m.slice(e * per..(e + 1) * per)))
+                    .collect();
+                OpMaterial::Linear { offset, tag_offsets }
+            }
+            OpKind::Multiply { left, right } => OpMaterial::Multiply {
+                masks: [self.mask(*left)?.clone(), self.mask(*right)?.clone()],
+                follow: source.sample(domain::FOLLOW, len),
+                key: source.sample(domain::KEY, len),
+                tags: domain::PRODUCT_TAGS.map(|d| source.dealt(d, len)),
+            },
+            OpKind::Activation(a) => {
+                mask = Some(source.dealt(domain::OUT_MASK, len));
+                self.activation(a, source, len)
+            }
+            OpKind::Add { left, left_shift, right, right_shift } => {
+                if info.mask == MaskKind::Shared {
+                    mask =
+                        Some(add_shifted(self.mask(*left)?, *left_shift, self.mask(*right)?, *right_shift));
+                }
+                OpMaterial::Local
+            }
+            OpKind::SumPool { input, pool } => {
+                mask = self.masks[input.index()].as_ref().map(|m| sum_pool(pool, m, batch));
+                OpMaterial::Local
+            }
+            OpKind::Slice { input, start, len } => {
+                mask = self.masks[input.index()].as_ref().map(|m| slice_each(m, *start, *len, batch));
+                OpMaterial::Local
+            }
+        };
+        self.masks.push(mask);
+        Ok(material)
+    }
+
+    fn activation(&self, a: &Activation, mut source: Source, outputs: usize) -> OpMaterial {
+        let inputs = self.epoch.ctx.values.get(a.input).len * self.batch;
+        let d = a.degree();
+        let mut dealt = activation_domains(a).into_iter().map(|domain| source.dealt(domain, inputs));
+        let coefficients = dealt.by_ref().take(d - 1).collect();
+        let coefficient_tags = dealt.by_ref().take(d - 1).collect();
+        let with_differences = if a.wrap == WrapRule::Exact { d } else { 0 };
+        let differences = dealt.by_ref().take(with_differences).collect();
+        let difference_tags = dealt.by_ref().take(with_differences).collect();
+        drop(dealt);
+        let key = source.sample(domain::KEY, outputs);
+        let key_of_input = match &a.pool {
+            None => key.clone(),
+            Some(pool) => sum_pool_transposed(pool, &key, self.batch),
+        };
+        OpMaterial::Activation {
+            coefficients,
+            coefficient_tags,
+            differences,
+            difference_tags,
+            follow: source.sample(domain::FOLLOW, outputs),
+            key,
+            key_of_input,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Keyed transcript hashes: what parties opened, received and will say, compared by the helper without seeing it.
+//!
+//! BLAKE3 under the parties' common key, 256-bit output: collision-resistant, because a malicious party knows the
+//! key (`docs/protocol.md`, section 7).
+
+use crate::keys::PartyKeys;
+use crate::{EpochId, InferenceId};
+use amicus_field::LimbVec;
+use amicus_plan::PlanDigest;
+use std::fmt;
+
+// Planes are hashed as they lie in memory; parties on machines of different endianness would disagree.
+const _: () = assert!(cfg!(target_endian = "little"), "big-endian machines are not supported");
+
+/// A 256-bit keyed hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({:02x}{:02x}..)", self.0[0], self.0[1])
+    }
+}
+
+/// What a transcript is about; part of what is hashed.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Topic {
+    Load = 1,
+    Inference = 2,
+}
+
+/// A running hash over everything public to all parties of one load or inference.
+#[derive(Debug)]
+pub(crate) struct Transcript(blake3::Hasher);
+
+impl Transcript {
+    pub(crate) fn new(
+        keys: &PartyKeys,
+        topic: Topic,
+        epoch: EpochId,
+        id: Option<InferenceId>,
+        plan: &PlanDigest,
+    ) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(keys.transcript().as_bytes());
+        hasher.update(&[topic as u8]);
+        hasher.update(&epoch.0.to_le_bytes());
+        hasher.update(&id.map_or(0, |id| id.0).to_le_bytes());
+        hasher.update(&plan.0);
+        Transcript(hasher)
+    }
+
+    /// Absorbs a vector, preceded by what it is and its length.
+    pub(crate) fn values(&mut self, tag: u32, values: &LimbVec) {
+        self.0.update(&tag.to_le_bytes());
+        self.0.update(&(values.len() as u64).to_le_bytes());
+        for limb in 0..values.limbs().count() {
+            self.0.update(bytemuck::cast_slice(values.plane(limb)));
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,231 @@
+//! Messages as bytes: a fixed header, then packed residues or a short control body.
+//!
+//! Everything is parsed into valid values once, here and in the `receive` functions of the states: version, kind,
+//! ids, exact lengths, residues below their primes. Bytes from a peer never panic and never make a node allocate
+//! more than the plan says.
+
+use crate::{EpochId, Fault, InferenceId};
+use amicus_field::{LimbVec, Limbs, packed_len};
+
+/// Version of the wire format.
+pub const VERSION: u8 = 1;
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = 24;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
+        /// What a message is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Kind { $($(#[$doc])* $name = $value,)* }
+
+        impl Kind {
+            fn from_byte(byte: u8) -> Option<Self> {
+                match byte { $($value => Some(Kind::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// First frame on a link: who, for what, with which plan.
+    Hello = 1,
+    /// Something failed; carries the sender's account of it.
+    Abort = 2,
+    /// Party to party: contributions to the common and the pair key.
+    Keys = 10,
+    /// Owner to helper: load this plan.
+    LoadRequest = 11,
+    /// Helper to owner: seeds of the weight masks.
+    LoadGrant = 12,
+    /// Helper to party: an epoch begins; the party's seed.
+    EpochBegin = 13,
+    /// Helper to the last party: corrections of one weight tensor's tags.
+    LoadCorrection = 14,
+    /// Owner to party: nonce of the model's fingerprint.
+    Nonce = 15,
+    /// Owner to party: one masked weight tensor.
+    Weights = 16,
+    /// Party to party: its part of one layer's masked tags.
+    Tags = 17,
+    /// Party to helper: hash of all masked weights and tags.
+    LoadHash = 18,
+    /// Helper to party: seed of the challenge.
+    Challenge = 19,
+    /// Party to helper: answers to the challenge.
+    LoadResponse = 20,
+    /// Helper to parties and owner: the load is accepted.
+    LoadAccepted = 21,
+    /// Helper to party: material for an inference is dealt.
+    Deal = 30,
+    /// Helper to the last party: corrections of one operation.
+    DealCorrection = 31,
+    /// Party to helper: material is ready.
+    Ready = 32,
+    /// Client to helper: asks for an inference.
+    Request = 40,
+    /// Helper to client: the id and the seeds of the input mask.
+    Ticket = 41,
+    /// Helper to party: which client and receivers an inference belongs to.
+    Bind = 42,
+    /// Client to party: the masked input.
+    Input = 43,
+    /// Party to party: its share of one operation's result.
+    Opening = 44,
+    /// Party to helper: sums, transcript hash, output hashes.
+    Check = 45,
+    /// Party to receiver: the masked output.
+    Output = 46,
+    /// Helper to receiver: the output's masks, after acceptance.
+    Release = 47,
+    /// Receiver to helper: the release arrived.
+    ReleaseAck = 48,
+    /// Helper to party: the inference ended.
+    Outcome = 49,
+    /// Receiver to party: asks for the model's fingerprint; party to receiver: the fingerprint.
+    Fingerprint = 50,
+    /// Receiver to party: key under which the output is hashed for it.
+    ReceiverKey = 51,
+    /// Helper to receiver: an inference whose output it will get.
+    Invite = 52,
+}
+
+/// What every message starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the message is.
+    pub kind: Kind,
+    /// One-way hops in sequence that led to this message, for the round count; informative only.
+    pub hop: u16,
+    /// Operation or weight tensor concerned.
+    pub index: u32,
+    /// Epoch concerned; 0 for none.
+    pub epoch: EpochId,
+    /// Inference concerned; 0 for none.
+    pub id: InferenceId,
+}
+
+impl Header {
+    /// A header of an epoch as a whole.
+    pub fn epoch(kind: Kind, epoch: EpochId, index: u32) -> Self {
+        Header { kind, hop: 0, index, epoch, id: InferenceId(0) }
+    }
+
+    /// A header of one inference.
+    pub fn inference(kind: Kind, epoch: EpochId, id: InferenceId, index: u32) -> Self {
+        Header { kind, hop: 0, index, epoch, id }
+    }
+
+    /// The header as bytes.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0] = VERSION;
+        bytes[1] = self.kind as u8;
+        bytes[2..4].copy_from_slice(&self.hop.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.index.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.epoch.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.id.0.to_le_bytes());
+        bytes
+    }
+
+    /// Splits a message into header and body.
+    ///
+    /// # Errors
+    /// A message shorter than a header, of another version, or of an unknown kind.
+    pub fn decode(message: &[u8]) -> Result<(Self, &[u8]), Fault> {
+        let Some((head, body)) = message.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(Fault::Length { expected: HEADER_BYTES, got: message.len() });
+        };
+        let [version, kind, h0, h1, i0, i1, i2, i3, rest @ ..] = *head;
+        if version != VERSION {
+            return Err(Fault::Incompatible(format!(
+                "wire version {version}, this program speaks {VERSION}"
+            )));
+        }
+        let Some(kind) = Kind::from_byte(kind) else {
+            return Err(Fault::Encoding(format!("unknown message kind {kind}")));
+        };
+        let mut words = [[0u8; 8]; 2];
+        words[0].copy_from_slice(&rest[..8]);
+        words[1].copy_from_slice(&rest[8..]);
+        let header = Header {
+            kind,
+            hop: u16::from_le_bytes([h0, h1]),
+            index: u32::from_le_bytes([i0, i1, i2, i3]),
+            epoch: EpochId(u64::from_le_bytes(words[0])),
+            id: InferenceId(u64::from_le_bytes(words[1])),
+        };
+        Ok((header, body))
+    }
+}
+
+/// A vector as message body: its packed residues.
+pub fn pack(values: &LimbVec) -> Vec<u8> {
+    let mut body = Vec::with_capacity(packed_len(values.limbs(), values.len()));
+    amicus_field::pack_into(values, &mut body);
+    body
+}
+
+/// Vectors as one message body, one after the other.
+pub fn pack_all<'a>(values: impl IntoIterator<Item = &'a LimbVec>) -> Vec<u8> {
+    let mut body = Vec::new();
+    for v in values {
+        amicus_field::pack_into(v, &mut body);
+    }
+    body
+}
+
+/// Reads vectors of known lengths that fill a body exactly.
+///
+/// # Errors
+/// A body of another length, a residue at or above its prime, padding that is not zero.
+pub fn unpack_all(limbs: Limbs, lengths: &[usize], body: &[u8]) -> Result<Vec<LimbVec>, Fault> {
+    let expected = lengths.iter().map(|&len| packed_len(limbs, len)).sum();
+    if body.len() != expected {
+        return Err(Fault::Length { expected, got: body.len() });
+    }
+    let mut rest = body;
+    let mut all = Vec::with_capacity(lengths.len());
+    for &len in lengths {
+        let (part, tail) = rest.split_at(packed_len(limbs, len));
+        all.push(amicus_field::unpack(limbs, len, part)?);
+        rest = tail;
+    }
+    Ok(all)
+}
+
+/// Reads one vector that fills a body exactly.
+///
+/// # Errors
+/// As [`unpack_all`].
+pub fn unpack(limbs: Limbs, len: usize, body: &[u8]) -> Result<LimbVec, Fault> {
+    let expected = packed_len(limbs, len);
+    if body.len() != expected {
+        return Err(Fault::Length { expected, got: body.len() });
+    }
+    Ok(amicus_field::unpack(limbs, len, body)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_round_trip_and_bad_ones_are_refused() {
+        let header = Header {
+            kind: Kind::Opening,
+            hop: 9,
+            index: 7,
+            epoch: EpochId(1 << 40),
+            id: InferenceId(u64::MAX),
+        };
+        let mut bytes = header.encode().to_vec();
+        bytes.extend_from_slice(b"body");
+        assert_eq!(Header::decode(&bytes).unwrap(), (header, &b"body"[..]));
+        assert!(matches!(Header::decode(&bytes[..23]), Err(Fault::Length { .. })));
+        bytes[1] = 9;
+        assert!(matches!(Header::decode(&bytes), Err(Fault::Encoding(_))));
+        bytes[0] = 2;
+        assert!(matches!(Header::decode(&bytes), Err(Fault::Incompatible(_))));
+    }
+}
