@@ -1,1 +1,46 @@
 //! Graphs of CNNs, compilation to a plan, and the exact integer simulator.
+//!
+//! What this is: everything between a trained network and the [`amicus_plan::Plan`] that all roles run. It stands
+//! before any cryptography: nothing here knows of shares, masks or messages (`docs/protocol.md`, sections 2 and 8).
+//!
+//! The way of the data:
+//!
+//! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`networks`] reads known ones from safetensors
+//! - [`float`]: runs the graph in floating point; the reference that everything else is measured against
+//! - [`fold`]: the graph as operations of a plan, still with real numbers: BatchNorm, intervals and pooling factors
+//!   folded into weights and polynomials
+//! - [`mod@compile`]: chooses limbs and scales from calibration data ([`scales`], [`emulate`], [`calibrate`]), proves
+//!   that nothing overflows inside the calibrated range ([`proof`]), and gives plan, quantised weights ([`quantize`])
+//!   and a [`report`]
+//! - [`simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
+//! - [`digits`] and [`measure`]: reading labelled digits, comparing logits
+//! - [`fit`]: polynomials for activation functions
+#![forbid(unsafe_code)]
+
+pub mod calibrate;
+pub mod compile;
+pub mod digits;
+mod emit;
+pub mod emulate;
+pub mod error;
+pub mod fit;
+pub mod float;
+pub mod fold;
+pub mod graph;
+mod linear;
+pub mod measure;
+pub mod networks;
+pub mod proof;
+pub mod quantize;
+pub mod report;
+pub mod scales;
+pub mod simulate;
+
+pub use compile::{CompileOptions, Compiled, compile};
+pub use error::ModelError;
+pub use float::FloatExecutor;
+pub use graph::{Graph, GraphBuilder, NodeId};
+pub use measure::{argmax, quantize_input, relative_error};
+pub use quantize::QuantizedWeights;
+pub use report::Report;
+pub use simulate::{Simulator, Trace, simulate};

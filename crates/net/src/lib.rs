@@ -1,1 +1,48 @@
-//! Framed channels between the roles: mutual TLS, in memory, shaped.
+//! Framed, ordered, mutually authenticated links between roles, and the [`Mesh`] that drives all links of one thread.
+//!
+//! This crate stands between the protocol and the network and knows nothing of either's meaning: a frame is opaque
+//! bytes. A [`Link`] is TLS 1.3 over TCP ([`dial`], [`Listener`]) or a queue in memory ([`Link::pair`]); both behave the
+//! same, so a whole protocol run can be tested in one process. Peers are known by the fingerprints of self-signed
+//! certificates ([`Identity`], [`PeerSet`]).
+//!
+//! Nothing here runs in the background: data moves while a thread is inside `send`, `recv` or `flush`. The bytes of a
+//! peer never panic, and never reserve memory beyond [`Link::set_max_frame`].
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use amicus_net::{Event, Link, Mesh, MeshConfig};
+//!
+//! let (mut client, party) = Link::pair("client", "party 1");
+//! let mut mesh = Mesh::new(MeshConfig::default())?;
+//! mesh.insert(7, party);
+//! client.send(&[b"two ", b"parts"])?;
+//! let deadline = Instant::now() + Duration::from_secs(1);
+//! assert_eq!(mesh.recv(deadline)?, Event::Frame { key: 7, bytes: b"two parts".to_vec() });
+//! # Ok::<(), amicus_net::NetError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod connect;
+mod error;
+mod frame;
+mod identity;
+mod link;
+mod memory;
+mod mesh;
+mod pins;
+mod poll;
+mod record;
+mod session;
+pub mod shaper;
+mod stream;
+mod tls;
+
+pub use connect::{Listener, dial};
+pub use error::{Fault, NetError};
+pub use identity::{Fingerprint, Identity};
+pub use link::{Counters, DEFAULT_MAX_FRAME, Link};
+pub use mesh::{Event, Mesh, MeshConfig};
+pub use pins::PeerSet;
+pub use poll::Waker;
+pub use record::{Direction, Recorded, Recorder};

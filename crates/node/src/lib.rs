@@ -1,1 +1,32 @@
-//! Helper and compute parties over channels: the loop over a plan's layers.
+//! The roles over channels: helper, compute party, client and model owner, as threads that share nothing but links.
+//!
+//! The protocol itself is in `amicus-protocol`; here it is driven. [`party::PartyNode`] runs one loop over the rounds
+//! of the plan, the same for roles in one process and on several continents.
+//!
+//! - [`peer`], [`inbox`], [`connect`]: who is who, and links that deliver messages to the thread that wants them
+//! - [`journal`]: what must survive a crash: spent ids and decisions
+//! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
+//! - [`client`], [`owner`]: those who use them
+//! - [`local`]: all of them in one process
+//! - [`conduct`]: how a party can be made to misbehave, for attack tests and demonstrations
+//! - [`event`], [`limits`]: what a node reports; how long it waits and how much it takes
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod conduct;
+pub mod connect;
+mod error;
+pub mod event;
+pub mod helper;
+pub mod inbox;
+pub mod journal;
+pub mod limits;
+pub mod local;
+pub mod owner;
+pub mod party;
+pub mod peer;
+
+pub use error::NodeError;
+pub use peer::Peer;
+
+pub use limits::Limits;

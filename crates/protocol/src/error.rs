@@ -25,6 +25,14 @@ pub enum ProtocolError {
         /// Which check: of the load or of the inference.
         step: Step,
     },
+    /// Another node gave up and said why.
+    #[error("given up by {by}: {notice}")]
+    Aborted {
+        /// Who gave up.
+        by: String,
+        /// Its account.
+        notice: crate::control::AbortNotice,
+    },
     /// One-time material or an id would be used twice.
     #[error("{what} is spent and is never used again")]
     Spent {
@@ -92,6 +100,15 @@ pub enum Fault {
 }
 
 impl ProtocolError {
+    /// Whether a check failed, here or at the helper: some party cheated and nothing was released.
+    pub fn is_rejection(&self) -> bool {
+        match self {
+            ProtocolError::Rejected { .. } => true,
+            ProtocolError::Aborted { notice, .. } => notice.rejected,
+            _ => false,
+        }
+    }
+
     /// A peer's fault at a step.
     pub fn peer(peer: impl ToString, step: Step, fault: Fault) -> Self {
         ProtocolError::Peer { peer: peer.to_string(), step, fault }

@@ -1,0 +1,245 @@
+//! Convolutions as products: weights are the left side, patches of the image are packed on the fly into the
+//! kernel's panels of 24 pixels. Never more than one block of one panel of patches exists at a time.
+//!
+//! The image is padded first (one plane at a time), so that the patch element of tap `(c, y, x)` at pixel
+//! `j` is `image[bases[j] + offset(c, y, x)]` with no further case: stride and dilation are in the bases and
+//! the offsets, and pixels of different batch elements can share a panel.
+
+use std::borrow::Cow;
+
+use crate::kernels::{self, Extent, LANES, Left, PANEL, TILE_ROWS, Tile, Token};
+use crate::prime::Prime;
+use crate::shape::Conv2d;
+use crate::storage;
+
+/// Taps in one block of a panel: 512 * 24 * 8 bytes stay in the L2 cache while all output channels meet
+/// them.
+const TAP_BLOCK: usize = 512;
+
+/// Sizes and offsets that follow from a shape.
+pub(crate) struct Geometry {
+    shape: Conv2d,
+    /// Height and width of the padded image.
+    padded: [usize; 2],
+    /// Height and width of the output.
+    out: [usize; 2],
+    /// Offset in the padded image of every tap of the first group.
+    offsets: Vec<usize>,
+}
+
+impl Geometry {
+    /// The geometry of a validated shape.
+    pub(crate) fn new(shape: Conv2d) -> Geometry {
+        let [top, left, bottom, right] = shape.padding;
+        let padded = [shape.in_height + top + bottom, shape.in_width + left + right];
+        let mut offsets = Vec::with_capacity(shape.taps());
+        for channel in 0..shape.depth() {
+            for y in 0..shape.kernel[0] {
+                for x in 0..shape.kernel[1] {
+                    let row = channel * padded[0] + y * shape.dilation[0];
+                    offsets.push(row * padded[1] + x * shape.dilation[1]);
+                }
+            }
+        }
+        Geometry { shape, padded, out: shape.out_size(), offsets }
+    }
+
+    fn pixels(&self) -> usize {
+        self.out[0] * self.out[1]
+    }
+
+    fn padded_len(&self) -> usize {
+        self.shape.in_channels * self.padded[0] * self.padded[1]
+    }
+
+    fn is_padded(&self) -> bool {
+        self.shape.padding != [0; 4]
+    }
+
+    /// Start of every image row in the padded image, for `batch` images.
+    fn padded_rows(&self, batch: usize) -> impl Iterator<Item = usize> {
+        let [height, width] = self.padded;
+        let [top, left, ..] = self.shape.padding;
+        let rows = self.shape.in_height;
+        (0..batch * self.shape.in_channels)
+            .flat_map(move |channel| (0..rows).map(move |y| (channel * height + top + y) * width + left))
+    }
+
+    /// The plane of `batch` images with zeros around each channel.
+    fn pad<'a>(&self, plane: &'a [u64], batch: usize) -> Cow<'a, [u64]> {
+        if !self.is_padded() {
+            return Cow::Borrowed(plane);
+        }
+        let mut image = storage::zeros(batch * self.padded_len());
+        let width = self.shape.in_width;
+        for (row, start) in plane.chunks_exact(width).zip(self.padded_rows(batch)) {
+            image[start..start + width].copy_from_slice(row);
+        }
+        Cow::Owned(image)
+    }
+
+    /// Where the patches of output pixels `first..` start in the padded image of group 0. Pixels beyond the
+    /// last repeat it.
+    fn bases(&self, first: usize, total: usize, bases: &mut [usize]) {
+        let pixels = self.pixels();
+        let [height, width] = self.out;
+        let [down, right] = [self.shape.stride[0] * self.padded[1], self.shape.stride[1]];
+        // Divided once, then counted: there are as many columns as a small kernel has taps.
+        let (mut image, mut y, mut x) = (first / pixels, first % pixels / width, first % pixels % width);
+        let mut last = 0;
+        for (base, index) in bases.iter_mut().zip(first..) {
+            if index < total {
+                last = image * self.padded_len() + y * down + x * right;
+                x += 1;
+                if x == width {
+                    (x, y) = (0, y + 1);
+                }
+                if y == height {
+                    (y, image) = (0, image + 1);
+                }
+            }
+            *base = last;
+        }
+    }
+
+    /// Splits output pixels `first..first + count` where a batch element ends: (panel column, batch element,
+    /// pixel, length).
+    fn runs(&self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        let pixels = self.pixels();
+        let mut column = 0;
+        std::iter::from_fn(move || {
+            let index = first + column;
+            let length = (pixels - index % pixels).min(count - column);
+            let run = (column, index / pixels, index % pixels, length);
+            column += length;
+            (length > 0).then_some(run)
+        })
+    }
+}
+
+/// Copies part of a line of a tile; mostly all of it, which does not need a call of `memcpy`.
+#[inline(always)]
+fn copy(to: &mut [u64], from: &[u64]) {
+    if let (Ok(to), Ok(from)) = (<&mut [u64; PANEL]>::try_from(&mut *to), <&[u64; PANEL]>::try_from(from)) {
+        *to = *from;
+    } else {
+        to.copy_from_slice(from);
+    }
+}
+
+/// `out = W x` for one plane of `batch` images.
+pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batch: usize, out: &mut [u64]) {
+    let token = Token::active();
+    let (shape, taps) = (&g.shape, g.shape.taps());
+    let rows = shape.out_channels / shape.groups;
+    let (pixels, total) = (g.pixels(), batch * g.pixels());
+    let group_len = shape.depth() * g.padded[0] * g.padded[1];
+    let image = g.pad(x, batch);
+    let mut panel = storage::zeros(TAP_BLOCK.min(taps) * PANEL);
+    let mut tile: Tile = [0; TILE_ROWS * PANEL];
+    let mut bases = [0; PANEL];
+    for first in (0..total).step_by(PANEL) {
+        let count = PANEL.min(total - first);
+        let vectors = count.div_ceil(LANES);
+        let bases = &mut bases[..vectors * LANES];
+        g.bases(first, total, bases);
+        for group in 0..shape.groups {
+            for tap in (0..taps).step_by(TAP_BLOCK) {
+                let lines = TAP_BLOCK.min(taps - tap);
+                let panel = &mut panel[..lines * vectors * LANES];
+                let image = &image[group * group_len..];
+                kernels::pack_patches(token, image, &g.offsets[tap..tap + lines], bases, panel);
+                for row in (0..rows).step_by(TILE_ROWS) {
+                    let channel = group * rows + row;
+                    let height = TILE_ROWS.min(rows - row);
+                    let start = |r: usize, image: usize, pixel: usize| {
+                        (image * shape.out_channels + channel + r) * pixels + pixel
+                    };
+                    if tap > 0 {
+                        for (column, image, pixel, length) in g.runs(first, count) {
+                            for r in 0..height {
+                                let from = start(r, image, pixel);
+                                copy(&mut tile[r * PANEL + column..][..length], &out[from..from + length]);
+                            }
+                        }
+                    }
+                    let values = &weights[channel * taps + tap..];
+                    let left = Left { values, row_stride: taps, depth_stride: 1 };
+                    let extent = Extent { rows: height, vectors, depth: lines };
+                    kernels::tile(token, prime, left, panel, extent, tap > 0, &mut tile);
+                    for (column, image, pixel, length) in g.runs(first, count) {
+                        for r in 0..height {
+                            let to = start(r, image, pixel);
+                            copy(&mut out[to..to + length], &tile[r * PANEL + column..][..length]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    storage::release(panel);
+    kernels::wipe(&mut tile);
+    if let Cow::Owned(image) = image {
+        storage::release(image);
+    }
+}
+
+/// `out = W^T y` for one plane of `batch` images: the transposed convolution.
+///
+/// For every panel of 24 pixels, tiles of `W^T y` are added to the padded image at the places the patches
+/// came from. Used once per model load, so it is simple rather than tuned.
+pub(crate) fn apply_transposed(
+    g: &Geometry,
+    prime: Prime,
+    weights: &[u64],
+    y: &[u64],
+    batch: usize,
+    out: &mut [u64],
+) {
+    let token = Token::active();
+    let (shape, taps) = (&g.shape, g.shape.taps());
+    let rows = shape.out_channels / shape.groups;
+    let (pixels, total) = (g.pixels(), batch * g.pixels());
+    let group_len = shape.depth() * g.padded[0] * g.padded[1];
+    let mut image = storage::zeros(batch * g.padded_len());
+    let mut panel = storage::zeros(rows * PANEL);
+    let mut tile: Tile = [0; TILE_ROWS * PANEL];
+    let mut bases = [0; PANEL];
+    for first in (0..total).step_by(PANEL) {
+        let count = PANEL.min(total - first);
+        let vectors = count.div_ceil(LANES);
+        g.bases(first, total, &mut bases);
+        for group in 0..shape.groups {
+            let panel = &mut panel[..rows * vectors * LANES];
+            panel.fill(0);
+            for (row, line) in panel.chunks_exact_mut(vectors * LANES).enumerate() {
+                for (column, image, pixel, length) in g.runs(first, count) {
+                    let from = (image * shape.out_channels + group * rows + row) * pixels + pixel;
+                    line[column..column + length].copy_from_slice(&y[from..from + length]);
+                }
+            }
+            let image = &mut image[group * group_len..];
+            for tap in (0..taps).step_by(TILE_ROWS) {
+                let height = TILE_ROWS.min(taps - tap);
+                let values = &weights[group * rows * taps + tap..];
+                let left = Left { values, row_stride: 1, depth_stride: taps };
+                let extent = Extent { rows: height, vectors, depth: rows };
+                kernels::tile(token, prime, left, panel, extent, false, &mut tile);
+                for r in 0..height {
+                    for (&base, &value) in bases[..count].iter().zip(&tile[r * PANEL..]) {
+                        let word = &mut image[base + g.offsets[tap + r]];
+                        let sum = *word + value;
+                        *word = sum.min(sum.wrapping_sub(prime.value()));
+                    }
+                }
+            }
+        }
+    }
+    let width = shape.in_width;
+    for (row, start) in out.chunks_exact_mut(width).zip(g.padded_rows(batch)) {
+        row.copy_from_slice(&image[start..start + width]);
+    }
+    storage::release(panel);
+    kernels::wipe(&mut tile);
+    storage::release(image);
+}

@@ -1,0 +1,78 @@
+//! From the active kernel to its code: every generic function once as plain Rust and once compiled for
+//! AVX-512.
+
+use super::evaluation::ShareRows;
+use super::selection::Kernel;
+use super::pooling::Direction;
+use super::{elementwise, evaluation, packing, pooling, product, words};
+use crate::prime::{Limbs, Prime};
+use crate::shape::SumPool2d;
+
+/// A kernel together with the proof that it can run.
+#[derive(Clone, Copy)]
+pub(crate) enum Token {
+    Scalar(super::portable::Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(super::avx512::Avx512),
+}
+
+impl Token {
+    /// The token of the active kernel.
+    pub(crate) fn active() -> Token {
+        match Kernel::active() {
+            Kernel::Portable => Token::Scalar(super::portable::Scalar),
+            // SAFETY: the active kernel is always one whose availability was checked, see `selection`.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => Token::Avx512(unsafe { super::avx512::Avx512::new() }),
+            #[cfg(not(target_arch = "x86_64"))]
+            Kernel::Avx512 => unreachable!("never active on this architecture"),
+        }
+    }
+}
+
+/// Defines a function that runs `module::name` of the active kernel.
+macro_rules! dispatch {
+    ($($module:ident :: $name:ident ( $($arg:ident : $type:ty),* $(,)? ) $(-> $result:ty)? ;)*) => {$(
+        #[doc = concat!("[`", stringify!($module), "::", stringify!($name), "`] with the active kernel.")]
+        #[allow(clippy::too_many_arguments)] // as many as the function behind it
+        pub(crate) fn $name($($arg: $type),*) $(-> $result)? {
+            /// The generic function, compiled for the instructions the token stands for.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma,avx512vbmi")]
+            #[allow(clippy::too_many_arguments)] // as many as the function behind it
+            fn avx512(token: super::avx512::Avx512, $($arg: $type),*) $(-> $result)? {
+                $module::$name(token, $($arg),*)
+            }
+            match Token::active() {
+                Token::Scalar(token) => $module::$name(token, $($arg),*),
+                // SAFETY: the token exists only where these instructions were detected.
+                #[cfg(target_arch = "x86_64")]
+                Token::Avx512(token) => unsafe { avx512(token, $($arg),*) },
+            }
+        }
+    )*};
+}
+
+dispatch! {
+    elementwise::add_assign(prime: Prime, a: &mut [u64], b: &[u64]);
+    elementwise::sub_assign(prime: Prime, a: &mut [u64], b: &[u64]);
+    elementwise::neg_assign(prime: Prime, a: &mut [u64]);
+    elementwise::mul_assign(prime: Prime, a: &mut [u64], b: &[u64]);
+    elementwise::add_constant(prime: Prime, a: &mut [u64], constant: u64);
+    elementwise::scale_assign(prime: Prime, a: &mut [u64], factor: u64);
+    elementwise::add_scaled(prime: Prime, a: &mut [u64], factor: u64, b: &[u64]);
+    elementwise::add_product(prime: Prime, a: &mut [u64], b: &[u64], c: &[u64]);
+    elementwise::dot(prime: Prime, a: &[u64], b: &[u64]) -> u64;
+    elementwise::sum(prime: Prime, a: &[u64]) -> u64;
+    product::panels_transposed(prime: Prime, panels: &[u64], y: &[u64], out: &mut [u64]);
+    pooling::pool_channel(prime: Prime, shape: &SumPool2d, direction: Direction, from: &[u64], to: &mut [u64]);
+    words::open(limbs: Limbs, shift: u32, ell: u32, d: &[&[u64]], v: &mut [&mut [u64]], case: &mut [u64]);
+    words::mask(limbs: Limbs, shift: u32, case: bool, r: &[&[u64]], mu: &mut [&mut [u64]]);
+    words::high_half(limbs: Limbs, r: &[&[u64]], high: &mut [u64]);
+    evaluation::shares(prime: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64;
+    evaluation::taylor(prime: Prime, binomials: &[[u64; 9]; 9], mu: &[u64], out: &mut [&mut [u64]]);
+    evaluation::horner(prime: Prime, b: &[u64], u: &[u64], out: &mut [u64]);
+    elementwise::mask52(prime: Prime, words: &mut [u64]) -> bool;
+    packing::pack(plane: &[u64], out: &mut [u8]);
+    packing::unpack(prime: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool) -> bool;
+}

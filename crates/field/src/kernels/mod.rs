@@ -1,0 +1,34 @@
+//! The kernels: all unsafe code and all SIMD of the project.
+//!
+//! Element-wise work is written once, in [`elementwise`], [`words`] and [`evaluation`], over the small trait
+//! [`lanes::Lanes`]; the token [`portable::Scalar`] makes it plain Rust and [`avx512::Avx512`] makes it
+//! 8 lanes of AVX-512. Matrix tiles, the generator and packing have a version of their own per kernel.
+//! Functions here work on one plane (one prime) and choose the active kernel by themselves.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_ifma;
+mod dispatch;
+mod elementwise;
+mod evaluation;
+mod lanes;
+mod packing;
+mod pooling;
+mod portable;
+mod product;
+mod selection;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
+mod wipe;
+mod words;
+
+pub(crate) use dispatch::*;
+pub(crate) use evaluation::{MAX_DEGREE, ShareRows};
+pub(crate) use pooling::Direction;
+pub(crate) use product::{Extent, LANES, Left, PANEL, TILE_ROWS, Tile, pack_patches, tile};
+pub use selection::{Kernel, KernelError, with_kernel};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use vaes::Vaes;
+pub(crate) use wipe::wipe;

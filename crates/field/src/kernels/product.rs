@@ -1,0 +1,123 @@
+//! The tile at the heart of every matrix product and convolution, and the transposed panel product.
+
+use super::dispatch::Token;
+use super::lanes::{Lanes, MAX_TERMS, Residues};
+use crate::prime::Prime;
+
+/// 64-bit lanes of an AVX-512 vector; panels are made of vectors of this many columns.
+pub(crate) const LANES: usize = 8;
+/// Columns of a full panel, three vectors.
+pub(crate) const PANEL: usize = 3 * LANES;
+/// Rows of a full tile. 4 rows times 3 vectors times 2 (low and high sums) fill 24 of 32 registers.
+pub(crate) const TILE_ROWS: usize = 4;
+/// The results of one tile, row after row, [`PANEL`] columns each.
+pub(crate) type Tile = [u64; TILE_ROWS * PANEL];
+
+/// The left side of a product: element `(row, k)` is `values[row * row_stride + k * depth_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub(crate) values: &'a [u64],
+    pub(crate) row_stride: usize,
+    pub(crate) depth_stride: usize,
+}
+
+/// The size of a tile: 1 to 4 rows, 1 to 3 vectors of 8 columns, any depth but 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) rows: usize,
+    pub(crate) vectors: usize,
+    pub(crate) depth: usize,
+}
+
+/// `out[r, c] = sum_k left[r, k] panel[k, c]`, added to the canonical residues in `out` when `accumulate`. Rows
+/// and columns beyond the extent are left alone.
+///
+/// `panel` holds `depth` lines of `8 vectors` residues. Inputs below 2^52, results canonical.
+///
+/// # Panics
+/// When `left` or `panel` are shorter than that.
+pub(crate) fn tile(
+    token: Token,
+    prime: Prime,
+    left: Left<'_>,
+    panel: &[u64],
+    extent: Extent,
+    accumulate: bool,
+    out: &mut Tile,
+) {
+    let Extent { rows, vectors, depth } = extent;
+    assert!((1..=TILE_ROWS).contains(&rows) && (1..=PANEL / LANES).contains(&vectors) && depth > 0);
+    let last = (rows - 1) * left.row_stride + (depth - 1) * left.depth_stride;
+    assert!(left.depth_stride > 0 && last < left.values.len());
+    assert!(panel.len() >= depth * vectors * LANES);
+    match token {
+        Token::Scalar(_) => super::portable::tile(prime, left, panel, extent, accumulate, out),
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx512(token) => super::avx512_ifma::tile(token, prime, left, panel, extent, accumulate, out),
+    }
+}
+
+/// Lines of a panel whose sums are kept while its columns are walked through.
+const LINES: usize = 64;
+
+/// `out[k] = sum_c panels[k, c] y[c]`: the product with the transpose of a panel-packed matrix of
+/// `out.len()` lines and `y.len()` columns.
+///
+/// Walks through memory in pieces of [`LINES`] lines of one panel (12 KiB), which streams.
+#[inline(always)]
+pub(super) fn panels_transposed<S: Lanes>(s: S, prime: Prime, panels: &[u64], y: &[u64], out: &mut [u64]) {
+    let f = Residues::new(s, prime);
+    let depth = out.len();
+    let zero = s.splat(0);
+    for first in (0..depth).step_by(LINES) {
+        let lines = LINES.min(depth - first);
+        let mut sums = [s.wide(zero); LINES];
+        let mut terms = 0;
+        for column in (0..y.len()).step_by(PANEL) {
+            let stride = (y.len() - column).div_ceil(LANES).min(PANEL / LANES) * LANES;
+            let panel = &panels[column * depth + first * stride..][..lines * stride];
+            // One vector of columns of a panel is `LANES / COUNT` steps.
+            let steps = stride / S::COUNT;
+            if terms + steps > MAX_TERMS - 1 {
+                for sum in &mut sums {
+                    *sum = s.wide(f.reduce(*sum));
+                }
+                terms = 0;
+            }
+            terms += steps;
+            // The part of `y` that meets this panel, zeros beyond its end.
+            let mut factors = [0; PANEL];
+            let count = stride.min(y.len() - column);
+            factors[..count].copy_from_slice(&y[column..][..count]);
+            // The same lines of the next panel, which is too far away for the processor to guess.
+            let next = (column + PANEL) * depth + first * stride;
+            for ((i, line), sum) in panel.chunks_exact(stride).enumerate().zip(&mut sums) {
+                for step in (0..stride).step_by(LANES) {
+                    s.prefetch(panels, next + i * stride + step);
+                }
+                for step in (0..stride).step_by(S::COUNT) {
+                    *sum = s.mac(*sum, s.load(line, step), s.load(&factors, step));
+                }
+            }
+        }
+        for (line, sum) in sums[..lines].iter().enumerate() {
+            out[first + line] = f.total(f.reduce(*sum));
+        }
+    }
+}
+
+/// Packs lines of a patch panel: `line[j] = image[bases[j] + offset]` for every offset. There are 8, 16 or 24
+/// bases; those of one vector of eight are mostly contiguous in the image, or two contiguous runs.
+///
+/// # Panics
+/// When a patch element lies beyond the image or the panel is too short.
+pub(crate) fn pack_patches(token: Token, image: &[u64], offsets: &[usize], bases: &[usize], panel: &mut [u64]) {
+    assert!(bases.len().is_multiple_of(LANES) && panel.len() >= offsets.len() * bases.len());
+    let largest = bases.iter().max().zip(offsets.iter().max()).and_then(|(base, offset)| base.checked_add(*offset));
+    assert!(largest.is_none_or(|largest| largest < image.len()), "a patch beyond the image");
+    match token {
+        Token::Scalar(_) => super::portable::pack_patches(image, offsets, bases, panel),
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx512(token) => super::avx512_ifma::pack_patches(token, image, offsets, bases, panel),
+    }
+}

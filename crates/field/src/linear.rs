@@ -1,0 +1,154 @@
+//! Linear layers with their weights in the kernel's own format.
+
+use std::fmt;
+
+use crate::convolution::{self, Geometry};
+use crate::error::FieldError;
+use crate::kernels;
+use crate::matrix;
+use crate::prime::Limbs;
+use crate::shape::LinearShape;
+use crate::vector::LimbVec;
+
+/// A fully connected layer or a convolution with its weights, without bias, packed once for many products.
+///
+/// Vectors are element-major: index `i` of batch element `e` is at `e * inputs + i` of every plane. The
+/// weights are wiped when the map is dropped, and `Debug` does not show them.
+#[derive(Clone)]
+pub struct LinearMap {
+    shape: LinearShape,
+    form: Form,
+}
+
+#[derive(Clone)]
+enum Form {
+    /// The transposed matrix in panels of 24 outputs, one packed plane per limb. The left side are the
+    /// inputs, so one input makes a matrix-vector product that streams the weights once.
+    Panels { limbs: Limbs, planes: Vec<Vec<u64>> },
+    /// The weights as they are: rows of the left side. The right side are patches of the image.
+    Rows { weights: LimbVec, geometry: std::sync::Arc<Geometry> },
+}
+
+impl LinearMap {
+    /// Packs `weights`, `[out, in]` or `[out, in / groups, kernel height, kernel width]`.
+    ///
+    /// # Errors
+    /// When the shape is not valid or there are not as many weights as it has.
+    pub fn new(shape: LinearShape, weights: &LimbVec) -> Result<LinearMap, FieldError> {
+        shape.validate()?;
+        if weights.len() != shape.weights() {
+            return Err(FieldError::WeightCount { expected: shape.weights(), got: weights.len() });
+        }
+        let form = match shape {
+            LinearShape::Dense(dense) => {
+                let pack = |l| {
+                    let mut packed = vec![0; matrix::packed_words(dense.inputs, dense.outputs)];
+                    matrix::pack_transposed(weights.plane(l), dense.inputs, dense.outputs, &mut packed);
+                    packed
+                };
+                Form::Panels { limbs: weights.limbs(), planes: (0..weights.limbs().count()).map(pack).collect() }
+            }
+            LinearShape::Conv2d(conv) => {
+                Form::Rows { weights: weights.clone(), geometry: Geometry::new(conv).into() }
+            }
+        };
+        Ok(LinearMap { shape, form })
+    }
+
+    /// The shape.
+    pub const fn shape(&self) -> &LinearShape {
+        &self.shape
+    }
+
+    /// The modulus of the weights.
+    pub fn limbs(&self) -> Limbs {
+        match &self.form {
+            Form::Panels { limbs, .. } => *limbs,
+            Form::Rows { weights, .. } => weights.limbs(),
+        }
+    }
+
+    /// `W x`: `batch * inputs` elements to `batch * outputs`. No bias.
+    ///
+    /// # Panics
+    /// When `x` does not have `batch * inputs` elements, is of another modulus, or `batch` is 0.
+    pub fn apply(&self, x: &LimbVec, batch: usize) -> LimbVec {
+        self.check(x, batch, self.shape.inputs());
+        let mut out = LimbVec::zeros(x.limbs(), batch * self.shape.outputs());
+        for (l, (prime, out)) in out.planes_mut().enumerate() {
+            let x = x.plane(l);
+            match (&self.form, &self.shape) {
+                (Form::Rows { weights, geometry }, _) => {
+                    convolution::apply(geometry, prime, weights.plane(l), x, batch, out);
+                }
+                (Form::Panels { planes, .. }, shape) => {
+                    matrix::multiply_packed(prime, x, &planes[l], shape.inputs(), shape.outputs(), out);
+                }
+            }
+        }
+        out
+    }
+
+    /// `W^T y`: `batch * outputs` elements to `batch * inputs`; of a convolution, its transposed convolution.
+    ///
+    /// Reads the weights once per batch element: meant for the few products of a model load.
+    ///
+    /// # Panics
+    /// When `y` does not have `batch * outputs` elements, is of another modulus, or `batch` is 0.
+    pub fn apply_transposed(&self, y: &LimbVec, batch: usize) -> LimbVec {
+        let (inputs, outputs) = (self.shape.inputs(), self.shape.outputs());
+        self.check(y, batch, outputs);
+        let mut out = LimbVec::zeros(y.limbs(), batch * inputs);
+        for (l, (prime, out)) in out.planes_mut().enumerate() {
+            let y = y.plane(l);
+            match &self.form {
+                Form::Rows { weights, geometry } => {
+                    convolution::apply_transposed(geometry, prime, weights.plane(l), y, batch, out);
+                }
+                Form::Panels { planes, .. } => {
+                    for (y, out) in y.chunks_exact(outputs).zip(out.chunks_exact_mut(inputs)) {
+                        kernels::panels_transposed(prime, &planes[l], y, out);
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// The weights in the layout of [`LinearMap::new`].
+    pub fn weights(&self) -> LimbVec {
+        match &self.form {
+            Form::Rows { weights, .. } => weights.clone(),
+            Form::Panels { limbs, planes } => {
+                let mut weights = LimbVec::zeros(*limbs, self.shape.weights());
+                let (depth, width) = (self.shape.inputs(), self.shape.outputs());
+                for (plane, (_, out)) in planes.iter().zip(weights.planes_mut()) {
+                    matrix::unpack_transposed(plane, depth, width, out);
+                }
+                weights
+            }
+        }
+    }
+
+    fn check(&self, vector: &LimbVec, batch: usize, size: usize) {
+        assert!(batch > 0, "an empty batch");
+        assert_eq!(vector.limbs(), self.limbs(), "a vector of another modulus than the weights");
+        assert_eq!(Some(vector.len()), batch.checked_mul(size), "a batch of {batch} needs {size} elements each");
+    }
+}
+
+impl Drop for LinearMap {
+    fn drop(&mut self) {
+        // The other form wipes itself.
+        if let Form::Panels { planes, .. } = &mut self.form {
+            planes.iter_mut().for_each(|plane| kernels::wipe(plane));
+        }
+    }
+}
+
+impl fmt::Debug for LinearMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinearMap").field("shape", &self.shape).finish_non_exhaustive()
+    }
+}
+

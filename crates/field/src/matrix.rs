@@ -1,0 +1,134 @@
+//! Matrices packed for the tile kernel, and products with them.
+//!
+//! The right side of a product `A B` is stored in panels of 24 columns (three vectors): for every `k` the 24
+//! residues `B[k, c..c + 24]` are contiguous, and so are the lines of one panel. The kernel reads a panel as
+//! one stream, whatever the matrix' size. The last panel has only as many vectors as it needs; columns
+//! beyond the matrix are 0.
+
+use crate::kernels::{self, Extent, LANES, Left, PANEL, TILE_ROWS, Tile, Token};
+use crate::prime::Prime;
+
+/// Lines of a panel in one call of the kernel: 1024 * 24 * 8 bytes stay in the L2 cache while all rows of
+/// the left side meet them.
+pub(crate) const DEPTH_BLOCK: usize = 1024;
+
+/// Words of one plane of a panel-packed matrix with `depth` rows and `width` columns.
+pub(crate) fn packed_words(depth: usize, width: usize) -> usize {
+    depth * width.next_multiple_of(LANES)
+}
+
+/// Vectors of the panel that starts at `column`.
+pub(crate) fn panel_vectors(width: usize, column: usize) -> usize {
+    (width - column).div_ceil(LANES).min(PANEL / LANES)
+}
+
+/// Packs the panel of columns `column..` from `at(k, column) = source[k * k_stride + column * column_stride]`.
+pub(crate) fn pack_panel(
+    source: &[u64],
+    (k_stride, column_stride): (usize, usize),
+    width: usize,
+    column: usize,
+    panel: &mut [u64],
+) {
+    let line = panel_vectors(width, column) * LANES;
+    let columns = line.min(width - column);
+    for (k, line) in panel.chunks_exact_mut(line).enumerate() {
+        let first = k * k_stride + column * column_stride;
+        for (c, word) in line[..columns].iter_mut().enumerate() {
+            *word = source[first + c * column_stride];
+        }
+        line[columns..].fill(0);
+    }
+}
+
+/// Packs the transpose of a row-major `width x depth` matrix, so that products with it are `W x`.
+pub(crate) fn pack_transposed(weights: &[u64], depth: usize, width: usize, packed: &mut [u64]) {
+    for column in (0..width).step_by(PANEL) {
+        let size = depth * panel_vectors(width, column) * LANES;
+        pack_panel(weights, (1, depth), width, column, &mut packed[column * depth..][..size]);
+    }
+}
+
+/// Undoes [`pack_transposed`].
+pub(crate) fn unpack_transposed(packed: &[u64], depth: usize, width: usize, weights: &mut [u64]) {
+    for (column, row) in weights.chunks_exact_mut(depth).enumerate() {
+        let start = column / PANEL * PANEL;
+        let line = panel_vectors(width, start) * LANES;
+        for (k, word) in row.iter_mut().enumerate() {
+            *word = packed[start * depth + k * line + column - start];
+        }
+    }
+}
+
+/// One panel's part of a product: `out[row, column..] = sum_k a[row, k] panel[k, ..]` for all rows.
+///
+/// `a` is row-major with `depth` columns, `out` row-major with `width`; both are one plane.
+fn multiply_panel(
+    token: Token,
+    prime: Prime,
+    a: &[u64],
+    panel: &[u64],
+    (depth, width, column): (usize, usize, usize),
+    out: &mut [u64],
+) {
+    let rows = a.len() / depth;
+    let vectors = panel_vectors(width, column);
+    let columns = (vectors * LANES).min(width - column);
+    let mut tile: Tile = [0; TILE_ROWS * PANEL];
+    for first in (0..depth).step_by(DEPTH_BLOCK) {
+        let lines = DEPTH_BLOCK.min(depth - first);
+        let block = &panel[first * vectors * LANES..][..lines * vectors * LANES];
+        for row in (0..rows).step_by(TILE_ROWS) {
+            let count = TILE_ROWS.min(rows - row);
+            let results = |r: usize| (row + r) * width + column;
+            if first > 0 {
+                for r in 0..count {
+                    tile[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
+                }
+            }
+            let left = Left { values: &a[row * depth + first..], row_stride: depth, depth_stride: 1 };
+            let extent = Extent { rows: count, vectors, depth: lines };
+            kernels::tile(token, prime, left, block, extent, first > 0, &mut tile);
+            for r in 0..count {
+                out[results(r)..][..columns].copy_from_slice(&tile[r * PANEL..][..columns]);
+            }
+        }
+    }
+    kernels::wipe(&mut tile);
+}
+
+/// `out = a b` for a row-major `a` and a packed `b` of `depth` rows and `width` columns.
+pub(crate) fn multiply_packed(
+    prime: Prime,
+    a: &[u64],
+    packed: &[u64],
+    depth: usize,
+    width: usize,
+    out: &mut [u64],
+) {
+    let token = Token::active();
+    for column in (0..width).step_by(PANEL) {
+        let size = depth * panel_vectors(width, column) * LANES;
+        multiply_panel(token, prime, a, &packed[column * depth..][..size], (depth, width, column), out);
+    }
+}
+
+/// The product of two row-major matrices of canonical residues modulo one prime: `a` is `m x k`, `b` is
+/// `k x n`, the result `m x n`. The raw kernel, for benches and tests; layers use [`crate::LinearMap`].
+///
+/// # Panics
+/// When `m`, `k` or `n` is 0 or a slice does not have the length they say.
+pub fn matmul(prime: Prime, a: &[u64], b: &[u64], [m, k, n]: [usize; 3]) -> Vec<u64> {
+    assert!(m > 0 && k > 0 && n > 0, "empty matrices have no product");
+    assert_eq!(a.len(), m * k, "the left side is not {m} x {k}");
+    assert_eq!(b.len(), k * n, "the right side is not {k} x {n}");
+    let token = Token::active();
+    let mut out = vec![0; m * n];
+    let mut panel = vec![0; k * PANEL];
+    for column in (0..n).step_by(PANEL) {
+        let size = k * panel_vectors(n, column) * LANES;
+        pack_panel(b, (n, 1), n, column, &mut panel[..size]);
+        multiply_panel(token, prime, a, &panel[..size], (k, n, column), &mut out);
+    }
+    out
+}

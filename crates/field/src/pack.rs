@@ -1,0 +1,90 @@
+//! The form of elements on the wire and on disk: 52 bits a residue (`docs/protocol.md`, section 2).
+//!
+//! Plane after plane; within a plane two residues take 13 bytes, little endian, and an odd last one takes 7
+//! bytes whose top 4 bits are zero. There is exactly one encoding of a vector.
+
+use crate::error::UnpackError;
+use crate::kernels;
+use crate::prime::{Limbs, MASK52, PRIMES};
+use crate::vector::LimbVec;
+
+/// Bytes of one packed plane. Saturates: no buffer has that many bytes.
+const fn plane_bytes(len: usize) -> usize {
+    (len / 2).saturating_mul(13).saturating_add(len % 2 * 7)
+}
+
+/// Bytes of `len` packed elements: `13 L` for every two, `7 L` for an odd last one. Saturates at
+/// `usize::MAX`.
+pub const fn packed_len(limbs: Limbs, len: usize) -> usize {
+    plane_bytes(len).saturating_mul(limbs.count())
+}
+
+/// Appends the packed form of a vector, [`packed_len`] bytes.
+pub fn pack_into(vector: &LimbVec, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + packed_len(vector.limbs(), vector.len()), 0);
+    // `max(1)`: chunks of an empty vector.
+    let planes = out[start..].chunks_exact_mut(plane_bytes(vector.len()).max(1));
+    for (l, bytes) in planes.enumerate() {
+        kernels::pack(vector.plane(l), bytes);
+    }
+}
+
+/// Reads a vector of `len` elements from exactly its packed bytes.
+///
+/// Allocates in proportion to the bytes that are there, whatever `len` says.
+///
+/// # Errors
+/// When the number of bytes is not [`packed_len`], a residue is not below its prime, or padding bits are
+/// not zero.
+pub fn unpack(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<LimbVec, UnpackError> {
+    check_length(limbs, len, bytes)?;
+    let mut vector = LimbVec::zeros(limbs, len);
+    unpack_planes(&mut vector, bytes, false)?;
+    Ok(vector)
+}
+
+/// Reads a vector as [`unpack`] does and adds it to `accumulator`, in one pass.
+///
+/// # Errors
+/// As [`unpack`]. After [`UnpackError::NotCanonical`] or [`UnpackError::Padding`] the accumulator holds
+/// unspecified elements and must be thrown away.
+pub fn unpack_add(accumulator: &mut LimbVec, bytes: &[u8]) -> Result<(), UnpackError> {
+    check_length(accumulator.limbs(), accumulator.len(), bytes)?;
+    let result = unpack_planes(accumulator, bytes, true);
+    if result.is_err() {
+        // Whatever it holds, it holds canonical residues.
+        *accumulator = LimbVec::zeros(accumulator.limbs(), accumulator.len());
+    }
+    result
+}
+
+fn check_length(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<(), UnpackError> {
+    let expected = packed_len(limbs, len);
+    if bytes.len() == expected { Ok(()) } else { Err(UnpackError::Length { len, expected, got: bytes.len() }) }
+}
+
+fn unpack_planes(vector: &mut LimbVec, bytes: &[u8], accumulate: bool) -> Result<(), UnpackError> {
+    let size = plane_bytes(vector.len());
+    for (l, (prime, plane)) in vector.planes_mut().enumerate() {
+        let bytes = &bytes[l * size..(l + 1) * size];
+        if !kernels::unpack(prime, bytes, plane, accumulate) {
+            return Err(explain(l, plane.len(), bytes));
+        }
+    }
+    Ok(())
+}
+
+/// Names what is wrong with a plane: slow, simple, and only after the kernel refused it.
+fn explain(limb: usize, len: usize, bytes: &[u8]) -> UnpackError {
+    let residue = |i: usize| -> u64 {
+        let at = i / 2 * 13 + i % 2 * 6;
+        let mut word = [0; 8];
+        word[..7].copy_from_slice(&bytes[at..at + 7]);
+        u64::from_le_bytes(word) >> (i % 2 * 4) & MASK52
+    };
+    match (0..len).find(|&i| residue(i) >= PRIMES[limb]) {
+        Some(index) => UnpackError::NotCanonical { limb, index },
+        None => UnpackError::Padding { limb },
+    }
+}

@@ -1,0 +1,43 @@
+//! Sum-pooling and its transpose (`docs/protocol.md`, 6.4).
+
+use crate::kernels::{self, Direction};
+use crate::shape::SumPool2d;
+use crate::vector::LimbVec;
+
+/// The sums over all windows: `batch * inputs` elements to `batch * outputs`, element-major.
+///
+/// # Panics
+/// When the shape is not valid, `x` does not have `batch * inputs` elements, or `batch` is 0.
+pub fn sum_pool(shape: &SumPool2d, x: &LimbVec, batch: usize) -> LimbVec {
+    run(shape, x, batch, Direction::Forward)
+}
+
+/// The transpose: every output's value spread over its window, `batch * outputs` elements to
+/// `batch * inputs`.
+///
+/// # Panics
+/// When the shape is not valid, `y` does not have `batch * outputs` elements, or `batch` is 0.
+pub fn sum_pool_transposed(shape: &SumPool2d, y: &LimbVec, batch: usize) -> LimbVec {
+    run(shape, y, batch, Direction::Transposed)
+}
+
+fn run(shape: &SumPool2d, from: &LimbVec, batch: usize, direction: Direction) -> LimbVec {
+    if let Err(error) = shape.validate() {
+        panic!("{error}");
+    }
+    let (inputs, outputs) = (shape.inputs(), shape.outputs());
+    let (size, result) = match direction {
+        Direction::Forward => (inputs, outputs),
+        Direction::Transposed => (outputs, inputs),
+    };
+    assert!(batch > 0, "an empty batch");
+    assert_eq!(Some(from.len()), batch.checked_mul(size), "a batch of {batch} needs {size} elements each");
+    let mut to = LimbVec::zeros(from.limbs(), batch * result);
+    for (l, (prime, to)) in to.planes_mut().enumerate() {
+        let from = from.plane(l).chunks_exact(size / shape.channels);
+        for (from, to) in from.zip(to.chunks_exact_mut(result / shape.channels)) {
+            kernels::pool_channel(prime, shape, direction, from, to);
+        }
+    }
+    to
+}

@@ -1,0 +1,180 @@
+//! Truncation of opened values, with its case bit (`docs/protocol.md`, 5 and 6.3).
+//!
+//! A value `z` with `|z| < 2^ell` is opened as `D = z + 2^ell + r mod Q`. All compute `v` and the case `c` from
+//! the public `D`; the helper computes the mask `mu_c` from `r`. Then `v - mu_c` is `z / 2^shift` within one
+//! unit.
+
+use std::fmt;
+
+use ethnum::U256;
+
+use crate::element::Element;
+use crate::error::FieldError;
+use crate::kernels;
+use crate::prime::Limbs;
+use crate::storage;
+use crate::vector::LimbVec;
+
+/// The truncation of values below `2^ell` by `shift` bits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Truncation {
+    limbs: Limbs,
+    ell: u32,
+    shift: u32,
+}
+
+/// What everyone computes from opened values.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// `v = floor(D / 2^shift) - 2^(ell - shift)`.
+    pub v: LimbVec,
+    /// The case of every element: whether `D < Q / 2`.
+    pub case: CaseMask,
+}
+
+/// One bit per element, as a word of zeros or ones. Wiped when dropped; `Debug` shows the length only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CaseMask {
+    words: Vec<u64>,
+}
+
+impl Truncation {
+    /// A truncation of values `|z| < 2^ell` by `shift` bits.
+    ///
+    /// # Errors
+    /// Unless `shift <= ell` and `2^(ell + 1) <= Q / 2`.
+    pub fn new(limbs: Limbs, ell: u32, shift: u32) -> Result<Truncation, FieldError> {
+        // Q is just below 2^(52 L), so 2^(ell + 2) <= Q means ell + 2 <= 52 L - 1.
+        let available = limbs.bits() - 1;
+        if ell.checked_add(2).is_none_or(|bits| bits > available) {
+            return Err(FieldError::ValueTooLong { ell, limbs: limbs.count(), available });
+        }
+        if shift > ell {
+            return Err(FieldError::ShiftTooLong { shift, ell });
+        }
+        Ok(Truncation { limbs, ell, shift })
+    }
+
+    /// The modulus.
+    pub const fn limbs(&self) -> Limbs {
+        self.limbs
+    }
+
+    /// Bits of the values: `|z| < 2^ell`.
+    pub const fn ell(&self) -> u32 {
+        self.ell
+    }
+
+    /// Bits dropped.
+    pub const fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// `2^ell`, which makes `z + 2^ell` non-negative. One party adds it before opening.
+    pub fn offset(&self) -> Element {
+        Element::power_of_two(self.limbs, self.ell)
+    }
+
+    /// `v` and the case of opened values that contain the [`offset`](Self::offset) already.
+    ///
+    /// # Panics
+    /// When `d` is of another modulus.
+    pub fn open(&self, d: &LimbVec) -> Opened {
+        self.check(d);
+        let mut v = LimbVec::zeros(self.limbs, d.len());
+        let mut case = CaseMask { words: storage::zeros(d.len()) };
+        let mut planes: Vec<&mut [u64]> = v.planes_mut().map(|(_, plane)| plane).collect();
+        if !d.is_empty() {
+            kernels::open(self.limbs, self.shift, self.ell, &planes_of(d), &mut planes, &mut case.words);
+        }
+        Opened { v, case }
+    }
+
+    /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` of a case, a signed integer mod
+    /// every prime.
+    ///
+    /// # Panics
+    /// When `r` is of another modulus.
+    pub fn mask(&self, r: &LimbVec, case: bool) -> LimbVec {
+        self.check(r);
+        let mut mu = LimbVec::zeros(self.limbs, r.len());
+        let mut planes: Vec<&mut [u64]> = mu.planes_mut().map(|(_, plane)| plane).collect();
+        if !r.is_empty() {
+            kernels::mask(self.limbs, self.shift, case, &planes_of(r), &mut planes);
+        }
+        mu
+    }
+
+    /// Whether `r >= Q / 2`, the case that can wrap.
+    ///
+    /// # Panics
+    /// When `r` is of another modulus.
+    pub fn high_half(&self, r: &LimbVec) -> CaseMask {
+        self.check(r);
+        let mut high = CaseMask { words: storage::zeros(r.len()) };
+        if !r.is_empty() {
+            kernels::high_half(self.limbs, &planes_of(r), &mut high.words);
+        }
+        high
+    }
+
+    /// `floor(D / 2^shift)` as integers, for the few values of an output.
+    ///
+    /// # Panics
+    /// When `d` is of another modulus.
+    pub fn floor(&self, d: &LimbVec) -> Vec<U256> {
+        self.check(d);
+        (0..d.len()).map(|i| d.get(i).lift() >> self.shift).collect()
+    }
+
+    fn check(&self, vector: &LimbVec) {
+        assert_eq!(vector.limbs(), self.limbs, "a vector of another modulus than the truncation");
+    }
+}
+
+fn planes_of(vector: &LimbVec) -> Vec<&[u64]> {
+    (0..vector.limbs().count()).map(|l| vector.plane(l)).collect()
+}
+
+impl CaseMask {
+    /// The number of elements.
+    pub const fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether there are no elements.
+    pub const fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The bit of element `i`.
+    ///
+    /// # Panics
+    /// When `i` is not below the length.
+    pub fn get(&self, i: usize) -> bool {
+        self.words[i] != 0
+    }
+
+    /// One word per element, 0 or all ones.
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+}
+
+impl FromIterator<bool> for CaseMask {
+    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> CaseMask {
+        CaseMask { words: bits.into_iter().map(|bit| if bit { u64::MAX } else { 0 }).collect() }
+    }
+}
+
+impl Drop for CaseMask {
+    fn drop(&mut self) {
+        storage::release(std::mem::take(&mut self.words));
+    }
+}
+
+impl fmt::Debug for CaseMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaseMask").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,176 @@
+//! What calibration samples tell: how large values get, and what each rounding costs.
+
+use amicus_plan::ValueId;
+
+use crate::emulate::{Emulation, Rounding};
+use crate::error::ModelError;
+use crate::fold::{Folded, FoldedKind};
+use crate::measure::relative_error;
+
+/// Scales at which the cost of rounding is measured; elsewhere it is extrapolated, halving with every bit.
+const REFERENCE: u32 = 13;
+/// Scales of coefficients measured one by one: few numbers are rounded, always the same way, so luck counts.
+const COEFFICIENTS: std::ops::RangeInclusive<u32> = 6..=20;
+/// Samples run at once when ranges are measured.
+const CHUNK: usize = 32;
+
+/// Calibrated ranges and error sources of one folded network.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// Largest absolute stored number seen at every value that is truncated (activation inputs, the result), with
+    /// recorded ranges counted in; 0 elsewhere.
+    pub seen: Vec<f64>,
+    /// What rounding costs.
+    pub sources: ErrorSources,
+    /// Samples that ranges come from.
+    pub samples: usize,
+    /// Samples that errors come from.
+    pub error_samples: usize,
+}
+
+/// Mean squared relative error of the logits from rounding one kind of number alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorSources {
+    input: f64,
+    weights: Vec<f64>,
+    arguments: Vec<f64>,
+    coefficients: Vec<Vec<f64>>,
+}
+
+impl ErrorSources {
+    /// The input at scale `bits`.
+    pub fn input(&self, bits: u32) -> f64 {
+        extrapolate(self.input, bits)
+    }
+
+    /// The weights of linear layer `linear` at scale `bits`.
+    pub fn weights(&self, linear: usize, bits: u32) -> f64 {
+        extrapolate(self.weights[linear], bits)
+    }
+
+    /// The argument of activation `op` at scale `bits`.
+    pub fn argument(&self, op: usize, bits: u32) -> f64 {
+        extrapolate(self.arguments[op], bits)
+    }
+
+    /// The coefficients of activation `op` at scale `bits`.
+    pub fn coefficients(&self, op: usize, bits: u32) -> f64 {
+        let (low, high) = (*COEFFICIENTS.start(), *COEFFICIENTS.end());
+        let at = bits.clamp(low, high);
+        self.coefficients[op].get((at - low) as usize).map_or(0.0, |e| e * 4f64.powi(at as i32 - bits as i32))
+    }
+}
+
+fn extrapolate(at_reference: f64, bits: u32) -> f64 {
+    at_reference * 4f64.powi(REFERENCE as i32 - bits as i32)
+}
+
+/// Calibration data as the stored input numbers, checked.
+pub(crate) fn inputs(folded: &Folded, samples: &[Vec<f32>]) -> Result<Vec<Vec<f64>>, ModelError> {
+    if samples.is_empty() {
+        return Err(ModelError::data("calibration", "no samples; at least one is needed"));
+    }
+    let range = folded.input_range;
+    for (i, sample) in samples.iter().enumerate() {
+        let what = || format!("calibration sample {i}");
+        if sample.len() != folded.input_len() {
+            let reason =
+                format!("{} numbers, expected {} ({:?})", sample.len(), folded.input_len(), folded.input_shape);
+            return Err(ModelError::data(what(), reason));
+        }
+        let outside = |x: &&f32| !(range.low..=range.high).contains(&f64::from(**x));
+        if let Some(x) = sample.iter().find(outside) {
+            let reason = format!("holds {x}, outside the input's range {} to {}", range.low, range.high);
+            return Err(ModelError::data(what(), reason));
+        }
+    }
+    Ok(samples.iter().map(|s| s.iter().map(|&x| f64::from(x)).collect()).collect())
+}
+
+/// Measures ranges on all samples and error sources on the first `error_samples`. Also gives the unrounded run of
+/// those, against which errors are measured.
+pub(crate) fn calibrate(
+    folded: &Folded,
+    samples: &[Vec<f64>],
+    error_samples: usize,
+) -> Result<(Calibration, Emulation), ModelError> {
+    let exact = Rounding::none(folded);
+    let (head, tail) = samples.split_at(error_samples.clamp(1, samples.len()));
+    let baseline = Emulation::run(folded, head, &exact);
+    let mut seen = vec![0f64; folded.ops.len() + 1];
+    let truncated = truncated_values(folded);
+    let mut widen = |run: &Emulation| {
+        for &(value, _) in &truncated {
+            seen[value.index()] = seen[value.index()].max(run.largest(value.index()));
+        }
+    };
+    widen(&baseline);
+    tail.chunks(CHUNK).for_each(|chunk| widen(&Emulation::run(folded, chunk, &exact)));
+    for &(value, recorded) in &truncated {
+        // Recorded ranges are in units of the interval, as activations are; a result has interval 1.
+        let seen = &mut seen[value.index()];
+        *seen = seen.max(recorded);
+        if !seen.is_finite() {
+            let name = value.op().map_or("input", |op| folded.ops[op.index()].name.as_str());
+            return Err(ModelError::node(name, "its values are not finite on the calibration samples"));
+        }
+    }
+    let sources = measure(folded, &baseline);
+    Ok((Calibration { seen, sources, samples: samples.len(), error_samples: head.len() }, baseline))
+}
+
+/// The values that are truncated, each with the range recorded for it (0 when none is).
+pub(crate) fn truncated_values(folded: &Folded) -> Vec<(ValueId, f64)> {
+    let mut values = Vec::new();
+    for op in &folded.ops {
+        if let FoldedKind::Activation { input, interval, .. } = &op.kind {
+            values.push((*input, op.recorded.unwrap_or(0.0) * interval));
+        }
+    }
+    let recorded = folded.output.op().and_then(|op| match &folded.ops[op.index()] {
+        op if matches!(op.kind, FoldedKind::Activation { .. }) => None,
+        op => op.recorded,
+    });
+    values.push((folded.output, recorded.unwrap_or(0.0)));
+    values
+}
+
+/// Mean squared relative error over samples.
+pub(crate) fn mean_square_error(got: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
+    let sum: f64 = got.iter().zip(expected).map(|(g, e)| relative_error(g, e).powi(2)).sum();
+    sum / expected.len().max(1) as f64
+}
+
+fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
+    let exact = Rounding::none(folded);
+    let cost = |changed: usize, rounding: &Rounding| {
+        mean_square_error(&baseline.rerun(folded, changed, rounding), baseline.output(folded))
+    };
+    let ops = folded.ops.len();
+    let mut sources = ErrorSources {
+        input: cost(0, &Rounding { input: Some(REFERENCE), ..exact.clone() }),
+        weights: vec![0.0; folded.linears.len()],
+        arguments: vec![0.0; ops],
+        coefficients: vec![Vec::new(); ops],
+    };
+    for (index, op) in folded.ops.iter().enumerate() {
+        let mut rounding = exact.clone();
+        match &op.kind {
+            FoldedKind::Linear { linear, .. } => {
+                rounding.weights[*linear] = Some(REFERENCE);
+                sources.weights[*linear] = cost(index + 1, &rounding);
+            }
+            FoldedKind::Activation { .. } => {
+                rounding.arguments[index] = Some(REFERENCE);
+                sources.arguments[index] = cost(index + 1, &rounding);
+                rounding.arguments[index] = None;
+                for bits in COEFFICIENTS {
+                    rounding.coefficients[index] = Some(bits);
+                    sources.coefficients[index].push(cost(index + 1, &rounding));
+                }
+            }
+            FoldedKind::Add { .. } | FoldedKind::SumPool { .. } => {}
+        }
+    }
+    sources
+}

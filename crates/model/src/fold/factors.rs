@@ -1,0 +1,145 @@
+//! Second half of folding: real factors of values, absorbed by weights and polynomials.
+//!
+//! A stored number times its value's factor is the real number. Additions and pooling tie factors together (a sum's
+//! two branches must agree, a mean over `k` elements is stored as their sum, so its factor is `1 / k` of theirs).
+//! Linear layers and activations are free to produce any factor: their rows or coefficients absorb it.
+//!
+//! Each group of tied values gets one scale: fixed when it holds the input or the result (both stored as they are),
+//! else such that the widest activation fed by it sees `u = t / B` in `[-1, 1]`. A group that feeds no activation
+//! keeps what its producer gives: a plain polynomial, or the plain sum of a merged average pool, whose `1 / k^2`
+//! thereby goes into the next weights.
+
+use amicus_plan::ValueId;
+
+use super::lower::Lowered;
+use super::{Folded, FoldedKind};
+use crate::error::ModelError;
+
+/// Values tied by additions and pooling: `factor(v) = ratio(v) * scale(group(v))`.
+struct Groups {
+    parent: Vec<usize>,
+    ratio: Vec<f64>,
+}
+
+impl Groups {
+    fn new(values: usize) -> Self {
+        Groups { parent: (0..values).collect(), ratio: vec![1.0; values] }
+    }
+
+    /// The group of a value and the value's ratio in it.
+    fn find(&self, value: usize) -> (usize, f64) {
+        let (mut v, mut ratio) = (value, 1.0);
+        while self.parent[v] != v {
+            ratio *= self.ratio[v];
+            v = self.parent[v];
+        }
+        (v, ratio)
+    }
+
+    /// Ties `factor(a) = by * factor(b)`; false when they are tied differently already.
+    fn tie(&mut self, a: usize, b: usize, by: f64) -> bool {
+        let ((root_a, ratio_a), (root_b, ratio_b)) = (self.find(a), self.find(b));
+        if root_a == root_b {
+            return (ratio_a / (by * ratio_b) - 1.0).abs() < 1e-9;
+        }
+        self.parent[root_a] = root_b;
+        self.ratio[root_a] = by * ratio_b / ratio_a;
+        true
+    }
+}
+
+pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
+    let Lowered { mut folded, gains, pools } = lowered;
+    let groups = tie(&folded, &gains)?;
+    let scales = choose(&folded, &gains, &groups)?;
+    let factor = |value: ValueId| {
+        let (root, ratio) = groups.find(value.index());
+        scales[root] * ratio
+    };
+    let factors: Vec<f64> = (0..=folded.ops.len()).map(|v| factor(ValueId(v as u32))).collect();
+    let Folded { ops, linears, rewrites, .. } = &mut folded;
+    for (index, op) in ops.iter_mut().enumerate() {
+        let out = factors[index + 1];
+        match &mut op.kind {
+            FoldedKind::Linear { input, linear } => {
+                let absorbed = factors[input.index()] / out;
+                let layer = &mut linears[*linear];
+                layer.row_scale.iter_mut().for_each(|s| *s *= absorbed);
+                layer.bias.0.iter_mut().for_each(|b| *b /= out);
+            }
+            FoldedKind::Activation { input, coefficients, interval, .. } => {
+                // u = t / B = s * (factor / B) for the stored number s.
+                let per_stored = factors[input.index()] / *interval;
+                rewrites.push(format!("interval [-{interval}, {interval}] of {} folded into what feeds it", op.name));
+                *interval = 1.0 / per_stored;
+                let result = gains[index] / out;
+                let mut power = 1.0;
+                for a in coefficients.iter_mut() {
+                    *a *= power * result;
+                    power *= per_stored;
+                }
+                if let Some(pool) = &pools[index]
+                    && gains[index] != 1.0
+                {
+                    let into =
+                        if (result - 1.0).abs() < 1e-12 { "the next weights" } else { "the polynomial before it" };
+                    rewrites.push(format!("factor {} of {pool} folded into {into}", gains[index]));
+                }
+            }
+            FoldedKind::SumPool { .. } => {
+                if let Some(pool) = &pools[index] {
+                    rewrites.push(format!("factor {} of {pool} folded into the layers around it", gains[index]));
+                }
+            }
+            FoldedKind::Add { .. } => {}
+        }
+    }
+    folded.factors = factors;
+    Ok(folded)
+}
+
+fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
+    let mut groups = Groups::new(folded.ops.len() + 1);
+    for (index, op) in folded.ops.iter().enumerate() {
+        let fits = match &op.kind {
+            FoldedKind::Add { left, right } => {
+                groups.tie(index + 1, left.index(), 1.0) && groups.tie(left.index(), right.index(), 1.0)
+            }
+            FoldedKind::SumPool { input, .. } => groups.tie(index + 1, input.index(), gains[index]),
+            FoldedKind::Linear { .. } | FoldedKind::Activation { .. } => true,
+        };
+        if !fits {
+            let reason = "its two branches need different factors (a value is added to a pooled copy of itself)";
+            return Err(ModelError::node(&op.name, reason));
+        }
+    }
+    Ok(groups)
+}
+
+/// One scale for each group root.
+fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, ModelError> {
+    let values = folded.ops.len() + 1;
+    let mut fixed: Vec<Option<f64>> = vec![None; values];
+    let mut widest: Vec<Option<f64>> = vec![None; values];
+    let mut natural: Vec<Option<f64>> = vec![None; values];
+    for value in [ValueId::INPUT, folded.output] {
+        let (root, ratio) = groups.find(value.index());
+        let scale = 1.0 / ratio;
+        if fixed[root].is_some_and(|f| (f / scale - 1.0).abs() > 1e-9) {
+            return Err(ModelError::node("output", "the input reaches the result by pooling alone; add a layer"));
+        }
+        fixed[root] = Some(scale);
+    }
+    for (index, op) in folded.ops.iter().enumerate() {
+        if let FoldedKind::Activation { input, interval, .. } = &op.kind {
+            let (root, ratio) = groups.find(input.index());
+            let scale = interval / ratio;
+            widest[root] = Some(widest[root].map_or(scale, |w| w.max(scale)));
+        }
+        let (root, ratio) = groups.find(index + 1);
+        if let FoldedKind::Activation { .. } | FoldedKind::Linear { .. } = op.kind {
+            natural[root].get_or_insert(gains[index] / ratio);
+        }
+    }
+    Ok((0..values).map(|v| fixed[v].or(widest[v]).or(natural[v]).unwrap_or(1.0)).collect())
+}

@@ -1,0 +1,258 @@
+//! First half of folding: which nodes become operations, which disappear into others.
+
+use amicus_field::{Dense, LinearShape, SumPool2d};
+use amicus_plan::ValueId;
+
+use super::{Folded, FoldedKind, FoldedLinear, FoldedOp, SecretReals};
+use crate::error::ModelError;
+use crate::graph::{Graph, Layer, NodeId, Tensor};
+
+/// A graph lowered to operations whose factors are not chosen yet: coefficients and rows are the graph's own.
+pub(super) struct Lowered {
+    pub(super) folded: Folded,
+    /// Factor of the pooling merged into or done by each operation: `1 / k^2` for means, 1 for sums and others.
+    pub(super) gains: Vec<f64>,
+    /// Names of the pooling nodes behind `gains`.
+    pub(super) pools: Vec<Option<String>>,
+}
+
+pub(super) fn lower(graph: &Graph) -> Result<Lowered, ModelError> {
+    let mut lowering = Lowering {
+        graph,
+        values: Vec::with_capacity(graph.nodes().len()),
+        lowered: Lowered {
+            folded: Folded {
+                name: graph.name().to_owned(),
+                input_shape: graph.input_shape().to_vec(),
+                input_range: graph.input_range(),
+                linears: Vec::new(),
+                ops: Vec::new(),
+                output: ValueId::INPUT,
+                factors: Vec::new(),
+                rewrites: Vec::new(),
+            },
+            gains: Vec::new(),
+            pools: Vec::new(),
+        },
+    };
+    for id in (0..graph.nodes().len()).map(NodeId) {
+        let value = lowering.node(id)?;
+        lowering.values.push(value);
+    }
+    let output = lowering.values[graph.output().index()];
+    if output == ValueId::INPUT {
+        return Err(ModelError::node(&graph.node(graph.output()).name, "the result is the input itself"));
+    }
+    let mut lowered = lowering.lowered;
+    lowered.folded.output = output;
+    if let (Some(op), recorded @ Some(_)) = (output.op(), graph.node(graph.output()).recorded)
+        && !matches!(lowered.folded.ops[op.index()].kind, FoldedKind::Activation { .. })
+    {
+        lowered.folded.ops[op.index()].recorded = recorded;
+    }
+    Ok(lowered)
+}
+
+struct Lowering<'g> {
+    graph: &'g Graph,
+    /// The value that holds each node's result.
+    values: Vec<ValueId>,
+    lowered: Lowered,
+}
+
+impl Lowering<'_> {
+    /// Lowers one node; gives the value that holds its result.
+    fn node(&mut self, id: NodeId) -> Result<ValueId, ModelError> {
+        let node = self.graph.node(id);
+        let input = |i: usize| self.values[node.inputs[i].index()];
+        match &node.layer {
+            Layer::Input { .. } => Ok(ValueId::INPUT),
+            Layer::Flatten => Ok(input(0)),
+            Layer::Conv2d { shape, weights, bias } => {
+                self.linear(id, input(0), LinearShape::Conv2d(*shape), weights, bias.as_ref())
+            }
+            Layer::Linear { shape, weights, bias } => {
+                self.linear(id, input(0), LinearShape::Dense(*shape), weights, bias.as_ref())
+            }
+            Layer::BatchNorm { scale, offset } => self.batch_norm(id, scale, offset),
+            Layer::AveragePool(pool) => {
+                self.pool(id, input(0), *pool, 1.0 / (pool.kernel[0] * pool.kernel[1]) as f64)
+            }
+            Layer::SumPool(pool) => self.pool(id, input(0), *pool, 1.0),
+            Layer::Polynomial { coefficients, interval } => {
+                let kind = FoldedKind::Activation {
+                    input: input(0),
+                    coefficients: coefficients.clone(),
+                    interval: *interval,
+                    pool: None,
+                };
+                Ok(self.push(id, kind))
+            }
+            Layer::Add => Ok(self.push(id, FoldedKind::Add { left: input(0), right: input(1) })),
+        }
+    }
+
+    fn push(&mut self, id: NodeId, kind: FoldedKind) -> ValueId {
+        let node = self.graph.node(id);
+        let folded = &mut self.lowered.folded;
+        let recorded = matches!(kind, FoldedKind::Activation { .. }).then_some(node.recorded).flatten();
+        folded.ops.push(FoldedOp { name: node.name.clone(), len: node.len(), recorded, kind });
+        self.lowered.gains.push(1.0);
+        self.lowered.pools.push(None);
+        Folded::result(folded.ops.len() - 1)
+    }
+
+    /// Whether the parties hold shares of a value's mask, so that it may be multiplied.
+    fn shared(&self, value: ValueId) -> bool {
+        match value.op().map(|op| &self.lowered.folded.ops[op.index()].kind) {
+            None | Some(FoldedKind::Activation { .. }) => true,
+            Some(FoldedKind::Linear { .. }) => false,
+            Some(FoldedKind::SumPool { input, .. }) => self.shared(*input),
+            Some(FoldedKind::Add { left, right }) => self.shared(*left) && self.shared(*right),
+        }
+    }
+
+    /// Whether a node's value is read by one node only, through `Flatten`s.
+    fn single_use(&self, mut id: NodeId) -> bool {
+        loop {
+            if self.graph.consumers(id).count() != 1 || id == self.graph.output() {
+                return false;
+            }
+            match self.graph.node(id) {
+                node if matches!(node.layer, Layer::Flatten) => id = node.inputs[0],
+                _ => return true,
+            }
+        }
+    }
+
+    fn linear(
+        &mut self,
+        id: NodeId,
+        input: ValueId,
+        shape: LinearShape,
+        weights: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<ValueId, ModelError> {
+        let node = self.graph.node(id);
+        let bias = SecretReals(bias.map_or_else(Vec::new, |b| b.iter().map(|&v| f64::from(v)).collect()));
+        let linear =
+            FoldedLinear { name: node.name.clone(), shape, weights: weights.clone(), row_scale: Vec::new(), bias };
+        let linear = FoldedLinear { row_scale: vec![1.0; shape.biases()], ..linear };
+        if !self.shared(input) {
+            return self.merge(id, input, linear);
+        }
+        self.lowered.folded.linears.push(linear);
+        let position = self.lowered.folded.linears.len() - 1;
+        Ok(self.push(id, FoldedKind::Linear { input, linear: position }))
+    }
+
+    /// A fully connected layer right after another becomes part of it.
+    fn merge(&mut self, id: NodeId, input: ValueId, second: FoldedLinear) -> Result<ValueId, ModelError> {
+        let node = self.graph.node(id);
+        let single = self.single_use(node.inputs[0]);
+        let folded = &mut self.lowered.folded;
+        let before = input.op().map(|op| op.index());
+        let merged = match (before.map(|op| &folded.ops[op].kind), &second.shape) {
+            (Some(FoldedKind::Linear { linear, .. }), LinearShape::Dense(b)) => match folded.linears[*linear].shape {
+                LinearShape::Dense(a) => Some((*linear, a, *b)),
+                LinearShape::Conv2d(_) => None,
+            },
+            _ => None,
+        };
+        let first = before.map_or("input", |op| folded.ops[op].name.as_str()).to_owned();
+        let Some((position, a, b)) = merged else {
+            let reason = format!(
+                "follows {first} without an activation between; put a polynomial activation there, or merge the two linear \
+                 layers into one"
+            );
+            return Err(ModelError::node(&node.name, reason));
+        };
+        if !single {
+            let reason = format!("cannot be merged with {first}, whose result is used elsewhere too");
+            return Err(ModelError::node(&node.name, reason));
+        }
+        folded.rewrites.push(format!("{first} and {} merged into one fully connected layer", node.name));
+        let linear = &mut folded.linears[position];
+        *linear = multiply(linear, a, &second, b);
+        if let Some(op) = before {
+            folded.ops[op].len = node.len();
+        }
+        Ok(input)
+    }
+
+    fn batch_norm(&mut self, id: NodeId, scale: &[f64], offset: &[f64]) -> Result<ValueId, ModelError> {
+        let node = self.graph.node(id);
+        let before = self.graph.node(node.inputs[0]);
+        let value = self.values[node.inputs[0].index()];
+        let kind = value.op().map(|op| &self.lowered.folded.ops[op.index()].kind);
+        let (Some(FoldedKind::Linear { linear, .. }), Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. }) =
+            (kind, &before.layer)
+        else {
+            let reason = format!(
+                "BatchNorm after {}; it can be folded only right after a convolution or fully connected layer",
+                before.name
+            );
+            return Err(ModelError::node(&node.name, reason));
+        };
+        if !self.single_use(node.inputs[0]) {
+            let reason = format!("cannot be folded into {}, whose result is used elsewhere too", before.name);
+            return Err(ModelError::node(&node.name, reason));
+        }
+        let linear = &mut self.lowered.folded.linears[*linear];
+        let bias = &mut linear.bias.0;
+        bias.resize(scale.len(), 0.0);
+        for (c, (s, o)) in scale.iter().zip(offset).enumerate() {
+            linear.row_scale[c] *= s;
+            bias[c] = bias[c] * s + o;
+        }
+        self.lowered.folded.rewrites.push(format!("{} folded into {}", node.name, linear.name));
+        Ok(value)
+    }
+
+    fn pool(&mut self, id: NodeId, input: ValueId, pool: SumPool2d, gain: f64) -> Result<ValueId, ModelError> {
+        let node = self.graph.node(id);
+        let mergeable = self.single_use(node.inputs[0]);
+        if let Some(op) = input.op().map(|op| op.index())
+            && mergeable
+            && let FoldedKind::Activation { pool: merged @ None, .. } = &mut self.lowered.folded.ops[op].kind
+        {
+            *merged = Some(pool);
+            self.lowered.folded.ops[op].len = node.len();
+            self.lowered.gains[op] = gain;
+            self.lowered.pools[op] = Some(node.name.clone());
+            let text = format!("{} summed before {} is opened", node.name, self.lowered.folded.ops[op].name);
+            self.lowered.folded.rewrites.push(text);
+            return Ok(input);
+        }
+        let value = self.push(id, FoldedKind::SumPool { input, pool });
+        if let Some(op) = value.op() {
+            self.lowered.gains[op.index()] = gain;
+            self.lowered.pools[op.index()] = Some(node.name.clone());
+        }
+        Ok(value)
+    }
+}
+
+/// The product of two fully connected layers, the second after the first.
+fn multiply(first: &FoldedLinear, a: Dense, second: &FoldedLinear, b: Dense) -> FoldedLinear {
+    let rows = first.real_weights();
+    let mut weights = Vec::with_capacity(a.inputs * b.outputs);
+    let mut bias = Vec::with_capacity(b.outputs);
+    for (o, row) in second.weights.chunks_exact(a.outputs).enumerate() {
+        let mut sums = vec![0.0f64; a.inputs];
+        for (&w, inner) in row.iter().zip(rows.chunks_exact(a.inputs)) {
+            sums.iter_mut().zip(inner).for_each(|(s, x)| *s += f64::from(w) * x);
+        }
+        weights.extend(sums.into_iter().map(|s| s as f32));
+        let through: f64 = row.iter().zip(&first.bias.0).map(|(&w, b)| f64::from(w) * b).sum();
+        bias.push(through + second.bias.0.get(o).copied().unwrap_or(0.0));
+    }
+    let has_bias = !(first.bias.0.is_empty() && second.bias.0.is_empty());
+    FoldedLinear {
+        name: format!("{}+{}", first.name, second.name),
+        shape: LinearShape::Dense(Dense { inputs: a.inputs, outputs: b.outputs }),
+        weights: weights.into(),
+        row_scale: vec![1.0; b.outputs],
+        bias: SecretReals(if has_bias { bias } else { Vec::new() }),
+    }
+}

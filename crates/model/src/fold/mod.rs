@@ -1,0 +1,173 @@
+//! The graph as operations of a plan, still with real numbers.
+//!
+//! Where it stands: between [`crate::graph`] and the choice of scales. Operation `i` here becomes operation `i` of
+//! the plan, value `i + 1` its result. What is rewritten on the way (and listed for the report):
+//!
+//! - BatchNorm goes into the convolution or fully connected layer before it,
+//! - two fully connected layers without an activation between become one,
+//! - pooling right after an activation is summed before the activation is opened (`docs/protocol.md`, 6.4),
+//! - the half-width of an activation's interval goes into the weights before it, so that its argument is
+//!   `u = t / B` (section 8), and the `1 / k^2` of average pooling into the next weights or the polynomial before:
+//!   see [`factors`].
+
+mod factors;
+mod lower;
+
+use amicus_field::{LinearShape, SumPool2d};
+use amicus_plan::{Range, ValueId};
+
+use crate::error::ModelError;
+use crate::graph::{Graph, Tensor};
+
+/// A folded network. `Debug` shows no weights.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// Name of the network.
+    pub name: String,
+    /// Shape of the input.
+    pub input_shape: Vec<usize>,
+    /// Range of the input's numbers.
+    pub input_range: Range,
+    /// Linear layers in order of use; each is used once.
+    pub linears: Vec<FoldedLinear>,
+    /// Operations, each using earlier values only.
+    pub ops: Vec<FoldedOp>,
+    /// The value that is the result.
+    pub output: ValueId,
+    /// The real number behind a stored number is the stored number times this, one factor a value.
+    pub factors: Vec<f64>,
+    /// What was rewritten, for people.
+    pub rewrites: Vec<String>,
+}
+
+/// A linear layer whose row for bias `c` is `row_scale[c]` times the graph's weights.
+#[derive(Clone, Debug)]
+pub struct FoldedLinear {
+    /// Name of the layer.
+    pub name: String,
+    /// Dense layer or convolution.
+    pub shape: LinearShape,
+    /// The graph's weights.
+    pub weights: Tensor,
+    /// One factor a bias (output channel, or output of a dense layer).
+    pub row_scale: Vec<f64>,
+    /// Added to the outputs; empty when the layer has no bias.
+    pub bias: SecretReals,
+}
+
+/// Real numbers of the model owner. `Debug` shows the length only; wiped when dropped.
+#[derive(Clone, Default, PartialEq)]
+pub struct SecretReals(pub Vec<f64>);
+
+impl std::fmt::Debug for SecretReals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretReals({} numbers)", self.0.len())
+    }
+}
+
+impl Drop for SecretReals {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+impl FoldedLinear {
+    /// The layer's weights as real numbers.
+    pub fn real_weights(&self) -> Vec<f64> {
+        let per_row = self.shape.weights() / self.shape.biases();
+        let rows = self.weights.chunks_exact(per_row).zip(&self.row_scale);
+        rows.flat_map(|(row, scale)| row.iter().map(move |&w| f64::from(w) * scale)).collect()
+    }
+}
+
+/// An operation with its name.
+#[derive(Clone, Debug)]
+pub struct FoldedOp {
+    /// Name of the node it came from (the linear layer's, the activation's).
+    pub name: String,
+    /// Elements of the result.
+    pub len: usize,
+    /// Largest argument recorded elsewhere, see [`crate::graph::Node::recorded`].
+    pub recorded: Option<f64>,
+    /// What it does.
+    pub kind: FoldedKind,
+}
+
+/// What an operation does, on stored numbers.
+#[derive(Clone, Debug)]
+pub enum FoldedKind {
+    /// Linear layer `linear` of a value.
+    Linear {
+        /// The value multiplied.
+        input: ValueId,
+        /// Position in [`Folded::linears`].
+        linear: usize,
+    },
+    /// Polynomial of a value, then sums over windows.
+    Activation {
+        /// The value fed in.
+        input: ValueId,
+        /// Coefficients for stored numbers: factors are folded in.
+        coefficients: Vec<f64>,
+        /// Half-width of the interval, in stored numbers (1 unless a shared value made it smaller).
+        interval: f64,
+        /// Windows summed.
+        pool: Option<SumPool2d>,
+    },
+    /// Sum of two values.
+    Add {
+        /// First summand.
+        left: ValueId,
+        /// Second summand.
+        right: ValueId,
+    },
+    /// Sums over windows of an opened value.
+    SumPool {
+        /// The value pooled.
+        input: ValueId,
+        /// Windows.
+        pool: SumPool2d,
+    },
+}
+
+impl FoldedKind {
+    /// The values read.
+    pub fn inputs(&self) -> Vec<ValueId> {
+        match self {
+            FoldedKind::Linear { input, .. }
+            | FoldedKind::Activation { input, .. }
+            | FoldedKind::SumPool { input, .. } => vec![*input],
+            FoldedKind::Add { left, right } => vec![*left, *right],
+        }
+    }
+}
+
+impl Folded {
+    /// Folds a graph.
+    ///
+    /// # Errors
+    /// A node that cannot be compiled where it stands: a linear layer on a value that no activation opened, BatchNorm
+    /// after anything but a linear layer, branches of a sum that need different factors; the node is named.
+    pub fn new(graph: &Graph) -> Result<Self, ModelError> {
+        let lowered = lower::lower(graph)?;
+        factors::solve(lowered)
+    }
+
+    /// The result of operation `op`.
+    pub fn result(op: usize) -> ValueId {
+        ValueId(u32::try_from(op + 1).unwrap_or(u32::MAX))
+    }
+
+    /// Elements of the input.
+    pub fn input_len(&self) -> usize {
+        self.input_shape.iter().product()
+    }
+
+    /// Elements of a value.
+    pub fn value_len(&self, value: ValueId) -> usize {
+        match value.op() {
+            None => self.input_len(),
+            Some(op) => self.ops[op.index()].len,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A convolutional network as a graph of named nodes, with `f32` weights.
+//!
+//! Where it stands: made by [`GraphBuilder`] (or [`crate::networks`]), run in floating point by [`crate::float`],
+//! folded by [`crate::fold`]. Values are single images: `[channels, height, width]` or `[length]`; batches exist
+//! only when a plan is run.
+//!
+//! A graph is valid by construction: nodes use earlier nodes only, shapes fit, every number is finite.
+
+mod builder;
+mod options;
+mod tensor;
+
+pub use builder::GraphBuilder;
+pub use options::{BatchNorm, ConvOptions, PoolOptions};
+pub use tensor::Tensor;
+
+use amicus_field::{Conv2d, Dense, SumPool2d};
+use amicus_plan::Range;
+
+/// A node of one graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub(crate) usize);
+
+impl NodeId {
+    /// Position in [`Graph::nodes`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What a node computes from its inputs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Layer {
+    /// The client's input.
+    Input {
+        /// Range of the numbers a client may send.
+        range: Range,
+    },
+    /// Two-dimensional convolution (cross-correlation, as in every framework).
+    Conv2d {
+        /// Sizes, from the input's shape.
+        shape: Conv2d,
+        /// Weights, `[out_channels, in_channels / groups, kernel height, kernel width]`.
+        weights: Tensor,
+        /// One number an output channel.
+        bias: Option<Tensor>,
+    },
+    /// Fully connected layer.
+    Linear {
+        /// Sizes.
+        shape: Dense,
+        /// Weights, `[outputs, inputs]`.
+        weights: Tensor,
+        /// One number an output.
+        bias: Option<Tensor>,
+    },
+    /// `scale[c] x + offset[c]` for channel (or element, after a fully connected layer) `c`.
+    BatchNorm {
+        /// `gamma / sqrt(variance + eps)`.
+        scale: Vec<f64>,
+        /// `beta - mean * scale`.
+        offset: Vec<f64>,
+    },
+    /// Means over windows; padding counts as zeros (`count_include_pad`).
+    AveragePool(SumPool2d),
+    /// Sums over windows.
+    SumPool(SumPool2d),
+    /// `sum_k coefficients[k] (t / interval)^k`, fitted for `t` in `[-interval, interval]`.
+    Polynomial {
+        /// `a_0 .. a_d` of `u = t / interval`.
+        coefficients: Vec<f64>,
+        /// Half-width of the interval.
+        interval: f64,
+    },
+    /// `[channels, height, width]` to `[length]`, in that order.
+    Flatten,
+    /// Sum of two values of equal shape.
+    Add,
+}
+
+/// One node: a layer, its inputs and the shape of its result.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Name, unique in its graph.
+    pub name: String,
+    /// What it computes.
+    pub layer: Layer,
+    /// The nodes it reads, all before it.
+    pub inputs: Vec<NodeId>,
+    /// Shape of its result.
+    pub shape: Vec<usize>,
+    /// Largest argument `|t / interval|` of a polynomial (or result `|t|` of the last node) seen elsewhere, on
+    /// training data for example: calibration assumes at least this.
+    pub recorded: Option<f64>,
+}
+
+impl Node {
+    /// Number of elements of the result.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the result has no elements; never the case in a finished graph.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A network: nodes in an order in which each uses earlier nodes only. `Debug` shows no weights.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    name: String,
+    nodes: Vec<Node>,
+    output: NodeId,
+}
+
+impl Graph {
+    /// Name of the network.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All nodes; the first is the input.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// One node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The node of that name.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.nodes.iter().position(|n| n.name == name).map(NodeId)
+    }
+
+    /// The node whose value is the result.
+    pub fn output(&self) -> NodeId {
+        self.output
+    }
+
+    /// Shape of the input.
+    pub fn input_shape(&self) -> &[usize] {
+        &self.nodes[0].shape
+    }
+
+    /// Range of the input's numbers.
+    pub fn input_range(&self) -> Range {
+        match self.nodes[0].layer {
+            Layer::Input { range } => range,
+            _ => unreachable!("the first node of a graph is its input"),
+        }
+    }
+
+    /// Nodes that read a value.
+    pub fn consumers(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.nodes.iter().enumerate().filter(move |(_, n)| n.inputs.contains(&id)).map(|(i, _)| NodeId(i))
+    }
+}

@@ -1,0 +1,78 @@
+//! Inputs to integers, and comparing results.
+
+use amicus_plan::{Plan, Range};
+
+use crate::error::ModelError;
+
+/// The client's numbers as the plan's integers: `round(x * 2^scale)`.
+///
+/// # Errors
+/// When there are not as many numbers as the input has elements, or one is outside the plan's input range; the
+/// element is named.
+pub fn quantize_input(plan: &Plan, x: &[f32]) -> Result<Vec<i64>, ModelError> {
+    let expected: usize = plan.input.shape.iter().product();
+    if x.len() != expected {
+        let reason = format!("{} numbers, expected {expected} ({:?})", x.len(), plan.input.shape);
+        return Err(ModelError::data("input", reason));
+    }
+    let Range { low, high } = plan.input.range;
+    let scale = crate::emulate::power_of_two(plan.input.scale.0);
+    let quantize = |(i, &x): (usize, &f32)| {
+        let real = f64::from(x);
+        if !(low..=high).contains(&real) {
+            return Err(ModelError::data("input", format!("element {i} is {x}, outside {low} to {high}")));
+        }
+        let scaled = (real * scale).round();
+        if scaled.abs() >= crate::emulate::power_of_two(62) {
+            let reason = format!("element {i} is {x}, which does not fit 62 bits at scale {}", plan.input.scale);
+            return Err(ModelError::data("input", reason));
+        }
+        Ok(scaled as i64)
+    };
+    x.iter().enumerate().map(quantize).collect()
+}
+
+/// `||got - expected|| / ||expected||`; 0 when both are 0, infinite when only `expected` is, or one is not finite.
+pub fn relative_error(got: &[f64], expected: &[f64]) -> f64 {
+    let difference: f64 = got.iter().zip(expected).map(|(g, e)| (g - e).powi(2)).sum();
+    let norm: f64 = expected.iter().map(|e| e * e).sum();
+    if difference == 0.0 && got.len() == expected.len() {
+        return 0.0;
+    }
+    let error = (difference / norm).sqrt();
+    if error.is_nan() || got.len() != expected.len() { f64::INFINITY } else { error }
+}
+
+/// Position of the largest number, the first of equals; 0 for an empty slice.
+pub fn argmax(values: &[f64]) -> usize {
+    let better = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
+    (0..values.len()).fold(0, better)
+}
+
+/// Median of a list (the mean of the two in the middle when even); 0 for an empty one.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        n => (sorted[(n - 1) / 2] + sorted[n / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_maxima() {
+        assert_eq!(relative_error(&[3.0, 4.0], &[3.0, 4.0]), 0.0);
+        assert_eq!(relative_error(&[0.0, 0.0], &[0.0, 0.0]), 0.0);
+        assert!((relative_error(&[3.0, 5.0], &[3.0, 4.0]) - 0.2).abs() < 1e-12);
+        assert_eq!(relative_error(&[1.0], &[0.0]), f64::INFINITY);
+        assert_eq!(relative_error(&[f64::NAN], &[1.0]), f64::INFINITY);
+        assert_eq!(relative_error(&[1.0], &[1.0, 2.0]), f64::INFINITY);
+        assert_eq!(argmax(&[1.0, 7.0, 7.0, -1.0]), 1);
+        assert_eq!(median(&[4.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}

@@ -1,0 +1,228 @@
+//! Proof that no truncated value overflows: interval arithmetic on a plan and its integer weights.
+//!
+//! Every value gets one interval an element, from the input's range forwards. Rounding is covered: half a unit at the
+//! input, one unit where an argument is truncated, and the rounding of this very computation in `f64`. Two readings:
+//!
+//! - from the input's range alone: holds for every input in range, but grows through each polynomial, so it is sharp
+//!   for the first layers only;
+//! - given the calibrated range of every activation before: what a layer can reach at most while all earlier ones stay
+//!   inside their ranges.
+
+use amicus_field::{LinearShape, SumPool2d};
+use amicus_plan::{Activation, OpKind, Plan, ValueId};
+use serde::Serialize;
+
+use crate::emulate::power_of_two;
+use crate::linear;
+use crate::quantize::{QuantizedWeights, outputs_of_bias, to_real};
+
+/// Relative rounding of a sum of up to 4 million products in `f64`.
+const F64_SLACK: f64 = 1e-9;
+/// Pieces an interval is cut into when the range of a polynomial is bounded.
+const PIECES: usize = 48;
+
+/// What is known about the size of one truncated value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerProof {
+    /// The activation fed, or `output`.
+    pub name: String,
+    /// Scale `T` of the value.
+    pub scale: u32,
+    /// Bits dropped.
+    pub shift: u32,
+    /// The value must stay strictly between `-2^ell` and `2^ell`.
+    pub ell: u32,
+    /// Largest absolute value seen on calibration data (and recorded), as a real number.
+    pub seen: f64,
+    /// Largest absolute value allowed for: seen times the margin.
+    pub calibrated: f64,
+    /// Bits between the calibrated range and overflow, `ell - T - log2(calibrated)`.
+    pub guard_bits_left: f64,
+    /// How many times the largest value seen is still safe.
+    pub safe_factor: f64,
+    /// No input in range can make the value larger than this.
+    pub from_input_range: f64,
+    /// Nor can it become larger than this while all earlier layers stay in their calibrated ranges.
+    pub from_earlier_ranges: f64,
+    /// What follows.
+    pub verdict: Verdict,
+}
+
+/// How far the absence of overflow is proven for one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// No input in range overflows.
+    Always,
+    /// No overflow while earlier layers stay in their calibrated ranges.
+    WhileEarlierLayersInRange,
+    /// No overflow while this layer stays in its own calibrated range, up to `safe_factor` times what was seen.
+    WhileInRange,
+}
+
+/// Largest absolute real number that every value can reach: from the input's range, where `calibrated` is given
+/// intersected with it at every activation's input (indexed by value; entries for other values are not read).
+pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]>) -> Vec<f64> {
+    let scales = value_scales(plan);
+    let half_unit = 0.5 / power_of_two(plan.input.scale.0);
+    let (low, high) = (plan.input.range.low - half_unit, plan.input.range.high + half_unit);
+    let len = plan.input.shape.iter().product();
+    let mut values = vec![Intervals::uniform(len, low, high)];
+    for op in &plan.ops {
+        let result = match &op.kind {
+            OpKind::Linear { input, weights: id, .. } => {
+                let spec = plan.weight(*id);
+                let layer = &weights.layers()[id.index()];
+                let unit = power_of_two(spec.scale.0);
+                let w: Vec<f64> = layer.weights().iter().map(|&w| w as f64 / unit).collect();
+                let scale = scales[input.index()] + spec.scale.0;
+                let bias: Vec<f64> = layer.bias().iter().map(|&b| to_real(b, scale)).collect();
+                values[input.index()].linear(&spec.shape, w, &bias)
+            }
+            OpKind::Multiply { left, right } => values[left.index()].times(&values[right.index()]),
+            OpKind::Activation(a) => {
+                let limit = calibrated.map_or(f64::INFINITY, |c| c[a.input.index()]);
+                values[a.input.index()].activation(a, limit)
+            }
+            OpKind::Add { left, right, .. } => values[left.index()].plus(&values[right.index()]),
+            OpKind::SumPool { input, pool } => values[input.index()].pooled(pool),
+            OpKind::Slice { input, start, len } => values[input.index()].slice(*start, *len),
+        };
+        values.push(result);
+    }
+    values.iter().map(Intervals::largest).collect()
+}
+
+/// Scale of every value of a valid plan.
+fn value_scales(plan: &Plan) -> Vec<u32> {
+    let infos = plan.values();
+    let values = (0..=plan.ops.len()).map(|v| ValueId(v as u32));
+    values.map(|v| infos.as_ref().map_or(0, |i| i.get(v).scale.0)).collect()
+}
+
+/// One interval an element, as middle and half-width.
+struct Intervals {
+    middle: Vec<f64>,
+    radius: Vec<f64>,
+}
+
+impl Intervals {
+    fn uniform(len: usize, low: f64, high: f64) -> Self {
+        Intervals { middle: vec![(low + high) / 2.0; len], radius: vec![(high - low) / 2.0; len] }
+    }
+
+    fn largest(&self) -> f64 {
+        let ends = self.middle.iter().zip(&self.radius).map(|(m, r)| m.abs() + r);
+        // `max` ignores NaN (an infinite interval times 0), which must count as unbounded.
+        ends.fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) }) * (1.0 + F64_SLACK)
+    }
+
+    fn linear(&self, shape: &LinearShape, weights: Vec<f64>, bias: &[f64]) -> Self {
+        let mut middle = linear::apply(shape, &weights, &self.middle);
+        let sizes: Vec<f64> = weights.iter().map(|w| w.abs()).collect();
+        // |middle| times the slack covers rounding even where products cancel.
+        let spread: Vec<f64> =
+            self.middle.iter().zip(&self.radius).map(|(m, r)| r + F64_SLACK * (m.abs() + r)).collect();
+        let mut radius = linear::apply(shape, &sizes, &spread);
+        for (c, b) in bias.iter().enumerate() {
+            for i in outputs_of_bias(shape, c) {
+                middle[i] += b;
+                radius[i] += F64_SLACK * b.abs();
+            }
+        }
+        Intervals { middle, radius }
+    }
+
+    fn activation(&self, a: &Activation, limit: f64) -> Self {
+        let unit = 1.0 / power_of_two(a.input_scale.0);
+        let scale = power_of_two(a.coefficient_scale.0);
+        let coefficients: Vec<f64> = a.coefficients.iter().map(|&c| c as f64 / scale).collect();
+        let mut result = Intervals { middle: Vec::new(), radius: Vec::new() };
+        let mut last = None; // neighbouring pixels mostly have equal intervals
+        for (&m, &r) in self.middle.iter().zip(&self.radius) {
+            let low = (m - r).clamp(-limit, limit) - unit;
+            let high = (m + r).clamp(-limit, limit) + unit;
+            let (low, high) = if low.is_nan() || high.is_nan() { (-f64::INFINITY, f64::INFINITY) } else { (low, high) };
+            let (middle, radius) = match last {
+                Some((key, found)) if key == (low, high) => found,
+                _ => polynomial_range(&coefficients, low, high),
+            };
+            last = Some(((low, high), (middle, radius)));
+            result.middle.push(middle);
+            result.radius.push(radius);
+        }
+        match &a.pool {
+            Some(pool) => result.pooled(pool),
+            None => result,
+        }
+    }
+
+    fn plus(&self, other: &Intervals) -> Self {
+        let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
+        Intervals { middle: sum(&self.middle, &other.middle), radius: sum(&self.radius, &other.radius) }
+    }
+
+    fn times(&self, other: &Intervals) -> Self {
+        let (a, b) = (self, other);
+        let middle = a.middle.iter().zip(&b.middle).map(|(a, b)| a * b).collect();
+        let radius = (0..a.middle.len())
+            .map(|i| a.middle[i].abs() * b.radius[i] + (b.middle[i].abs() + b.radius[i]) * a.radius[i])
+            .collect();
+        Intervals { middle, radius }
+    }
+
+    fn pooled(&self, pool: &SumPool2d) -> Self {
+        Intervals { middle: linear::sum_pool(pool, &self.middle), radius: linear::sum_pool(pool, &self.radius) }
+    }
+
+    fn slice(&self, start: usize, len: usize) -> Self {
+        let part = |v: &[f64]| v[start..start + len].to_vec();
+        Intervals { middle: part(&self.middle), radius: part(&self.radius) }
+    }
+}
+
+/// An interval (middle, half-width) that holds the polynomial's values on `[low, high]`.
+///
+/// On each piece: the value in its middle plus the Taylor terms there, each at its largest.
+fn polynomial_range(coefficients: &[f64], low: f64, high: f64) -> (f64, f64) {
+    let step = (high - low) / PIECES as f64;
+    let (mut smallest, mut largest) = (f64::INFINITY, -f64::INFINITY);
+    for piece in 0..PIECES {
+        let at = low + (piece as f64 + 0.5) * step;
+        let mut taylor = coefficients.to_vec();
+        // Repeated synthetic division: `taylor[k]` becomes the k-th derivative at `at` over k!.
+        for k in 0..taylor.len() {
+            for i in (k..taylor.len() - 1).rev() {
+                taylor[i] += at * taylor[i + 1];
+            }
+        }
+        let spread = taylor.iter().skip(1).rev().fold(0.0, |s, t| (s + t.abs()) * (step / 2.0));
+        let spread = spread + F64_SLACK * (taylor[0].abs() + spread);
+        if (taylor[0] + spread).is_nan() {
+            return (0.0, f64::INFINITY);
+        }
+        smallest = smallest.min(taylor[0] - spread);
+        largest = largest.max(taylor[0] + spread);
+    }
+    ((smallest + largest) / 2.0, (largest - smallest) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::float::horner;
+
+    #[test]
+    fn ranges_of_polynomials_hold_and_are_sharp() {
+        let p = [0.03, 0.5, 0.7, -0.1, -0.4, 0.0, 0.15];
+        for (low, high) in [(-1.0, 1.0), (-2.0, 2.0), (0.1, 0.2), (-3.0, -0.5), (0.4, 0.4)] {
+            let (middle, radius) = polynomial_range(&p, low, high);
+            let values = (0..=1000).map(|i| horner(&p, low + (high - low) * f64::from(i) / 1000.0));
+            let (mut least, mut most) = (f64::INFINITY, -f64::INFINITY);
+            values.for_each(|v| (least, most) = (least.min(v), most.max(v)));
+            assert!(middle - radius <= least && most <= middle + radius, "{low}..{high}");
+            assert!(2.0 * radius <= (most - least) * 1.1 + 1e-6, "{low}..{high}: {radius} for {least}..{most}");
+        }
+        assert_eq!(polynomial_range(&p, -f64::INFINITY, f64::INFINITY).1, f64::INFINITY);
+    }
+}

@@ -1,0 +1,186 @@
+//! What compilation decided and why, for people (`Display`) and machines (`Serialize`).
+
+use std::fmt;
+
+use amicus_plan::{Cost, OpKind, Plan, WrapRule};
+use serde::Serialize;
+
+use crate::proof::{LayerProof, Verdict};
+
+/// Relative errors of logits against the float model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ErrorFigures {
+    /// Median over samples.
+    pub median: f64,
+    /// Largest over samples.
+    pub max: f64,
+}
+
+/// Scales of one operation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum LayerScales {
+    /// A linear layer.
+    Linear {
+        /// Name of the layer.
+        name: String,
+        /// Scale `f_w` of its weights.
+        weights: u32,
+        /// Scale `T` of its result.
+        result: u32,
+    },
+    /// An activation.
+    Activation {
+        /// Name of the activation.
+        name: String,
+        /// Degree of the polynomial.
+        degree: usize,
+        /// Scale `f_u` of the argument.
+        argument: u32,
+        /// Scale `f_c` of the coefficients.
+        coefficients: u32,
+        /// Scale of the result.
+        result: u32,
+        /// Bits dropped before it.
+        shift: u32,
+        /// Whether the slack rule is used.
+        slack: bool,
+    },
+}
+
+/// How a plan came about.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Name of the network.
+    pub network: String,
+    /// Number of limbs.
+    pub limbs: usize,
+    /// Rewrites applied to the graph.
+    pub rewrites: Vec<String>,
+    /// Scale of the input.
+    pub input_scale: u32,
+    /// Scale of the logits.
+    pub output_scale: u32,
+    /// Scales of linear layers and activations, in order.
+    pub layers: Vec<LayerScales>,
+    /// Bounds and what is proven of every truncated value, in order; the result last.
+    pub proofs: Vec<LayerProof>,
+    /// Error expected of the secure run (truncation rounds up or down at random), emulated on calibration samples.
+    pub expected: ErrorFigures,
+    /// Root mean square error that the measured sources predict for the chosen scales.
+    pub predicted: f64,
+    /// Error of the exact simulator (truncation to nearest) on the same samples.
+    pub simulated: ErrorFigures,
+    /// The target for the median.
+    pub max_error: f64,
+    /// Calibrated ranges are what was seen times this.
+    pub margin: f64,
+    /// Samples that ranges come from.
+    pub calibration_samples: usize,
+    /// Samples that errors come from.
+    pub error_samples: usize,
+    /// Cost of one inference.
+    #[serde(skip)]
+    pub cost: Cost,
+    /// Every choice looked at, with its error or why it did not fit.
+    pub passed_over: Vec<String>,
+}
+
+impl Report {
+    /// Whether the expected median error meets the target.
+    pub fn meets_target(&self) -> bool {
+        self.expected.median <= self.max_error
+    }
+}
+
+pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
+    let mut scales = vec![plan.input.scale.0];
+    let mut layers = Vec::new();
+    for op in &plan.ops {
+        let scale = match &op.kind {
+            OpKind::Linear { input, weights, .. } => {
+                let f_w = plan.weight(*weights).scale.0;
+                let result = scales[input.index()] + f_w;
+                layers.push(LayerScales::Linear { name: op.name.clone(), weights: f_w, result });
+                result
+            }
+            OpKind::Activation(a) => {
+                let result = a.degree() as u32 * a.input_scale.0 + a.coefficient_scale.0;
+                layers.push(LayerScales::Activation {
+                    name: op.name.clone(),
+                    degree: a.degree(),
+                    argument: a.input_scale.0,
+                    coefficients: a.coefficient_scale.0,
+                    result,
+                    shift: proofs.iter().find(|p| p.name == op.name).map_or(0, |p| p.shift),
+                    slack: a.wrap == WrapRule::Slack,
+                });
+                result
+            }
+            OpKind::Multiply { left, right } => scales[left.index()] + scales[right.index()],
+            OpKind::Add { left, left_shift, .. } => scales[left.index()] + left_shift,
+            OpKind::SumPool { input, .. } | OpKind::Slice { input, .. } => scales[input.index()],
+        };
+        scales.push(scale);
+    }
+    layers
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {} limb(s), input 2^{}, logits 2^{}", self.network, self.limbs, self.input_scale, self.output_scale)?;
+        writeln!(f, "rewrites:")?;
+        self.rewrites.iter().try_for_each(|r| writeln!(f, "  {r}"))?;
+        writeln!(f, "scales:")?;
+        for layer in &self.layers {
+            match layer {
+                LayerScales::Linear { name, weights, result } => {
+                    writeln!(f, "  {name:12} weights 2^{weights}, result 2^{result}")?;
+                }
+                LayerScales::Activation { name, argument, coefficients, degree, result, shift, slack } => {
+                    let rule = if *slack { "slack" } else { "exact" };
+                    writeln!(
+                        f,
+                        "  {name:12} drops {shift} bits, argument 2^{argument}, degree {degree}, coefficients \
+                         2^{coefficients}, result 2^{result}, {rule} wrap rule"
+                    )?;
+                }
+            }
+        }
+        writeln!(f, "headroom (ranges from {} samples, margin {}):", self.calibration_samples, self.margin)?;
+        for p in &self.proofs {
+            let proven = match p.verdict {
+                Verdict::Always => format!("proven for every input in range (at most {:.3})", p.from_input_range),
+                Verdict::WhileEarlierLayersInRange => {
+                    format!("proven while earlier layers stay in range (at most {:.3})", p.from_earlier_ranges)
+                }
+                Verdict::WhileInRange => "holds while inside the calibrated range".to_owned(),
+            };
+            writeln!(
+                f,
+                "  {:12} |z| < 2^{} at 2^{}, seen {:.3}, safe up to {:.1} times that ({:.1} bits beyond the \
+                 calibrated range); {proven}",
+                p.name, p.ell, p.scale, p.seen, p.safe_factor, p.guard_bits_left
+            )?;
+        }
+        writeln!(
+            f,
+            "relative error of logits: expected {:.4}% median, {:.4}% at most on {} samples (exact integers, nearest \
+             rounding: {:.4}%, {:.4}%); target {:.4}% {}",
+            100.0 * self.expected.median,
+            100.0 * self.expected.max,
+            self.error_samples,
+            100.0 * self.simulated.median,
+            100.0 * self.simulated.max,
+            100.0 * self.max_error,
+            if self.meets_target() { "met" } else { "NOT met: this is the most precise choice" }
+        )?;
+        writeln!(
+            f,
+            "cost of one inference: {} rounds, {} bytes sent by each party to each other, {} bytes dealt",
+            self.cost.rounds, self.cost.sent_bytes_per_party, self.cost.dealt_bytes
+        )?;
+        writeln!(f, "choices looked at:")?;
+        self.passed_over.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}

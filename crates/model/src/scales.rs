@@ -1,0 +1,315 @@
+//! Choosing fixed-point scales (`docs/protocol.md`, section 8).
+//!
+//! The scale of a linear layer's result is that of its input plus that of its weights, `T = d f_u + f_c + f_w` behind
+//! an activation of degree `d`. `T` plus the bits of the largest value must stay below a limit, so every bit given to
+//! `f_u`, `f_c` or `f_w` is taken from the others. What a bit is worth has been measured ([`ErrorSources`]); errors of
+//! different places add up as squares, so each activation with the layers behind it is chosen by itself.
+
+use amicus_field::Limbs;
+use amicus_plan::ValueId;
+use serde::Serialize;
+
+use crate::calibrate::{Calibration, ErrorSources};
+use crate::emulate::Rounding;
+use crate::error::ModelError;
+use crate::fold::{Folded, FoldedKind};
+
+/// Scales tried for the argument of a polynomial.
+const ARGUMENT: [u32; 2] = [6, 20];
+/// Scales tried for coefficients.
+const COEFFICIENTS: [u32; 2] = [6, 22];
+/// Scales tried for weights.
+const WEIGHTS: [u32; 2] = [6, 24];
+/// Scales tried for the input and for weights that meet it: enough for images of 8 to 16 bits, short enough for the
+/// slack rule.
+const INPUT: [u32; 2] = [6, 16];
+const FIRST_WEIGHTS: [u32; 2] = [6, 20];
+
+/// Scales that the caller wants, instead of those the planner would choose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForcedScales {
+    /// Scale `f_in` of the input.
+    pub input: Option<u32>,
+    /// Scale `f_u` of every polynomial's argument.
+    pub argument: Option<u32>,
+    /// Scale `f_c` of every polynomial's coefficients.
+    pub coefficients: Option<u32>,
+    /// Scale `f_w` of the weights of every linear layer.
+    pub weights: Option<u32>,
+    /// Scale `f_w` of the weights of single layers, by name; goes before `weights`.
+    pub layer_weights: Vec<(String, u32)>,
+}
+
+/// The scales of one plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Scales {
+    /// Scale of the input.
+    pub input: u32,
+    /// Scale of every linear layer's weights.
+    pub weights: Vec<u32>,
+    /// Scales of every operation that is an activation.
+    pub activations: Vec<Option<ActivationScales>>,
+}
+
+/// Scales of one activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ActivationScales {
+    /// Scale `f_u` of the argument.
+    pub argument: u32,
+    /// Scale `f_c` of the coefficients.
+    pub coefficients: u32,
+}
+
+/// Bits a truncated value may have, and those its range takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) limbs: Limbs,
+    /// Largest `ell` of an activation's input.
+    pub(crate) activation: i64,
+    /// Largest `ell` of the result.
+    pub(crate) output: i64,
+    /// Bits of the largest value (with margin) at every value that is truncated.
+    pub(crate) guard: Vec<i64>,
+}
+
+/// The smallest `g` with `range < 2^g`; small ranges have negative ones.
+pub(crate) fn guard_bits(range: f64) -> i64 {
+    // Far below any useful range: as if it were 2^-20.
+    let bits = range.max(power_of_minus_20()).log2();
+    bits.floor() as i64 + 1
+}
+
+fn power_of_minus_20() -> f64 {
+    2f64.powi(-20)
+}
+
+impl Scales {
+    /// Scale of every value of a folded network.
+    pub fn values(&self, folded: &Folded) -> Vec<u32> {
+        let mut scales = vec![self.input];
+        for (index, op) in folded.ops.iter().enumerate() {
+            let scale = match &op.kind {
+                FoldedKind::Linear { input, linear } => scales[input.index()] + self.weights[*linear],
+                FoldedKind::Activation { coefficients, .. } => {
+                    self.activations[index].map_or(0, |a| result_scale(coefficients.len() - 1, a))
+                }
+                FoldedKind::Add { left, right } => scales[left.index()].max(scales[right.index()]),
+                FoldedKind::SumPool { input, .. } => scales[input.index()],
+            };
+            scales.push(scale);
+        }
+        scales
+    }
+
+    /// Scale of the result of every linear layer.
+    pub(crate) fn linear_results(&self, folded: &Folded) -> Vec<u32> {
+        let values = self.values(folded);
+        let mut results = vec![0; folded.linears.len()];
+        for (index, op) in folded.ops.iter().enumerate() {
+            if let FoldedKind::Linear { linear, .. } = op.kind {
+                results[linear] = values[index + 1];
+            }
+        }
+        results
+    }
+
+    /// The rounding that these scales mean.
+    pub(crate) fn rounding(&self) -> Rounding {
+        Rounding {
+            input: Some(self.input),
+            weights: self.weights.iter().map(|&w| Some(w)).collect(),
+            arguments: self.activations.iter().map(|a| a.map(|a| a.argument)).collect(),
+            coefficients: self.activations.iter().map(|a| a.map(|a| a.coefficients)).collect(),
+        }
+    }
+
+    /// The mean squared relative error that the sources predict.
+    pub(crate) fn predicted(&self, sources: &ErrorSources) -> f64 {
+        let weights: f64 = self.weights.iter().enumerate().map(|(l, &f)| sources.weights(l, f)).sum();
+        let activations = self.activations.iter().enumerate().filter_map(|(op, a)| a.map(|a| (op, a)));
+        let activations: f64 =
+            activations.map(|(op, a)| sources.argument(op, a.argument) + sources.coefficients(op, a.coefficients)).sum();
+        sources.input(self.input) + weights + activations
+    }
+}
+
+fn result_scale(degree: usize, a: ActivationScales) -> u32 {
+    a.argument * degree as u32 + a.coefficients
+}
+
+/// Chooses the most precise scales that fit.
+///
+/// # Errors
+/// When none fit: the layer, bits needed with the smallest scales allowed, bits there.
+pub(crate) fn choose(
+    folded: &Folded,
+    calibration: &Calibration,
+    room: &Room,
+    forced: &ForcedScales,
+) -> Result<Scales, ModelError> {
+    let search = Search { folded, sources: &calibration.sources, room, forced, caps: caps(folded, room) };
+    search.run()
+}
+
+/// The largest scale each value may have because of the truncations it reaches by additions and pooling alone;
+/// `None` when it reaches none.
+fn caps(folded: &Folded, room: &Room) -> Vec<Option<i64>> {
+    let mut caps: Vec<Option<i64>> = vec![None; folded.ops.len() + 1];
+    fn lower(caps: &mut [Option<i64>], value: ValueId, cap: Option<i64>) {
+        let slot = &mut caps[value.index()];
+        *slot = [*slot, cap].into_iter().flatten().min();
+    }
+    lower(&mut caps, folded.output, Some(room.output - room.guard[folded.output.index()]));
+    for (index, op) in folded.ops.iter().enumerate().rev() {
+        let own = caps[index + 1];
+        match &op.kind {
+            FoldedKind::Linear { .. } => {}
+            FoldedKind::Activation { input, .. } => {
+                lower(&mut caps, *input, Some(room.activation - room.guard[input.index()]));
+            }
+            FoldedKind::Add { left, right } => {
+                lower(&mut caps, *left, own);
+                lower(&mut caps, *right, own);
+            }
+            FoldedKind::SumPool { input, .. } => lower(&mut caps, *input, own),
+        }
+    }
+    caps
+}
+
+struct Search<'a> {
+    folded: &'a Folded,
+    sources: &'a ErrorSources,
+    room: &'a Room,
+    forced: &'a ForcedScales,
+    caps: Vec<Option<i64>>,
+}
+
+impl Search<'_> {
+    fn run(&self) -> Result<Scales, ModelError> {
+        let ops = self.folded.ops.len();
+        let mut scales =
+            Scales { input: 0, weights: vec![0; self.folded.linears.len()], activations: vec![None; ops] };
+        let allowed = self.allowed(self.forced.input, INPUT);
+        let cost = |f: u32| Some(self.sources.input(f) + self.behind(0, f)?);
+        scales.input = cheapest(allowed.clone().map(|f| (f, cost(f)))).ok_or_else(|| {
+            self.too_large(0, *allowed.start(), format!("input at 2^{}", allowed.start()))
+        })?;
+        for (index, op) in self.folded.ops.iter().enumerate() {
+            if let FoldedKind::Activation { coefficients, .. } = &op.kind {
+                scales.activations[index] = Some(self.activation(index, coefficients.len() - 1)?);
+            }
+        }
+        self.weights(&mut scales);
+        Ok(scales)
+    }
+
+    fn activation(&self, op: usize, degree: usize) -> Result<ActivationScales, ModelError> {
+        let arguments = self.allowed(self.forced.argument, ARGUMENT);
+        let coefficients = self.allowed(self.forced.coefficients, COEFFICIENTS);
+        let pairs = arguments.clone().flat_map(|argument| {
+            coefficients.clone().map(move |coefficients| ActivationScales { argument, coefficients })
+        });
+        let cost = |a: ActivationScales| {
+            let own = self.sources.argument(op, a.argument) + self.sources.coefficients(op, a.coefficients);
+            Some(own + self.behind(op + 1, result_scale(degree, a))?)
+        };
+        cheapest(pairs.map(|a| (a, cost(a)))).ok_or_else(|| {
+            let smallest = ActivationScales { argument: *arguments.start(), coefficients: *coefficients.start() };
+            let detail = format!(
+                "argument 2^{} to the power {degree} and coefficients 2^{}",
+                smallest.argument, smallest.coefficients
+            );
+            self.too_large(op + 1, result_scale(degree, smallest), detail)
+        })
+    }
+
+    fn allowed(&self, forced: Option<u32>, range: [u32; 2]) -> std::ops::RangeInclusive<u32> {
+        forced.map_or(range[0]..=range[1], |f| f..=f)
+    }
+
+    fn allowed_weights(&self, linear: usize, from_input: bool) -> std::ops::RangeInclusive<u32> {
+        let name = &self.folded.linears[linear].name;
+        let own = self.forced.layer_weights.iter().find(|(n, _)| n == name).map(|(_, f)| *f);
+        self.allowed(own.or(self.forced.weights), if from_input { FIRST_WEIGHTS } else { WEIGHTS })
+    }
+
+    /// The linear layers that read a value, directly or through additions and pooling: (operation, layer).
+    fn readers(&self, value: usize) -> Vec<(usize, usize)> {
+        let mut reached = vec![false; self.folded.ops.len() + 1];
+        reached[value] = true;
+        let mut readers = Vec::new();
+        for (index, op) in self.folded.ops.iter().enumerate() {
+            let reads = op.kind.inputs().iter().any(|v| reached[v.index()]);
+            match op.kind {
+                FoldedKind::Linear { linear, .. } if reads => readers.push((index, linear)),
+                FoldedKind::Add { .. } | FoldedKind::SumPool { .. } => reached[index + 1] |= reads,
+                _ => {}
+            }
+        }
+        readers
+    }
+
+    /// The largest allowed scale of a layer's weights when its input has scale `input`.
+    fn weight_scale(&self, op: usize, linear: usize, input: u32, from_input: bool) -> Option<u32> {
+        let allowed = self.allowed_weights(linear, from_input);
+        let left = self.caps[op + 1].map_or(i64::MAX, |cap| cap - i64::from(input));
+        let most = left.min(i64::from(*allowed.end()));
+        u32::try_from(most).ok().filter(|f| allowed.contains(f))
+    }
+
+    /// The cost of the weights behind a value of scale `scale`; `None` when that leaves no room.
+    fn behind(&self, value: usize, scale: u32) -> Option<f64> {
+        if self.caps[value].is_some_and(|cap| i64::from(scale) > cap) {
+            return None;
+        }
+        self.readers(value).into_iter().try_fold(0.0, |sum, (op, linear)| {
+            let weights = self.weight_scale(op, linear, scale, value == 0)?;
+            Some(sum + self.sources.weights(linear, weights))
+        })
+    }
+
+    /// All weights, once the scales of activations are known.
+    fn weights(&self, scales: &mut Scales) {
+        for (index, op) in self.folded.ops.iter().enumerate() {
+            if let FoldedKind::Linear { input, linear } = op.kind {
+                let at = scales.values(self.folded)[input.index()];
+                let fits = self.weight_scale(index, linear, at, input == ValueId::INPUT);
+                scales.weights[linear] = fits.unwrap_or(WEIGHTS[0]);
+            }
+        }
+    }
+
+    /// What does not fit behind a value even with its smallest scale.
+    fn too_large(&self, value: usize, scale: u32, detail: String) -> ModelError {
+        let name = |value: usize| match value.checked_sub(1) {
+            None => "input".to_owned(),
+            Some(op) => self.folded.ops[op].name.clone(),
+        };
+        let mut worst = self.caps[value].map(|cap| (i64::from(scale) - cap, name(value), detail.clone()));
+        for (op, linear) in self.readers(value) {
+            let weights = *self.allowed_weights(linear, value == 0).start();
+            let Some(cap) = self.caps[op + 1] else { continue };
+            let detail = format!("{detail}, weights 2^{weights}");
+            let excess = i64::from(scale + weights) - cap;
+            if worst.as_ref().is_none_or(|(e, ..)| excess > *e) {
+                worst = Some((excess, self.folded.linears[linear].name.clone(), detail));
+            }
+        }
+        let (excess, layer, detail) = worst.unwrap_or((0, name(value), detail));
+        let available = self.room.limbs.bits();
+        ModelError::Scale {
+            layer,
+            needed: available.saturating_add_signed(i32::try_from(excess).unwrap_or(i32::MAX)),
+            available,
+            limbs: self.room.limbs.count(),
+            detail: format!("{detail}, the calibrated range, sign and offset"),
+        }
+    }
+}
+
+/// The candidate of smallest cost, the first of equals; `None` when none has a cost.
+fn cheapest<T>(candidates: impl Iterator<Item = (T, Option<f64>)>) -> Option<T> {
+    let priced = candidates.filter_map(|(t, cost)| cost.map(|c| (t, c)));
+    priced.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(t, _)| t)
+}

@@ -1,0 +1,172 @@
+//! The simulator's definition: straight from the formulas, on plain integers. Slow; tests hold the fast path to it.
+
+use amicus_field::{Conv2d, I256, LinearShape, SumPool2d};
+use amicus_plan::{Activation, OpKind, Plan};
+
+use super::round_shift;
+use crate::error::ModelError;
+use crate::quantize::{QuantizedLayer, QuantizedWeights};
+
+/// All values of one input, as integers in `(-Q/2, Q/2)`: the input, then one for each operation.
+///
+/// # Errors
+/// When the plan is invalid, the weights are not the plan's, or the input has the wrong length.
+pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result<Vec<Vec<I256>>, ModelError> {
+    let infos = plan.values()?;
+    weights.check(plan)?;
+    let expected: usize = plan.input.shape.iter().product();
+    if input.len() != expected {
+        return Err(ModelError::data("input", format!("{} elements, expected {expected}", input.len())));
+    }
+    let q = Modulus(plan.limbs.modulus().as_i256());
+    let mut values: Vec<Vec<I256>> = vec![input.iter().map(|&x| q.centre(x)).collect()];
+    for op in &plan.ops {
+        let result = match &op.kind {
+            OpKind::Linear { input, weights: id, .. } => {
+                linear(q, &plan.weight(*id).shape, &weights.layers()[id.index()], &values[input.index()])
+            }
+            OpKind::Multiply { left, right } => {
+                let pairs = values[left.index()].iter().zip(&values[right.index()]);
+                pairs.map(|(&a, &b)| q.times(a, b)).collect()
+            }
+            OpKind::Activation(a) => {
+                let shift = infos.get(a.input).scale.0 - a.input_scale.0;
+                let y: Vec<I256> =
+                    values[a.input.index()].iter().map(|&z| polynomial(q, a, round_shift(z, shift))).collect();
+                match &a.pool {
+                    Some(pool) => sum_pool(q, pool, &y),
+                    None => y,
+                }
+            }
+            OpKind::Add { left, left_shift, right, right_shift } => {
+                let (two, pairs) = (I256::from(2), values[left.index()].iter().zip(&values[right.index()]));
+                pairs
+                    .map(|(&a, &b)| {
+                        q.centre(q.times(a, q.power(two, *left_shift)) + q.times(b, q.power(two, *right_shift)))
+                    })
+                    .collect()
+            }
+            OpKind::SumPool { input, pool } => sum_pool(q, pool, &values[input.index()]),
+            OpKind::Slice { input, start, len } => values[input.index()][*start..start + len].to_vec(),
+        };
+        values.push(result);
+    }
+    Ok(values)
+}
+
+/// What receivers would get for one input.
+///
+/// # Errors
+/// As [`values`].
+pub fn outputs(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result<Vec<I256>, ModelError> {
+    let values = values(plan, weights, input)?;
+    let shift = plan.values()?.get(plan.output.value).scale.0 - plan.output.scale.0;
+    Ok(values[plan.output.value.index()].iter().map(|&z| round_shift(z, shift)).collect())
+}
+
+/// Arithmetic modulo Q on integers in `(-Q/2, Q/2)`.
+#[derive(Clone, Copy)]
+struct Modulus(I256);
+
+impl Modulus {
+    fn centre(self, x: I256) -> I256 {
+        let x = x.rem_euclid(self.0);
+        if x > self.0 / 2 { x - self.0 } else { x }
+    }
+
+    /// A product; the second factor is taken in pieces of 64 bits, so that no intermediate exceeds 222 bits.
+    fn times(self, a: I256, b: I256) -> I256 {
+        let (mut sum, mut factor, mut rest) = (I256::ZERO, self.centre(a), self.centre(b));
+        let piece = I256::ONE << 64u32;
+        while rest != I256::ZERO {
+            let low = rest.rem_euclid(piece);
+            sum = self.centre(sum + factor * low);
+            rest = (rest - low) / piece;
+            factor = self.centre(factor * piece);
+        }
+        sum
+    }
+
+    fn power(self, base: I256, exponent: u32) -> I256 {
+        (0..exponent).fold(I256::ONE, |p, _| self.times(p, base))
+    }
+}
+
+/// `sum_k A_k 2^(f_u (d - k)) u^k`.
+fn polynomial(q: Modulus, a: &Activation, u: I256) -> I256 {
+    let two = I256::from(2);
+    (0..=a.degree()).fold(I256::ZERO, |sum, k| {
+        let scale = q.power(two, a.input_scale.0 * (a.degree() - k) as u32);
+        let term = q.times(q.times(I256::from(a.coefficients[k]), scale), q.power(u, k as u32));
+        q.centre(sum + term)
+    })
+}
+
+fn linear(q: Modulus, shape: &LinearShape, layer: &QuantizedLayer, x: &[I256]) -> Vec<I256> {
+    let bias = |c: usize| layer.bias().get(c).copied().unwrap_or(I256::ZERO);
+    let product = |w: i64, x: I256| q.times(x, I256::from(w));
+    match shape {
+        LinearShape::Dense(dense) => (0..dense.outputs)
+            .map(|o| {
+                let row = &layer.weights()[o * dense.inputs..(o + 1) * dense.inputs];
+                row.iter().zip(x).fold(q.centre(bias(o)), |z, (&w, &x)| q.centre(z + product(w, x)))
+            })
+            .collect(),
+        LinearShape::Conv2d(conv) => {
+            let [height, width] = conv.out_size();
+            let places = (0..conv.out_channels * height * width)
+                .map(|i| [i / (height * width), i / width % height, i % width]);
+            places
+                .map(|[oc, oy, ox]| {
+                    taps(conv, oc, oy, ox).into_iter().fold(q.centre(bias(oc)), |z, (weight, input)| {
+                        q.centre(z + product(layer.weights()[weight], x[input]))
+                    })
+                })
+                .collect()
+        }
+    }
+}
+
+/// Positions of (weight, input) of one output of a convolution, padding left out.
+fn taps(conv: &Conv2d, oc: usize, oy: usize, ox: usize) -> Vec<(usize, usize)> {
+    let depth = conv.in_channels / conv.groups;
+    let group = oc / (conv.out_channels / conv.groups);
+    let mut taps = Vec::new();
+    for ic in 0..depth {
+        for ky in 0..conv.kernel[0] {
+            for kx in 0..conv.kernel[1] {
+                let y = (oy * conv.stride[0] + ky * conv.dilation[0]).checked_sub(conv.padding[0]);
+                let x = (ox * conv.stride[1] + kx * conv.dilation[1]).checked_sub(conv.padding[1]);
+                if let (Some(y), Some(x)) = (y, x)
+                    && y < conv.in_height
+                    && x < conv.in_width
+                {
+                    let weight = ((oc * depth + ic) * conv.kernel[0] + ky) * conv.kernel[1] + kx;
+                    taps.push((weight, ((group * depth + ic) * conv.in_height + y) * conv.in_width + x));
+                }
+            }
+        }
+    }
+    taps
+}
+
+fn sum_pool(q: Modulus, pool: &SumPool2d, x: &[I256]) -> Vec<I256> {
+    // Pooling is a convolution of every channel by itself with weights 1.
+    let conv = Conv2d {
+        in_channels: pool.channels,
+        in_height: pool.height,
+        in_width: pool.width,
+        out_channels: pool.channels,
+        kernel: pool.kernel,
+        stride: pool.stride,
+        padding: pool.padding,
+        dilation: [1, 1],
+        groups: pool.channels,
+    };
+    let [height, width] = conv.out_size();
+    let places =
+        (0..pool.channels * height * width).map(|i| [i / (height * width), i / width % height, i % width]);
+    places
+        .map(|[c, oy, ox]| taps(&conv, c, oy, ox).into_iter().fold(I256::ZERO, |s, (_, i)| q.centre(s + x[i])))
+        .collect()
+}

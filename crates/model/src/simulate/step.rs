@@ -1,0 +1,160 @@
+//! One operation at a time, on the values that another execution had.
+//!
+//! A protocol run and a simulation drift apart by roundings. To hold a run to its plan operation by operation, give
+//! the actual inputs of an operation: everything but truncation must then be exact, and an argument must be one of the
+//! two integers around `z / 2^shift`.
+
+use amicus_field::{I256, LimbVec, Limbs};
+use amicus_plan::{Activation, OpIndex, OpKind};
+
+use super::{Simulator, activation, round_shift};
+use crate::error::ModelError;
+use crate::linear::pool_window;
+
+/// Most elements of a pooling window for which every way of rounding is tried.
+const MAX_WINDOW: usize = 16;
+
+/// What an operation may give on given inputs.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Exactly this.
+    Exact(LimbVec),
+    /// An activation: a choice of roundings.
+    Activation(Box<ActivationStep>),
+}
+
+/// What an activation may give on a given `z`.
+#[derive(Clone, Debug)]
+pub struct ActivationStep {
+    limbs: Limbs,
+    activation: Activation,
+    batch: usize,
+    /// `floor(z / 2^shift)`.
+    lowest: LimbVec,
+    /// `ceil(z / 2^shift)`.
+    highest: LimbVec,
+    nearest: LimbVec,
+}
+
+impl ActivationStep {
+    /// The smaller of the two arguments allowed, `floor(z / 2^shift)`, one for each element fed in.
+    pub fn lowest(&self) -> &LimbVec {
+        &self.lowest
+    }
+
+    /// The larger of the two, `ceil(z / 2^shift)`; equal to the smaller where nothing is rounded.
+    pub fn highest(&self) -> &LimbVec {
+        &self.highest
+    }
+
+    /// The argument the simulator takes.
+    pub fn nearest(&self) -> &LimbVec {
+        &self.nearest
+    }
+
+    /// The exact result for given arguments.
+    ///
+    /// # Panics
+    /// When there are not as many arguments as elements fed in.
+    pub fn result(&self, u: &LimbVec) -> LimbVec {
+        assert_eq!(u.len(), self.lowest.len(), "one argument for each element fed in");
+        activation(self.limbs, &self.activation, u, self.batch)
+    }
+
+    /// Whether given arguments are allowed; the first element that is not.
+    ///
+    /// # Errors
+    /// The position of the first argument that is neither of the two.
+    pub fn check_arguments(&self, u: &LimbVec) -> Result<(), usize> {
+        let allowed = |i: usize| u.get(i) == self.lowest.get(i) || u.get(i) == self.highest.get(i);
+        match (0..self.lowest.len()).find(|&i| i >= u.len() || !allowed(i)) {
+            Some(i) => Err(i),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a result comes from allowed arguments, whatever they were.
+    ///
+    /// # Errors
+    /// The position of the first element that does not; an element whose window has more than 16 inputs counts as
+    /// one, as it is not tried.
+    pub fn check_result(&self, y: &LimbVec) -> Result<(), usize> {
+        let unpooled = Activation { pool: None, ..self.activation.clone() };
+        let low = activation(self.limbs, &unpooled, &self.lowest, self.batch);
+        let high = activation(self.limbs, &unpooled, &self.highest, self.batch);
+        let per_input = y.len() / self.batch;
+        let inputs = low.len() / self.batch;
+        let windows = self.windows();
+        let accepted = |i: usize| {
+            let window = &windows[i % per_input];
+            let first = i / per_input * inputs;
+            let choices = 1u32.checked_shl(window.len() as u32).filter(|_| window.len() <= MAX_WINDOW);
+            (0..choices.unwrap_or(0)).any(|choice| {
+                let pick = |(bit, &j): (usize, &usize)| {
+                    if choice >> bit & 1 == 0 { low.get(first + j) } else { high.get(first + j) }
+                };
+                let zero = amicus_field::Element::zero(self.limbs);
+                window.iter().enumerate().map(pick).fold(zero, |sum, e| sum + e) == y.get(i)
+            })
+        };
+        if per_input != windows.len() {
+            return Err(0);
+        }
+        match (0..y.len()).find(|&i| !accepted(i)) {
+            Some(i) => Err(i),
+            None => Ok(()),
+        }
+    }
+
+    /// Elements fed into each result of one input.
+    fn windows(&self) -> Vec<Vec<usize>> {
+        match &self.activation.pool {
+            None => (0..self.lowest.len() / self.batch).map(|i| vec![i]).collect(),
+            Some(pool) => {
+                let [oh, ow] = pool.out_size();
+                let places = (0..pool.channels * oh * ow).map(|i| (i / (oh * ow), i / ow % oh, i % ow));
+                places.map(|(c, y, x)| pool_window(pool, c, y, x).collect()).collect()
+            }
+        }
+    }
+}
+
+impl Simulator<'_> {
+    /// What operation `op` may give on these inputs (in the order of [`OpKind::inputs`], `batch` times each length).
+    ///
+    /// # Errors
+    /// When the inputs have the wrong number, length or modulus; the operation is named.
+    pub fn step(&self, op: OpIndex, inputs: &[&LimbVec], batch: usize) -> Result<Step, ModelError> {
+        let operation = self.plan.op(op);
+        let expected = operation.kind.inputs();
+        let fits = |(x, v): (&&LimbVec, &amicus_plan::ValueId)| {
+            x.limbs() == self.plan.limbs && Some(x.len()) == self.values.get(*v).len.checked_mul(batch)
+        };
+        if batch == 0 || inputs.len() != expected.len() || !inputs.iter().zip(&expected).all(fits) {
+            let lens: Vec<usize> = expected.iter().map(|v| self.values.get(*v).len).collect();
+            let got: Vec<usize> = inputs.iter().map(|x| x.len()).collect();
+            let reason = format!("inputs of {got:?} elements, expected {batch} times {lens:?}");
+            return Err(ModelError::node(&operation.name, reason));
+        }
+        let OpKind::Activation(a) = &operation.kind else {
+            return Ok(Step::Exact(self.linear_step(op, inputs, batch)));
+        };
+        let shift = self.shift(a.input, a.input_scale);
+        let z = inputs[0].signed();
+        let all = |f: &dyn Fn(I256) -> I256| LimbVec::from_signed(self.plan.limbs, z.iter().map(|&z| f(z)));
+        Ok(Step::Activation(Box::new(ActivationStep {
+            limbs: self.plan.limbs,
+            activation: a.clone(),
+            batch,
+            lowest: all(&|z| z >> shift),
+            highest: all(&|z| -(-z >> shift)),
+            nearest: all(&|z| round_shift(z, shift)),
+        })))
+    }
+
+    /// The two results allowed for the plan's output value `z`, `[floor, ceil]` of `z / 2^shift`, one pair an element.
+    pub fn allowed_outputs(&self, z: &LimbVec) -> Vec<[I256; 2]> {
+        let shift = self.shift(self.plan.output.value, self.plan.output.scale);
+        z.signed().into_iter().map(|z| [z >> shift, -(-z >> shift)]).collect()
+    }
+}

@@ -1,0 +1,291 @@
+//! Getting a [`Link`]: dialling and listening.
+//!
+//! In TLS 1.3 a client is done before the server has looked at the client's certificate. So that `dial` succeeds only
+//! when both sides accepted each other, the server greets with one empty frame, which `dial` waits for.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+
+use crate::error::Failure;
+use crate::frame::{self, Inbox};
+use crate::poll::{Interest, wait};
+use crate::session::Session;
+use crate::stream::Stream;
+use crate::{Fingerprint, Identity, Link, NetError, PeerSet, tls};
+
+/// A stream whose peer has not proved who it is.
+struct Handshake {
+    stream: Stream,
+    inbox: Inbox,
+    address: SocketAddr,
+    started: Instant,
+}
+
+impl Handshake {
+    fn new(socket: TcpStream, address: SocketAddr, session: Session) -> Result<Self, Failure> {
+        let stream = Stream::new(socket, session)?;
+        Ok(Self { stream, inbox: Inbox::new(), address, started: Instant::now() })
+    }
+
+    /// Moves the handshake on as far as possible.
+    fn advance(&mut self) -> Result<(), Failure> {
+        self.stream.pump(&mut self.inbox).map(drop).inspect_err(|_| self.stream.close())
+    }
+
+    /// The certificate that the peer has proved to own; none before the handshake is complete.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let session = self.stream.session();
+        if session.is_handshaking() {
+            return None;
+        }
+        session.peer_certificates()?.first().map(Fingerprint::of)
+    }
+}
+
+/// Connects to a listener and authenticates both sides. Tries again until the deadline while nobody listens there yet
+/// or the connection is cut off before TLS has said anything.
+///
+/// `expected` is the peer's name and pinned certificate.
+///
+/// # Errors
+/// [`NetError::WrongPeer`] or [`NetError::Refused`] at once if either side does not accept the other's certificate;
+/// [`NetError::HandshakeStalled`] or [`NetError::Io`] (the last reason) at the deadline.
+pub fn dial(
+    address: impl ToSocketAddrs + fmt::Display,
+    identity: &Identity,
+    expected: (&str, Fingerprint),
+    deadline: Instant,
+) -> Result<Link, NetError> {
+    let (peer, fingerprint) = expected;
+    let config = tls::client_config(identity, PeerSet::from_iter([(fingerprint, peer)]))?;
+    let mut pause = Duration::from_millis(5);
+    loop {
+        let error = match connect(&address, peer, deadline) {
+            Ok((socket, at)) => {
+                let session = Session::client(config.clone()).map_err(|failure| failure.named(peer))?;
+                match greet(socket, at, session, expected, deadline) {
+                    // Also what a proxy does that cannot reach its target yet.
+                    Err(error @ NetError::Truncated { .. }) => error,
+                    done => return done,
+                }
+            }
+            Err(error) => error,
+        };
+        if Instant::now() + pause >= deadline {
+            return Err(error);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+fn connect(
+    address: &(impl ToSocketAddrs + fmt::Display),
+    peer: &str,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr), NetError> {
+    let failed = |error: &io::Error| NetError::io(format!("connecting to {peer} at {address}"), error);
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address");
+    for at in address.to_socket_addrs().map_err(|error| failed(&error))? {
+        // A timeout of zero would be an error.
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match TcpStream::connect_timeout(&at, left) {
+            Ok(socket) => return Ok((socket, at)),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(&last))
+}
+
+/// The client's side of the handshake, until the server's greeting.
+fn greet(
+    socket: TcpStream,
+    address: SocketAddr,
+    session: Session,
+    (peer, expected): (&str, Fingerprint),
+    deadline: Instant,
+) -> Result<Link, NetError> {
+    let start = Instant::now();
+    let named = |failure: Failure| match failure.not_pinned() {
+        Some(got) => NetError::WrongPeer { peer: peer.to_owned(), expected, got, address },
+        None => failure.named(peer),
+    };
+    let mut handshake = Handshake::new(socket, address, session).map_err(named)?;
+    loop {
+        let result = handshake.advance();
+        if let Some(fingerprint) = handshake.fingerprint()
+            && handshake.inbox.pop().is_some()
+        {
+            // A server may greet us and leave at once: that is a link which has ended, not one that failed to start.
+            let Handshake { stream, inbox, .. } = handshake;
+            return Ok(Link::over(peer, fingerprint, stream, inbox, result.err()));
+        }
+        result.map_err(named)?;
+        if Instant::now() >= deadline {
+            return Err(NetError::HandshakeStalled { address, waited: start.elapsed() });
+        }
+        let interest = handshake.stream.interest(&handshake.inbox);
+        wait(&mut [interest.poll_fd(handshake.stream.socket())], deadline)
+            .map_err(|error| NetError::io(format!("waiting for {peer}"), &error))?;
+    }
+}
+
+/// Waits for connections and authenticates them.
+///
+/// Handshakes of many connections go on at the same time while [`Listener::accept`] waits, so one that stalls holds up
+/// nobody; no threads are involved.
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    config: Arc<ServerConfig>,
+    peers: PeerSet,
+    pending: Vec<Handshake>,
+    handshake_limit: Duration,
+}
+
+impl Listener {
+    /// Handshakes at a time; beyond that the oldest is given up, so that stalled ones cannot lock others out.
+    const MAX_PENDING: usize = 64;
+
+    /// Starts listening; `peers` are those that may connect.
+    ///
+    /// # Errors
+    /// [`NetError::AddressInUse`], or [`NetError::Io`] naming the address.
+    pub fn bind(
+        address: impl ToSocketAddrs + fmt::Display,
+        identity: &Identity,
+        peers: PeerSet,
+    ) -> Result<Self, NetError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::AddrInUse => NetError::AddressInUse { address: address.to_string() },
+            _ => NetError::io(format!("listening on {address}"), &error),
+        };
+        let socket = TcpListener::bind(&address).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let config = tls::server_config(identity, peers.clone())?;
+        Ok(Self {
+            address: socket.local_addr().map_err(failed)?,
+            socket,
+            config,
+            peers,
+            pending: Vec::new(),
+            handshake_limit: Duration::from_secs(10),
+        })
+    }
+
+    /// Where this listens; tells the port when port 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How long a connection may take for its handshake, counted from its acceptance; 10 seconds unless set.
+    pub fn set_handshake_limit(&mut self, limit: Duration) {
+        self.handshake_limit = limit;
+    }
+
+    /// The next authenticated connection, or the next one that failed. The listener stays usable after every error.
+    ///
+    /// # Errors
+    /// [`NetError::Timeout`] if nothing happened before the deadline; any other error is about one connection, which is
+    /// closed: [`NetError::UnknownPeer`], [`NetError::HandshakeStalled`], [`NetError::Tls`], ...
+    pub fn accept(&mut self, deadline: Instant) -> Result<Link, NetError> {
+        let start = Instant::now();
+        loop {
+            self.take_connections()?;
+            let now = Instant::now();
+            for index in 0..self.pending.len() {
+                if let Some(result) = self.advance(index, now) {
+                    return result;
+                }
+            }
+            if now >= deadline {
+                let peer = format!("anyone at {}", self.address);
+                return Err(NetError::Timeout { peer, waited: start.elapsed() });
+            }
+            let limits = self.pending.iter().map(|handshake| handshake.started + self.handshake_limit);
+            let until = limits.min().map_or(deadline, |limit| limit.min(deadline));
+            let mut fds = vec![Interest { read: true, write: false }.poll_listener(&self.socket)];
+            fds.extend(self.pending.iter().map(|handshake| {
+                handshake.stream.interest(&handshake.inbox).poll_fd(handshake.stream.socket())
+            }));
+            wait(&mut fds, until)
+                .map_err(|error| NetError::io(format!("listening on {}", self.address), &error))?;
+        }
+    }
+
+    fn take_connections(&mut self) -> Result<(), NetError> {
+        loop {
+            let (socket, address) = match self.socket.accept() {
+                Ok(accepted) => accepted,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(()),
+                    // The connection died while it waited in the queue.
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
+                    _ => return Err(NetError::io(format!("accepting on {}", self.address), &error)),
+                },
+            };
+            let handshake = Session::server(self.config.clone())
+                .and_then(|session| Handshake::new(socket, address, session))
+                .map_err(|failure| failure.named(&address.to_string()))?;
+            self.pending.push(handshake);
+            if self.pending.len() > Self::MAX_PENDING {
+                let oldest = self.pending.remove(0);
+                return Err(self.stalled(&oldest, Instant::now()));
+            }
+        }
+    }
+
+    /// Moves one handshake on; its result when it has one.
+    fn advance(&mut self, index: usize, now: Instant) -> Option<Result<Link, NetError>> {
+        let handshake = &mut self.pending[index];
+        let result = handshake.advance();
+        let fingerprint = handshake.fingerprint();
+        if result.is_ok() && fingerprint.is_none() && now < handshake.started + self.handshake_limit {
+            return None;
+        }
+        let handshake = self.pending.remove(index);
+        let address = handshake.address;
+        Some(match (result, fingerprint) {
+            (Ok(()), Some(fingerprint)) => self.welcome(handshake, fingerprint),
+            (Ok(()), None) => Err(self.stalled(&handshake, now)),
+            (Err(failure), _) => Err(match failure.not_pinned() {
+                Some(fingerprint) => NetError::UnknownPeer { fingerprint, address },
+                None => failure.named(&address.to_string()),
+            }),
+        })
+    }
+
+    /// Sends the greeting that tells the client it is accepted.
+    fn welcome(&self, mut handshake: Handshake, fingerprint: Fingerprint) -> Result<Link, NetError> {
+        let Some(peer) = self.peers.name_of(&fingerprint) else {
+            // The verifier makes this impossible; should it ever not, nobody gets in.
+            return Err(NetError::UnknownPeer { fingerprint, address: handshake.address });
+        };
+        let greeting = handshake.stream.send(&[0; frame::HEADER], &[], &mut handshake.inbox);
+        greeting.map_err(|failure| failure.named(peer))?;
+        let Handshake { stream, inbox, .. } = handshake;
+        Ok(Link::over(peer, fingerprint, stream, inbox, None))
+    }
+
+    fn stalled(&self, handshake: &Handshake, now: Instant) -> NetError {
+        NetError::HandshakeStalled {
+            address: handshake.address,
+            waited: now.saturating_duration_since(handshake.started),
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .field("peers", &self.peers)
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
+    }
+}

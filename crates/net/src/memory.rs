@@ -1,0 +1,103 @@
+//! Links inside one process: whole frames handed over through a queue, for tests and for roles that share a process.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Failure;
+use crate::frame::{HEADER, Inbox};
+use crate::poll::Doorbell;
+
+/// One direction.
+#[derive(Default)]
+struct Pipe {
+    frames: VecDeque<Vec<u8>>,
+    closed: bool,
+    /// Whom to wake when something arrives.
+    reader: Option<Arc<Doorbell>>,
+}
+
+/// One end of an in-memory link.
+pub(crate) struct MemoryEnd {
+    inward: Arc<Mutex<Pipe>>,
+    outward: Arc<Mutex<Pipe>>,
+    max_frame: usize,
+    sent: u64,
+    received: u64,
+}
+
+impl MemoryEnd {
+    pub(crate) fn pair(max_frame: usize) -> (Self, Self) {
+        let (a, b) = (Arc::<Mutex<Pipe>>::default(), Arc::<Mutex<Pipe>>::default());
+        let end = |inward: &Arc<Mutex<Pipe>>, outward: &Arc<Mutex<Pipe>>| Self {
+            inward: inward.clone(),
+            outward: outward.clone(),
+            max_frame,
+            sent: 0,
+            received: 0,
+        };
+        (end(&a, &b), end(&b, &a))
+    }
+
+    pub(crate) fn set_max_frame(&mut self, bytes: usize) {
+        self.max_frame = bytes;
+    }
+
+    pub(crate) fn wire_bytes(&self) -> (u64, u64) {
+        (self.sent, self.received)
+    }
+
+    pub(crate) fn attach(&mut self, bell: &Arc<Doorbell>) {
+        lock(&self.inward).reader = Some(bell.clone());
+    }
+
+    pub(crate) fn send(&mut self, frame: Vec<u8>) -> Result<(), Failure> {
+        let mut pipe = lock(&self.outward);
+        if pipe.closed {
+            return Err(Failure::Closed);
+        }
+        self.sent += (HEADER + frame.len()) as u64;
+        pipe.frames.push_back(frame);
+        ring(pipe);
+        Ok(())
+    }
+
+    pub(crate) fn pump(&mut self, inbox: &mut Inbox) -> Result<bool, Failure> {
+        let mut pipe = lock(&self.inward);
+        let mut progress = false;
+        while !inbox.is_full() {
+            let Some(frame) = pipe.frames.pop_front() else {
+                return if pipe.closed { Err(Failure::Closed) } else { Ok(progress) };
+            };
+            if frame.len() > self.max_frame {
+                return Err(Failure::TooLong { announced: frame.len(), limit: self.max_frame });
+            }
+            self.received += (HEADER + frame.len()) as u64;
+            inbox.push(frame);
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    /// Closes both directions; what is on its way to the peer still arrives.
+    pub(crate) fn close(&mut self) {
+        for pipe in [&self.inward, &self.outward] {
+            let mut pipe = lock(pipe);
+            pipe.closed = true;
+            ring(pipe);
+        }
+    }
+}
+
+/// Rings after unlocking: the reader that wakes up needs the lock.
+fn ring(pipe: MutexGuard<'_, Pipe>) {
+    let bell = pipe.reader.clone();
+    drop(pipe);
+    if let Some(bell) = bell {
+        bell.ring();
+    }
+}
+
+/// A thread that panicked while holding the lock left the queue whole: every change is one push or pop.
+fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
+}

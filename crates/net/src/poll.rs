@@ -1,0 +1,136 @@
+//! Waiting in the operating system for sockets, and being woken by other threads.
+//!
+//! `poll(2)` and not epoll: a thread has a handful of links, readiness is asked for anew each time (so no edge can be
+//! missed and a link can move between threads freely), and timeouts have nanoseconds where epoll has milliseconds.
+
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// What to wait for on one socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Interest {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+impl Interest {
+    pub(crate) fn poll_fd(self, socket: &TcpStream) -> PollFd<'_> {
+        self.poll_borrowed(socket.as_fd())
+    }
+
+    pub(crate) fn poll_listener(self, listener: &TcpListener) -> PollFd<'_> {
+        self.poll_borrowed(listener.as_fd())
+    }
+
+    fn poll_borrowed(self, fd: BorrowedFd<'_>) -> PollFd<'_> {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, self.read);
+        flags.set(PollFlags::OUT, self.write);
+        PollFd::from_borrowed_fd(fd, flags)
+    }
+}
+
+/// Blocks until one of `fds` is ready, the deadline passes, or a signal arrives; the caller looks at what happened.
+pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
+    let timeout = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))
+        .unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
+    match poll(fds, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Wakes a thread blocked in [`Mesh::recv`](crate::Mesh::recv), which then returns
+/// [`Event::Woken`](crate::Event::Woken). Several wakes before it looks are one.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<Doorbell>);
+
+impl Waker {
+    /// Wakes the thread now, or makes its next `recv` return at once.
+    pub fn wake(&self) {
+        self.0.woken.store(true, Ordering::SeqCst);
+        self.0.ring();
+    }
+}
+
+/// Shared by a waiting thread and those that may wake it.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    pipe: PipeWriter,
+    /// Set while the thread is about to block or blocked, so that a wake costs no system call otherwise.
+    parked: AtomicBool,
+    woken: AtomicBool,
+}
+
+impl Doorbell {
+    /// Makes a parked thread look again at whatever the caller changed before.
+    pub(crate) fn ring(&self) {
+        if self.parked.swap(false, Ordering::SeqCst) {
+            // At most one byte per parking, so the pipe is never full; it fails only when the thread is gone.
+            let _ = (&self.pipe).write(&[1]);
+        }
+    }
+}
+
+/// The waiting side: owned by the thread that waits.
+#[derive(Debug)]
+pub(crate) struct Parker {
+    pipe: PipeReader,
+    bell: Arc<Doorbell>,
+}
+
+impl Parker {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (pipe, writer) = io::pipe()?;
+        let bell = Doorbell { pipe: writer, parked: AtomicBool::new(false), woken: AtomicBool::new(false) };
+        Ok(Self { pipe, bell: Arc::new(bell) })
+    }
+
+    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
+        &self.bell
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        Waker(self.bell.clone())
+    }
+
+    /// Whether a [`Waker`] was used since the last call.
+    pub(crate) fn take_woken(&self) -> bool {
+        self.bell.woken.load(Ordering::SeqCst) && self.bell.woken.swap(false, Ordering::SeqCst)
+    }
+
+    /// Announces that this thread is going to block. Anything that happened before must be looked for **after** this
+    /// call; anything later rings the bell.
+    pub(crate) fn prepare(&self) {
+        self.bell.parked.store(true, Ordering::SeqCst);
+    }
+
+    /// Does not block after all.
+    pub(crate) fn cancel(&self) {
+        self.bell.parked.store(false, Ordering::SeqCst);
+    }
+
+    /// Blocks until a socket is ready, the bell rings or the deadline passes.
+    pub(crate) fn park<'a>(
+        &'a self,
+        sockets: impl Iterator<Item = PollFd<'a>>,
+        deadline: Instant,
+    ) -> io::Result<()> {
+        let bell = Interest { read: true, write: false };
+        let mut fds = vec![bell.poll_borrowed(self.pipe.as_fd())];
+        fds.extend(sockets);
+        let result = wait(&mut fds, deadline);
+        self.cancel();
+        if fds[0].revents().contains(PollFlags::IN) {
+            // The poll says there is a byte and nobody else reads this pipe: this does not block.
+            let _ = (&self.pipe).read(&mut [0; 16])?;
+        }
+        result
+    }
+}

@@ -1,0 +1,38 @@
+//! How a party can be made to misbehave: attack tests and `demo --cheat` plug in here.
+//!
+//! A malicious party speaks the real protocol and deviates where it wants. An honest node has no [`Conduct`].
+
+use crate::Peer;
+use amicus_plan::Plan;
+use amicus_protocol::check::CheckMessage;
+use amicus_protocol::epoch::PartyTagging;
+use amicus_protocol::online::Opening;
+use amicus_protocol::wire::Header;
+
+/// What is sent in place of an honest message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// A message with a proper header.
+    Message(Header, Vec<u8>),
+    /// Bytes that are no message.
+    Raw(Vec<u8>),
+    /// The link is closed.
+    Close,
+}
+
+/// A party's deviations. Every method may change what an honest party would do.
+pub trait Conduct: Send {
+    /// Before this party's part of the tags is sent.
+    fn tagging(&mut self, _plan: &Plan, _tagging: &mut PartyTagging) {}
+
+    /// Before this party's shares of a round are sent.
+    fn opening(&mut self, _plan: &Plan, _opening: &mut Opening) {}
+
+    /// Before the message to the helper is sent.
+    fn check(&mut self, _message: &mut CheckMessage) {}
+
+    /// For every message: what is sent instead.
+    fn send(&mut self, _to: &Peer, header: Header, body: &[u8]) -> Vec<Outgoing> {
+        vec![Outgoing::Message(header, body.to_vec())]
+    }
+}

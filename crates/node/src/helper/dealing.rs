@@ -1,0 +1,183 @@
+//! Dealing ahead of time (`docs/protocol.md`, section 5): keeps a few inferences ready, and deals on request.
+//!
+//! On machines that also run parties, dealing would slow down the inference in flight; so while one is in flight and
+//! another is ready, dealing waits.
+
+use crate::error::lost;
+use crate::event::{Event, Reporter};
+use crate::inbox::{Hub, Inbox, Incoming, Want};
+use crate::{Limits, NodeError, Peer};
+use amicus_protocol::control::{self, AbortNotice};
+use amicus_protocol::epoch::HelperEpoch;
+use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Step};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+/// What the online thread asks of the dealing thread.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Deal for this epoch from now on.
+    Epoch(Arc<HelperEpoch>),
+    /// An inference of this batch size is wanted now.
+    Wanted(u32),
+    /// An inference of the size dealt ahead was taken.
+    Taken,
+}
+
+pub(super) struct Dealer {
+    pub(super) inbox: Inbox,
+    pub(super) parties: Parties,
+    pub(super) commands: Receiver<Command>,
+    /// What was dealt, or the batch size that could not be.
+    pub(super) dealt: Sender<Result<Dealt, (u32, NodeError)>>,
+    pub(super) online: Hub,
+    pub(super) epoch: Option<Arc<HelperEpoch>>,
+    pub(super) ahead: (u32, usize),
+    pub(super) ready: usize,
+    pub(super) wanted: VecDeque<u32>,
+    pub(super) busy: Arc<AtomicBool>,
+    pub(super) limits: Limits,
+    pub(super) reporter: Reporter,
+}
+
+impl Dealer {
+    pub(super) fn run(mut self) {
+        loop {
+            match self.work() {
+                Ok(()) => {}
+                Err(NodeError::Stopped) => return,
+                Err(error) => {
+                    self.reporter.report(Event::Fatal { error });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn work(&mut self) -> Result<(), NodeError> {
+        for command in self.commands.try_iter() {
+            match command {
+                Command::Epoch(epoch) => {
+                    self.epoch = Some(epoch);
+                    self.ready = 0;
+                    self.wanted.clear();
+                }
+                Command::Wanted(batch) => self.wanted.push_back(batch),
+                Command::Taken => self.ready = self.ready.saturating_sub(1),
+            }
+        }
+        let connected = self.peers().iter().all(|p| self.inbox.connected(p));
+        let next = self.next_batch().filter(|_| connected);
+        if let (Some(epoch), Some(batch)) = (self.epoch.clone(), next) {
+            return self.deal(&epoch, batch);
+        }
+        // Wakes come with commands and links; the end of an inference wakes too.
+        match self.inbox.next(Instant::now() + Duration::from_secs(3600), |_, _| Want::Drop)? {
+            Incoming::Lost(..) | Incoming::Woken | Incoming::Timeout => Ok(()),
+            Incoming::Message(_) | Incoming::Refused(..) => Ok(()),
+        }
+    }
+
+    fn next_batch(&self) -> Option<u32> {
+        let (batch, depth) = self.ahead;
+        let wait = self.ready > 0 && self.busy.load(Ordering::SeqCst);
+        self.wanted.front().copied().or_else(|| (self.ready < depth && !wait).then_some(batch))
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        self.parties.all().map(Peer::Party).collect()
+    }
+
+    fn deal(&mut self, epoch: &HelperEpoch, batch: u32) -> Result<(), NodeError> {
+        let started = Instant::now();
+        let wanted = self.wanted.pop_front().is_some();
+        let id = epoch.next_inference();
+        let raw = id.id();
+        let before: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
+        let dealt = epoch
+            .usable()
+            .map_err(NodeError::from)
+            .and_then(|()| self.announce(epoch, raw, batch))
+            .and_then(|()| {
+                let last = Peer::Party(self.parties.last());
+                let inbox = &mut self.inbox;
+                epoch.deal::<NodeError>(id, batch as usize, &mut |op, body| {
+                    let header = Header::inference(Kind::DealCorrection, epoch.epoch(), raw, op.0);
+                    Ok(inbox.send(&last, header, &body)?)
+                })
+            })
+            .and_then(|dealt| self.wait_ready(epoch, raw).map(|()| dealt));
+        match dealt {
+            Ok(dealt) => {
+                let after: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
+                let bytes = after.saturating_sub(before);
+                self.reporter.report(Event::Dealt { id: raw, elapsed: started.elapsed(), bytes });
+                if !wanted {
+                    self.ready += 1;
+                }
+                let _ = self.dealt.send(Ok(dealt));
+                self.online.wake();
+                Ok(())
+            }
+            Err(NodeError::Stopped) => Err(NodeError::Stopped),
+            Err(error) => {
+                let notice = AbortNotice::of(&error.as_protocol(), &Step::Preprocessing { layer: None });
+                let header = Header::inference(Kind::Abort, epoch.epoch(), raw, 0);
+                if let Ok(body) = control::encode(&notice) {
+                    for peer in self.peers() {
+                        self.inbox.send(&peer, header, &body).ok();
+                    }
+                }
+                if epoch.usable().is_err() {
+                    self.epoch = None;
+                }
+                self.reporter.report(Event::DealFailed { error: error.clone() });
+                if wanted {
+                    let _ = self.dealt.send(Err((batch, error)));
+                    self.online.wake();
+                }
+                // Not at once again: a party that keeps failing must not keep the helper busy.
+                std::thread::sleep(Duration::from_millis(50));
+                Ok(())
+            }
+        }
+    }
+
+    fn announce(&mut self, epoch: &HelperEpoch, id: InferenceId, batch: u32) -> Result<(), NodeError> {
+        for peer in self.peers() {
+            self.inbox.send(&peer, Header::inference(Kind::Deal, epoch.epoch(), id, batch), &[])?;
+        }
+        Ok(())
+    }
+
+    fn wait_ready(&mut self, epoch: &HelperEpoch, id: InferenceId) -> Result<(), NodeError> {
+        let started = Instant::now();
+        let step = Step::Preprocessing { layer: None };
+        let mut missing = self.peers();
+        while let Some(first) = missing.first().cloned() {
+            let this = (epoch.epoch(), id);
+            let incoming = self.inbox.next(started + self.limits.load, |_, h| match h.kind {
+                Kind::Ready | Kind::Abort if (h.epoch, h.id) == this => Want::Take,
+                Kind::Ready | Kind::Abort if (h.epoch, h.id) < this => Want::Drop,
+                _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
+            })?;
+            let fail = |peer: Peer, fault| Err(ProtocolError::peer(peer, step.clone(), fault).into());
+            match incoming {
+                Incoming::Message(m) if m.header.kind == Kind::Abort => {
+                    return Err(crate::party::aborted_by(&m));
+                }
+                Incoming::Message(m) => missing.retain(|p| *p != m.peer),
+                Incoming::Refused(peer, fault) => return fail(peer, fault),
+                Incoming::Lost(peer, e) => return fail(peer, lost(&e)),
+                Incoming::Woken => {}
+                Incoming::Timeout => return fail(first, Fault::Silent(started.elapsed().as_millis() as u64)),
+            }
+        }
+        Ok(())
+    }
+}

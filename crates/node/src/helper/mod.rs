@@ -1,0 +1,124 @@
+//! The helper: an online thread that loads models, binds inferences to clients, checks and releases, and a dealing
+//! thread that deals material ahead of time.
+
+mod dealing;
+mod load;
+mod serve;
+
+use serve::Helper;
+
+use crate::connect::Hubs;
+use crate::event::Reporter;
+use crate::inbox::Inbox;
+use crate::journal::Journal;
+use crate::party::spawn;
+use crate::{Limits, NodeError, limits};
+use amicus_plan::Plan;
+use amicus_protocol::{Parties, ProtocolError};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What the helper is told when it starts.
+#[derive(Debug)]
+pub struct HelperConfig {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Number of parties.
+    pub parties: Parties,
+    /// File of the journal.
+    pub journal: PathBuf,
+    /// Deadlines.
+    pub limits: Limits,
+    /// Batch size for which material is dealt ahead of time, and how many inferences of it are kept ready. Other sizes
+    /// are dealt when asked for.
+    pub ahead: (u32, usize),
+    /// Largest batch a client may ask for.
+    pub max_batch: u32,
+    /// Where events go.
+    pub reporter: Reporter,
+    /// For tests of what happens when the helper dies: it stops after it recorded its first decision.
+    pub danger_stop_after_decision: bool,
+}
+
+/// A running helper.
+#[derive(Debug)]
+pub struct HelperNode {
+    hubs: Hubs,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl HelperNode {
+    /// Starts the threads. Links are delivered to [`HelperNode::hubs`].
+    ///
+    /// # Errors
+    /// An invalid plan, a journal that cannot be used, no threads.
+    pub fn start(config: HelperConfig) -> Result<Self, NodeError> {
+        let terms_plan = config.plan.digest().map_err(ProtocolError::from)?;
+        let journal = Journal::open(&config.journal)?;
+        let online = Inbox::new(limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let dealing = Inbox::new(limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
+        let (commands, commands_of_dealer) = channel();
+        let (dealt, dealt_of_online) = channel();
+        let busy = Arc::new(AtomicBool::new(false));
+        let dealer = dealing::Dealer {
+            inbox: dealing,
+            parties: config.parties,
+            commands: commands_of_dealer,
+            dealt,
+            online: hubs.online.clone(),
+            epoch: None,
+            ahead: config.ahead,
+            ready: 0,
+            wanted: VecDeque::new(),
+            busy: Arc::clone(&busy),
+            limits: config.limits,
+            reporter: config.reporter.clone(),
+        };
+        let helper = Helper {
+            plan: config.plan,
+            digest: terms_plan,
+            parties: config.parties,
+            inbox: online,
+            journal,
+            epoch: None,
+            commands,
+            dealing: hubs.dealing.clone(),
+            dealt: dealt_of_online,
+            ready: Vec::new(),
+            max_batch: config.max_batch,
+            requests: VecDeque::new(),
+            flight: None,
+            busy,
+            limits: config.limits,
+            reporter: config.reporter,
+            stop_after_decision: config.danger_stop_after_decision,
+        };
+        let threads = vec![
+            spawn("helper online", move || helper.run())?,
+            spawn("helper dealing", move || dealer.run())?,
+        ];
+        Ok(HelperNode { hubs, threads })
+    }
+
+    /// Where links are delivered.
+    pub fn hubs(&self) -> &Hubs {
+        &self.hubs
+    }
+
+    /// Stops the threads and waits for them.
+    pub fn stop(self) {
+        self.hubs.online.stop();
+        if let Some(dealing) = &self.hubs.dealing {
+            dealing.stop();
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The helper's online thread: requests in order, one inference in flight, the check, and the release.
+
+use super::dealing::Command;
+use crate::error::lost;
+use crate::event::{Event, Reporter};
+use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
+use crate::journal::Journal;
+use crate::{Limits, NodeError, Peer};
+use amicus_plan::{Plan, PlanDigest};
+use amicus_protocol::check::CheckMessage;
+use amicus_protocol::control::{self, AbortNotice, Binding, Request, TicketGrant};
+use amicus_protocol::epoch::HelperEpoch;
+use amicus_protocol::output::Release;
+use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+/// Requests that wait, at most; further ones are refused.
+const MAX_REQUESTS: usize = 256;
+/// Receivers besides the client, at most.
+const MAX_RECEIVERS: usize = 16;
+
+pub(super) struct Helper {
+    pub(super) plan: Arc<Plan>,
+    pub(super) digest: PlanDigest,
+    pub(super) parties: Parties,
+    pub(super) inbox: Inbox,
+    pub(super) journal: Journal,
+    pub(super) epoch: Option<Arc<HelperEpoch>>,
+    pub(super) commands: Sender<Command>,
+    pub(super) dealing: Option<Hub>,
+    pub(super) dealt: Receiver<Result<Dealt, (u32, NodeError)>>,
+    pub(super) ready: Vec<Dealt>,
+    pub(super) max_batch: u32,
+    pub(super) requests: VecDeque<Waiting>,
+    pub(super) flight: Option<Flight>,
+    pub(super) busy: Arc<AtomicBool>,
+    pub(super) limits: Limits,
+    pub(super) reporter: Reporter,
+    pub(super) stop_after_decision: bool,
+}
+
+/// A request that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    client: Peer,
+    request: Request,
+    /// Material of this size was asked for.
+    asked: bool,
+}
+
+/// The inference in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    dealt: Dealt,
+    epoch: Arc<HelperEpoch>,
+    binding: Binding,
+    checks: Vec<Option<CheckMessage>>,
+    deadline: Instant,
+}
+
+impl Flight {
+    fn header(&self, kind: Kind) -> Header {
+        Header::inference(kind, self.epoch.epoch(), self.dealt.id(), 0)
+    }
+}
+
+impl Helper {
+    pub(super) fn run(mut self) {
+        let error = loop {
+            if let Err(error) = self.step() {
+                break error;
+            }
+        };
+        if !matches!(error, NodeError::Stopped) {
+            self.reporter.report(Event::Fatal { error });
+        }
+    }
+
+    pub(super) fn party_peers(&self) -> Vec<Peer> {
+        self.parties.all().map(Peer::Party).collect()
+    }
+
+    fn step(&mut self) -> Result<(), NodeError> {
+        self.take_dealt();
+        self.start_next()?;
+        let idle = Instant::now() + Duration::from_secs(3600);
+        let deadline = self.flight.as_ref().map_or(idle, |f| f.deadline);
+        let this = self.flight.as_ref().map(|f| (f.epoch.epoch(), f.dealt.id()));
+        match self.inbox.next(deadline, |peer, h| want(this, peer, h))? {
+            Incoming::Message(message) => self.message(&message),
+            Incoming::Refused(peer @ Peer::Party(_), fault) => {
+                self.fail_flight(ProtocolError::peer(peer, Step::Check, fault).into());
+                Ok(())
+            }
+            Incoming::Refused(..) => Ok(()),
+            Incoming::Lost(peer @ Peer::Party(_), e) => {
+                self.fail_flight(ProtocolError::peer(peer, Step::Check, lost(&e)).into());
+                Ok(())
+            }
+            Incoming::Lost(peer, _) => {
+                self.requests.retain(|w| w.client != peer);
+                Ok(())
+            }
+            // A link or a command: a receiver that came back gets what it is owed.
+            Incoming::Woken => self.repeat_releases(),
+            Incoming::Timeout => {
+                if let Some(flight) = &self.flight {
+                    let missing = flight.checks.iter().position(Option::is_none).unwrap_or(0);
+                    let fault = Fault::Silent(self.limits.inference.as_millis() as u64);
+                    let peer = self.party_peers().swap_remove(missing);
+                    self.fail_flight(ProtocolError::peer(peer, Step::Check, fault).into());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Received) -> Result<(), NodeError> {
+        match message.header.kind {
+            Kind::LoadRequest => self.load(message),
+            Kind::Request => {
+                self.request(message);
+                Ok(())
+            }
+            Kind::Check => self.check(message),
+            Kind::Abort => {
+                self.fail_flight(crate::party::aborted_by(message));
+                Ok(())
+            }
+            Kind::ReleaseAck => {
+                self.journal.delivered(message.header.epoch, message.header.id, &message.peer.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn load(&mut self, message: &Received) -> Result<(), NodeError> {
+        let fresh = self.journal.next_epoch()?;
+        let id = fresh.id();
+        self.epoch = None;
+        self.ready.clear();
+        let loaded = if message.body() == self.digest.0 {
+            self.run_load(fresh)
+        } else {
+            let fault = Fault::Incompatible("the owner's plan is not this one".into());
+            Err(ProtocolError::peer(&message.peer, Step::load_part("request"), fault).into())
+        };
+        match loaded {
+            Ok(epoch) => {
+                let epoch = Arc::new(epoch);
+                self.command(Command::Epoch(Arc::clone(&epoch)));
+                self.epoch = Some(epoch);
+                for peer in self.party_peers().iter().chain([&Peer::Owner]) {
+                    self.inbox.send(peer, Header::epoch(Kind::LoadAccepted, id, 0), &[]).ok();
+                }
+                self.reporter.report(Event::Loaded { epoch: id });
+            }
+            Err(NodeError::Stopped) => return Err(NodeError::Stopped),
+            Err(error) => {
+                let notice = AbortNotice::of(&error.as_protocol(), &Step::load_part("request"));
+                let body = control::encode(&notice)?;
+                for peer in self.party_peers().iter().chain([&Peer::Owner]) {
+                    self.inbox.send(peer, Header::epoch(Kind::Abort, id, 0), &body).ok();
+                }
+                self.reporter.report(Event::LoadFailed { error });
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, command: Command) {
+        // The dealing thread ends only with this one.
+        let _ = self.commands.send(command);
+        if let Some(hub) = &self.dealing {
+            hub.wake();
+        }
+    }
+
+    /// Queues a client's request, or says why not.
+    fn request(&mut self, message: &Received) {
+        let client = message.peer.clone();
+        let checked = control::decode::<Request>(message.body()).and_then(|request| {
+            let known = |name: &String| matches!(Peer::parse(name, self.parties), Some(Peer::Client(_)));
+            if request.batch == 0 || request.batch > self.max_batch {
+                let (batch, most) = (request.batch, self.max_batch);
+                return Err(Fault::NotAllowed(format!("a batch of {batch}; 1 to {most} are allowed")));
+            }
+            if request.also_to.len() > MAX_RECEIVERS || !request.also_to.iter().all(known) {
+                return Err(Fault::NotAllowed("these receivers".into()));
+            }
+            if self.requests.len() >= MAX_REQUESTS {
+                return Err(Fault::NotAllowed(format!("more than {MAX_REQUESTS} waiting requests")));
+            }
+            Ok(request)
+        });
+        match checked {
+            Ok(request) => self.requests.push_back(Waiting { client, request, asked: false }),
+            Err(fault) => {
+                let error = ProtocolError::peer(&client, Step::Input, fault);
+                self.tell(&client, message.header, &AbortNotice::of(&error, &Step::Input));
+            }
+        }
+    }
+
+    fn tell(&mut self, to: &Peer, header: Header, notice: &AbortNotice) {
+        if let Ok(body) = control::encode(notice) {
+            self.inbox.send(to, Header { kind: Kind::Abort, ..header }, &body).ok();
+        }
+    }
+
+    fn take_dealt(&mut self) {
+        while let Ok(dealt) = self.dealt.try_recv() {
+            match dealt {
+                Ok(dealt) => self.ready.push(dealt),
+                Err((batch, error)) => {
+                    let waiting = self.requests.iter().position(|w| w.asked && w.request.batch == batch);
+                    if let Some(waiting) = waiting.and_then(|at| self.requests.remove(at)) {
+                        let notice =
+                            AbortNotice::of(&error.as_protocol(), &Step::Preprocessing { layer: None });
+                        let header = Header::epoch(Kind::Abort, EpochId(0), 0);
+                        self.tell(&waiting.client, header, &notice);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Binds the oldest request to dealt material, when nothing is in flight.
+    fn start_next(&mut self) -> Result<(), NodeError> {
+        if self.flight.is_some() {
+            return Ok(());
+        }
+        let Some(epoch) = self.epoch.clone() else { return Ok(()) };
+        let Some(waiting) = self.requests.front_mut() else { return Ok(()) };
+        let batch = waiting.request.batch;
+        let Some(at) = self.ready.iter().position(|d| d.batch() == batch as usize) else {
+            if !waiting.asked {
+                waiting.asked = true;
+                self.command(Command::Wanted(batch));
+            }
+            return Ok(());
+        };
+        let Some(Waiting { client, request, asked }) = self.requests.pop_front() else { return Ok(()) };
+        let dealt = self.ready.remove(at);
+        if !asked {
+            self.command(Command::Taken);
+        }
+        let mut receivers = vec![client.to_string()];
+        receivers.extend(request.also_to.into_iter().filter(|name| *name != client.to_string()));
+        let binding = Binding { batch, client: client.to_string(), receivers };
+        self.inbox.reset_hop();
+        self.busy.store(true, Ordering::SeqCst);
+        let flight = Flight {
+            dealt,
+            epoch,
+            checks: self.parties.all().map(|_| None).collect(),
+            deadline: Instant::now() + self.limits.inference,
+            binding,
+        };
+        let started = self.announce(&flight, &client);
+        self.flight = Some(flight);
+        if let Err(error) = started {
+            self.fail_flight(error);
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, flight: &Flight, client: &Peer) -> Result<(), NodeError> {
+        let body = control::encode(&flight.binding)?;
+        for party in self.party_peers() {
+            self.inbox.send(&party, flight.header(Kind::Bind), &body)?;
+        }
+        for name in &flight.binding.receivers[1..] {
+            if let Some(receiver) = Peer::parse(name, self.parties) {
+                self.inbox.send(&receiver, flight.header(Kind::Invite), &body)?;
+            }
+        }
+        // Only the bound client, over its own channel, learns the seeds of the input mask.
+        let grant = TicketGrant { binding: flight.binding.clone(), seeds: flight.dealt.grant().encode() };
+        let mut body = control::encode(&grant)?;
+        let sent = self.inbox.send(client, flight.header(Kind::Ticket), &body);
+        zeroize::Zeroize::zeroize(&mut body);
+        Ok(sent?)
+    }
+
+    /// Takes a party's message; with the last one, decides.
+    fn check(&mut self, message: &Received) -> Result<(), NodeError> {
+        let (Some(flight), Peer::Party(from)) = (&mut self.flight, &message.peer) else { return Ok(()) };
+        let receivers = flight.binding.receivers.len();
+        let decoded =
+            CheckMessage::decode(&self.plan, flight.dealt.batch(), receivers, *from, message.body());
+        let slot = &mut flight.checks[from.index()];
+        let failure = match (decoded, slot.is_some()) {
+            (Err(error), _) => Some(error),
+            (Ok(_), true) => {
+                Some(ProtocolError::peer(from, Step::Check, Fault::Duplicate("check message".into())))
+            }
+            (Ok(decoded), false) => {
+                *slot = Some(decoded);
+                None
+            }
+        };
+        if let Some(error) = failure {
+            self.fail_flight(error.into());
+            return Ok(());
+        }
+        if flight.checks.iter().all(Option::is_some) {
+            return self.decide();
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self) -> Result<(), NodeError> {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        let Flight { dealt, epoch, binding, checks, .. } = flight;
+        let id = dealt.id();
+        let checks: Vec<CheckMessage> = checks.into_iter().flatten().collect();
+        match epoch.verify(dealt, &checks) {
+            Ok(accepted) => {
+                let release = accepted.release(self.journal.receivers(&binding.receivers))?;
+                if self.stop_after_decision {
+                    return Err(NodeError::Stopped);
+                }
+                for (index, name) in binding.receivers.iter().enumerate() {
+                    self.send_release(epoch.epoch(), id, name, index, &release);
+                }
+                for party in self.party_peers() {
+                    self.inbox.send(&party, Header::inference(Kind::Outcome, epoch.epoch(), id, 0), &[]).ok();
+                }
+                self.reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+            }
+            Err(error) => self.tell_failure(epoch.epoch(), id, &binding, error.into()),
+        }
+        self.landed();
+        Ok(())
+    }
+
+    fn send_release(
+        &mut self,
+        epoch: EpochId,
+        id: InferenceId,
+        receiver: &str,
+        index: usize,
+        release: &Release,
+    ) {
+        if let (Some(peer), Some(body)) = (Peer::parse(receiver, self.parties), release.message(index)) {
+            // A receiver that is away gets it when it comes back.
+            self.inbox.send(&peer, Header::inference(Kind::Release, epoch, id, 0), &body).ok();
+        }
+    }
+
+    /// Sends every recorded release again that was not acknowledged and whose receiver is connected.
+    fn repeat_releases(&mut self) -> Result<(), NodeError> {
+        let mut due = Vec::new();
+        for (epoch, id, pending) in self.journal.pending() {
+            for (index, name) in pending.receivers.iter().enumerate().filter(|(i, _)| !pending.delivered[*i])
+            {
+                due.push((epoch, id, name.clone(), index, pending.release.clone()));
+            }
+        }
+        for (epoch, id, name, index, bytes) in due {
+            let release = Release::from_log(&bytes)?;
+            self.send_release(epoch, id, &name, index, &release);
+        }
+        Ok(())
+    }
+
+    fn fail_flight(&mut self, error: NodeError) {
+        if let Some(flight) = self.flight.take() {
+            self.tell_failure(flight.epoch.epoch(), flight.dealt.id(), &flight.binding, error);
+            self.landed();
+        }
+    }
+
+    fn tell_failure(&mut self, epoch: EpochId, id: InferenceId, binding: &Binding, error: NodeError) {
+        let notice = AbortNotice::of(&error.as_protocol(), &Step::Check);
+        let header = Header::inference(Kind::Abort, epoch, id, 0);
+        let receivers = binding.receivers.iter().filter_map(|name| Peer::parse(name, self.parties));
+        for peer in self.party_peers().into_iter().chain(receivers.collect::<Vec<_>>()) {
+            self.tell(&peer, header, &notice);
+        }
+        self.reporter.report(Event::Failed { id, error });
+    }
+
+    fn landed(&mut self) {
+        self.busy.store(false, Ordering::SeqCst);
+        if let Some(hub) = &self.dealing {
+            hub.wake();
+        }
+    }
+}
+
+fn want(this: Option<(EpochId, InferenceId)>, peer: &Peer, h: &Header) -> Want {
+    let current = this == Some((h.epoch, h.id));
+    match (peer, h.kind) {
+        (Peer::Owner, Kind::LoadRequest) if this.is_none() => Want::Take,
+        (Peer::Owner, Kind::LoadRequest) => Want::Keep,
+        (Peer::Client(_), Kind::Request | Kind::ReleaseAck) => Want::Take,
+        (Peer::Party(_), Kind::Check | Kind::Abort) if current => Want::Take,
+        // Sent before the party knew that the inference ended.
+        (Peer::Party(_), Kind::Abort) => Want::Drop,
+        (Peer::Party(_), Kind::Check) if this.is_none_or(|this| (h.epoch, h.id) < this) => Want::Drop,
+        (Peer::Party(_), kind) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
+        _ => Want::Drop,
+    }
+}

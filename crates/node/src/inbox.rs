@@ -1,0 +1,311 @@
+//! Messages for one thread: all its links, with what comes early kept for later.
+//!
+//! The states of the protocol say which message they want next; [`Inbox::next`] asks them about every header and
+//! delivers, keeps, drops or refuses the message. New links arrive through a [`Hub`] while the thread waits.
+
+use crate::connect::{Arrival, Redial};
+use crate::{NodeError, Peer};
+use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
+use amicus_protocol::Fault;
+use amicus_protocol::wire::{HEADER_BYTES, Header};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// Messages kept for later, at most; a peer that sends more than its share is refused.
+const MAX_KEPT: usize = 512;
+
+/// What to do with a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Deliver it now.
+    Take,
+    /// Keep it for a later call.
+    Keep,
+    /// Forget it: it belongs to something that ended.
+    Drop,
+    /// No honest peer sends it here.
+    Refuse(Fault),
+}
+
+/// A message with who sent it.
+#[derive(Debug)]
+pub struct Received {
+    /// Who.
+    pub peer: Peer,
+    /// What it is about.
+    pub header: Header,
+    frame: Vec<u8>,
+}
+
+impl Received {
+    /// What follows the header.
+    pub fn body(&self) -> &[u8] {
+        &self.frame[HEADER_BYTES..]
+    }
+}
+
+/// What [`Inbox::next`] delivers.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A wanted message.
+    Message(Received),
+    /// A message that no honest peer sends here.
+    Refused(Peer, Fault),
+    /// A link ended.
+    Lost(Peer, NetError),
+    /// Another thread rang: look for its commands.
+    Woken,
+    /// Nothing wanted came before the deadline.
+    Timeout,
+}
+
+/// Delivers links, and wake-ups, to the thread that owns an [`Inbox`].
+#[derive(Clone)]
+pub struct Hub {
+    sender: Sender<Arrival>,
+    waker: Waker,
+    stop: Arc<AtomicBool>,
+    redial: Arc<OnceLock<Redial>>,
+}
+
+impl Hub {
+    /// Sets who re-establishes links that end; the first setting stays.
+    pub fn redial_with(&self, redial: Redial) {
+        let _ = self.redial.set(redial);
+    }
+
+    /// Delivers a new link.
+    pub fn deliver(&self, arrival: Arrival) {
+        // A node that has stopped takes no links.
+        if self.sender.send(arrival).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    /// Makes a waiting thread look for commands.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Tells the thread to end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// Whether the thread was told to end.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+/// All links of one thread.
+pub struct Inbox {
+    mesh: Mesh,
+    /// Peers by the keys of their links.
+    peers: Vec<Peer>,
+    arrivals: Receiver<Arrival>,
+    hub: Hub,
+    kept: VecDeque<Received>,
+    hop: u16,
+    max_frame: usize,
+}
+
+impl Inbox {
+    /// An inbox without links. `max_frame` bounds every message; `spin` is how long to look for data before sleeping.
+    ///
+    /// # Errors
+    /// When the operating system gives no handle to wait on.
+    pub fn new(max_frame: usize, spin: Duration) -> Result<Self, NetError> {
+        let mesh = Mesh::new(MeshConfig { spin })?;
+        let (sender, arrivals) = channel();
+        let hub = Hub { sender, waker: mesh.waker(), stop: Arc::default(), redial: Arc::default() };
+        Ok(Inbox { mesh, peers: Vec::new(), arrivals, hub, kept: VecDeque::new(), hop: 0, max_frame })
+    }
+
+    /// How others deliver links to this inbox.
+    pub fn hub(&self) -> Hub {
+        self.hub.clone()
+    }
+
+    fn key(&mut self, peer: &Peer) -> usize {
+        self.peers.iter().position(|p| p == peer).unwrap_or_else(|| {
+            self.peers.push(peer.clone());
+            self.peers.len() - 1
+        })
+    }
+
+    /// Whether there is a working link to a peer.
+    pub fn connected(&self, peer: &Peer) -> bool {
+        self.peers.iter().position(|p| p == peer).is_some_and(|key| self.mesh.contains(key))
+    }
+
+    /// Adds a link.
+    pub fn insert(&mut self, peer: &Peer, mut link: Link) {
+        link.set_max_frame(self.max_frame);
+        let key = self.key(peer);
+        self.mesh.insert(key, link);
+    }
+
+    /// Closes the link to a peer.
+    pub fn close(&mut self, peer: &Peer) {
+        let key = self.key(peer);
+        self.mesh.remove(key);
+    }
+
+    /// Bytes sent to a peer over its present link.
+    pub fn bytes_sent(&self, peer: &Peer) -> u64 {
+        let key = self.peers.iter().position(|p| p == peer);
+        key.and_then(|key| self.mesh.get(key)).map_or(0, |link| link.counters().bytes_sent)
+    }
+
+    /// Hops in sequence so far; reset where counting begins.
+    pub fn hop(&self) -> u16 {
+        self.hop
+    }
+
+    /// Begins to count hops.
+    pub fn reset_hop(&mut self) {
+        self.hop = 0;
+    }
+
+    /// Sends a message; never blocks.
+    ///
+    /// # Errors
+    /// When there is no link, or it has failed.
+    pub fn send(&mut self, to: &Peer, header: Header, body: &[u8]) -> Result<(), NetError> {
+        let header = Header { hop: self.hop.saturating_add(1), ..header };
+        self.send_raw(to, &[&header.encode(), body])
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// As [`Inbox::send`].
+    pub fn send_raw(&mut self, to: &Peer, parts: &[&[u8]]) -> Result<(), NetError> {
+        let key = self.key(to);
+        if !self.mesh.contains(key) {
+            return Err(NetError::Closed { peer: to.to_string() });
+        }
+        self.mesh.send(key, parts)
+    }
+
+    /// Waits until everything sent has left.
+    ///
+    /// # Errors
+    /// When a peer does not take its data before the deadline.
+    pub fn flush(&mut self, deadline: Instant) -> Result<(), NetError> {
+        self.mesh.flush(deadline)
+    }
+
+    /// Waits until all these peers are connected.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopped`], or a timeout that names who is missing.
+    pub fn wait_for(&mut self, peers: &[Peer], deadline: Instant) -> Result<(), NodeError> {
+        let started = Instant::now();
+        loop {
+            self.take_arrivals();
+            let Some(missing) = peers.iter().find(|p| !self.connected(p)) else { return Ok(()) };
+            let missing = missing.to_string();
+            match self.next(deadline, |_, _| Want::Keep)? {
+                Incoming::Timeout => {
+                    return Err(NetError::Timeout { peer: missing, waited: started.elapsed() }.into());
+                }
+                Incoming::Message(_) | Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
+            }
+        }
+    }
+
+    fn take_arrivals(&mut self) {
+        loop {
+            match self.arrivals.try_recv() {
+                Ok(Arrival { peer, link }) => self.insert(&peer, link),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// The next message that `want` takes, or whatever else ends the wait.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopped`] when the node was told to end.
+    pub fn next(
+        &mut self,
+        deadline: Instant,
+        mut want: impl FnMut(&Peer, &Header) -> Want,
+    ) -> Result<Incoming, NodeError> {
+        let mut at = 0;
+        while at < self.kept.len() {
+            match want(&self.kept[at].peer, &self.kept[at].header) {
+                Want::Keep => at += 1,
+                verdict => {
+                    if let Some(incoming) = self.kept.remove(at).and_then(|r| self.judged(r, verdict)) {
+                        return Ok(incoming);
+                    }
+                }
+            }
+        }
+        loop {
+            if self.hub.stopped() {
+                return Err(NodeError::Stopped);
+            }
+            match self.mesh.recv(deadline) {
+                Ok(Event::Frame { key, bytes }) => {
+                    let peer = self.peers[key].clone();
+                    let header = match Header::decode(&bytes) {
+                        Ok((header, _)) => header,
+                        Err(fault) => return Ok(Incoming::Refused(peer, fault)),
+                    };
+                    let verdict = match want(&peer, &header) {
+                        Want::Keep if self.kept.len() >= MAX_KEPT => {
+                            Want::Refuse(Fault::Unexpected("number of early messages".into()))
+                        }
+                        verdict => verdict,
+                    };
+                    if let Some(incoming) = self.judged(Received { peer, header, frame: bytes }, verdict) {
+                        return Ok(incoming);
+                    }
+                }
+                Ok(Event::Down { key, error }) => {
+                    self.mesh.remove(key);
+                    let peer = self.peers[key].clone();
+                    if let Some(redial) = self.hub.redial.get() {
+                        redial.request(&peer);
+                    }
+                    return Ok(Incoming::Lost(peer, error));
+                }
+                Ok(Event::Woken) => {
+                    self.take_arrivals();
+                    return if self.hub.stopped() { Err(NodeError::Stopped) } else { Ok(Incoming::Woken) };
+                }
+                Err(NetError::Timeout { .. }) => return Ok(Incoming::Timeout),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn judged(&mut self, received: Received, verdict: Want) -> Option<Incoming> {
+        match verdict {
+            Want::Take => {
+                self.hop = self.hop.max(received.header.hop);
+                Some(Incoming::Message(received))
+            }
+            Want::Keep => {
+                self.kept.push_back(received);
+                None
+            }
+            Want::Drop => None,
+            Want::Refuse(fault) => Some(Incoming::Refused(received.peer, fault)),
+        }
+    }
+}

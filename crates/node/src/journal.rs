@@ -1,0 +1,401 @@
+//! What must survive a crash: spent ids, and the helper's decisions (`docs/protocol.md`, section 7).
+//!
+//! An append-only file of checksummed records, each synchronised to the disk before the call returns. A record that
+//! was cut off by a crash was never acted upon and is dropped; damage anywhere else is an error, because an id might
+//! be used twice. The file is locked: two nodes cannot share it.
+
+use crate::NodeError;
+use amicus_protocol::check::DecisionLog;
+use amicus_protocol::{EpochId, Fresh, InferenceId, ProtocolError};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"amc.jrn1";
+/// Bytes of length and checksum before each record.
+const HEAD: usize = 12;
+const MAX_RECORD: usize = 1 << 24;
+
+const EPOCH: u8 = 1;
+const INFERENCES: u8 = 2;
+const ACCEPTED: u8 = 3;
+const DELIVERED: u8 = 4;
+
+/// How many inference ids one record marks as spent: one synchronisation for that many ids, at the price of losing
+/// the unused rest in a crash.
+const BLOCK: u64 = 64;
+
+/// A release that is recorded but not acknowledged by every receiver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingRelease {
+    /// Receivers in the order of the release's hashes.
+    pub receivers: Vec<String>,
+    /// Which of them acknowledged it.
+    pub delivered: Vec<bool>,
+    /// The release, as [`Release::from_log`](amicus_protocol::output::Release::from_log) reads it.
+    pub release: Vec<u8>,
+}
+
+/// A node's journal.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    last_epoch: u64,
+    /// Per epoch: the last id given out, and the last id marked as spent on disk.
+    inferences: BTreeMap<u64, (u64, u64)>,
+    releases: BTreeMap<(u64, u64), PendingRelease>,
+    receivers: Vec<String>,
+}
+
+impl Journal {
+    /// Opens or creates a journal.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is locked by another node, or is damaged.
+    pub fn open(path: &Path) -> Result<Self, NodeError> {
+        let fail = |reason: String| NodeError::Journal { path: path.display().to_string(), reason };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|e| fail(e.to_string()))?;
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => fail("another node uses it".into()),
+            TryLockError::Error(e) => fail(e.to_string()),
+        })?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
+        let mut journal = Journal {
+            path: path.to_owned(),
+            file,
+            last_epoch: 0,
+            inferences: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            receivers: Vec::new(),
+        };
+        if bytes.len() < MAGIC.len() {
+            journal.reset(0)?;
+            journal
+                .file
+                .write_all(MAGIC)
+                .and_then(|()| journal.file.sync_all())
+                .map_err(|e| fail(e.to_string()))?;
+            sync_folder(path).map_err(|e| fail(e.to_string()))?;
+            return Ok(journal);
+        }
+        let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+            return Err(fail("is not a journal".into()));
+        };
+        loop {
+            match split_record(rest) {
+                Split::End => break,
+                Split::Record(record, tail) => {
+                    journal.replay(record).ok_or_else(|| fail("holds a record of unknown form".into()))?;
+                    rest = tail;
+                }
+                Split::Torn => {
+                    journal.reset((bytes.len() - rest.len()) as u64)?;
+                    break;
+                }
+                Split::Damaged => {
+                    return Err(fail("is damaged in the middle; ids might be used twice".into()));
+                }
+            }
+        }
+        // Ids marked as spent were perhaps used; none of them is given out again.
+        for (used, spent) in journal.inferences.values_mut() {
+            *used = *spent;
+        }
+        Ok(journal)
+    }
+
+    fn reset(&mut self, len: u64) -> Result<(), NodeError> {
+        let done = self.file.set_len(len).and_then(|()| self.file.seek(SeekFrom::End(0))).map(|_| ());
+        done.map_err(|e| self.error(&e))
+    }
+
+    fn error(&self, e: &std::io::Error) -> NodeError {
+        NodeError::Journal { path: self.path.display().to_string(), reason: e.to_string() }
+    }
+
+    fn append(&mut self, record: &[u8]) -> Result<(), NodeError> {
+        let mut bytes = Vec::with_capacity(HEAD + record.len());
+        bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&checksum(record));
+        bytes.extend_from_slice(record);
+        self.file.write_all(&bytes).and_then(|()| self.file.sync_data()).map_err(|e| self.error(&e))
+    }
+
+    fn replay(&mut self, record: &[u8]) -> Option<()> {
+        let (&kind, rest) = record.split_first()?;
+        let mut reader = Fields(rest);
+        match kind {
+            EPOCH => self.last_epoch = self.last_epoch.max(reader.number()?),
+            INFERENCES => {
+                let (epoch, spent) = (reader.number()?, reader.number()?);
+                let entry = self.inferences.entry(epoch).or_default();
+                entry.1 = entry.1.max(spent);
+            }
+            ACCEPTED => {
+                let key = (reader.number()?, reader.number()?);
+                let count = reader.number()?;
+                let receivers: Vec<String> = (0..count).map(|_| reader.text()).collect::<Option<_>>()?;
+                let delivered = vec![false; receivers.len()];
+                self.releases
+                    .insert(key, PendingRelease { receivers, delivered, release: reader.0.to_vec() });
+                return Some(());
+            }
+            DELIVERED => {
+                let key = (reader.number()?, reader.number()?);
+                let receiver = reader.number()? as usize;
+                self.note_delivery(key, receiver);
+            }
+            _ => return None,
+        }
+        reader.0.is_empty().then_some(())
+    }
+
+    /// Helper: a fresh epoch id, recorded as spent.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn next_epoch(&mut self) -> Result<Fresh<EpochId>, NodeError> {
+        self.spend_epoch(EpochId(self.last_epoch + 1))
+    }
+
+    /// Records an epoch id as spent.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Spent`] unless it is above every epoch seen before; or when the record cannot be written.
+    pub fn spend_epoch(&mut self, epoch: EpochId) -> Result<Fresh<EpochId>, NodeError> {
+        if epoch.0 <= self.last_epoch {
+            return Err(ProtocolError::Spent { what: epoch.to_string() }.into());
+        }
+        self.append(&Record::new(EPOCH).number(epoch.0).0)?;
+        self.last_epoch = epoch.0;
+        Ok(Fresh::recorded(epoch))
+    }
+
+    /// Records an inference id as spent.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Spent`] unless it is above every id of this epoch seen before; or when the record cannot be
+    /// written.
+    pub fn spend_inference(
+        &mut self,
+        epoch: EpochId,
+        id: InferenceId,
+    ) -> Result<Fresh<InferenceId>, NodeError> {
+        let (used, spent) = self.inferences.get(&epoch.0).copied().unwrap_or_default();
+        if id.0 <= used || id.0.checked_add(BLOCK).is_none() {
+            return Err(ProtocolError::Spent { what: format!("{id} of {epoch}") }.into());
+        }
+        if id.0 > spent {
+            let spent = id.0 + BLOCK;
+            self.append(&Record::new(INFERENCES).number(epoch.0).number(spent).0)?;
+            self.inferences.insert(epoch.0, (id.0, spent));
+        } else {
+            self.inferences.insert(epoch.0, (id.0, spent));
+        }
+        Ok(Fresh::recorded(id))
+    }
+
+    /// Sets the receivers that the next recorded decision is for.
+    pub fn receivers(&mut self, receivers: &[String]) -> &mut Self {
+        self.receivers = receivers.to_vec();
+        self
+    }
+
+    /// Records that a receiver acknowledged its release.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn delivered(&mut self, epoch: EpochId, id: InferenceId, receiver: &str) -> Result<(), NodeError> {
+        let key = (epoch.0, id.0);
+        let position =
+            self.releases.get(&key).and_then(|r| r.receivers.iter().position(|name| name == receiver));
+        let Some(position) = position else { return Ok(()) };
+        self.append(&Record::new(DELIVERED).number(key.0).number(key.1).number(position as u64).0)?;
+        self.note_delivery(key, position);
+        Ok(())
+    }
+
+    fn note_delivery(&mut self, key: (u64, u64), receiver: usize) {
+        if let Some(pending) = self.releases.get_mut(&key) {
+            if let Some(delivered) = pending.delivered.get_mut(receiver) {
+                *delivered = true;
+            }
+            if pending.delivered.iter().all(|&d| d) {
+                self.releases.remove(&key);
+            }
+        }
+    }
+
+    /// Releases that are not acknowledged by every receiver, oldest first.
+    pub fn pending(&self) -> impl Iterator<Item = (EpochId, InferenceId, &PendingRelease)> {
+        self.releases.iter().map(|(&(epoch, id), release)| (EpochId(epoch), InferenceId(id), release))
+    }
+}
+
+impl DecisionLog for Journal {
+    type Error = NodeError;
+
+    fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), NodeError> {
+        let receivers = std::mem::take(&mut self.receivers);
+        let mut record = Record::new(ACCEPTED).number(epoch.0).number(id.0).number(receivers.len() as u64);
+        for name in &receivers {
+            record = record.text(name);
+        }
+        record.0.extend_from_slice(release);
+        self.append(&record.0)?;
+        let delivered = vec![false; receivers.len()];
+        self.releases
+            .insert((epoch.0, id.0), PendingRelease { receivers, delivered, release: release.to_vec() });
+        Ok(())
+    }
+}
+
+fn checksum(record: &[u8]) -> [u8; 8] {
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&blake3::hash(record).as_bytes()[..8]);
+    sum
+}
+
+enum Split<'a> {
+    End,
+    Record(&'a [u8], &'a [u8]),
+    Torn,
+    Damaged,
+}
+
+fn split_record(bytes: &[u8]) -> Split<'_> {
+    if bytes.is_empty() {
+        return Split::End;
+    }
+    let Some((head, body)) = bytes.split_first_chunk::<HEAD>() else { return Split::Torn };
+    let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+    let Some((record, tail)) = body.split_at_checked(len).filter(|_| len <= MAX_RECORD) else {
+        return if len <= MAX_RECORD { Split::Torn } else { Split::Damaged };
+    };
+    match (checksum(record) == head[4..], tail.is_empty()) {
+        (true, _) => Split::Record(record, tail),
+        // The last record may have been cut off while its length was already there.
+        (false, true) => Split::Torn,
+        (false, false) => Split::Damaged,
+    }
+}
+
+/// The folder's entry of a new file must survive too.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+struct Record(Vec<u8>);
+
+impl Record {
+    fn new(kind: u8) -> Self {
+        Record(vec![kind])
+    }
+
+    fn number(mut self, n: u64) -> Self {
+        self.0.extend_from_slice(&n.to_le_bytes());
+        self
+    }
+
+    fn text(self, text: &str) -> Self {
+        let mut record = self.number(text.len() as u64);
+        record.0.extend_from_slice(text.as_bytes());
+        record
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn number(&mut self) -> Option<u64> {
+        let (head, tail) = self.0.split_first_chunk::<8>()?;
+        self.0 = tail;
+        Some(u64::from_le_bytes(*head))
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = usize::try_from(self.number()?).ok()?;
+        let (text, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        String::from_utf8(text.to_vec()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reopen(path: &Path) -> Journal {
+        Journal::open(path).unwrap()
+    }
+
+    #[test]
+    fn ids_are_spent_across_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = reopen(&path);
+        assert_eq!(journal.next_epoch().unwrap().id(), EpochId(1));
+        journal.spend_inference(EpochId(1), InferenceId(5)).unwrap();
+        assert!(journal.spend_inference(EpochId(1), InferenceId(5)).is_err());
+        assert!(journal.spend_inference(EpochId(1), InferenceId(4)).is_err());
+        journal.spend_inference(EpochId(1), InferenceId(6)).unwrap();
+        assert!(Journal::open(&path).unwrap_err().to_string().contains("another node"));
+        drop(journal);
+        let mut journal = reopen(&path);
+        assert!(journal.spend_epoch(EpochId(1)).is_err());
+        // Id 7 was never given out, but it lies in a block that was marked as spent.
+        assert!(journal.spend_inference(EpochId(1), InferenceId(7)).is_err());
+        assert!(journal.spend_inference(EpochId(1), InferenceId(5 + BLOCK + 1)).is_ok());
+        assert_eq!(journal.next_epoch().unwrap().id(), EpochId(2));
+    }
+
+    #[test]
+    fn decisions_wait_for_every_receiver() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = reopen(&path);
+        let names = ["client a".to_owned(), "client b".to_owned()];
+        journal.receivers(&names).accepted(EpochId(1), InferenceId(9), b"release").unwrap();
+        journal.delivered(EpochId(1), InferenceId(9), "client b").unwrap();
+        drop(journal);
+        let mut journal = reopen(&path);
+        let (epoch, id, pending) = journal.pending().next().unwrap();
+        assert_eq!((epoch, id, &pending.delivered[..]), (EpochId(1), InferenceId(9), &[false, true][..]));
+        assert_eq!(pending.release, b"release");
+        journal.delivered(EpochId(1), InferenceId(9), "client a").unwrap();
+        assert_eq!(journal.pending().count(), 0);
+    }
+
+    #[test]
+    fn a_torn_record_is_dropped_and_damage_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = reopen(&path);
+        journal.next_epoch().unwrap();
+        journal.next_epoch().unwrap();
+        drop(journal);
+        let whole = std::fs::read(&path).unwrap();
+        for cut in 1..20 {
+            std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+            assert_eq!(reopen(&path).next_epoch().unwrap().id(), EpochId(2), "{cut} bytes cut");
+        }
+        let mut damaged = whole.clone();
+        damaged[MAGIC.len() + HEAD + 1] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(Journal::open(&path).unwrap_err().to_string().contains("damaged"));
+        std::fs::write(&path, b"something else").unwrap();
+        assert!(Journal::open(&path).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! How long a node waits before it gives up, and how much it takes in one message.
+
+use crate::NodeError;
+use amicus_field::packed_len;
+use amicus_plan::{OpIndex, Plan, ValueId};
+use amicus_protocol::affine::lengths;
+use amicus_protocol::epoch::HelperEpoch;
+use amicus_protocol::{ProtocolError, control, preprocess};
+use std::time::Duration;
+
+/// How long a node waits before it gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For one message of a round.
+    pub round: Duration,
+    /// For a whole inference, at helper and client.
+    pub inference: Duration,
+    /// For a model load, and for one step of dealing.
+    pub load: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            round: Duration::from_secs(10),
+            inference: Duration::from_secs(60),
+            load: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Longest message between any two roles online or at load, in bytes: a weight tensor or a value.
+///
+/// # Errors
+/// An invalid plan.
+pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
+    let values = plan.values().map_err(ProtocolError::from)?;
+    let packed = |lengths: Vec<usize>| lengths.iter().map(|&n| packed_len(plan.limbs, n)).sum();
+    let weights = plan.weights.iter().map(|w| packed(lengths(w)));
+    let opened =
+        (0..values.count() as u32).map(|v| packed(vec![values.get(ValueId(v)).len * max_batch as usize]));
+    let load = HelperEpoch::longest_load_message(plan);
+    Ok(weights.chain(opened).chain([load]).max().unwrap_or(0) + control::MAX_BYTES)
+}
+
+/// Longest message the helper deals, in bytes: the corrections of one activation.
+///
+/// # Errors
+/// An invalid plan.
+pub fn dealing(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
+    let values = plan.values().map_err(ProtocolError::from)?;
+    let longest = (0..plan.ops.len() as u32)
+        .map(|op| {
+            let lengths = preprocess::correction_lengths(plan, &values, OpIndex(op), max_batch as usize);
+            lengths.iter().map(|&n| packed_len(plan.limbs, n)).sum::<usize>()
+        })
+        .max();
+    Ok(longest.unwrap_or(0) + control::MAX_BYTES)
+}

@@ -1,0 +1,392 @@
+//! All roles of a deployment in one process: the demo, benchmarks and tests.
+//!
+//! Every role has its own identity, threads and journal; they share nothing but links, over loopback TLS (as between
+//! machines, optionally through shaping proxies) or in memory.
+
+use crate::client::ClientNode;
+use crate::conduct::Conduct;
+use crate::connect::{Arrival, Connector, Hubs, Target, Terms};
+use crate::event::{Event, Reporter};
+use crate::helper::{HelperConfig, HelperNode};
+use crate::owner::OwnerNode;
+use crate::party::{PartyConfig, PartyNode};
+use crate::{Limits, NodeError, Peer};
+use amicus_net::shaper::{Shape, ShapedProxy};
+use amicus_net::{Fingerprint, Identity, Link, Listener, PeerSet};
+use amicus_plan::Plan;
+use amicus_protocol::control::Channel;
+use amicus_protocol::{Parties, PartyId, ProtocolError};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How the roles are connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Wiring {
+    /// Queues in memory.
+    Memory,
+    /// Mutual TLS over loopback.
+    #[default]
+    Tls,
+    /// Mutual TLS over loopback, every direction of every link delayed and limited.
+    Shaped(Shape),
+}
+
+/// What a local deployment consists of.
+pub struct LocalConfig {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Number of parties.
+    pub parties: Parties,
+    /// Names of the clients, without the word client.
+    pub clients: Vec<String>,
+    /// How roles are connected.
+    pub wiring: Wiring,
+    /// Folder of the journals.
+    pub folder: PathBuf,
+    /// Deadlines.
+    pub limits: Limits,
+    /// How long parties look for data before they sleep.
+    pub spin: Duration,
+    /// Batch size dealt ahead, and how many inferences are kept ready.
+    pub ahead: (u32, usize),
+    /// Largest batch.
+    pub max_batch: u32,
+    /// First port of helper and parties; any free ones when none is given.
+    pub first_port: Option<u16>,
+    /// The party that misbehaves, and how.
+    pub conduct: Option<(PartyId, Box<dyn Conduct>)>,
+    /// The helper stops after it recorded its first decision; for tests.
+    pub danger_stop_after_decision: bool,
+}
+
+impl LocalConfig {
+    /// Two parties over TLS with one client called `1` and nothing dealt ahead.
+    pub fn new(plan: Arc<Plan>, parties: Parties, folder: PathBuf) -> Self {
+        LocalConfig {
+            plan,
+            parties,
+            clients: vec!["1".into()],
+            wiring: Wiring::Tls,
+            folder,
+            limits: Limits::default(),
+            spin: Duration::from_micros(200),
+            ahead: (1, 1),
+            max_batch: 64,
+            first_port: None,
+            conduct: None,
+            danger_stop_after_decision: false,
+        }
+    }
+}
+
+/// A running deployment.
+pub struct LocalCluster {
+    plan: Arc<Plan>,
+    parties: Parties,
+    limits: Limits,
+    max_batch: u32,
+    helper: Option<HelperNode>,
+    helper_config: HelperSeed,
+    nodes: Vec<PartyNode>,
+    wires: Wires,
+    /// Events of the helper.
+    pub helper_events: Receiver<Event>,
+    /// Events of the parties, in order.
+    pub party_events: Vec<Receiver<Event>>,
+    /// Errors of single connections.
+    pub connection_errors: Receiver<NodeError>,
+}
+
+#[derive(Debug)]
+struct HelperSeed {
+    journal: PathBuf,
+    ahead: (u32, usize),
+    port: Option<u16>,
+}
+
+/// What connects roles.
+enum Wires {
+    Memory,
+    Tls(Box<TlsWires>),
+}
+
+struct TlsWires {
+    terms: Terms,
+    shape: Option<Shape>,
+    identities: BTreeMap<Peer, Arc<Identity>>,
+    addresses: BTreeMap<Peer, SocketAddr>,
+    proxies: Vec<ShapedProxy>,
+    connector: Connector,
+    helper_connector: Connector,
+}
+
+impl LocalCluster {
+    /// Starts helper and parties and connects them.
+    ///
+    /// # Errors
+    /// An invalid plan, journals that cannot be used, a port in use.
+    pub fn start(mut config: LocalConfig) -> Result<Self, NodeError> {
+        let (errors, connection_errors) = channel();
+        let mut party_events = Vec::new();
+        let mut nodes = Vec::new();
+        let mut conduct = config.conduct.take();
+        for me in config.parties.all() {
+            let (sender, events) = channel();
+            party_events.push(events);
+            nodes.push(PartyNode::start(PartyConfig {
+                plan: Arc::clone(&config.plan),
+                parties: config.parties,
+                me,
+                journal: config.folder.join(format!("party-{}.journal", me.number())),
+                limits: config.limits,
+                max_batch: config.max_batch,
+                spin: config.spin,
+                conduct: conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
+                reporter: Reporter::to(sender),
+            })?);
+        }
+        let helper_config = HelperSeed {
+            journal: config.folder.join("helper.journal"),
+            ahead: config.ahead,
+            port: config.first_port,
+        };
+        let (_, helper_events) = channel();
+        let wires = match config.wiring {
+            Wiring::Memory => Wires::Memory,
+            Wiring::Tls => Wires::Tls(Box::new(TlsWires::new(&config, None, errors)?)),
+            Wiring::Shaped(shape) => Wires::Tls(Box::new(TlsWires::new(&config, Some(shape), errors)?)),
+        };
+        let mut cluster = LocalCluster {
+            plan: config.plan,
+            parties: config.parties,
+            limits: config.limits,
+            max_batch: config.max_batch,
+            helper: None,
+            helper_config,
+            nodes,
+            wires,
+            helper_events,
+            party_events,
+            connection_errors,
+        };
+        cluster.connect_parties(config.first_port)?;
+        cluster.start_helper(config.danger_stop_after_decision)?;
+        Ok(cluster)
+    }
+
+    fn connect_parties(&mut self, first_port: Option<u16>) -> Result<(), NodeError> {
+        for me in self.parties.all() {
+            let hubs = self.nodes[me.index()].hubs().clone();
+            match &mut self.wires {
+                Wires::Memory => {
+                    for other in self.parties.all().filter(|o| o.number() < me.number()) {
+                        let to = self.nodes[other.index()].hubs();
+                        join(&Peer::Party(me), &hubs, &Peer::Party(other), to, Channel::Online);
+                    }
+                }
+                Wires::Tls(tls) => {
+                    let port = first_port.map_or(0, |p| p + me.number() as u16);
+                    tls.listen(&Peer::Party(me), port, hubs.clone(), false)?;
+                    let lower = self.parties.all().filter(|o| o.number() < me.number());
+                    let targets = lower.map(|o| (Peer::Party(o), Channel::Online)).collect();
+                    tls.dial(&Peer::Party(me), targets, &hubs)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_helper(&mut self, danger_stop_after_decision: bool) -> Result<(), NodeError> {
+        let (sender, events) = channel();
+        self.helper_events = events;
+        let helper = HelperNode::start(HelperConfig {
+            plan: Arc::clone(&self.plan),
+            parties: self.parties,
+            journal: self.helper_config.journal.clone(),
+            limits: self.limits,
+            ahead: self.helper_config.ahead,
+            max_batch: self.max_batch,
+            reporter: Reporter::to(sender),
+            danger_stop_after_decision,
+        })?;
+        let first = !matches!(&self.wires, Wires::Tls(tls) if tls.addresses.contains_key(&Peer::Helper));
+        if let Wires::Tls(tls) = &mut self.wires {
+            let known = tls.addresses.get(&Peer::Helper).map(SocketAddr::port);
+            let port = known.or(self.helper_config.port).unwrap_or(0);
+            tls.listen(&Peer::Helper, port, helper.hubs().clone(), true)?;
+        }
+        for me in self.parties.all() {
+            let hubs = self.nodes[me.index()].hubs().clone();
+            match &mut self.wires {
+                Wires::Memory => {
+                    for channel in [Channel::Online, Channel::Dealing] {
+                        join(&Peer::Party(me), &hubs, &Peer::Helper, helper.hubs(), channel);
+                    }
+                }
+                // Later on parties dial again by themselves.
+                Wires::Tls(tls) if first => {
+                    let channels = [Channel::Online, Channel::Dealing];
+                    let targets = channels.map(|c| (Peer::Helper, c)).to_vec();
+                    tls.dial(&Peer::Party(me), targets, &hubs)?;
+                }
+                Wires::Tls(_) => {}
+            }
+        }
+        self.helper = Some(helper);
+        Ok(())
+    }
+
+    /// Stops the helper and starts it again with its journal, as after a crash.
+    ///
+    /// # Errors
+    /// As [`LocalCluster::start`].
+    pub fn restart_helper(&mut self) -> Result<(), NodeError> {
+        if let Some(helper) = self.helper.take() {
+            helper.stop();
+        }
+        if let Wires::Tls(tls) = &mut self.wires {
+            tls.helper_connector.stop();
+            tls.helper_connector = tls.connector.sibling();
+        }
+        self.start_helper(false)
+    }
+
+    /// The model owner, connected.
+    ///
+    /// # Errors
+    /// When it cannot be connected.
+    pub fn owner(&mut self) -> Result<OwnerNode, NodeError> {
+        let owner = OwnerNode::new(Arc::clone(&self.plan), self.parties, self.limits)?;
+        self.connect_user(&Peer::Owner, owner.hubs())?;
+        Ok(owner)
+    }
+
+    /// A client, connected.
+    ///
+    /// # Errors
+    /// When it cannot be connected.
+    pub fn client(&mut self, name: &str) -> Result<ClientNode, NodeError> {
+        let client = ClientNode::new(Arc::clone(&self.plan), self.parties, self.max_batch, self.limits)?;
+        self.connect_user(&Peer::Client(name.to_owned()), client.hubs())?;
+        Ok(client)
+    }
+
+    /// Connects a user's hubs to helper and parties.
+    ///
+    /// # Errors
+    /// When it cannot be connected.
+    pub fn connect_user(&mut self, user: &Peer, hubs: &Hubs) -> Result<(), NodeError> {
+        let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
+        match &mut self.wires {
+            Wires::Memory => {
+                for peer in everybody {
+                    let to = match &peer {
+                        Peer::Party(p) => Some(self.nodes[p.index()].hubs()),
+                        _ => self.helper.as_ref().map(HelperNode::hubs),
+                    };
+                    if let Some(to) = to {
+                        join(user, hubs, &peer, to, Channel::Online);
+                    }
+                }
+                Ok(())
+            }
+            Wires::Tls(tls) => tls.dial(user, everybody.map(|p| (p, Channel::Online)).collect(), hubs),
+        }
+    }
+
+    /// Where a role is reached, if it is over TLS.
+    pub fn address(&self, peer: &Peer) -> Option<SocketAddr> {
+        match &self.wires {
+            Wires::Memory => None,
+            Wires::Tls(tls) => tls.addresses.get(peer).copied(),
+        }
+    }
+
+    /// Stops everything and waits for it.
+    pub fn stop(self) {
+        if let Some(helper) = self.helper {
+            helper.stop();
+        }
+        self.nodes.into_iter().for_each(PartyNode::stop);
+        if let Wires::Tls(tls) = self.wires {
+            tls.connector.stop();
+            tls.helper_connector.stop();
+        }
+    }
+}
+
+/// Connects two roles in memory.
+fn join(a: &Peer, a_hubs: &Hubs, b: &Peer, b_hubs: &Hubs, channel: Channel) {
+    let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
+    a_hubs.deliver(channel, Arrival { peer: b.clone(), link: at_a });
+    b_hubs.deliver(channel, Arrival { peer: a.clone(), link: at_b });
+}
+
+impl TlsWires {
+    fn new(
+        config: &LocalConfig,
+        shape: Option<Shape>,
+        errors: std::sync::mpsc::Sender<NodeError>,
+    ) -> Result<Self, NodeError> {
+        let clients = config.clients.iter().map(|name| Peer::Client(name.clone()));
+        let everybody =
+            config.parties.all().map(Peer::Party).chain([Peer::Helper, Peer::Owner]).chain(clients);
+        let mut identities = BTreeMap::new();
+        for peer in everybody {
+            let identity = Identity::generate(&peer.to_string())?;
+            identities.insert(peer, Arc::new(identity));
+        }
+        let plan = config.plan.digest().map_err(ProtocolError::from)?;
+        let connector = Connector::new(errors);
+        Ok(TlsWires {
+            terms: Terms { plan, parties: config.parties },
+            shape,
+            identities,
+            addresses: BTreeMap::new(),
+            proxies: Vec::new(),
+            helper_connector: connector.sibling(),
+            connector,
+        })
+    }
+
+    fn fingerprint(&self, peer: &Peer) -> Result<Fingerprint, NodeError> {
+        let unknown = || ProtocolError::Misuse(format!("{peer} has no certificate here"));
+        Ok(self.identities.get(peer).ok_or_else(unknown)?.fingerprint())
+    }
+
+    fn identity(&self, peer: &Peer) -> Result<Arc<Identity>, NodeError> {
+        let unknown = || ProtocolError::Misuse(format!("{peer} has no certificate here"));
+        Ok(Arc::clone(self.identities.get(peer).ok_or_else(unknown)?))
+    }
+
+    fn listen(&mut self, me: &Peer, port: u16, hubs: Hubs, helper: bool) -> Result<(), NodeError> {
+        let mut pinned = PeerSet::new();
+        for (peer, identity) in self.identities.iter().filter(|(peer, _)| *peer != me) {
+            pinned.insert(identity.fingerprint(), peer.to_string());
+        }
+        let listener = Listener::bind(format!("127.0.0.1:{port}"), &*self.identity(me)?, pinned)?;
+        self.addresses.insert(me.clone(), listener.local_addr());
+        let connector = if helper { &self.helper_connector } else { &self.connector };
+        connector.listen(listener, self.terms, hubs)
+    }
+
+    fn dial(&mut self, me: &Peer, to: Vec<(Peer, Channel)>, hubs: &Hubs) -> Result<(), NodeError> {
+        let mut targets = Vec::new();
+        for (peer, channel) in to {
+            let unknown = || ProtocolError::Misuse(format!("{peer} does not listen"));
+            let mut address = *self.addresses.get(&peer).ok_or_else(unknown)?;
+            if let Some(shape) = self.shape {
+                let proxy = ShapedProxy::spawn(address, shape)?;
+                address = proxy.addr();
+                self.proxies.push(proxy);
+            }
+            let fingerprint = self.fingerprint(&peer)?;
+            targets.push(Target { peer, address, fingerprint, channel });
+        }
+        self.connector.dial(&self.identity(me)?, targets, self.terms, hubs)
+    }
+}

@@ -1,0 +1,106 @@
+//! The model owner: masks its weights and gives them to the parties.
+
+use crate::connect::Hubs;
+use crate::error::lost;
+use crate::inbox::{Inbox, Incoming, Received, Want};
+use crate::{Limits, NodeError, Peer};
+use amicus_field::Seed;
+use amicus_plan::{Plan, WeightId};
+use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::epoch::OwnerLoad;
+use amicus_protocol::wire::{Header, Kind, pack_all};
+use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A model owner with its links. Links are delivered to [`OwnerNode::hubs`].
+pub struct OwnerNode {
+    plan: Arc<Plan>,
+    parties: Parties,
+    inbox: Inbox,
+    hubs: Hubs,
+    limits: Limits,
+}
+
+impl OwnerNode {
+    /// An owner without links.
+    ///
+    /// # Errors
+    /// An invalid plan, or no handle to wait on.
+    pub fn new(plan: Arc<Plan>, parties: Parties, limits: Limits) -> Result<Self, NodeError> {
+        let inbox = Inbox::new(crate::limits::online(&plan, 1)?, Duration::ZERO)?;
+        let hubs = Hubs { online: inbox.hub(), dealing: None };
+        Ok(OwnerNode { plan, parties, inbox, hubs, limits })
+    }
+
+    /// Where links are delivered.
+    pub fn hubs(&self) -> &Hubs {
+        &self.hubs
+    }
+
+    /// Loads the model: one masked weight tensor after the other to every party. Returns the epoch once the helper has
+    /// checked the tags.
+    ///
+    /// # Errors
+    /// A refusal or abort with its reason; weights that do not fit the plan.
+    pub fn load(&mut self, weights: &[LayerWeights]) -> Result<EpochId, NodeError> {
+        let deadline = Instant::now() + self.limits.load;
+        let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
+        let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
+        self.inbox.wait_for(&everybody, deadline)?;
+        let digest = self.plan.digest().map_err(ProtocolError::from)?;
+        self.inbox.send(&Peer::Helper, Header::epoch(Kind::LoadRequest, EpochId(0), 0), &digest.0)?;
+        let grant = self.from_helper(deadline, Kind::LoadGrant, None)?;
+        let epoch = grant.header.epoch;
+        let load = OwnerLoad::from_grant(Arc::clone(&self.plan), self.parties, epoch, grant.body())?;
+        let nonce = Seed::random().map_err(ProtocolError::from)?;
+        for party in &parties {
+            self.inbox.send(party, Header::epoch(Kind::Nonce, epoch, 0), nonce.as_bytes())?;
+        }
+        if weights.len() != self.plan.weights.len() {
+            let (got, expected) = (weights.len(), self.plan.weights.len());
+            return Err(
+                ProtocolError::Misuse(format!("{got} weight tensors, the plan has {expected}")).into()
+            );
+        }
+        for (index, layer) in (0u32..).zip(weights) {
+            let masked = pack_all(load.mask(WeightId(index), layer)?.vectors());
+            for party in &parties {
+                self.inbox.send(party, Header::epoch(Kind::Weights, epoch, index), &masked)?;
+            }
+            // One tensor at a time: masked weights are not all held in memory.
+            self.inbox.flush(deadline)?;
+        }
+        self.from_helper(deadline, Kind::LoadAccepted, Some(epoch))?;
+        Ok(epoch)
+    }
+
+    fn from_helper(
+        &mut self,
+        deadline: Instant,
+        kind: Kind,
+        epoch: Option<EpochId>,
+    ) -> Result<Received, NodeError> {
+        let started = Instant::now();
+        let fail =
+            |peer: &Peer, fault| Err(ProtocolError::peer(peer, Step::load_part("request"), fault).into());
+        loop {
+            let incoming = self.inbox.next(deadline, |peer, h| {
+                let ours = *peer == Peer::Helper && epoch.is_none_or(|e| e == h.epoch);
+                if ours && (h.kind == kind || h.kind == Kind::Abort) { Want::Take } else { Want::Drop }
+            })?;
+            match incoming {
+                Incoming::Message(m) if m.header.kind == Kind::Abort => {
+                    return Err(crate::party::aborted_by(&m));
+                }
+                Incoming::Message(m) => return Ok(m),
+                Incoming::Lost(peer, e) => return fail(&peer, lost(&e)),
+                Incoming::Refused(peer, fault) => return fail(&peer, fault),
+                Incoming::Woken => {}
+                Incoming::Timeout => {
+                    return fail(&Peer::Helper, Fault::Silent(started.elapsed().as_millis() as u64));
+                }
+            }
+        }
+    }
+}

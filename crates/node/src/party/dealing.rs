@@ -1,0 +1,120 @@
+//! Preprocessing at a party: takes what the helper deals, expands it, and keeps it ready for the online thread.
+
+use crate::error::lost;
+use crate::event::{Event, Reporter};
+use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
+use crate::journal::Journal;
+use crate::{Limits, NodeError, Peer};
+use amicus_protocol::control::AbortNotice;
+use amicus_protocol::epoch::PartyEpoch;
+use amicus_protocol::preprocess::Material;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{EpochId, Fault, ProtocolError, Step};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+pub(super) struct Dealer {
+    pub(super) inbox: Inbox,
+    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) epochs: Receiver<Arc<PartyEpoch>>,
+    pub(super) epoch: Option<Arc<PartyEpoch>>,
+    pub(super) materials: Sender<Material>,
+    pub(super) online: Hub,
+    pub(super) max_batch: u32,
+    pub(super) limits: Limits,
+    pub(super) reporter: Reporter,
+}
+
+impl Dealer {
+    pub(super) fn run(mut self) {
+        loop {
+            let deal =
+                self.inbox.next(Instant::now() + Duration::from_secs(3600), |peer, h| match (peer, h.kind) {
+                    (Peer::Helper, Kind::Deal) => Want::Take,
+                    (Peer::Helper, Kind::DealCorrection) => Want::Keep,
+                    _ => Want::Drop,
+                });
+            let result = match deal {
+                Ok(Incoming::Message(deal)) => self.prepare(&deal).map_err(|e| (deal.header, e)),
+                Ok(_) => Ok(()),
+                Err(NodeError::Stopped) => return,
+                Err(error) => {
+                    self.reporter.report(Event::Fatal { error });
+                    return;
+                }
+            };
+            match result {
+                Ok(()) => {}
+                Err((_, NodeError::Stopped)) => return,
+                Err((header, error)) => {
+                    let step = Step::Preprocessing { layer: None };
+                    if let Ok(body) =
+                        amicus_protocol::control::encode(&AbortNotice::of(&error.as_protocol(), &step))
+                    {
+                        self.inbox.send(&Peer::Helper, Header { kind: Kind::Abort, ..header }, &body).ok();
+                    }
+                    self.reporter.report(Event::DealFailed { error });
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, message: &Received) -> Result<(), NodeError> {
+        let Header { epoch: epoch_id, id, index: batch, .. } = message.header;
+        let deadline = Instant::now() + self.limits.load;
+        let step = Step::Preprocessing { layer: None };
+        let fail = |fault| NodeError::from(ProtocolError::peer("helper", step.clone(), fault));
+        if batch == 0 || batch > self.max_batch {
+            return Err(fail(Fault::Unexpected(format!("batch of {batch}"))));
+        }
+        let epoch = self.epoch(epoch_id, deadline)?;
+        // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
+        let journal = self.journal.lock().map_err(|_| ProtocolError::Misuse("journal is poisoned".into()));
+        let fresh = journal?.spend_inference(epoch_id, id)?;
+        let mut deal = epoch.begin_deal(fresh, batch as usize);
+        while !deal.complete() {
+            let incoming = self.inbox.next(deadline, |peer, h| match (peer, h.kind) {
+                (Peer::Helper, Kind::DealCorrection) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
+                (Peer::Helper, Kind::DealCorrection | Kind::Deal) if (h.epoch, h.id) > (epoch_id, id) => {
+                    Want::Keep
+                }
+                (Peer::Helper, Kind::DealCorrection) => Want::Drop,
+                (Peer::Helper, Kind::Abort) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
+                _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
+            })?;
+            match incoming {
+                Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(super::aborted_by(&m)),
+                Incoming::Message(m) => deal.correction(&epoch, m.header.index, m.body())?,
+                Incoming::Refused(peer, fault) => return Err(ProtocolError::peer(peer, step, fault).into()),
+                Incoming::Lost(peer, e) => return Err(ProtocolError::peer(peer, step, lost(&e)).into()),
+                Incoming::Woken => {}
+                Incoming::Timeout => return Err(fail(Fault::Silent(self.limits.load.as_millis() as u64))),
+            }
+        }
+        let material = epoch.prepare(deal)?;
+        // The online thread ends only with this one.
+        let _ = self.materials.send(material);
+        self.online.wake();
+        self.inbox.send(&Peer::Helper, Header::inference(Kind::Ready, epoch_id, id, 0), &[])?;
+        Ok(())
+    }
+
+    /// The epoch dealt for; the helper may deal before the online thread has finished loading it.
+    fn epoch(&mut self, id: EpochId, deadline: Instant) -> Result<Arc<PartyEpoch>, NodeError> {
+        loop {
+            self.epoch = self.epochs.try_iter().last().or(self.epoch.take());
+            if let Some(epoch) = self.epoch.as_ref().filter(|e| e.epoch() == id) {
+                return Ok(Arc::clone(epoch));
+            }
+            if self.inbox.hub().stopped() {
+                return Err(NodeError::Stopped);
+            }
+            match self.epochs.recv_timeout(Duration::from_millis(100)) {
+                Ok(epoch) => self.epoch = Some(epoch),
+                Err(_) if Instant::now() < deadline => {}
+                Err(_) => return Err(ProtocolError::Misuse(format!("{id} is not loaded")).into()),
+            }
+        }
+    }
+}

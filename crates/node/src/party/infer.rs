@@ -1,0 +1,292 @@
+//! One inference at a party: the loop over the plan's rounds (`docs/protocol.md`, section 6).
+
+use super::{Party, aborted_by};
+use crate::error::lost;
+use crate::event::Event;
+use crate::inbox::{Incoming, Received, Want};
+use crate::{NodeError, Peer};
+use amicus_plan::OpIndex;
+use amicus_protocol::control::{self, Binding};
+use amicus_protocol::epoch::PartyEpoch;
+use amicus_protocol::online::{AwaitingInput, Next, Opening, Running};
+use amicus_protocol::output::ReceiverKey;
+use amicus_protocol::preprocess::Material;
+use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What a party knows of the inference it is in.
+struct Current {
+    epoch: EpochId,
+    id: InferenceId,
+    client: Peer,
+    receivers: Vec<Peer>,
+    /// Round of every operation that is opened; none for local ones.
+    round_of: Vec<Option<usize>>,
+}
+
+/// What the inference waits for.
+#[derive(Clone, Copy)]
+enum Phase<'a> {
+    /// The client's input and the receivers' keys that are not there yet.
+    Input { input: bool, keys: &'a [Option<ReceiverKey>] },
+    /// Shares of a round.
+    Round(usize),
+    /// The helper's word.
+    Outcome,
+}
+
+type Failure = (NodeError, Option<Peer>);
+
+impl Party {
+    pub(super) fn run_inference(&mut self, bind: &Received) -> Result<Event, Failure> {
+        let (epoch, id) = (bind.header.epoch, bind.header.id);
+        let binding: Binding = control::decode(bind.body())
+            .map_err(|fault| (ProtocolError::peer("helper", Step::Input, fault).into(), None))?;
+        let client = Peer::parse(&binding.client, self.ctx.parties);
+        self.bound(epoch, id, &binding).map_err(|error| (error, client))
+    }
+
+    fn bound(&mut self, epoch: EpochId, id: InferenceId, binding: &Binding) -> Result<Event, NodeError> {
+        let unknown = |name: &str| {
+            ProtocolError::peer("helper", Step::Input, Fault::Unexpected(format!("binding to {name}")))
+        };
+        let role = |name: &String| match Peer::parse(name, self.ctx.parties) {
+            Some(peer @ Peer::Client(_)) => Ok(peer),
+            _ => Err(unknown(name)),
+        };
+        let mut round_of = vec![None; self.ctx.plan.ops.len()];
+        for (round, r) in self.ctx.schedule.rounds.iter().enumerate() {
+            r.open.iter().for_each(|op| round_of[op.index()] = Some(round));
+        }
+        let current = Current {
+            epoch,
+            id,
+            client: role(&binding.client)?,
+            receivers: binding.receivers.iter().map(role).collect::<Result<_, _>>()?,
+            round_of,
+        };
+        let loaded = self.epoch.clone().filter(|e| e.epoch() == epoch);
+        let loaded = loaded.ok_or_else(|| ProtocolError::Misuse(format!("{epoch} is not loaded")))?;
+        let (material, waited_for_material) = self.material(&loaded, id, binding.batch as usize)?;
+        let sent_before = self.sent();
+
+        let awaiting = AwaitingInput::new(loaded, material)?;
+        let (mut running, keys) = self.input(&current, awaiting)?;
+        let finished = loop {
+            match running.next()? {
+                Next::Open(opening) => running = self.round(&current, opening)?,
+                Next::Check(finished) => break finished,
+            }
+        };
+        let (mut check, output) = finished.messages(&keys)?;
+        if let Some(conduct) = &mut self.conduct {
+            conduct.check(&mut check);
+        }
+        self.send(&Peer::Helper, Header::inference(Kind::Check, epoch, id, 0), &check.encode())?;
+        for receiver in &current.receivers {
+            // A receiver that is gone gets the output from another party, or not at all; that is its own affair.
+            self.send(receiver, Header::inference(Kind::Output, epoch, id, 0), &output).ok();
+        }
+        self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, self.limits.inference)?;
+        let sent =
+            self.sent().iter().zip(sent_before).map(|(after, before)| after.saturating_sub(before)).collect();
+        Ok(Event::Finished { id, sent, waited_for_material })
+    }
+
+    fn sent(&self) -> Vec<u64> {
+        self.others().iter().map(|p| self.inbox.bytes_sent(p)).collect()
+    }
+
+    /// The material of an inference, and whether it had to be waited for. Material of earlier ids is dropped.
+    fn material(
+        &mut self,
+        epoch: &PartyEpoch,
+        id: InferenceId,
+        batch: usize,
+    ) -> Result<(Material, bool), NodeError> {
+        let deadline = Instant::now() + self.limits.load;
+        let mut waited = false;
+        loop {
+            self.ready.extend(self.materials.try_iter());
+            self.ready.retain(|m| m.epoch() == epoch.epoch() && m.id() >= id);
+            if let Some(at) = self.ready.iter().position(|m| m.id() == id) {
+                let material = self.ready.swap_remove(at);
+                if material.batch() == batch {
+                    return Ok((material, waited));
+                }
+                let fault = Fault::Unexpected(format!("batch {batch} for material of {}", material.batch()));
+                return Err(ProtocolError::peer("helper", Step::Input, fault).into());
+            }
+            // Material of a later id is there, so that of this one never comes.
+            if !self.ready.is_empty() {
+                return Err(ProtocolError::Spent { what: format!("{id} of {}", epoch.epoch()) }.into());
+            }
+            waited = true;
+            match self.materials.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(material) => self.ready.push(material),
+                Err(_) => {
+                    let fault = Fault::Silent(self.limits.load.as_millis() as u64);
+                    return Err(
+                        ProtocolError::peer("helper", Step::Preprocessing { layer: None }, fault).into()
+                    );
+                }
+            }
+        }
+    }
+
+    /// Takes the client's input and every receiver's key.
+    fn input(
+        &mut self,
+        current: &Current,
+        awaiting: AwaitingInput,
+    ) -> Result<(Running, Vec<ReceiverKey>), NodeError> {
+        let mut awaiting = Some(awaiting);
+        let mut running = None;
+        let mut keys: Vec<Option<ReceiverKey>> = current.receivers.iter().map(|_| None).collect();
+        loop {
+            let missing = match keys.iter().position(Option::is_none) {
+                Some(at) => &current.receivers[at],
+                None if running.is_none() => &current.client,
+                None => break,
+            };
+            let phase = Phase::Input { input: running.is_none(), keys: &keys };
+            let message = self.message(current, phase, missing, &Step::Input, self.limits.round)?;
+            if message.header.kind == Kind::Input {
+                if let Some(awaiting) = awaiting.take() {
+                    running = Some(awaiting.receive(&message.peer.to_string(), message.body())?);
+                }
+            } else if let Some(at) = current.receivers.iter().position(|r| *r == message.peer) {
+                keys[at] = Some(ReceiverKey::decode(&message.peer.to_string(), message.body())?);
+            }
+        }
+        let running = running.ok_or_else(|| ProtocolError::Misuse("no input".into()))?;
+        Ok((running, keys.into_iter().flatten().collect()))
+    }
+
+    /// One round: send this party's shares, collect the others'.
+    fn round(&mut self, current: &Current, mut opening: Opening) -> Result<Running, NodeError> {
+        if let Some(conduct) = &mut self.conduct {
+            conduct.opening(&self.ctx.plan, &mut opening);
+        }
+        let others = self.others();
+        for (op, share) in opening.shares() {
+            let body = pack(share);
+            let header = Header::inference(Kind::Opening, current.epoch, current.id, op.0);
+            for other in &others {
+                let sent = self.send(other, header, &body);
+                sent.map_err(|e| {
+                    ProtocolError::peer(other, Step::opening(&self.ctx.plan, *op), Fault::Lost(e.to_string()))
+                })?;
+            }
+        }
+        let mut collecting = opening.collect()?;
+        while let Some((missing, op)) = collecting.missing() {
+            let round = current.round_of[op.index()].unwrap_or(0);
+            let step = collecting.step();
+            let message =
+                self.message(current, Phase::Round(round), &Peer::Party(missing), &step, self.limits.round)?;
+            if let Peer::Party(from) = message.peer {
+                collecting.receive(from, message.header.index, message.body())?;
+            }
+        }
+        Ok(collecting.complete()?)
+    }
+
+    /// The next message the inference waits for.
+    fn message(
+        &mut self,
+        current: &Current,
+        phase: Phase<'_>,
+        waiting_for: &Peer,
+        step: &Step,
+        limit: Duration,
+    ) -> Result<Received, NodeError> {
+        let started = Instant::now();
+        let fail = |peer: &Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
+        loop {
+            let aborted = &self.aborted;
+            let incoming =
+                self.inbox.next(started + limit, |peer, h| current.want(aborted, phase, peer, h))?;
+            match incoming {
+                Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
+                Incoming::Message(m) => return Ok(m),
+                Incoming::Refused(peer @ Peer::Client(_), _) if peer != current.client => {}
+                Incoming::Refused(peer, fault) => return Err(fail(&peer, fault)),
+                Incoming::Lost(peer @ (Peer::Helper | Peer::Party(_)), e) => {
+                    return Err(fail(&peer, lost(&e)));
+                }
+                Incoming::Lost(peer, e) if peer == current.client && matches!(phase, Phase::Input { .. }) => {
+                    return Err(fail(&peer, lost(&e)));
+                }
+                Incoming::Lost(..) | Incoming::Woken => {}
+                Incoming::Timeout => {
+                    return Err(fail(waiting_for, Fault::Silent(started.elapsed().as_millis() as u64)));
+                }
+            }
+        }
+    }
+}
+
+impl Current {
+    fn want(
+        &self,
+        aborted: &VecDeque<(EpochId, InferenceId)>,
+        phase: Phase<'_>,
+        peer: &Peer,
+        h: &Header,
+    ) -> Want {
+        let (this, that) = ((self.epoch, self.id), (h.epoch, h.id));
+        let ends_here = h.kind == Kind::Abort && that == this;
+        match peer {
+            // Of an old id nothing is left to send, unless it was given up midway.
+            Peer::Party(_) if that < this && h.kind != Kind::Abort && !aborted.contains(&that) => {
+                Want::Refuse(Fault::Replay(format!("{} of {}", h.id, h.epoch)))
+            }
+            _ if that < this => Want::Drop,
+            Peer::Party(_) | Peer::Helper if ends_here => Want::Take,
+            _ if h.kind == Kind::Abort => Want::Drop,
+            _ if that > this => Want::Keep,
+            Peer::Party(_) => self.party_message(phase, h),
+            Peer::Helper => match (phase, h.kind) {
+                (Phase::Outcome, Kind::Outcome) => Want::Take,
+                _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
+            },
+            Peer::Client(_) => self.client_message(phase, peer, h.kind),
+            Peer::Owner => Want::Drop,
+        }
+    }
+
+    fn party_message(&self, phase: Phase<'_>, h: &Header) -> Want {
+        let now = match phase {
+            Phase::Input { .. } => 0,
+            Phase::Round(round) => round,
+            Phase::Outcome => usize::MAX,
+        };
+        if h.kind != Kind::Opening {
+            return Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind)));
+        }
+        match self.round_of.get(OpIndex(h.index).index()).copied().flatten() {
+            None => Want::Refuse(Fault::Unexpected(format!("share of operation {}", h.index))),
+            Some(round) if round == now => Want::Take,
+            Some(round) if round > now => Want::Keep,
+            Some(_) => Want::Refuse(Fault::Duplicate(format!("share of operation {}", h.index))),
+        }
+    }
+
+    fn client_message(&self, phase: Phase<'_>, peer: &Peer, kind: Kind) -> Want {
+        let receiver = self.receivers.iter().position(|r| r == peer);
+        match (kind, phase, receiver) {
+            (Kind::Input, Phase::Input { input: true, .. }, _) if *peer == self.client => Want::Take,
+            (Kind::Input, ..) if *peer == self.client => {
+                Want::Refuse(Fault::Duplicate("masked input".into()))
+            }
+            (Kind::ReceiverKey, Phase::Input { keys, .. }, Some(at)) if keys[at].is_none() => Want::Take,
+            (Kind::ReceiverKey, _, Some(_)) => Want::Refuse(Fault::Duplicate("receiver key".into())),
+            (Kind::Fingerprint, ..) => Want::Keep,
+            // Not a party to this inference.
+            _ => Want::Drop,
+        }
+    }
+}

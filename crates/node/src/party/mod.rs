@@ -1,0 +1,278 @@
+//! A compute party: an online thread that loads models and runs inferences, and a dealing thread that prepares
+//! material ahead of time.
+
+mod dealing;
+mod infer;
+mod load;
+
+use crate::conduct::{Conduct, Outgoing};
+use crate::connect::Hubs;
+use crate::event::{Event, Reporter};
+use crate::inbox::{Inbox, Incoming, Received, Want};
+use crate::journal::Journal;
+use crate::{Limits, NodeError, Peer, limits};
+use amicus_plan::Plan;
+use amicus_protocol::control::AbortNotice;
+use amicus_protocol::epoch::{PartyContext, PartyEpoch};
+use amicus_protocol::preprocess::Material;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Step};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What a party is told when it starts.
+pub struct PartyConfig {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Number of parties.
+    pub parties: Parties,
+    /// Which one this is.
+    pub me: PartyId,
+    /// File of the journal.
+    pub journal: PathBuf,
+    /// Deadlines.
+    pub limits: Limits,
+    /// Largest batch accepted.
+    pub max_batch: u32,
+    /// How long the online thread looks for data before it sleeps; zero where cores are shared by many.
+    pub spin: Duration,
+    /// Deviations; none for an honest party.
+    pub conduct: Option<Box<dyn Conduct>>,
+    /// Where events go.
+    pub reporter: Reporter,
+}
+
+/// A running party.
+#[derive(Debug)]
+pub struct PartyNode {
+    hubs: Hubs,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl PartyNode {
+    /// Starts the threads. Links are delivered to [`PartyNode::hubs`].
+    ///
+    /// # Errors
+    /// An invalid plan, a journal that cannot be used, no threads.
+    pub fn start(config: PartyConfig) -> Result<Self, NodeError> {
+        let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
+        let journal = Arc::new(Mutex::new(Journal::open(&config.journal)?));
+        let online = Inbox::new(limits::online(&config.plan, config.max_batch)?, config.spin)?;
+        let dealing = Inbox::new(limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
+        let (epochs, epochs_of_dealer) = channel();
+        let (materials, materials_of_online) = channel();
+        let dealer = dealing::Dealer {
+            inbox: dealing,
+            journal: Arc::clone(&journal),
+            epochs: epochs_of_dealer,
+            epoch: None,
+            materials,
+            online: hubs.online.clone(),
+            max_batch: config.max_batch,
+            limits: config.limits,
+            reporter: config.reporter.clone(),
+        };
+        let party = Party {
+            ctx,
+            inbox: online,
+            journal,
+            conduct: config.conduct,
+            epoch: None,
+            last: (EpochId(0), InferenceId(0)),
+            aborted: VecDeque::new(),
+            epochs,
+            materials: materials_of_online,
+            ready: Vec::new(),
+            limits: config.limits,
+            reporter: config.reporter,
+        };
+        let name = config.me.to_string();
+        let threads = vec![
+            spawn(&format!("{name} online"), move || party.run())?,
+            spawn(&format!("{name} dealing"), move || dealer.run())?,
+        ];
+        Ok(PartyNode { hubs, threads })
+    }
+
+    /// Where links are delivered.
+    pub fn hubs(&self) -> &Hubs {
+        &self.hubs
+    }
+
+    /// Stops the threads and waits for them.
+    pub fn stop(self) {
+        self.hubs.online.stop();
+        if let Some(dealing) = &self.hubs.dealing {
+            dealing.stop();
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|e| {
+        let context = format!("starting thread {name}");
+        amicus_net::NetError::Io { context, kind: e.kind(), message: e.to_string() }.into()
+    })
+}
+
+/// The online thread.
+struct Party {
+    ctx: PartyContext,
+    inbox: Inbox,
+    journal: Arc<Mutex<Journal>>,
+    conduct: Option<Box<dyn Conduct>>,
+    epoch: Option<Arc<PartyEpoch>>,
+    /// The last epoch and inference that began here.
+    last: (EpochId, InferenceId),
+    /// Inferences given up lately: what still arrives for them is no replay.
+    aborted: VecDeque<(EpochId, InferenceId)>,
+    epochs: Sender<Arc<PartyEpoch>>,
+    materials: Receiver<Material>,
+    ready: Vec<Material>,
+    limits: Limits,
+    reporter: Reporter,
+}
+
+/// Inferences given up that are remembered.
+const REMEMBERED: usize = 64;
+
+impl Party {
+    fn run(mut self) {
+        let error = loop {
+            if let Err(error) = self.idle() {
+                break error;
+            }
+        };
+        if !matches!(error, NodeError::Stopped) {
+            self.reporter.report(Event::Fatal { error });
+        }
+    }
+
+    /// Waits for the helper to begin something, and does it.
+    fn idle(&mut self) -> Result<(), NodeError> {
+        let last = self.last;
+        let incoming = self
+            .inbox
+            .next(Instant::now() + Duration::from_secs(3600), |peer, h| idle_want(last, peer, h))?;
+        let Incoming::Message(message) = incoming else { return Ok(()) };
+        match message.header.kind {
+            Kind::EpochBegin => self.load(&message),
+            Kind::Bind => self.inference(&message),
+            Kind::Fingerprint => {
+                let fingerprint = self.epoch.as_ref().map(|e| (e.epoch(), e.fingerprint()));
+                if let Some((epoch, fingerprint)) = fingerprint {
+                    let header = Header::epoch(Kind::Fingerprint, epoch, 0);
+                    self.send(&message.peer, header, &fingerprint.0).ok();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn load(&mut self, begin: &Received) -> Result<(), NodeError> {
+        let epoch = begin.header.epoch;
+        self.last = (epoch, InferenceId(0));
+        self.epoch = None;
+        self.ready.clear();
+        match self.run_load(begin) {
+            Ok(loaded) => {
+                let loaded = Arc::new(loaded);
+                self.epoch = Some(Arc::clone(&loaded));
+                // The dealing thread ends only with this one.
+                let _ = self.epochs.send(loaded);
+                self.reporter.report(Event::Loaded { epoch });
+                Ok(())
+            }
+            Err(NodeError::Stopped) => Err(NodeError::Stopped),
+            Err(error) => {
+                self.tell_abort(&error, &Step::load_part("tags"), Header::epoch(Kind::Abort, epoch, 0), &[]);
+                self.reporter.report(Event::LoadFailed { error });
+                Ok(())
+            }
+        }
+    }
+
+    fn inference(&mut self, bind: &Received) -> Result<(), NodeError> {
+        let (epoch, id) = (bind.header.epoch, bind.header.id);
+        self.last = (epoch, id);
+        self.inbox.reset_hop();
+        match self.run_inference(bind) {
+            Ok(event) => {
+                self.reporter.report(event);
+                Ok(())
+            }
+            Err((NodeError::Stopped, _)) => Err(NodeError::Stopped),
+            Err((error, client)) => {
+                if self.aborted.len() == REMEMBERED {
+                    self.aborted.pop_front();
+                }
+                self.aborted.push_back((epoch, id));
+                let header = Header::inference(Kind::Abort, epoch, id, 0);
+                self.tell_abort(&error, &Step::Input, header, client.as_slice());
+                self.reporter.report(Event::Failed { id, error });
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells everybody concerned why this party gave up.
+    fn tell_abort(&mut self, error: &NodeError, step: &Step, header: Header, also: &[Peer]) {
+        let notice = AbortNotice::of(&error.as_protocol(), step);
+        let Ok(body) = amicus_protocol::control::encode(&notice) else { return };
+        let others = self.ctx.parties.others(self.ctx.me).map(Peer::Party);
+        for peer in others.chain([Peer::Helper]).chain(also.iter().cloned()) {
+            // Who cannot be told finds out by its own deadline.
+            self.inbox.send(&peer, header, &body).ok();
+        }
+    }
+
+    /// Sends a message, as this party's conduct has it.
+    fn send(&mut self, to: &Peer, header: Header, body: &[u8]) -> Result<(), NodeError> {
+        let Some(conduct) = &mut self.conduct else { return Ok(self.inbox.send(to, header, body)?) };
+        for outgoing in conduct.send(to, header, body) {
+            match outgoing {
+                Outgoing::Message(header, body) => self.inbox.send(to, header, &body)?,
+                Outgoing::Raw(bytes) => self.inbox.send_raw(to, &[&bytes])?,
+                Outgoing::Close => self.inbox.close(to),
+            }
+        }
+        Ok(())
+    }
+
+    fn lock_journal(&self) -> Result<std::sync::MutexGuard<'_, Journal>, NodeError> {
+        self.journal.lock().map_err(|_| ProtocolError::Misuse("the journal's thread panicked".into()).into())
+    }
+
+    fn others(&self) -> Vec<Peer> {
+        self.ctx.parties.others(self.ctx.me).map(Peer::Party).collect()
+    }
+}
+
+/// What an idle party does with a message.
+fn idle_want(last: (EpochId, InferenceId), peer: &Peer, h: &Header) -> Want {
+    let (epoch, id) = last;
+    let later = (h.epoch, h.id) > (epoch, id);
+    match (peer, h.kind) {
+        (Peer::Helper, Kind::EpochBegin | Kind::Bind) | (Peer::Client(_), Kind::Fingerprint) => Want::Take,
+        (_, Kind::Abort) | (Peer::Helper, Kind::Outcome) => Want::Drop,
+        _ if later => Want::Keep,
+        _ => Want::Drop,
+    }
+}
+
+/// A notice from another node as an error.
+pub(crate) fn aborted_by(message: &Received) -> NodeError {
+    match amicus_protocol::control::decode::<AbortNotice>(message.body()) {
+        Ok(notice) => ProtocolError::Aborted { by: message.peer.to_string(), notice }.into(),
+        Err(fault) => ProtocolError::peer(&message.peer, Step::Check, fault).into(),
+    }
+}

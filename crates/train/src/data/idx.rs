@@ -1,0 +1,233 @@
+//! The IDX format of MNIST: a big-endian header, then bytes; optionally gzipped.
+//!
+//! Images: magic 2051, count, rows, columns (32 bits each), then count * rows * columns pixels. Labels: magic 2049,
+//! count, then count classes. Files are wholly checked: magic, sizes, exact length, label range.
+//! Source: the description at LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use crate::TrainError;
+use crate::data::Images;
+
+const IMAGES_MAGIC: u32 = 2051;
+const LABELS_MAGIC: u32 = 2049;
+/// No file is unpacked beyond this many bytes: a small gzip file can claim to be endless.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Reads an image file and its label file, each gzipped or not (told by their first bytes, not by name).
+///
+/// `classes`: labels must be below it.
+///
+/// # Errors
+///
+/// [`TrainError::Io`], [`TrainError::Format`] naming the file, [`TrainError::Mismatch`] for different counts.
+pub fn read(images: &Path, labels: &Path, classes: u8) -> Result<Images, TrainError> {
+    let (image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
+    parse(
+        (&images.display().to_string(), &image_bytes),
+        (&labels.display().to_string(), &label_bytes),
+        classes,
+    )
+}
+
+/// Parses unpacked image and label files, each given as (name for messages, bytes).
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Result<Images, TrainError> {
+    let (header, pixels) = split_header::<4>(images, "images", IMAGES_MAGIC)?;
+    let [_, count, rows, columns] = header;
+    if rows == 0 || columns == 0 {
+        return Err(format_error(images.0, format!("images of {rows} x {columns} pixels")));
+    }
+    expect_length(images.0, pixels, &[count, rows, columns])?;
+    let (header, classes_of) = split_header::<2>(labels, "labels", LABELS_MAGIC)?;
+    expect_length(labels.0, classes_of, &header[1..])?;
+    if let Some(index) = classes_of.iter().position(|&label| label >= classes) {
+        let problem = format!(
+            "label {} of image {index}, allowed are 0 to {}",
+            classes_of[index],
+            classes.saturating_sub(1)
+        );
+        return Err(format_error(labels.0, problem));
+    }
+    if count != header[1] {
+        let problem = format!("{} has {count} images, {} has {} labels", images.0, labels.0, header[1]);
+        return Err(TrainError::Mismatch { problem });
+    }
+    Images::new(rows as usize, columns as usize, pixels.to_vec(), classes_of.to_vec())
+}
+
+/// The unpacked image file and label file of `images`, in this order.
+///
+/// # Errors
+///
+/// [`TrainError::Mismatch`] when a size does not fit 32 bits.
+pub fn encode(images: &Images) -> Result<(Vec<u8>, Vec<u8>), TrainError> {
+    let field = |n: usize| {
+        u32::try_from(n)
+            .map_err(|_| TrainError::Mismatch { problem: format!("{n} does not fit an IDX header") })
+    };
+    let count = field(images.len())?;
+    let mut first = Vec::with_capacity(16 + images.pixels().len());
+    for value in [IMAGES_MAGIC, count, field(images.rows())?, field(images.columns())?] {
+        first.extend_from_slice(&value.to_be_bytes());
+    }
+    first.extend_from_slice(images.pixels());
+    let mut second = Vec::with_capacity(8 + images.len());
+    for value in [LABELS_MAGIC, count] {
+        second.extend_from_slice(&value.to_be_bytes());
+    }
+    second.extend_from_slice(images.labels());
+    Ok((first, second))
+}
+
+/// Writes `images` as two unpacked files.
+///
+/// # Errors
+///
+/// [`TrainError::Io`], or as [`encode`].
+pub fn write(images: &Images, image_file: &Path, label_file: &Path) -> Result<(), TrainError> {
+    let (pixels, labels) = encode(images)?;
+    for (path, bytes) in [(image_file, pixels), (label_file, labels)] {
+        File::create(path).and_then(|mut file| file.write_all(&bytes)).map_err(|source| TrainError::Io {
+            action: "write",
+            path: path.into(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// The bytes of a file, unpacked if it is gzipped.
+fn read_file(path: &Path) -> Result<Vec<u8>, TrainError> {
+    let io = |source| TrainError::Io { action: "read", path: path.into(), source };
+    let raw = std::fs::read(path).map_err(io)?;
+    if !raw.starts_with(&[0x1f, 0x8b]) {
+        return Ok(raw);
+    }
+    let mut unpacked = Vec::new();
+    let mut reader = flate2::read::MultiGzDecoder::new(&raw[..]).take(MAX_BYTES + 1);
+    reader.read_to_end(&mut unpacked).map_err(|error| {
+        format_error(&path.display().to_string(), format!("gzip data is damaged or cut off: {error}"))
+    })?;
+    if unpacked.len() as u64 > MAX_BYTES {
+        return Err(format_error(
+            &path.display().to_string(),
+            format!("unpacks to more than {MAX_BYTES} bytes"),
+        ));
+    }
+    Ok(unpacked)
+}
+
+/// The header's N fields and the bytes after it.
+fn split_header<'a, const N: usize>(
+    (name, bytes): (&str, &'a [u8]),
+    kind: &str,
+    magic: u32,
+) -> Result<([u32; N], &'a [u8]), TrainError> {
+    let Some((head, rest)) = bytes.split_at_checked(4 * N) else {
+        return Err(format_error(
+            name,
+            format!("{} bytes, an IDX header of {kind} alone has {}", bytes.len(), 4 * N),
+        ));
+    };
+    let fields: [u32; N] = std::array::from_fn(|i| {
+        u32::from_be_bytes([head[4 * i], head[4 * i + 1], head[4 * i + 2], head[4 * i + 3]])
+    });
+    if fields[0] != magic {
+        return Err(format_error(
+            name,
+            format!("starts with {}, an IDX file of {kind} starts with {magic}", fields[0]),
+        ));
+    }
+    Ok((fields, rest))
+}
+
+/// Checks that exactly the product of `dimensions` bytes follow the header.
+fn expect_length(name: &str, data: &[u8], dimensions: &[u32]) -> Result<(), TrainError> {
+    let expected = dimensions.iter().map(|&n| u128::from(n)).product::<u128>();
+    if expected != data.len() as u128 {
+        let what = if (data.len() as u128) < expected { "cut off" } else { "too long" };
+        let problem = format!(
+            "{what}: the header {dimensions:?} asks for {expected} bytes after it, there are {}",
+            data.len()
+        );
+        return Err(format_error(name, problem));
+    }
+    Ok(())
+}
+
+fn format_error(file: &str, problem: String) -> TrainError {
+    TrainError::Format { file: file.to_owned(), problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Images {
+        Images::new(2, 3, (0..18).collect(), vec![0, 9, 4]).unwrap()
+    }
+
+    fn parse_bytes(images: &[u8], labels: &[u8]) -> Result<Images, TrainError> {
+        parse(("pics", images), ("tags", labels), 10)
+    }
+
+    #[test]
+    fn encode_then_parse_gives_the_same() {
+        let (pixels, labels) = encode(&sample()).unwrap();
+        assert_eq!(&pixels[..16], &[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 3]);
+        assert_eq!(&labels[..8], &[0, 0, 8, 1, 0, 0, 0, 3]);
+        assert_eq!(parse_bytes(&pixels, &labels).unwrap(), sample());
+    }
+
+    #[test]
+    fn every_cut_of_a_file_is_refused_and_names_it() {
+        let (pixels, labels) = encode(&sample()).unwrap();
+        for n in 0..pixels.len() {
+            let message = parse_bytes(&pixels[..n], &labels).unwrap_err().to_string();
+            assert!(message.contains("pics"), "{message}");
+        }
+        for n in 0..labels.len() {
+            let message = parse_bytes(&pixels, &labels[..n]).unwrap_err().to_string();
+            assert!(message.contains("tags"), "{message}");
+        }
+    }
+
+    #[test]
+    fn wrong_magic_extra_bytes_label_and_count_are_refused() {
+        let (pixels, labels) = encode(&sample()).unwrap();
+        let mut wrong = pixels.clone();
+        wrong[3] = 1;
+        assert!(parse_bytes(&wrong, &labels).unwrap_err().to_string().contains("starts with 2049"));
+        let mut long = labels.clone();
+        long.push(1);
+        assert!(parse_bytes(&pixels, &long).unwrap_err().to_string().contains("too long"));
+        let mut label = labels;
+        label[9] = 10;
+        let message = parse_bytes(&pixels, &label).unwrap_err().to_string();
+        assert!(message.contains("label 10 of image 1"), "{message}");
+        let (_, fewer) = encode(&sample().select(&[0, 1])).unwrap();
+        let message = parse_bytes(&pixels, &fewer).unwrap_err().to_string();
+        assert!(message.contains("3 images") && message.contains("2 labels"), "{message}");
+    }
+
+    #[test]
+    fn a_header_that_asks_for_too_much_is_refused_without_allocating() {
+        let mut header = vec![0, 0, 8, 3];
+        header.extend_from_slice(&[0xff; 12]);
+        let (_, labels) = encode(&sample()).unwrap();
+        assert!(parse_bytes(&header, &labels).unwrap_err().to_string().contains("cut off"));
+    }
+
+    #[test]
+    fn images_without_pixels_are_refused() {
+        let header = [0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 3];
+        let (_, labels) = encode(&sample()).unwrap();
+        assert!(parse_bytes(&header, &labels).unwrap_err().to_string().contains("0 x 3"));
+    }
+}

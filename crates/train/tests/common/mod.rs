@@ -1,0 +1,61 @@
+//! What the tests share: the naive network, folders that vanish, and a tiny data set.
+#![allow(dead_code)] // each test file uses its own part
+
+pub(crate) mod naive;
+
+use std::path::{Path, PathBuf};
+
+use amicus_train::data::{Images, idx};
+
+/// A folder of its own that is removed in the end.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("amicus-train-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `n` images of 28 x 28: class c is a bright 6 x 6 square whose place depends on c, everything else is dim noise
+/// that depends on `seed`.
+pub(crate) fn squares(n: usize, seed: u32) -> Images {
+    let mut state = seed;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 27) as u8
+    };
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for index in 0..n {
+        let class = index % 10;
+        let (top, left) = (2 + 13 * (class / 5), 1 + 5 * (class % 5));
+        for row in 0..28 {
+            for column in 0..28 {
+                let inside = (top..top + 6).contains(&row) && (left..left + 6).contains(&column);
+                pixels.push(if inside { 200 + noise() } else { noise() });
+            }
+        }
+        labels.push(class as u8);
+    }
+    Images::new(28, 28, pixels, labels).unwrap()
+}
+
+/// Writes a training and a test set as MNIST's files are named.
+pub(crate) fn write_set(folder: &Path, training: &Images, test: &Images) {
+    for (name, images) in [("train", training), ("t10k", test)] {
+        let file = |kind: &str| folder.join(format!("{name}-{kind}-ubyte"));
+        idx::write(images, &file("images-idx3"), &file("labels-idx1")).unwrap();
+    }
+}
