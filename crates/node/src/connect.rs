@@ -5,6 +5,7 @@
 //! plans differ.
 
 use crate::inbox::Hub;
+use crate::party::spawn;
 use crate::{NodeError, Peer};
 use amicus_net::{Fingerprint, Identity, Link, Listener, NetError};
 use amicus_plan::PlanDigest;
@@ -135,33 +136,20 @@ pub struct Target {
 #[derive(Debug)]
 pub struct Connector {
     stop: Arc<AtomicBool>,
-    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// Accepting threads; they are waited for, so that their ports are free again.
+    listeners: Mutex<Vec<JoinHandle<()>>>,
     errors: Sender<NodeError>,
 }
 
 impl Connector {
     /// A connector without threads; errors of single connections go to `errors`.
     pub fn new(errors: Sender<NodeError>) -> Self {
-        Connector { stop: Arc::default(), threads: Arc::default(), errors }
+        Connector { stop: Arc::default(), listeners: Mutex::default(), errors }
     }
 
     /// Another connector that reports to the same place and is stopped on its own.
     pub fn sibling(&self) -> Self {
         Connector::new(self.errors.clone())
-    }
-
-    fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), NodeError> {
-        let handle = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-        let handle = handle.map_err(|e| NetError::Io {
-            context: format!("starting thread {name}"),
-            kind: e.kind(),
-            message: e.to_string(),
-        })?;
-        if let Ok(mut threads) = self.threads.lock() {
-            threads.retain(|t| !t.is_finished());
-            threads.push(handle);
-        }
-        Ok(())
     }
 
     /// Accepts links for a node.
@@ -170,7 +158,7 @@ impl Connector {
     /// When no thread can be started.
     pub fn listen(&self, mut listener: Listener, terms: Terms, hubs: Hubs) -> Result<(), NodeError> {
         let (stop, errors) = (Arc::clone(&self.stop), self.errors.clone());
-        self.spawn("accept", move || {
+        let thread = spawn("accept", move || {
             // Links that are authenticated but have not said hello; each has a thread of its own, so that a silent
             // one holds up nobody. Only pinned peers get here.
             let mut greeting: Vec<JoinHandle<()>> = Vec::new();
@@ -191,7 +179,11 @@ impl Connector {
                     }
                 }
             }
-        })
+        })?;
+        if let Ok(mut listeners) = self.listeners.lock() {
+            listeners.push(thread);
+        }
+        Ok(())
     }
 
     /// Dials targets for a node, now and whenever a link ends.
@@ -229,7 +221,7 @@ impl Connector {
         wanted: Receiver<()>,
     ) -> Result<(), NodeError> {
         let (stop, errors) = (Arc::clone(&self.stop), self.errors.clone());
-        self.spawn("dial", move || {
+        spawn("dial", move || {
             let mut asked = false;
             while !stop.load(Ordering::SeqCst) {
                 if !asked {
@@ -250,14 +242,15 @@ impl Connector {
                     }
                 }
             }
-        })
+        })?;
+        Ok(())
     }
 
-    /// Ends all threads; waits for those that end at once.
+    /// Ends all threads. Accepting ones are waited for; a dialling one may finish its attempt later.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
-        let threads = self.threads.lock().map(|mut t| std::mem::take(&mut *t)).unwrap_or_default();
-        for thread in threads {
+        let listeners = self.listeners.lock().map(|mut t| std::mem::take(&mut *t)).unwrap_or_default();
+        for thread in listeners {
             let _ = thread.join();
         }
     }

@@ -308,14 +308,14 @@ impl LocalCluster {
 
     /// Stops everything and waits for it.
     pub fn stop(self) {
+        if let Wires::Tls(tls) = &self.wires {
+            tls.connector.stop();
+            tls.helper_connector.stop();
+        }
         if let Some(helper) = self.helper {
             helper.stop();
         }
         self.nodes.into_iter().for_each(PartyNode::stop);
-        if let Wires::Tls(tls) = self.wires {
-            tls.connector.stop();
-            tls.helper_connector.stop();
-        }
     }
 }
 

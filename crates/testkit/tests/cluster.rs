@@ -27,7 +27,12 @@ fn run(wiring: Wiring, n: usize, batch: u32) {
         assert_eq!(result.rounds, 1 + 3 + 2);
         eprintln!("{wiring:?} {n} parties: {:?}", result.elapsed);
     }
+    for e in cluster.connection_errors.try_iter() {
+        eprintln!("CONN {e}");
+    }
+    let t = std::time::Instant::now();
     cluster.stop();
+    eprintln!("{wiring:?} stop took {:?}", t.elapsed());
 }
 
 #[test]
