@@ -1,1 +1,34 @@
-fn main() {}
+//! The command line. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 a peer cheated.
+#![forbid(unsafe_code)]
+
+mod commands;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Private CNN inference with a friend: nobody but the client sees image or answer.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Classifies real digits privately, all roles in this process, and shows what it cost.
+    Demo(commands::demo::Args),
+    /// Trains a network with polynomial activations (needs a build with `--features train`).
+    Train(commands::train::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::Train(args) => commands::train::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use amicus_field::{
-    CaseMask, Conv2d, Dense, Element, Kernel, LimbVec, LinearMap, LinearShape, Limbs, Opened, PolynomialShares,
-    Prime, Seed, SumPool2d, Truncation, evaluate_shares, matmul, pack_into, packed_len, sum_pool,
-    taylor_coefficients, unpack, unpack_add, with_kernel,
+    CaseMask, Conv2d, Dense, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape, Opened,
+    PolynomialShares, Prime, Seed, SumPool2d, Truncation, evaluate_shares, matmul, pack_into, packed_len,
+    sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -94,7 +94,9 @@ fn generator(c: &mut Criterion) {
         let mut out = vec![0; words];
         each_kernel(c, name, Throughput::Bytes(8 * words as u64), || stream().words(0, 0, &mut out));
     }
-    each_kernel(c, "prg_sample_2limbs", Throughput::Elements(LEN as u64), || stream().sample(0, Limbs::TWO, LEN));
+    each_kernel(c, "prg_sample_2limbs", Throughput::Elements(LEN as u64), || {
+        stream().sample(0, Limbs::TWO, LEN)
+    });
     each_kernel(c, "prg_stream_of_a_seed", Throughput::Elements(1), || seed.stream());
 }
 
@@ -124,9 +126,12 @@ fn elementwise(c: &mut Criterion) {
     let truncation = Truncation::new(Limbs::THREE, 150, 100).expect("valid");
     each_kernel(c, "truncation_open_3limbs", elements, || truncation.open(&wide));
 
-    let pool = SumPool2d { channels: 6, height: 28, width: 28, kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
+    let pool =
+        SumPool2d { channels: 6, height: 28, width: 28, kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
     let x = random(9, limbs, pool.inputs());
-    each_kernel(c, "sum_pool_lenet1_2limbs", Throughput::Elements(pool.inputs() as u64), || sum_pool(&pool, &x, 1));
+    each_kernel(c, "sum_pool_lenet1_2limbs", Throughput::Elements(pool.inputs() as u64), || {
+        sum_pool(&pool, &x, 1)
+    });
 }
 
 fn polynomials(c: &mut Criterion) {
@@ -140,7 +145,7 @@ fn polynomials(c: &mut Criterion) {
         let (c_tags, e_tags) = (many(30, degree - 1), many(40, degree));
         let keys = random(50, limbs, len);
         let leading = Element::from_i128(limbs, 1234);
-        let case: CaseMask = (0..len).map(|i| keys.plane(0)[i] % 2 == 0).collect();
+        let case: CaseMask = (0..len).map(|i| keys.plane(0)[i].is_multiple_of(2)).collect();
         let opened = Opened { v: random(51, limbs, len), case };
         each_kernel(c, name, Throughput::Elements(len as u64), || {
             let values = PolynomialShares { c: &c_values, e: &e_values };
@@ -150,7 +155,9 @@ fn polynomials(c: &mut Criterion) {
     }
     let mu = random(52, limbs, LEN);
     let b: Vec<Element> = (0..=degree).map(|k| mu.get(k)).collect();
-    each_kernel(c, "taylor_degree6_2limbs", Throughput::Elements(LEN as u64), || taylor_coefficients(&b, &mu));
+    each_kernel(c, "taylor_degree6_2limbs", Throughput::Elements(LEN as u64), || {
+        taylor_coefficients(&b, &mu)
+    });
 }
 
 fn settings() -> Criterion {

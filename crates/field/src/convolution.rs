@@ -5,12 +5,10 @@
 //! `j` is `image[bases[j] + offset(c, y, x)]` with no further case: stride and dilation are in the bases and
 //! the offsets, and pixels of different batch elements can share a panel.
 
-use std::borrow::Cow;
-
-use crate::kernels::{self, Extent, LANES, Left, PANEL, TILE_ROWS, Tile, Token};
+use crate::kernels::{self, Extent, LANES, Left, Lines, PANEL, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
 use crate::shape::Conv2d;
-use crate::storage;
+use crate::storage::Words;
 
 /// Taps in one block of a panel: 512 * 24 * 8 bytes stay in the L2 cache while all output channels meet
 /// them.
@@ -66,16 +64,13 @@ impl Geometry {
     }
 
     /// The plane of `batch` images with zeros around each channel.
-    fn pad<'a>(&self, plane: &'a [u64], batch: usize) -> Cow<'a, [u64]> {
-        if !self.is_padded() {
-            return Cow::Borrowed(plane);
-        }
-        let mut image = storage::zeros(batch * self.padded_len());
+    fn pad(&self, plane: &[u64], batch: usize) -> Words {
+        let mut image = Words::zeros(batch * self.padded_len());
         let width = self.shape.in_width;
         for (row, start) in plane.chunks_exact(width).zip(self.padded_rows(batch)) {
             image[start..start + width].copy_from_slice(row);
         }
-        Cow::Owned(image)
+        image
     }
 
     /// Where the patches of output pixels `first..` start in the padded image of group 0. Pixels beyond the
@@ -134,9 +129,10 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
     let rows = shape.out_channels / shape.groups;
     let (pixels, total) = (g.pixels(), batch * g.pixels());
     let group_len = shape.depth() * g.padded[0] * g.padded[1];
-    let image = g.pad(x, batch);
-    let mut panel = storage::zeros(TAP_BLOCK.min(taps) * PANEL);
-    let mut tile: Tile = [0; TILE_ROWS * PANEL];
+    let padded = g.is_padded().then(|| g.pad(x, batch));
+    let image = padded.as_deref().unwrap_or(x);
+    let mut panel = Words::zeros(TAP_BLOCK.min(taps) * PANEL);
+    let mut tile: Tile = Lines([0; TILE_ROWS * PANEL]);
     let mut bases = [0; PANEL];
     for first in (0..total).step_by(PANEL) {
         let count = PANEL.min(total - first);
@@ -159,7 +155,7 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
                         for (column, image, pixel, length) in g.runs(first, count) {
                             for r in 0..height {
                                 let from = start(r, image, pixel);
-                                copy(&mut tile[r * PANEL + column..][..length], &out[from..from + length]);
+                                copy(&mut tile.0[r * PANEL + column..][..length], &out[from..from + length]);
                             }
                         }
                     }
@@ -170,18 +166,14 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
                     for (column, image, pixel, length) in g.runs(first, count) {
                         for r in 0..height {
                             let to = start(r, image, pixel);
-                            copy(&mut out[to..to + length], &tile[r * PANEL + column..][..length]);
+                            copy(&mut out[to..to + length], &tile.0[r * PANEL + column..][..length]);
                         }
                     }
                 }
             }
         }
     }
-    storage::release(panel);
-    kernels::wipe(&mut tile);
-    if let Cow::Owned(image) = image {
-        storage::release(image);
-    }
+    kernels::wipe(&mut tile.0);
 }
 
 /// `out = W^T y` for one plane of `batch` images: the transposed convolution.
@@ -201,9 +193,9 @@ pub(crate) fn apply_transposed(
     let rows = shape.out_channels / shape.groups;
     let (pixels, total) = (g.pixels(), batch * g.pixels());
     let group_len = shape.depth() * g.padded[0] * g.padded[1];
-    let mut image = storage::zeros(batch * g.padded_len());
-    let mut panel = storage::zeros(rows * PANEL);
-    let mut tile: Tile = [0; TILE_ROWS * PANEL];
+    let mut image = Words::zeros(batch * g.padded_len());
+    let mut panel = Words::zeros(rows * PANEL);
+    let mut tile: Tile = Lines([0; TILE_ROWS * PANEL]);
     let mut bases = [0; PANEL];
     for first in (0..total).step_by(PANEL) {
         let count = PANEL.min(total - first);
@@ -226,7 +218,7 @@ pub(crate) fn apply_transposed(
                 let extent = Extent { rows: height, vectors, depth: rows };
                 kernels::tile(token, prime, left, panel, extent, false, &mut tile);
                 for r in 0..height {
-                    for (&base, &value) in bases[..count].iter().zip(&tile[r * PANEL..]) {
+                    for (&base, &value) in bases[..count].iter().zip(&tile.0[r * PANEL..]) {
                         let word = &mut image[base + g.offsets[tap + r]];
                         let sum = *word + value;
                         *word = sum.min(sum.wrapping_sub(prime.value()));
@@ -239,7 +231,5 @@ pub(crate) fn apply_transposed(
     for (row, start) in out.chunks_exact_mut(width).zip(g.padded_rows(batch)) {
         row.copy_from_slice(&image[start..start + width]);
     }
-    storage::release(panel);
-    kernels::wipe(&mut tile);
-    storage::release(image);
+    kernels::wipe(&mut tile.0);
 }

@@ -82,7 +82,9 @@ impl Element {
     /// Garner's mixed-radix form `r_1 + p_1 (t_2 + p_2 t_3)`.
     pub fn lift(&self) -> U256 {
         let digits = self.mixed_radix();
-        (0..self.limbs.count()).rev().fold(U256::ZERO, |x, l| x * U256::from(PRIMES[l]) + U256::from(digits[l]))
+        (0..self.limbs.count())
+            .rev()
+            .fold(U256::ZERO, |x, l| x * U256::from(PRIMES[l]) + U256::from(digits[l]))
     }
 
     /// The integer in `(-Q/2, Q/2)` with these residues: [`lift`](Self::lift), less `Q` when above `Q/2`.

@@ -12,6 +12,24 @@
 //! - [`Truncation`] opens the truncated value and its case bit, [`taylor_coefficients`] and
 //!   [`evaluate_shares`] are the two sides of a polynomial activation.
 //!
+//! Two additive shares of a vector, and a product computed on each of them:
+//!
+//! ```
+//! use amicus_field::{Dense, LimbVec, LinearMap, LinearShape, Limbs, Seed};
+//!
+//! let x = LimbVec::from_i64(Limbs::TWO, &[3, -1, 4]);
+//! let share_1 = Seed::random()?.stream().sample(0, Limbs::TWO, x.len());
+//! let mut share_2 = x.clone();
+//! share_2.sub_assign(&share_1);
+//!
+//! let shape = LinearShape::Dense(Dense { inputs: 3, outputs: 2 });
+//! let weights = LinearMap::new(shape, &LimbVec::from_i64(Limbs::TWO, &[1, 2, 3, 4, 5, 6]))?;
+//! let mut y = weights.apply(&share_1, 1);
+//! y.add_assign(&weights.apply(&share_2, 1));
+//! assert_eq!(y.to_i64(), Some(vec![13, 31]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in two kinds, see
 //! [`Kernel`]: portable Rust and AVX-512 (IFMA, VBMI, VAES). Both give bit-identical results. All unsafe
 //! code of the project is in `src/kernels/`.

@@ -8,6 +8,7 @@ use crate::kernels;
 use crate::matrix;
 use crate::prime::Limbs;
 use crate::shape::LinearShape;
+use crate::storage::Words;
 use crate::vector::LimbVec;
 
 /// A fully connected layer or a convolution with its weights, without bias, packed once for many products.
@@ -24,7 +25,7 @@ pub struct LinearMap {
 enum Form {
     /// The transposed matrix in panels of 24 outputs, one packed plane per limb. The left side are the
     /// inputs, so one input makes a matrix-vector product that streams the weights once.
-    Panels { limbs: Limbs, planes: Vec<Vec<u64>> },
+    Panels { limbs: Limbs, planes: Vec<Words> },
     /// The weights as they are: rows of the left side. The right side are patches of the image.
     Rows { weights: LimbVec, geometry: std::sync::Arc<Geometry> },
 }
@@ -42,11 +43,14 @@ impl LinearMap {
         let form = match shape {
             LinearShape::Dense(dense) => {
                 let pack = |l| {
-                    let mut packed = vec![0; matrix::packed_words(dense.inputs, dense.outputs)];
+                    let mut packed = Words::zeros(matrix::packed_words(dense.inputs, dense.outputs));
                     matrix::pack_transposed(weights.plane(l), dense.inputs, dense.outputs, &mut packed);
                     packed
                 };
-                Form::Panels { limbs: weights.limbs(), planes: (0..weights.limbs().count()).map(pack).collect() }
+                Form::Panels {
+                    limbs: weights.limbs(),
+                    planes: (0..weights.limbs().count()).map(pack).collect(),
+                }
             }
             LinearShape::Conv2d(conv) => {
                 Form::Rows { weights: weights.clone(), geometry: Geometry::new(conv).into() }
@@ -133,16 +137,11 @@ impl LinearMap {
     fn check(&self, vector: &LimbVec, batch: usize, size: usize) {
         assert!(batch > 0, "an empty batch");
         assert_eq!(vector.limbs(), self.limbs(), "a vector of another modulus than the weights");
-        assert_eq!(Some(vector.len()), batch.checked_mul(size), "a batch of {batch} needs {size} elements each");
-    }
-}
-
-impl Drop for LinearMap {
-    fn drop(&mut self) {
-        // The other form wipes itself.
-        if let Form::Panels { planes, .. } = &mut self.form {
-            planes.iter_mut().for_each(|plane| kernels::wipe(plane));
-        }
+        assert_eq!(
+            Some(vector.len()),
+            batch.checked_mul(size),
+            "a batch of {batch} needs {size} elements each"
+        );
     }
 }
 
@@ -151,4 +150,3 @@ impl fmt::Debug for LinearMap {
         f.debug_struct("LinearMap").field("shape", &self.shape).finish_non_exhaustive()
     }
 }
-

@@ -5,8 +5,9 @@
 //! one stream, whatever the matrix' size. The last panel has only as many vectors as it needs; columns
 //! beyond the matrix are 0.
 
-use crate::kernels::{self, Extent, LANES, Left, PANEL, TILE_ROWS, Tile, Token};
+use crate::kernels::{self, Extent, LANES, Left, Lines, PANEL, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
+use crate::storage::Words;
 
 /// Lines of a panel in one call of the kernel: 1024 * 24 * 8 bytes stay in the L2 cache while all rows of
 /// the left side meet them.
@@ -74,7 +75,7 @@ fn multiply_panel(
     let rows = a.len() / depth;
     let vectors = panel_vectors(width, column);
     let columns = (vectors * LANES).min(width - column);
-    let mut tile: Tile = [0; TILE_ROWS * PANEL];
+    let mut tile: Tile = Lines([0; TILE_ROWS * PANEL]);
     for first in (0..depth).step_by(DEPTH_BLOCK) {
         let lines = DEPTH_BLOCK.min(depth - first);
         let block = &panel[first * vectors * LANES..][..lines * vectors * LANES];
@@ -83,18 +84,18 @@ fn multiply_panel(
             let results = |r: usize| (row + r) * width + column;
             if first > 0 {
                 for r in 0..count {
-                    tile[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
+                    tile.0[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
                 }
             }
             let left = Left { values: &a[row * depth + first..], row_stride: depth, depth_stride: 1 };
             let extent = Extent { rows: count, vectors, depth: lines };
             kernels::tile(token, prime, left, block, extent, first > 0, &mut tile);
             for r in 0..count {
-                out[results(r)..][..columns].copy_from_slice(&tile[r * PANEL..][..columns]);
+                out[results(r)..][..columns].copy_from_slice(&tile.0[r * PANEL..][..columns]);
             }
         }
     }
-    kernels::wipe(&mut tile);
+    kernels::wipe(&mut tile.0);
 }
 
 /// `out = a b` for a row-major `a` and a packed `b` of `depth` rows and `width` columns.
@@ -124,7 +125,7 @@ pub fn matmul(prime: Prime, a: &[u64], b: &[u64], [m, k, n]: [usize; 3]) -> Vec<
     assert_eq!(b.len(), k * n, "the right side is not {k} x {n}");
     let token = Token::active();
     let mut out = vec![0; m * n];
-    let mut panel = vec![0; k * PANEL];
+    let mut panel = Words::zeros(k * PANEL);
     for column in (0..n).step_by(PANEL) {
         let size = k * panel_vectors(n, column) * LANES;
         pack_panel(b, (n, 1), n, column, &mut panel[..size]);

@@ -61,7 +61,11 @@ pub fn unpack_add(accumulator: &mut LimbVec, bytes: &[u8]) -> Result<(), UnpackE
 
 fn check_length(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<(), UnpackError> {
     let expected = packed_len(limbs, len);
-    if bytes.len() == expected { Ok(()) } else { Err(UnpackError::Length { len, expected, got: bytes.len() }) }
+    if bytes.len() == expected {
+        Ok(())
+    } else {
+        Err(UnpackError::Length { len, expected, got: bytes.len() })
+    }
 }
 
 fn unpack_planes(vector: &mut LimbVec, bytes: &[u8], accumulate: bool) -> Result<(), UnpackError> {

@@ -143,7 +143,14 @@ impl Conv2d {
     fn try_out_size(&self) -> Result<[usize; 2], ShapeError> {
         let [top, left, bottom, right] = self.padding;
         Ok([
-            windows("height", self.in_height, (top, bottom), self.kernel[0], self.dilation[0], self.stride[0])?,
+            windows(
+                "height",
+                self.in_height,
+                (top, bottom),
+                self.kernel[0],
+                self.dilation[0],
+                self.stride[0],
+            )?,
             windows("width", self.in_width, (left, right), self.kernel[1], self.dilation[1], self.stride[1])?,
         ])
     }

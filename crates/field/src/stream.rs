@@ -113,7 +113,14 @@ fn portable_words(cipher: &Aes128Enc, sub_stream: u64, first: u64, out: &mut [u6
 const CHUNK: usize = 1024;
 
 /// Fills a plane with uniform residues.
-fn sample_plane(source: &impl WordSource, prime: Prime, domain: u32, limb: usize, first: u64, out: &mut [u64]) {
+fn sample_plane(
+    source: &impl WordSource,
+    prime: Prime,
+    domain: u32,
+    limb: usize,
+    first: u64,
+    out: &mut [u64],
+) {
     let mut position = first;
     for chunk in out.chunks_mut(CHUNK) {
         source.words(sub_stream(domain, limb, 0), position, chunk);
@@ -263,7 +270,11 @@ mod tests {
                     _ => 0,
                 };
                 let expected = (position as u64) << 20 | retry;
-                assert_eq!(residue, if position == 1000 { prime.value() - 1 } else { expected }, "{position}");
+                assert_eq!(
+                    residue,
+                    if position == 1000 { prime.value() - 1 } else { expected },
+                    "{position}"
+                );
             }
             assert_eq!(*stub.asked.borrow(), [(1005, 1), (1030, 1), (1030, 2), (1031, 1), (2099, 1)]);
             // The same from the middle.

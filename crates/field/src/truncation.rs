@@ -12,7 +12,7 @@ use crate::element::Element;
 use crate::error::FieldError;
 use crate::kernels;
 use crate::prime::Limbs;
-use crate::storage;
+use crate::storage::Words;
 use crate::vector::LimbVec;
 
 /// The truncation of values below `2^ell` by `shift` bits.
@@ -35,7 +35,7 @@ pub struct Opened {
 /// One bit per element, as a word of zeros or ones. Wiped when dropped; `Debug` shows the length only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaseMask {
-    words: Vec<u64>,
+    words: Words,
 }
 
 impl Truncation {
@@ -82,7 +82,7 @@ impl Truncation {
     pub fn open(&self, d: &LimbVec) -> Opened {
         self.check(d);
         let mut v = LimbVec::zeros(self.limbs, d.len());
-        let mut case = CaseMask { words: storage::zeros(d.len()) };
+        let mut case = CaseMask { words: Words::zeros(d.len()) };
         let mut planes: Vec<&mut [u64]> = v.planes_mut().map(|(_, plane)| plane).collect();
         if !d.is_empty() {
             kernels::open(self.limbs, self.shift, self.ell, &planes_of(d), &mut planes, &mut case.words);
@@ -111,7 +111,7 @@ impl Truncation {
     /// When `r` is of another modulus.
     pub fn high_half(&self, r: &LimbVec) -> CaseMask {
         self.check(r);
-        let mut high = CaseMask { words: storage::zeros(r.len()) };
+        let mut high = CaseMask { words: Words::zeros(r.len()) };
         if !r.is_empty() {
             kernels::high_half(self.limbs, &planes_of(r), &mut high.words);
         }
@@ -138,12 +138,12 @@ fn planes_of(vector: &LimbVec) -> Vec<&[u64]> {
 
 impl CaseMask {
     /// The number of elements.
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.words.len()
     }
 
     /// Whether there are no elements.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
 
@@ -163,13 +163,12 @@ impl CaseMask {
 
 impl FromIterator<bool> for CaseMask {
     fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> CaseMask {
-        CaseMask { words: bits.into_iter().map(|bit| if bit { u64::MAX } else { 0 }).collect() }
-    }
-}
-
-impl Drop for CaseMask {
-    fn drop(&mut self) {
-        storage::release(std::mem::take(&mut self.words));
+        let bits: Vec<bool> = bits.into_iter().collect();
+        let mut words = Words::zeros(bits.len());
+        for (word, bit) in words.iter_mut().zip(bits) {
+            *word = if bit { u64::MAX } else { 0 };
+        }
+        CaseMask { words }
     }
 }
 

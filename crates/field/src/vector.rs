@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::error::FieldError;
 use crate::kernels;
 use crate::prime::{Limbs, Prime};
-use crate::storage;
+use crate::storage::Words;
 
 /// A vector over `Z_Q` as a structure of arrays: one contiguous plane of `len` residues per limb.
 ///
@@ -18,18 +18,23 @@ use crate::storage;
 ///
 /// Methods that combine two vectors or an element and a vector panic when their lengths or moduli differ:
 /// that is an error of the program, never of a peer, whose bytes are checked by [`crate::unpack`].
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LimbVec {
     limbs: Limbs,
     len: usize,
-    /// `limbs * len` residues, plane after plane.
-    words: Vec<u64>,
+    /// Plane after plane, each starting at a cache line; the words between planes are 0.
+    words: Words,
+}
+
+/// Words from one plane to the next: whole cache lines, and not 0 for an empty vector.
+const fn stride(len: usize) -> usize {
+    if len == 0 { 8 } else { len.next_multiple_of(8) }
 }
 
 impl LimbVec {
     /// `len` elements 0.
     pub fn zeros(limbs: Limbs, len: usize) -> LimbVec {
-        LimbVec { limbs, len, words: storage::zeros(limbs.count() * len) }
+        LimbVec { limbs, len, words: Words::zeros(limbs.count() * stride(len)) }
     }
 
     /// The vector with the given planes, `limbs * len` residues, all of limb 0 first.
@@ -37,19 +42,22 @@ impl LimbVec {
     /// # Errors
     /// [`FieldError::PlaneLength`] when the number of residues is no multiple of the number of limbs,
     /// [`FieldError::NotCanonical`] when one is not below its prime.
-    pub fn from_planes(limbs: Limbs, planes: Vec<u64>) -> Result<LimbVec, FieldError> {
-        let words = planes.len();
-        // Built first, so that the words are wiped when they are refused.
-        let vector = LimbVec { limbs, len: words / limbs.count(), words: planes };
-        if !words.is_multiple_of(limbs.count()) {
-            return Err(FieldError::PlaneLength { limbs: limbs.count(), words });
-        }
-        for (limb, p) in limbs.primes().iter().enumerate() {
-            if let Some(index) = vector.plane(limb).iter().position(|&r| r >= p.value()) {
-                return Err(FieldError::NotCanonical { limb, index });
+    pub fn from_planes(limbs: Limbs, mut planes: Vec<u64>) -> Result<LimbVec, FieldError> {
+        let (words, len) = (planes.len(), planes.len() / limbs.count());
+        let mut vector = LimbVec::zeros(limbs, len);
+        let mut result = Ok(());
+        if words.is_multiple_of(limbs.count()) {
+            for (limb, (p, plane)) in vector.planes_mut().enumerate() {
+                plane.copy_from_slice(&planes[limb * len..(limb + 1) * len]);
+                if let Some(index) = plane.iter().position(|&r| r >= p.value()) {
+                    result = result.and(Err(FieldError::NotCanonical { limb, index }));
+                }
             }
+        } else {
+            result = Err(FieldError::PlaneLength { limbs: limbs.count(), words });
         }
-        Ok(vector)
+        kernels::wipe(&mut planes);
+        result.map(|()| vector)
     }
 
     /// The residues of the given integers.
@@ -102,18 +110,19 @@ impl LimbVec {
     /// When there is no limb `l`.
     pub fn plane(&self, l: usize) -> &[u64] {
         assert!(l < self.limbs.count(), "limb {l} of {}", self.limbs.count());
-        &self.words[l * self.len..(l + 1) * self.len]
+        &self.words[l * stride(self.len)..][..self.len]
     }
 
     /// The residues of limb `l` for writing; whoever writes keeps them canonical.
     pub(crate) fn plane_mut(&mut self, l: usize) -> &mut [u64] {
-        &mut self.words[l * self.len..(l + 1) * self.len]
+        &mut self.words[l * stride(self.len)..][..self.len]
     }
 
     /// Every prime with its plane for writing; whoever writes keeps them canonical.
     pub(crate) fn planes_mut(&mut self) -> impl Iterator<Item = (Prime, &mut [u64])> {
-        // `max(1)`: chunks of an empty vector.
-        self.limbs.primes().iter().copied().zip(self.words.chunks_exact_mut(self.len.max(1)))
+        let len = self.len;
+        let planes = self.words.chunks_exact_mut(stride(len)).map(move |plane| &mut plane[..len]);
+        self.limbs.primes().iter().copied().zip(planes)
     }
 
     /// Element `i`.
@@ -285,20 +294,11 @@ impl LimbVec {
     }
 }
 
-impl Clone for LimbVec {
-    fn clone(&self) -> LimbVec {
-        self.slice(0..self.len)
-    }
-}
-
-impl Drop for LimbVec {
-    fn drop(&mut self) {
-        storage::release(std::mem::take(&mut self.words));
-    }
-}
-
 impl fmt::Debug for LimbVec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LimbVec").field("limbs", &self.limbs.count()).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("LimbVec")
+            .field("limbs", &self.limbs.count())
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }

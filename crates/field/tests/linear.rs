@@ -1,9 +1,11 @@
 //! Matrix products, convolutions and pools against their naive definitions, for every prime and kernel.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
+
 mod common;
 
 use amicus_field::{
-    Conv2d, Dense, Element, FieldError, LimbVec, LimbVec as Vector, LinearMap, LinearShape, Limbs, Prime,
+    Conv2d, Dense, Element, FieldError, LimbVec, LimbVec as Vector, Limbs, LinearMap, LinearShape, Prime,
     ShapeError, SumPool2d, matmul, sum_pool, sum_pool_transposed,
 };
 use common::{for_each_kernel, for_each_kernel_and_limbs, largest, mixed, random};
@@ -34,7 +36,11 @@ fn products_on_boundary_shapes() {
                 let a = mixed(1, Limbs::THREE, m * k);
                 let b = mixed(2, Limbs::THREE, k * n);
                 let (a, b) = (a.plane(limb), b.plane(limb));
-                assert_eq!(matmul(prime, a, b, [m, k, n]), naive_matmul(prime, a, b, [m, k, n]), "{m} {k} {n}");
+                assert_eq!(
+                    matmul(prime, a, b, [m, k, n]),
+                    naive_matmul(prime, a, b, [m, k, n]),
+                    "{m} {k} {n}"
+                );
             }
         }
     });
@@ -81,12 +87,15 @@ fn matrix_of(shape: &LinearShape, weights: &Vector) -> Vec<Vec<Element>> {
                 for c in 0..in_group {
                     for ky in 0..kernel_height {
                         for kx in 0..kernel_width {
-                            let in_y = (y * conv.stride[0] + ky * conv.dilation[0]).checked_sub(conv.padding[0]);
-                            let in_x = (x * conv.stride[1] + kx * conv.dilation[1]).checked_sub(conv.padding[1]);
+                            let in_y =
+                                (y * conv.stride[0] + ky * conv.dilation[0]).checked_sub(conv.padding[0]);
+                            let in_x =
+                                (x * conv.stride[1] + kx * conv.dilation[1]).checked_sub(conv.padding[1]);
                             let (Some(in_y), Some(in_x)) = (in_y, in_x) else { continue };
                             if in_y < conv.in_height && in_x < conv.in_width {
                                 let in_channel = channel / out_group * in_group + c;
-                                let weight = ((channel * in_group + c) * kernel_height + ky) * kernel_width + kx;
+                                let weight =
+                                    ((channel * in_group + c) * kernel_height + ky) * kernel_width + kx;
                                 row[(in_channel * conv.in_height + in_y) * conv.in_width + in_x] =
                                     weights.get(weight);
                             }
@@ -290,7 +299,8 @@ fn check_pool(pool: SumPool2d, batch: usize, limbs: Limbs) {
 
 #[test]
 fn pools() {
-    let plain = SumPool2d { channels: 2, height: 6, width: 8, kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
+    let plain =
+        SumPool2d { channels: 2, height: 6, width: 8, kernel: [2, 2], stride: [2, 2], padding: [0; 4] };
     for_each_kernel_and_limbs(|limbs| {
         check_pool(plain, 1, limbs);
         check_pool(plain, 3, limbs);
@@ -302,7 +312,8 @@ fn pools() {
     });
     // Windows beyond a lazy sum of 4096 terms, of the largest residues.
     for_each_kernel(|| {
-        let pool = SumPool2d { channels: 1, height: 65, width: 66, kernel: [64, 65], stride: [1, 1], ..plain };
+        let pool =
+            SumPool2d { channels: 1, height: 65, width: 66, kernel: [64, 65], stride: [1, 1], ..plain };
         let sums = sum_pool(&pool, &largest(Limbs::TWO, pool.inputs()), 1);
         assert_eq!(sums.to_i64().unwrap(), [-64 * 65; 4]);
         let spread = sum_pool_transposed(&pool, &largest(Limbs::TWO, 4), 1);

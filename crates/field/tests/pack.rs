@@ -1,5 +1,7 @@
 //! Packing against its definition by bits, and what it refuses.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
+
 mod common;
 
 use amicus_field::{LimbVec, Limbs, PRIMES, UnpackError, pack_into, packed_len, unpack, unpack_add};
@@ -77,9 +79,9 @@ fn a_wrong_number_of_bytes_is_refused() {
 fn a_residue_that_is_not_below_its_prime_is_named() {
     for_each_kernel_and_limbs(|limbs| {
         for len in [1, 2, 8, 9, 17, 1003] {
-            for limb in 0..limbs.count() {
+            for (limb, &prime) in PRIMES.iter().enumerate().take(limbs.count()) {
                 for index in [0, len / 2, len - 1] {
-                    for residue in [PRIMES[limb], (1 << 52) - 1] {
+                    for residue in [prime, (1 << 52) - 1] {
                         let mut bytes = packed(&mixed(3, limbs, len));
                         let start = limb * packed_len(Limbs::ONE, len);
                         for bit in 0..52 {

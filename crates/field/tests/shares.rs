@@ -1,5 +1,7 @@
 //! Share evaluation against its definition, element by element.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
+
 mod common;
 
 use amicus_field::{CaseMask, Element, LimbVec, Limbs, Opened, PolynomialShares, evaluate_shares};
@@ -64,7 +66,8 @@ fn values_and_tags_are_those_of_the_definition() {
         for degree in 1..=8 {
             for (len, batch) in [(1, 1), (7, 1), (8, 1), (9, 3), (34, 2), (0, 1)] {
                 let x = inputs(limbs, degree, len, &|label, len| mixed(label, limbs, len));
-                for (differences, add_leading) in [(false, false), (false, true), (true, false), (true, true)] {
+                for (differences, add_leading) in [(false, false), (false, true), (true, false), (true, true)]
+                {
                     check(&x, batch, differences, add_leading);
                 }
             }

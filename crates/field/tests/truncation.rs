@@ -1,6 +1,8 @@
 //! Truncation and Taylor coefficients against the vectors of the reference implementation and against
 //! big-integer definitions.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
+
 mod common;
 
 use amicus_field::{
@@ -74,10 +76,19 @@ fn opening_and_masks_are_what_big_integers_say() {
     for_each_kernel_and_limbs(|limbs| {
         let q = limbs.modulus();
         let top = limbs.bits() - 3;
-        for (ell, shift) in
-            [(top, 0), (top, 1), (top, top), (top - 1, 20), (30, 30), (0, 0), (top, 51), (top, 52), (top, 53),
-             (top, 104), (top, 105)]
-        {
+        for (ell, shift) in [
+            (top, 0),
+            (top, 1),
+            (top, top),
+            (top - 1, 20),
+            (30, 30),
+            (0, 0),
+            (top, 51),
+            (top, 52),
+            (top, 53),
+            (top, 104),
+            (top, 105),
+        ] {
             if shift > ell {
                 assert_eq!(Truncation::new(limbs, ell, shift), Err(FieldError::ShiftTooLong { shift, ell }));
                 continue;

@@ -1,5 +1,7 @@
 //! Vectors against the scalar definition, lane by lane, for every prime and kernel.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
+
 mod common;
 
 use amicus_field::{Element, FieldError, I256, LimbVec, Limbs, PRIMES, Prime};

@@ -64,7 +64,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("fixed point   {}, {:.3} ms an image", percent(fixed_right), millis(fixed_time) / n as f64);
     println!("agreement     {}", percent(agree));
     let largest = errors.iter().copied().fold(0.0, f64::max);
-    println!("relative error of logits: median {:.4}%, largest {:.4}%", 100.0 * median(&errors), 100.0 * largest);
+    println!(
+        "relative error of logits: median {:.4}%, largest {:.4}%",
+        100.0 * median(&errors),
+        100.0 * largest
+    );
     Ok(())
 }
 

@@ -74,8 +74,12 @@ pub(crate) fn inputs(folded: &Folded, samples: &[Vec<f32>]) -> Result<Vec<Vec<f6
     for (i, sample) in samples.iter().enumerate() {
         let what = || format!("calibration sample {i}");
         if sample.len() != folded.input_len() {
-            let reason =
-                format!("{} numbers, expected {} ({:?})", sample.len(), folded.input_len(), folded.input_shape);
+            let reason = format!(
+                "{} numbers, expected {} ({:?})",
+                sample.len(),
+                folded.input_len(),
+                folded.input_shape
+            );
             return Err(ModelError::data(what(), reason));
         }
         let outside = |x: &&f32| !(range.low..=range.high).contains(&f64::from(**x));

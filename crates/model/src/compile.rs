@@ -72,7 +72,11 @@ pub struct Compiled {
 /// # Errors
 /// A node that cannot be compiled, samples of the wrong size or range, or scales that do not fit: each names its
 /// node, sample or layer.
-pub fn compile(graph: &Graph, samples: &[Vec<f32>], options: &CompileOptions) -> Result<Compiled, ModelError> {
+pub fn compile(
+    graph: &Graph,
+    samples: &[Vec<f32>],
+    options: &CompileOptions,
+) -> Result<Compiled, ModelError> {
     check_options(options)?;
     let folded = Folded::new(graph)?;
     check_layer_names(&folded, &options.scales)?;
@@ -109,7 +113,10 @@ fn check_options(options: &CompileOptions) -> Result<(), ModelError> {
         return Err(ModelError::data("options", format!("margin {}, must be at least 1", options.margin)));
     }
     if options.max_error.is_nan() || options.max_error <= 0.0 {
-        return Err(ModelError::data("options", format!("largest error {}, must be above 0", options.max_error)));
+        return Err(ModelError::data(
+            "options",
+            format!("largest error {}, must be above 0", options.max_error),
+        ));
     }
     let s = &options.scales;
     let layers = s.layer_weights.iter().map(|(_, f)| Some(*f));
@@ -125,7 +132,8 @@ fn check_layer_names(folded: &Folded, forced: &ForcedScales) -> Result<(), Model
     for (name, _) in &forced.layer_weights {
         if !folded.linears.iter().any(|l| l.name == *name) {
             let known: Vec<&str> = folded.linears.iter().map(|l| l.name.as_str()).collect();
-            let reason = format!("no linear layer `{name}` to set the scale of; there are {}", known.join(", "));
+            let reason =
+                format!("no linear layer `{name}` to set the scale of; there are {}", known.join(", "));
             return Err(ModelError::data("options", reason));
         }
     }
@@ -158,7 +166,8 @@ impl Planner<'_> {
     fn choose(&self, inputs: &[Vec<f64>]) -> Result<Choice, ModelError> {
         let samples = &inputs[..self.calibration.error_samples];
         let limbs: Vec<Limbs> = self.options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
-        let (mut best, mut last_error, mut passed_over) = (None::<(Scales, Limbs, ErrorFigures)>, None, Vec::new());
+        let (mut best, mut last_error, mut passed_over) =
+            (None::<(Scales, Limbs, ErrorFigures)>, None, Vec::new());
         for limbs in limbs {
             let mut here = Vec::new();
             for all_slack in [true, false] {
@@ -166,10 +175,19 @@ impl Planner<'_> {
                     continue;
                 }
                 let rule = if all_slack { "slack rule everywhere" } else { "exact wrap rule" };
-                match scales::choose(self.folded, self.calibration, &self.room(limbs, all_slack), &self.options.scales) {
+                match scales::choose(
+                    self.folded,
+                    self.calibration,
+                    &self.room(limbs, all_slack),
+                    &self.options.scales,
+                ) {
                     Ok(scales) => {
                         let errors = self.errors(samples, &scales);
-                        passed_over.push(format!("{} limb(s), {rule}: median error {:.4}%", limbs.count(), 100.0 * errors.median));
+                        passed_over.push(format!(
+                            "{} limb(s), {rule}: median error {:.4}%",
+                            limbs.count(),
+                            100.0 * errors.median
+                        ));
                         here.push((scales, limbs, errors));
                     }
                     Err(error) => {
@@ -181,12 +199,18 @@ impl Planner<'_> {
                 }
             }
             // The slack rule everywhere comes first: it deals less and sends the same.
-            if let Some((scales, limbs, expected)) = here.iter().find(|(.., e)| e.median <= self.options.max_error).cloned() {
+            if let Some((scales, limbs, expected)) =
+                here.iter().find(|(.., e)| e.median <= self.options.max_error).cloned()
+            {
                 let draft = self.draft(&scales, limbs)?;
                 return Ok(Choice { scales, draft, expected, passed_over });
             }
             let more_precise = |e: &ErrorFigures| best.as_ref().is_none_or(|(.., b)| e.median < b.median);
-            if let Some(better) = here.into_iter().filter(|(.., e)| more_precise(e)).min_by(|a, b| a.2.median.total_cmp(&b.2.median)) {
+            if let Some(better) = here
+                .into_iter()
+                .filter(|(.., e)| more_precise(e))
+                .min_by(|a, b| a.2.median.total_cmp(&b.2.median))
+            {
                 best = Some(better);
             }
         }

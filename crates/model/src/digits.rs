@@ -35,7 +35,10 @@ impl Digits {
         let ([label_count], classes) = header::<1>(labels, LABELS_MAGIC)?;
         expect_length(labels.0, classes, label_count, 1)?;
         if let Some(i) = classes.iter().position(|&c| c >= CLASSES) {
-            return Err(ModelError::data(labels.0, format!("label {i} is {}, allowed are 0 to 9", classes[i])));
+            return Err(ModelError::data(
+                labels.0,
+                format!("label {i} is {}, allowed are 0 to 9", classes[i]),
+            ));
         }
         if count != label_count {
             let reason = format!("{label_count} labels, but {} has {count} images", images.0);
@@ -143,7 +146,10 @@ mod tests {
         assert_eq!(case(&good.1, &good.1), "i.idx: magic number 2049, expected 2051");
         assert_eq!(case(&images(1, 32, 1024), &good.1), "i.idx: images of 32 x 32 pixels, expected 28 x 28");
         assert_eq!(case(&good.0[..799], &good.1), "i.idx: 783 bytes behind the header, expected 1 times 784");
-        assert_eq!(case(&images(u32::MAX, 28, 784), &good.1), "i.idx: 784 bytes behind the header, expected 4294967295 times 784");
+        assert_eq!(
+            case(&images(u32::MAX, 28, 784), &good.1),
+            "i.idx: 784 bytes behind the header, expected 4294967295 times 784"
+        );
         assert_eq!(case(&good.0, &labels(&[10])), "l.idx: label 0 is 10, allowed are 0 to 9");
         assert_eq!(case(&good.0, &labels(&[1, 2])), "l.idx: 2 labels, but i.idx has 1 images");
         assert!(case(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &good.1).contains("gzip"));

@@ -2,7 +2,8 @@
 
 use amicus_field::Limbs;
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, ScaleBits, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, ScaleBits, UseIndex, ValueId, WeightId, WeightSpec,
+    WrapRule,
 };
 
 use crate::error::ModelError;
@@ -16,7 +17,12 @@ pub(crate) fn largest_ell(limbs: Limbs) -> u32 {
 }
 
 /// The plan, with the largest bounds the modulus allows and no slack rule yet.
-pub(crate) fn emit(folded: &Folded, scales: &Scales, limbs: Limbs, output_scale: u32) -> Result<Plan, ModelError> {
+pub(crate) fn emit(
+    folded: &Folded,
+    scales: &Scales,
+    limbs: Limbs,
+    output_scale: u32,
+) -> Result<Plan, ModelError> {
     let values = scales.values(folded);
     let ell = largest_ell(limbs);
     let mut ops = Vec::with_capacity(folded.ops.len());
@@ -92,11 +98,7 @@ pub(crate) struct Truncated {
 
 /// All truncated values of a plan; `guard` are bits of the calibrated range, `bound` the largest number an input in
 /// range can cause, both by value.
-pub(crate) fn truncated(
-    plan: &Plan,
-    guard: &[i64],
-    bound: &[f64],
-) -> Result<Vec<Truncated>, ModelError> {
+pub(crate) fn truncated(plan: &Plan, guard: &[i64], bound: &[f64]) -> Result<Vec<Truncated>, ModelError> {
     let infos = plan.values()?;
     let largest = i64::from(largest_ell(plan.limbs));
     let entry = |op: Option<usize>, value: ValueId, kept: u32| {
@@ -112,7 +114,8 @@ pub(crate) fn truncated(
             scale,
             shift,
             needed: needed.min(largest) as u32,
-            always: (always <= largest && bound[value.index()].is_finite()).then_some(always.max(needed) as u32),
+            always: (always <= largest && bound[value.index()].is_finite())
+                .then_some(always.max(needed) as u32),
         }
     };
     let mut all = Vec::new();

@@ -1,12 +1,13 @@
 //! The planner's quick look at a choice of scales: a folded network in `f64`, rounded where the plan will round.
 //!
 //! Sums of products of rounded numbers are taken in `f64`, whose 53 bits lie far below the rounding of arguments
-//! (8 to 20 bits) that this is to measure; [`crate::simulate`] has the exact integers. Arguments are rounded down or
+//! (8 to 20 bits) that this is to measure; [`mod@crate::simulate`] has the exact integers. Arguments are rounded down or
 //! up at random in proportion, as the secure truncation does (`docs/protocol.md`, 6.3: within one unit, mean error
 //! 0), so the error found here is that of a secure run, not of rounding to nearest.
 
 use crate::float::horner;
 use crate::fold::{Folded, FoldedKind};
+use crate::graph::SecretReals;
 use crate::linear;
 use crate::quantize::round_coefficients;
 
@@ -154,7 +155,8 @@ fn linear_layer(folded: &Folded, linear: usize, bits: Option<u32>, inputs: &[Vec
         None => inputs.iter().map(|x| finish(linear::apply(&layer.shape, &layer.weights, x), true)).collect(),
         Some(bits) => {
             let scale = power_of_two(bits);
-            let weights: Vec<f64> = layer.real_weights().iter().map(|w| (w * scale).round() / scale).collect();
+            let weights: SecretReals =
+                layer.real_weights().iter().map(|w| (w * scale).round() / scale).collect();
             inputs.iter().map(|x| finish(linear::apply(&layer.shape, &weights, x), false)).collect()
         }
     }

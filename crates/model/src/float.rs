@@ -53,7 +53,8 @@ impl<'g> FloatExecutor<'g> {
     pub fn values(&self, image: &[f32]) -> Result<FloatValues, ModelError> {
         let expected = self.graph.nodes()[0].len();
         if image.len() != expected {
-            let reason = format!("{} numbers, expected {expected} ({:?})", image.len(), self.graph.input_shape());
+            let reason =
+                format!("{} numbers, expected {expected} ({:?})", image.len(), self.graph.input_shape());
             return Err(ModelError::data("image", reason));
         }
         if let Some(i) = image.iter().position(|x| !x.is_finite()) {

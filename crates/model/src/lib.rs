@@ -12,7 +12,7 @@
 //! - [`mod@compile`]: chooses limbs and scales from calibration data ([`scales`], [`emulate`], [`calibrate`]), proves
 //!   that nothing overflows inside the calibrated range ([`proof`]), and gives plan, quantised weights ([`quantize`])
 //!   and a [`report`]
-//! - [`simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
+//! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
 //! - [`digits`] and [`measure`]: reading labelled digits, comparing logits
 //! - [`fit`]: polynomials for activation functions
 #![forbid(unsafe_code)]

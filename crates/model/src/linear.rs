@@ -93,7 +93,9 @@ fn convolve<W: Copy + Into<f64>>(conv: &Conv2d, weights: &[W], x: &[f64], out: &
                         if conv.stride[1] == 1 {
                             out.iter_mut().zip(input).for_each(|(z, x)| *z += w * x);
                         } else {
-                            out.iter_mut().zip(input.iter().step_by(conv.stride[1])).for_each(|(z, x)| *z += w * x);
+                            out.iter_mut()
+                                .zip(input.iter().step_by(conv.stride[1]))
+                                .for_each(|(z, x)| *z += w * x);
                         }
                     }
                 }
@@ -126,11 +128,14 @@ mod tests {
                     for ic in 0..depth {
                         for ky in 0..conv.kernel[0] {
                             for kx in 0..conv.kernel[1] {
-                                let y = (oy * conv.stride[0] + ky * conv.dilation[0]).wrapping_sub(conv.padding[0]);
-                                let xx = (ox * conv.stride[1] + kx * conv.dilation[1]).wrapping_sub(conv.padding[1]);
+                                let y = (oy * conv.stride[0] + ky * conv.dilation[0])
+                                    .wrapping_sub(conv.padding[0]);
+                                let xx = (ox * conv.stride[1] + kx * conv.dilation[1])
+                                    .wrapping_sub(conv.padding[1]);
                                 if y < conv.in_height && xx < conv.in_width {
                                     let c = oc / (conv.out_channels / conv.groups) * depth + ic;
-                                    z += weights[((oc * depth + ic) * conv.kernel[0] + ky) * conv.kernel[1] + kx]
+                                    z += weights
+                                        [((oc * depth + ic) * conv.kernel[0] + ky) * conv.kernel[1] + kx]
                                         * x[(c * conv.in_height + y) * conv.in_width + xx];
                                 }
                             }

@@ -24,7 +24,8 @@ pub fn quantize_input(plan: &Plan, x: &[f32]) -> Result<Vec<i64>, ModelError> {
         }
         let scaled = (real * scale).round();
         if scaled.abs() >= crate::emulate::power_of_two(62) {
-            let reason = format!("element {i} is {x}, which does not fit 62 bits at scale {}", plan.input.scale);
+            let reason =
+                format!("element {i} is {x}, which does not fit 62 bits at scale {}", plan.input.scale);
             return Err(ModelError::data("input", reason));
         }
         Ok(scaled as i64)

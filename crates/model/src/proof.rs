@@ -13,6 +13,7 @@ use amicus_plan::{Activation, OpKind, Plan, ValueId};
 use serde::Serialize;
 
 use crate::emulate::power_of_two;
+use crate::graph::SecretReals;
 use crate::linear;
 use crate::quantize::{QuantizedWeights, outputs_of_bias, to_real};
 
@@ -74,9 +75,9 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
                 let spec = plan.weight(*id);
                 let layer = &weights.layers()[id.index()];
                 let unit = power_of_two(spec.scale.0);
-                let w: Vec<f64> = layer.weights().iter().map(|&w| w as f64 / unit).collect();
+                let w: SecretReals = layer.weights().iter().map(|&w| w as f64 / unit).collect();
                 let scale = scales[input.index()] + spec.scale.0;
-                let bias: Vec<f64> = layer.bias().iter().map(|&b| to_real(b, scale)).collect();
+                let bias: SecretReals = layer.bias().iter().map(|&b| to_real(b, scale)).collect();
                 values[input.index()].linear(&spec.shape, w, &bias)
             }
             OpKind::Multiply { left, right } => values[left.index()].times(&values[right.index()]),
@@ -117,9 +118,9 @@ impl Intervals {
         ends.fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) }) * (1.0 + F64_SLACK)
     }
 
-    fn linear(&self, shape: &LinearShape, weights: Vec<f64>, bias: &[f64]) -> Self {
+    fn linear(&self, shape: &LinearShape, weights: SecretReals, bias: &[f64]) -> Self {
         let mut middle = linear::apply(shape, &weights, &self.middle);
-        let sizes: Vec<f64> = weights.iter().map(|w| w.abs()).collect();
+        let sizes: SecretReals = weights.iter().map(|w| w.abs()).collect();
         // |middle| times the slack covers rounding even where products cancel.
         let spread: Vec<f64> =
             self.middle.iter().zip(&self.radius).map(|(m, r)| r + F64_SLACK * (m.abs() + r)).collect();
@@ -142,7 +143,8 @@ impl Intervals {
         for (&m, &r) in self.middle.iter().zip(&self.radius) {
             let low = (m - r).clamp(-limit, limit) - unit;
             let high = (m + r).clamp(-limit, limit) + unit;
-            let (low, high) = if low.is_nan() || high.is_nan() { (-f64::INFINITY, f64::INFINITY) } else { (low, high) };
+            let (low, high) =
+                if low.is_nan() || high.is_nan() { (-f64::INFINITY, f64::INFINITY) } else { (low, high) };
             let (middle, radius) = match last {
                 Some((key, found)) if key == (low, high) => found,
                 _ => polynomial_range(&coefficients, low, high),
@@ -172,7 +174,10 @@ impl Intervals {
     }
 
     fn pooled(&self, pool: &SumPool2d) -> Self {
-        Intervals { middle: linear::sum_pool(pool, &self.middle), radius: linear::sum_pool(pool, &self.radius) }
+        Intervals {
+            middle: linear::sum_pool(pool, &self.middle),
+            radius: linear::sum_pool(pool, &self.radius),
+        }
     }
 
     fn slice(&self, start: usize, len: usize) -> Self {
@@ -221,7 +226,10 @@ mod tests {
             let (mut least, mut most) = (f64::INFINITY, -f64::INFINITY);
             values.for_each(|v| (least, most) = (least.min(v), most.max(v)));
             assert!(middle - radius <= least && most <= middle + radius, "{low}..{high}");
-            assert!(2.0 * radius <= (most - least) * 1.1 + 1e-6, "{low}..{high}: {radius} for {least}..{most}");
+            assert!(
+                2.0 * radius <= (most - least) * 1.1 + 1e-6,
+                "{low}..{high}: {radius} for {least}..{most}"
+            );
         }
         assert_eq!(polynomial_range(&p, -f64::INFINITY, f64::INFINITY).1, f64::INFINITY);
     }

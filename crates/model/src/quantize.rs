@@ -73,7 +73,10 @@ impl QuantizedWeights {
                 [("weights", layer.weights.len(), spec.shape.weights()), ("biases", layer.bias.len(), biases)]
             {
                 if got != expected {
-                    return Err(ModelError::weights(&spec.name, format!("{got} {what}, expected {expected}")));
+                    return Err(ModelError::weights(
+                        &spec.name,
+                        format!("{got} {what}, expected {expected}"),
+                    ));
                 }
             }
         }
@@ -110,7 +113,10 @@ impl QuantizedWeights {
             let scale = power_of_two(scales.weights[index]);
             let weights: Option<Vec<i64>> = linear.real_weights().iter().map(|w| to_i64(w * scale)).collect();
             let weights = weights.ok_or_else(|| {
-                let reason = format!("a folded weight does not fit {INTEGER_BITS} bits at scale 2^{}", scales.weights[index]);
+                let reason = format!(
+                    "a folded weight does not fit {INTEGER_BITS} bits at scale 2^{}",
+                    scales.weights[index]
+                );
                 ModelError::node(&linear.name, reason)
             })?;
             let bias = linear.bias.0.iter().map(|&b| to_integer(b, result_scales[index])).collect();
@@ -155,7 +161,11 @@ pub(crate) fn round_coefficients(coefficients: &[f64], bits: u32) -> Vec<i64> {
 }
 
 /// The same, with an error naming the activation when a coefficient does not fit.
-pub(crate) fn fitting_coefficients(name: &str, coefficients: &[f64], bits: u32) -> Result<Vec<i64>, ModelError> {
+pub(crate) fn fitting_coefficients(
+    name: &str,
+    coefficients: &[f64],
+    bits: u32,
+) -> Result<Vec<i64>, ModelError> {
     let integers: Option<Vec<i64>> = coefficients.iter().map(|a| to_i64(a * power_of_two(bits))).collect();
     integers.ok_or_else(|| {
         ModelError::node(name, format!("a coefficient does not fit {INTEGER_BITS} bits at scale 2^{bits}"))

@@ -128,7 +128,11 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {} limb(s), input 2^{}, logits 2^{}", self.network, self.limbs, self.input_scale, self.output_scale)?;
+        writeln!(
+            f,
+            "{}: {} limb(s), input 2^{}, logits 2^{}",
+            self.network, self.limbs, self.input_scale, self.output_scale
+        )?;
         writeln!(f, "rewrites:")?;
         self.rewrites.iter().try_for_each(|r| writeln!(f, "  {r}"))?;
         writeln!(f, "scales:")?;
@@ -150,9 +154,14 @@ impl fmt::Display for Report {
         writeln!(f, "headroom (ranges from {} samples, margin {}):", self.calibration_samples, self.margin)?;
         for p in &self.proofs {
             let proven = match p.verdict {
-                Verdict::Always => format!("proven for every input in range (at most {:.3})", p.from_input_range),
+                Verdict::Always => {
+                    format!("proven for every input in range (at most {:.3})", p.from_input_range)
+                }
                 Verdict::WhileEarlierLayersInRange => {
-                    format!("proven while earlier layers stay in range (at most {:.3})", p.from_earlier_ranges)
+                    format!(
+                        "proven while earlier layers stay in range (at most {:.3})",
+                        p.from_earlier_ranges
+                    )
                 }
                 Verdict::WhileInRange => "holds while inside the calibrated range".to_owned(),
             };

@@ -72,15 +72,10 @@ pub(crate) struct Room {
     pub(crate) guard: Vec<i64>,
 }
 
-/// The smallest `g` with `range < 2^g`; small ranges have negative ones.
+/// The smallest `g` with `range < 2^g`, from -19 (ranges below `2^-20` are of no use) to 10,000 (more than any
+/// modulus has, infinite ranges included).
 pub(crate) fn guard_bits(range: f64) -> i64 {
-    // Far below any useful range: as if it were 2^-20.
-    let bits = range.max(power_of_minus_20()).log2();
-    bits.floor() as i64 + 1
-}
-
-fn power_of_minus_20() -> f64 {
-    2f64.powi(-20)
+    range.log2().floor().clamp(-20.0, 9_999.0) as i64 + 1
 }
 
 impl Scales {
@@ -127,8 +122,9 @@ impl Scales {
     pub(crate) fn predicted(&self, sources: &ErrorSources) -> f64 {
         let weights: f64 = self.weights.iter().enumerate().map(|(l, &f)| sources.weights(l, f)).sum();
         let activations = self.activations.iter().enumerate().filter_map(|(op, a)| a.map(|a| (op, a)));
-        let activations: f64 =
-            activations.map(|(op, a)| sources.argument(op, a.argument) + sources.coefficients(op, a.coefficients)).sum();
+        let activations: f64 = activations
+            .map(|(op, a)| sources.argument(op, a.argument) + sources.coefficients(op, a.coefficients))
+            .sum();
         sources.input(self.input) + weights + activations
     }
 }
@@ -192,9 +188,8 @@ impl Search<'_> {
             Scales { input: 0, weights: vec![0; self.folded.linears.len()], activations: vec![None; ops] };
         let allowed = self.allowed(self.forced.input, INPUT);
         let cost = |f: u32| Some(self.sources.input(f) + self.behind(0, f)?);
-        scales.input = cheapest(allowed.clone().map(|f| (f, cost(f)))).ok_or_else(|| {
-            self.too_large(0, *allowed.start(), format!("input at 2^{}", allowed.start()))
-        })?;
+        scales.input = cheapest(allowed.clone().map(|f| (f, cost(f))))
+            .ok_or_else(|| self.too_large(0, *allowed.start(), format!("input at 2^{}", allowed.start())))?;
         for (index, op) in self.folded.ops.iter().enumerate() {
             if let FoldedKind::Activation { coefficients, .. } = &op.kind {
                 scales.activations[index] = Some(self.activation(index, coefficients.len() - 1)?);
@@ -215,7 +210,8 @@ impl Search<'_> {
             Some(own + self.behind(op + 1, result_scale(degree, a))?)
         };
         cheapest(pairs.map(|a| (a, cost(a)))).ok_or_else(|| {
-            let smallest = ActivationScales { argument: *arguments.start(), coefficients: *coefficients.start() };
+            let smallest =
+                ActivationScales { argument: *arguments.start(), coefficients: *coefficients.start() };
             let detail = format!(
                 "argument 2^{} to the power {degree} and coefficients 2^{}",
                 smallest.argument, smallest.coefficients
@@ -312,4 +308,18 @@ impl Search<'_> {
 fn cheapest<T>(candidates: impl Iterator<Item = (T, Option<f64>)>) -> Option<T> {
     let priced = candidates.filter_map(|(t, cost)| cost.map(|c| (t, c)));
     priced.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(t, _)| t)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::guard_bits;
+
+    #[test]
+    fn guard_bits_hold_the_range() {
+        for (range, bits) in [(0.99, 0), (1.0, 1), (1.01, 1), (2.0, 2), (0.25, -1), (0.2, -2), (18.5, 5)] {
+            assert_eq!(guard_bits(range), bits, "{range}");
+        }
+        assert_eq!(guard_bits(0.0), -19);
+        assert_eq!(guard_bits(f64::INFINITY), 10_000);
+    }
 }

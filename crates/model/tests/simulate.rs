@@ -1,4 +1,5 @@
 //! The fast simulator against its definition, and one operation at a time.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;
 
@@ -24,7 +25,8 @@ fn the_fast_simulator_is_its_definition() {
             // Some inputs in range, some so large that everything wraps: both are F_Q.
             let bits = if seed % 3 == 0 { plan.bits() - 1 } else { 6 };
             let x = inputs(&mut r, len * batch, bits);
-            let trace = simulate(&plan, &weights, &LimbVec::from_signed(limbs, x.iter().copied()), batch).unwrap();
+            let trace =
+                simulate(&plan, &weights, &LimbVec::from_signed(limbs, x.iter().copied()), batch).unwrap();
             for b in 0..batch {
                 let expected = definition::values(&plan, &weights, &x[b * len..(b + 1) * len]).unwrap();
                 for (v, expected) in expected.iter().enumerate() {

@@ -1,15 +1,15 @@
-//! A client: asks for an inference, masks its input, unmasks the output.
+//! A client over links: drives the states of `amicus-client`.
 
 use crate::connect::Hubs;
 use crate::error::lost;
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
+use amicus_client::Message;
+use amicus_client::fingerprint::Fingerprints;
+use amicus_client::inference::{Admission, Awaiting, Wish};
 use amicus_plan::Plan;
-use amicus_protocol::control::{self, Binding, Request, TicketGrant};
-use amicus_protocol::input::Ticket;
-use amicus_protocol::output::Receiver;
-use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,22 +20,6 @@ pub struct ClientNode {
     inbox: Inbox,
     hubs: Hubs,
     limits: Limits,
-}
-
-/// The right to one inference, and what to receive its output with.
-#[derive(Debug)]
-pub struct Admission {
-    ticket: Ticket,
-    receiver: Receiver,
-    epoch: EpochId,
-    id: InferenceId,
-}
-
-impl Admission {
-    /// The inference.
-    pub fn id(&self) -> InferenceId {
-        self.id
-    }
 }
 
 /// An inference's result.
@@ -80,26 +64,17 @@ impl ClientNode {
     pub fn fingerprint(&mut self) -> Result<[u8; 32], NodeError> {
         let deadline = Instant::now() + self.limits.round;
         self.inbox.wait_for(&self.everybody(), deadline)?;
-        let mut common: Option<(EpochId, [u8; 32])> = None;
-        for party in self.party_peers() {
-            self.inbox.send(&party, Header::epoch(Kind::Fingerprint, EpochId(0), 0), &[])?;
+        let mut fingerprints = Fingerprints::default();
+        let mut common = None;
+        for party in self.parties.all() {
+            let peer = Peer::Party(party);
+            self.send(&peer, &Fingerprints::question())?;
             let step = Step::load_part("fingerprint");
             let answer =
-                self.wait(deadline, &party, &step, |peer, h| *peer == party && h.kind == Kind::Fingerprint)?;
-            let digest = <[u8; 32]>::try_from(answer.body()).map_err(|_| {
-                ProtocolError::peer(
-                    &party,
-                    step.clone(),
-                    Fault::Length { expected: 32, got: answer.body().len() },
-                )
-            })?;
-            let this = (answer.header.epoch, digest);
-            if *common.get_or_insert(this) != this {
-                let fault = Fault::Disagreement("fingerprint of the model".into());
-                return Err(ProtocolError::peer(&party, step, fault).into());
-            }
+                self.wait(deadline, &peer, &step, |from, h| *from == peer && h.kind == Kind::Fingerprint)?;
+            common = Some(fingerprints.answer(party, answer.header.epoch, answer.body())?);
         }
-        common.map(|(_, digest)| digest).ok_or_else(|| ProtocolError::Misuse("no parties".into()).into())
+        common.map(|digest| digest.0).ok_or_else(|| ProtocolError::Misuse("no parties".into()).into())
     }
 
     /// Asks the helper for an inference of `batch` inputs whose output goes to this client and `also_to`.
@@ -109,29 +84,16 @@ impl ClientNode {
     pub fn request(&mut self, batch: u32, also_to: &[Peer]) -> Result<Admission, NodeError> {
         let deadline = Instant::now() + self.limits.inference;
         self.inbox.wait_for(&self.everybody(), deadline)?;
-        let request = Request { batch, also_to: also_to.iter().map(Peer::to_string).collect() };
-        self.inbox.send(
-            &Peer::Helper,
-            Header::epoch(Kind::Request, EpochId(0), 0),
-            &control::encode(&request)?,
-        )?;
+        let also_to = also_to.iter().map(Peer::to_string).collect();
+        let (wish, message) = Wish::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
+        self.send(&Peer::Helper, &message)?;
         let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |peer, h| {
             *peer == Peer::Helper && (h.kind == Kind::Ticket || h.kind == Kind::Abort)
         })?;
         if answer.header.kind == Kind::Abort {
             return Err(crate::party::aborted_by(&answer));
         }
-        let grant: TicketGrant = control::decode(answer.body())
-            .map_err(|fault| ProtocolError::peer("helper", Step::Input, fault))?;
-        if grant.binding.batch != batch {
-            let fault = Fault::Unexpected(format!("ticket for a batch of {}", grant.binding.batch));
-            return Err(ProtocolError::peer("helper", Step::Input, fault).into());
-        }
-        let (epoch, id) = (answer.header.epoch, answer.header.id);
-        let plan = Arc::clone(&self.plan);
-        let ticket = Ticket::from_grant(plan, self.parties, epoch, id, batch as usize, &grant.seeds)?;
-        let receiver = Receiver::new(&self.plan, epoch, id, batch as usize)?;
-        Ok(Admission { ticket, receiver, epoch, id })
+        Ok(wish.granted(&answer.header, answer.body())?)
     }
 
     /// Sends the masked input and waits for the result. `x` holds the inputs one after the other, as integers at the
@@ -140,19 +102,15 @@ impl ClientNode {
     /// # Errors
     /// An abort, with its reason; a rejected check; no answer.
     pub fn infer(&mut self, admission: Admission, x: &[i64]) -> Result<Inferred, NodeError> {
-        let Admission { ticket, receiver, epoch, id } = admission;
         let started = Instant::now();
         self.inbox.reset_hop();
-        let input = pack(&ticket.mask(x)?);
+        let (awaiting, messages) = admission.mask(x)?;
         for party in self.party_peers() {
-            self.inbox.send(&party, Header::inference(Kind::Input, epoch, id, 0), &input)?;
-            self.inbox.send(
-                &party,
-                Header::inference(Kind::ReceiverKey, epoch, id, 0),
-                receiver.key().encode(),
-            )?;
+            for message in &messages {
+                self.send(&party, message)?;
+            }
         }
-        self.receive(&receiver, epoch, id, started)
+        self.receive(awaiting, started)
     }
 
     /// Waits for an inference of another client whose output this client gets too.
@@ -165,70 +123,46 @@ impl ClientNode {
         let invite = self.wait(deadline, &Peer::Helper, &Step::Output, |peer, h| {
             *peer == Peer::Helper && h.kind == Kind::Invite
         })?;
-        let binding: Binding = control::decode(invite.body())
-            .map_err(|fault| ProtocolError::peer("helper", Step::Output, fault))?;
-        let (epoch, id) = (invite.header.epoch, invite.header.id);
-        let receiver = Receiver::new(&self.plan, epoch, id, binding.batch as usize)?;
+        let (awaiting, key) = Awaiting::invited(&self.plan, self.parties, &invite.header, invite.body())?;
         for party in self.party_peers() {
-            self.inbox.send(
-                &party,
-                Header::inference(Kind::ReceiverKey, epoch, id, 0),
-                receiver.key().encode(),
-            )?;
+            self.send(&party, &key)?;
         }
-        Ok((id, self.receive(&receiver, epoch, id, Instant::now())?))
+        let id = awaiting.id();
+        Ok((id, self.receive(awaiting, Instant::now())?))
+    }
+
+    fn send(&mut self, to: &Peer, message: &Message) -> Result<(), NodeError> {
+        Ok(self.inbox.send(to, message.header, &message.body)?)
     }
 
     /// Collects the parties' outputs and the helper's release.
-    fn receive(
-        &mut self,
-        receiver: &Receiver,
-        epoch: EpochId,
-        id: InferenceId,
-        started: Instant,
-    ) -> Result<Inferred, NodeError> {
+    fn receive(&mut self, mut awaiting: Awaiting, started: Instant) -> Result<Inferred, NodeError> {
         let deadline = started + self.limits.inference;
-        let mut outputs: Vec<(Peer, Vec<u8>)> = Vec::new();
-        let mut release: Option<Vec<u8>> = None;
+        let this = (awaiting.epoch(), awaiting.id());
         loop {
-            if let Some(release) = &release {
-                let messages = outputs.iter().map(|(_, body)| body.as_slice());
-                match receiver.unmask(release, messages) {
-                    Ok(logits) => {
-                        let (elapsed, rounds) = (started.elapsed(), self.inbox.hop());
-                        self.inbox
-                            .send(&Peer::Helper, Header::inference(Kind::ReleaseAck, epoch, id, 0), &[])
-                            .ok();
-                        self.inbox.flush(Instant::now() + self.limits.round).ok();
-                        return Ok(Inferred { logits, elapsed, rounds });
-                    }
-                    Err(error) if outputs.len() == self.parties.count() => return Err(error.into()),
-                    // The right message may still be on its way.
-                    Err(_) => {}
-                }
+            if let Some(logits) = awaiting.result()? {
+                let (elapsed, rounds) = (started.elapsed(), self.inbox.hop());
+                self.send(&Peer::Helper, &awaiting.acknowledgement()).ok();
+                self.inbox.flush(Instant::now() + self.limits.round).ok();
+                return Ok(Inferred { logits, elapsed, rounds });
             }
             let incoming = self.inbox.next(deadline, |peer, h| match (peer, h.kind) {
-                _ if (h.epoch, h.id) != (epoch, id) => Want::Drop,
+                _ if (h.epoch, h.id) != this => Want::Drop,
                 (Peer::Party(_), Kind::Output) | (Peer::Helper, Kind::Release | Kind::Abort) => Want::Take,
                 // Only the helper's word counts: a single party could lie.
                 _ => Want::Drop,
             })?;
             match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => {
-                    return Err(crate::party::aborted_by(&m));
-                }
-                Incoming::Message(m) if m.header.kind == Kind::Release => release = Some(m.body().to_vec()),
-                Incoming::Message(m) => {
-                    if outputs.iter().all(|(peer, _)| *peer != m.peer) {
-                        outputs.push((m.peer.clone(), m.body().to_vec()));
-                    }
-                }
+                Incoming::Message(m) => match (&m.peer, m.header.kind) {
+                    (_, Kind::Abort) => return Err(crate::party::aborted_by(&m)),
+                    (Peer::Party(from), _) => awaiting.output(*from, m.body().to_vec()),
+                    _ => awaiting.release(m.body().to_vec()),
+                },
                 // A helper that comes back repeats its release.
                 Incoming::Lost(..) | Incoming::Woken | Incoming::Refused(..) => {}
                 Incoming::Timeout => {
                     let waited = Fault::Silent(started.elapsed().as_millis() as u64);
-                    let who =
-                        if release.is_none() { Peer::Helper.to_string() } else { "every party heard".into() };
+                    let who = if awaiting.released() { "every party heard".into() } else { Peer::Helper.to_string() };
                     return Err(ProtocolError::peer(who, Step::Output, waited).into());
                 }
             }

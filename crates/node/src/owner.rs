@@ -1,14 +1,13 @@
-//! The model owner: masks its weights and gives them to the parties.
+//! The model owner over links: masks its weights and gives them to the parties.
 
 use crate::connect::Hubs;
 use crate::error::lost;
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
-use amicus_field::Seed;
+use amicus_client::load::{self, Loading};
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::affine::LayerWeights;
-use amicus_protocol::epoch::OwnerLoad;
-use amicus_protocol::wire::{Header, Kind, pack_all};
+use amicus_protocol::wire::Kind;
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,25 +47,23 @@ impl OwnerNode {
         let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
         let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
         self.inbox.wait_for(&everybody, deadline)?;
-        let digest = self.plan.digest().map_err(ProtocolError::from)?;
-        self.inbox.send(&Peer::Helper, Header::epoch(Kind::LoadRequest, EpochId(0), 0), &digest.0)?;
+        let request = load::request(&self.plan)?;
+        self.inbox.send(&Peer::Helper, request.header, &request.body)?;
         let grant = self.from_helper(deadline, Kind::LoadGrant, None)?;
-        let epoch = grant.header.epoch;
-        let load = OwnerLoad::from_grant(Arc::clone(&self.plan), self.parties, epoch, grant.body())?;
-        let nonce = Seed::random().map_err(ProtocolError::from)?;
-        for party in &parties {
-            self.inbox.send(party, Header::epoch(Kind::Nonce, epoch, 0), nonce.as_bytes())?;
-        }
+        let loading = Loading::granted(Arc::clone(&self.plan), self.parties, &grant.header, grant.body())?;
+        let epoch = loading.epoch();
         if weights.len() != self.plan.weights.len() {
             let (got, expected) = (weights.len(), self.plan.weights.len());
-            return Err(
-                ProtocolError::Misuse(format!("{got} weight tensors, the plan has {expected}")).into()
-            );
+            return Err(ProtocolError::Misuse(format!("{got} weight tensors, the plan has {expected}")).into());
+        }
+        let nonce = loading.nonce();
+        for party in &parties {
+            self.inbox.send(party, nonce.header, &nonce.body)?;
         }
         for (index, layer) in (0u32..).zip(weights) {
-            let masked = pack_all(load.mask(WeightId(index), layer)?.vectors());
+            let tensor = loading.tensor(WeightId(index), layer)?;
             for party in &parties {
-                self.inbox.send(party, Header::epoch(Kind::Weights, epoch, index), &masked)?;
+                self.inbox.send(party, tensor.header, &tensor.body)?;
             }
             // One tensor at a time: masked weights are not all held in memory.
             self.inbox.flush(deadline)?;

@@ -47,7 +47,9 @@ impl Plan {
             let held = match &op.kind {
                 OpKind::Linear { weights, .. } => {
                     sent += element_bytes(out);
-                    macs += (self.weight(*weights).shape.multiply_adds() * batch * limbs.count()) as u64;
+                    // Saturating: the shapes of a hostile plan multiply to more than a word.
+                    let each = self.weight(*weights).shape.multiply_adds() as u64;
+                    macs = macs.saturating_add(each.saturating_mul((batch * limbs.count()) as u64));
                     out
                 }
                 OpKind::Multiply { .. } => {

@@ -8,6 +8,8 @@ use amicus_field::{LinearShape, SumPool2d};
 
 /// Most elements a single value may have; keeps hostile plans from asking for absurd memory.
 pub const MAX_VALUE_LEN: usize = 1 << 28;
+/// Most weights of one tensor, for the same reason.
+pub const MAX_WEIGHTS: usize = 1 << 31;
 /// Most operations and weight tensors of a plan.
 pub const MAX_OPS: usize = 1 << 16;
 
@@ -62,6 +64,10 @@ impl Plan {
         }
         for w in &self.weights {
             check_linear(&w.name, &w.shape)?;
+            if w.shape.weights() > MAX_WEIGHTS {
+                let reason = format!("{} weights, at most {MAX_WEIGHTS}", w.shape.weights());
+                return Err(PlanError::op(&w.name, reason));
+            }
         }
         let mut values = vec![self.input_value()?];
         let mut uses = vec![0u32; self.weights.len()];

@@ -2,8 +2,8 @@
 //! AVX-512.
 
 use super::evaluation::ShareRows;
-use super::selection::Kernel;
 use super::pooling::Direction;
+use super::selection::Kernel;
 use super::{elementwise, evaluation, packing, pooling, product, words};
 use crate::prime::{Limbs, Prime};
 use crate::shape::SumPool2d;

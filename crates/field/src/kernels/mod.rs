@@ -6,6 +6,7 @@
 //! Functions here work on one plane (one prime) and choose the active kernel by themselves.
 #![allow(unsafe_code)]
 
+mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
@@ -24,10 +25,11 @@ mod vaes;
 mod wipe;
 mod words;
 
+pub(crate) use aligned::Aligned;
 pub(crate) use dispatch::*;
 pub(crate) use evaluation::{MAX_DEGREE, ShareRows};
 pub(crate) use pooling::Direction;
-pub(crate) use product::{Extent, LANES, Left, PANEL, TILE_ROWS, Tile, pack_patches, tile};
+pub(crate) use product::{Extent, LANES, Left, Lines, PANEL, TILE_ROWS, Tile, pack_patches, tile};
 pub use selection::{Kernel, KernelError, with_kernel};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use vaes::Vaes;

@@ -28,7 +28,13 @@ pub(super) fn pack<S: Lanes>(s: S, plane: &[u64], out: &mut [u8]) {
 /// Unpacks a plane from exactly its bytes, or adds it to the plane when `accumulate`. Returns whether every
 /// residue was below the prime and the padding zero; if not, the plane holds unspecified words below 2^53.
 #[inline(always)]
-pub(super) fn unpack<S: Lanes>(s: S, prime: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool) -> bool {
+pub(super) fn unpack<S: Lanes>(
+    s: S,
+    prime: Prime,
+    bytes: &[u8],
+    plane: &mut [u64],
+    accumulate: bool,
+) -> bool {
     let f = Residues::new(s, prime);
     let (blocks, rest) = plane.as_chunks_mut::<LANES>();
     let (block_bytes, rest_bytes) = bytes.split_at(blocks.len() * BYTES);

@@ -59,7 +59,13 @@ pub(super) fn pool_channel<S: Lanes>(
 
 /// The outputs along one axis whose tap `k` is an input, and the input of the first of them.
 #[inline(always)]
-fn reached(k: usize, before: usize, stride: usize, size: usize, outputs: usize) -> (std::ops::Range<usize>, usize) {
+fn reached(
+    k: usize,
+    before: usize,
+    stride: usize,
+    size: usize,
+    outputs: usize,
+) -> (std::ops::Range<usize>, usize) {
     // Output x meets input x * stride + k - before.
     let start = before.saturating_sub(k).div_ceil(stride);
     let end = (size + before).saturating_sub(k).div_ceil(stride).min(outputs);

@@ -11,7 +11,11 @@ pub(crate) const PANEL: usize = 3 * LANES;
 /// Rows of a full tile. 4 rows times 3 vectors times 2 (low and high sums) fill 24 of 32 registers.
 pub(crate) const TILE_ROWS: usize = 4;
 /// The results of one tile, row after row, [`PANEL`] columns each.
-pub(crate) type Tile = [u64; TILE_ROWS * PANEL];
+pub(crate) type Tile = Lines<{ TILE_ROWS * PANEL }>;
+
+/// Words on the stack that start at a cache line.
+#[repr(align(64))]
+pub(crate) struct Lines<const N: usize>(pub(crate) [u64; N]);
 
 /// The left side of a product: element `(row, k)` is `values[row * row_stride + k * depth_stride]`.
 #[derive(Clone, Copy)]
@@ -111,9 +115,16 @@ pub(super) fn panels_transposed<S: Lanes>(s: S, prime: Prime, panels: &[u64], y:
 ///
 /// # Panics
 /// When a patch element lies beyond the image or the panel is too short.
-pub(crate) fn pack_patches(token: Token, image: &[u64], offsets: &[usize], bases: &[usize], panel: &mut [u64]) {
+pub(crate) fn pack_patches(
+    token: Token,
+    image: &[u64],
+    offsets: &[usize],
+    bases: &[usize],
+    panel: &mut [u64],
+) {
     assert!(bases.len().is_multiple_of(LANES) && panel.len() >= offsets.len() * bases.len());
-    let largest = bases.iter().max().zip(offsets.iter().max()).and_then(|(base, offset)| base.checked_add(*offset));
+    let largest =
+        bases.iter().max().zip(offsets.iter().max()).and_then(|(base, offset)| base.checked_add(*offset));
     assert!(largest.is_none_or(|largest| largest < image.len()), "a patch beyond the image");
     match token {
         Token::Scalar(_) => super::portable::pack_patches(image, offsets, bases, panel),

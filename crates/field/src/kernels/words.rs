@@ -87,10 +87,9 @@ impl<S: Lanes, const L: usize> Integers<S, L> {
         let s = self.s;
         std::array::from_fn(|l| match l + SKIP {
             top if top + 1 == L => s.shr(words[top], bits),
-            low if low + 1 < L => s.or(
-                s.shr(words[low], bits),
-                s.and(s.shl(words[low + 1], 52 - bits), s.splat(MASK52)),
-            ),
+            low if low + 1 < L => {
+                s.or(s.shr(words[low], bits), s.and(s.shl(words[low + 1], 52 - bits), s.splat(MASK52)))
+            }
             _ => s.splat(0),
         })
     }
@@ -167,7 +166,14 @@ fn open_words<S: Lanes, const L: usize, const SKIP: usize>(
 ///
 /// For the large `r` of case 1: `floor((r - Q) / 2^s) = floor((r - Q + 2^(52 L)) / 2^s) - 2^(52 L - s)`.
 #[inline(always)]
-pub(super) fn mask<S: Lanes>(s: S, limbs: Limbs, shift: u32, case: bool, r: &[&[u64]], mu: &mut [&mut [u64]]) {
+pub(super) fn mask<S: Lanes>(
+    s: S,
+    limbs: Limbs,
+    shift: u32,
+    case: bool,
+    r: &[&[u64]],
+    mu: &mut [&mut [u64]],
+) {
     for_limbs_and_words!(limbs, shift / 52, mask_words(s, limbs, shift, case, r, mu));
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test uses a part
 
-use amicus_field::{Kernel, LimbVec, Limbs, PRIMES, Prime, Seed, with_kernel};
+use amicus_field::{Kernel, LimbVec, Limbs, Prime, Seed, with_kernel};
 
 /// Runs a test under every kernel this processor has.
 pub(crate) fn for_each_kernel(test: impl Fn()) {
@@ -28,11 +28,11 @@ pub(crate) fn random(label: u32, limbs: Limbs, len: usize) -> LimbVec {
 pub(crate) fn mixed(label: u32, limbs: Limbs, len: usize) -> LimbVec {
     let vector = random(label, limbs, len);
     let mut words = Vec::new();
-    for l in 0..limbs.count() {
+    for (l, prime) in limbs.primes().iter().enumerate() {
         words.extend(vector.plane(l).iter().map(|&r| match r % 8 {
             0 => 0,
             1 => 1,
-            2 => PRIMES[l] - 1,
+            2 => prime.value() - 1,
             _ => r,
         }));
     }
@@ -41,7 +41,7 @@ pub(crate) fn mixed(label: u32, limbs: Limbs, len: usize) -> LimbVec {
 
 /// Every residue is p - 1: the largest sums there are.
 pub(crate) fn largest(limbs: Limbs, len: usize) -> LimbVec {
-    let words = (0..limbs.count()).flat_map(|l| vec![PRIMES[l] - 1; len]).collect();
+    let words = limbs.primes().iter().flat_map(|prime| vec![prime.value() - 1; len]).collect();
     LimbVec::from_planes(limbs, words).unwrap()
 }
 

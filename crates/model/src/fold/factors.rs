@@ -64,13 +64,16 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
             FoldedKind::Linear { input, linear } => {
                 let absorbed = factors[input.index()] / out;
                 let layer = &mut linears[*linear];
-                layer.row_scale.iter_mut().for_each(|s| *s *= absorbed);
+                layer.row_scale.0.iter_mut().for_each(|s| *s *= absorbed);
                 layer.bias.0.iter_mut().for_each(|b| *b /= out);
             }
             FoldedKind::Activation { input, coefficients, interval, .. } => {
                 // u = t / B = s * (factor / B) for the stored number s.
                 let per_stored = factors[input.index()] / *interval;
-                rewrites.push(format!("interval [-{interval}, {interval}] of {} folded into what feeds it", op.name));
+                rewrites.push(format!(
+                    "interval [-{interval}, {interval}] of {} folded into what feeds it",
+                    op.name
+                ));
                 *interval = 1.0 / per_stored;
                 let result = gains[index] / out;
                 let mut power = 1.0;
@@ -81,14 +84,18 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
                 if let Some(pool) = &pools[index]
                     && gains[index] != 1.0
                 {
-                    let into =
-                        if (result - 1.0).abs() < 1e-12 { "the next weights" } else { "the polynomial before it" };
+                    let into = if (result - 1.0).abs() < 1e-12 {
+                        "the next weights"
+                    } else {
+                        "the polynomial before it"
+                    };
                     rewrites.push(format!("factor {} of {pool} folded into {into}", gains[index]));
                 }
             }
             FoldedKind::SumPool { .. } => {
                 if let Some(pool) = &pools[index] {
-                    rewrites.push(format!("factor {} of {pool} folded into the layers around it", gains[index]));
+                    rewrites
+                        .push(format!("factor {} of {pool} folded into the layers around it", gains[index]));
                 }
             }
             FoldedKind::Add { .. } => {}
@@ -109,7 +116,8 @@ fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
             FoldedKind::Linear { .. } | FoldedKind::Activation { .. } => true,
         };
         if !fits {
-            let reason = "its two branches need different factors (a value is added to a pooled copy of itself)";
+            let reason =
+                "its two branches need different factors (a value is added to a pooled copy of itself)";
             return Err(ModelError::node(&op.name, reason));
         }
     }
@@ -126,7 +134,10 @@ fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, M
         let (root, ratio) = groups.find(value.index());
         let scale = 1.0 / ratio;
         if fixed[root].is_some_and(|f| (f / scale - 1.0).abs() > 1e-9) {
-            return Err(ModelError::node("output", "the input reaches the result by pooling alone; add a layer"));
+            return Err(ModelError::node(
+                "output",
+                "the input reaches the result by pooling alone; add a layer",
+            ));
         }
         fixed[root] = Some(scale);
     }

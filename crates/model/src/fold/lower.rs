@@ -3,9 +3,9 @@
 use amicus_field::{Dense, LinearShape, SumPool2d};
 use amicus_plan::ValueId;
 
-use super::{Folded, FoldedKind, FoldedLinear, FoldedOp, SecretReals};
+use super::{Folded, FoldedKind, FoldedLinear, FoldedOp};
 use crate::error::ModelError;
-use crate::graph::{Graph, Layer, NodeId, Tensor};
+use crate::graph::{Graph, Layer, NodeId, SecretReals, Tensor};
 
 /// A graph lowered to operations whose factors are not chosen yet: coefficients and rows are the graph's own.
 pub(super) struct Lowered {
@@ -135,9 +135,8 @@ impl Lowering<'_> {
     ) -> Result<ValueId, ModelError> {
         let node = self.graph.node(id);
         let bias = SecretReals(bias.map_or_else(Vec::new, |b| b.iter().map(|&v| f64::from(v)).collect()));
-        let linear =
-            FoldedLinear { name: node.name.clone(), shape, weights: weights.clone(), row_scale: Vec::new(), bias };
-        let linear = FoldedLinear { row_scale: vec![1.0; shape.biases()], ..linear };
+        let (weights, row_scale) = (weights.clone(), SecretReals(vec![1.0; shape.biases()]));
+        let linear = FoldedLinear { name: node.name.clone(), shape, weights, row_scale, bias };
         if !self.shared(input) {
             return self.merge(id, input, linear);
         }
@@ -153,10 +152,12 @@ impl Lowering<'_> {
         let folded = &mut self.lowered.folded;
         let before = input.op().map(|op| op.index());
         let merged = match (before.map(|op| &folded.ops[op].kind), &second.shape) {
-            (Some(FoldedKind::Linear { linear, .. }), LinearShape::Dense(b)) => match folded.linears[*linear].shape {
-                LinearShape::Dense(a) => Some((*linear, a, *b)),
-                LinearShape::Conv2d(_) => None,
-            },
+            (Some(FoldedKind::Linear { linear, .. }), LinearShape::Dense(b)) => {
+                match folded.linears[*linear].shape {
+                    LinearShape::Dense(a) => Some((*linear, a, *b)),
+                    LinearShape::Conv2d(_) => None,
+                }
+            }
             _ => None,
         };
         let first = before.map_or("input", |op| folded.ops[op].name.as_str()).to_owned();
@@ -185,8 +186,10 @@ impl Lowering<'_> {
         let before = self.graph.node(node.inputs[0]);
         let value = self.values[node.inputs[0].index()];
         let kind = value.op().map(|op| &self.lowered.folded.ops[op.index()].kind);
-        let (Some(FoldedKind::Linear { linear, .. }), Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. }) =
-            (kind, &before.layer)
+        let (
+            Some(FoldedKind::Linear { linear, .. }),
+            Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. },
+        ) = (kind, &before.layer)
         else {
             let reason = format!(
                 "BatchNorm after {}; it can be folded only right after a convolution or fully connected layer",
@@ -202,14 +205,20 @@ impl Lowering<'_> {
         let bias = &mut linear.bias.0;
         bias.resize(scale.len(), 0.0);
         for (c, (s, o)) in scale.iter().zip(offset).enumerate() {
-            linear.row_scale[c] *= s;
+            linear.row_scale.0[c] *= s;
             bias[c] = bias[c] * s + o;
         }
         self.lowered.folded.rewrites.push(format!("{} folded into {}", node.name, linear.name));
         Ok(value)
     }
 
-    fn pool(&mut self, id: NodeId, input: ValueId, pool: SumPool2d, gain: f64) -> Result<ValueId, ModelError> {
+    fn pool(
+        &mut self,
+        id: NodeId,
+        input: ValueId,
+        pool: SumPool2d,
+        gain: f64,
+    ) -> Result<ValueId, ModelError> {
         let node = self.graph.node(id);
         let mergeable = self.single_use(node.inputs[0]);
         if let Some(op) = input.op().map(|op| op.index())
@@ -252,7 +261,7 @@ fn multiply(first: &FoldedLinear, a: Dense, second: &FoldedLinear, b: Dense) -> 
         name: format!("{}+{}", first.name, second.name),
         shape: LinearShape::Dense(Dense { inputs: a.inputs, outputs: b.outputs }),
         weights: weights.into(),
-        row_scale: vec![1.0; b.outputs],
+        row_scale: SecretReals(vec![1.0; b.outputs]),
         bias: SecretReals(if has_bias { bias } else { Vec::new() }),
     }
 }

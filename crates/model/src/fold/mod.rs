@@ -8,7 +8,7 @@
 //! - pooling right after an activation is summed before the activation is opened (`docs/protocol.md`, 6.4),
 //! - the half-width of an activation's interval goes into the weights before it, so that its argument is
 //!   `u = t / B` (section 8), and the `1 / k^2` of average pooling into the next weights or the polynomial before:
-//!   see [`factors`].
+//!   see the module `factors`.
 
 mod factors;
 mod lower;
@@ -17,7 +17,7 @@ use amicus_field::{LinearShape, SumPool2d};
 use amicus_plan::{Range, ValueId};
 
 use crate::error::ModelError;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, SecretReals, Tensor};
 
 /// A folded network. `Debug` shows no weights.
 #[derive(Clone, Debug)]
@@ -50,32 +50,16 @@ pub struct FoldedLinear {
     /// The graph's weights.
     pub weights: Tensor,
     /// One factor a bias (output channel, or output of a dense layer).
-    pub row_scale: Vec<f64>,
+    pub row_scale: SecretReals,
     /// Added to the outputs; empty when the layer has no bias.
     pub bias: SecretReals,
 }
 
-/// Real numbers of the model owner. `Debug` shows the length only; wiped when dropped.
-#[derive(Clone, Default, PartialEq)]
-pub struct SecretReals(pub Vec<f64>);
-
-impl std::fmt::Debug for SecretReals {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretReals({} numbers)", self.0.len())
-    }
-}
-
-impl Drop for SecretReals {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0);
-    }
-}
-
 impl FoldedLinear {
     /// The layer's weights as real numbers.
-    pub fn real_weights(&self) -> Vec<f64> {
+    pub fn real_weights(&self) -> SecretReals {
         let per_row = self.shape.weights() / self.shape.biases();
-        let rows = self.weights.chunks_exact(per_row).zip(&self.row_scale);
+        let rows = self.weights.chunks_exact(per_row).zip(self.row_scale.iter());
         rows.flat_map(|(row, scale)| row.iter().map(move |&w| f64::from(w) * scale)).collect()
     }
 }

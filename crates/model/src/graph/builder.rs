@@ -6,7 +6,7 @@ use amicus_field::{Conv2d, Dense, LinearShape, SumPool2d};
 use amicus_plan::Range;
 
 use crate::error::ModelError;
-use crate::graph::{BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, Tensor};
+use crate::graph::{BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor};
 
 /// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that building reads
 /// straight through:
@@ -104,7 +104,10 @@ impl GraphBuilder {
     ) -> NodeId {
         self.push(name, &[input], |shapes| {
             let [inputs] = shapes[0][..] else {
-                return Err(format!("a fully connected layer needs a flat value, not {:?}; flatten it", shapes[0]));
+                return Err(format!(
+                    "a fully connected layer needs a flat value, not {:?}; flatten it",
+                    shapes[0]
+                ));
             };
             let shape = Dense { inputs, outputs };
             let (weights, bias) = parameters(&LinearShape::Dense(shape), weights, bias)?;
@@ -117,21 +120,26 @@ impl GraphBuilder {
         self.push(name, &[input], |shapes| {
             let channels = shapes[0][0];
             let BatchNorm { gamma, beta, mean, variance, eps } = bn;
-            for (what, values) in [("gamma", &gamma), ("beta", &beta), ("mean", &mean), ("variance", &variance)] {
+            for (what, values) in
+                [("gamma", &gamma), ("beta", &beta), ("mean", &mean), ("variance", &variance)]
+            {
                 if values.len() != channels {
                     return Err(format!("{} numbers as {what}, expected {channels}", values.len()));
                 }
                 finite(what, values)?;
             }
-            let (mut scale, mut offset) = (Vec::new(), Vec::new());
+            let (mut scale, mut offset) = (SecretReals::default(), SecretReals::default());
             for c in 0..channels {
                 let v = f64::from(variance[c]) + eps;
                 if !(v > 0.0 && v.is_finite()) {
-                    return Err(format!("variance {} plus eps {eps} in channel {c} is not positive", variance[c]));
+                    return Err(format!(
+                        "variance {} plus eps {eps} in channel {c} is not positive",
+                        variance[c]
+                    ));
                 }
                 let s = f64::from(gamma[c]) / v.sqrt();
-                scale.push(s);
-                offset.push(f64::from(beta[c]) - f64::from(mean[c]) * s);
+                scale.0.push(s);
+                offset.0.push(f64::from(beta[c]) - f64::from(mean[c]) * s);
             }
             Ok((Layer::BatchNorm { scale, offset }, shapes[0].clone()))
         })
@@ -256,7 +264,8 @@ impl GraphBuilder {
             .map(|id| self.nodes.get(id.0).map(|n| n.shape.clone()).ok_or("uses a node of another graph"))
             .collect::<Result<_, _>>()?;
         let (layer, shape) = layer(&shapes)?;
-        if shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).is_none_or(|n| n == 0 || n > MAX_ELEMENTS) {
+        if shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).is_none_or(|n| n == 0 || n > MAX_ELEMENTS)
+        {
             return Err(format!("shape {shape:?} is not between 1 and {MAX_ELEMENTS} elements"));
         }
         Ok(Node { name: name.to_owned(), layer, inputs: inputs.to_vec(), shape, recorded: None })

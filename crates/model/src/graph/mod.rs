@@ -12,7 +12,7 @@ mod tensor;
 
 pub use builder::GraphBuilder;
 pub use options::{BatchNorm, ConvOptions, PoolOptions};
-pub use tensor::Tensor;
+pub use tensor::{SecretReals, Tensor};
 
 use amicus_field::{Conv2d, Dense, SumPool2d};
 use amicus_plan::Range;
@@ -58,9 +58,9 @@ pub enum Layer {
     /// `scale[c] x + offset[c]` for channel (or element, after a fully connected layer) `c`.
     BatchNorm {
         /// `gamma / sqrt(variance + eps)`.
-        scale: Vec<f64>,
+        scale: SecretReals,
         /// `beta - mean * scale`.
-        offset: Vec<f64>,
+        offset: SecretReals,
     },
     /// Means over windows; padding counts as zeros (`count_include_pad`).
     AveragePool(SumPool2d),

@@ -74,8 +74,8 @@ impl PoolOptions {
 }
 
 /// Parameters of a BatchNorm layer at inference: `gamma (x - mean) / sqrt(variance + eps) + beta`, one of each a
-/// channel.
-#[derive(Clone, Debug, PartialEq)]
+/// channel. The model owner's secret: `Debug` shows the number of channels only.
+#[derive(Clone, PartialEq)]
 pub struct BatchNorm {
     /// Learned factor.
     pub gamma: Vec<f32>,
@@ -87,4 +87,10 @@ pub struct BatchNorm {
     pub variance: Vec<f32>,
     /// Added to the variance.
     pub eps: f64,
+}
+
+impl std::fmt::Debug for BatchNorm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BatchNorm({} channels)", self.gamma.len())
+    }
 }

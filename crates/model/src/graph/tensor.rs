@@ -38,6 +38,36 @@ impl fmt::Debug for Tensor {
     }
 }
 
+/// Real numbers of the model owner in double precision. `Debug` shows the length only; wiped when dropped.
+#[derive(Clone, Default, PartialEq)]
+pub struct SecretReals(pub(crate) Vec<f64>);
+
+impl FromIterator<f64> for SecretReals {
+    fn from_iter<T: IntoIterator<Item = f64>>(values: T) -> Self {
+        SecretReals(values.into_iter().collect())
+    }
+}
+
+impl Deref for SecretReals {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretReals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretReals({} numbers)", self.len())
+    }
+}
+
+impl Drop for SecretReals {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +75,6 @@ mod tests {
     #[test]
     fn debug_shows_no_number() {
         assert_eq!(format!("{:?}", Tensor::from(vec![0.77, 1.0])), "Tensor(2 numbers)");
+        assert_eq!(format!("{:?}", SecretReals(vec![0.77])), "SecretReals(1 numbers)");
     }
 }

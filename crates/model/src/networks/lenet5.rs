@@ -47,10 +47,8 @@ pub fn lenet5(safetensors: &[u8]) -> Result<Graph, ModelError> {
 
 /// LeNet-5 with seeded random weights, for tests: numbers of trained size, nothing learned.
 pub fn lenet5_random(seed: u64) -> Result<Graph, ModelError> {
-    let mut source = Random {
-        generator: SplitMix(seed),
-        coefficients: vec![0.124, 2.0, 6.006, 0.0, -10.794, 0.0, 7.152],
-    };
+    let mut source =
+        Random { generator: SplitMix(seed), coefficients: vec![0.124, 2.0, 6.006, 0.0, -10.794, 0.0, 7.152] };
     build("lenet5-random", &mut source, &[])
 }
 

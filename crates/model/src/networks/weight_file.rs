@@ -92,12 +92,16 @@ impl<'b> WeightFile<'b> {
         if view.shape() != shape {
             return Err(ModelError::weights(&what, format!("shape {:?}, expected {shape:?}", view.shape())));
         }
-        let half = |f: fn(u16) -> f32| view.data().as_chunks::<2>().0.iter().map(|&b| f(u16::from_le_bytes(b))).collect();
+        let half = |f: fn(u16) -> f32| {
+            view.data().as_chunks::<2>().0.iter().map(|&b| f(u16::from_le_bytes(b))).collect()
+        };
         let values: Vec<f32> = match view.dtype() {
             Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
             Dtype::F16 => half(f16),
             Dtype::BF16 => half(|bits| f32::from_bits(u32::from(bits) << 16)),
-            other => return Err(ModelError::weights(&what, format!("type {other:?}, expected F32, F16 or BF16"))),
+            other => {
+                return Err(ModelError::weights(&what, format!("type {other:?}, expected F32, F16 or BF16")));
+            }
         };
         match values.iter().position(|v| !v.is_finite()) {
             Some(i) => Err(ModelError::weights(&what, format!("element {i} is {}", values[i]))),
@@ -129,7 +133,13 @@ mod tests {
 
     #[test]
     fn half_precision() {
-        for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 5.960_464_5e-8), (0x7bff, 65504.0)] {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x7bff, 65504.0),
+        ] {
             assert_eq!(f16(bits), value, "{bits:x}");
         }
         assert!(f16(0x7c00).is_infinite() && f16(0x7e00).is_nan());

@@ -31,8 +31,9 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
             }
             OpKind::Activation(a) => {
                 let shift = infos.get(a.input).scale.0 - a.input_scale.0;
-                let y: Vec<I256> =
-                    values[a.input.index()].iter().map(|&z| polynomial(q, a, round_shift(z, shift))).collect();
+                let b = scaled_coefficients(q, a);
+                let z = values[a.input.index()].iter();
+                let y: Vec<I256> = z.map(|&z| polynomial(q, &b, round_shift(z, shift))).collect();
                 match &a.pool {
                     Some(pool) => sum_pool(q, pool, &y),
                     None => y,
@@ -42,7 +43,9 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
                 let (two, pairs) = (I256::from(2), values[left.index()].iter().zip(&values[right.index()]));
                 pairs
                     .map(|(&a, &b)| {
-                        q.centre(q.times(a, q.power(two, *left_shift)) + q.times(b, q.power(two, *right_shift)))
+                        q.centre(
+                            q.times(a, q.power(two, *left_shift)) + q.times(b, q.power(two, *right_shift)),
+                        )
                     })
                     .collect()
             }
@@ -76,13 +79,12 @@ impl Modulus {
 
     /// A product; the second factor is taken in pieces of 64 bits, so that no intermediate exceeds 222 bits.
     fn times(self, a: I256, b: I256) -> I256 {
-        let (mut sum, mut factor, mut rest) = (I256::ZERO, self.centre(a), self.centre(b));
-        let piece = I256::ONE << 64u32;
+        let (mut sum, mut factor, mut rest) = (I256::ZERO, self.centre(a), b.rem_euclid(self.0));
         while rest != I256::ZERO {
-            let low = rest.rem_euclid(piece);
+            let low = rest & I256::from(u64::MAX);
             sum = self.centre(sum + factor * low);
-            rest = (rest - low) / piece;
-            factor = self.centre(factor * piece);
+            factor = self.centre(factor << 64u32);
+            rest >>= 64u32;
         }
         sum
     }
@@ -92,14 +94,20 @@ impl Modulus {
     }
 }
 
-/// `sum_k A_k 2^(f_u (d - k)) u^k`.
-fn polynomial(q: Modulus, a: &Activation, u: I256) -> I256 {
-    let two = I256::from(2);
-    (0..=a.degree()).fold(I256::ZERO, |sum, k| {
-        let scale = q.power(two, a.input_scale.0 * (a.degree() - k) as u32);
-        let term = q.times(q.times(I256::from(a.coefficients[k]), scale), q.power(u, k as u32));
-        q.centre(sum + term)
-    })
+/// `B_k = A_k 2^(f_u (d - k))`.
+fn scaled_coefficients(q: Modulus, a: &Activation) -> Vec<I256> {
+    let scale = |k: usize| q.power(I256::from(2), a.input_scale.0 * (a.degree() - k) as u32);
+    a.coefficients.iter().enumerate().map(|(k, &c)| q.times(I256::from(c), scale(k))).collect()
+}
+
+/// `sum_k B_k u^k`.
+fn polynomial(q: Modulus, b: &[I256], u: I256) -> I256 {
+    let (mut sum, mut power) = (I256::ZERO, I256::ONE);
+    for &b in b {
+        sum = q.centre(sum + q.times(b, power));
+        power = q.times(power, u);
+    }
+    sum
 }
 
 fn linear(q: Modulus, shape: &LinearShape, layer: &QuantizedLayer, x: &[I256]) -> Vec<I256> {
@@ -167,6 +175,8 @@ fn sum_pool(q: Modulus, pool: &SumPool2d, x: &[I256]) -> Vec<I256> {
     let places =
         (0..pool.channels * height * width).map(|i| [i / (height * width), i / width % height, i % width]);
     places
-        .map(|[c, oy, ox]| taps(&conv, c, oy, ox).into_iter().fold(I256::ZERO, |s, (_, i)| q.centre(s + x[i])))
+        .map(|[c, oy, ox]| {
+            taps(&conv, c, oy, ox).into_iter().fold(I256::ZERO, |s, (_, i)| q.centre(s + x[i]))
+        })
         .collect()
 }

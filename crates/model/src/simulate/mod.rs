@@ -46,7 +46,12 @@ struct Layer {
 ///
 /// # Errors
 /// When the plan is invalid, the weights are not the plan's, or the inputs have the wrong number or modulus.
-pub fn simulate(plan: &Plan, weights: &QuantizedWeights, inputs: &LimbVec, batch: usize) -> Result<Trace, ModelError> {
+pub fn simulate(
+    plan: &Plan,
+    weights: &QuantizedWeights,
+    inputs: &LimbVec,
+    batch: usize,
+) -> Result<Trace, ModelError> {
     Simulator::new(plan, weights)?.trace(inputs, batch)
 }
 

@@ -1,18 +1,19 @@
 //! Seeded numbers and random plans for tests.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 #![allow(dead_code)] // each test file uses its own part
 
 use amicus_field::{Conv2d, Dense, I256, Limbs, LinearShape, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, InputSpec, MaskKind, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
-    WeightSpec, WrapRule,
+    Activation, InputSpec, MaskKind, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId,
+    WeightId, WeightSpec, WrapRule,
 };
 
 /// SplitMix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,24 +21,24 @@ impl Random {
         x ^ (x >> 31)
     }
 
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    pub fn between(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
     /// Evenly spread over [-1, 1).
-    pub fn real(&mut self) -> f64 {
+    pub(crate) fn real(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    pub fn reals(&mut self, n: usize, size: f64) -> Vec<f32> {
+    pub(crate) fn reals(&mut self, n: usize, size: f64) -> Vec<f32> {
         (0..n).map(|_| (size * self.real()) as f32).collect()
     }
 
-    pub fn integers(&mut self, n: usize, below: i64) -> Vec<i64> {
+    pub(crate) fn integers(&mut self, n: usize, below: i64) -> Vec<i64> {
         (0..n).map(|_| (self.real() * below as f64) as i64).collect()
     }
 }
@@ -51,13 +52,17 @@ struct Known {
 }
 
 /// A random plan with every kind of operation, its weights, and the kinds used.
-pub fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
+pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
     let mut r = Random(seed);
     let shape = [r.between(1, 4), r.between(3, 7), r.between(3, 7)];
     let mut plan = Plan {
         name: format!("random {seed}"),
         limbs,
-        input: InputSpec { shape: shape.to_vec(), scale: ScaleBits(4), range: Range { low: -4.0, high: 4.0 } },
+        input: InputSpec {
+            shape: shape.to_vec(),
+            scale: ScaleBits(4),
+            range: Range { low: -4.0, high: 4.0 },
+        },
         weights: Vec::new(),
         ops: Vec::new(),
         output: OutputSpec { value: ValueId(1), ell: 52 * limbs.count() as u32 - 3, scale: ScaleBits(1) },
@@ -77,7 +82,8 @@ pub fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
         }
     }
     let last = known[known.len() - 1];
-    plan.output = OutputSpec { value: last.id, ell: 52 * limbs.count() as u32 - 3, scale: ScaleBits(last.scale / 2) };
+    plan.output =
+        OutputSpec { value: last.id, ell: 52 * limbs.count() as u32 - 3, scale: ScaleBits(last.scale / 2) };
     let weights = QuantizedWeights::new(&plan, layers).unwrap();
     (plan, weights)
 }
@@ -86,12 +92,25 @@ fn fits(plan: &Plan, scale: u32) -> bool {
     scale < plan.bits() - 8
 }
 
-fn push(plan: &mut Plan, known: &mut Vec<Known>, kind: OpKind, shape: [usize; 3], scale: u32, mask: MaskKind) {
+fn push(
+    plan: &mut Plan,
+    known: &mut Vec<Known>,
+    kind: OpKind,
+    shape: [usize; 3],
+    scale: u32,
+    mask: MaskKind,
+) {
     plan.ops.push(Op { name: format!("op{}", plan.ops.len()), kind });
     known.push(Known { id: ValueId(plan.ops.len() as u32), shape, scale, mask });
 }
 
-fn push_linear(plan: &mut Plan, layers: &mut Vec<QuantizedLayer>, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+fn push_linear(
+    plan: &mut Plan,
+    layers: &mut Vec<QuantizedLayer>,
+    known: &mut Vec<Known>,
+    at: usize,
+    r: &mut Random,
+) {
     let x = known[at];
     let [c, h, w] = x.shape;
     if x.mask != MaskKind::Shared || !fits(plan, x.scale + 3) {
@@ -126,7 +145,14 @@ fn push_linear(plan: &mut Plan, layers: &mut Vec<QuantizedLayer>, known: &mut Ve
         I256::from(r.real().mul_add(1e9, 0.5) as i64) << (bits.saturating_sub(40))
     });
     layers.push(QuantizedLayer::new(integers, biases.collect()));
-    push(plan, known, OpKind::Linear { input: x.id, weights: id, use_index: UseIndex(0) }, out, x.scale + 3, MaskKind::Helper);
+    push(
+        plan,
+        known,
+        OpKind::Linear { input: x.id, weights: id, use_index: UseIndex(0) },
+        out,
+        x.scale + 3,
+        MaskKind::Helper,
+    );
 }
 
 fn push_activation(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
@@ -173,7 +199,14 @@ fn push_multiply(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Ran
         .collect();
     if x.mask == MaskKind::Shared && !partners.is_empty() {
         let y = partners[r.below(partners.len())];
-        push(plan, known, OpKind::Multiply { left: x.id, right: y.id }, x.shape, x.scale + y.scale, MaskKind::Helper);
+        push(
+            plan,
+            known,
+            OpKind::Multiply { left: x.id, right: y.id },
+            x.shape,
+            x.scale + y.scale,
+            MaskKind::Helper,
+        );
     }
 }
 
@@ -183,7 +216,8 @@ fn push_add(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) 
     let y = partners[r.below(partners.len())];
     let scale = x.scale.max(y.scale);
     let mask = if x.mask == y.mask { x.mask } else { MaskKind::Helper };
-    let kind = OpKind::Add { left: x.id, left_shift: scale - x.scale, right: y.id, right_shift: scale - y.scale };
+    let kind =
+        OpKind::Add { left: x.id, left_shift: scale - x.scale, right: y.id, right_shift: scale - y.scale };
     push(plan, known, kind, x.shape, scale, mask);
 }
 

@@ -241,6 +241,7 @@ impl Party {
         for outgoing in conduct.send(to, header, body) {
             match outgoing {
                 Outgoing::Message(header, body) => self.inbox.send(to, header, &body)?,
+                Outgoing::MessageTo(other, header, body) => self.inbox.send(&other, header, &body)?,
                 Outgoing::Raw(bytes) => self.inbox.send_raw(to, &[&bytes])?,
                 Outgoing::Close => self.inbox.close(to),
             }

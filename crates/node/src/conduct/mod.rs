@@ -1,6 +1,11 @@
 //! How a party can be made to misbehave: attack tests and `demo --cheat` plug in here.
 //!
-//! A malicious party speaks the real protocol and deviates where it wants. An honest node has no [`Conduct`].
+//! A malicious party speaks the real protocol and deviates where it wants. An honest node has no [`Conduct`]. The
+//! deviations of `demo --cheat` are in [`cheat`].
+
+pub mod cheat;
+
+pub use cheat::Cheat;
 
 use crate::Peer;
 use amicus_plan::Plan;
@@ -14,6 +19,8 @@ use amicus_protocol::wire::Header;
 pub enum Outgoing {
     /// A message with a proper header.
     Message(Header, Vec<u8>),
+    /// A message to somebody else than was to be sent to.
+    MessageTo(Peer, Header, Vec<u8>),
     /// Bytes that are no message.
     Raw(Vec<u8>),
     /// The link is closed.

@@ -1,0 +1,39 @@
+"""Asserts what `amicus demo --json` must report. Usage: check_demo.py FILE [--samples N] [--wan] [--cheat]"""
+
+import argparse
+import json
+
+parser = argparse.ArgumentParser()
+parser.add_argument("file")
+parser.add_argument("--samples", type=int)
+parser.add_argument("--wan", action="store_true")
+parser.add_argument("--cheat", action="store_true")
+arguments = parser.parse_args()
+with open(arguments.file, encoding="utf-8") as file:
+    report = json.load(file)
+
+
+def expect(condition, what):
+    if not condition:
+        raise SystemExit(f"{arguments.file}: {what}\n{json.dumps(report, indent=1)}")
+
+
+if arguments.cheat:
+    expect(report["check"] != "accepted", "the cheat was not caught")
+    expect(report["recovered"] is True, "no honest inference after the cheat")
+else:
+    samples = report["samples"]
+    expect(samples == arguments.samples, "wrong number of samples")
+    expect(report["check"] == "accepted", "the check was not accepted")
+    expect(report["agree"] == samples, "private predictions differ from the simulator's")
+    expect(report["correct"] >= 0.98 * samples, "accuracy below 98%")
+    expect(report["relative_error"] <= 0.01, "relative error above 1%")
+    expect(report["rounds"] <= 12, "more than 12 rounds")
+    if report["parties"] == 2 and report["batch"] == 1:
+        expect(report["dealt_bytes"] <= 2_000_000, "more than 2.0 MB dealt")
+        expect(report["sent_bytes_per_party"] <= 120_000, "more than 120 kB sent")
+    if arguments.wan:
+        # 12 hops of 20 ms, and the bytes one after the other at 100 Mbit/s.
+        arithmetic = 12 * 20 + report["sent_bytes_per_party"] * 8 / 100e3
+        expect(report["online_ms"]["min"] <= 1.1 * arithmetic, f"slower than arithmetic ({arithmetic:.0f} ms) by over 10%")
+print(f"{arguments.file}: as it must be")

@@ -1,0 +1,140 @@
+//! `amicus demo`: private inference on the digits that ship, with all roles in this process over loopback TLS.
+//!
+//! The same helper, party, owner and client code as in a deployment, in threads that share nothing but links.
+
+mod assets;
+pub mod picture;
+mod report;
+mod session;
+
+pub use assets::{MODELS, shipped_digits};
+pub use report::{DemoReport, ScaleReport, Spread};
+
+use amicus_field::KernelError;
+use amicus_model::ModelError;
+use amicus_net::shaper::Shape;
+use amicus_node::NodeError;
+use amicus_node::conduct::Cheat;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Largest batch.
+pub const MAX_BATCH: usize = 256;
+
+/// What to demonstrate.
+#[derive(Clone, Debug)]
+pub struct DemoOptions {
+    /// One of [`MODELS`].
+    pub model: String,
+    /// Weights in place of those that ship.
+    pub weights: Option<PathBuf>,
+    /// Folder with digits in place of those that ship.
+    pub data_dir: Option<PathBuf>,
+    /// Compute parties, 2 to 8.
+    pub parties: usize,
+    /// Digits to classify; by default all over a local network or a fast one, 20 over a slow one.
+    pub samples: Option<usize>,
+    /// Digits in one inference.
+    pub batch: usize,
+    /// Network between the roles.
+    pub net: Shape,
+    /// What the last party does wrong, once.
+    pub cheat: Option<Cheat>,
+    /// First port of helper (this one) and parties (those after it); free ones if none.
+    pub port: Option<u16>,
+}
+
+impl Default for DemoOptions {
+    fn default() -> Self {
+        DemoOptions {
+            model: MODELS[0].to_owned(),
+            weights: None,
+            data_dir: None,
+            parties: 2,
+            samples: None,
+            batch: 1,
+            net: Shape::local(),
+            cheat: None,
+            port: None,
+        }
+    }
+}
+
+/// What a demonstration tells while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// The network is compiled; how, for people.
+    Compiled(String),
+    /// The model is loaded at all parties.
+    Loaded {
+        /// Time from the owner's request to the checked tags.
+        elapsed: Duration,
+        /// Digits that will be classified.
+        samples: usize,
+    },
+    /// The misbehaving party was caught, or what it did was repaired.
+    Cheated {
+        /// What came of it.
+        result: String,
+    },
+    /// One digit is classified.
+    Classified {
+        /// Its pixels, 28 x 28.
+        image: Vec<u8>,
+        /// What it is.
+        label: usize,
+        /// What the private inference says.
+        private: usize,
+        /// What the float polynomial network says.
+        plaintext: usize,
+    },
+}
+
+/// Why a demonstration cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemoError {
+    /// No such model.
+    #[error("unknown model {model}; known: {known}")]
+    UnknownModel {
+        /// The name given.
+        model: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An option that cannot be.
+    #[error("{option}: {reason}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that cannot be read.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The network or the digits are not usable.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The roles failed.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The forced kernel cannot run here.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Runs a demonstration.
+///
+/// With a misbehaving party that is caught the report's `check` says so; that is no error here.
+///
+/// # Errors
+/// Options, files or a network that cannot be used; roles that fail for another reason than the asked-for misbehaviour.
+pub fn run(options: &DemoOptions, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
+    session::Session::prepare(options, progress)?.run(progress)
+}

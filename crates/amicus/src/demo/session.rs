@@ -1,0 +1,276 @@
+//! One demonstration: compile, load, classify, measure.
+
+use super::report::{DemoReport, ScaleReport, Spread, peak_rss};
+use super::{DemoError, DemoOptions, MAX_BATCH, Progress, assets};
+use amicus_field::{Kernel, LimbVec};
+use amicus_model::digits::Digits;
+use amicus_model::{
+    CompileOptions, Compiled, FloatExecutor, Graph, ModelError, Simulator, argmax, compile, quantize_input,
+    relative_error,
+};
+use amicus_node::client::{ClientNode, Inferred};
+use amicus_node::event::Event;
+use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
+use amicus_node::owner::OwnerNode;
+use amicus_node::NodeError;
+use amicus_plan::{OpKind, Plan, WeightId};
+use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::{InferenceId, Parties};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Digits from the end of the set that scales and ranges are calibrated with.
+const CALIBRATION: usize = 64;
+/// Digits classified over a slow network unless told otherwise.
+const SLOW_SAMPLES: usize = 20;
+/// How long parties look for data before they sleep, where every party has a core.
+const SPIN: Duration = Duration::from_micros(200);
+
+pub(super) struct Session {
+    options: DemoOptions,
+    parties: Parties,
+    samples: usize,
+    graph: Graph,
+    digits: Digits,
+    compiled: Compiled,
+    kernel: Kernel,
+}
+
+/// Figures collected inference by inference.
+#[derive(Default)]
+struct Figures {
+    online_ms: Vec<f64>,
+    preprocessing_ms: Vec<f64>,
+    dealt_bytes: Vec<f64>,
+    sent_bytes: Option<u64>,
+    rounds: Option<u16>,
+    errors: Vec<f64>,
+    correct: usize,
+    plaintext_correct: usize,
+    agree: usize,
+}
+
+impl Session {
+    pub(super) fn prepare(options: &DemoOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, DemoError> {
+        let kernel = Kernel::from_env()?;
+        let bad = |option, reason: String| DemoError::Option { option, reason };
+        let parties = Parties::new(options.parties)
+            .ok_or_else(|| bad("--parties", format!("{} parties, 2 to 8 are possible", options.parties)))?;
+        if !(1..=MAX_BATCH).contains(&options.batch) {
+            return Err(bad("--batch", format!("{} digits in an inference, 1 to {MAX_BATCH} are possible", options.batch)));
+        }
+        let graph = assets::network(&options.model, options.weights.as_deref())?;
+        let digits = assets::digits(options.data_dir.as_deref())?;
+        let usual = if options.net.one_way > Duration::from_millis(5) { SLOW_SAMPLES } else { digits.len() };
+        let samples = match options.samples {
+            Some(0) => return Err(bad("--samples", "0 samples, at least 1 is needed".into())),
+            Some(n) if n > digits.len() => {
+                return Err(bad("--samples", format!("{n} samples, there are {} digits", digits.len())));
+            }
+            Some(n) => n,
+            // A cheat is shown with one inference, and one more after it.
+            None if options.cheat.is_some() => options.batch,
+            None => usual.max(options.batch).min(digits.len()),
+        };
+        let calibration: Vec<Vec<f32>> =
+            (digits.len().saturating_sub(CALIBRATION)..digits.len()).map(|i| digits.input(i)).collect();
+        let compiled = compile(&graph, &calibration, &CompileOptions::default())?;
+        if let Some(cheat) = &options.cheat {
+            cheat.check_against(&compiled.plan, parties, options.batch).map_err(|reason| bad("--cheat", reason))?;
+        }
+        progress(Progress::Compiled(compiled.report.to_string()));
+        Ok(Session { options: options.clone(), parties, samples, graph, digits, compiled, kernel })
+    }
+
+    pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
+        let folder = tempfile::tempdir()
+            .map_err(|e| DemoError::File { path: std::env::temp_dir().display().to_string(), reason: e.to_string() })?;
+        let plan = Arc::new(self.compiled.plan.clone());
+        let batch = self.options.batch as u32;
+        let mut config = LocalConfig::new(Arc::clone(&plan), self.parties, folder.path().to_owned());
+        config.wiring = if self.options.net.is_local() { Wiring::Tls } else { Wiring::Shaped(self.options.net) };
+        config.ahead = (batch, 2);
+        config.max_batch = batch;
+        config.first_port = self.options.port;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        config.spin = if cores >= self.parties.count() { SPIN } else { Duration::ZERO };
+        if let Some(cheat) = &self.options.cheat {
+            config.conduct = Some((self.parties.last(), cheat.clone().into_conduct(&plan)));
+        }
+        let mut cluster = LocalCluster::start(config)?;
+        let result = self.with(&mut cluster, progress);
+        cluster.stop();
+        result
+    }
+
+    fn with(&self, cluster: &mut LocalCluster, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
+        let mut figures = Figures::default();
+        let mut owner = cluster.owner()?;
+        let started = Instant::now();
+        let mut verdict = self.load(&mut owner, progress)?;
+        progress(Progress::Loaded { elapsed: started.elapsed(), samples: self.samples });
+        let mut client = cluster.client("1")?;
+        client.fingerprint()?;
+
+        let simulator = Simulator::new(&self.compiled.plan, &self.compiled.weights)?;
+        let float = FloatExecutor::new(&self.graph);
+        let mut recovered = None;
+        let mut first = self.options.cheat.is_some() && verdict.is_none();
+        if verdict.is_some() {
+            recovered = Some(true);
+        }
+        let mut start = 0;
+        while start < self.samples {
+            let range = start..(start + self.options.batch).min(self.samples);
+            match self.infer(&mut client, range.clone()) {
+                Ok((id, result)) => {
+                    self.score(&range, &result, &simulator, &float, &mut figures, progress)?;
+                    collect(cluster, id, &result, &mut figures);
+                    if first {
+                        let result = "what it did was repaired; the client got the right answer".to_owned();
+                        progress(Progress::Cheated { result });
+                    }
+                    start = range.end;
+                }
+                Err(error) if first => {
+                    progress(Progress::Cheated { result: error.to_string() });
+                    verdict = Some(error);
+                    recovered = Some(self.infer(&mut client, range).is_ok());
+                    start = self.samples;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            first = false;
+        }
+        Ok(self.report(figures, verdict, recovered))
+    }
+
+    /// Loads the model. With a party that cheats at load the first attempt fails; the second one must not.
+    fn load(&self, owner: &mut OwnerNode, progress: &mut dyn FnMut(Progress)) -> Result<Option<NodeError>, DemoError> {
+        let weights = self.layer_weights();
+        match owner.load(&weights) {
+            Ok(_) => Ok(None),
+            Err(error) if self.options.cheat.is_some() => {
+                progress(Progress::Cheated { result: error.to_string() });
+                owner.load(&weights)?;
+                Ok(Some(error))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn layer_weights(&self) -> Vec<LayerWeights> {
+        let (plan, weights) = (&self.compiled.plan, &self.compiled.weights);
+        let ids = (0..plan.weights.len() as u32).map(WeightId);
+        ids.map(|id| LayerWeights { weights: weights.weights(id, plan.limbs), bias: weights.bias(id, plan.limbs) })
+            .collect()
+    }
+
+    fn input(&self, range: Range<usize>) -> Result<Vec<i64>, ModelError> {
+        let each = range.map(|i| quantize_input(&self.compiled.plan, &self.digits.input(i)));
+        Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    fn infer(&self, client: &mut ClientNode, range: Range<usize>) -> Result<(InferenceId, Inferred), NodeError> {
+        let batch = range.len() as u32;
+        let input = self.input(range);
+        let input = input.map_err(|e| amicus_protocol::ProtocolError::Misuse(e.to_string()))?;
+        let admission = client.request(batch, &[])?;
+        let id = admission.id();
+        Ok((id, client.infer(admission, &input)?))
+    }
+
+    fn score(
+        &self,
+        range: &Range<usize>,
+        result: &Inferred,
+        simulator: &Simulator<'_>,
+        float: &FloatExecutor<'_>,
+        figures: &mut Figures,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), DemoError> {
+        let input = LimbVec::from_i64(self.compiled.plan.limbs, &self.input(range.clone())?);
+        let simulated = simulator.outputs(&input, range.len())?;
+        let classes = result.logits.len() / range.len();
+        for (index, (at, logits)) in range.clone().zip(result.logits.chunks(classes)).enumerate() {
+            let plain = float.run(&self.digits.input(at))?;
+            let (private, plaintext, label) = (argmax(logits), argmax(&plain), self.digits.label(at));
+            figures.errors.push(relative_error(logits, &plain));
+            figures.correct += usize::from(private == label);
+            figures.plaintext_correct += usize::from(plaintext == label);
+            figures.agree += usize::from(private == argmax(&simulated.logits_of(index)));
+            progress(Progress::Classified { image: self.digits.image(at).to_vec(), label, private, plaintext });
+        }
+        Ok(())
+    }
+
+    fn report(&self, figures: Figures, verdict: Option<NodeError>, recovered: Option<bool>) -> DemoReport {
+        let plan = &self.compiled.plan;
+        let median = |values: Vec<f64>| Spread::of(values).map(|s| s.median);
+        let errors = Spread::of(figures.errors);
+        DemoReport {
+            model: self.options.model.clone(),
+            parties: self.parties.count(),
+            samples: self.samples,
+            batch: self.options.batch,
+            correct: figures.correct,
+            plaintext_correct: figures.plaintext_correct,
+            agree: figures.agree,
+            relative_error: errors.map(|e| e.median),
+            relative_error_max: errors.map(|e| e.max),
+            check: verdict.map_or_else(|| "accepted".to_owned(), |error| error.to_string()),
+            online_ms: Spread::of(figures.online_ms),
+            preprocessing_ms: median(figures.preprocessing_ms),
+            rounds: figures.rounds,
+            sent_bytes_per_party: figures.sent_bytes,
+            dealt_bytes: median(figures.dealt_bytes).map(|b| b as u64),
+            peak_rss_bytes: peak_rss(),
+            limbs: plan.limbs.count(),
+            scales: scales(plan),
+            kernel: self.kernel.name().to_owned(),
+            net: self.options.net.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cheat: self.options.cheat.as_ref().map(ToString::to_string),
+            recovered,
+        }
+    }
+}
+
+/// Takes the figures of one inference from the roles' events.
+fn collect(cluster: &LocalCluster, id: InferenceId, result: &Inferred, figures: &mut Figures) {
+    figures.online_ms.push(result.elapsed.as_secs_f64() * 1e3);
+    figures.rounds = figures.rounds.max(Some(result.rounds));
+    for event in cluster.helper_events.try_iter() {
+        if let Event::Dealt { elapsed, bytes, .. } = event {
+            figures.preprocessing_ms.push(elapsed.as_secs_f64() * 1e3);
+            figures.dealt_bytes.push(bytes as f64);
+        }
+    }
+    for events in &cluster.party_events {
+        // A party reports when the helper has told it the outcome, perhaps after the client has its answer.
+        while let Ok(event) = events.recv_timeout(Duration::from_secs(1)) {
+            if let Event::Finished { id: finished, sent, .. } = event
+                && finished == id
+            {
+                figures.sent_bytes = figures.sent_bytes.max(sent.into_iter().max());
+                break;
+            }
+        }
+    }
+}
+
+fn scales(plan: &Plan) -> ScaleReport {
+    let activations: Vec<_> = plan
+        .ops
+        .iter()
+        .filter_map(|op| if let OpKind::Activation(a) = &op.kind { Some(a) } else { None })
+        .collect();
+    ScaleReport {
+        input: plan.input.scale.0,
+        weights: plan.weights.iter().map(|w| w.scale.0).collect(),
+        arguments: activations.iter().map(|a| a.input_scale.0).collect(),
+        coefficients: activations.iter().map(|a| a.coefficient_scale.0).collect(),
+        output: plan.output.scale.0,
+    }
+}

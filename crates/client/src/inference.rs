@@ -1,0 +1,181 @@
+//! An inference as the client sees it.
+//!
+//! ```text
+//! Wish --request--> helper --ticket--> Admission --masked input, key--> parties
+//!                                      Awaiting <--output-- parties, <--release-- helper
+//! ```
+
+use crate::Message;
+use amicus_plan::Plan;
+use amicus_protocol::control::{self, Binding, Request, TicketGrant};
+use amicus_protocol::input::Ticket;
+use amicus_protocol::output::Receiver;
+use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
+use std::sync::Arc;
+
+/// A request that was sent to the helper.
+#[derive(Debug)]
+pub struct Wish {
+    plan: Arc<Plan>,
+    parties: Parties,
+    batch: u32,
+}
+
+/// The right to one inference, and what to receive its output with.
+#[derive(Debug)]
+pub struct Admission {
+    ticket: Ticket,
+    awaiting: Awaiting,
+}
+
+/// An inference whose output is on its way.
+#[derive(Debug)]
+pub struct Awaiting {
+    receiver: Receiver,
+    parties: Parties,
+    epoch: EpochId,
+    id: InferenceId,
+    outputs: Vec<(PartyId, Vec<u8>)>,
+    release: Option<Vec<u8>>,
+}
+
+impl Wish {
+    /// Asks for an inference of `batch` inputs whose output goes to this client and the others named; the message is
+    /// for the helper.
+    ///
+    /// # Errors
+    /// When the message cannot be encoded.
+    pub fn new(
+        plan: Arc<Plan>,
+        parties: Parties,
+        batch: u32,
+        also_to: Vec<String>,
+    ) -> Result<(Self, Message), ProtocolError> {
+        let body = control::encode(&Request { batch, also_to })?;
+        let header = Header::epoch(Kind::Request, EpochId(0), 0);
+        Ok((Wish { plan, parties, batch }, Message { header, body }))
+    }
+
+    /// Takes the helper's ticket.
+    ///
+    /// # Errors
+    /// A ticket that does not decode or is for another batch size.
+    pub fn granted(self, header: &Header, body: &[u8]) -> Result<Admission, ProtocolError> {
+        let fail = |fault| ProtocolError::peer("helper", Step::Input, fault);
+        let grant: TicketGrant = control::decode(body).map_err(fail)?;
+        if grant.binding.batch != self.batch {
+            return Err(fail(Fault::Unexpected(format!("ticket for a batch of {}", grant.binding.batch))));
+        }
+        let (epoch, id, batch) = (header.epoch, header.id, self.batch as usize);
+        let awaiting = Awaiting::new(&self.plan, self.parties, epoch, id, batch)?;
+        let ticket = Ticket::from_grant(self.plan, self.parties, epoch, id, batch, &grant.seeds)?;
+        Ok(Admission { ticket, awaiting })
+    }
+}
+
+impl Admission {
+    /// The inference.
+    pub fn id(&self) -> InferenceId {
+        self.awaiting.id
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> EpochId {
+        self.awaiting.epoch
+    }
+
+    /// Masks the inputs (integers at the plan's input scale, one input after the other). The messages are for every
+    /// party, in this order: the masked input, then this client's key.
+    ///
+    /// # Errors
+    /// Inputs of the wrong length.
+    pub fn mask(self, x: &[i64]) -> Result<(Awaiting, [Message; 2]), ProtocolError> {
+        let header = Header::inference(Kind::Input, self.awaiting.epoch, self.awaiting.id, 0);
+        let input = Message { header, body: pack(&self.ticket.mask(x)?) };
+        let key = self.awaiting.key();
+        Ok((self.awaiting, [input, key]))
+    }
+}
+
+impl Awaiting {
+    fn new(
+        plan: &Plan,
+        parties: Parties,
+        epoch: EpochId,
+        id: InferenceId,
+        batch: usize,
+    ) -> Result<Self, ProtocolError> {
+        let receiver = Receiver::new(plan, epoch, id, batch)?;
+        Ok(Awaiting { receiver, parties, epoch, id, outputs: Vec::new(), release: None })
+    }
+
+    /// An inference of another client whose output this one gets too, from the helper's invitation. The message is for
+    /// every party.
+    ///
+    /// # Errors
+    /// An invitation that does not decode.
+    pub fn invited(
+        plan: &Plan,
+        parties: Parties,
+        header: &Header,
+        body: &[u8],
+    ) -> Result<(Self, Message), ProtocolError> {
+        let binding: Binding =
+            control::decode(body).map_err(|fault| ProtocolError::peer("helper", Step::Output, fault))?;
+        let awaiting = Awaiting::new(plan, parties, header.epoch, header.id, binding.batch as usize)?;
+        let key = awaiting.key();
+        Ok((awaiting, key))
+    }
+
+    fn key(&self) -> Message {
+        let header = Header::inference(Kind::ReceiverKey, self.epoch, self.id, 0);
+        Message { header, body: self.receiver.key().encode().to_vec() }
+    }
+
+    /// The inference.
+    pub fn id(&self) -> InferenceId {
+        self.id
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch
+    }
+
+    /// Takes a party's output; a second one of the same party is ignored.
+    pub fn output(&mut self, from: PartyId, body: Vec<u8>) {
+        if self.outputs.iter().all(|(party, _)| *party != from) {
+            self.outputs.push((from, body));
+        }
+    }
+
+    /// Takes the helper's release.
+    pub fn release(&mut self, body: Vec<u8>) {
+        self.release.get_or_insert(body);
+    }
+
+    /// Whether the helper has released.
+    pub fn released(&self) -> bool {
+        self.release.is_some()
+    }
+
+    /// The logits, as soon as the release and an output that matches it are there.
+    ///
+    /// # Errors
+    /// When every party's output is there and none matches, or the release does not decode.
+    pub fn result(&self) -> Result<Option<Vec<f64>>, ProtocolError> {
+        let Some(release) = &self.release else { return Ok(None) };
+        match self.receiver.unmask(release, self.outputs.iter().map(|(_, body)| body.as_slice())) {
+            Ok(logits) => Ok(Some(logits)),
+            // The right message may still be on its way.
+            Err(_) if self.outputs.len() < self.parties.count() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the helper that the release arrived.
+    pub fn acknowledgement(&self) -> Message {
+        Message { header: Header::inference(Kind::ReleaseAck, self.epoch, self.id, 0), body: Vec::new() }
+    }
+}

@@ -1,0 +1,236 @@
+//! The planner: scales, bounds, proofs and errors.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+mod common;
+#[path = "common/nets.rs"]
+mod nets;
+
+use std::sync::OnceLock;
+
+use amicus_field::{I256, LimbVec, Limbs};
+use amicus_model::graph::{ConvOptions, Graph, PoolOptions};
+use amicus_model::proof::Verdict;
+use amicus_model::scales::ForcedScales;
+use amicus_model::{
+    CompileOptions, Compiled, FloatExecutor, Simulator, compile, networks, quantize_input, relative_error,
+};
+use amicus_plan::{OpKind, WrapRule};
+use common::Random;
+use nets::Net;
+
+fn digits(n: usize) -> Vec<Vec<f32>> {
+    let mut r = Random(77);
+    // A bright blob on a dark ground, as digits are.
+    let pixel = |r: &mut Random, i: usize| {
+        let (y, x) = (i / 28, i % 28);
+        if (8..20).contains(&y) && (8..20).contains(&x) { (0.5 * r.real() + 0.5) as f32 } else { 0.0 }
+    };
+    (0..n).map(|_| (0..784).map(|i| pixel(&mut r, i)).collect()).collect()
+}
+
+fn lenet(options: &CompileOptions) -> Compiled {
+    compile(&networks::lenet5_random(3).unwrap(), &digits(8), options).unwrap()
+}
+
+/// Compiled once: the planner takes seconds without optimisation.
+fn default_lenet() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+    COMPILED.get_or_init(|| lenet(&CompileOptions::default()))
+}
+
+/// Largest relative error of the exact simulator, and that every truncated value is below its bound.
+fn check_exactly(graph: &Graph, compiled: &Compiled, samples: &[Vec<f32>]) -> f64 {
+    let plan = &compiled.plan;
+    let values = plan.values().unwrap();
+    assert_eq!(values.count(), plan.ops.len() + 1);
+    let simulator = Simulator::new(plan, &compiled.weights).unwrap();
+    let float = FloatExecutor::new(graph);
+    let mut largest = 0f64;
+    for sample in samples {
+        let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, sample).unwrap());
+        let trace = simulator.trace(&input, 1).unwrap();
+        let below = |value, ell: u32| {
+            let bound = I256::ONE << ell;
+            trace.value(value).signed().iter().all(|z| z.abs() < bound)
+        };
+        for op in &plan.ops {
+            if let OpKind::Activation(a) = &op.kind {
+                assert!(below(a.input, a.ell), "{} overflows", op.name);
+            }
+        }
+        assert!(below(plan.output.value, plan.output.ell));
+        largest = largest.max(relative_error(&trace.outputs().logits(), &float.run(sample).unwrap()));
+    }
+    largest
+}
+
+#[test]
+fn lenet_needs_two_limbs_and_meets_the_target() {
+    let graph = networks::lenet5_random(3).unwrap();
+    let compiled = default_lenet();
+    assert_eq!(compiled.plan.limbs, Limbs::TWO);
+    assert!(compiled.report.meets_target());
+    let figures = (compiled.report.expected, compiled.report.simulated);
+    assert!(figures.0.median < 0.002 && figures.1.median < 0.003, "{figures:?}");
+    assert!(check_exactly(&graph, compiled, &digits(6)) < 0.01);
+    // The first activation meets an input of known range: proven, and short enough for the slack rule.
+    assert_eq!(compiled.report.proofs[0].verdict, Verdict::Always);
+    let OpKind::Activation(first) = &compiled.plan.ops[1].kind else { panic!("an activation") };
+    assert_eq!(first.wrap, WrapRule::Slack);
+    assert_eq!(compiled.report.cost.rounds, 12);
+    // 4704 inputs with one coefficient set, 1804 with two, one mask for each of 1176 + 400 + 120 + 84 results.
+    let dealt = 13 * (10 * 4704 + 22 * 1804 + 1780);
+    assert_eq!(compiled.report.cost.dealt_bytes, dealt);
+    let text = compiled.report.to_string();
+    for expected in ["bn1 folded into conv1", "proven for every input in range", "2 limb(s)", "met"] {
+        assert!(text.contains(expected), "{expected} not in\n{text}");
+    }
+}
+
+#[test]
+fn the_planner_is_no_worse_than_the_scales_known_to_be_good() {
+    let known = ForcedScales {
+        argument: Some(12),
+        coefficients: Some(13),
+        weights: Some(15),
+        layer_weights: vec![("fc3".into(), 11)],
+        ..ForcedScales::default()
+    };
+    let known =
+        lenet(&CompileOptions { scales: known, limbs: Some(Limbs::TWO), ..CompileOptions::default() });
+    let chosen = default_lenet();
+    let (known, chosen) = (known.report.expected.median, chosen.report.expected.median);
+    assert!(chosen <= known * 1.1, "chosen {chosen}, known {known}");
+}
+
+#[test]
+fn without_slack_every_activation_is_exact() {
+    let compiled = lenet(&CompileOptions { slack: false, ..CompileOptions::default() });
+    let exact = compiled.plan.ops.iter().all(|op| match &op.kind {
+        OpKind::Activation(a) => a.wrap == WrapRule::Exact,
+        _ => true,
+    });
+    assert!(exact);
+    assert_eq!(compiled.report.cost.dealt_bytes, 13 * (22 * 6508 + 1780));
+}
+
+#[test]
+fn three_limbs_leave_room_for_slack_everywhere() {
+    let compiled = lenet(&CompileOptions { limbs: Some(Limbs::THREE), ..CompileOptions::default() });
+    assert!(compiled.report.expected.median < 0.001);
+    assert_eq!(compiled.report.cost.dealt_bytes, 39 * (10 * 6508 + 1780) / 2);
+}
+
+#[test]
+fn scales_that_do_not_fit_name_the_layer() {
+    let refused = |options: CompileOptions| {
+        compile(&networks::lenet5_random(3).unwrap(), &digits(4), &options).unwrap_err().to_string()
+    };
+    let scales =
+        ForcedScales { argument: Some(14), coefficients: Some(13), weights: Some(15), ..Default::default() };
+    let text = refused(CompileOptions { scales, limbs: Some(Limbs::TWO), ..Default::default() });
+    // 6 * 14 + 13 + 15 = 112, and 3 bits more at least.
+    assert!(
+        text.contains("the scale does not fit: 11") && text.contains("104 there with 2 limb(s)"),
+        "{text}"
+    );
+    assert!(["conv2", "fc1", "fc2", "fc3"].iter().any(|l| text.starts_with(l)), "{text}");
+    let scales =
+        ForcedScales { argument: Some(9), layer_weights: vec![("fc2".into(), 60)], ..Default::default() };
+    let text = refused(CompileOptions { scales, limbs: Some(Limbs::TWO), ..Default::default() });
+    assert!(text.starts_with("fc2: the scale does not fit"), "{text}");
+    let scales = ForcedScales { argument: Some(8), ..Default::default() };
+    let text = refused(CompileOptions { scales, limbs: Some(Limbs::ONE), ..Default::default() });
+    assert!(text.contains("52 there with 1 limb(s)"), "{text}");
+    let scales = ForcedScales { layer_weights: vec![("fc9".into(), 4)], ..Default::default() };
+    let text = refused(CompileOptions { scales, ..Default::default() });
+    assert!(text.contains("no linear layer `fc9`"), "{text}");
+}
+
+#[test]
+fn recorded_ranges_widen_the_bounds() {
+    let build = |recorded: f64| {
+        let mut n = Net::new("recorded", &[10], 4);
+        let x = n.g.input();
+        let x = n.fc("fc1", x, 10, 8);
+        let x = n.act("act", x, 4.0);
+        n.g.record(x, recorded);
+        let x = n.fc("fc2", x, 8, 3);
+        let samples: Vec<Vec<f32>> = (0..8).map(|_| n.sample(10)).collect();
+        compile(&n.g.finish(x).unwrap(), &samples, &CompileOptions::default()).unwrap()
+    };
+    assert!(build(0.1).report.proofs[0].seen < 1.1);
+    let wide = build(7.0);
+    assert_eq!(wide.report.proofs[0].seen, 7.0);
+    assert!(wide.report.proofs[0].safe_factor >= 1.5);
+}
+
+#[test]
+fn bad_samples_are_named() {
+    let graph = networks::lenet5_random(3).unwrap();
+    let refused = |samples: Vec<Vec<f32>>| {
+        compile(&graph, &samples, &CompileOptions::default()).unwrap_err().to_string()
+    };
+    assert_eq!(refused(vec![]), "calibration: no samples; at least one is needed");
+    assert_eq!(
+        refused(vec![vec![0.0; 784], vec![0.0; 783]]),
+        "calibration sample 1: 783 numbers, expected 784 ([1, 28, 28])"
+    );
+    let mut bright = vec![0.0; 784];
+    bright[9] = 1.5;
+    assert_eq!(
+        refused(vec![bright.clone()]),
+        "calibration sample 0: holds 1.5, outside the input's range 0 to 1"
+    );
+    let plan = &default_lenet().plan;
+    assert_eq!(
+        quantize_input(plan, &bright).unwrap_err().to_string(),
+        "input: element 9 is 1.5, outside 0 to 1"
+    );
+    assert!(quantize_input(plan, &[0.0]).is_err());
+    bright[9] = f32::NAN;
+    assert!(quantize_input(plan, &bright).is_err());
+}
+
+#[test]
+fn residual_networks_compile_and_agree() {
+    let (graph, samples) = nets::residual(5);
+    let compiled = compile(&graph, &samples, &CompileOptions::default()).unwrap();
+    let error = check_exactly(&graph, &compiled, &samples);
+    assert!(error < 0.01, "{error}\n{}", compiled.report);
+    assert!(compiled.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Add { .. })));
+    // Both branches of a block are opened in one round: stem 2, blocks 4 each, fc 1, then input, check, release.
+    assert_eq!(compiled.report.cost.rounds, 14);
+}
+
+#[test]
+fn degree_two_fits_one_limb() {
+    let mut n = Net::new("square", &[1, 10, 10], 2);
+    n.degree = 2;
+    let x = n.g.input();
+    let x = n.conv("conv", x, 1, ConvOptions::square(4, 3));
+    let x = n.act("act1", x, 3.0);
+    let x = n.g.average_pool("pool", x, PoolOptions::square(2));
+    let x = n.g.flatten("flat", x);
+    let x = n.fc("fc1", x, 64, 16);
+    let x = n.act("act2", x, 4.0);
+    let x = n.fc("fc2", x, 16, 4);
+    let samples: Vec<Vec<f32>> = (0..16).map(|_| n.sample(100)).collect();
+    let graph = n.g.finish(x).unwrap();
+    let compiled =
+        compile(&graph, &samples, &CompileOptions { max_error: 0.01, ..Default::default() }).unwrap();
+    assert_eq!(compiled.plan.limbs, Limbs::ONE, "{}", compiled.report);
+    assert!(check_exactly(&graph, &compiled, &samples) < 0.05);
+}
+
+#[test]
+fn compiling_is_deterministic_and_shows_no_weight() {
+    let (a, b) = (lenet(&CompileOptions::default()), default_lenet());
+    assert_eq!(a.plan.digest().unwrap(), b.plan.digest().unwrap());
+    assert!(a.weights == b.weights);
+    let shown = format!("{:?} {:?}", a.weights, networks::lenet5_random(3).unwrap());
+    assert!(
+        shown.contains("Tensor(150 numbers)") && !shown.contains("QuantizedLayer { weights: ["),
+        "{shown}"
+    );
+}

@@ -1,0 +1,97 @@
+//! The file format: round trip, a fixture of the digest, and bytes from anyone.
+
+mod common;
+
+use amicus_plan::{OpKind, Plan, PlanError, ScaleBits, Schedule};
+use proptest::prelude::*;
+
+/// Digest of the LeNet-5 plan in `common`, format version 1. It may change with the version only: peers compare it.
+const LENET5_DIGEST: &str = "7a18c296fb9d09bed769b241cc7afec1589ed8eea7c8a37d2f59aae1c4eb7f34";
+
+#[test]
+fn plans_survive_a_round_trip() {
+    for plan in [common::lenet5(), common::residual()] {
+        let bytes = plan.encode().unwrap();
+        assert_eq!(bytes, plan.encode().unwrap());
+        assert_eq!(Plan::decode(&bytes).unwrap(), plan);
+    }
+}
+
+#[test]
+fn digest_is_that_of_version_1() {
+    assert_eq!(common::lenet5().digest().unwrap().to_string(), LENET5_DIGEST);
+}
+
+#[test]
+fn every_part_of_a_plan_changes_the_digest() {
+    let digest = common::lenet5().digest().unwrap();
+    let edits: Vec<fn(&mut Plan)> = vec![
+        |p| p.name.push('x'),
+        |p| p.input.scale = ScaleBits(15),
+        |p| p.input.range.high = 2.0,
+        |p| p.weights[2].scale = ScaleBits(14),
+        |p| p.weights[0].bias = false,
+        |p| p.output.scale = ScaleBits(15),
+        |p| p.ops[3].name.push('x'),
+        |p| {
+            let OpKind::Activation(a) = &mut p.ops[1].kind else { panic!("an activation") };
+            a.coefficients[3] = 1;
+        },
+    ];
+    for (i, edit) in edits.iter().enumerate() {
+        let mut plan = common::lenet5();
+        edit(&mut plan);
+        assert_ne!(plan.digest().unwrap(), digest, "edit {i}");
+    }
+}
+
+#[test]
+fn other_bytes_are_refused() {
+    let good = common::lenet5().encode().unwrap();
+    let refused = |bytes: &[u8]| Plan::decode(bytes).unwrap_err();
+    assert_eq!(refused(&[]).to_string(), "not a plan: does not start with the plan's magic word");
+    assert_eq!(refused(&good[..9]).to_string(), "not a plan: ends inside the version");
+    let mut newer = good.clone();
+    newer[8] = 2;
+    assert_eq!(refused(&newer), PlanError::Version { expected: 1, got: 2 });
+    assert_eq!(refused(&[good.clone(), vec![0]].concat()).to_string(), "not a plan: 1 bytes after the end");
+    for cut in 0..good.len() {
+        assert!(Plan::decode(&good[..cut]).is_err(), "cut at {cut}");
+    }
+    let huge = vec![0; amicus_plan::encoding::MAX_BYTES + 1];
+    assert!(refused(&huge).to_string().contains("at most"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever is decoded is valid, and everything that reads a plan copes with it.
+    #[test]
+    fn hostile_bytes_never_panic(
+        residual: bool,
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        insert in prop::option::of((any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 1..12))),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let plan = if residual { common::residual() } else { common::lenet5() };
+        let mut bytes = plan.encode().unwrap();
+        for (at, byte) in edits {
+            // The magic word and version are known to be checked.
+            let at = 10 + at.index(bytes.len() - 10);
+            bytes[at] = byte;
+        }
+        if let Some((at, more)) = insert {
+            let at = 10 + at.index(bytes.len() - 10);
+            bytes.splice(at..at, more);
+        }
+        if let Some(at) = cut {
+            bytes.truncate(10 + at.index(bytes.len() - 10));
+        }
+        if let Ok(plan) = Plan::decode(&bytes) {
+            plan.values().unwrap();
+            plan.cost(1).unwrap();
+            prop_assert!(Schedule::of(&plan).openings() <= plan.ops.len());
+            prop_assert_eq!(Plan::decode(&plan.encode().unwrap()).unwrap().digest().unwrap(), plan.digest().unwrap());
+        }
+    }
+}
