@@ -30,7 +30,12 @@ impl Loading {
     ///
     /// # Errors
     /// A grant that does not decode, or no randomness.
-    pub fn granted(plan: Arc<Plan>, parties: Parties, header: &Header, body: &[u8]) -> Result<Self, ProtocolError> {
+    pub fn granted(
+        plan: Arc<Plan>,
+        parties: Parties,
+        header: &Header,
+        body: &[u8],
+    ) -> Result<Self, ProtocolError> {
         let load = OwnerLoad::from_grant(plan, parties, header.epoch, body)?;
         Ok(Loading { load, nonce: Seed::random()? })
     }

@@ -162,7 +162,11 @@ impl ClientNode {
                 Incoming::Lost(..) | Incoming::Woken | Incoming::Refused(..) => {}
                 Incoming::Timeout => {
                     let waited = Fault::Silent(started.elapsed().as_millis() as u64);
-                    let who = if awaiting.released() { "every party heard".into() } else { Peer::Helper.to_string() };
+                    let who = if awaiting.released() {
+                        "every party heard".into()
+                    } else {
+                        Peer::Helper.to_string()
+                    };
                     return Err(ProtocolError::peer(who, Step::Output, waited).into());
                 }
             }

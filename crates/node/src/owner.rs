@@ -54,7 +54,9 @@ impl OwnerNode {
         let epoch = loading.epoch();
         if weights.len() != self.plan.weights.len() {
             let (got, expected) = (weights.len(), self.plan.weights.len());
-            return Err(ProtocolError::Misuse(format!("{got} weight tensors, the plan has {expected}")).into());
+            return Err(
+                ProtocolError::Misuse(format!("{got} weight tensors, the plan has {expected}")).into()
+            );
         }
         let nonce = loading.nonce();
         for party in &parties {

@@ -98,7 +98,10 @@ impl View {
             Progress::Compiled(_) => {}
             Progress::Loaded { elapsed, samples } => {
                 if !self.quiet {
-                    println!("model masked, tagged and checked at all parties in {:.0} ms\n", elapsed.as_secs_f64() * 1e3);
+                    println!(
+                        "model masked, tagged and checked at all parties in {:.0} ms\n",
+                        elapsed.as_secs_f64() * 1e3
+                    );
                 }
                 if std::io::stderr().is_terminal() && samples > SHOWN {
                     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} digits, {elapsed}");
@@ -146,7 +149,8 @@ impl View {
             self.print(&line);
         }
         let caption = |f: &dyn Fn(&Shown) -> String| {
-            let parts: Vec<String> = row.iter().map(|s| format!("{:<w$}", f(s), w = picture::WIDTH)).collect();
+            let parts: Vec<String> =
+                row.iter().map(|s| format!("{:<w$}", f(s), w = picture::WIDTH)).collect();
             parts.join(" ").trim_end().to_owned()
         };
         self.print(&caption(&|s| format!("private: {}", s.private)));
@@ -162,7 +166,10 @@ impl View {
         }
         let wrong = std::mem::take(&mut self.wrong);
         if !self.quiet && !wrong.is_empty() {
-            println!("not as labelled, or not as in plain text, among the {} digits not shown:\n", self.seen - SHOWN);
+            println!(
+                "not as labelled, or not as in plain text, among the {} digits not shown:\n",
+                self.seen - SHOWN
+            );
             for (at, shown) in wrong.into_iter().take(SHOWN).enumerate() {
                 if at % PER_ROW == 0 {
                     self.print_row();
@@ -176,7 +183,9 @@ impl View {
 
 fn print_report(report: &DemoReport) {
     let unknown = || "unknown".to_owned();
-    let percent = |n: usize| format!("{n} of {} ({:.1}%)", report.samples, 100.0 * n as f64 / report.samples.max(1) as f64);
+    let percent = |n: usize| {
+        format!("{n} of {} ({:.1}%)", report.samples, 100.0 * n as f64 / report.samples.max(1) as f64)
+    };
     let bytes = |b: u64| match b {
         b if b >= 1_000_000 => format!("{:.2} MB", b as f64 / 1e6),
         b => format!("{:.1} kB", b as f64 / 1e3),
@@ -206,9 +215,13 @@ fn print_report(report: &DemoReport) {
             errors.map_or_else(unknown, |(m, x)| format!("median {}, largest {}", error(m), error(x))),
         );
     }
-    let online = report.online_ms.map(|o| format!("{:.2} ms (least {:.2}, most {:.2})", o.median, o.min, o.max));
+    let online =
+        report.online_ms.map(|o| format!("{:.2} ms (least {:.2}, most {:.2})", o.median, o.min, o.max));
     row("online, an inference", online.unwrap_or_else(unknown));
-    row("preprocessing, an inference", report.preprocessing_ms.map_or_else(unknown, |ms| format!("{ms:.2} ms")));
+    row(
+        "preprocessing, an inference",
+        report.preprocessing_ms.map_or_else(unknown, |ms| format!("{ms:.2} ms")),
+    );
     row("rounds (one-way hops)", report.rounds.map_or_else(unknown, |r| r.to_string()));
     row("sent by a party to another", report.sent_bytes_per_party.map_or_else(unknown, bytes));
     row("dealt by the helper", report.dealt_bytes.map_or_else(unknown, bytes));

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  cargo run --release --features train -- train --dataset mnist --model lenet5 \
-    --data-dir DIR --out lenet5.safetensors")]
+#[command(
+    after_help = "Example:\n  cargo run --release --features train -- train --dataset mnist --model lenet5 \
+    --data-dir DIR --out lenet5.safetensors"
+)]
 pub(crate) struct Args {
     /// Data set: mnist.
     #[arg(long)]
@@ -69,7 +71,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         println!("validation: {}\ntest: {}", report.validation, report.test);
         println!("largest |t| / B on held-out data, layer by layer:");
         for layer in &report.test_ranges {
-            println!("  {:<6} {:.2}, {} of {} values outside", layer.layer, layer.max_ratio, layer.escaped, layer.values);
+            println!(
+                "  {:<6} {:.2}, {} of {} values outside",
+                layer.layer, layer.max_ratio, layer.escaped, layer.values
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,11 +8,11 @@ use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Graph, ModelError, Simulator, argmax, compile, quantize_input,
     relative_error,
 };
+use amicus_node::NodeError;
 use amicus_node::client::{ClientNode, Inferred};
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
-use amicus_node::NodeError;
 use amicus_plan::{OpKind, Plan, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::{InferenceId, Parties};
@@ -52,13 +52,19 @@ struct Figures {
 }
 
 impl Session {
-    pub(super) fn prepare(options: &DemoOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, DemoError> {
+    pub(super) fn prepare(
+        options: &DemoOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, DemoError> {
         let kernel = Kernel::from_env()?;
         let bad = |option, reason: String| DemoError::Option { option, reason };
         let parties = Parties::new(options.parties)
             .ok_or_else(|| bad("--parties", format!("{} parties, 2 to 8 are possible", options.parties)))?;
         if !(1..=MAX_BATCH).contains(&options.batch) {
-            return Err(bad("--batch", format!("{} digits in an inference, 1 to {MAX_BATCH} are possible", options.batch)));
+            return Err(bad(
+                "--batch",
+                format!("{} digits in an inference, 1 to {MAX_BATCH} are possible", options.batch),
+            ));
         }
         let graph = assets::network(&options.model, options.weights.as_deref())?;
         let digits = assets::digits(options.data_dir.as_deref())?;
@@ -77,19 +83,24 @@ impl Session {
             (digits.len().saturating_sub(CALIBRATION)..digits.len()).map(|i| digits.input(i)).collect();
         let compiled = compile(&graph, &calibration, &CompileOptions::default())?;
         if let Some(cheat) = &options.cheat {
-            cheat.check_against(&compiled.plan, parties, options.batch).map_err(|reason| bad("--cheat", reason))?;
+            cheat
+                .check_against(&compiled.plan, parties, options.batch)
+                .map_err(|reason| bad("--cheat", reason))?;
         }
         progress(Progress::Compiled(compiled.report.to_string()));
         Ok(Session { options: options.clone(), parties, samples, graph, digits, compiled, kernel })
     }
 
     pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
-        let folder = tempfile::tempdir()
-            .map_err(|e| DemoError::File { path: std::env::temp_dir().display().to_string(), reason: e.to_string() })?;
+        let folder = tempfile::tempdir().map_err(|e| DemoError::File {
+            path: std::env::temp_dir().display().to_string(),
+            reason: e.to_string(),
+        })?;
         let plan = Arc::new(self.compiled.plan.clone());
         let batch = self.options.batch as u32;
         let mut config = LocalConfig::new(Arc::clone(&plan), self.parties, folder.path().to_owned());
-        config.wiring = if self.options.net.is_local() { Wiring::Tls } else { Wiring::Shaped(self.options.net) };
+        config.wiring =
+            if self.options.net.is_local() { Wiring::Tls } else { Wiring::Shaped(self.options.net) };
         config.ahead = (batch, 2);
         config.max_batch = batch;
         config.first_port = self.options.port;
@@ -104,7 +115,11 @@ impl Session {
         result
     }
 
-    fn with(&self, cluster: &mut LocalCluster, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
+    fn with(
+        &self,
+        cluster: &mut LocalCluster,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<DemoReport, DemoError> {
         let mut figures = Figures::default();
         let mut owner = cluster.owner()?;
         let started = Instant::now();
@@ -147,7 +162,11 @@ impl Session {
     }
 
     /// Loads the model. With a party that cheats at load the first attempt fails; the second one must not.
-    fn load(&self, owner: &mut OwnerNode, progress: &mut dyn FnMut(Progress)) -> Result<Option<NodeError>, DemoError> {
+    fn load(
+        &self,
+        owner: &mut OwnerNode,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<NodeError>, DemoError> {
         let weights = self.layer_weights();
         match owner.load(&weights) {
             Ok(_) => Ok(None),
@@ -163,8 +182,11 @@ impl Session {
     fn layer_weights(&self) -> Vec<LayerWeights> {
         let (plan, weights) = (&self.compiled.plan, &self.compiled.weights);
         let ids = (0..plan.weights.len() as u32).map(WeightId);
-        ids.map(|id| LayerWeights { weights: weights.weights(id, plan.limbs), bias: weights.bias(id, plan.limbs) })
-            .collect()
+        ids.map(|id| LayerWeights {
+            weights: weights.weights(id, plan.limbs),
+            bias: weights.bias(id, plan.limbs),
+        })
+        .collect()
     }
 
     fn input(&self, range: Range<usize>) -> Result<Vec<i64>, ModelError> {
@@ -172,7 +194,11 @@ impl Session {
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
-    fn infer(&self, client: &mut ClientNode, range: Range<usize>) -> Result<(InferenceId, Inferred), NodeError> {
+    fn infer(
+        &self,
+        client: &mut ClientNode,
+        range: Range<usize>,
+    ) -> Result<(InferenceId, Inferred), NodeError> {
         let batch = range.len() as u32;
         let input = self.input(range);
         let input = input.map_err(|e| amicus_protocol::ProtocolError::Misuse(e.to_string()))?;
@@ -200,7 +226,12 @@ impl Session {
             figures.correct += usize::from(private == label);
             figures.plaintext_correct += usize::from(plaintext == label);
             figures.agree += usize::from(private == argmax(&simulated.logits_of(index)));
-            progress(Progress::Classified { image: self.digits.image(at).to_vec(), label, private, plaintext });
+            progress(Progress::Classified {
+                image: self.digits.image(at).to_vec(),
+                label,
+                private,
+                plaintext,
+            });
         }
         Ok(())
     }

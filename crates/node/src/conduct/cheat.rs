@@ -7,12 +7,12 @@ use super::{Conduct, Outgoing};
 use crate::Peer;
 use amicus_field::Element;
 use amicus_plan::{OpIndex, OpKind, Plan, ValueId, WeightId};
+use amicus_protocol::Parties;
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::epoch::PartyTagging;
+use amicus_protocol::ids::PARTIES;
 use amicus_protocol::online::Opening;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::Parties;
-use amicus_protocol::ids::PARTIES;
 use std::fmt;
 use std::str::FromStr;
 
@@ -121,7 +121,7 @@ impl Cheat {
         }
     }
 
-    /// The party's conduct: it deviates whenever there is an occasion, else it is honest.
+    /// The party's conduct: it deviates at the first occasion, and is honest afterwards.
     pub fn into_conduct(self, plan: &Plan) -> Box<dyn Conduct> {
         let target = match self {
             Cheat::Linear(layer)
@@ -130,7 +130,7 @@ impl Cheat {
             | Cheat::BatchCancel(layer) => self.candidates(plan).nth(layer),
             Cheat::Load | Cheat::Sigma | Cheat::Hash | Cheat::Output => None,
         };
-        Box::new(Cheater { cheat: self, target, lie: None })
+        Box::new(Cheater { cheat: self, target, lie: None, done: false })
     }
 
     /// The operations among which a layer number chooses.
@@ -151,11 +151,14 @@ struct Cheater {
     target: Option<OpIndex>,
     /// A share that differs from the one the party computes with, for whom it is sent to first.
     lie: Option<Vec<u8>>,
+    /// It has deviated.
+    done: bool,
 }
 
 impl Conduct for Cheater {
     fn tagging(&mut self, plan: &Plan, tagging: &mut PartyTagging) {
-        if self.cheat == Cheat::Load {
+        if self.cheat == Cheat::Load && !self.done {
+            self.done = true;
             tagging.danger_shift(WeightId(0), 0, Element::one(plan.limbs));
         }
     }
@@ -163,7 +166,10 @@ impl Conduct for Cheater {
     fn opening(&mut self, plan: &Plan, opening: &mut Opening) {
         let one = Element::one(plan.limbs);
         let target = opening.shares().iter().find(|(op, _)| Some(*op) == self.target);
-        let Some((op, share)) = target.map(|(op, share)| (*op, share.clone())) else { return };
+        let Some((op, share)) = target.filter(|_| !self.done).map(|(op, share)| (*op, share.clone())) else {
+            return;
+        };
+        self.done = true;
         match self.cheat {
             Cheat::Linear(_) | Cheat::Activation(_) => opening.danger_shift(op, 0, one),
             Cheat::BatchCancel(_) => {
@@ -183,6 +189,9 @@ impl Conduct for Cheater {
     }
 
     fn check(&mut self, message: &mut CheckMessage) {
+        if std::mem::replace(&mut self.done, self.done || matches!(self.cheat, Cheat::Sigma | Cheat::Hash)) {
+            return;
+        }
         match self.cheat {
             Cheat::Sigma => message.sums.set(0, message.sums.get(0) + Element::one(message.sums.limbs())),
             Cheat::Hash => message.transcript.0[0] ^= 1,
@@ -195,7 +204,8 @@ impl Conduct for Cheater {
         if header.kind == Kind::Opening && Some(OpIndex(header.index)) == self.target {
             body = self.lie.take().unwrap_or(body);
         }
-        if self.cheat == Cheat::Output && header.kind == Kind::Output {
+        if self.cheat == Cheat::Output && header.kind == Kind::Output && !self.done {
+            self.done = true;
             body.first_mut().into_iter().for_each(|byte| *byte ^= 1);
         }
         vec![Outgoing::Message(header, body)]
@@ -210,11 +220,13 @@ mod tests {
 
     #[test]
     fn texts_are_read_back_as_shown() {
-        for text in ["load", "linear:0", "activation:12", "equivocate:1", "batch-cancel:3", "sigma", "hash", "output"]
+        for text in
+            ["load", "linear:0", "activation:12", "equivocate:1", "batch-cancel:3", "sigma", "hash", "output"]
         {
             assert_eq!(text.parse::<Cheat>().unwrap().to_string(), text);
         }
-        for text in ["", "Load", "load:0", "linear", "linear:", "linear:-1", "linear:x", "sigma:", "outputs"] {
+        for text in ["", "Load", "load:0", "linear", "linear:", "linear:-1", "linear:x", "sigma:", "outputs"]
+        {
             let error = text.parse::<Cheat>().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{text:?} is no way to cheat")), "{error}");
         }
