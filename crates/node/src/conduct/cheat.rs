@@ -189,9 +189,10 @@ impl Conduct for Cheater {
     }
 
     fn check(&mut self, message: &mut CheckMessage) {
-        if std::mem::replace(&mut self.done, self.done || matches!(self.cheat, Cheat::Sigma | Cheat::Hash)) {
+        if self.done {
             return;
         }
+        self.done = matches!(self.cheat, Cheat::Sigma | Cheat::Hash);
         match self.cheat {
             Cheat::Sigma => message.sums.set(0, message.sums.get(0) + Element::one(message.sums.limbs())),
             Cheat::Hash => message.transcript.0[0] ^= 1,
