@@ -9,7 +9,7 @@ use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::{Admission, Awaiting, Wish};
 use amicus_plan::Plan;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub struct ClientNode {
     inbox: Inbox,
     hubs: Hubs,
     limits: Limits,
+    /// The last inference this client heard of: what the helper still says about it is no answer to a new request.
+    last: (EpochId, InferenceId),
 }
 
 /// An inference's result.
@@ -41,7 +43,7 @@ impl ClientNode {
     pub fn new(plan: Arc<Plan>, parties: Parties, max_batch: u32, limits: Limits) -> Result<Self, NodeError> {
         let inbox = Inbox::new(crate::limits::online(&plan, max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: inbox.hub(), dealing: None };
-        Ok(ClientNode { plan, parties, inbox, hubs, limits })
+        Ok(ClientNode { plan, parties, inbox, hubs, limits, last: (EpochId(0), InferenceId(0)) })
     }
 
     /// Where links are delivered.
@@ -87,9 +89,12 @@ impl ClientNode {
         let also_to = also_to.iter().map(Peer::to_string).collect();
         let (wish, message) = Wish::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
         self.send(&Peer::Helper, &message)?;
+        let last = self.last;
         let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |peer, h| {
-            *peer == Peer::Helper && (h.kind == Kind::Ticket || h.kind == Kind::Abort)
+            let new = h.epoch == EpochId(0) || (h.epoch, h.id) > last;
+            *peer == Peer::Helper && new && (h.kind == Kind::Ticket || h.kind == Kind::Abort)
         })?;
+        self.last = last.max((answer.header.epoch, answer.header.id));
         if answer.header.kind == Kind::Abort {
             return Err(crate::party::aborted_by(&answer));
         }

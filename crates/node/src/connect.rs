@@ -205,9 +205,9 @@ impl Connector {
                 dialers.insert(target.peer.clone(), sender);
                 self.dialer(target.clone(), Arc::clone(identity), terms, hubs.clone(), wanted)?;
             }
-            hubs.of(of_channel)
-                .into_iter()
-                .for_each(|hub| hub.redial_with(Redial(Arc::new(dialers.clone()))));
+            if let Some(hub) = hubs.of(of_channel) {
+                hub.redial_with(dialers);
+            }
         }
         Ok(())
     }
@@ -273,19 +273,11 @@ fn welcome(mut link: Link, terms: Terms, hubs: &Hubs) -> Result<(), NodeError> {
     let name = link.peer().to_owned();
     let unknown = || ProtocolError::peer(&name, Step::Keys, Fault::NotAllowed("no role of this name".into()));
     let peer = Peer::parse(&name, terms.parties).ok_or_else(unknown)?;
+    // Between helper and parties; users have no business there.
+    if channel == Channel::Dealing && matches!(peer, Peer::Owner | Peer::Client(_)) {
+        let fault = Fault::NotAllowed("a link for dealing".into());
+        return Err(ProtocolError::peer(&name, Step::Keys, fault).into());
+    }
     hubs.deliver(channel, Arrival { peer, link });
     Ok(())
-}
-
-/// Asks for a new link to a peer, if it is one that this node dials.
-#[derive(Clone, Debug)]
-pub struct Redial(Arc<HashMap<Peer, Sender<()>>>);
-
-impl Redial {
-    /// Asks for a new link.
-    pub fn request(&self, peer: &Peer) {
-        if let Some(dialer) = self.0.get(peer) {
-            dialer.send(()).ok();
-        }
-    }
 }

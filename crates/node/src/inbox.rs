@@ -3,19 +3,21 @@
 //! The states of the protocol say which message they want next; [`Inbox::next`] asks them about every header and
 //! delivers, keeps, drops or refuses the message. New links arrive through a [`Hub`] while the thread waits.
 
-use crate::connect::{Arrival, Redial};
+use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
 use amicus_protocol::Fault;
 use amicus_protocol::wire::{HEADER_BYTES, Header};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Messages kept for later, at most; a peer that sends more than its share is refused.
+/// Messages of one node kept for later, at most; a peer that sends more is refused.
 const MAX_KEPT: usize = 512;
+/// Messages of one client kept for later: it has little to say ahead of time.
+const MAX_KEPT_OF_CLIENT: usize = 16;
 
 /// What to do with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +70,23 @@ pub struct Hub {
     sender: Sender<Arrival>,
     waker: Waker,
     stop: Arc<AtomicBool>,
-    redial: Arc<OnceLock<Redial>>,
+    /// Who establishes links to peers that this node dials.
+    dialers: Arc<Mutex<HashMap<Peer, Sender<()>>>>,
 }
 
 impl Hub {
-    /// Sets who re-establishes links that end; the first setting stays.
-    pub fn redial_with(&self, redial: Redial) {
-        let _ = self.redial.set(redial);
+    /// Adds those who re-establish links that end.
+    pub fn redial_with(&self, dialers: HashMap<Peer, Sender<()>>) {
+        if let Ok(mut known) = self.dialers.lock() {
+            known.extend(dialers);
+        }
+    }
+
+    /// Asks for a new link to a peer, if it is one that this node dials.
+    fn redial(&self, peer: &Peer) {
+        if let Some(dialer) = self.dialers.lock().ok().and_then(|known| known.get(peer).cloned()) {
+            dialer.send(()).ok();
+        }
     }
 
     /// Delivers a new link.
@@ -128,7 +140,7 @@ impl Inbox {
     pub fn new(max_frame: usize, spin: Duration) -> Result<Self, NetError> {
         let mesh = Mesh::new(MeshConfig { spin })?;
         let (sender, arrivals) = channel();
-        let hub = Hub { sender, waker: mesh.waker(), stop: Arc::default(), redial: Arc::default() };
+        let hub = Hub { sender, waker: mesh.waker(), stop: Arc::default(), dialers: Arc::default() };
         Ok(Inbox { mesh, peers: Vec::new(), arrivals, hub, kept: VecDeque::new(), hop: 0, max_frame })
     }
 
@@ -156,10 +168,11 @@ impl Inbox {
         self.mesh.insert(key, link);
     }
 
-    /// Closes the link to a peer.
+    /// Closes the link to a peer. Whoever dials the other establishes a new one.
     pub fn close(&mut self, peer: &Peer) {
         let key = self.key(peer);
         self.mesh.remove(key);
+        self.hub.redial(peer);
     }
 
     /// Bytes sent to a peer over its present link.
@@ -267,7 +280,7 @@ impl Inbox {
                         Err(fault) => return Ok(Incoming::Refused(peer, fault)),
                     };
                     let verdict = match want(&peer, &header) {
-                        Want::Keep if self.kept.len() >= MAX_KEPT => {
+                        Want::Keep if self.keeps_enough_of(&peer) => {
                             Want::Refuse(Fault::Unexpected("number of early messages".into()))
                         }
                         verdict => verdict,
@@ -279,9 +292,7 @@ impl Inbox {
                 Ok(Event::Down { key, error }) => {
                     self.mesh.remove(key);
                     let peer = self.peers[key].clone();
-                    if let Some(redial) = self.hub.redial.get() {
-                        redial.request(&peer);
-                    }
+                    self.hub.redial(&peer);
                     return Ok(Incoming::Lost(peer, error));
                 }
                 Ok(Event::Woken) => {
@@ -292,6 +303,12 @@ impl Inbox {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Counted for each peer, so that nobody can use up what others need.
+    fn keeps_enough_of(&self, peer: &Peer) -> bool {
+        let most = if matches!(peer, Peer::Client(_)) { MAX_KEPT_OF_CLIENT } else { MAX_KEPT };
+        self.kept.len() >= most && self.kept.iter().filter(|kept| kept.peer == *peer).count() >= most
     }
 
     fn judged(&mut self, received: Received, verdict: Want) -> Option<Incoming> {

@@ -4,7 +4,8 @@ use crate::NodeError;
 use amicus_field::packed_len;
 use amicus_plan::{OpIndex, Plan, ValueId};
 use amicus_protocol::affine::lengths;
-use amicus_protocol::epoch::HelperEpoch;
+use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
+use amicus_protocol::ids::PARTIES;
 use amicus_protocol::{ProtocolError, control, preprocess};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl Default for Limits {
     }
 }
 
-/// Longest message between any two roles online or at load, in bytes: a weight tensor or a value.
+/// Longest message between any two roles online or at load, in bytes: a weight tensor, a value, an output, a check.
 ///
 /// # Errors
 /// An invalid plan.
@@ -40,7 +41,12 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     let opened =
         (0..values.count() as u32).map(|v| packed(vec![values.get(ValueId(v)).len * max_batch as usize]));
     let load = HelperEpoch::longest_load_message(plan);
-    Ok(weights.chain(opened).chain([load]).max().unwrap_or(0) + control::MAX_BYTES)
+    // An output element takes at most the modulus in whole bytes, and one more.
+    let batch = max_batch as usize;
+    let output = values.get(plan.output.value).len * batch * (plan.limbs.bits().div_ceil(8) as usize + 1);
+    let check = packed(vec![plan.check_slots() * batch]);
+    let grant = plan.weights.len() * PARTIES.end() * SEED_BYTES;
+    Ok(weights.chain(opened).chain([load, output, check, grant]).max().unwrap_or(0) + control::MAX_BYTES)
 }
 
 /// Longest message the helper deals, in bytes: the corrections of one activation.

@@ -122,6 +122,9 @@ impl HelperEpoch {
                 self.parties.count()
             )));
         }
+        if dealt.epoch != self.epoch {
+            return Err(ProtocolError::Misuse(format!("material of {} in {}", dealt.epoch, self.epoch)));
+        }
         let first = &messages[0];
         let agree = messages.iter().all(|m| m.transcript == first.transcript && m.outputs == first.outputs);
         let mut sums = LimbVec::zeros(self.plan.limbs, dealt.constants.len());

@@ -38,6 +38,8 @@ pub struct AbortNotice {
     pub reason: String,
     /// Whether the helper's check failed.
     pub rejected: bool,
+    /// Who says so, when it is passed on.
+    pub reporter: Option<String>,
 }
 
 /// A client's wish.
@@ -116,26 +118,40 @@ impl AbortNotice {
                 step: step.clone(),
                 reason: fault.to_string(),
                 rejected: false,
+                reporter: None,
             },
             ProtocolError::Rejected { step } => AbortNotice {
                 accused: None,
                 step: step.clone(),
-                reason: "check failed".into(),
+                reason: "rejected, some party deviated from the protocol; nothing was released".into(),
                 rejected: true,
+                reporter: None,
             },
-            ProtocolError::Aborted { notice, .. } => notice.clone(),
-            other => {
-                AbortNotice { accused: None, step: step.clone(), reason: other.to_string(), rejected: false }
+            ProtocolError::Aborted { by, notice } => {
+                let reporter = notice.reporter.clone().or_else(|| Some(by.clone()));
+                AbortNotice { reporter, ..notice.clone() }
             }
+            other => AbortNotice {
+                accused: None,
+                step: step.clone(),
+                reason: other.to_string(),
+                rejected: false,
+                reporter: None,
+            },
         }
     }
 }
 
 impl std::fmt::Display for AbortNotice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.accused {
-            Some(peer) => write!(f, "{}: {peer}: {}", self.step, self.reason),
-            None => write!(f, "{}: {}", self.step, self.reason),
+        write!(f, "{}: ", self.step)?;
+        if let Some(accused) = &self.accused {
+            write!(f, "{accused}: ")?;
+        }
+        write!(f, "{}", self.reason)?;
+        match &self.reporter {
+            Some(reporter) => write!(f, " (says {reporter})"),
+            None => Ok(()),
         }
     }
 }

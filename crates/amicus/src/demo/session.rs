@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const CALIBRATION: usize = 64;
 /// Digits classified over a slow network unless told otherwise.
 const SLOW_SAMPLES: usize = 20;
+/// Inferences dealt ahead.
+const AHEAD: usize = 2;
 /// How long parties look for data before they sleep, where every party has a core.
 const SPIN: Duration = Duration::from_micros(200);
 
@@ -101,7 +103,7 @@ impl Session {
         let mut config = LocalConfig::new(Arc::clone(&plan), self.parties, folder.path().to_owned());
         config.wiring =
             if self.options.net.is_local() { Wiring::Tls } else { Wiring::Shaped(self.options.net) };
-        config.ahead = (batch, 2);
+        config.ahead = (batch, AHEAD);
         config.max_batch = batch;
         config.first_port = self.options.port;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -136,7 +138,10 @@ impl Session {
             recovered = Some(true);
         }
         let mut start = 0;
+        let mut used = 0;
         while start < self.samples {
+            settle(cluster, used, &mut figures);
+            used += 1;
             let range = start..(start + self.options.batch).min(self.samples);
             match self.infer(&mut client, range.clone()) {
                 Ok((id, result)) => {
@@ -268,16 +273,27 @@ impl Session {
     }
 }
 
+/// Waits until the helper has dealt `AHEAD` inferences more than were used.
+///
+/// All roles share this machine's cores: without the wait the next inference would be measured together with the
+/// dealing for the one after it, which other machines do in a deployment.
+fn settle(cluster: &LocalCluster, used: usize, figures: &mut Figures) {
+    while figures.preprocessing_ms.len() < used + AHEAD {
+        match cluster.helper_events.recv_timeout(Duration::from_secs(5)) {
+            Ok(Event::Dealt { elapsed, bytes, .. }) => {
+                figures.preprocessing_ms.push(elapsed.as_secs_f64() * 1e3);
+                figures.dealt_bytes.push(bytes as f64);
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// Takes the figures of one inference from the roles' events.
 fn collect(cluster: &LocalCluster, id: InferenceId, result: &Inferred, figures: &mut Figures) {
     figures.online_ms.push(result.elapsed.as_secs_f64() * 1e3);
     figures.rounds = figures.rounds.max(Some(result.rounds));
-    for event in cluster.helper_events.try_iter() {
-        if let Event::Dealt { elapsed, bytes, .. } = event {
-            figures.preprocessing_ms.push(elapsed.as_secs_f64() * 1e3);
-            figures.dealt_bytes.push(bytes as f64);
-        }
-    }
     for events in &cluster.party_events {
         // A party reports when the helper has told it the outcome, perhaps after the client has its answer.
         while let Ok(event) = events.recv_timeout(Duration::from_secs(1)) {

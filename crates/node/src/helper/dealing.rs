@@ -25,8 +25,8 @@ pub(super) enum Command {
     Epoch(Arc<HelperEpoch>),
     /// An inference of this batch size is wanted now.
     Wanted(u32),
-    /// An inference of the size dealt ahead was taken.
-    Taken,
+    /// An inference of this batch size that was dealt ahead was taken.
+    Taken(u32),
 }
 
 pub(super) struct Dealer {
@@ -68,7 +68,8 @@ impl Dealer {
                     self.wanted.clear();
                 }
                 Command::Wanted(batch) => self.wanted.push_back(batch),
-                Command::Taken => self.ready = self.ready.saturating_sub(1),
+                Command::Taken(batch) if batch == self.ahead.0 => self.ready = self.ready.saturating_sub(1),
+                Command::Taken(_) => {}
             }
         }
         let connected = self.peers().iter().all(|p| self.inbox.connected(p));
@@ -161,7 +162,8 @@ impl Dealer {
         let mut missing = self.peers();
         while let Some(first) = missing.first().cloned() {
             let this = (epoch.epoch(), id);
-            let incoming = self.inbox.next(started + self.limits.load, |_, h| match h.kind {
+            let incoming = self.inbox.next(started + self.limits.load, |peer, h| match h.kind {
+                _ if !matches!(peer, Peer::Party(_)) => Want::Drop,
                 Kind::Ready | Kind::Abort if (h.epoch, h.id) == this => Want::Take,
                 Kind::Ready | Kind::Abort if (h.epoch, h.id) < this => Want::Drop,
                 _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
@@ -172,9 +174,9 @@ impl Dealer {
                     return Err(crate::party::aborted_by(&m));
                 }
                 Incoming::Message(m) => missing.retain(|p| *p != m.peer),
-                Incoming::Refused(peer, fault) => return fail(peer, fault),
-                Incoming::Lost(peer, e) => return fail(peer, lost(&e)),
-                Incoming::Woken => {}
+                Incoming::Refused(peer @ Peer::Party(_), fault) => return fail(peer, fault),
+                Incoming::Lost(peer @ Peer::Party(_), e) => return fail(peer, lost(&e)),
+                Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
                 Incoming::Timeout => return fail(first, Fault::Silent(started.elapsed().as_millis() as u64)),
             }
         }

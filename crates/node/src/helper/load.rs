@@ -72,11 +72,10 @@ impl Helper {
                 Incoming::Message(m) => {
                     take_body(&parties, &mut bodies, &m).map_err(|fault| fail(&m.peer, fault))?
                 }
-                Incoming::Refused(peer, fault) => return Err(fail(&peer, fault)),
-                Incoming::Lost(peer @ (Peer::Party(_) | Peer::Owner), e) => {
-                    return Err(fail(&peer, lost(&e)));
-                }
-                Incoming::Lost(..) | Incoming::Woken => {}
+                Incoming::Refused(peer @ Peer::Party(_), fault) => return Err(fail(&peer, fault)),
+                Incoming::Lost(peer @ Peer::Party(_), e) => return Err(fail(&peer, lost(&e))),
+                // Whether the owner is still needed, the parties know.
+                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
                     return Err(fail(&parties[missing], Fault::Silent(started.elapsed().as_millis() as u64)));
                 }

@@ -217,6 +217,8 @@ impl Helper {
     fn take_dealt(&mut self) {
         while let Ok(dealt) = self.dealt.try_recv() {
             match dealt {
+                // Dealt while another model was being loaded.
+                Ok(dealt) if self.epoch.as_ref().is_none_or(|e| e.epoch() != dealt.epoch()) => {}
                 Ok(dealt) => self.ready.push(dealt),
                 Err((batch, error)) => {
                     let waiting = self.requests.iter().position(|w| w.asked && w.request.batch == batch);
@@ -248,14 +250,20 @@ impl Helper {
         };
         let Some(Waiting { client, request, asked }) = self.requests.pop_front() else { return Ok(()) };
         let dealt = self.ready.remove(at);
+        // Before the dealing thread hears that one was taken: it is not to deal while this one is in flight.
+        self.busy.store(true, Ordering::SeqCst);
         if !asked {
-            self.command(Command::Taken);
+            self.command(Command::Taken(batch));
         }
+        // Ids are bound in growing order; material of other sizes that was passed over is burned.
+        let (kept, passed): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.ready).into_iter().partition(|d| d.id() > dealt.id());
+        self.ready = kept;
+        passed.iter().for_each(|d| self.command(Command::Taken(d.batch() as u32)));
         let mut receivers = vec![client.to_string()];
         receivers.extend(request.also_to.into_iter().filter(|name| *name != client.to_string()));
         let binding = Binding { batch, client: client.to_string(), receivers };
         self.inbox.reset_hop();
-        self.busy.store(true, Ordering::SeqCst);
         let flight = Flight {
             dealt,
             epoch,

@@ -81,14 +81,16 @@ impl Dealer {
                 }
                 (Peer::Helper, Kind::DealCorrection) => Want::Drop,
                 (Peer::Helper, Kind::Abort) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
-                _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
+                (Peer::Helper, _) => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
+                // Only the helper deals.
+                _ => Want::Drop,
             })?;
             match incoming {
                 Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(super::aborted_by(&m)),
                 Incoming::Message(m) => deal.correction(&epoch, m.header.index, m.body())?,
-                Incoming::Refused(peer, fault) => return Err(ProtocolError::peer(peer, step, fault).into()),
-                Incoming::Lost(peer, e) => return Err(ProtocolError::peer(peer, step, lost(&e)).into()),
-                Incoming::Woken => {}
+                Incoming::Refused(Peer::Helper, fault) => return Err(fail(fault)),
+                Incoming::Lost(Peer::Helper, e) => return Err(fail(lost(&e))),
+                Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
                 Incoming::Timeout => return Err(fail(Fault::Silent(self.limits.load.as_millis() as u64))),
             }
         }

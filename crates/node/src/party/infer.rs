@@ -212,15 +212,15 @@ impl Party {
             match incoming {
                 Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
                 Incoming::Message(m) => return Ok(m),
-                Incoming::Refused(peer @ Peer::Client(_), _) if peer != current.client => {}
-                Incoming::Refused(peer, fault) => return Err(fail(&peer, fault)),
+                Incoming::Refused(peer, fault) if current.concerns(&peer) => return Err(fail(&peer, fault)),
                 Incoming::Lost(peer @ (Peer::Helper | Peer::Party(_)), e) => {
                     return Err(fail(&peer, lost(&e)));
                 }
                 Incoming::Lost(peer, e) if peer == current.client && matches!(phase, Phase::Input { .. }) => {
                     return Err(fail(&peer, lost(&e)));
                 }
-                Incoming::Lost(..) | Incoming::Woken => {}
+                // Of somebody else's inference.
+                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
                     return Err(fail(waiting_for, Fault::Silent(started.elapsed().as_millis() as u64)));
                 }
@@ -230,6 +230,15 @@ impl Party {
 }
 
 impl Current {
+    /// Whether a peer's faults end this inference; users who have no part in it must not be able to.
+    fn concerns(&self, peer: &Peer) -> bool {
+        match peer {
+            Peer::Helper | Peer::Party(_) => true,
+            Peer::Client(_) => *peer == self.client,
+            Peer::Owner => false,
+        }
+    }
+
     fn want(
         &self,
         aborted: &VecDeque<(EpochId, InferenceId)>,

@@ -8,7 +8,8 @@ use amicus_plan::WeightId;
 use amicus_protocol::epoch::{PartyEpoch, PartyLoad};
 use amicus_protocol::keys::KeyAgreement;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 impl Party {
@@ -93,15 +94,22 @@ impl Party {
         let started = Instant::now();
         let fail = |peer: Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
         loop {
-            let incoming = self.inbox.next(deadline, |peer, h| load_want(epoch, peer, h, &take))?;
+            let aborted = &self.aborted;
+            let incoming = self.inbox.next(deadline, |peer, h| load_want(aborted, epoch, peer, h, &take))?;
             match incoming {
                 Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
                 Incoming::Message(m) => return Ok(m),
-                Incoming::Refused(peer, fault) => return Err(fail(peer, fault)),
-                Incoming::Lost(peer @ (Peer::Helper | Peer::Party(_) | Peer::Owner), e) => {
+                Incoming::Refused(peer @ (Peer::Helper | Peer::Party(_) | Peer::Owner), fault) => {
+                    return Err(fail(peer, fault));
+                }
+                Incoming::Lost(peer @ (Peer::Helper | Peer::Party(_)), e) => {
                     return Err(fail(peer, lost(&e)));
                 }
-                Incoming::Lost(Peer::Client(_), _) | Incoming::Woken => {}
+                // Once all its messages are here, the owner may leave.
+                Incoming::Lost(Peer::Owner, e) if *waiting_for == Peer::Owner => {
+                    return Err(fail(Peer::Owner, lost(&e)));
+                }
+                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
                     return Err(fail(
                         waiting_for.clone(),
@@ -113,14 +121,23 @@ impl Party {
     }
 }
 
-fn load_want(epoch: EpochId, peer: &Peer, h: &Header, take: &impl Fn(&Peer, &Header) -> bool) -> Want {
+fn load_want(
+    aborted: &VecDeque<(EpochId, InferenceId)>,
+    epoch: EpochId,
+    peer: &Peer,
+    h: &Header,
+    take: &impl Fn(&Peer, &Header) -> bool,
+) -> Want {
     // Clients ask for fingerprints before they know any epoch.
     if matches!(peer, Peer::Client(_)) {
         return Want::Keep;
     }
     if h.epoch < epoch {
         return match (peer, h.kind) {
-            (Peer::Party(_), Kind::Keys | Kind::Tags) => Want::Refuse(Fault::Replay(h.epoch.to_string())),
+            // Of an old load nothing is left to send, unless it was given up midway.
+            (Peer::Party(_), Kind::Keys | Kind::Tags) if !aborted.contains(&(h.epoch, h.id)) => {
+                Want::Refuse(Fault::Replay(h.epoch.to_string()))
+            }
             _ => Want::Drop,
         };
     }

@@ -132,7 +132,7 @@ struct Party {
     epoch: Option<Arc<PartyEpoch>>,
     /// The last epoch and inference that began here.
     last: (EpochId, InferenceId),
-    /// Inferences given up lately: what still arrives for them is no replay.
+    /// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no replay.
     aborted: VecDeque<(EpochId, InferenceId)>,
     epochs: Sender<Arc<PartyEpoch>>,
     materials: Receiver<Material>,
@@ -141,7 +141,7 @@ struct Party {
     reporter: Reporter,
 }
 
-/// Inferences given up that are remembered.
+/// Inferences and loads given up that are remembered.
 const REMEMBERED: usize = 64;
 
 impl Party {
@@ -194,6 +194,7 @@ impl Party {
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
+                self.remember_aborted(epoch, InferenceId(0));
                 self.tell_abort(&error, &Step::load_part("tags"), Header::epoch(Kind::Abort, epoch, 0), &[]);
                 self.reporter.report(Event::LoadFailed { error });
                 Ok(())
@@ -203,6 +204,11 @@ impl Party {
 
     fn inference(&mut self, bind: &Received) -> Result<(), NodeError> {
         let (epoch, id) = (bind.header.epoch, bind.header.id);
+        if (epoch, id) <= self.last {
+            let error = ProtocolError::Spent { what: format!("{id} of {epoch}") }.into();
+            self.reporter.report(Event::Failed { id, error });
+            return Ok(());
+        }
         self.last = (epoch, id);
         self.inbox.reset_hop();
         match self.run_inference(bind) {
@@ -212,16 +218,20 @@ impl Party {
             }
             Err((NodeError::Stopped, _)) => Err(NodeError::Stopped),
             Err((error, client)) => {
-                if self.aborted.len() == REMEMBERED {
-                    self.aborted.pop_front();
-                }
-                self.aborted.push_back((epoch, id));
+                self.remember_aborted(epoch, id);
                 let header = Header::inference(Kind::Abort, epoch, id, 0);
                 self.tell_abort(&error, &Step::Input, header, client.as_slice());
                 self.reporter.report(Event::Failed { id, error });
                 Ok(())
             }
         }
+    }
+
+    fn remember_aborted(&mut self, epoch: EpochId, id: InferenceId) {
+        if self.aborted.len() == REMEMBERED {
+            self.aborted.pop_front();
+        }
+        self.aborted.push_back((epoch, id));
     }
 
     /// Tells everybody concerned why this party gave up.
@@ -270,10 +280,13 @@ fn idle_want(last: (EpochId, InferenceId), peer: &Peer, h: &Header) -> Want {
     }
 }
 
-/// A notice from another node as an error.
+/// A notice from another node as an error. That a check failed is believed of the helper only.
 pub(crate) fn aborted_by(message: &Received) -> NodeError {
     match amicus_protocol::control::decode::<AbortNotice>(message.body()) {
-        Ok(notice) => ProtocolError::Aborted { by: message.peer.to_string(), notice }.into(),
+        Ok(mut notice) => {
+            notice.rejected &= message.peer == Peer::Helper;
+            ProtocolError::Aborted { by: message.peer.to_string(), notice }.into()
+        }
         Err(fault) => ProtocolError::peer(&message.peer, Step::Check, fault).into(),
     }
 }

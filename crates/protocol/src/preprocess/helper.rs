@@ -4,7 +4,7 @@ use super::{activation_domains, truncation};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, Purpose, correction, domain, sum_of};
 use crate::wire::pack_all;
-use crate::{Fresh, InferenceId, ProtocolError};
+use crate::{EpochId, Fresh, InferenceId, ProtocolError};
 use amicus_field::{
     CaseMask, Element, LimbVec, Seed, Stream, scaled_coefficients, sum_pool, sum_pool_transposed,
 };
@@ -14,6 +14,7 @@ use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
 /// A dealt inference at the helper: what the check must give and what acceptance releases.
 #[derive(Debug)]
 pub struct Dealt {
+    pub(crate) epoch: EpochId,
     pub(crate) id: Fresh<InferenceId>,
     pub(crate) batch: usize,
     /// Constants of the check: `batch x slots`.
@@ -39,6 +40,11 @@ impl InputGrant {
 }
 
 impl Dealt {
+    /// The epoch it was dealt in.
+    pub fn epoch(&self) -> EpochId {
+        self.epoch
+    }
+
     /// The inference dealt.
     pub fn id(&self) -> InferenceId {
         self.id.id()
@@ -90,6 +96,7 @@ impl HelperEpoch {
             output_masks: t.floor(mask),
             output_high: t.high_half(mask),
             constants: dealing.constants,
+            epoch: self.epoch,
             id,
             batch,
             grant,

@@ -1,0 +1,125 @@
+//! One private inference of LeNet-5 among two parties, step by step and whole.
+//!
+//! `cargo bench -p amicus --bench inference`. The steps run on one thread without links; `online/...` are whole
+//! deployments in this process, with dealing left out of the measured time.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use amicus_field::LimbVec;
+use amicus_model::{CompileOptions, Compiled, Simulator, compile, networks};
+use amicus_net::shaper::Shape;
+use amicus_node::event::Event;
+use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
+use amicus_plan::WeightId;
+use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::{Fresh, Parties, ProtocolError};
+use amicus_testkit::direct;
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Inferences dealt ahead.
+const AHEAD: usize = 2;
+
+fn lenet() -> Compiled {
+    let graph = networks::lenet5(include_bytes!("../assets/lenet5-mnist.safetensors")).unwrap();
+    compile(&graph, &[image()], &CompileOptions::default()).unwrap()
+}
+
+fn image() -> Vec<f32> {
+    let digits = include_bytes!("../assets/digits-images.idx3-ubyte");
+    digits[16..16 + 784].iter().map(|&p| f32::from(p) / 255.0).collect()
+}
+
+fn layers(model: &Compiled) -> Vec<LayerWeights> {
+    let ids = (0..model.plan.weights.len() as u32).map(WeightId);
+    let (weights, limbs) = (&model.weights, model.plan.limbs);
+    ids.map(|id| LayerWeights { weights: weights.weights(id, limbs), bias: weights.bias(id, limbs) })
+        .collect()
+}
+
+fn steps(c: &mut Criterion) {
+    let model = lenet();
+    let plan = Arc::new(model.plan.clone());
+    let input = amicus_model::quantize_input(&plan, &image()).unwrap();
+    let parties = Parties::new(2).unwrap();
+    let mut group = c.benchmark_group("lenet5");
+    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+
+    group.bench_function("load, all roles", |b| {
+        b.iter(|| direct::load(&plan, &layers(&model), parties, 1, None).unwrap());
+    });
+    let loaded = direct::load(&plan, &layers(&model), parties, 1, None).unwrap();
+    group.bench_function("deal, helper", |b| {
+        b.iter(|| {
+            let id = loaded.helper.next_inference();
+            loaded
+                .helper
+                .deal::<ProtocolError>(id, 1, &mut |_, body| {
+                    black_box(body);
+                    Ok(())
+                })
+                .map(drop)
+                .unwrap();
+        });
+    });
+    group.bench_function("prepare, first party", |b| {
+        let party = &loaded.parties[0];
+        b.iter(|| {
+            let id = loaded.helper.next_inference();
+            party.prepare(party.begin_deal(Fresh::recorded(id.id()), 1)).unwrap()
+        });
+    });
+    group.bench_function("deal, prepare and online, all roles", |b| {
+        b.iter(|| direct::infer(&loaded, &input, 1, &[], &mut |_| ()).unwrap());
+    });
+    let simulator = Simulator::new(&model.plan, &model.weights).unwrap();
+    let x = LimbVec::from_i64(plan.limbs, &input);
+    group.bench_function("integer simulator", |b| b.iter(|| simulator.outputs(&x, 1).unwrap()));
+    group.finish();
+}
+
+fn online(c: &mut Criterion) {
+    let model = lenet();
+    let plan = Arc::new(model.plan.clone());
+    let input = amicus_model::quantize_input(&plan, &image()).unwrap();
+    let mut group = c.benchmark_group("lenet5 online");
+    group.sample_size(30).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    for (name, wiring) in
+        [("memory", Wiring::Memory), ("tls", Wiring::Tls), ("tls, lan", Wiring::Shaped(Shape::lan()))]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config =
+            LocalConfig::new(Arc::clone(&plan), Parties::new(2).unwrap(), folder.path().to_owned());
+        config.wiring = wiring;
+        config.ahead = (1, AHEAD);
+        let mut cluster = LocalCluster::start(config).unwrap();
+        cluster.owner().unwrap().load(&layers(&model)).unwrap();
+        let mut client = cluster.client("1").unwrap();
+        let (mut dealt, mut used) = (0, 0);
+        group.bench_function(name, |b| {
+            b.iter_custom(|iterations| {
+                (0..iterations)
+                    .map(|_| {
+                        // All cores are shared: no dealing while an inference is measured.
+                        while dealt < used + AHEAD {
+                            dealt += usize::from(matches!(
+                                cluster.helper_events.recv().unwrap(),
+                                Event::Dealt { .. }
+                            ));
+                        }
+                        used += 1;
+                        let admission = client.request(1, &[]).unwrap();
+                        client.infer(admission, &input).unwrap().elapsed
+                    })
+                    .sum()
+            });
+        });
+        cluster.stop();
+    }
+    group.finish();
+}
+
+criterion_group!(benches, steps, online);
+criterion_main!(benches);
