@@ -49,7 +49,7 @@ impl OwnerNode {
         self.inbox.wait_for(&everybody, deadline)?;
         let request = load::request(&self.plan)?;
         self.inbox.send(&Peer::Helper, request.header, &request.body)?;
-        let grant = self.from_helper(deadline, Kind::LoadGrant, None)?;
+        let grant = self.next_of_helper(deadline, Kind::LoadGrant, None)?;
         let loading = Loading::granted(Arc::clone(&self.plan), self.parties, &grant.header, grant.body())?;
         let epoch = loading.epoch();
         if weights.len() != self.plan.weights.len() {
@@ -70,11 +70,11 @@ impl OwnerNode {
             // One tensor at a time: masked weights are not all held in memory.
             self.inbox.flush(deadline)?;
         }
-        self.from_helper(deadline, Kind::LoadAccepted, Some(epoch))?;
+        self.next_of_helper(deadline, Kind::LoadAccepted, Some(epoch))?;
         Ok(epoch)
     }
 
-    fn from_helper(
+    fn next_of_helper(
         &mut self,
         deadline: Instant,
         kind: Kind,

@@ -129,7 +129,7 @@ impl AbortNotice {
             },
             ProtocolError::Aborted { by, notice } => {
                 let reporter = notice.reporter.clone().or_else(|| Some(by.clone()));
-                AbortNotice { reporter, ..notice.clone() }
+                AbortNotice { reporter, ..(**notice).clone() }
             }
             other => AbortNotice {
                 accused: None,

@@ -31,7 +31,7 @@ pub enum ProtocolError {
         /// Who gave up.
         by: String,
         /// Its account.
-        notice: crate::control::AbortNotice,
+        notice: Box<crate::control::AbortNotice>,
     },
     /// One-time material or an id would be used twice.
     #[error("{what} is spent and is never used again")]

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         samples: args.samples,
         batch: args.batch,
         net: args.net,
-        cheat: args.cheat.clone(),
+        cheat: args.cheat,
         port: args.port,
     };
     let mut view = View { quiet: args.json, ..View::default() };

@@ -109,7 +109,7 @@ impl Session {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         config.spin = if cores >= self.parties.count() { SPIN } else { Duration::ZERO };
         if let Some(cheat) = &self.options.cheat {
-            config.conduct = Some((self.parties.last(), cheat.clone().into_conduct(&plan)));
+            config.conduct = Some((self.parties.last(), cheat.into_conduct(&plan)));
         }
         let mut cluster = LocalCluster::start(config)?;
         let result = self.with(&mut cluster, progress);

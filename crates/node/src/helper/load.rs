@@ -34,7 +34,7 @@ impl Helper {
         }
 
         let step = Step::load_part("hash of masked weights and tags");
-        let bodies = self.from_all(id, Kind::LoadHash, &step, deadline)?;
+        let bodies = self.one_of_each(id, Kind::LoadHash, &step, deadline)?;
         let mut hashes = Vec::with_capacity(bodies.len());
         for (party, body) in parties.iter().zip(bodies) {
             let digest = <[u8; 32]>::try_from(body.as_slice()).map_err(|_| {
@@ -47,12 +47,12 @@ impl Helper {
             self.inbox.send(party, Header::epoch(Kind::Challenge, id, 0), challenge.seed().as_bytes())?;
         }
         let step = Step::load_part("answer to the challenge");
-        let answers = self.from_all(id, Kind::LoadResponse, &step, deadline)?;
+        let answers = self.one_of_each(id, Kind::LoadResponse, &step, deadline)?;
         Ok(challenge.responses(&answers)?)
     }
 
     /// One message of a kind from every party, in party order.
-    fn from_all(
+    fn one_of_each(
         &mut self,
         epoch: EpochId,
         kind: Kind,

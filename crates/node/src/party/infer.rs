@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
 use amicus_plan::OpIndex;
-use amicus_protocol::control::{self, Binding};
+use amicus_protocol::control::Binding;
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::online::{AwaitingInput, Next, Opening, Running};
 use amicus_protocol::output::ReceiverKey;
@@ -37,18 +37,13 @@ enum Phase<'a> {
     Outcome,
 }
 
-type Failure = (NodeError, Option<Peer>);
-
 impl Party {
-    pub(super) fn run_inference(&mut self, bind: &Received) -> Result<Event, Failure> {
-        let (epoch, id) = (bind.header.epoch, bind.header.id);
-        let binding: Binding = control::decode(bind.body())
-            .map_err(|fault| (ProtocolError::peer("helper", Step::Input, fault).into(), None))?;
-        let client = Peer::parse(&binding.client, self.ctx.parties);
-        self.bound(epoch, id, &binding).map_err(|error| (error, client))
-    }
-
-    fn bound(&mut self, epoch: EpochId, id: InferenceId, binding: &Binding) -> Result<Event, NodeError> {
+    pub(super) fn run_inference(
+        &mut self,
+        epoch: EpochId,
+        id: InferenceId,
+        binding: &Binding,
+    ) -> Result<Event, NodeError> {
         let unknown = |name: &str| {
             ProtocolError::peer("helper", Step::Input, Fault::Unexpected(format!("binding to {name}")))
         };

@@ -71,14 +71,19 @@ impl Party {
 
         let confirming = tagging.confirm()?;
         self.send(&Peer::Helper, Header::epoch(Kind::LoadHash, epoch, 0), &confirming.hash().0)?;
-        let challenge = self.from_helper(epoch, deadline, Kind::Challenge)?;
+        let challenge = self.next_of_helper(epoch, deadline, Kind::Challenge)?;
         let (awaiting, answer) = confirming.respond(challenge.body())?;
         self.send(&Peer::Helper, Header::epoch(Kind::LoadResponse, epoch, 0), &pack(&answer))?;
-        self.from_helper(epoch, deadline, Kind::LoadAccepted)?;
+        self.next_of_helper(epoch, deadline, Kind::LoadAccepted)?;
         Ok(awaiting.accepted())
     }
 
-    fn from_helper(&mut self, epoch: EpochId, deadline: Instant, kind: Kind) -> Result<Received, NodeError> {
+    fn next_of_helper(
+        &mut self,
+        epoch: EpochId,
+        deadline: Instant,
+        kind: Kind,
+    ) -> Result<Received, NodeError> {
         let waiting = (Peer::Helper, Step::load_part("check of the tags"));
         self.load_message(epoch, deadline, &waiting, |peer, h| *peer == Peer::Helper && h.kind == kind)
     }

@@ -12,7 +12,7 @@ use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer, limits};
 use amicus_plan::Plan;
-use amicus_protocol::control::AbortNotice;
+use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
@@ -211,13 +211,18 @@ impl Party {
         }
         self.last = (epoch, id);
         self.inbox.reset_hop();
-        match self.run_inference(bind) {
+        let binding = control::decode::<Binding>(bind.body());
+        let client = binding.as_ref().ok().and_then(|b| Peer::parse(&b.client, self.ctx.parties));
+        let result = binding
+            .map_err(|fault| ProtocolError::peer("helper", Step::Input, fault).into())
+            .and_then(|binding| self.run_inference(epoch, id, &binding));
+        match result {
             Ok(event) => {
                 self.reporter.report(event);
                 Ok(())
             }
-            Err((NodeError::Stopped, _)) => Err(NodeError::Stopped),
-            Err((error, client)) => {
+            Err(NodeError::Stopped) => Err(NodeError::Stopped),
+            Err(error) => {
                 self.remember_aborted(epoch, id);
                 let header = Header::inference(Kind::Abort, epoch, id, 0);
                 self.tell_abort(&error, &Step::Input, header, client.as_slice());
@@ -285,7 +290,7 @@ pub(crate) fn aborted_by(message: &Received) -> NodeError {
     match amicus_protocol::control::decode::<AbortNotice>(message.body()) {
         Ok(mut notice) => {
             notice.rejected &= message.peer == Peer::Helper;
-            ProtocolError::Aborted { by: message.peer.to_string(), notice }.into()
+            ProtocolError::Aborted { by: message.peer.to_string(), notice: Box::new(notice) }.into()
         }
         Err(fault) => ProtocolError::peer(&message.peer, Step::Check, fault).into(),
     }

@@ -73,14 +73,7 @@ impl HelperEpoch {
         send: &mut dyn FnMut(OpIndex, Vec<u8>) -> Result<(), E>,
     ) -> Result<Dealt, E> {
         self.usable().map_err(E::from)?;
-        let slots = self.plan.check_slots();
-        let mut dealing = Dealing {
-            epoch: self,
-            id: id.id(),
-            batch,
-            masks: Vec::with_capacity(self.values.count()),
-            constants: vec![Element::zero(self.plan.limbs); batch * slots],
-        };
+        let mut dealing = Dealing::new(self, id.id(), batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
             if let Some(corrections) = dealing.operation(index, &op.kind).map_err(E::from)? {
@@ -104,6 +97,23 @@ impl HelperEpoch {
     }
 }
 
+impl HelperEpoch {
+    /// The masks of all values of an inference, `batch` times the length of each, expanded from the seeds again. They
+    /// unmask everything: for tests that hold a run to the plan, operation by operation.
+    ///
+    /// # Errors
+    /// A plan that does not fit its own shapes.
+    #[doc(hidden)]
+    pub fn danger_masks(&self, id: InferenceId, batch: usize) -> Result<Vec<LimbVec>, ProtocolError> {
+        let mut dealing = Dealing::new(self, id, batch);
+        dealing.input();
+        for (index, op) in self.plan.indexed_ops() {
+            dealing.operation(index, &op.kind)?;
+        }
+        Ok(dealing.masks)
+    }
+}
+
 struct Dealing<'a> {
     epoch: &'a HelperEpoch,
     id: InferenceId,
@@ -113,7 +123,13 @@ struct Dealing<'a> {
     constants: Vec<Element>,
 }
 
-impl Dealing<'_> {
+impl<'a> Dealing<'a> {
+    fn new(epoch: &'a HelperEpoch, id: InferenceId, batch: usize) -> Self {
+        let plan = &epoch.plan;
+        let constants = vec![Element::zero(plan.limbs); batch * plan.check_slots()];
+        Dealing { epoch, id, batch, masks: Vec::with_capacity(epoch.values.count()), constants }
+    }
+
     fn label(&self, purpose: Purpose, op: u32) -> Label {
         Label::inference(purpose, self.epoch.epoch, self.id, op)
     }
