@@ -20,6 +20,8 @@
 pub mod demo;
 pub mod train;
 
+/// Client and model owner as message in, message out.
+pub use amicus_client as client;
 /// Arithmetic modulo 52-bit primes.
 pub use amicus_field as field;
 /// Graphs, compilation, the integer simulator.

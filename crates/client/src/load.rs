@@ -1,17 +1,18 @@
 //! A model load as the owner sees it.
 
 use crate::Message;
-use amicus_field::Seed;
+use amicus_field::{LimbVec, Limbs, Seed, pack_into};
 use amicus_plan::{Plan, WeightId};
-use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::affine::{LayerWeights, Part, parts};
 use amicus_protocol::epoch::OwnerLoad;
-use amicus_protocol::wire::{Header, Kind, pack_all};
+use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Parties, ProtocolError};
 use std::sync::Arc;
 
 /// A load that the helper granted.
 #[derive(Debug)]
 pub struct Loading {
+    plan: Arc<Plan>,
     load: OwnerLoad,
     nonce: Seed,
 }
@@ -36,8 +37,8 @@ impl Loading {
         header: &Header,
         body: &[u8],
     ) -> Result<Self, ProtocolError> {
-        let load = OwnerLoad::from_grant(plan, parties, header.epoch, body)?;
-        Ok(Loading { load, nonce: Seed::random()? })
+        let load = OwnerLoad::from_grant(Arc::clone(&plan), parties, header.epoch, body)?;
+        Ok(Loading { plan, load, nonce: Seed::random()? })
     }
 
     /// The epoch.
@@ -51,12 +52,45 @@ impl Loading {
         Message { header, body: self.nonce.as_bytes().to_vec() }
     }
 
-    /// One masked weight tensor, the same message for every party.
-    ///
-    /// # Errors
-    /// Weights whose sizes do not fit the plan.
-    pub fn tensor(&self, id: WeightId, plain: &LayerWeights) -> Result<Message, ProtocolError> {
-        let body = pack_all(self.load.mask(id, plain)?.vectors());
-        Ok(Message { header: Header::epoch(Kind::Weights, self.epoch(), id.0), body })
+    /// The messages of one masked weight tensor, part by part, the same for every party.
+    pub fn tensor<'a, W: WeightSource + ?Sized>(
+        &'a self,
+        id: WeightId,
+        source: &'a W,
+    ) -> impl Iterator<Item = Result<Message, ProtocolError>> + 'a {
+        let spec = self.plan.weight(id);
+        (0u32..).zip(parts(spec)).map(move |(number, part)| {
+            let plain = source.part(id, &part, self.plan.limbs).ok_or_else(|| {
+                ProtocolError::Misuse(format!("layer {}: there are no such weights: {part:?}", spec.name))
+            })?;
+            let mut body = number.to_le_bytes().to_vec();
+            pack_into(&self.load.mask(id, &part, plain)?, &mut body);
+            Ok(Message { header: Header::epoch(Kind::Weights, self.epoch(), id.0), body })
+        })
+    }
+}
+
+/// Where the owner's weights come from, part by part.
+pub trait WeightSource {
+    /// The elements of one part; none when there are no such weights.
+    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec>;
+}
+
+impl WeightSource for [LayerWeights] {
+    fn part(&self, id: WeightId, part: &Part, _limbs: Limbs) -> Option<LimbVec> {
+        let layer = self.get(id.index())?;
+        match part {
+            Part::Weights(range) if range.end <= layer.weights.len() => {
+                Some(layer.weights.slice(range.clone()))
+            }
+            Part::Weights(_) => None,
+            Part::Bias(_) => layer.bias.clone(),
+        }
+    }
+}
+
+impl WeightSource for Vec<LayerWeights> {
+    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec> {
+        self.as_slice().part(id, part, limbs)
     }
 }

@@ -36,27 +36,52 @@ impl LinearMap {
     /// # Errors
     /// When the shape is not valid or there are not as many weights as it has.
     pub fn new(shape: LinearShape, weights: &LimbVec) -> Result<LinearMap, FieldError> {
-        shape.validate()?;
+        let mut map = LinearMap::zeros(shape, weights.limbs())?;
         if weights.len() != shape.weights() {
             return Err(FieldError::WeightCount { expected: shape.weights(), got: weights.len() });
         }
+        map.write(0, weights);
+        Ok(map)
+    }
+
+    /// A map whose weights are all 0, to be written part by part: there is never a second copy of all weights.
+    ///
+    /// # Errors
+    /// When the shape is not valid.
+    pub fn zeros(shape: LinearShape, limbs: Limbs) -> Result<LinearMap, FieldError> {
+        shape.validate()?;
         let form = match shape {
             LinearShape::Dense(dense) => {
-                let pack = |l| {
-                    let mut packed = Words::zeros(matrix::packed_words(dense.inputs, dense.outputs));
-                    matrix::pack_transposed(weights.plane(l), dense.inputs, dense.outputs, &mut packed);
-                    packed
-                };
-                Form::Panels {
-                    limbs: weights.limbs(),
-                    planes: (0..weights.limbs().count()).map(pack).collect(),
-                }
+                let words = matrix::packed_words(dense.inputs, dense.outputs);
+                Form::Panels { limbs, planes: (0..limbs.count()).map(|_| Words::zeros(words)).collect() }
             }
             LinearShape::Conv2d(conv) => {
-                Form::Rows { weights: weights.clone(), geometry: Geometry::new(conv).into() }
+                let weights = LimbVec::zeros(limbs, shape.weights());
+                Form::Rows { weights, geometry: Geometry::new(conv).into() }
             }
         };
         Ok(LinearMap { shape, form })
+    }
+
+    /// Replaces the weights from index `first` on, in the layout of [`LinearMap::new`].
+    ///
+    /// # Panics
+    /// When there are not so many weights, or `weights` is of another modulus.
+    pub fn write(&mut self, first: usize, weights: &LimbVec) {
+        assert_eq!(weights.limbs(), self.limbs(), "weights of another modulus");
+        let end = first.checked_add(weights.len()).filter(|&end| end <= self.shape.weights());
+        let end = end.unwrap_or_else(|| panic!("{} weights from {first} on", weights.len()));
+        let (depth, width) = (self.shape.inputs(), self.shape.outputs());
+        for l in 0..weights.limbs().count() {
+            match &mut self.form {
+                Form::Panels { planes, .. } => {
+                    matrix::write_transposed(weights.plane(l), first, depth, width, &mut planes[l]);
+                }
+                Form::Rows { weights: all, .. } => {
+                    all.plane_mut(l)[first..end].copy_from_slice(weights.plane(l))
+                }
+            }
+        }
     }
 
     /// The shape.

@@ -42,15 +42,32 @@ pub(crate) fn pack_panel(
     }
 }
 
-/// Packs the transpose of a row-major `width x depth` matrix, so that products with it are `W x`.
-pub(crate) fn pack_transposed(weights: &[u64], depth: usize, width: usize, packed: &mut [u64]) {
-    for column in (0..width).step_by(PANEL) {
-        let size = depth * panel_vectors(width, column) * LANES;
-        pack_panel(weights, (1, depth), width, column, &mut packed[column * depth..][..size]);
+/// Writes a run of a row-major `width x depth` matrix, from its element `first` on, into the packed transpose, so that
+/// products with it are `W x`.
+pub(crate) fn write_transposed(
+    weights: &[u64],
+    first: usize,
+    depth: usize,
+    width: usize,
+    packed: &mut [u64],
+) {
+    let mut rest = weights;
+    let mut at = first;
+    while !rest.is_empty() {
+        let (column, k) = (at / depth, at % depth);
+        let (row, tail) = rest.split_at((depth - k).min(rest.len()));
+        let start = column / PANEL * PANEL;
+        let line = panel_vectors(width, start) * LANES;
+        let lines = packed[start * depth + k * line..].chunks_mut(line);
+        for (line, &weight) in lines.zip(row) {
+            line[column - start] = weight;
+        }
+        at += row.len();
+        rest = tail;
     }
 }
 
-/// Undoes [`pack_transposed`].
+/// Undoes [`write_transposed`].
 pub(crate) fn unpack_transposed(packed: &[u64], depth: usize, width: usize, weights: &mut [u64]) {
     for (column, row) in weights.chunks_exact_mut(depth).enumerate() {
         let start = column / PANEL * PANEL;

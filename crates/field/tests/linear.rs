@@ -355,3 +355,19 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn weights_written_in_parts_are_the_weights() {
+    let dense = LinearShape::Dense(Dense { inputs: 7, outputs: 53 });
+    let conv = LinearShape::Conv2d(plain(3, [5, 4], 6, [2, 3]));
+    for (shape, part) in [(dense, 1), (dense, 5), (dense, 100), (conv, 7), (conv, 1000)] {
+        let weights = random(91, Limbs::TWO, shape.weights());
+        let mut map = LinearMap::zeros(shape, Limbs::TWO).unwrap();
+        for first in (0..weights.len()).step_by(part) {
+            map.write(first, &weights.slice(first..weights.len().min(first + part)));
+        }
+        assert_eq!(map.weights(), weights);
+        let x = random(92, Limbs::TWO, shape.inputs());
+        assert_eq!(map.apply(&x, 1), LinearMap::new(shape, &weights).unwrap().apply(&x, 1));
+    }
+}

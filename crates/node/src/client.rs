@@ -142,7 +142,7 @@ impl ClientNode {
 
     /// Collects the parties' outputs and the helper's release.
     fn receive(&mut self, mut awaiting: Awaiting, started: Instant) -> Result<Inferred, NodeError> {
-        let deadline = started + self.limits.inference;
+        let deadline = started + self.limits.outcome();
         let this = (awaiting.epoch(), awaiting.id());
         loop {
             if let Some(logits) = awaiting.result()? {

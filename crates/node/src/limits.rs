@@ -3,7 +3,7 @@
 use crate::NodeError;
 use amicus_field::packed_len;
 use amicus_plan::{OpIndex, Plan, ValueId};
-use amicus_protocol::affine::lengths;
+use amicus_protocol::affine::parts;
 use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
 use amicus_protocol::ids::PARTIES;
 use amicus_protocol::{ProtocolError, control, preprocess};
@@ -18,6 +18,25 @@ pub struct Limits {
     pub inference: Duration,
     /// For a model load, and for one step of dealing.
     pub load: Duration,
+}
+
+/// Who waits for somebody who waits himself waits a round longer, so that he hears who is at fault instead of blaming
+/// the one who waits: parties wait for each other, then the helper for parties, then all for the helper.
+impl Limits {
+    /// Until the helper gives up parties in a load.
+    pub(crate) fn load_at_helper(&self) -> Duration {
+        self.load + self.round
+    }
+
+    /// Until the helper is given up in a load.
+    pub(crate) fn load_by_helper(&self) -> Duration {
+        self.load + 2 * self.round
+    }
+
+    /// Until the helper is given up in an inference, which itself gives up parties after `inference`.
+    pub(crate) fn outcome(&self) -> Duration {
+        self.inference + self.round
+    }
 }
 
 impl Default for Limits {
@@ -37,7 +56,7 @@ impl Default for Limits {
 pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     let values = plan.values().map_err(ProtocolError::from)?;
     let packed = |lengths: Vec<usize>| lengths.iter().map(|&n| packed_len(plan.limbs, n)).sum();
-    let weights = plan.weights.iter().map(|w| packed(lengths(w)));
+    let weights = plan.weights.iter().flat_map(parts).map(|part| packed(vec![part.len()]));
     let opened =
         (0..values.count() as u32).map(|v| packed(vec![values.get(ValueId(v)).len * max_batch as usize]));
     let load = HelperEpoch::longest_load_message(plan);

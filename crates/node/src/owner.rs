@@ -4,9 +4,8 @@ use crate::connect::Hubs;
 use crate::error::lost;
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
-use amicus_client::load::{self, Loading};
+use amicus_client::load::{self, Loading, WeightSource};
 use amicus_plan::{Plan, WeightId};
-use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::sync::Arc;
@@ -37,13 +36,13 @@ impl OwnerNode {
         &self.hubs
     }
 
-    /// Loads the model: one masked weight tensor after the other to every party. Returns the epoch once the helper has
+    /// Loads the model: masked weights, part by part, to every party. Returns the epoch once the helper has
     /// checked the tags.
     ///
     /// # Errors
     /// A refusal or abort with its reason; weights that do not fit the plan.
-    pub fn load(&mut self, weights: &[LayerWeights]) -> Result<EpochId, NodeError> {
-        let deadline = Instant::now() + self.limits.load;
+    pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<EpochId, NodeError> {
+        let deadline = Instant::now() + self.limits.load_by_helper();
         let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
         let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
         self.inbox.wait_for(&everybody, deadline)?;
@@ -52,23 +51,19 @@ impl OwnerNode {
         let grant = self.next_of_helper(deadline, Kind::LoadGrant, None)?;
         let loading = Loading::granted(Arc::clone(&self.plan), self.parties, &grant.header, grant.body())?;
         let epoch = loading.epoch();
-        if weights.len() != self.plan.weights.len() {
-            let (got, expected) = (weights.len(), self.plan.weights.len());
-            return Err(
-                ProtocolError::Misuse(format!("{got} weight tensors, the plan has {expected}")).into()
-            );
-        }
         let nonce = loading.nonce();
         for party in &parties {
             self.inbox.send(party, nonce.header, &nonce.body)?;
         }
-        for (index, layer) in (0u32..).zip(weights) {
-            let tensor = loading.tensor(WeightId(index), layer)?;
-            for party in &parties {
-                self.inbox.send(party, tensor.header, &tensor.body)?;
+        for index in 0..self.plan.weights.len() as u32 {
+            for part in loading.tensor(WeightId(index), weights) {
+                let part = part?;
+                for party in &parties {
+                    self.inbox.send(party, part.header, &part.body)?;
+                }
+                // One part at a time: masked weights are not all held in memory.
+                self.inbox.flush(deadline)?;
             }
-            // One tensor at a time: masked weights are not all held in memory.
-            self.inbox.flush(deadline)?;
         }
         self.next_of_helper(deadline, Kind::LoadAccepted, Some(epoch))?;
         Ok(epoch)

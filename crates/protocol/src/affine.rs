@@ -4,11 +4,12 @@
 //! serve many outputs (all pixels of a channel). Input masks end in that 0, so products with masks leave the bias
 //! out; the transposed product has one more element, the sum against the bias column.
 
-use crate::Fault;
-use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap};
+use crate::label::domain;
+use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap, Stream};
 use amicus_plan::WeightSpec;
+use std::ops::Range;
 
-/// Weights and bias of one tensor in some form: plain, masked, a share, or a mask.
+/// Weights and bias of one tensor as the owner has them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerWeights {
     /// Weights in the order `[out, in/groups, kernel_h, kernel_w]` or `[out, in]`.
@@ -17,73 +18,50 @@ pub struct LayerWeights {
     pub bias: Option<LimbVec>,
 }
 
-impl LayerWeights {
-    /// Checks the sizes against the plan.
-    ///
-    /// # Errors
-    /// When a length differs.
-    pub fn check(&self, spec: &WeightSpec) -> Result<(), Fault> {
-        let expected = lengths(spec);
-        let got = [Some(self.weights.len()), self.bias.as_ref().map(LimbVec::len)];
-        if expected[0] == got[0].unwrap_or(0)
-            && (spec.bias == got[1].is_some())
-            && expected.get(1).copied() == got[1]
-        {
-            Ok(())
-        } else {
-            Err(Fault::Disagreement(format!("size of weights and bias, {got:?} against {expected:?},")))
+/// Most elements in one part of a weight tensor: what is masked, sent and taken at a time.
+pub const PART: usize = 1 << 20;
+
+/// A part of a weight tensor: a run of its weights, or its bias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Weights with these indices.
+    Weights(Range<usize>),
+    /// All biases.
+    Bias(usize),
+}
+
+impl Part {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Part::Weights(range) => range.len(),
+            Part::Bias(len) => *len,
         }
     }
 
-    /// All vectors in message order.
-    pub fn vectors(&self) -> impl Iterator<Item = &LimbVec> {
-        std::iter::once(&self.weights).chain(&self.bias)
+    /// Whether there are none; never so for a valid plan.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Reads weights and bias from a message body.
-    ///
-    /// # Errors
-    /// A body of another length or with values out of range.
-    pub fn unpack(limbs: Limbs, spec: &WeightSpec, body: &[u8]) -> Result<Self, Fault> {
-        let mut vectors = crate::wire::unpack_all(limbs, &lengths(spec), body)?.into_iter();
-        match (vectors.next(), vectors.next()) {
-            (Some(weights), bias) => Ok(LayerWeights { weights, bias }),
-            (None, _) => Err(Fault::Encoding("no weights".into())),
-        }
-    }
-
-    /// `self += other`.
-    pub fn add_assign(&mut self, other: &Self) {
-        self.weights.add_assign(&other.weights);
-        if let (Some(a), Some(b)) = (&mut self.bias, &other.bias) {
-            a.add_assign(b);
-        }
-    }
-
-    /// `self -= other`.
-    pub fn sub_assign(&mut self, other: &Self) {
-        self.weights.sub_assign(&other.weights);
-        if let (Some(a), Some(b)) = (&mut self.bias, &other.bias) {
-            a.sub_assign(b);
-        }
-    }
-
-    /// `self = -self`.
-    pub fn neg_assign(&mut self) {
-        self.weights.neg_assign();
-        if let Some(bias) = &mut self.bias {
-            bias.neg_assign();
+    /// This part of the tensor's mask, or of a party's share of it, from the tensor's mask stream.
+    pub fn sample(&self, stream: &Stream, limbs: Limbs) -> LimbVec {
+        match self {
+            Part::Weights(range) => stream.sample_from(domain::MAIN, limbs, range.start as u64, range.len()),
+            Part::Bias(len) => stream.sample(domain::BIAS, limbs, *len),
         }
     }
 }
 
-/// Lengths of the vectors of a weight tensor: weights, then bias if there is one.
-pub fn lengths(spec: &WeightSpec) -> Vec<usize> {
-    let mut lengths = vec![spec.shape.weights()];
+/// The parts of a weight tensor, in the order in which they are sent.
+pub fn parts(spec: &WeightSpec) -> Vec<Part> {
+    let count = spec.shape.weights();
+    let mut parts: Vec<Part> =
+        (0..count).step_by(PART).map(|start| Part::Weights(start..count.min(start + PART))).collect();
     if spec.bias {
-        lengths.push(spec.shape.biases());
+        parts.push(Part::Bias(spec.shape.biases()));
     }
-    lengths
+    parts
 }
 
 /// Number of columns: inputs, plus one for the bias.
@@ -91,7 +69,7 @@ pub fn columns(spec: &WeightSpec) -> usize {
     spec.shape.inputs() + usize::from(spec.bias)
 }
 
-/// [`LayerWeights`] in the kernels' own format, ready for products.
+/// A weight tensor in some form (masked, a share, a mask), in the kernels' own format, ready for products.
 #[derive(Debug)]
 pub struct Affine {
     map: LinearMap,
@@ -100,13 +78,26 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// Packs weights whose sizes fit the plan.
+    /// Weights and bias that are all 0, to be written part by part.
     ///
     /// # Errors
-    /// When a size does not fit.
-    pub fn new(spec: &WeightSpec, layer: LayerWeights) -> Result<Self, FieldError> {
-        let map = LinearMap::new(spec.shape, &layer.weights)?;
-        Ok(Affine { map, bias: layer.bias, outputs_per_bias: spec.shape.outputs_per_bias() })
+    /// An invalid shape.
+    pub fn zeros(spec: &WeightSpec, limbs: Limbs) -> Result<Self, FieldError> {
+        let map = LinearMap::zeros(spec.shape, limbs)?;
+        let bias = spec.bias.then(|| LimbVec::zeros(limbs, spec.shape.biases()));
+        Ok(Affine { map, bias, outputs_per_bias: spec.shape.outputs_per_bias() })
+    }
+
+    /// Writes one part.
+    ///
+    /// # Panics
+    /// When the values are not as many as the part has.
+    pub fn write(&mut self, part: &Part, values: LimbVec) {
+        assert_eq!(part.len(), values.len(), "values of another part");
+        match part {
+            Part::Weights(range) => self.map.write(range.start, &values),
+            Part::Bias(_) => self.bias = Some(values),
+        }
     }
 
     /// `W x` without the bias, for every batch element: `batch x inputs` to `batch x outputs`.

@@ -24,10 +24,23 @@ impl fmt::Debug for Digest {
 
 /// What a transcript is about; part of what is hashed.
 #[derive(Clone, Copy, Debug)]
-#[repr(u8)]
 pub(crate) enum Topic {
-    Load = 1,
-    Inference = 2,
+    Load,
+    Inference,
+    /// One masked weight tensor of a load.
+    Tensor(u32),
+}
+
+impl Topic {
+    fn bytes(self) -> [u8; 5] {
+        let (kind, index) = match self {
+            Topic::Load => (1, 0),
+            Topic::Inference => (2, 0),
+            Topic::Tensor(index) => (3, index),
+        };
+        let [a, b, c, d] = index.to_le_bytes();
+        [kind, a, b, c, d]
+    }
 }
 
 /// A running hash over everything public to all parties of one load or inference.
@@ -43,7 +56,7 @@ impl Transcript {
         plan: &PlanDigest,
     ) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(keys.transcript().as_bytes());
-        hasher.update(&[topic as u8]);
+        hasher.update(&topic.bytes());
         hasher.update(&epoch.0.to_le_bytes());
         hasher.update(&id.map_or(0, |id| id.0).to_le_bytes());
         hasher.update(&plan.0);
@@ -57,6 +70,12 @@ impl Transcript {
         for limb in 0..values.limbs().count() {
             self.0.update(bytemuck::cast_slice(values.plane(limb)));
         }
+    }
+
+    /// Absorbs another hash.
+    pub(crate) fn digest(&mut self, tag: u32, digest: &Digest) {
+        self.0.update(&tag.to_le_bytes());
+        self.0.update(&digest.0);
     }
 
     pub(crate) fn finish(&self) -> Digest {

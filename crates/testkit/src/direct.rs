@@ -2,16 +2,17 @@
 //!
 //! Messages still go through their encoding. Deviations are closures that change what a party computes or sends.
 
+use amicus_client::load::Loading;
 use amicus_field::{Element, LimbVec};
 use amicus_plan::{OpIndex, Plan, ValueId, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
-use amicus_protocol::epoch::{HelperEpoch, HelperLoad, OwnerLoad, PartyContext, PartyEpoch, PartyLoad};
+use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::keys::{KeyAgreement, PartyKeys};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next};
 use amicus_protocol::output::{Receiver, ReceiverKey};
-use amicus_protocol::wire;
+use amicus_protocol::wire::{self, Header, Kind};
 use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,6 +40,12 @@ pub struct Shift {
 /// Everything one inference made public, and its result.
 #[derive(Debug)]
 pub struct Outcome {
+    /// The inference.
+    pub id: InferenceId,
+    /// Number of inputs.
+    pub batch: usize,
+    /// The masked input `D_x`.
+    pub input: LimbVec,
     /// Logits of all batch elements.
     pub logits: Result<Vec<f64>, ProtocolError>,
     /// Masked values `D` in the order of the plan's values, without those of local operations.
@@ -83,20 +90,18 @@ pub fn load(
 ) -> Result<Loaded, ProtocolError> {
     let epoch = EpochId(epoch);
     let helper = HelperLoad::begin(Arc::clone(plan), parties, Fresh::recorded(epoch))?;
-    let owner = OwnerLoad::from_grant(Arc::clone(plan), parties, epoch, &helper.owner_grant())?;
+    let granted = Header::epoch(Kind::LoadGrant, epoch, 0);
+    let loading = Loading::granted(Arc::clone(plan), parties, &granted, &helper.owner_grant())?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
-    let masked: Vec<Vec<u8>> = ids()
-        .zip(weights)
-        .map(|(id, w)| Ok(wire::pack_all(owner.mask(id, w)?.vectors())))
-        .collect::<Result<_, ProtocolError>>()?;
+    let masked = ids().flat_map(|id| loading.tensor(id, weights)).collect::<Result<Vec<_>, _>>()?;
     let mut tagging = Vec::new();
     for (me, keys) in parties.all().zip(agree(parties, epoch)) {
         let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
         let mut load =
             PartyLoad::begin(ctx, Fresh::recorded(epoch), keys, helper.party_grant(me).as_bytes())?;
         load.nonce(&[7; 32])?;
-        for (id, body) in ids().zip(&masked) {
-            load.weights(id.0, body)?;
+        masked.iter().try_for_each(|m| load.weights(m.header.index, &m.body))?;
+        for id in ids() {
             if me == parties.last() {
                 load.correction(id.0, &helper.corrections(id))?;
             }
@@ -150,7 +155,8 @@ pub fn infer(
     })?;
     let ticket =
         Ticket::from_grant(Arc::clone(plan), parties, helper.epoch(), raw, batch, &dealt.grant().encode())?;
-    let input = wire::pack(&ticket.mask(inputs)?);
+    let masked_input = ticket.mask(inputs)?;
+    let input = wire::pack(&masked_input);
     let receiver = Receiver::new(plan, helper.epoch(), raw, batch)?;
     let mut running = Vec::new();
     for (party, deal) in loaded.parties.iter().zip(deals) {
@@ -218,7 +224,7 @@ pub fn infer(
         let body = release.message(0).ok_or_else(|| ProtocolError::Misuse("no receiver".into()))?;
         receiver.unmask(&body, outputs.iter().map(Vec::as_slice))
     });
-    Ok(Outcome { logits, opened })
+    Ok(Outcome { id: raw, batch, input: masked_input, logits, opened })
 }
 
 /// Party number `number`, for tests.

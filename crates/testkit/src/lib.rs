@@ -1,5 +1,15 @@
 //! Harness of n parties, malicious parties and test vectors. For tests only.
+//!
+//! - [`direct`]: all roles in one thread, without channels; [`steps`] holds such a run to its plan
+//! - [`run`]: whole deployments in one line; [`deviation`]: what a malicious party in one of them does
+//! - [`nets`], [`zoo`], [`small`]: networks; [`random`]: repeatable numbers
 #![forbid(unsafe_code)]
 
+pub mod deviation;
 pub mod direct;
+pub mod nets;
+pub mod random;
+pub mod run;
 pub mod small;
+pub mod steps;
+pub mod zoo;

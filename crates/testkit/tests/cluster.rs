@@ -17,7 +17,7 @@ fn run(wiring: Wiring, n: usize, batch: u32) {
     config.wiring = wiring;
     config.ahead = (batch, 2);
     let mut cluster = LocalCluster::start(config).unwrap();
-    cluster.owner().unwrap().load(&model.layers()).unwrap();
+    cluster.owner().unwrap().load(model.layers().as_slice()).unwrap();
     let mut client = cluster.client("1").unwrap();
     client.fingerprint().unwrap();
     for salt in 0..4 {

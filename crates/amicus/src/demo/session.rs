@@ -2,11 +2,12 @@
 
 use super::report::{DemoReport, ScaleReport, Spread, peak_rss};
 use super::{DemoError, DemoOptions, MAX_BATCH, Progress, assets};
-use amicus_field::{Kernel, LimbVec};
+use amicus_client::load::WeightSource;
+use amicus_field::{Kernel, LimbVec, Limbs};
 use amicus_model::digits::Digits;
 use amicus_model::{
-    CompileOptions, Compiled, FloatExecutor, Graph, ModelError, Simulator, argmax, compile, quantize_input,
-    relative_error,
+    CompileOptions, Compiled, FloatExecutor, Graph, ModelError, QuantizedWeights, Simulator, argmax, compile,
+    quantize_input, relative_error,
 };
 use amicus_node::NodeError;
 use amicus_node::client::{ClientNode, Inferred};
@@ -14,7 +15,7 @@ use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
 use amicus_plan::{OpKind, Plan, WeightId};
-use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::affine::Part;
 use amicus_protocol::{InferenceId, Parties};
 use std::ops::Range;
 use std::sync::Arc;
@@ -172,7 +173,7 @@ impl Session {
         owner: &mut OwnerNode,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Option<NodeError>, DemoError> {
-        let weights = self.layer_weights();
+        let weights = Owned(&self.compiled.weights);
         match owner.load(&weights) {
             Ok(_) => Ok(None),
             Err(error) if self.options.cheat.is_some() => {
@@ -182,16 +183,6 @@ impl Session {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn layer_weights(&self) -> Vec<LayerWeights> {
-        let (plan, weights) = (&self.compiled.plan, &self.compiled.weights);
-        let ids = (0..plan.weights.len() as u32).map(WeightId);
-        ids.map(|id| LayerWeights {
-            weights: weights.weights(id, plan.limbs),
-            bias: weights.bias(id, plan.limbs),
-        })
-        .collect()
     }
 
     fn input(&self, range: Range<usize>) -> Result<Vec<i64>, ModelError> {
@@ -303,6 +294,19 @@ fn collect(cluster: &LocalCluster, id: InferenceId, result: &Inferred, figures: 
                 figures.sent_bytes = figures.sent_bytes.max(sent.into_iter().max());
                 break;
             }
+        }
+    }
+}
+
+/// Quantised weights, handed to the owner's states part by part.
+struct Owned<'a>(&'a QuantizedWeights);
+
+impl WeightSource for Owned<'_> {
+    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec> {
+        let layer = self.0.layers().get(id.index())?;
+        match part {
+            Part::Weights(range) => Some(LimbVec::from_i64(limbs, layer.weights().get(range.clone())?)),
+            Part::Bias(_) => self.0.bias(id, limbs),
         }
     }
 }

@@ -17,7 +17,7 @@ impl Helper {
         &mut self,
         epoch: amicus_protocol::Fresh<EpochId>,
     ) -> Result<HelperEpoch, NodeError> {
-        let deadline = Instant::now() + self.limits.load;
+        let deadline = Instant::now() + self.limits.load_at_helper();
         let id = epoch.id();
         let parties = self.party_peers();
         self.inbox.wait_for(&parties, deadline)?;

@@ -84,7 +84,7 @@ impl Party {
             // A receiver that is gone gets the output from another party, or not at all; that is its own affair.
             self.send(receiver, Header::inference(Kind::Output, epoch, id, 0), &output).ok();
         }
-        self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, self.limits.inference)?;
+        self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, self.limits.outcome())?;
         let sent =
             self.sent().iter().zip(sent_before).map(|(after, before)| after.saturating_sub(before)).collect();
         Ok(Event::Finished { id, sent, waited_for_material })

@@ -15,7 +15,8 @@ use std::time::Instant;
 impl Party {
     pub(super) fn run_load(&mut self, begin: &Received) -> Result<PartyEpoch, NodeError> {
         let epoch = begin.header.epoch;
-        let deadline = Instant::now() + self.limits.load;
+        let started = Instant::now();
+        let deadline = started + self.limits.load;
         let fresh = self.lock_journal()?.spend_epoch(epoch)?;
         self.inbox.wait_for(&self.others(), deadline)?;
 
@@ -25,9 +26,7 @@ impl Party {
         }
         while let Some(missing) = agreement.missing() {
             let waiting = (Peer::Party(missing), Step::Keys);
-            let message = self.load_message(epoch, deadline, &waiting, |peer, h| {
-                matches!((peer, h.kind), (Peer::Party(_), Kind::Keys))
-            })?;
+            let message = self.load_message(epoch, Stage::Keys, deadline, &waiting)?;
             if let Peer::Party(from) = message.peer {
                 agreement.receive(from, message.body())?;
             }
@@ -36,12 +35,7 @@ impl Party {
         let mut load = PartyLoad::begin(self.ctx.clone(), fresh, agreement.finish()?, begin.body())?;
         while !load.complete() {
             let waiting = (Peer::Owner, Step::load_part("masked weights"));
-            let message = self.load_message(epoch, deadline, &waiting, |peer, h| {
-                matches!(
-                    (peer, h.kind),
-                    (Peer::Owner, Kind::Nonce | Kind::Weights) | (Peer::Helper, Kind::LoadCorrection)
-                )
-            })?;
+            let message = self.load_message(epoch, Stage::Weights, deadline, &waiting)?;
             match message.header.kind {
                 Kind::Nonce => load.nonce(message.body())?,
                 Kind::Weights => load.weights(message.header.index, message.body())?,
@@ -61,9 +55,7 @@ impl Party {
         }
         while let Some((missing, tensor)) = tagging.missing() {
             let waiting = (Peer::Party(missing), Step::load("tags", &self.ctx.plan, tensor));
-            let message = self.load_message(epoch, deadline, &waiting, |peer, h| {
-                matches!((peer, h.kind), (Peer::Party(_), Kind::Tags))
-            })?;
+            let message = self.load_message(epoch, Stage::Tags, deadline, &waiting)?;
             if let Peer::Party(from) = message.peer {
                 tagging.receive(from, message.header.index, message.body())?;
             }
@@ -71,36 +63,28 @@ impl Party {
 
         let confirming = tagging.confirm()?;
         self.send(&Peer::Helper, Header::epoch(Kind::LoadHash, epoch, 0), &confirming.hash().0)?;
-        let challenge = self.next_of_helper(epoch, deadline, Kind::Challenge)?;
+        let deadline = started + self.limits.load_by_helper();
+        let waiting = (Peer::Helper, Step::load_part("check of the tags"));
+        let challenge = self.load_message(epoch, Stage::Challenge, deadline, &waiting)?;
         let (awaiting, answer) = confirming.respond(challenge.body())?;
         self.send(&Peer::Helper, Header::epoch(Kind::LoadResponse, epoch, 0), &pack(&answer))?;
-        self.next_of_helper(epoch, deadline, Kind::LoadAccepted)?;
+        self.load_message(epoch, Stage::Acceptance, deadline, &waiting)?;
         Ok(awaiting.accepted())
     }
 
-    fn next_of_helper(
-        &mut self,
-        epoch: EpochId,
-        deadline: Instant,
-        kind: Kind,
-    ) -> Result<Received, NodeError> {
-        let waiting = (Peer::Helper, Step::load_part("check of the tags"));
-        self.load_message(epoch, deadline, &waiting, |peer, h| *peer == Peer::Helper && h.kind == kind)
-    }
-
-    /// The next message of this load that `take` names; others of it are kept.
+    /// The next message of this stage of the load.
     fn load_message(
         &mut self,
         epoch: EpochId,
+        stage: Stage,
         deadline: Instant,
         (waiting_for, step): &(Peer, Step),
-        take: impl Fn(&Peer, &Header) -> bool,
     ) -> Result<Received, NodeError> {
         let started = Instant::now();
         let fail = |peer: Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
         loop {
             let aborted = &self.aborted;
-            let incoming = self.inbox.next(deadline, |peer, h| load_want(aborted, epoch, peer, h, &take))?;
+            let incoming = self.inbox.next(deadline, |peer, h| load_want(aborted, epoch, stage, peer, h))?;
             match incoming {
                 Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
                 Incoming::Message(m) => return Ok(m),
@@ -126,12 +110,38 @@ impl Party {
     }
 }
 
+/// What a load waits for, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Keys,
+    Weights,
+    Tags,
+    Challenge,
+    Acceptance,
+}
+
+impl Stage {
+    /// The stage a message belongs to; none when it is no message of a load, or not this sender's.
+    fn of(peer: &Peer, kind: Kind) -> Option<Self> {
+        match (peer, kind) {
+            (Peer::Party(_), Kind::Keys) => Some(Stage::Keys),
+            (Peer::Owner, Kind::Nonce | Kind::Weights) | (Peer::Helper, Kind::LoadCorrection) => {
+                Some(Stage::Weights)
+            }
+            (Peer::Party(_), Kind::Tags) => Some(Stage::Tags),
+            (Peer::Helper, Kind::Challenge) => Some(Stage::Challenge),
+            (Peer::Helper, Kind::LoadAccepted) => Some(Stage::Acceptance),
+            _ => None,
+        }
+    }
+}
+
 fn load_want(
     aborted: &VecDeque<(EpochId, InferenceId)>,
     epoch: EpochId,
+    stage: Stage,
     peer: &Peer,
     h: &Header,
-    take: &impl Fn(&Peer, &Header) -> bool,
 ) -> Want {
     // Clients ask for fingerprints before they know any epoch.
     if matches!(peer, Peer::Client(_)) {
@@ -152,7 +162,11 @@ fn load_want(
     match h.kind {
         Kind::Abort if *peer != Peer::Owner => Want::Take,
         Kind::EpochBegin => Want::Refuse(Fault::Replay(epoch.to_string())),
-        _ if take(peer, h) => Want::Take,
-        _ => Want::Keep,
+        kind => match Stage::of(peer, kind) {
+            Some(this) if this == stage => Want::Take,
+            Some(this) if this > stage => Want::Keep,
+            Some(_) => Want::Refuse(Fault::Duplicate(format!("{kind:?}"))),
+            None => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
+        },
     }
 }

@@ -239,8 +239,12 @@ impl Party {
         self.aborted.push_back((epoch, id));
     }
 
-    /// Tells everybody concerned why this party gave up.
+    /// Tells everybody concerned why this party gave up, unless the helper said so: it tells everybody itself.
     fn tell_abort(&mut self, error: &NodeError, step: &Step, header: Header, also: &[Peer]) {
+        if matches!(error, NodeError::Protocol(ProtocolError::Aborted { by, .. }) if *by == Peer::Helper.to_string())
+        {
+            return;
+        }
         let notice = AbortNotice::of(&error.as_protocol(), step);
         let Ok(body) = amicus_protocol::control::encode(&notice) else { return };
         let others = self.ctx.parties.others(self.ctx.me).map(Peer::Party);

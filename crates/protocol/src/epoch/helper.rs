@@ -1,7 +1,7 @@
 //! The helper's side of a load: deal masks and tags, check that the masked tags are right.
 
-use super::{SEED_BYTES, challenge, correction_lengths, sample_weights};
-use crate::affine::{Affine, columns};
+use super::{SEED_BYTES, challenge, correction_lengths};
+use crate::affine::{Affine, columns, parts};
 use crate::label::{Label, Purpose, correction, domain, sum_of};
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
@@ -78,15 +78,15 @@ impl HelperLoad {
     }
 
     fn add_layer(&mut self, id: WeightId) -> Result<(), ProtocolError> {
-        let (plan, epoch) = (Arc::clone(&self.plan), self.epoch.id());
+        let plan = Arc::clone(&self.plan);
         let (spec, limbs) = (plan.weight(id), plan.limbs);
-        let mut shares = self
-            .seeds
-            .iter()
-            .map(|s| sample_weights(&Label::load(Purpose::WeightMask, epoch, id.0).stream(s), limbs, spec));
-        let Some(mut mask) = shares.next() else { return Ok(()) };
-        shares.for_each(|share| mask.add_assign(&share));
-        let mask = Affine::new(spec, mask)?;
+        let masks = self.streams(Purpose::WeightMask, id);
+        let mut mask = Affine::zeros(spec, limbs)?;
+        for part in parts(spec) {
+            let mut sum = LimbVec::zeros(limbs, part.len());
+            masks.iter().for_each(|stream| sum.add_assign(&part.sample(stream, limbs)));
+            mask.write(&part, sum);
+        }
         let tags = self.streams(Purpose::LoadTags, id);
         let key = sum_of(&tags, domain::TAG_KEY, limbs, spec.shape.outputs());
         let tag_mask = sum_of(&tags, domain::TAG_MASK, limbs, columns(spec));

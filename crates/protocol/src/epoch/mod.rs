@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! owner  --request-->  helper  --seeds, corrections-->  parties
-//! owner  --------- D_W = W + M_W ---------------->      parties
+//! owner  --------- D_W = W + M_W, in parts ------->     parties
 //!                      parties  --g_i = [G]_i + [u]_i-->  parties     (the sum is D_G = b^T W + u)
 //!                      parties  --hash of D_W, D_G--> helper --challenge c--> parties --s_i--> helper --accepted-->
 //! ```
@@ -10,13 +10,14 @@
 mod helper;
 mod owner;
 mod party;
+mod tensor;
 
 pub use helper::{HelperChallenge, HelperEpoch, HelperLoad};
 pub use owner::OwnerLoad;
 pub use party::{PartyAwaiting, PartyConfirming, PartyContext, PartyEpoch, PartyLoad, PartyTagging};
 
 use crate::Fault;
-use crate::affine::{columns, lengths};
+use crate::affine::columns;
 use amicus_field::{LimbVec, Limbs, Seed};
 use amicus_plan::{WeightId, WeightSpec};
 
@@ -32,20 +33,6 @@ fn challenge(seed: &Seed, epoch: crate::EpochId, weights: WeightId, limbs: Limbs
 /// Lengths of the corrections of one weight tensor: `b^T M_W`, then `a b`.
 fn correction_lengths(spec: &WeightSpec) -> [usize; 2] {
     [columns(spec), spec.shape.outputs()]
-}
-
-/// Samples a mask (or a share of one) of weights and bias.
-fn sample_weights(
-    stream: &amicus_field::Stream,
-    limbs: Limbs,
-    spec: &WeightSpec,
-) -> crate::affine::LayerWeights {
-    use crate::label::domain;
-    let lengths = lengths(spec);
-    crate::affine::LayerWeights {
-        weights: stream.sample(domain::MAIN, limbs, lengths[0]),
-        bias: lengths.get(1).map(|&len| stream.sample(domain::BIAS, limbs, len)),
-    }
 }
 
 /// A seed from a message body of exactly its size.

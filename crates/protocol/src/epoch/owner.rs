@@ -1,9 +1,9 @@
 //! The model owner's side of a load: mask every weight tensor with a mask that only the helper knows too.
 
-use super::{SEED_BYTES, sample_weights, seed_from};
-use crate::affine::LayerWeights;
+use super::{SEED_BYTES, seed_from};
+use crate::affine::Part;
 use crate::{EpochId, Fault, Parties, ProtocolError, Step};
-use amicus_field::Seed;
+use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, WeightId};
 use std::sync::Arc;
 
@@ -45,17 +45,19 @@ impl OwnerLoad {
         self.epoch
     }
 
-    /// `D_W = W + M_W` of one weight tensor. Goes to every party, the same bytes.
+    /// One part of `D_W = W + M_W`. Goes to every party, the same bytes.
     ///
     /// # Errors
-    /// Weights whose sizes do not fit the plan.
-    pub fn mask(&self, id: WeightId, plain: &LayerWeights) -> Result<LayerWeights, ProtocolError> {
-        let spec = self.plan.weight(id);
-        plain.check(spec).map_err(|fault| ProtocolError::Misuse(format!("layer {}: {fault}", spec.name)))?;
+    /// When `plain` does not have as many elements as the part.
+    pub fn mask(&self, id: WeightId, part: &Part, plain: LimbVec) -> Result<LimbVec, ProtocolError> {
+        if plain.len() != part.len() || plain.limbs() != self.plan.limbs {
+            let (name, got, expected) = (&self.plan.weight(id).name, plain.len(), part.len());
+            return Err(ProtocolError::Misuse(format!("layer {name}: {got} values, expected {expected}")));
+        }
         let n = self.parties.count();
-        let mut masked = plain.clone();
+        let mut masked = plain;
         for seed in &self.seeds[id.index() * n..(id.index() + 1) * n] {
-            masked.add_assign(&sample_weights(&seed.stream(), self.plan.limbs, spec));
+            masked.add_assign(&part.sample(&seed.stream(), self.plan.limbs));
         }
         Ok(masked)
     }

@@ -1,7 +1,8 @@
 //! A party's side of a load: take masked weights, compute masked tags, answer the check.
 
-use super::{challenge, correction_lengths, sample_weights, seed_from};
-use crate::affine::{Affine, LayerWeights, columns};
+use super::tensor::Tensor;
+use super::{challenge, correction_lengths, seed_from};
+use crate::affine::{Affine, columns};
 use crate::keys::PartyKeys;
 use crate::label::{Label, Purpose, domain};
 use crate::transcript::{Digest, Topic, Transcript};
@@ -48,7 +49,7 @@ pub struct PartyLoad {
     seed: Seed,
     keys: PartyKeys,
     nonce: Option<Seed>,
-    weights: Vec<Option<LayerWeights>>,
+    tensors: Vec<Option<Tensor>>,
     corrections: Vec<Option<Vec<LimbVec>>>,
 }
 
@@ -143,7 +144,7 @@ impl PartyLoad {
             seed,
             keys,
             nonce: None,
-            weights: (0..count).map(|_| None).collect(),
+            tensors: (0..count).map(|_| None).collect(),
             corrections: (0..count).map(|_| None).collect(),
         })
     }
@@ -161,20 +162,35 @@ impl PartyLoad {
         Ok(())
     }
 
-    /// Takes one masked weight tensor from the owner.
+    /// Takes the next part of a masked weight tensor from the owner, after the nonce: the part's number in four
+    /// bytes, then its packed elements.
     ///
     /// # Errors
-    /// An unknown tensor, a second one, a wrong length, a residue out of range.
+    /// An unknown tensor, a part out of turn, a wrong length, a residue out of range.
     pub fn weights(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
         let fail = |fault| ProtocolError::peer("model owner", Step::load("masked weights", &plan, id), fault);
-        let slot = self.weights.get_mut(id.index());
+        let Some(nonce) = &self.nonce else {
+            return Err(fail(Fault::Unexpected("weights before the nonce".into())));
+        };
+        let slot = self.tensors.get_mut(id.index());
         let slot = slot.ok_or_else(|| fail(Fault::Unexpected(format!("weight tensor {index}"))))?;
-        if slot.is_some() {
-            return Err(fail(Fault::Duplicate("masked weights".into())));
-        }
-        *slot = Some(LayerWeights::unpack(plan.limbs, plan.weight(id), body).map_err(fail)?);
-        Ok(())
+        let tensor = match slot {
+            Some(tensor) => tensor,
+            None => {
+                let mask = Label::load(Purpose::WeightMask, self.epoch.id(), index).stream(&self.seed);
+                let transcript = Transcript::new(
+                    &self.keys,
+                    Topic::Tensor(index),
+                    self.epoch.id(),
+                    None,
+                    &self.ctx.digest,
+                );
+                let first = self.ctx.me == PartyId::FIRST;
+                slot.insert(Tensor::new(&plan, id, mask, transcript, nonce, first)?)
+            }
+        };
+        tensor.part(body).map_err(fail)
     }
 
     /// Takes the helper's corrections of one weight tensor (last party only).
@@ -201,7 +217,7 @@ impl PartyLoad {
     /// Whether everything from owner and helper is there.
     pub fn complete(&self) -> bool {
         self.nonce.is_some()
-            && self.weights.iter().all(Option::is_some)
+            && self.tensors.iter().all(|t| t.as_ref().is_some_and(Tensor::complete))
             && (!self.is_last() || self.corrections.iter().all(Option::is_some))
     }
 
@@ -211,22 +227,20 @@ impl PartyLoad {
     /// When something is still missing.
     pub fn tag(self) -> Result<PartyTagging, ProtocolError> {
         let incomplete = || ProtocolError::Misuse("the load is not complete".into());
-        let PartyLoad { ctx, epoch, seed, keys, nonce, weights, corrections } = self;
-        let epoch = epoch.id();
-        let nonce = nonce.ok_or_else(incomplete)?;
+        if !self.complete() {
+            return Err(incomplete());
+        }
+        let PartyLoad { ctx, epoch, seed, keys, nonce, tensors, corrections } = self;
+        let (epoch, nonce) = (epoch.id(), nonce.ok_or_else(incomplete)?);
         let mut transcript = Transcript::new(&keys, Topic::Load, epoch, None, &ctx.digest);
         let mut fingerprint = blake3::Hasher::new_keyed(nonce.as_bytes());
         fingerprint.update(&epoch.0.to_le_bytes()).update(&ctx.digest.0);
-        let mut layers = Vec::with_capacity(weights.len());
-        for ((index, masked), corrections) in (0u32..).zip(weights).zip(corrections) {
-            let masked = masked.ok_or_else(incomplete)?;
-            for v in masked.vectors() {
-                transcript.values(index, v);
-                for limb in 0..v.limbs().count() {
-                    fingerprint.update(bytemuck::cast_slice(v.plane(limb)));
-                }
-            }
-            layers.push(tag_layer(&ctx, epoch, &seed, WeightId(index), masked, corrections)?);
+        let mut layers = Vec::with_capacity(tensors.len());
+        for ((index, tensor), corrections) in (0u32..).zip(tensors).zip(corrections) {
+            let (masked, share, digests) = tensor.ok_or_else(incomplete)?.finish();
+            transcript.digest(index, &digests.transcript);
+            fingerprint.update(&digests.fingerprint.0);
+            layers.push(tag_layer(&ctx, epoch, &seed, WeightId(index), [masked, share], corrections));
         }
         let fingerprint = Digest(*fingerprint.finalize().as_bytes());
         let received = layers.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
@@ -239,24 +253,17 @@ fn tag_layer(
     epoch: EpochId,
     seed: &Seed,
     id: WeightId,
-    masked: LayerWeights,
+    [masked, share]: [Affine; 2],
     corrections: Option<Vec<LimbVec>>,
-) -> Result<Tagging, ProtocolError> {
+) -> Tagging {
     let (spec, limbs) = (ctx.plan.weight(id), ctx.plan.limbs);
     let (rows, cols) = (spec.shape.outputs(), columns(spec));
-    let mut share = sample_weights(&Label::load(Purpose::WeightMask, epoch, id.0).stream(seed), limbs, spec);
-    share.neg_assign();
-    if ctx.me == PartyId::FIRST {
-        share.add_assign(&masked);
-    }
     let tags: Stream = Label::load(Purpose::LoadTags, epoch, id.0).stream(seed);
     let mut corrections = corrections.into_iter().flatten();
     let mut dealt = |domain, len| corrections.next().unwrap_or_else(|| tags.sample(domain, limbs, len));
     let tagged_mask = dealt(domain::TAGGED_MASK, cols);
     let check_key = dealt(domain::CHECK_KEY, rows);
     let key = tags.sample(domain::TAG_KEY, limbs, rows);
-    let masked = Affine::new(spec, masked)?;
-    let share = Affine::new(spec, share)?;
     let mut g = masked.transposed(&key);
     g.sub_assign(&tagged_mask);
     let mut own = tags.sample(domain::TAG_MASK, limbs, cols);
@@ -264,7 +271,7 @@ fn tag_layer(
     let check = tags.sample(domain::CHECK, limbs, 1).get(0);
     let bias_share = share.bias_of_outputs();
     let layer = PartyLayer { masked, share, bias_share, key, tags: g, masked_tags: own.clone() };
-    Ok(Tagging { layer, own, check_key, check })
+    Tagging { layer, own, check_key, check }
 }
 
 impl PartyTagging {

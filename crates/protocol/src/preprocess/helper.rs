@@ -95,9 +95,7 @@ impl HelperEpoch {
             grant,
         })
     }
-}
 
-impl HelperEpoch {
     /// The masks of all values of an inference, `batch` times the length of each, expanded from the seeds again. They
     /// unmask everything: for tests that hold a run to the plan, operation by operation.
     ///

@@ -1,0 +1,135 @@
+//! The networks tests run on.
+
+use crate::nets::{Draft, Net, bound};
+use amicus_field::{Conv2d, Limbs, SumPool2d};
+use amicus_plan::{ValueId, WeightId, WrapRule};
+
+fn conv([in_channels, in_height, in_width]: [usize; 3], out_channels: usize, kernel: usize) -> Conv2d {
+    Conv2d {
+        in_channels,
+        in_height,
+        in_width,
+        out_channels,
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        padding: [0; 4],
+        dilation: [1; 2],
+        groups: 1,
+    }
+}
+
+fn pool([channels, height, width]: [usize; 3], kernel: usize, stride: usize) -> SumPool2d {
+    SumPool2d { channels, height, width, kernel: [kernel; 2], stride: [stride; 2], padding: [0; 4] }
+}
+
+/// Two dense layers with a polynomial between them: `linear 0`, `activation 0`, `linear 1`.
+pub fn mlp(limbs: Limbs) -> Net {
+    let mut net = Draft::new("mlp", limbs, &[6]);
+    let z = net.dense(ValueId::INPUT, 6, 5, true);
+    let y = net.activation(z, 3, 2, None);
+    let z = net.dense(y, 5, 3, true);
+    net.reveal(z)
+}
+
+/// Convolutions (padding, stride, groups), pools inside activations, side by side and overlapping.
+pub fn conv_net(limbs: Limbs) -> Net {
+    let mut net = Draft::new("convolutions", limbs, &[2, 6, 6]);
+    let z = net.conv(ValueId::INPUT, Conv2d { padding: [1; 4], ..conv([2, 6, 6], 4, 3) }, true);
+    let y = net.activation(z, 3, 2, Some(pool([4, 6, 6], 2, 2)));
+    let z = net.conv(
+        y,
+        Conv2d { groups: 2, stride: [1, 2], padding: [0, 1, 1, 1], ..conv([4, 3, 3], 6, 2) },
+        false,
+    );
+    let y = net.activation(z, 2, 2, Some(SumPool2d { padding: [1, 0, 0, 0], ..pool([6, 3, 2], 2, 1) }));
+    let z = net.dense(y, 18, 4, true);
+    net.reveal(z)
+}
+
+/// Residual sums: of two activations (masks shared) and of two linear results (masks at the helper), scales differ.
+pub fn residual(limbs: Limbs) -> Net {
+    let mut net = Draft::new("residual", limbs, &[5]);
+    let z = net.dense(ValueId::INPUT, 5, 5, true);
+    let y = net.activation(z, 3, 2, None);
+    let sum = net.add(ValueId::INPUT, y);
+    let left = net.dense(sum, 5, 4, false);
+    let right = net.dense(ValueId::INPUT, 5, 4, true);
+    let sum = net.add(left, right);
+    let y = net.activation(sum, 2, 2, None);
+    let z = net.dense(y, 4, 3, true);
+    net.reveal(z)
+}
+
+/// Products of two secret vectors: halves of the input, and an activation with itself.
+pub fn products(limbs: Limbs) -> Net {
+    let mut net = Draft::new("products", limbs, &[8]);
+    let left = net.slice(ValueId::INPUT, 0, 4);
+    let right = net.slice(ValueId::INPUT, 4, 4);
+    let z = net.multiply(left, right);
+    let y = net.activation(z, 3, 1, None);
+    let z = net.multiply(y, y);
+    let y = net.activation(z, 2, 2, None);
+    let z = net.dense(y, 4, 3, true);
+    net.reveal(z)
+}
+
+/// One weight tensor used three times: `linear 0`, `linear 1`, `linear 2`.
+pub fn repeated(limbs: Limbs) -> Net {
+    let mut net = Draft::new("repeated", limbs, &[4]);
+    let z = net.dense(ValueId::INPUT, 4, 4, true);
+    let y = net.activation(z, 2, 2, None);
+    let z = net.again(y, WeightId(0));
+    let y = net.activation(z, 2, 1, None);
+    let z = net.again(y, WeightId(0));
+    net.reveal(z)
+}
+
+/// Pools of open values: of a linear result and of an activation.
+pub fn pools(limbs: Limbs) -> Net {
+    let mut net = Draft::new("pools", limbs, &[1, 5, 5]);
+    let z = net.conv(ValueId::INPUT, conv([1, 5, 5], 2, 2), true);
+    let pooled = net.pool(z, pool([2, 4, 4], 2, 1));
+    let y = net.activation(pooled, 3, 2, None);
+    let pooled = net.pool(y, SumPool2d { padding: [1, 1, 0, 0], ..pool([2, 3, 3], 2, 2) });
+    let z = net.dense(pooled, 8, 3, false);
+    net.reveal(z)
+}
+
+/// A polynomial of one degree alone, on the truncated input.
+pub fn polynomial(limbs: Limbs, degree: usize) -> Net {
+    let mut net = Draft::new("polynomial", limbs, &[7]).input_scale(7);
+    let y = net.activation(ValueId::INPUT, 4, degree, None);
+    net.reveal(y)
+}
+
+/// A power `u^k` alone.
+pub fn power(limbs: Limbs, k: usize) -> Net {
+    let mut net = Draft::new("power", limbs, &[7]).input_scale(7);
+    let mut coefficients = vec![0; k + 1];
+    coefficients[k] = 1;
+    let y = net.polynomial(ValueId::INPUT, 4, coefficients, None, WrapRule::Exact, bound(limbs));
+    net.reveal(y)
+}
+
+/// The slack rule, where three limbs leave room for it.
+pub fn slack() -> Net {
+    let limbs = Limbs::THREE;
+    let mut net = Draft::new("slack", limbs, &[1, 4, 4]);
+    let z = net.conv(ValueId::INPUT, Conv2d { padding: [1; 4], ..conv([1, 4, 4], 2, 3) }, true);
+    let y = net.polynomial(z, 3, vec![3, -2, 5, 1], Some(pool([2, 4, 4], 2, 2)), WrapRule::Slack, 100);
+    let z = net.dense(y, 8, 4, true);
+    let y = net.polynomial(z, 2, vec![1, 2, 0, 1], None, WrapRule::Slack, 100);
+    let z = net.dense(y, 4, 2, true);
+    net.reveal(z)
+}
+
+/// All of them for one number of limbs; those of many degrees for every degree.
+pub fn all(limbs: Limbs) -> Vec<Net> {
+    let mut nets =
+        vec![mlp(limbs), conv_net(limbs), residual(limbs), products(limbs), repeated(limbs), pools(limbs)];
+    nets.extend((1..=8).flat_map(|degree| [polynomial(limbs, degree), power(limbs, degree)]));
+    if limbs == Limbs::THREE {
+        nets.push(slack());
+    }
+    nets
+}

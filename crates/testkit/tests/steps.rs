@@ -1,0 +1,46 @@
+//! Honest runs agree with exact integers, operation by operation.
+
+use amicus_field::{Element, LimbVec, Limbs};
+use amicus_protocol::Parties;
+use amicus_testkit::{direct, steps, zoo};
+
+#[test]
+fn every_operation_gives_the_exact_integers() {
+    for limbs in Limbs::ALL {
+        for (number, net) in zoo::all(limbs).iter().enumerate() {
+            // Every network with two parties; other numbers and batches in turn.
+            let n = [2, 3, 5][number % 3];
+            for (parties, batch) in [(2, 1), (n, 3)] {
+                let parties = Parties::new(parties).unwrap();
+                let loaded = direct::load(&net.plan, &net.layers(), parties, 7, None).unwrap();
+                for salt in 0..3 {
+                    let inputs = net.inputs(batch, 40 + salt);
+                    let outcome = direct::infer(&loaded, &inputs, batch, &[], &mut |_| ()).unwrap();
+                    let context = format!("{} with {} limbs", net.plan.name, limbs.count());
+                    steps::check(&loaded, net, &inputs, &outcome)
+                        .unwrap_or_else(|e| panic!("{context}: {e}"));
+                    let error = net.error_of(&inputs, outcome.logits.as_ref().unwrap());
+                    assert!(limbs == Limbs::ONE || error < 0.03, "{context}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_is_noticed_by_the_comparison() {
+    let net = zoo::residual(Limbs::TWO);
+    let loaded = direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), 1, None).unwrap();
+    let inputs = net.inputs(1, 1);
+    let mut outcome = direct::infer(&loaded, &inputs, 1, &[], &mut |_| ()).unwrap();
+    steps::check(&loaded, &net, &inputs, &outcome).unwrap();
+    for at in 0..outcome.opened.len() {
+        let honest = outcome.opened[at].1.clone();
+        let mut wrong: LimbVec = honest.clone();
+        wrong.set(1, wrong.get(1) + Element::one(Limbs::TWO));
+        outcome.opened[at].1 = wrong;
+        let error = steps::check(&loaded, &net, &inputs, &outcome).unwrap_err();
+        assert!(error.contains("is wrong") || error.contains("output"), "{error}");
+        outcome.opened[at].1 = honest;
+    }
+}
