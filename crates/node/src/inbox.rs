@@ -127,6 +127,8 @@ pub struct Inbox {
     peers: Vec<Peer>,
     arrivals: Receiver<Arrival>,
     hub: Hub,
+    /// Peers whose links came since somebody asked.
+    arrived: Vec<Peer>,
     kept: VecDeque<Received>,
     hop: u16,
     max_frame: usize,
@@ -141,7 +143,16 @@ impl Inbox {
         let mesh = Mesh::new(MeshConfig { spin })?;
         let (sender, arrivals) = channel();
         let hub = Hub { sender, waker: mesh.waker(), stop: Arc::default(), dialers: Arc::default() };
-        Ok(Inbox { mesh, peers: Vec::new(), arrivals, hub, kept: VecDeque::new(), hop: 0, max_frame })
+        Ok(Inbox {
+            mesh,
+            peers: Vec::new(),
+            arrivals,
+            hub,
+            arrived: Vec::new(),
+            kept: VecDeque::new(),
+            hop: 0,
+            max_frame,
+        })
     }
 
     /// How others deliver links to this inbox.
@@ -166,6 +177,11 @@ impl Inbox {
         link.set_max_frame(self.max_frame);
         let key = self.key(peer);
         self.mesh.insert(key, link);
+    }
+
+    /// Peers that have connected since the last call.
+    pub fn take_arrived(&mut self) -> Vec<Peer> {
+        std::mem::take(&mut self.arrived)
     }
 
     /// Closes the link to a peer. Whoever dials the other establishes a new one.
@@ -242,7 +258,12 @@ impl Inbox {
     fn take_arrivals(&mut self) {
         loop {
             match self.arrivals.try_recv() {
-                Ok(Arrival { peer, link }) => self.insert(&peer, link),
+                Ok(Arrival { peer, link }) => {
+                    self.insert(&peer, link);
+                    if !self.arrived.contains(&peer) {
+                        self.arrived.push(peer);
+                    }
+                }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
         }
@@ -292,6 +313,11 @@ impl Inbox {
                 Ok(Event::Down { key, error }) => {
                     self.mesh.remove(key);
                     let peer = self.peers[key].clone();
+                    self.take_arrivals();
+                    if self.connected(&peer) {
+                        // It is back already.
+                        return Ok(Incoming::Woken);
+                    }
                     self.hub.redial(&peer);
                     return Ok(Incoming::Lost(peer, error));
                 }

@@ -2,14 +2,14 @@
 //!
 //! An append-only file of checksummed records, each synchronised to the disk before the call returns. A record that
 //! was cut off by a crash was never acted upon and is dropped; damage anywhere else is an error, because an id might
-//! be used twice. The file is locked: two nodes cannot share it.
+//! be used twice. A lock file beside it keeps two nodes from sharing it.
 
 use crate::NodeError;
 use amicus_protocol::check::DecisionLog;
 use amicus_protocol::{EpochId, Fresh, InferenceId, ProtocolError};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"amc.jrn1";
@@ -25,6 +25,9 @@ const DELIVERED: u8 = 4;
 /// How many inference ids one record marks as spent: one synchronisation for that many ids, at the price of losing
 /// the unused rest in a crash.
 const BLOCK: u64 = 64;
+
+/// From this size on, at least, the file is written anew with what still matters, which also erases delivered releases.
+const COMPACT_AT: u64 = 1 << 20;
 
 /// A release that is recorded but not acknowledged by every receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +45,19 @@ pub struct PendingRelease {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Held as long as this node lives.
+    _lock: File,
     last_epoch: u64,
     /// Per epoch: the last id given out, and the last id marked as spent on disk.
     inferences: BTreeMap<u64, (u64, u64)>,
     releases: BTreeMap<(u64, u64), PendingRelease>,
     receivers: Vec<String>,
+    /// Bytes in the file.
+    len: u64,
+    /// Bytes from which on it is written anew.
+    compact_at: u64,
+    /// A write failed: what the file holds is uncertain, so nothing may be done that needs a record.
+    broken: bool,
 }
 
 impl Journal {
@@ -56,35 +67,29 @@ impl Journal {
     /// When the file cannot be opened, is locked by another node, or is damaged.
     pub fn open(path: &Path) -> Result<Self, NodeError> {
         let fail = |reason: String| NodeError::Journal { path: path.display().to_string(), reason };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|e| fail(e.to_string()))?;
-        file.try_lock().map_err(|e| match e {
+        // A file of its own, because the journal itself is replaced from time to time.
+        let lock = open(&beside(path, ".lock")).map_err(|e| fail(e.to_string()))?;
+        lock.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => fail("another node uses it".into()),
             TryLockError::Error(e) => fail(e.to_string()),
         })?;
+        let mut file = open(path).map_err(|e| fail(e.to_string()))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
         let mut journal = Journal {
             path: path.to_owned(),
             file,
+            _lock: lock,
             last_epoch: 0,
             inferences: BTreeMap::new(),
             releases: BTreeMap::new(),
             receivers: Vec::new(),
+            len: bytes.len() as u64,
+            compact_at: COMPACT_AT,
+            broken: false,
         };
         if bytes.len() < MAGIC.len() {
-            journal.reset(0)?;
-            journal
-                .file
-                .write_all(MAGIC)
-                .and_then(|()| journal.file.sync_all())
-                .map_err(|e| fail(e.to_string()))?;
-            sync_folder(path).map_err(|e| fail(e.to_string()))?;
+            journal.compact()?;
             return Ok(journal);
         }
         let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
@@ -97,10 +102,8 @@ impl Journal {
                     journal.replay(record).ok_or_else(|| fail("holds a record of unknown form".into()))?;
                     rest = tail;
                 }
-                Split::Torn => {
-                    journal.reset((bytes.len() - rest.len()) as u64)?;
-                    break;
-                }
+                // Dropped when the file is written anew below.
+                Split::Torn => break,
                 Split::Damaged => {
                     return Err(fail("is damaged in the middle; ids might be used twice".into()));
                 }
@@ -110,12 +113,43 @@ impl Journal {
         for (used, spent) in journal.inferences.values_mut() {
             *used = *spent;
         }
+        journal.compact()?;
         Ok(journal)
     }
 
-    fn reset(&mut self, len: u64) -> Result<(), NodeError> {
-        let done = self.file.set_len(len).and_then(|()| self.file.seek(SeekFrom::End(0))).map(|_| ());
-        done.map_err(|e| self.error(&e))
+    /// Writes the file anew: spent ids, and releases that somebody still waits for.
+    fn compact(&mut self) -> Result<(), NodeError> {
+        let mut bytes = MAGIC.to_vec();
+        let mut add = |record: &[u8]| bytes.extend_from_slice(&framed(record));
+        if self.last_epoch > 0 {
+            add(&Record::new(EPOCH).number(self.last_epoch).0);
+        }
+        for (&epoch, &(_, spent)) in &self.inferences {
+            add(&Record::new(INFERENCES).number(epoch).number(spent).0);
+        }
+        for (&(epoch, id), pending) in &self.releases {
+            add(&Record::accepted(epoch, id, &pending.receivers, &pending.release).0);
+            for (at, _) in pending.delivered.iter().enumerate().filter(|(_, delivered)| **delivered) {
+                add(&Record::new(DELIVERED).number(epoch).number(id).number(at as u64).0);
+            }
+        }
+        let written = self.replace(&bytes);
+        self.broken |= written.is_err();
+        written.map_err(|e| self.error(&e))
+    }
+
+    /// Puts a new file in the place of the old one, in one step.
+    fn replace(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let path = beside(&self.path, ".new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&path, &self.path)?;
+        sync_folder(&self.path)?;
+        self.file = file;
+        self.len = bytes.len() as u64;
+        self.compact_at = COMPACT_AT.max(2 * self.len);
+        Ok(())
     }
 
     fn error(&self, e: &std::io::Error) -> NodeError {
@@ -123,11 +157,14 @@ impl Journal {
     }
 
     fn append(&mut self, record: &[u8]) -> Result<(), NodeError> {
-        let mut bytes = Vec::with_capacity(HEAD + record.len());
-        bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&checksum(record));
-        bytes.extend_from_slice(record);
-        self.file.write_all(&bytes).and_then(|()| self.file.sync_data()).map_err(|e| self.error(&e))
+        if self.broken {
+            return Err(self.error(&std::io::Error::other("an earlier write failed; restart the node")));
+        }
+        let bytes = framed(record);
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        self.broken |= written.is_err();
+        self.len += bytes.len() as u64;
+        written.map_err(|e| self.error(&e))
     }
 
     fn replay(&mut self, record: &[u8]) -> Option<()> {
@@ -221,7 +258,7 @@ impl Journal {
         let Some(position) = position else { return Ok(()) };
         self.append(&Record::new(DELIVERED).number(key.0).number(key.1).number(position as u64).0)?;
         self.note_delivery(key, position);
-        Ok(())
+        if self.len >= self.compact_at { self.compact() } else { Ok(()) }
     }
 
     fn note_delivery(&mut self, key: (u64, u64), receiver: usize) {
@@ -246,17 +283,23 @@ impl DecisionLog for Journal {
 
     fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), NodeError> {
         let receivers = std::mem::take(&mut self.receivers);
-        let mut record = Record::new(ACCEPTED).number(epoch.0).number(id.0).number(receivers.len() as u64);
-        for name in &receivers {
-            record = record.text(name);
-        }
-        record.0.extend_from_slice(release);
-        self.append(&record.0)?;
+        self.append(&Record::accepted(epoch.0, id.0, &receivers, release).0)?;
         let delivered = vec![false; receivers.len()];
         self.releases
             .insert((epoch.0, id.0), PendingRelease { receivers, delivered, release: release.to_vec() });
         Ok(())
     }
+}
+
+/// The path with something appended to the file's name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 fn checksum(record: &[u8]) -> [u8; 8] {
@@ -297,9 +340,25 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// A record with its length and checksum.
+fn framed(record: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + record.len());
+    bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&checksum(record));
+    bytes.extend_from_slice(record);
+    bytes
+}
+
 struct Record(Vec<u8>);
 
 impl Record {
+    fn accepted(epoch: u64, id: u64, receivers: &[String], release: &[u8]) -> Self {
+        let head = Record::new(ACCEPTED).number(epoch).number(id).number(receivers.len() as u64);
+        let mut record = receivers.iter().fold(head, |record, name| record.text(name));
+        record.0.extend_from_slice(release);
+        record
+    }
+
     fn new(kind: u8) -> Self {
         Record(vec![kind])
     }
@@ -376,6 +435,35 @@ mod tests {
         assert_eq!(pending.release, b"release");
         journal.delivered(EpochId(1), InferenceId(9), "client a").unwrap();
         assert_eq!(journal.pending().count(), 0);
+    }
+
+    #[test]
+    fn delivered_releases_are_erased() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = reopen(&path);
+        journal.next_epoch().unwrap();
+        let release = vec![0xab; 4096];
+        let mut kept = None;
+        for id in 1..=400 {
+            journal.spend_inference(EpochId(1), InferenceId(id)).unwrap();
+            journal
+                .receivers(&["client a".to_owned()])
+                .accepted(EpochId(1), InferenceId(id), &release)
+                .unwrap();
+            if id == 77 {
+                kept = Some(InferenceId(id));
+            } else {
+                journal.delivered(EpochId(1), InferenceId(id), "client a").unwrap();
+            }
+            assert!(std::fs::metadata(&path).unwrap().len() < COMPACT_AT + 8192);
+        }
+        drop(journal);
+        let mut journal = reopen(&path);
+        assert!(std::fs::metadata(&path).unwrap().len() < 5000);
+        assert_eq!(journal.pending().map(|(_, id, _)| Some(id)).collect::<Vec<_>>(), [kept]);
+        assert!(journal.spend_inference(EpochId(1), InferenceId(400)).is_err());
+        assert_eq!(journal.next_epoch().unwrap().id(), EpochId(2));
     }
 
     #[test]

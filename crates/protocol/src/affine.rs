@@ -19,7 +19,7 @@ pub struct LayerWeights {
 }
 
 /// Most elements in one part of a weight tensor: what is masked, sent and taken at a time.
-pub const PART: usize = 1 << 20;
+pub const PART: usize = 1 << 18;
 
 /// A part of a weight tensor: a run of its weights, or its bias.
 #[derive(Clone, Debug, PartialEq, Eq)]

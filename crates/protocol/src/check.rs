@@ -131,7 +131,8 @@ impl HelperEpoch {
         messages.iter().for_each(|m| sums.add_assign(&m.sums));
         let right = sums == LimbVec::from_elements(self.plan.limbs, &dealt.constants);
         if !(agree && right) {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+            // Only agreeing parties' wrong sums tell anything of the keys (and without agreement sums are noise).
+            self.failures.fetch_add(u32::from(agree), Ordering::Relaxed);
             return Err(ProtocolError::Rejected { step: Step::Check });
         }
         let release = Release::new(&self.plan, &self.values, &dealt, first.outputs.clone())?;

@@ -5,6 +5,7 @@
 //! one honest party suffices to make them unpredictable to the helper (`docs/protocol.md`, section 7).
 
 use crate::label::{Label, Purpose, domain};
+use crate::transcript::Digest;
 use crate::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
 use amicus_field::{LimbVec, Limbs, Seed};
 use zeroize::Zeroize;
@@ -134,21 +135,32 @@ impl PartyKeys {
         &self.transcript
     }
 
-    /// This party's share of a vector of zeros, for the check of a load (`id` none) or of an inference.
-    pub(crate) fn zero_share(
+    /// This party's share of a vector of zeros, for the check of a load.
+    pub(crate) fn zero_share_of_load(&self, epoch: EpochId, limbs: Limbs, len: usize) -> LimbVec {
+        self.zero_share(limbs, len, |key| Label::load(Purpose::LoadZero, epoch, 0).seed(key))
+    }
+
+    /// This party's share of a vector of zeros, for the check of an inference.
+    ///
+    /// It depends on `view`, a hash of everything the party saw: if two honest parties were shown different things (by
+    /// a client that sends different inputs, say), their shares do not cancel, and the helper sees uniform noise
+    /// instead of a sum that would depend on the difference.
+    pub(crate) fn zero_share_of_inference(
         &self,
         epoch: EpochId,
-        id: Option<InferenceId>,
+        id: InferenceId,
+        view: &Digest,
         limbs: Limbs,
         len: usize,
     ) -> LimbVec {
-        let label = match id {
-            None => Label::load(Purpose::LoadZero, epoch, 0),
-            Some(id) => Label::inference(Purpose::CheckZero, epoch, id, 0),
-        };
+        let label = Label::inference(Purpose::CheckZero, epoch, id, 0);
+        self.zero_share(limbs, len, |key| label.seed(key).derive(&view.0))
+    }
+
+    fn zero_share(&self, limbs: Limbs, len: usize, seed: impl Fn(&Seed) -> Seed) -> LimbVec {
         let mut share = LimbVec::zeros(limbs, len);
         for (other, key) in &self.pairs {
-            let term = label.stream(key).sample(domain::MAIN, limbs, len);
+            let term = seed(key).stream().sample(domain::MAIN, limbs, len);
             if self.me < *other {
                 share.add_assign(&term);
             } else {
@@ -181,17 +193,26 @@ mod tests {
         for n in [2, 3, 5] {
             let keys = agree(n);
             assert!(keys.iter().all(|k| k.transcript().as_bytes() == keys[0].transcript().as_bytes()));
-            for id in [None, Some(InferenceId(7))] {
-                let shares: Vec<LimbVec> =
-                    keys.iter().map(|k| k.zero_share(EpochId(3), id, Limbs::TWO, 5)).collect();
+            let sum = |shares: &[LimbVec]| {
                 let mut sum = LimbVec::zeros(Limbs::TWO, 5);
                 shares.iter().for_each(|s| sum.add_assign(s));
-                assert_eq!(sum, LimbVec::zeros(Limbs::TWO, 5));
-                assert_ne!(shares[0], LimbVec::zeros(Limbs::TWO, 5));
-            }
-            let a = keys[0].zero_share(EpochId(3), Some(InferenceId(1)), Limbs::TWO, 5);
-            let b = keys[0].zero_share(EpochId(3), Some(InferenceId(2)), Limbs::TWO, 5);
-            assert_ne!(a, b);
+                sum
+            };
+            let zero = LimbVec::zeros(Limbs::TWO, 5);
+            let of_load: Vec<LimbVec> =
+                keys.iter().map(|k| k.zero_share_of_load(EpochId(3), Limbs::TWO, 5)).collect();
+            assert_eq!(sum(&of_load), zero);
+            assert_ne!(of_load[0], zero);
+            let of = |k: &PartyKeys, id: u64, view: u8| {
+                k.zero_share_of_inference(EpochId(3), InferenceId(id), &Digest([view; 32]), Limbs::TWO, 5)
+            };
+            let mut shares: Vec<LimbVec> = keys.iter().map(|k| of(k, 1, 1)).collect();
+            assert_eq!(sum(&shares), zero);
+            assert_ne!(of(&keys[0], 1, 1), of(&keys[0], 2, 1));
+            // One party saw something else: nothing cancels.
+            shares[0] = of(&keys[0], 1, 2);
+            let noise = sum(&shares);
+            assert!((0..5).all(|i| !noise.get(i).is_zero()));
         }
     }
 

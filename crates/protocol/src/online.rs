@@ -254,10 +254,16 @@ impl Finished {
             .iter()
             .map(|key| output::hash(key, state.epoch.epoch, state.id, &ctx.digest, &masked))
             .collect::<Vec<Digest>>();
-        let mut sums =
-            state.epoch.keys.zero_share(state.epoch.epoch, Some(state.id), ctx.plan.limbs, state.sums.len());
-        sums.add_assign(&LimbVec::from_elements(ctx.plan.limbs, &state.sums));
         let transcript = state.transcript.finish();
+        let view = transcript.with(&hashes);
+        let mut sums = state.epoch.keys.zero_share_of_inference(
+            state.epoch.epoch,
+            state.id,
+            &view,
+            ctx.plan.limbs,
+            state.sums.len(),
+        );
+        sums.add_assign(&LimbVec::from_elements(ctx.plan.limbs, &state.sums));
         Ok((CheckMessage { sums, transcript, outputs: hashes }, masked))
     }
 }

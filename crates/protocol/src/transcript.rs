@@ -22,6 +22,17 @@ impl fmt::Debug for Digest {
     }
 }
 
+impl Digest {
+    /// A hash of this one and others.
+    pub(crate) fn with(&self, others: &[Digest]) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        others.iter().for_each(|d| {
+            hasher.update(&d.0);
+        });
+        Digest(*hasher.finalize().as_bytes())
+    }
+}
+
 /// What a transcript is about; part of what is hashed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Topic {

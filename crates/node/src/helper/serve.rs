@@ -239,6 +239,10 @@ impl Helper {
             return Ok(());
         }
         let Some(epoch) = self.epoch.clone() else { return Ok(()) };
+        if let Err(retired) = epoch.usable() {
+            self.retire(&retired.into());
+            return Ok(());
+        }
         let Some(waiting) = self.requests.front_mut() else { return Ok(()) };
         let batch = waiting.request.batch;
         let Some(at) = self.ready.iter().position(|d| d.batch() == batch as usize) else {
@@ -261,7 +265,11 @@ impl Helper {
         self.ready = kept;
         passed.iter().for_each(|d| self.command(Command::Taken(d.batch() as u32)));
         let mut receivers = vec![client.to_string()];
-        receivers.extend(request.also_to.into_iter().filter(|name| *name != client.to_string()));
+        for name in request.also_to {
+            if !receivers.contains(&name) {
+                receivers.push(name);
+            }
+        }
         let binding = Binding { batch, client: client.to_string(), receivers };
         self.inbox.reset_hop();
         let flight = Flight {
@@ -277,6 +285,16 @@ impl Helper {
             self.fail_flight(error);
         }
         Ok(())
+    }
+
+    /// Forgets an epoch with all its material; whoever waits for it is told.
+    fn retire(&mut self, error: &NodeError) {
+        self.epoch = None;
+        self.ready.clear();
+        let notice = AbortNotice::of(&error.as_protocol(), &Step::Input);
+        for waiting in std::mem::take(&mut self.requests) {
+            self.tell(&waiting.client, Header::epoch(Kind::Abort, EpochId(0), 0), &notice);
+        }
     }
 
     fn announce(&mut self, flight: &Flight, client: &Peer) -> Result<(), NodeError> {
@@ -363,13 +381,15 @@ impl Helper {
         }
     }
 
-    /// Sends every recorded release again that was not acknowledged and whose receiver is connected.
+    /// Sends recorded releases again that were not acknowledged, to receivers that have just connected.
     fn repeat_releases(&mut self) -> Result<(), NodeError> {
+        let arrived: Vec<String> = self.inbox.take_arrived().iter().map(Peer::to_string).collect();
         let mut due = Vec::new();
         for (epoch, id, pending) in self.journal.pending() {
-            for (index, name) in pending.receivers.iter().enumerate().filter(|(i, _)| !pending.delivered[*i])
-            {
-                due.push((epoch, id, name.clone(), index, pending.release.clone()));
+            for (index, name) in pending.receivers.iter().enumerate() {
+                if !pending.delivered[index] && arrived.contains(name) {
+                    due.push((epoch, id, name.clone(), index, pending.release.clone()));
+                }
             }
         }
         for (epoch, id, name, index, bytes) in due {

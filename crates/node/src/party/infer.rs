@@ -244,6 +244,8 @@ impl Current {
         let (this, that) = ((self.epoch, self.id), (h.epoch, h.id));
         let ends_here = h.kind == Kind::Abort && that == this;
         match peer {
+            // Asked before any id is known.
+            Peer::Client(_) if h.kind == Kind::Fingerprint => Want::Keep,
             // Of an old id nothing is left to send, unless it was given up midway.
             Peer::Party(_) if that < this && h.kind != Kind::Abort && !aborted.contains(&that) => {
                 Want::Refuse(Fault::Replay(format!("{} of {}", h.id, h.epoch)))
@@ -288,7 +290,6 @@ impl Current {
             }
             (Kind::ReceiverKey, Phase::Input { keys, .. }, Some(at)) if keys[at].is_none() => Want::Take,
             (Kind::ReceiverKey, _, Some(_)) => Want::Refuse(Fault::Duplicate("receiver key".into())),
-            (Kind::Fingerprint, ..) => Want::Keep,
             // Not a party to this inference.
             _ => Want::Drop,
         }

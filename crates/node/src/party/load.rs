@@ -17,6 +17,7 @@ impl Party {
         let epoch = begin.header.epoch;
         let started = Instant::now();
         let deadline = started + self.limits.load;
+        self.owner_left = None;
         let fresh = self.lock_journal()?.spend_epoch(epoch)?;
         self.inbox.wait_for(&self.others(), deadline)?;
 
@@ -83,8 +84,12 @@ impl Party {
         let started = Instant::now();
         let fail = |peer: Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
         loop {
+            // What the owner sent before it left comes first.
+            let waits_for_owner = *waiting_for == Peer::Owner && !self.inbox.connected(&Peer::Owner);
+            let left = self.owner_left.clone().filter(|_| waits_for_owner);
+            let until = if left.is_some() { Instant::now() } else { deadline };
             let aborted = &self.aborted;
-            let incoming = self.inbox.next(deadline, |peer, h| load_want(aborted, epoch, stage, peer, h))?;
+            let incoming = self.inbox.next(until, |peer, h| load_want(aborted, epoch, stage, peer, h))?;
             match incoming {
                 Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
                 Incoming::Message(m) => return Ok(m),
@@ -95,15 +100,11 @@ impl Party {
                     return Err(fail(peer, lost(&e)));
                 }
                 // Once all its messages are here, the owner may leave.
-                Incoming::Lost(Peer::Owner, e) if *waiting_for == Peer::Owner => {
-                    return Err(fail(Peer::Owner, lost(&e)));
-                }
+                Incoming::Lost(Peer::Owner, e) => self.owner_left = Some(lost(&e)),
                 Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
-                    return Err(fail(
-                        waiting_for.clone(),
-                        Fault::Silent(started.elapsed().as_millis() as u64),
-                    ));
+                    let silent = Fault::Silent(started.elapsed().as_millis() as u64);
+                    return Err(fail(waiting_for.clone(), left.unwrap_or(silent)));
                 }
             }
         }

@@ -16,7 +16,7 @@ use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -85,6 +85,7 @@ impl PartyNode {
             epoch: None,
             last: (EpochId(0), InferenceId(0)),
             aborted: VecDeque::new(),
+            owner_left: None,
             epochs,
             materials: materials_of_online,
             ready: Vec::new(),
@@ -134,6 +135,8 @@ struct Party {
     last: (EpochId, InferenceId),
     /// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no replay.
     aborted: VecDeque<(EpochId, InferenceId)>,
+    /// How the owner's link ended during this load.
+    owner_left: Option<Fault>,
     epochs: Sender<Arc<PartyEpoch>>,
     materials: Receiver<Material>,
     ready: Vec<Material>,

@@ -352,7 +352,7 @@ impl PartyConfirming {
         let seed = seed_from(challenge_body)
             .map_err(|fault| ProtocolError::peer("helper", Step::load_part("challenge"), fault))?;
         let limbs = base.ctx.plan.limbs;
-        let mut answer = base.keys.zero_share(base.epoch, None, limbs, layers.len());
+        let mut answer = base.keys.zero_share_of_load(base.epoch, limbs, layers.len());
         for (index, layer) in layers.iter().enumerate() {
             let c = challenge(&seed, base.epoch, WeightId(index as u32), limbs, layer.masked_tags.len());
             let product = layer.masked.product_augmented(&c);

@@ -1,6 +1,7 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
 use super::{activation_domains, truncation};
+use crate::affine::dot_mask;
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, Purpose, correction, domain, sum_of};
 use crate::wire::pack_all;
@@ -112,6 +113,14 @@ impl HelperEpoch {
     }
 }
 
+/// What a value is tagged with.
+enum Key<'a> {
+    /// One vector for every batch element, perhaps with a component for the bias column, whose mask is 0.
+    OfModel(&'a LimbVec),
+    /// One vector for each batch element.
+    OfInference(&'a LimbVec),
+}
+
 struct Dealing<'a> {
     epoch: &'a HelperEpoch,
     id: InferenceId,
@@ -146,16 +155,14 @@ impl<'a> Dealing<'a> {
     }
 
     /// Adds `key . value`, batch element by batch element, to the constants of a slot.
-    fn add_constant(&mut self, slot: usize, key: &LimbVec, value: &LimbVec) {
+    fn add_constant(&mut self, slot: usize, key: &Key<'_>, value: &LimbVec) {
         let slots = self.constants.len() / self.batch;
-        let per_key = key.len() == value.len();
         let len = value.len() / self.batch;
         for e in 0..self.batch {
             let part = value.slice(e * len..(e + 1) * len);
-            let dot = if per_key {
-                key.slice(e * len..(e + 1) * len).dot(&part)
-            } else {
-                key.slice(0..len).dot(&part)
+            let dot = match key {
+                Key::OfModel(key) => dot_mask(key, &part),
+                Key::OfInference(key) => key.slice(e * len..(e + 1) * len).dot(&part),
             };
             let at = &mut self.constants[e * slots + slot];
             *at = *at + dot;
@@ -175,8 +182,8 @@ impl<'a> Dealing<'a> {
                 let mut r = sum_of(&self.streams(index), domain::FOLLOW, limbs, len);
                 let m = self.masks[input.index()].clone();
                 r.sub_assign(&layer.mask.product(&m, batch));
-                self.add_constant(slot, &layer.tag_mask, &m);
-                self.add_constant(slot, &layer.key, &r);
+                self.add_constant(slot, &Key::OfModel(&layer.tag_mask), &m);
+                self.add_constant(slot, &Key::OfModel(&layer.key), &r);
                 r
             }
             OpKind::Multiply { left, right } => {
@@ -200,7 +207,7 @@ impl<'a> Dealing<'a> {
                 let mut r = follow.clone();
                 r.sub_assign(&product);
                 // m_x m_y + r is what the shares of `follow` add up to.
-                self.add_constant(slot, &key, &follow);
+                self.add_constant(slot, &Key::OfInference(&key), &follow);
                 r
             }
             OpKind::Activation(a) => {
@@ -262,7 +269,7 @@ impl<'a> Dealing<'a> {
         let mut message = vec![correction(&streams, domain::OUT_MASK, &out_mask)];
         message.extend(activation_domains(a).iter().zip(&dealt).map(|(&d, v)| correction(&streams, d, v)));
         // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
-        self.add_constant(0, &key, &follow);
+        self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok((out_mask, pack_all(&message)))
     }
 }
