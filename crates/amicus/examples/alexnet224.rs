@@ -14,8 +14,8 @@ use amicus::model::{Simulator, relative_error};
 use amicus::node::event::Event;
 use amicus::node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus::plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId, WeightSpec,
-    WrapRule,
+    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
+    WeightSpec, WrapRule,
 };
 use amicus::protocol::Parties;
 use amicus::protocol::affine::Part;
@@ -45,7 +45,14 @@ fn layers() -> Vec<(LinearShape, Option<SumPool2d>)> {
         })
     };
     let pool = |channels, size| {
-        Some(SumPool2d { channels, height: size, width: size, kernel: [3; 2], stride: [2; 2], padding: [0; 4] })
+        Some(SumPool2d {
+            channels,
+            height: size,
+            width: size,
+            kernel: [3; 2],
+            stride: [2; 2],
+            padding: [0; 4],
+        })
     };
     let dense = |inputs, outputs| LinearShape::Dense(Dense { inputs, outputs });
     vec![
@@ -68,8 +75,7 @@ fn plan() -> Plan {
     for (index, (shape, pool)) in layers.iter().enumerate() {
         let name = format!("layer{}", index + 1);
         weights.push(WeightSpec { name: name.clone(), shape: *shape, scale: ScaleBits(WEIGHT), bias: true });
-        let kind =
-            OpKind::Linear { input: value, weights: WeightId(index as u32), use_index: UseIndex(0) };
+        let kind = OpKind::Linear { input: value, weights: WeightId(index as u32), use_index: UseIndex(0) };
         ops.push(Op { name, kind });
         let total = scale + WEIGHT;
         value = ValueId(ops.len() as u32);
@@ -82,7 +88,10 @@ fn plan() -> Plan {
             input: value,
             ell: total + 1,
             input_scale: ScaleBits(ARGUMENT),
-            coefficients: COEFFICIENTS.iter().map(|c| (c * f64::from(1 << COEFFICIENT)).round() as i64).collect(),
+            coefficients: COEFFICIENTS
+                .iter()
+                .map(|c| (c * f64::from(1 << COEFFICIENT)).round() as i64)
+                .collect(),
             coefficient_scale: ScaleBits(COEFFICIENT),
             pool: *pool,
             wrap: if first { WrapRule::Slack } else { WrapRule::Exact },

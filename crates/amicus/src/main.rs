@@ -18,6 +18,14 @@ struct Cli {
 enum Command {
     /// Classifies real digits privately, all roles in this process, and shows what it cost.
     Demo(commands::demo::Args),
+    /// Lists every node of an ONNX file that cannot be compiled, with why and what to do.
+    Check(commands::check::Args),
+    /// Turns an ONNX file and calibration images into a plan with integer weights.
+    Compile(commands::compile::Args),
+    /// Rounds, bytes, memory and time of a compiled model, before anything runs.
+    Estimate(commands::estimate::Args),
+    /// Accuracy of a compiled model: floating point, polynomials, fixed point, layer by layer.
+    Simulate(commands::simulate::Args),
     /// Trains a network with polynomial activations (needs a build with `--features train`).
     Train(commands::train::Args),
 }
@@ -25,6 +33,10 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => commands::demo::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Compile(args) => commands::compile::run(&args),
+        Command::Estimate(args) => commands::estimate::run(&args),
+        Command::Simulate(args) => commands::simulate::run(&args),
         Command::Train(args) => commands::train::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! The fingerprint of the loaded model, compared at all parties.
 //!
-//! The owner gives every party masked weights; equal fingerprints show that it gave all of them the same.
+//! Equal fingerprints show that all parties hold the same masked weights; if they also equal the one that the owner
+//! made known, that these are the owner's.
 
 use crate::Message;
 use amicus_protocol::transcript::Digest;
@@ -15,6 +16,11 @@ impl Fingerprints {
     /// The question, for every party.
     pub fn question() -> Message {
         Message { header: Header::epoch(Kind::Fingerprint, EpochId(0), 0), body: Vec::new() }
+    }
+
+    /// The epoch that all parties heard so far have loaded.
+    pub fn epoch(&self) -> Option<EpochId> {
+        self.0.map(|(epoch, _)| epoch)
     }
 
     /// Takes a party's answer.

@@ -5,6 +5,7 @@ use amicus_field::{LimbVec, Limbs, Seed, pack_into};
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::affine::{LayerWeights, Part, parts};
 use amicus_protocol::epoch::OwnerLoad;
+use amicus_protocol::fingerprint::{ModelFingerprint, TensorFingerprint};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Parties, ProtocolError};
 use std::sync::Arc;
@@ -50,6 +51,20 @@ impl Loading {
     pub fn nonce(&self) -> Message {
         let header = Header::epoch(Kind::Nonce, self.epoch(), 0);
         Message { header, body: self.nonce.as_bytes().to_vec() }
+    }
+
+    /// The fingerprint of the masked model, to be fed with the messages that are sent. Clients get the result from the
+    /// owner and compare it with what the parties say.
+    ///
+    /// # Errors
+    /// When the plan cannot be encoded.
+    pub fn fingerprint(&self) -> Result<ModelFingerprint, ProtocolError> {
+        Ok(ModelFingerprint::new(&self.nonce, self.epoch(), &self.plan.digest()?))
+    }
+
+    /// The fingerprint of one tensor, to be fed with the bodies of its messages.
+    pub fn tensor_fingerprint(&self, id: WeightId) -> TensorFingerprint {
+        TensorFingerprint::new(&self.nonce, id)
     }
 
     /// The messages of one masked weight tensor, part by part, the same for every party.

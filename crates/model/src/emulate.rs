@@ -87,6 +87,11 @@ impl Emulation {
         &self.values[folded.output.index()]
     }
 
+    /// A value of the first sample.
+    pub(crate) fn first(&self, value: usize) -> &[f64] {
+        &self.values[value][0]
+    }
+
     /// Largest absolute number of a value over all samples.
     pub(crate) fn largest(&self, value: usize) -> f64 {
         self.values[value].iter().flatten().fold(0.0, |m, x| m.max(x.abs()))

@@ -11,7 +11,16 @@
 //! panel boundary at 0 (so a kink there, as ReLU's, costs no accuracy). The polynomials orthonormal under that
 //! product come from Stieltjes' three-term recurrence, so no system is solved whose condition grows with the degree;
 //! the recurrence is carried along on monomial coefficients, which gives the result in powers of u.
+//! Beside least squares there are interpolation at the Chebyshev points and minimax (module `minimax`), see
+//! [`fit_by`].
 //! Source: Gautschi, "Orthogonal Polynomials: Computation and Approximation" (2004), section 2.2.3.
+
+mod distribution;
+mod minimax;
+
+pub use distribution::Distribution;
+
+use serde::{Deserialize, Serialize};
 
 /// Degrees that can be fitted.
 pub const DEGREES: std::ops::RangeInclusive<usize> = 2..=8;
@@ -40,6 +49,33 @@ pub enum Weight {
         /// Share of the even part, from above 0 to 1.
         uniform_part: f64,
     },
+}
+
+/// How a polynomial is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Smallest mean square error under the distribution.
+    LeastSquares,
+    /// Interpolation at the Chebyshev points: close to minimax, without iteration.
+    Chebyshev,
+    /// Smallest largest error (Remez' exchange).
+    Minimax,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Method; 3] = [Method::LeastSquares, Method::Chebyshev, Method::Minimax];
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Method::LeastSquares => "least squares",
+            Method::Chebyshev => "Chebyshev interpolation",
+            Method::Minimax => "minimax",
+        })
+    }
 }
 
 /// A polynomial activation p(t / B) and how far it is from the function it was fitted to.
@@ -110,13 +146,53 @@ pub fn fit(f: impl Fn(f64) -> f64, interval: f64, degree: usize, weight: Weight)
         return Err(FitError::Interval(interval));
     }
     let density = density_of(weight, interval)?;
+    fit_under(f, interval, density, |grid, values, _| Ok(project(grid, values, degree)))
+}
+
+/// As [`fit`], by the method asked for, with errors under a measured distribution.
+///
+/// # Errors
+///
+/// As [`fit`].
+pub fn fit_by(
+    method: Method,
+    f: impl Fn(f64) -> f64,
+    interval: f64,
+    degree: usize,
+    distribution: &Distribution,
+) -> Result<Fit, FitError> {
+    if !DEGREES.contains(&degree) {
+        return Err(FitError::Degree(degree));
+    }
+    if !(interval.is_finite() && interval > 0.0) {
+        return Err(FitError::Interval(interval));
+    }
+    fit_under(
+        f,
+        interval,
+        |u| distribution.density(u),
+        |grid, values, checked| match method {
+            Method::LeastSquares => Ok(project(grid, values, degree)),
+            Method::Chebyshev => minimax::interpolate(checked, degree),
+            Method::Minimax => minimax::remez(checked, degree),
+        },
+    )
+}
+
+/// Coefficients by `choose` from the function's values on the grid or the function of u itself, and their errors.
+fn fit_under(
+    f: impl Fn(f64) -> f64,
+    interval: f64,
+    density: impl Fn(f64) -> f64,
+    choose: impl FnOnce(&Grid, &[f64], &dyn Fn(f64) -> Result<f64, FitError>) -> Result<Vec<f64>, FitError>,
+) -> Result<Fit, FitError> {
     let checked = |u: f64| {
         let (at, value) = (interval * u, f(interval * u));
         if value.is_finite() { Ok(value) } else { Err(FitError::Function { at, value }) }
     };
     let grid = Grid::new(density);
     let values = grid.nodes.iter().map(|&u| checked(u)).collect::<Result<Vec<f64>, _>>()?;
-    let coefficients = project(&grid, &values, degree);
+    let coefficients = choose(&grid, &values, &checked)?;
 
     let squared: Vec<f64> =
         grid.nodes.iter().zip(&values).map(|(&u, &y)| (evaluate(&coefficients, u) - y).powi(2)).collect();

@@ -62,7 +62,9 @@ impl<'g> FloatExecutor<'g> {
         }
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.graph.nodes().len());
         for node in self.graph.nodes() {
-            values.push(compute(node, image, &values));
+            let inputs: Vec<&[f64]> = node.inputs.iter().map(|id| values[id.index()].as_slice()).collect();
+            let result = compute(node, image, &inputs);
+            values.push(result);
         }
         Ok(FloatValues { values, output: self.graph.output().index() })
     }
@@ -77,8 +79,9 @@ impl<'g> FloatExecutor<'g> {
     }
 }
 
-fn compute(node: &Node, image: &[f32], values: &[Vec<f64>]) -> Vec<f64> {
-    let input = |i: usize| values[node.inputs[i].index()].as_slice();
+/// One node's result from the values it reads, in order; the image is what an input node gives.
+pub(crate) fn compute(node: &Node, image: &[f32], inputs: &[&[f64]]) -> Vec<f64> {
+    let input = |i: usize| inputs[i];
     match &node.layer {
         Layer::Input { .. } => image.iter().map(|&x| f64::from(x)).collect(),
         Layer::Conv2d { shape, weights, bias } => {
@@ -100,7 +103,10 @@ fn compute(node: &Node, image: &[f32], values: &[Vec<f64>]) -> Vec<f64> {
         Layer::Polynomial { coefficients, interval } => {
             input(0).iter().map(|t| horner(coefficients, t / interval)).collect()
         }
-        Layer::Flatten => input(0).to_vec(),
+        Layer::Activation(function) => input(0).iter().map(|&t| function.at(t)).collect(),
+        Layer::MaxPool(pool) => linear::max_pool(pool, input(0)),
+        Layer::Flatten | Layer::Reshape => input(0).to_vec(),
+        Layer::Concat => inputs.concat(),
         Layer::Add => input(0).iter().zip(input(1)).map(|(a, b)| a + b).collect(),
     }
 }

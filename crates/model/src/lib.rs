@@ -5,7 +5,10 @@
 //!
 //! The way of the data:
 //!
-//! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`networks`] reads known ones from safetensors
+//! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`onnx`] imports them from PyTorch's exports,
+//!   [`networks`] reads known ones from safetensors
+//! - [`mod@check`]: everything that keeps a graph from being compiled, at once
+//! - [`mod@approximate`]: polynomials ([`fit`]) in place of activations ([`function`]) that are none
 //! - [`float`]: runs the graph in floating point; the reference that everything else is measured against
 //! - [`fold`]: the graph as operations of a plan, still with real numbers: BatchNorm, intervals and pooling factors
 //!   folded into weights and polynomials
@@ -13,11 +16,16 @@
 //!   that nothing overflows inside the calibrated range ([`proof`]), and gives plan, quantised weights ([`quantize`])
 //!   and a [`report`]
 //! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
-//! - [`digits`] and [`measure`]: reading labelled digits, comparing logits
-//! - [`fit`]: polynomials for activation functions
+//! - [`mod@compare`]: the imported network, the one with polynomials, and the fixed point, layer by layer
+//! - [`amc`]: the compiled file with all three
+//! - [`digits`], [`npz`] and [`measure`]: reading images, comparing logits
 #![forbid(unsafe_code)]
 
+pub mod amc;
+pub mod approximate;
 pub mod calibrate;
+pub mod check;
+pub mod compare;
 pub mod compile;
 pub mod digits;
 mod emit;
@@ -26,10 +34,13 @@ pub mod error;
 pub mod fit;
 pub mod float;
 pub mod fold;
+pub mod function;
 pub mod graph;
 mod linear;
 pub mod measure;
 pub mod networks;
+pub mod npz;
+pub mod onnx;
 pub mod proof;
 pub mod quantize;
 pub mod report;

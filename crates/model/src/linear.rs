@@ -32,6 +32,20 @@ pub(crate) fn sum_pool(pool: &SumPool2d, x: &[f64]) -> Vec<f64> {
     out
 }
 
+/// Largest numbers of windows.
+pub(crate) fn max_pool(pool: &SumPool2d, x: &[f64]) -> Vec<f64> {
+    let [oh, ow] = pool.out_size();
+    let mut out = Vec::with_capacity(pool.outputs());
+    for c in 0..pool.channels {
+        for oy in 0..oh {
+            for ox in 0..ow {
+                out.push(pool_window(pool, c, oy, ox).map(|i| x[i]).fold(f64::NEG_INFINITY, f64::max));
+            }
+        }
+    }
+    out
+}
+
 /// Input elements of one pooling window, padding left out.
 pub(crate) fn pool_window(
     pool: &SumPool2d,

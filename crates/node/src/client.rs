@@ -22,6 +22,8 @@ pub struct ClientNode {
     limits: Limits,
     /// The last inference this client heard of: what the helper still says about it is no answer to a new request.
     last: (EpochId, InferenceId),
+    /// The epoch whose fingerprint was compared.
+    compared: Option<EpochId>,
 }
 
 /// An inference's result.
@@ -43,7 +45,15 @@ impl ClientNode {
     pub fn new(plan: Arc<Plan>, parties: Parties, max_batch: u32, limits: Limits) -> Result<Self, NodeError> {
         let inbox = Inbox::new(crate::limits::online(&plan, max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: inbox.hub(), dealing: None };
-        Ok(ClientNode { plan, parties, inbox, hubs, limits, last: (EpochId(0), InferenceId(0)) })
+        Ok(ClientNode {
+            plan,
+            parties,
+            inbox,
+            hubs,
+            limits,
+            last: (EpochId(0), InferenceId(0)),
+            compared: None,
+        })
     }
 
     /// Where links are delivered.
@@ -76,13 +86,14 @@ impl ClientNode {
                 self.wait(deadline, &peer, &step, |from, h| *from == peer && h.kind == Kind::Fingerprint)?;
             common = Some(fingerprints.answer(party, answer.header.epoch, answer.body())?);
         }
+        self.compared = fingerprints.epoch();
         common.map(|digest| digest.0).ok_or_else(|| ProtocolError::Misuse("no parties".into()).into())
     }
 
     /// Asks the helper for an inference of `batch` inputs whose output goes to this client and `also_to`.
     ///
     /// # Errors
-    /// The helper's refusal, or no answer.
+    /// The helper's refusal, no answer, or a model that was loaded anew since its fingerprint was compared.
     pub fn request(&mut self, batch: u32, also_to: &[Peer]) -> Result<Admission, NodeError> {
         let deadline = Instant::now() + self.limits.inference;
         self.inbox.wait_for(&self.everybody(), deadline)?;
@@ -98,7 +109,16 @@ impl ClientNode {
         if answer.header.kind == Kind::Abort {
             return Err(crate::party::aborted_by(&answer));
         }
-        Ok(wish.granted(&answer.header, answer.body())?)
+        let admission = wish.granted(&answer.header, answer.body())?;
+        match self.compared {
+            Some(epoch) if epoch != admission.epoch() => {
+                let (was, is) = (epoch, admission.epoch());
+                let reason =
+                    format!("the model was loaded anew ({is} after {was}); compare its fingerprint again");
+                Err(ProtocolError::Misuse(reason).into())
+            }
+            _ => Ok(admission),
+        }
     }
 
     /// Sends the masked input and waits for the result. `x` holds the inputs one after the other, as integers at the

@@ -130,6 +130,10 @@ pub struct Inbox {
     /// Peers whose links came since somebody asked.
     arrived: Vec<Peer>,
     kept: VecDeque<Received>,
+    /// Faults seen while waiting for links; they are reported by the next call.
+    refused: VecDeque<(Peer, Fault)>,
+    /// Peers that came again before their link was seen to end: what was on its way then is lost.
+    replaced: VecDeque<Peer>,
     hop: u16,
     max_frame: usize,
 }
@@ -150,6 +154,8 @@ impl Inbox {
             hub,
             arrived: Vec::new(),
             kept: VecDeque::new(),
+            refused: VecDeque::new(),
+            replaced: VecDeque::new(),
             hop: 0,
             max_frame,
         })
@@ -242,16 +248,26 @@ impl Inbox {
     /// [`NodeError::Stopped`], or a timeout that names who is missing.
     pub fn wait_for(&mut self, peers: &[Peer], deadline: Instant) -> Result<(), NodeError> {
         let started = Instant::now();
-        loop {
-            self.take_arrivals();
-            let Some(missing) = peers.iter().find(|p| !self.connected(p)) else { return Ok(()) };
-            let missing = missing.to_string();
-            match self.next(deadline, |_, _| Want::Keep)? {
-                Incoming::Timeout => {
-                    return Err(NetError::Timeout { peer: missing, waited: started.elapsed() }.into());
-                }
-                Incoming::Message(_) | Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
+        let mut faults = Vec::new();
+        // Links that ended while this thread did something else do not count as connected.
+        let mut until = started;
+        let missing = loop {
+            let missing = peers.iter().find(|p| !self.connected(p));
+            if missing.is_none() && until > started {
+                break None;
             }
+            match self.next(until, |_, _| Want::Keep) {
+                Ok(Incoming::Timeout) if until == started => until = deadline,
+                Ok(Incoming::Timeout) => break missing,
+                Ok(Incoming::Refused(peer, fault)) => faults.push((peer, fault)),
+                Ok(Incoming::Message(_) | Incoming::Lost(..) | Incoming::Woken) => {}
+                Err(error) => return Err(error),
+            }
+        };
+        self.refused.extend(faults);
+        match missing {
+            None => Ok(()),
+            Some(peer) => Err(NetError::Timeout { peer: peer.to_string(), waited: started.elapsed() }.into()),
         }
     }
 
@@ -259,6 +275,9 @@ impl Inbox {
         loop {
             match self.arrivals.try_recv() {
                 Ok(Arrival { peer, link }) => {
+                    if self.connected(&peer) {
+                        self.replaced.push_back(peer.clone());
+                    }
                     self.insert(&peer, link);
                     if !self.arrived.contains(&peer) {
                         self.arrived.push(peer);
@@ -278,6 +297,13 @@ impl Inbox {
         deadline: Instant,
         mut want: impl FnMut(&Peer, &Header) -> Want,
     ) -> Result<Incoming, NodeError> {
+        if let Some((peer, fault)) = self.refused.pop_front() {
+            return Ok(Incoming::Refused(peer, fault));
+        }
+        if let Some(peer) = self.replaced.pop_front() {
+            let error = NetError::Closed { peer: peer.to_string() };
+            return Ok(Incoming::Lost(peer, error));
+        }
         let mut at = 0;
         while at < self.kept.len() {
             match want(&self.kept[at].peer, &self.kept[at].header) {
@@ -313,12 +339,11 @@ impl Inbox {
                 Ok(Event::Down { key, error }) => {
                     self.mesh.remove(key);
                     let peer = self.peers[key].clone();
+                    // It may be back already.
                     self.take_arrivals();
-                    if self.connected(&peer) {
-                        // It is back already.
-                        return Ok(Incoming::Woken);
+                    if !self.connected(&peer) {
+                        self.hub.redial(&peer);
                     }
-                    self.hub.redial(&peer);
                     return Ok(Incoming::Lost(peer, error));
                 }
                 Ok(Event::Woken) => {

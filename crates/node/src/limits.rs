@@ -37,6 +37,14 @@ impl Limits {
     pub(crate) fn outcome(&self) -> Duration {
         self.inference + self.round
     }
+
+    /// For the messages of one round, counted from 1.
+    ///
+    /// Later rounds wait longer: when a party falls silent to one other only, the one that waits for it in an earlier
+    /// round gives up first and names it, before it is itself named by those that are a round ahead.
+    pub fn of_round(&self, round: usize) -> Duration {
+        self.round + self.round / 4 * u32::try_from(round).unwrap_or(u32::MAX)
+    }
 }
 
 impl Default for Limits {

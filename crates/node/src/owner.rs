@@ -11,6 +11,15 @@ use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// A model that all parties have loaded and the helper has checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadedModel {
+    /// Its epoch.
+    pub epoch: EpochId,
+    /// Its fingerprint, for clients to compare with what the parties say.
+    pub fingerprint: [u8; 32],
+}
+
 /// A model owner with its links. Links are delivered to [`OwnerNode::hubs`].
 pub struct OwnerNode {
     plan: Arc<Plan>,
@@ -36,41 +45,51 @@ impl OwnerNode {
         &self.hubs
     }
 
-    /// Loads the model: masked weights, part by part, to every party. Returns the epoch once the helper has
-    /// checked the tags.
+    /// Loads the model: masked weights, part by part, to every party. Returns once the helper has checked the
+    /// tags.
     ///
     /// # Errors
     /// A refusal or abort with its reason; weights that do not fit the plan.
-    pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<EpochId, NodeError> {
+    pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<LoadedModel, NodeError> {
         let deadline = Instant::now() + self.limits.load_by_helper();
         let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
         let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
         self.inbox.wait_for(&everybody, deadline)?;
         let request = load::request(&self.plan)?;
         self.inbox.send(&Peer::Helper, request.header, &request.body)?;
-        let grant = self.next_of_helper(deadline, Kind::LoadGrant, None)?;
+        let grant = self.next_of(&Peer::Helper, deadline, Kind::LoadGrant, None)?;
         let loading = Loading::granted(Arc::clone(&self.plan), self.parties, &grant.header, grant.body())?;
         let epoch = loading.epoch();
         let nonce = loading.nonce();
         for party in &parties {
+            // Until it has its keys, a party could only pile weights up.
+            self.next_of(party, deadline, Kind::LoadReady, Some(epoch))?;
+        }
+        for party in &parties {
             self.inbox.send(party, nonce.header, &nonce.body)?;
         }
-        for index in 0..self.plan.weights.len() as u32 {
-            for part in loading.tensor(WeightId(index), weights) {
+        let mut fingerprint = loading.fingerprint()?;
+        for id in (0..self.plan.weights.len() as u32).map(WeightId) {
+            let mut of_tensor = loading.tensor_fingerprint(id);
+            for part in loading.tensor(id, weights) {
                 let part = part?;
+                of_tensor.part(&part.body);
                 for party in &parties {
                     self.inbox.send(party, part.header, &part.body)?;
                 }
                 // One part at a time: masked weights are not all held in memory.
                 self.inbox.flush(deadline)?;
             }
+            fingerprint.tensor(&of_tensor.finish());
         }
-        self.next_of_helper(deadline, Kind::LoadAccepted, Some(epoch))?;
-        Ok(epoch)
+        self.next_of(&Peer::Helper, deadline, Kind::LoadAccepted, Some(epoch))?;
+        Ok(LoadedModel { epoch, fingerprint: fingerprint.finish().0 })
     }
 
-    fn next_of_helper(
+    /// The next message of a kind from a peer; others of that kind are kept. Only the helper's abort counts.
+    fn next_of(
         &mut self,
+        from: &Peer,
         deadline: Instant,
         kind: Kind,
         epoch: Option<EpochId>,
@@ -79,9 +98,13 @@ impl OwnerNode {
         let fail =
             |peer: &Peer, fault| Err(ProtocolError::peer(peer, Step::load_part("request"), fault).into());
         loop {
-            let incoming = self.inbox.next(deadline, |peer, h| {
-                let ours = *peer == Peer::Helper && epoch.is_none_or(|e| e == h.epoch);
-                if ours && (h.kind == kind || h.kind == Kind::Abort) { Want::Take } else { Want::Drop }
+            let incoming = self.inbox.next(deadline, |peer, h| match h.kind {
+                _ if epoch.is_some_and(|e| e != h.epoch) => Want::Drop,
+                Kind::Abort if *peer == Peer::Helper => Want::Take,
+                k if k == kind && peer == from => Want::Take,
+                // A party may be faster than the helper's grant.
+                Kind::LoadReady => Want::Keep,
+                _ => Want::Drop,
             })?;
             match incoming {
                 Incoming::Message(m) if m.header.kind == Kind::Abort => {
@@ -91,9 +114,7 @@ impl OwnerNode {
                 Incoming::Lost(peer, e) => return fail(&peer, lost(&e)),
                 Incoming::Refused(peer, fault) => return fail(&peer, fault),
                 Incoming::Woken => {}
-                Incoming::Timeout => {
-                    return fail(&Peer::Helper, Fault::Silent(started.elapsed().as_millis() as u64));
-                }
+                Incoming::Timeout => return fail(from, Fault::Silent(started.elapsed().as_millis() as u64)),
             }
         }
     }

@@ -11,11 +11,13 @@
 //! - [`schedule`]: which operations share a round
 //! - [`encoding`]: the versioned file format and the digest
 //! - [`cost`]: rounds, bytes and multiply-adds before anything runs
+//! - [`estimate`]: time and memory by a stated model
 #![forbid(unsafe_code)]
 
 pub mod cost;
 pub mod encoding;
 pub mod error;
+pub mod estimate;
 pub mod plan;
 pub mod schedule;
 pub mod units;
@@ -24,6 +26,7 @@ pub mod values;
 pub use cost::Cost;
 pub use encoding::PlanDigest;
 pub use error::PlanError;
+pub use estimate::{Estimate, Link, Memory, Rates};
 pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, WeightSpec, WrapRule};
 pub use schedule::{Round, Schedule};
 pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};

@@ -5,7 +5,7 @@
 //!
 //! - [`ids`], [`label`], [`keys`], [`wire`], [`control`], [`transcript`], [`error`]: names, randomness, bytes
 //! - [`affine`]: a linear layer with its bias, the matrix that shares and masks of weights stand for
-//! - [`epoch`]: the owner masks its weights, the helper deals and checks the tags (section 4)
+//! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags (section 4)
 //! - [`preprocess`]: one-time material of an inference, at the helper and at a party (section 5)
 //! - [`input`]: the client masks its input (section 6.1)
 //! - [`online`]: a party's way through the plan: linear layers, products, activations (sections 6.2 to 6.6)
@@ -21,6 +21,7 @@ pub mod check;
 pub mod control;
 pub mod epoch;
 pub mod error;
+pub mod fingerprint;
 pub mod ids;
 pub mod input;
 pub mod keys;

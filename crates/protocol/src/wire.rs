@@ -56,6 +56,8 @@ kinds! {
     LoadResponse = 20,
     /// Helper to parties and owner: the load is accepted.
     LoadAccepted = 21,
+    /// Party to owner: it has its keys and takes weights now.
+    LoadReady = 22,
     /// Helper to party: material for an inference is dealt.
     Deal = 30,
     /// Helper to the last party: corrections of one operation.

@@ -11,6 +11,7 @@ use amicus_node::conduct::{Conduct, Outgoing};
 use amicus_plan::{OpIndex, Plan, WeightId};
 use amicus_protocol::InferenceId;
 use amicus_protocol::check::CheckMessage;
+use amicus_protocol::control::{AbortNotice, encode};
 use amicus_protocol::epoch::PartyTagging;
 use amicus_protocol::online::Opening;
 use amicus_protocol::wire::{Header, Kind};
@@ -31,6 +32,9 @@ pub enum Deviation {
     Transcript,
     /// Claims to have sent the first receiver another output.
     OutputHash,
+    /// Sends the helper a second message of the check, before anybody else can send one: the share of this last
+    /// operation is held back meanwhile.
+    SecondSigma(u32),
     /// Changes messages on their way.
     Message(Tamper),
 }
@@ -53,8 +57,8 @@ pub struct Tamper {
 pub enum How {
     /// Adds an error to one element of the vector it carries.
     Shift(usize, Element),
-    /// Flips the lowest bit of its first byte after the header.
-    Flip,
+    /// Flips the lowest bit of one byte after the header.
+    Flip(usize),
     /// Cuts bytes off its end.
     Shorter(usize),
     /// Adds bytes at its end.
@@ -73,7 +77,7 @@ pub enum How {
     EarlierBody,
     /// Sends it twice.
     Twice,
-    /// Sends it, and then another one of its kind.
+    /// Sends it, and then another one of its kind and length.
     AnotherToo,
     /// Sends nothing.
     Nothing,
@@ -81,8 +85,10 @@ pub enum How {
     Garbage(Vec<u8>),
     /// Sends a frame longer than anything in the plan.
     TooLong,
-    /// Closes the link.
+    /// Closes the link, and keeps it to itself.
     Close,
+    /// Gives up instead, with this account of why.
+    GiveUp(AbortNotice),
     /// Sends random frames and randomly changed copies before it.
     Noise(Random),
     /// Sends another message to somebody else, and then this one.
@@ -148,7 +154,7 @@ impl Deviation {
 
     /// A party's conduct.
     pub fn conduct(self, limbs: Limbs, switch: Switch) -> Box<dyn Conduct> {
-        Box::new(Deviant { deviation: self, limbs, switch, sent: HashMap::new() })
+        Box::new(Deviant { deviation: self, limbs, switch, sent: HashMap::new(), held: Vec::new() })
     }
 }
 
@@ -158,6 +164,8 @@ struct Deviant {
     switch: Switch,
     /// The last honest message of every kind and index to every peer.
     sent: HashMap<(Peer, u8, u32), (Header, Vec<u8>)>,
+    /// Messages held back.
+    held: Vec<Outgoing>,
 }
 
 impl Conduct for Deviant {
@@ -200,6 +208,24 @@ impl Conduct for Deviant {
         let honest = Outgoing::Message(header, body.to_vec());
         let limbs = self.limbs;
         match &mut self.deviation {
+            Deviation::SecondSigma(last) if self.switch.is_on() => match header.kind {
+                Kind::Opening if header.index == *last => {
+                    self.held.push(Outgoing::MessageTo(to.clone(), header, body.to_vec()));
+                    Vec::new()
+                }
+                Kind::Check => {
+                    self.switch.note();
+                    let mut all = vec![honest, Outgoing::Message(header, flipped(body.to_vec(), 0))];
+                    all.append(&mut self.held);
+                    all
+                }
+                _ => vec![honest],
+            },
+            Deviation::Message(Tamper { how: How::Close, .. })
+                if self.switch.is_on() && header.kind == Kind::Abort =>
+            {
+                Vec::new()
+            }
             Deviation::Message(tamper) if self.switch.is_on() && tamper.concerns(to, &header) => {
                 self.switch.note();
                 tamper.how.play(limbs, header, body, earlier)
@@ -231,7 +257,7 @@ impl How {
             How::Shift(element, error) => {
                 vec![Outgoing::Message(header, shifted(limbs, &body, *element, *error))]
             }
-            How::Flip => vec![Outgoing::Message(header, flipped(body))],
+            How::Flip(at) => vec![Outgoing::Message(header, flipped(body, *at))],
             How::Shorter(bytes) => vec![Outgoing::Message(header, body[..body.len() - *bytes].to_vec())],
             How::Longer(bytes) => vec![Outgoing::Message(header, [body, vec![0; *bytes]].concat())],
             How::Residue(limb) => {
@@ -252,11 +278,15 @@ impl How {
                 }
             }
             How::Twice => vec![honest, Outgoing::Message(header, body)],
-            How::AnotherToo => vec![honest, Outgoing::Message(header, flipped(body))],
+            How::AnotherToo => vec![honest, Outgoing::Message(header, flipped(body, 0))],
             How::Nothing => Vec::new(),
             How::Garbage(bytes) => vec![Outgoing::Raw(bytes.clone())],
             How::TooLong => vec![Outgoing::Message(header, vec![0; 1 << 22])],
             How::Close => vec![Outgoing::Close],
+            How::GiveUp(notice) => {
+                let body = encode(notice).expect("a notice");
+                vec![Outgoing::Message(Header { kind: Kind::Abort, index: 0, ..header }, body)]
+            }
             How::Noise(random) => {
                 let mut all: Vec<Outgoing> = (0..4).map(|_| noise(random, header, &body)).collect();
                 all.push(honest);
@@ -269,8 +299,8 @@ impl How {
     }
 }
 
-fn flipped(mut body: Vec<u8>) -> Vec<u8> {
-    body.first_mut().into_iter().for_each(|byte| *byte ^= 1);
+fn flipped(mut body: Vec<u8>, at: usize) -> Vec<u8> {
+    body[at] ^= 1;
     body
 }
 

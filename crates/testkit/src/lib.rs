@@ -12,4 +12,5 @@ pub mod random;
 pub mod run;
 pub mod small;
 pub mod steps;
+pub mod user;
 pub mod zoo;

@@ -2,6 +2,7 @@
 
 use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
+use amicus_net::shaper::Shape;
 use amicus_node::client::ClientNode;
 use amicus_node::event::Event;
 use amicus_node::journal::Journal;
@@ -58,6 +59,11 @@ impl Setup {
         Setup { wiring: Wiring::Tls, ..self }
     }
 
+    /// TLS over lines of a shape.
+    pub fn shaped(self, shape: Shape) -> Self {
+        Setup { wiring: Wiring::Shaped(shape), ..self }
+    }
+
     /// Short deadlines, for parties that fall silent.
     pub fn impatient(self) -> Self {
         let long = Duration::from_secs(3);
@@ -82,6 +88,11 @@ impl Setup {
     /// The helper dies after it recorded its first decision.
     pub fn helper_dies(self) -> Self {
         Setup { stop_after_decision: true, ..self }
+    }
+
+    /// Whether links are queues in memory, which nobody re-establishes.
+    pub fn is_in_memory(&self) -> bool {
+        self.wiring == Wiring::Memory
     }
 
     /// Starts the nodes and connects owner and client; nothing is loaded yet.
@@ -173,7 +184,7 @@ impl Run {
     /// # Errors
     /// What the owner is told.
     pub fn load(&mut self) -> Result<EpochId, NodeError> {
-        self.owner.load(self.net.layers().as_slice())
+        Ok(self.owner.load(self.net.layers().as_slice())?.epoch)
     }
 
     /// One inference; a result is held against the simulator.

@@ -1,6 +1,11 @@
 //! One module per command: arguments, progress, output.
 
+pub(crate) mod check;
+pub(crate) mod compile;
 pub(crate) mod demo;
+pub(crate) mod estimate;
+mod files;
+pub(crate) mod simulate;
 pub(crate) mod train;
 
 use std::process::ExitCode;

@@ -13,10 +13,10 @@ use amicus_node::NodeError;
 use amicus_node::client::{ClientNode, Inferred};
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
-use amicus_node::owner::OwnerNode;
+use amicus_node::owner::{LoadedModel, OwnerNode};
 use amicus_plan::{OpKind, Plan, WeightId};
 use amicus_protocol::affine::Part;
-use amicus_protocol::{InferenceId, Parties};
+use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Step};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,10 +126,18 @@ impl Session {
         let mut figures = Figures::default();
         let mut owner = cluster.owner()?;
         let started = Instant::now();
-        let mut verdict = self.load(&mut owner, progress)?;
+        let (model, mut verdict) = self.load(&mut owner, progress)?;
         progress(Progress::Loaded { elapsed: started.elapsed(), samples: self.samples });
         let mut client = cluster.client("1")?;
-        client.fingerprint()?;
+        if client.fingerprint()? != model.fingerprint {
+            let fault = Fault::Disagreement("fingerprint of the model".into());
+            return Err(NodeError::from(ProtocolError::peer(
+                "every party",
+                Step::load_part("fingerprint"),
+                fault,
+            ))
+            .into());
+        }
 
         let simulator = Simulator::new(&self.compiled.plan, &self.compiled.weights)?;
         let float = FloatExecutor::new(&self.graph);
@@ -172,14 +180,13 @@ impl Session {
         &self,
         owner: &mut OwnerNode,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Option<NodeError>, DemoError> {
+    ) -> Result<(LoadedModel, Option<NodeError>), DemoError> {
         let weights = Owned(&self.compiled.weights);
         match owner.load(&weights) {
-            Ok(_) => Ok(None),
+            Ok(model) => Ok((model, None)),
             Err(error) if self.options.cheat.is_some() => {
                 progress(Progress::Cheated { result: error.to_string() });
-                owner.load(&weights)?;
-                Ok(Some(error))
+                Ok((owner.load(&weights)?, Some(error)))
             }
             Err(error) => Err(error.into()),
         }
@@ -197,7 +204,7 @@ impl Session {
     ) -> Result<(InferenceId, Inferred), NodeError> {
         let batch = range.len() as u32;
         let input = self.input(range);
-        let input = input.map_err(|e| amicus_protocol::ProtocolError::Misuse(e.to_string()))?;
+        let input = input.map_err(|e| ProtocolError::Misuse(e.to_string()))?;
         let admission = client.request(batch, &[])?;
         let id = admission.id();
         Ok((id, client.infer(admission, &input)?))

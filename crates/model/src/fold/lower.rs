@@ -16,7 +16,10 @@ pub(super) struct Lowered {
     pub(super) pools: Vec<Option<String>>,
 }
 
-pub(super) fn lower(graph: &Graph) -> Result<Lowered, ModelError> {
+/// Lowers all nodes. Behind one that cannot be compiled, work goes on as if an activation stood there, to find the
+/// others.
+pub(super) fn lower(graph: &Graph) -> (Lowered, Vec<ModelError>) {
+    let mut problems = Vec::new();
     let mut lowering = Lowering {
         graph,
         values: Vec::with_capacity(graph.nodes().len()),
@@ -36,12 +39,18 @@ pub(super) fn lower(graph: &Graph) -> Result<Lowered, ModelError> {
         },
     };
     for id in (0..graph.nodes().len()).map(NodeId) {
-        let value = lowering.node(id)?;
+        let value = lowering.node(id).unwrap_or_else(|problem| {
+            problems.push(problem);
+            let input = graph.node(id).inputs.first().map_or(ValueId::INPUT, |i| lowering.values[i.index()]);
+            let coefficients = vec![0.0, 1.0];
+            lowering.push(id, FoldedKind::Activation { input, coefficients, interval: 1.0, pool: None })
+        });
         lowering.values.push(value);
     }
     let output = lowering.values[graph.output().index()];
     if output == ValueId::INPUT {
-        return Err(ModelError::node(&graph.node(graph.output()).name, "the result is the input itself"));
+        problems.push(ModelError::node(&graph.node(graph.output()).name, "the result is the input itself"));
+        return (lowering.lowered, problems);
     }
     let mut lowered = lowering.lowered;
     lowered.folded.output = output;
@@ -50,7 +59,7 @@ pub(super) fn lower(graph: &Graph) -> Result<Lowered, ModelError> {
     {
         lowered.folded.ops[op.index()].recorded = recorded;
     }
-    Ok(lowered)
+    (lowered, problems)
 }
 
 struct Lowering<'g> {
@@ -67,7 +76,7 @@ impl Lowering<'_> {
         let input = |i: usize| self.values[node.inputs[i].index()];
         match &node.layer {
             Layer::Input { .. } => Ok(ValueId::INPUT),
-            Layer::Flatten => Ok(input(0)),
+            Layer::Flatten | Layer::Reshape => Ok(input(0)),
             Layer::Conv2d { shape, weights, bias } => {
                 self.linear(id, input(0), LinearShape::Conv2d(*shape), weights, bias.as_ref())
             }
@@ -89,6 +98,20 @@ impl Lowering<'_> {
                 Ok(self.push(id, kind))
             }
             Layer::Add => Ok(self.push(id, FoldedKind::Add { left: input(0), right: input(1) })),
+            Layer::Activation(function) => {
+                let reason = format!("{} is no polynomial; approximate it first", function.name());
+                Err(ModelError::node(&node.name, reason))
+            }
+            Layer::MaxPool(_) => {
+                let reason = "the largest number of a window is no polynomial; use `--maxpool average`, or train with \
+                              average pooling";
+                Err(ModelError::node(&node.name, reason))
+            }
+            Layer::Concat => {
+                let reason =
+                    "joining channels cannot be compiled yet; use a sum (residual connection) instead";
+                Err(ModelError::node(&node.name, reason))
+            }
         }
     }
 
@@ -119,7 +142,7 @@ impl Lowering<'_> {
                 return false;
             }
             match self.graph.node(id) {
-                node if matches!(node.layer, Layer::Flatten) => id = node.inputs[0],
+                node if matches!(node.layer, Layer::Flatten | Layer::Reshape) => id = node.inputs[0],
                 _ => return true,
             }
         }
@@ -191,10 +214,11 @@ impl Lowering<'_> {
             Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. },
         ) = (kind, &before.layer)
         else {
-            let reason = format!(
-                "BatchNorm after {}; it can be folded only right after a convolution or fully connected layer",
-                before.name
-            );
+            let advice = match before.layer {
+                Layer::Input { .. } => "normalise the images before they are given instead",
+                _ => "it can be folded only right after a convolution or fully connected layer",
+            };
+            let reason = format!("BatchNorm after {}; {advice}", before.name);
             return Err(ModelError::node(&node.name, reason));
         };
         if !self.single_use(node.inputs[0]) {

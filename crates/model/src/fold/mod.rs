@@ -133,8 +133,17 @@ impl Folded {
     /// A node that cannot be compiled where it stands: a linear layer on a value that no activation opened, BatchNorm
     /// after anything but a linear layer, branches of a sum that need different factors; the node is named.
     pub fn new(graph: &Graph) -> Result<Self, ModelError> {
-        let lowered = lower::lower(graph)?;
-        factors::solve(lowered)
+        let (lowered, problems) = lower::lower(graph);
+        match problems.into_iter().next() {
+            Some(problem) => Err(problem),
+            None => factors::solve(lowered),
+        }
+    }
+
+    /// Everything that keeps a graph from being folded: one error a node.
+    pub fn problems(graph: &Graph) -> Vec<ModelError> {
+        let (lowered, problems) = lower::lower(graph);
+        if problems.is_empty() { factors::solve(lowered).err().into_iter().collect() } else { problems }
     }
 
     /// The result of operation `op`.

@@ -6,6 +6,7 @@ use amicus_field::{Conv2d, Dense, LinearShape, SumPool2d};
 use amicus_plan::Range;
 
 use crate::error::ModelError;
+use crate::function::Function;
 use crate::graph::{BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor};
 
 /// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that building reads
@@ -187,6 +188,71 @@ impl GraphBuilder {
         })
     }
 
+    /// `scale[c] x + offset[c]` over the channels of an image, or over the elements of a flat value.
+    pub fn affine(&mut self, name: &str, input: NodeId, scale: SecretReals, offset: SecretReals) -> NodeId {
+        self.push(name, &[input], |shapes| {
+            let channels = shapes[0][0];
+            for (what, values) in [("factors", &scale), ("offsets", &offset)] {
+                if values.len() != channels {
+                    return Err(format!("{} {what}, expected {channels}", values.len()));
+                }
+                if let Some(i) = values.iter().position(|v| !v.is_finite()) {
+                    return Err(format!("{what}: number {i} is {}", values[i]));
+                }
+            }
+            Ok((Layer::BatchNorm { scale, offset }, shapes[0].clone()))
+        })
+    }
+
+    /// Largest numbers of windows of an image; padding does not count.
+    pub fn max_pool(&mut self, name: &str, input: NodeId, options: PoolOptions) -> NodeId {
+        self.push(name, &[input], |shapes| {
+            let (pool, shape) = pool(&shapes[0], options)?;
+            let [top, left, bottom, right] = pool.padding;
+            if top.max(bottom) >= pool.kernel[0] || left.max(right) >= pool.kernel[1] {
+                return Err(format!("padding {:?} as large as the window {:?}", pool.padding, pool.kernel));
+            }
+            Ok((Layer::MaxPool(pool), shape))
+        })
+    }
+
+    /// A function of every number; it must become a polynomial before compilation.
+    pub fn activation(&mut self, name: &str, input: NodeId, function: Function) -> NodeId {
+        self.push(name, &[input], |shapes| {
+            if !function.is_valid() {
+                return Err("a function that is not well formed".to_owned());
+            }
+            Ok((Layer::Activation(function), shapes[0].clone()))
+        })
+    }
+
+    /// The same numbers in the same order under another shape (`[channels, height, width]` or `[length]`).
+    pub fn reshape(&mut self, name: &str, input: NodeId, shape: &[usize]) -> NodeId {
+        self.push(name, &[input], |shapes| {
+            let elements = |s: &[usize]| s.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+            if !matches!(shape.len(), 1 | 3) || elements(shape) != elements(&shapes[0]) {
+                return Err(format!("shape {:?} as {shape:?}", shapes[0]));
+            }
+            Ok((Layer::Reshape, shape.to_vec()))
+        })
+    }
+
+    /// Images of equal height and width as one, channel by channel.
+    pub fn concat(&mut self, name: &str, inputs: &[NodeId]) -> NodeId {
+        self.push(name, inputs, |shapes| {
+            let [_, h, w] = image(shapes.first().ok_or("nothing to join")?)?;
+            let mut channels = 0usize;
+            for shape in shapes {
+                let [c, height, width] = image(shape)?;
+                if [height, width] != [h, w] {
+                    return Err(format!("joins images of {h} x {w} and {height} x {width}"));
+                }
+                channels = channels.saturating_add(c);
+            }
+            Ok((Layer::Concat, vec![channels, h, w]))
+        })
+    }
+
     /// An image as a flat value, channel by channel.
     pub fn flatten(&mut self, name: &str, input: NodeId) -> NodeId {
         self.push(name, &[input], |shapes| Ok((Layer::Flatten, vec![shapes[0].iter().product()])))
@@ -213,6 +279,39 @@ impl GraphBuilder {
                 self.error = Some(ModelError::node(&node.name, format!("recorded range {largest}")));
             }
         }
+    }
+
+    /// Shape of a node's result.
+    pub fn shape(&self, node: NodeId) -> &[usize] {
+        &self.nodes[node.0].shape
+    }
+
+    /// The first mistake, which is forgotten: building goes on with the nodes before it.
+    pub(crate) fn take_error(&mut self) -> Option<ModelError> {
+        self.error.take()
+    }
+
+    /// Leaves out nodes whose value does not reach `output`; gives its new place.
+    pub(crate) fn prune(&mut self, output: NodeId) -> NodeId {
+        let mut used = vec![false; self.nodes.len()];
+        used[0] = true;
+        used[output.0] = true;
+        for i in (0..self.nodes.len()).rev().filter(|&i| i <= output.0) {
+            if used[i] {
+                self.nodes[i].inputs.iter().for_each(|id| used[id.0] = true);
+            }
+        }
+        let mut places = vec![NodeId(0); self.nodes.len()];
+        let mut kept = Vec::with_capacity(self.nodes.len());
+        for (i, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if used[i] {
+                node.inputs.iter_mut().for_each(|id| *id = places[id.0]);
+                places[i] = NodeId(kept.len());
+                kept.push(node);
+            }
+        }
+        self.nodes = kept;
+        places[output.0]
     }
 
     /// The finished graph whose result is `output`.

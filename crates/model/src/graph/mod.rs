@@ -17,6 +17,9 @@ pub use tensor::{SecretReals, Tensor};
 use amicus_field::{Conv2d, Dense, SumPool2d};
 use amicus_plan::Range;
 
+use crate::error::ModelError;
+use crate::function::Function;
+
 /// A node of one graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub(crate) usize);
@@ -73,10 +76,39 @@ pub enum Layer {
         /// Half-width of the interval.
         interval: f64,
     },
+    /// Any function of one variable; [`crate::approximate`] replaces it by a polynomial.
+    Activation(Function),
+    /// Largest numbers of windows, padding left out; [`crate::approximate`] replaces it by means.
+    MaxPool(SumPool2d),
     /// `[channels, height, width]` to `[length]`, in that order.
     Flatten,
+    /// The same numbers in the same order under another shape.
+    Reshape,
+    /// Images of equal height and width one behind the other, channel by channel.
+    Concat,
     /// Sum of two values of equal shape.
     Add,
+}
+
+impl Layer {
+    /// What people call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Layer::Input { .. } => "input",
+            Layer::Conv2d { .. } => "convolution",
+            Layer::Linear { .. } => "fully connected",
+            Layer::BatchNorm { .. } => "batch norm",
+            Layer::AveragePool(_) => "average pool",
+            Layer::SumPool(_) => "sum pool",
+            Layer::Polynomial { .. } => "polynomial",
+            Layer::Activation(_) => "activation",
+            Layer::MaxPool(_) => "max pool",
+            Layer::Flatten => "flatten",
+            Layer::Reshape => "reshape",
+            Layer::Concat => "concat",
+            Layer::Add => "sum",
+        }
+    }
 }
 
 /// One node: a layer, its inputs and the shape of its result.
@@ -152,6 +184,27 @@ impl Graph {
             Layer::Input { range } => range,
             _ => unreachable!("the first node of a graph is its input"),
         }
+    }
+
+    /// The same graph for inputs of another range.
+    ///
+    /// # Errors
+    /// When the range is not a finite interval.
+    pub fn with_input_range(mut self, range: Range) -> Result<Self, ModelError> {
+        if !(range.low.is_finite() && range.high.is_finite() && range.low <= range.high) {
+            let reason = format!("range {} to {} is not a finite interval", range.low, range.high);
+            return Err(ModelError::node("input", reason));
+        }
+        self.nodes[0].layer = Layer::Input { range };
+        Ok(self)
+    }
+
+    /// A graph of changed nodes: same names, inputs and shapes.
+    pub(crate) fn with_layers(&self, layers: impl FnMut(NodeId, &Node) -> Layer) -> Self {
+        let mut layers = layers;
+        let change = |(i, node): (usize, &Node)| Node { layer: layers(NodeId(i), node), ..node.clone() };
+        let nodes = self.nodes.iter().enumerate().map(change).collect();
+        Graph { name: self.name.clone(), nodes, output: self.output }
     }
 
     /// Nodes that read a value.

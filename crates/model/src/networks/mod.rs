@@ -5,3 +5,4 @@ mod weight_file;
 
 pub use lenet5::{lenet5, lenet5_random};
 pub use weight_file::WeightFile;
+pub(crate) use weight_file::half_precision;

@@ -97,7 +97,7 @@ impl<'b> WeightFile<'b> {
         };
         let values: Vec<f32> = match view.dtype() {
             Dtype::F32 => view.data().as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-            Dtype::F16 => half(f16),
+            Dtype::F16 => half(half_precision),
             Dtype::BF16 => half(|bits| f32::from_bits(u32::from(bits) << 16)),
             other => {
                 return Err(ModelError::weights(&what, format!("type {other:?}, expected F32, F16 or BF16")));
@@ -116,7 +116,7 @@ fn not(key: &str, text: &str, expected: &str) -> ModelError {
 }
 
 /// An IEEE 754 half-precision number.
-fn f16(bits: u16) -> f32 {
+pub(crate) fn half_precision(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
     match exponent {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_precision() {
+    fn halves() {
         for (bits, value) in [
             (0x3c00, 1.0),
             (0xc000, -2.0),
@@ -140,8 +140,8 @@ mod tests {
             (0x0001, 5.960_464_5e-8),
             (0x7bff, 65504.0),
         ] {
-            assert_eq!(f16(bits), value, "{bits:x}");
+            assert_eq!(half_precision(bits), value, "{bits:x}");
         }
-        assert!(f16(0x7c00).is_infinite() && f16(0x7e00).is_nan());
+        assert!(half_precision(0x7c00).is_infinite() && half_precision(0x7e00).is_nan());
     }
 }

@@ -180,8 +180,8 @@ impl Party {
         while let Some((missing, op)) = collecting.missing() {
             let round = current.round_of[op.index()].unwrap_or(0);
             let step = collecting.step();
-            let message =
-                self.message(current, Phase::Round(round), &Peer::Party(missing), &step, self.limits.round)?;
+            let limit = self.limits.of_round(round);
+            let message = self.message(current, Phase::Round(round), &Peer::Party(missing), &step, limit)?;
             if let Peer::Party(from) = message.peer {
                 collecting.receive(from, message.header.index, message.body())?;
             }

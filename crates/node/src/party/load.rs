@@ -34,6 +34,12 @@ impl Party {
         }
 
         let mut load = PartyLoad::begin(self.ctx.clone(), fresh, agreement.finish()?, begin.body())?;
+        // The owner waits for this: weights that come early would pile up here.
+        let ready = self.send(&Peer::Owner, Header::epoch(Kind::LoadReady, epoch, 0), &[]);
+        ready.map_err(|e| {
+            let step = Step::load_part("masked weights");
+            ProtocolError::peer(Peer::Owner, step, Fault::Lost(e.to_string()))
+        })?;
         while !load.complete() {
             let waiting = (Peer::Owner, Step::load_part("masked weights"));
             let message = self.load_message(epoch, Stage::Weights, deadline, &waiting)?;

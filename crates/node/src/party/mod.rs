@@ -11,6 +11,7 @@ use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer, limits};
+use amicus_net::NetError;
 use amicus_plan::Plan;
 use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
@@ -120,7 +121,7 @@ impl PartyNode {
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|e| {
         let context = format!("starting thread {name}");
-        amicus_net::NetError::Io { context, kind: e.kind(), message: e.to_string() }.into()
+        NetError::Io { context, kind: e.kind(), message: e.to_string() }.into()
     })
 }
 
@@ -253,7 +254,7 @@ impl Party {
         let others = self.ctx.parties.others(self.ctx.me).map(Peer::Party);
         for peer in others.chain([Peer::Helper]).chain(also.iter().cloned()) {
             // Who cannot be told finds out by its own deadline.
-            self.inbox.send(&peer, header, &body).ok();
+            self.send(&peer, header, &body).ok();
         }
     }
 
@@ -265,7 +266,10 @@ impl Party {
                 Outgoing::Message(header, body) => self.inbox.send(to, header, &body)?,
                 Outgoing::MessageTo(other, header, body) => self.inbox.send(&other, header, &body)?,
                 Outgoing::Raw(bytes) => self.inbox.send_raw(to, &[&bytes])?,
-                Outgoing::Close => self.inbox.close(to),
+                Outgoing::Close => {
+                    self.inbox.close(to);
+                    return Err(NetError::Closed { peer: to.to_string() }.into());
+                }
             }
         }
         Ok(())

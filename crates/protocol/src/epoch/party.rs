@@ -3,6 +3,7 @@
 use super::tensor::Tensor;
 use super::{challenge, correction_lengths, seed_from};
 use crate::affine::{Affine, columns};
+use crate::fingerprint::ModelFingerprint;
 use crate::keys::PartyKeys;
 use crate::label::{Label, Purpose, domain};
 use crate::transcript::{Digest, Topic, Transcript};
@@ -233,16 +234,15 @@ impl PartyLoad {
         let PartyLoad { ctx, epoch, seed, keys, nonce, tensors, corrections } = self;
         let (epoch, nonce) = (epoch.id(), nonce.ok_or_else(incomplete)?);
         let mut transcript = Transcript::new(&keys, Topic::Load, epoch, None, &ctx.digest);
-        let mut fingerprint = blake3::Hasher::new_keyed(nonce.as_bytes());
-        fingerprint.update(&epoch.0.to_le_bytes()).update(&ctx.digest.0);
+        let mut fingerprint = ModelFingerprint::new(&nonce, epoch, &ctx.digest);
         let mut layers = Vec::with_capacity(tensors.len());
         for ((index, tensor), corrections) in (0u32..).zip(tensors).zip(corrections) {
             let (masked, share, digests) = tensor.ok_or_else(incomplete)?.finish();
             transcript.digest(index, &digests.transcript);
-            fingerprint.update(&digests.fingerprint.0);
+            fingerprint.tensor(&digests.fingerprint);
             layers.push(tag_layer(&ctx, epoch, &seed, WeightId(index), [masked, share], corrections));
         }
-        let fingerprint = Digest(*fingerprint.finalize().as_bytes());
+        let fingerprint = fingerprint.finish();
         let received = layers.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
         Ok(PartyTagging { base: Base { ctx, epoch, seed, keys, fingerprint, transcript }, layers, received })
     }

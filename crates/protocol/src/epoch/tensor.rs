@@ -2,6 +2,7 @@
 
 use crate::Fault;
 use crate::affine::{Affine, Part, parts};
+use crate::fingerprint::TensorFingerprint;
 use crate::transcript::{Digest, Transcript};
 use crate::wire::unpack;
 use amicus_field::{FieldError, Limbs, Seed, Stream};
@@ -22,7 +23,7 @@ pub(super) struct Tensor {
     masked: Affine,
     share: Affine,
     transcript: Transcript,
-    fingerprint: blake3::Hasher,
+    fingerprint: TensorFingerprint,
 }
 
 /// Hashes of all of `D_W`: for the helper, under the parties' key; for clients, under the owner's nonce.
@@ -42,8 +43,6 @@ impl Tensor {
         first: bool,
     ) -> Result<Self, FieldError> {
         let (spec, limbs) = (plan.weight(id), plan.limbs);
-        let mut fingerprint = blake3::Hasher::new_keyed(nonce.as_bytes());
-        fingerprint.update(&id.0.to_le_bytes());
         Ok(Tensor {
             limbs,
             parts: parts(spec),
@@ -53,7 +52,7 @@ impl Tensor {
             masked: Affine::zeros(spec, limbs)?,
             share: Affine::zeros(spec, limbs)?,
             transcript,
-            fingerprint,
+            fingerprint: TensorFingerprint::new(nonce, id),
         })
     }
 
@@ -78,9 +77,7 @@ impl Tensor {
         };
         let masked = unpack(self.limbs, part.len(), packed)?;
         self.transcript.values(number as u32, &masked);
-        for limb in 0..self.limbs.count() {
-            self.fingerprint.update(bytemuck::cast_slice(masked.plane(limb)));
-        }
+        self.fingerprint.part(body);
         let mut share = part.sample(&self.mask, self.limbs);
         share.neg_assign();
         if self.first {
@@ -94,7 +91,8 @@ impl Tensor {
 
     /// `D_W`, `[W]_i`, and the hashes of `D_W`.
     pub(super) fn finish(self) -> (Affine, Affine, Digests) {
-        let fingerprint = Digest(*self.fingerprint.finalize().as_bytes());
-        (self.masked, self.share, Digests { transcript: self.transcript.finish(), fingerprint })
+        let digests =
+            Digests { transcript: self.transcript.finish(), fingerprint: self.fingerprint.finish() };
+        (self.masked, self.share, digests)
     }
 }

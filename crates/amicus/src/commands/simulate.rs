@@ -1,0 +1,115 @@
+//! `amicus simulate`.
+
+use super::files::{Samples, bar, samples};
+use amicus::model::amc::ModelFile;
+use amicus::model::compare::{Agreement, Comparison, Networks, compare};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  amicus simulate lenet.amc --data test.npz\n\n\
+    The exact integer simulator computes what the secure run computes, within one unit per truncation.")]
+pub(crate) struct Args {
+    /// The compiled file.
+    #[arg(value_name = "MODEL.amc")]
+    model: PathBuf,
+    /// Images (array x) and, if there are labels, their classes (array y).
+    #[arg(long, value_name = "DATA.npz")]
+    data: PathBuf,
+    /// Images run [default: all].
+    #[arg(long, value_name = "K")]
+    samples: Option<usize>,
+    /// Print one JSON object instead.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed with `--json`.
+#[derive(Serialize)]
+struct Summary<'a> {
+    model: &'a str,
+    limbs: usize,
+    #[serde(flatten)]
+    comparison: &'a Comparison,
+    version: &'static str,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let file = ModelFile::load(&args.model)?;
+    let Samples { images, labels } = samples(&args.data, file.original.input_shape(), args.samples)?;
+    let polynomial = file.polynomial();
+    let networks = Networks {
+        original: &file.original,
+        polynomial: &polynomial,
+        fixed: Some((&file.plan, &file.weights)),
+    };
+    let bar = bar(images.len(), "simulating");
+    let comparison = compare(networks, &images, labels.as_deref(), &mut |n| bar.set_position(n as u64))?;
+    bar.finish_and_clear();
+    if args.json {
+        let summary = Summary {
+            model: &file.plan.name,
+            limbs: file.plan.limbs.count(),
+            comparison: &comparison,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        println!("{}", serde_json::to_string_pretty(&summary)?);
+    } else {
+        println!(
+            "{}: {} limb(s), compiled from {}",
+            file.plan.name,
+            file.plan.limbs.count(),
+            file.about.source
+        );
+        print_comparison(&comparison);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The three executions, then layer by layer.
+pub(super) fn print_comparison(c: &Comparison) {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["execution", "as labelled", "same class", "relative error of logits"]);
+    let labelled = |correct: Option<usize>| {
+        correct.map_or_else(
+            || "no labels".to_owned(),
+            |n| format!("{n} of {} ({:.1}%)", c.samples, share(n, c.samples)),
+        )
+    };
+    let row = |name: &str, correct: Option<usize>, agreement: Option<&Agreement>| {
+        let (same, error) = agreement.map_or(("".to_owned(), "".to_owned()), |a| {
+            let (median, max) = (100.0 * a.relative_error.median, 100.0 * a.relative_error.max);
+            (
+                format!("{} of {} ({:.1}%)", a.same_class, c.samples, share(a.same_class, c.samples)),
+                format!("median {median:.3}%, largest {max:.3}%"),
+            )
+        });
+        [name.to_owned(), labelled(correct), same, error]
+    };
+    table.add_row(row("floating point, as imported", c.float_correct, None));
+    table.add_row(row("with polynomials, against the row above", c.polynomial_correct, Some(&c.polynomial)));
+    if let Some(fixed) = &c.fixed {
+        table.add_row(row("fixed point, against the row above", c.fixed_correct, Some(fixed)));
+    }
+    println!("{table}");
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["layer", "error with polynomials", "error in fixed point"]);
+    let percent = |e: f64| format!("{:.4}%", 100.0 * e);
+    for layer in &c.layers {
+        let fixed = layer.fixed_point.map_or_else(|| "folded away".to_owned(), percent);
+        table.add_row([layer.name.clone(), percent(layer.approximation), fixed]);
+    }
+    println!("{table}");
+    match &c.stands_out {
+        Some(layer) => println!("the first layer whose error stands out is {layer}"),
+        None => println!("no layer's error stands out"),
+    }
+}
+
+fn share(n: usize, of: usize) -> f64 {
+    100.0 * n as f64 / of.max(1) as f64
+}

@@ -1,0 +1,83 @@
+//! `check`, `compile`, `estimate` and `simulate`, as a user calls them.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data").join(name)
+}
+
+fn amicus(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_amicus")).args(arguments).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    let output = amicus(&[arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = amicus(arguments);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn from_onnx_to_estimate_and_simulation() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("lenet.amc");
+    let (onnx, npz) = (data("lenet_dynamo.onnx"), data("lenet_dynamo.npz"));
+    let found = json(&["check", text(&onnx)]);
+    assert_eq!((&found["ok"], &found["opset"]), (&true.into(), &20.into()));
+
+    let compiled = json(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&model)]);
+    assert_eq!(compiled["meets_target"], true);
+    assert_eq!(compiled["report"]["limbs"], 1);
+    assert_eq!(compiled["approximations"].as_array().unwrap().len(), 3);
+
+    let local = json(&["estimate", text(&model)]);
+    assert_eq!(local["rounds"], compiled["cost"]["rounds"]);
+    assert_eq!(local["dealt_bytes"], compiled["cost"]["dealt_bytes"]);
+    assert_eq!(local["rates"]["measured_here"], false);
+    let wan = json(&["estimate", text(&model), "--net", "wan", "--parties", "3"]);
+    assert!(wan["online_ms"].as_f64().unwrap() > 20.0 * wan["rounds"].as_f64().unwrap());
+    let error = refused(&["estimate", text(&model), "--memory", "1MB"]);
+    assert!(error.contains("does not fit 1000000 bytes of memory"), "{error}");
+
+    let simulated = json(&["simulate", text(&model), "--data", text(&npz)]);
+    assert_eq!(simulated["samples"], 4);
+    assert_eq!(simulated["fixed"]["same_class"], 4);
+    assert!(simulated["fixed"]["relative_error"]["median"].as_f64().unwrap() < 0.005);
+}
+
+#[test]
+fn refusals_name_file_and_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model.amc");
+    let output = amicus(&["check", text(&data("unsupported.onnx"))]);
+    assert_eq!(output.status.code(), Some(1));
+    let listed = String::from_utf8(output.stdout).unwrap();
+    for node in ["/features/lrn (LRN)", "/decoder/up (ConvTranspose)", "/head/nhwc (Transpose)"] {
+        assert!(listed.contains(node), "{listed}");
+    }
+    let compile = |model: &str, data_file: &Path| {
+        refused(&["compile", text(&data(model)), "--calibrate", text(data_file), "-o", text(&out)])
+    };
+    let vgg = data("vgg_legacy.npz");
+    assert!(compile("vgg_legacy.onnx", &vgg).contains("--maxpool average"));
+    let error = compile("resnet_legacy.onnx", &data("lenet_dynamo.npz"));
+    assert!(error.contains("array x: shape [4, 1, 28, 28], expected [samples, 3, 16, 16]"), "{error}");
+    let error = compile("resnet_legacy.onnx", &data("make_onnx.py"));
+    assert!(error.contains("not a complete .npz file"), "{error}");
+    let error = compile("missing.onnx", &vgg);
+    assert!(error.contains("missing.onnx"), "{error}");
+    assert!(!out.exists());
+    let error = refused(&["simulate", text(&vgg), "--data", text(&vgg)]);
+    assert!(error.contains("no compiled model"), "{error}");
+}

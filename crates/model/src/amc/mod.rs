@@ -1,0 +1,124 @@
+//! The compiled file `MODEL.amc`: what its owner keeps and works with.
+//!
+//! It holds the plan, the quantised weights, and the float network with the polynomials chosen for it, so that the
+//! simulator can compare all three. It is the owner's secret: parties, helper and clients get the plan alone.
+//!
+//! Format, version 1, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
+//! description that follows in `postcard`; the float network's tensors in the order of its nodes; per linear layer of the
+//! plan its weights and biases as integers, each list with a byte that says how wide they are; the BLAKE3 hash of all
+//! that. Files are written beside their place and renamed, so a file is there wholly or not at all; on Unix only the
+//! owner can read it.
+
+mod graph;
+mod read;
+mod write;
+
+use std::io;
+use std::path::Path;
+
+use amicus_plan::Plan;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::approximate::Approximation;
+use crate::error::ModelError;
+use crate::graph::{Graph, Layer};
+use crate::quantize::QuantizedWeights;
+
+const MAGIC: &[u8; 8] = b"amc.modl";
+const VERSION: u16 = 1;
+/// Longest description accepted.
+const MAX_DESCRIPTION: usize = 64 << 20;
+const HASH: usize = 32;
+
+/// A compiled model. `Debug` shows no weights.
+#[derive(Clone, Debug)]
+pub struct ModelFile {
+    /// What all roles run; public.
+    pub plan: Plan,
+    /// The integers of its linear layers; secret.
+    pub weights: QuantizedWeights,
+    /// The network as it was imported; secret.
+    pub original: Graph,
+    /// The polynomials that stand for its activations.
+    pub approximations: Vec<Approximation>,
+    /// Where it came from and how.
+    pub about: About,
+}
+
+/// Where a compiled model came from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Name of the file imported.
+    pub source: String,
+    /// Version of the program that compiled it.
+    pub program: String,
+    /// What was dropped or rewritten at import, and what its author should know.
+    pub notes: Vec<String>,
+    /// The compilation report as JSON.
+    pub report: String,
+}
+
+/// Why a compiled file cannot be written or read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file system refused.
+    #[error("{file}: {error}")]
+    Io {
+        /// The file.
+        file: String,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The file is none, is damaged, or comes from another version.
+    #[error("{file}: {reason}")]
+    Format {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What the file holds does not fit together.
+    #[error("{file}: {error}")]
+    Model {
+        /// The file.
+        file: String,
+        /// What does not fit.
+        error: ModelError,
+    },
+}
+
+impl ModelFile {
+    /// The network that was compiled: the original with polynomials for activations and means for largest numbers.
+    pub fn polynomial(&self) -> Graph {
+        polynomial(&self.original, &self.approximations)
+    }
+
+    /// Writes the file, replacing one that is there, wholly or not at all.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn save(&self, path: &Path) -> Result<(), FileError> {
+        write::save(self, path)
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is cut off or damaged, comes from another version, or does not fit together.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        read::load(path)
+    }
+}
+
+/// A graph with polynomials in place, by the names of their nodes.
+pub fn polynomial(original: &Graph, approximations: &[Approximation]) -> Graph {
+    original.with_layers(|_, node| match &node.layer {
+        Layer::MaxPool(pool) => Layer::AveragePool(*pool),
+        layer => match approximations.iter().find(|a| a.node == node.name) {
+            Some(a) => Layer::Polynomial { coefficients: a.coefficients.clone(), interval: a.interval },
+            None => layer.clone(),
+        },
+    })
+}

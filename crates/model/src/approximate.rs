@@ -1,0 +1,255 @@
+//! Polynomials for everything that is none.
+//!
+//! Where it stands: between an imported graph and [`mod@crate::compile`]. Node by node, on calibration samples and with all
+//! earlier replacements already in place, it looks at what an activation is fed, takes the largest number seen times a
+//! margin as the interval, fits polynomials by every [`Method`], and picks one by a stated rule. Polynomials that the
+//! file wrote out itself only get the interval they are used on. Max pooling becomes average pooling where asked.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ModelError;
+use crate::fit::{DEGREES, Distribution, Fit, Method, fit_by};
+use crate::float;
+use crate::graph::{Graph, Layer, Node, NodeId};
+
+/// Among fits whose largest error is at most this many times the smallest, the one of least weighted error is picked.
+const TOLERATED: f64 = 4.0;
+/// Coefficients below this share of the largest are rounding errors.
+const NEGLIGIBLE: f64 = 1e-9;
+
+/// What becomes of max pooling.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaxPooling {
+    /// It is refused by name.
+    #[default]
+    Refuse,
+    /// Means over the same windows.
+    Average,
+}
+
+/// What the caller decides.
+#[derive(Clone, Debug)]
+pub struct ApproximateOptions {
+    /// Degree of the polynomials, 2 to 8.
+    pub degree: usize,
+    /// Intervals are the largest number seen times this, at least 1.
+    pub margin: f64,
+    /// Method; picked for each activation when `None`.
+    pub method: Option<Method>,
+    /// What becomes of max pooling.
+    pub max_pooling: MaxPooling,
+}
+
+impl Default for ApproximateOptions {
+    fn default() -> Self {
+        ApproximateOptions { degree: 4, margin: 1.2, method: None, max_pooling: MaxPooling::Refuse }
+    }
+}
+
+/// A polynomial that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// How it was found.
+    pub method: Method,
+    /// Largest error on the interval.
+    pub max_error: f64,
+    /// Root mean square error under the calibrated distribution.
+    pub weighted_error: f64,
+}
+
+/// One activation and the polynomial that stands for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Approximation {
+    /// The node.
+    pub node: String,
+    /// What it computed before.
+    pub function: String,
+    /// Largest absolute number it was fed on calibration data.
+    pub seen: f64,
+    /// Half-width `B` of the interval.
+    pub interval: f64,
+    /// `a_0 .. a_d` of `u = t / B`.
+    pub coefficients: Vec<f64>,
+    /// The method picked; `None` for a polynomial of the file, which stays what it is.
+    pub picked: Option<Method>,
+    /// All that were tried.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A graph of polynomials.
+#[derive(Clone, Debug)]
+pub struct Approximated {
+    /// The graph to compile.
+    pub graph: Graph,
+    /// Its polynomials, in order.
+    pub approximations: Vec<Approximation>,
+    /// What its author should know: functions and pools that were replaced.
+    pub warnings: Vec<String>,
+}
+
+/// Replaces what is no polynomial; `samples` are calibration inputs in the graph's own numbers.
+///
+/// # Errors
+/// Options out of range, no samples or ones of the wrong size, values that are not finite, max pooling without leave:
+/// each names its node or sample.
+pub fn approximate(
+    graph: &Graph,
+    samples: &[Vec<f32>],
+    options: &ApproximateOptions,
+) -> Result<Approximated, ModelError> {
+    check(graph, samples, options)?;
+    let mut layers: Vec<Option<Layer>> = vec![None; graph.nodes().len()];
+    let (mut approximations, mut warnings) = (Vec::new(), Vec::new());
+    let last_use = last_uses(graph);
+    let mut values: Vec<Vec<Vec<f64>>> = Vec::with_capacity(graph.nodes().len());
+    for (i, node) in graph.nodes().iter().enumerate() {
+        let fed = || values[node.inputs[0].index()].iter().flatten().copied();
+        match &node.layer {
+            Layer::MaxPool(pool) => {
+                warnings.push(format!("{} takes means instead of largest numbers", node.name));
+                layers[i] = Some(Layer::AveragePool(*pool));
+            }
+            Layer::Activation(function) => {
+                let (seen, interval) = interval(node, fed(), options.margin)?;
+                let distribution = Distribution::of(fed(), interval);
+                let approximation = best(node, &|t| function.at(t), seen, interval, &distribution, options)?;
+                warnings.push(format!("{} ({}) is approximated", node.name, function.name()));
+                layers[i] = Some(polynomial(&approximation));
+                approximations.push(Approximation { function: function.name(), ..approximation });
+            }
+            Layer::Polynomial { coefficients, interval: old } if node.recorded.is_none() => {
+                let (seen, interval) = interval(node, fed(), options.margin)?;
+                let scaled =
+                    coefficients.iter().enumerate().map(|(k, a)| a * (interval / old).powi(k as i32));
+                let approximation = Approximation {
+                    node: node.name.clone(),
+                    function: format!("polynomial of degree {}", coefficients.len() - 1),
+                    seen,
+                    interval,
+                    coefficients: scaled.collect(),
+                    picked: None,
+                    candidates: Vec::new(),
+                };
+                layers[i] = Some(polynomial(&approximation));
+                approximations.push(approximation);
+            }
+            _ => {}
+        }
+        let node = Node { layer: layers[i].clone().unwrap_or_else(|| node.layer.clone()), ..node.clone() };
+        let result = samples.iter().enumerate().map(|(s, image)| {
+            let inputs: Vec<&[f64]> = node.inputs.iter().map(|id| values[id.index()][s].as_slice()).collect();
+            float::compute(&node, image, &inputs)
+        });
+        let result = result.collect();
+        values.push(result);
+        for id in &node.inputs {
+            if last_use[id.index()] == i {
+                values[id.index()] = Vec::new();
+            }
+        }
+    }
+    let graph = graph.with_layers(|id, node| layers[id.index()].take().unwrap_or_else(|| node.layer.clone()));
+    Ok(Approximated { graph, approximations, warnings })
+}
+
+fn check(graph: &Graph, samples: &[Vec<f32>], options: &ApproximateOptions) -> Result<(), ModelError> {
+    if !DEGREES.contains(&options.degree) {
+        return Err(ModelError::data("options", format!("degree {}, 2 to 8 are possible", options.degree)));
+    }
+    if !(options.margin >= 1.0 && options.margin.is_finite()) {
+        return Err(ModelError::data("options", format!("margin {}, must be at least 1", options.margin)));
+    }
+    if samples.is_empty() {
+        return Err(ModelError::data("calibration", "no samples; at least one is needed"));
+    }
+    let expected = graph.nodes()[0].len();
+    for (i, sample) in samples.iter().enumerate() {
+        if sample.len() != expected {
+            let reason = format!("{} numbers, expected {expected} ({:?})", sample.len(), graph.input_shape());
+            return Err(ModelError::data(format!("calibration sample {i}"), reason));
+        }
+        if let Some(at) = sample.iter().position(|x| !x.is_finite()) {
+            let reason = format!("element {at} is {}", sample[at]);
+            return Err(ModelError::data(format!("calibration sample {i}"), reason));
+        }
+    }
+    let pool = graph.nodes().iter().find(|n| matches!(n.layer, Layer::MaxPool(_)));
+    match pool.filter(|_| options.max_pooling == MaxPooling::Refuse) {
+        Some(node) => Err(ModelError::node(
+            &node.name,
+            "max pooling compares secret numbers; allow means instead with `--maxpool average`, or train with average \
+             pooling",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// For every node the last one that reads it.
+fn last_uses(graph: &Graph) -> Vec<usize> {
+    let mut last = vec![usize::MAX; graph.nodes().len()];
+    for (i, node) in graph.nodes().iter().enumerate() {
+        node.inputs.iter().for_each(|id: &NodeId| last[id.index()] = i);
+    }
+    last
+}
+
+/// The largest number fed, and the interval.
+fn interval(node: &Node, fed: impl Iterator<Item = f64>, margin: f64) -> Result<(f64, f64), ModelError> {
+    let mut seen = 0f64;
+    for t in fed {
+        if !t.is_finite() {
+            return Err(ModelError::node(
+                &node.name,
+                "it is fed numbers that are not finite on the calibration data",
+            ));
+        }
+        seen = seen.max(t.abs());
+    }
+    // An activation that is never fed anything but 0 still needs an interval.
+    Ok((seen, if seen > 0.0 { seen * margin } else { 1.0 }))
+}
+
+fn best(
+    node: &Node,
+    f: &dyn Fn(f64) -> f64,
+    seen: f64,
+    interval: f64,
+    distribution: &Distribution,
+    options: &ApproximateOptions,
+) -> Result<Approximation, ModelError> {
+    let methods = options.method.map_or_else(|| Method::ALL.to_vec(), |m| vec![m]);
+    let mut fits: Vec<(Method, Fit)> = Vec::with_capacity(methods.len());
+    for method in methods {
+        let fit = fit_by(method, f, interval, options.degree, distribution)
+            .map_err(|e| ModelError::node(&node.name, e.to_string()))?;
+        fits.push((method, fit));
+    }
+    let smallest = fits.iter().map(|(_, fit)| fit.max_error).fold(f64::INFINITY, f64::min);
+    let eligible = fits.iter().filter(|(_, fit)| fit.max_error <= TOLERATED * smallest);
+    let picked = eligible.min_by(|a, b| a.1.rms_error.total_cmp(&b.1.rms_error));
+    let (method, fit) =
+        picked.ok_or_else(|| ModelError::node(&node.name, "no polynomial could be fitted"))?;
+    let mut coefficients = fit.coefficients.clone();
+    let largest = coefficients.iter().fold(0f64, |m, a| m.max(a.abs()));
+    while coefficients.len() > 2 && coefficients.last().is_some_and(|a| a.abs() <= NEGLIGIBLE * largest) {
+        coefficients.pop();
+    }
+    let candidate = |(method, fit): &(Method, Fit)| Candidate {
+        method: *method,
+        max_error: fit.max_error,
+        weighted_error: fit.rms_error,
+    };
+    Ok(Approximation {
+        node: node.name.clone(),
+        function: String::new(),
+        seen,
+        interval,
+        coefficients,
+        picked: Some(*method),
+        candidates: fits.iter().map(candidate).collect(),
+    })
+}
+
+fn polynomial(a: &Approximation) -> Layer {
+    Layer::Polynomial { coefficients: a.coefficients.clone(), interval: a.interval }
+}

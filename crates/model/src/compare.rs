@@ -1,0 +1,235 @@
+//! Three executions side by side: the network as imported, with polynomials, and in fixed point.
+//!
+//! Where it stands: what `amicus compile` and `amicus simulate` print. The fixed point is the exact simulator's
+//! ([`mod@crate::simulate`]); the secure run differs from it by at most one unit per truncation.
+
+use amicus_field::LimbVec;
+use amicus_plan::{Plan, ValueId};
+use serde::Serialize;
+
+use crate::emulate::{Emulation, Rounding, power_of_two};
+use crate::error::ModelError;
+use crate::float::FloatExecutor;
+use crate::fold::Folded;
+use crate::graph::{Graph, Layer, NodeId};
+use crate::measure::{argmax, median, quantize_input, relative_error};
+use crate::quantize::QuantizedWeights;
+use crate::report::ErrorFigures;
+use crate::simulate::Simulator;
+
+/// A layer stands out when its error is this many times that of the layer before.
+const STANDS_OUT: f64 = 4.0;
+/// Errors below this are of no interest.
+const OF_INTEREST: f64 = 1e-3;
+
+/// How often two executions name the same class, and how far their logits are apart.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Agreement {
+    /// Samples on which the largest logit is the same.
+    pub same_class: usize,
+    /// Relative errors of the logits.
+    pub relative_error: ErrorFigures,
+}
+
+/// Errors at one node, medians over samples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerError {
+    /// The node.
+    pub name: String,
+    /// Relative error of its values with polynomials, against the network as imported.
+    pub approximation: f64,
+    /// Relative error of its values in fixed point, against the network with polynomials; `None` where folding left no
+    /// value of its own, or it was not asked for.
+    pub fixed_point: Option<f64>,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Samples compared.
+    pub samples: usize,
+    /// Labels among them that the network as imported gets right; `None` without labels.
+    pub float_correct: Option<usize>,
+    /// The same with polynomials.
+    pub polynomial_correct: Option<usize>,
+    /// The same in fixed point; `None` when it was not run.
+    pub fixed_correct: Option<usize>,
+    /// Polynomials against the network as imported.
+    pub polynomial: Agreement,
+    /// Fixed point against polynomials; `None` when it was not run.
+    pub fixed: Option<Agreement>,
+    /// Layer by layer.
+    pub layers: Vec<LayerError>,
+    /// The first layer whose error stands out, and which of the two errors.
+    pub stands_out: Option<String>,
+}
+
+/// The networks to compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Networks<'a> {
+    /// As imported.
+    pub original: &'a Graph,
+    /// With polynomials: the same nodes.
+    pub polynomial: &'a Graph,
+    /// Plan and weights, to compare the fixed point too.
+    pub fixed: Option<(&'a Plan, &'a QuantizedWeights)>,
+}
+
+/// Runs all samples through all networks; `labels` are classes, one a sample.
+///
+/// # Errors
+/// Samples of the wrong size or outside the input's range, or labels that are not as many; networks of other nodes, or a
+/// plan that is not that of the polynomial one.
+pub fn compare(
+    networks: Networks<'_>,
+    samples: &[Vec<f32>],
+    labels: Option<&[usize]>,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Comparison, ModelError> {
+    if let Some(labels) = labels
+        && labels.len() != samples.len()
+    {
+        let reason = format!("{} labels for {} samples", labels.len(), samples.len());
+        return Err(ModelError::data("labels", reason));
+    }
+    let Networks { original, polynomial, fixed } = networks;
+    let names = |g: &Graph| g.nodes().iter().map(|n| (n.name.clone(), n.shape.clone())).collect::<Vec<_>>();
+    if names(original) != names(polynomial) {
+        return Err(ModelError::data("networks", "do not have the same nodes"));
+    }
+    let (float, student) = (FloatExecutor::new(original), FloatExecutor::new(polynomial));
+    let fixed = fixed.map(|(plan, weights)| Fixed::new(plan, weights, polynomial)).transpose()?;
+    let nodes = original.nodes().len();
+    let mut errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
+    let mut fixed_errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
+    let (mut poly, mut int) = (Tally::default(), Tally::default());
+    let mut correct = [0usize; 3];
+    for (s, sample) in samples.iter().enumerate() {
+        let (a, b) = (float.values(sample)?, student.values(sample)?);
+        for (id, errors) in errors.iter_mut().enumerate().skip(1) {
+            errors.push(relative_error(b.node(NodeId(id)), a.node(NodeId(id))));
+        }
+        let label = labels.map(|l| l[s]);
+        correct[0] += usize::from(Some(argmax(a.output())) == label);
+        correct[1] += usize::from(Some(argmax(b.output())) == label);
+        poly.add(b.output(), a.output());
+        if let Some(fixed) = &fixed {
+            let logits = fixed.run(sample, &mut fixed_errors)?;
+            correct[2] += usize::from(Some(argmax(&logits)) == label);
+            int.add(&logits, b.output());
+        }
+        progress(s + 1);
+    }
+    let layers: Vec<LayerError> = original
+        .nodes()
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(_, node)| !matches!(node.layer, Layer::Flatten | Layer::Reshape))
+        .map(|(i, node)| LayerError {
+            name: node.name.clone(),
+            approximation: median(&errors[i]),
+            fixed_point: (!fixed_errors[i].is_empty()).then(|| median(&fixed_errors[i])),
+        })
+        .collect();
+    let with_labels = |n: usize| labels.map(|_| n);
+    Ok(Comparison {
+        samples: samples.len(),
+        float_correct: with_labels(correct[0]),
+        polynomial_correct: with_labels(correct[1]),
+        fixed_correct: fixed.as_ref().and_then(|_| with_labels(correct[2])),
+        polynomial: poly.agreement(),
+        fixed: fixed.as_ref().map(|_| int.agreement()),
+        stands_out: stands_out(&layers),
+        layers,
+    })
+}
+
+#[derive(Default)]
+struct Tally {
+    same: usize,
+    errors: Vec<f64>,
+}
+
+impl Tally {
+    fn add(&mut self, got: &[f64], expected: &[f64]) {
+        self.same += usize::from(argmax(got) == argmax(expected));
+        self.errors.push(relative_error(got, expected));
+    }
+
+    fn agreement(self) -> Agreement {
+        let max = self.errors.iter().copied().fold(0.0, f64::max);
+        Agreement {
+            same_class: self.same,
+            relative_error: ErrorFigures { median: median(&self.errors), max },
+        }
+    }
+}
+
+/// The first layer whose error jumps, by either measure.
+fn stands_out(layers: &[LayerError]) -> Option<String> {
+    let approximated = jump(layers, |l| Some(l.approximation)).map(|at| (at, "when replaced by polynomials"));
+    let rounded = jump(layers, |l| l.fixed_point).map(|at| (at, "in fixed point"));
+    let ((at, error), what) = approximated.into_iter().chain(rounded).min_by_key(|((at, _), _)| *at)?;
+    Some(format!("{}: {:.2}% error {what}", layers[at].name, 100.0 * error))
+}
+
+/// The first layer whose error is far above all before, and that error.
+fn jump(layers: &[LayerError], of: fn(&LayerError) -> Option<f64>) -> Option<(usize, f64)> {
+    let mut before = OF_INTEREST;
+    for (at, layer) in layers.iter().enumerate() {
+        let Some(error) = of(layer) else { continue };
+        if error > STANDS_OUT * before {
+            return Some((at, error));
+        }
+        before = before.max(error);
+    }
+    None
+}
+
+/// The simulator beside the exact values of the folded network.
+struct Fixed<'a> {
+    plan: &'a Plan,
+    simulator: Simulator<'a>,
+    folded: Folded,
+    scales: Vec<u32>,
+    /// Node of the graph behind every operation.
+    nodes: Vec<Option<usize>>,
+}
+
+impl<'a> Fixed<'a> {
+    fn new(plan: &'a Plan, weights: &QuantizedWeights, polynomial: &Graph) -> Result<Self, ModelError> {
+        let folded = Folded::new(polynomial)?;
+        let same = folded.ops.len() == plan.ops.len()
+            && folded.ops.iter().zip(&plan.ops).all(|(a, b)| a.name == b.name)
+            && folded.input_shape == plan.input.shape;
+        if !same {
+            return Err(ModelError::data("plan", "is not that of the network it comes with"));
+        }
+        let values = plan.values()?;
+        let scales = (0..=plan.ops.len()).map(|v| values.get(ValueId(v as u32)).scale.0).collect();
+        let nodes = folded.ops.iter().map(|op| polynomial.find(&op.name).map(|id| id.index())).collect();
+        Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, scales, nodes })
+    }
+
+    /// The logits of one sample; errors are added by node.
+    fn run(&self, sample: &[f32], errors: &mut [Vec<f64>]) -> Result<Vec<f64>, ModelError> {
+        let input = LimbVec::from_i64(self.plan.limbs, &quantize_input(self.plan, sample)?);
+        let trace = self.simulator.trace(&input, 1)?;
+        let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
+        let exact = Emulation::run(&self.folded, &real, &Rounding::none(&self.folded));
+        for (op, node) in self.nodes.iter().enumerate() {
+            if let Some(node) = node {
+                let unit = power_of_two(self.scales[op + 1]);
+                let got: Vec<f64> = trace
+                    .value(ValueId(op as u32 + 1))
+                    .signed()
+                    .into_iter()
+                    .map(|z| z.as_f64() / unit)
+                    .collect();
+                errors[*node].push(relative_error(&got, exact.first(op + 1)));
+            }
+        }
+        Ok(trace.outputs().logits())
+    }
+}

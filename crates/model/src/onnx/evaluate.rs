@@ -1,0 +1,308 @@
+//! Folding: nodes whose result does not depend on the image.
+//!
+//! Exporters compute shapes (`Shape`, `Gather`, `Concat`, `Reshape`), write constants as nodes, and keep weights
+//! transposed. All this is done here, once, on small integer lists and on weights.
+
+use super::constant::{Constant, Data, elements, sizes};
+use super::importer::Importer;
+use super::layout::{axis, permutation, reshaped, squeezed, unsqueezed};
+use super::proto::NodeProto;
+use super::value::{Refusal, Value, unsupported};
+
+/// Most integers of a computed list.
+const MAX_INTS: usize = 4096;
+
+impl<'b> Importer<'_, 'b> {
+    /// The result of a node that does not depend on the image; `None` when it does, or for operators not folded.
+    pub(super) fn evaluated(&mut self, node: &NodeProto<'b>) -> Result<Option<Constant>, Refusal> {
+        match node.op {
+            "Constant" => return self.constant_node(node).map(Some),
+            "Shape" | "Size" => return self.shape_of(node),
+            "Identity" | "Dropout" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten"
+            | "Transpose" | "Gather" | "Slice" | "Concat" | "ConstantOfShape" | "Expand" | "Range"
+            | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Neg" | "Sqrt" | "Reciprocal" | "Floor" | "Ceil"
+            | "Min" | "Max" => {}
+            _ => return Ok(None),
+        }
+        let mut inputs = Vec::with_capacity(node.inputs.len().min(64));
+        for index in 0..node.inputs.len() {
+            match self.input(node, index)? {
+                Some(Value::Constant(constant)) => inputs.push(constant),
+                None => {}
+                Some(_) => return Ok(None),
+            }
+        }
+        let inputs: Vec<&Constant> = inputs.iter().map(AsRef::as_ref).collect();
+        let result = self.folded(node, &inputs)?;
+        if let Data::Floats(values) = &result.data {
+            self.spend(4 * values.len() as u64)?;
+        }
+        Ok(Some(result))
+    }
+
+    fn constant_node(&mut self, node: &NodeProto<'b>) -> Result<Constant, Refusal> {
+        let attribute = node.attributes.iter().find(|a| a.name.starts_with("value"));
+        let attribute = attribute.ok_or("a Constant without a value")?;
+        match (attribute.name, &attribute.tensor) {
+            ("value", Some(tensor)) => self.inline(tensor),
+            ("value_float", _) => {
+                let value = attribute.float.ok_or("a Constant without a value")?;
+                Ok(Constant { dims: vec![], data: Data::Floats(vec![value]) })
+            }
+            ("value_int", _) => {
+                let value = attribute.int.ok_or("a Constant without a value")?;
+                Ok(Constant { dims: vec![], data: Data::Ints(vec![value]) })
+            }
+            ("value_floats", _) => {
+                let values = attribute.floats.clone();
+                Ok(Constant { dims: vec![values.len()], data: Data::Floats(values) })
+            }
+            ("value_ints", _) => Ok(Constant::ints(attribute.ints.clone())),
+            (other, _) => {
+                Err(unsupported(format!("a constant given as {other}"), "write it as a dense tensor"))
+            }
+        }
+    }
+
+    fn shape_of(&mut self, node: &NodeProto<'b>) -> Result<Option<Constant>, Refusal> {
+        let dims = match self.input(node, 0)?.ok_or("input 0 is missing")? {
+            Value::Constant(constant) => constant.dims.clone(),
+            Value::Tensor(view) | Value::Scalar(view, _) | Value::Probabilities(view) => view.dims,
+            Value::Padded(view, [top, left, bottom, right]) => match view.dims[..] {
+                [b, c, h, w] => vec![b, c, h + top + bottom, w + left + right],
+                _ => return Err(Refusal::Follows),
+            },
+            Value::Unknown => return Err(Refusal::Follows),
+        };
+        let dims: Vec<i64> = dims.into_iter().map(|d| d as i64).collect();
+        if node.op == "Size" {
+            let size = dims
+                .iter()
+                .try_fold(1i64, |n, &d| n.checked_mul(d))
+                .ok_or("more elements than fit memory")?;
+            return Ok(Some(Constant { dims: vec![], data: Data::Ints(vec![size]) }));
+        }
+        let end = node.attribute("end").and_then(|a| a.int).unwrap_or(dims.len() as i64);
+        let (start, end) = (clamped(node.int("start", 0), dims.len()), clamped(end, dims.len()));
+        Ok(Some(Constant::ints(dims.get(start..end).unwrap_or_default().to_vec())))
+    }
+
+    fn folded(&mut self, node: &NodeProto<'b>, inputs: &[&Constant]) -> Result<Constant, Refusal> {
+        let at = |i: usize| inputs.get(i).copied().ok_or_else(|| format!("input {i} is missing"));
+        let x = at(0)?;
+        let same = |dims: Vec<usize>| Constant { dims, data: x.data.clone() };
+        match node.op {
+            "Identity" | "Dropout" => Ok(x.clone()),
+            "Cast" => Ok(cast(x, node.int("to", 1))?),
+            "Reshape" => Ok(same(reshaped(&at(1)?.as_ints()?, &x.dims, node.int("allowzero", 0) != 0)?)),
+            "Squeeze" => Ok(same(squeezed(self.axes(node, 1)?.as_deref(), &x.dims)?)),
+            "Unsqueeze" => {
+                Ok(same(unsqueezed(&self.axes(node, 1)?.ok_or("an Unsqueeze without axes")?, &x.dims)?))
+            }
+            "Flatten" => {
+                let at = axis(node.int("axis", 1), x.dims.len() + 1)?;
+                Ok(same(vec![elements(&x.dims[..at])?, elements(&x.dims[at..])?]))
+            }
+            "Transpose" => Ok(transpose(x, &permutation(node.ints("perm"), x.dims.len())?)),
+            "Gather" => gather(x, at(1)?, node.int("axis", 0)),
+            "Slice" => slice(node, inputs),
+            "Concat" => concat(inputs),
+            "ConstantOfShape" => {
+                let value = match node.attribute("value").and_then(|a| a.tensor.as_ref()) {
+                    Some(tensor) => self.inline(tensor)?,
+                    None => Constant { dims: vec![1], data: Data::Filled(0.0) },
+                };
+                filled(sizes(&x.as_ints()?)?, &value)
+            }
+            "Expand" => {
+                let target = sizes(&at(1)?.as_ints()?)?;
+                if elements(&target)? == x.len() { Ok(same(target)) } else { filled(target, x) }
+            }
+            "Range" => range([x, at(1)?, at(2)?]),
+            "Neg" | "Sqrt" | "Reciprocal" | "Floor" | "Ceil" => unary(node.op, x),
+            _ => inputs[1..].iter().try_fold(x.clone(), |a, b| binary(node.op, &a, b)),
+        }
+    }
+}
+
+/// An index counted from the end when negative, inside `0..=len`.
+fn clamped(index: i64, len: usize) -> usize {
+    let index = if index < 0 { index.saturating_add(len as i64) } else { index };
+    usize::try_from(index.max(0)).unwrap_or(usize::MAX).min(len)
+}
+
+fn cast(x: &Constant, to: i64) -> Result<Constant, String> {
+    let real = matches!(to, 1 | 10 | 11 | 16);
+    let data = match &x.data {
+        Data::Ints(v) if real => Data::Floats(v.iter().map(|&i| i as f32).collect()),
+        Data::Floats(v) if !real && v.len() <= MAX_INTS => Data::Ints(v.iter().map(|&f| f as i64).collect()),
+        Data::Floats(_) if !real => return Err("turns many real numbers into integers".to_owned()),
+        other => other.clone(),
+    };
+    Ok(Constant { dims: x.dims.clone(), data })
+}
+
+fn transpose(x: &Constant, order: &[usize]) -> Constant {
+    let dims: Vec<usize> = order.iter().map(|&a| x.dims[a]).collect();
+    let mut strides = vec![1; x.dims.len()];
+    for a in (1..x.dims.len()).rev() {
+        strides[a - 1] = strides[a] * x.dims[a];
+    }
+    let steps: Vec<usize> = order.iter().map(|&a| strides[a]).collect();
+    let places = (0..x.len()).map(|i| {
+        let mut rest = i;
+        dims.iter().zip(&steps).rev().fold(0, |place, (&d, &step)| {
+            let at = rest % d;
+            rest /= d;
+            place + at * step
+        })
+    });
+    let data = match &x.data {
+        Data::Floats(v) => Data::Floats(places.map(|p| v[p]).collect()),
+        Data::Ints(v) => Data::Ints(places.map(|p| v[p]).collect()),
+        Data::Filled(v) => Data::Filled(*v),
+    };
+    Constant { dims, data }
+}
+
+fn gather(x: &Constant, indices: &Constant, along: i64) -> Result<Constant, Refusal> {
+    let (Data::Ints(values), Data::Ints(at), [len], 0) = (&x.data, &indices.data, &x.dims[..], along) else {
+        return Err(unsupported("picks from something else than a list of integers", "simplify the model"));
+    };
+    let pick = |&i: &i64| axis(i, *len).map(|i| values[i]);
+    let picked = at.iter().map(pick).collect::<Result<Vec<_>, _>>()?;
+    Ok(Constant { dims: indices.dims.clone(), data: Data::Ints(picked) })
+}
+
+fn slice(node: &NodeProto<'_>, inputs: &[&Constant]) -> Result<Constant, Refusal> {
+    let x = inputs[0];
+    let part = |name: &str, index: usize, default: i64| -> Result<Vec<i64>, String> {
+        match (node.ints(name), inputs.get(index)) {
+            (Some(list), _) => Ok(list.to_vec()),
+            (None, Some(list)) => list.as_ints(),
+            (None, None) => Ok(vec![default]),
+        }
+    };
+    let (starts, ends) = (part("starts", 1, 0)?, part("ends", 2, i64::MAX)?);
+    let (axes, steps) = (part("axes", 3, 0)?, part("steps", 4, 1)?);
+    let (Data::Ints(values), [start], [end], [0 | -1], [1], 1) =
+        (&x.data, &starts[..], &ends[..], &axes[..], &steps[..], x.dims.len())
+    else {
+        return Err(unsupported("cuts something else than a list of integers", "simplify the model"));
+    };
+    let (start, end) = (clamped(*start, values.len()), clamped(*end, values.len()));
+    Ok(Constant::ints(values.get(start..end).unwrap_or_default().to_vec()))
+}
+
+fn concat(inputs: &[&Constant]) -> Result<Constant, Refusal> {
+    let mut all = Vec::new();
+    for input in inputs {
+        let (Data::Ints(values), 1) = (&input.data, input.dims.len()) else {
+            return Err(unsupported("joins constants that are no lists of integers", "simplify the model"));
+        };
+        if all.len() + values.len() > MAX_INTS {
+            return Err(Refusal::Invalid(format!("a list of more than {MAX_INTS} integers")));
+        }
+        all.extend(values);
+    }
+    Ok(Constant::ints(all))
+}
+
+/// One number everywhere.
+fn filled(dims: Vec<usize>, value: &Constant) -> Result<Constant, Refusal> {
+    let len = elements(&dims)?;
+    let data = match &value.data {
+        Data::Ints(v) if v.len() == 1 && len <= MAX_INTS => Data::Ints(vec![v[0]; len]),
+        Data::Ints(_) => return Err(Refusal::Invalid(format!("{len} integers, at most {MAX_INTS}"))),
+        _ => match value.scalar() {
+            Some(v) => Data::Filled(v as f32),
+            None => return Err(unsupported("repeats a constant", "simplify the model")),
+        },
+    };
+    Ok(Constant { dims, data })
+}
+
+fn range(bounds: [&Constant; 3]) -> Result<Constant, Refusal> {
+    let int = |c: &Constant| c.as_ints().ok().filter(|v| v.len() == 1).map(|v| v[0]);
+    let [Some(start), Some(end), Some(step)] = bounds.map(int) else {
+        return Err(unsupported("a range of real numbers", "simplify the model"));
+    };
+    if step == 0 {
+        return Err(Refusal::Invalid("a range with step 0".to_owned()));
+    }
+    let (mut values, mut at) = (Vec::new(), Some(start));
+    while let Some(value) = at.filter(|&v| if step > 0 { v < end } else { v > end }) {
+        if values.len() == MAX_INTS {
+            return Err(Refusal::Invalid(format!("a range of more than {MAX_INTS} integers")));
+        }
+        values.push(value);
+        at = value.checked_add(step);
+    }
+    Ok(Constant::ints(values))
+}
+
+fn unary(op: &str, x: &Constant) -> Result<Constant, Refusal> {
+    let f = |v: f32| match op {
+        "Neg" => -v,
+        "Sqrt" => v.sqrt(),
+        "Reciprocal" => 1.0 / v,
+        "Floor" => v.floor(),
+        _ => v.ceil(),
+    };
+    let data = match &x.data {
+        Data::Floats(v) => Data::Floats(v.iter().map(|&v| f(v)).collect()),
+        Data::Filled(v) => Data::Filled(f(*v)),
+        Data::Ints(v) if op == "Neg" => Data::Ints(v.iter().map(|v| v.wrapping_neg()).collect()),
+        Data::Ints(_) => return Err(Refusal::Invalid("integers where real numbers belong".to_owned())),
+    };
+    Ok(Constant { dims: x.dims.clone(), data })
+}
+
+/// Element by element; one side may be a single number.
+fn binary(op: &str, a: &Constant, b: &Constant) -> Result<Constant, Refusal> {
+    let dims = if a.len() == 1 && b.dims.len() >= a.dims.len() { &b.dims } else { &a.dims };
+    let size = elements(dims)?;
+    let fits = a.dims == b.dims || (a.len().min(b.len()) == 1 && a.len().max(b.len()) == size);
+    if !fits || size == 0 {
+        return Err(unsupported(
+            format!("combines constants of shapes {:?} and {:?}", a.dims, b.dims),
+            "simplify the model",
+        ));
+    }
+    if let (Data::Ints(x), Data::Ints(y)) = (&a.data, &b.data) {
+        let of = |v: &[i64], i: usize| if v.len() == 1 { v[0] } else { v[i] };
+        let each = |i: usize| {
+            let (x, y) = (of(x, i), of(y, i));
+            let result = match op {
+                "Add" => x.checked_add(y),
+                "Sub" => x.checked_sub(y),
+                "Mul" => x.checked_mul(y),
+                "Div" => x.checked_div(y),
+                "Min" => Some(x.min(y)),
+                "Max" => Some(x.max(y)),
+                _ => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
+            };
+            result.ok_or_else(|| format!("{x} {op} {y} is no integer of 64 bits"))
+        };
+        let values = (0..x.len().max(y.len())).map(each).collect::<Result<Vec<_>, _>>()?;
+        return Ok(Constant { dims: dims.clone(), data: Data::Ints(values) });
+    }
+    let f = |x: f32, y: f32| match op {
+        "Add" => x + y,
+        "Sub" => x - y,
+        "Mul" => x * y,
+        "Div" => x / y,
+        "Min" => x.min(y),
+        "Max" => x.max(y),
+        _ => x.powf(y),
+    };
+    let data = match (a.scalar(), b.scalar()) {
+        (Some(x), Some(y)) => Data::Filled(f(x as f32, y as f32)),
+        (Some(x), None) => Data::Floats(b.to_floats().into_iter().map(|y| f(x as f32, y)).collect()),
+        (None, Some(y)) => Data::Floats(a.to_floats().into_iter().map(|x| f(x, y as f32)).collect()),
+        (None, None) => {
+            Data::Floats(a.to_floats().into_iter().zip(b.to_floats()).map(|(x, y)| f(x, y)).collect())
+        }
+    };
+    Ok(Constant { dims: dims.clone(), data })
+}

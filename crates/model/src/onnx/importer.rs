@@ -1,0 +1,405 @@
+//! Node by node into a graph: names, order, budget, and who handles which operator.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::rc::Rc;
+
+use super::constant::Constant;
+use super::external::Externals;
+use super::proto::{ModelProto, NodeProto, TensorProto};
+use super::start::{input_dims, label, order, the_input};
+use super::value::{Refusal, Value, View, unsupported};
+use super::{Import, ImportOptions, OPSETS, OnnxError, Problem};
+use crate::error::ModelError;
+use crate::function::Function;
+use crate::graph::{GraphBuilder, NodeId, SecretReals};
+
+/// Bytes of parameters that any file may have.
+const BASE_BUDGET: u64 = 16 << 20;
+/// Largest constant that is kept while the network is imported; larger ones are read again if two nodes use them.
+const KEPT: usize = 1 << 18;
+/// Copies of the files' bytes that parameters may take.
+const COPIES: u64 = 8;
+
+pub(super) fn import(
+    file: &str,
+    bytes: &[u8],
+    folder: Option<&Path>,
+    options: &ImportOptions,
+) -> Result<Import, OnnxError> {
+    let whole = |reason: String| OnnxError::File { file: file.to_owned(), reason };
+    if bytes.is_empty() {
+        return Err(whole("the file is empty".into()));
+    }
+    let model = ModelProto::parse(bytes).map_err(|e| whole(format!("not a complete ONNX file: {e}")))?;
+    let graph = model.graph.as_ref().ok_or_else(|| whole("no ONNX file: it holds no graph".into()))?;
+    let opset = model.opsets.iter().find(|(domain, _)| is_onnx(domain)).map(|(_, version)| *version);
+    let opset = opset.ok_or_else(|| whole("no ONNX file: it names no operator set".into()))?;
+    if !OPSETS.contains(&opset) {
+        let (first, last) = (OPSETS.start(), OPSETS.end());
+        return Err(whole(format!(
+            "operator set {opset}, supported are {first} to {last}; export with opset_version={last}"
+        )));
+    }
+    let input = the_input(graph).map_err(whole)?;
+    let [output] = graph.outputs.as_slice() else {
+        let names: Vec<&str> = graph.outputs.iter().map(|o| o.name).collect();
+        let reason = format!("{} outputs ({}); export the model with one", names.len(), names.join(", "));
+        return Err(whole(reason));
+    };
+    let dims = input_dims(input, options).map_err(whole)?;
+    let order = order(graph, output.name).map_err(whole)?;
+    let name = if graph.name.is_empty() { "onnx" } else { graph.name };
+    let flat = [dims[1..].iter().product()];
+    let shape = if dims.len() == 4 { &dims[1..] } else { &flat[..] };
+    let mut builder = GraphBuilder::new(name, shape, 0.0..=1.0);
+    if let Some(error) = builder.take_error() {
+        return Err(whole(format!("input {}: {error}", input.name)));
+    }
+    let view = View { node: builder.input(), dims: dims.clone() };
+    let mut importer = Importer {
+        initializers: graph.initializers.iter().map(|t| (t.name, t)).collect(),
+        externals: Externals::new(folder),
+        builder,
+        values: HashMap::from([(input.name, Value::Tensor(view))]),
+        emitted: HashMap::new(),
+        shaped: HashMap::new(),
+        names: HashMap::from([("input".to_owned(), 1)]),
+        labels: HashMap::new(),
+        set_aside: None,
+        notes: Vec::new(),
+        batch: dims[0],
+        file_bytes: bytes.len() as u64,
+        generated: options.generated_bytes,
+        spent: 0,
+    };
+    let mut problems = Vec::new();
+    for &index in &order {
+        importer.step(file, index, &graph.nodes[index], &mut problems)?;
+    }
+    let last = importer.result(output.name);
+    if !problems.is_empty() {
+        return Err(OnnxError::Unsupported { file: file.to_owned(), problems });
+    }
+    let last = last.map_err(|refusal| whole(format!("output {}: {}", output.name, describe(&refusal))))?;
+    let Importer { mut builder, notes, .. } = importer;
+    let last = builder.prune(last);
+    let graph_built = builder.finish(last).map_err(|e| whole(e.to_string()))?;
+    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
+    order.iter().for_each(|&i| *operators.entry(graph.nodes[i].op).or_default() += 1);
+    Ok(Import {
+        graph: graph_built,
+        notes,
+        opset,
+        producer: format!("{} {}", model.producer, model.producer_version).trim().to_owned(),
+        operators: operators.into_iter().map(|(op, n)| (op.to_owned(), n)).collect(),
+    })
+}
+
+/// Whether an operator set is the standard one.
+fn is_onnx(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+fn describe(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Unsupported { why, what_to_do } => format!("{why}; {what_to_do}"),
+        Refusal::Invalid(reason) => reason.clone(),
+        Refusal::Follows => "needs a second output of a node, which is not computed".to_owned(),
+    }
+}
+
+/// A network being imported. `'m` is the parsed file, `'b` its bytes.
+pub(super) struct Importer<'m, 'b> {
+    initializers: HashMap<&'b str, &'m TensorProto<'b>>,
+    externals: Externals<'m>,
+    pub(super) builder: GraphBuilder,
+    values: HashMap<&'b str, Value>,
+    /// Nodes made of functions of a node.
+    emitted: HashMap<NodeId, Vec<(Function, NodeId)>>,
+    shaped: HashMap<(NodeId, Vec<usize>), NodeId>,
+    names: HashMap<String, usize>,
+    /// Names of nodes by what they compute.
+    labels: HashMap<&'b str, String>,
+    /// A problem of the present node that does not keep later ones from being looked at.
+    set_aside: Option<(String, String)>,
+    pub(super) notes: Vec<String>,
+    pub(super) batch: usize,
+    file_bytes: u64,
+    generated: u64,
+    spent: u64,
+}
+
+impl<'m, 'b> Importer<'m, 'b> {
+    /// One node: its value, or a problem for the list.
+    fn step(
+        &mut self,
+        file: &str,
+        index: usize,
+        node: &NodeProto<'b>,
+        problems: &mut Vec<Problem>,
+    ) -> Result<(), OnnxError> {
+        let name = label(node, index);
+        if let Some(output) = node.outputs.first() {
+            self.labels.insert(output, name.clone());
+        }
+        let value = self.handle(&name, node).and_then(|value| match self.builder.take_error() {
+            None => Ok(value),
+            Some(ModelError::Node { reason, .. }) => Err(Refusal::Invalid(reason)),
+            Some(other) => Err(Refusal::Invalid(other.to_string())),
+        });
+        if let Some((why, what_to_do)) = self.set_aside.take() {
+            problems.push(Problem { node: name.clone(), op: node.op.to_owned(), why, what_to_do });
+        }
+        let value = match value {
+            Ok(value) => value,
+            Err(Refusal::Invalid(reason)) => {
+                let (file, op) = (file.to_owned(), node.op.to_owned());
+                return Err(OnnxError::Node { file, node: name, op, reason });
+            }
+            Err(Refusal::Unsupported { why, what_to_do }) => {
+                problems.push(Problem { node: name, op: node.op.to_owned(), why, what_to_do });
+                self.stand_in(node)
+            }
+            Err(Refusal::Follows) => Value::Unknown,
+        };
+        let mut outputs = node.outputs.iter().filter(|n| !n.is_empty());
+        if let Some(first) = outputs.next() {
+            self.values.insert(first, value);
+        }
+        outputs.for_each(|other| {
+            self.values.insert(other, Value::Unknown);
+        });
+        Ok(())
+    }
+
+    fn handle(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        if !is_onnx(node.domain) {
+            let todo = "export with standard operators only";
+            return Err(unsupported(format!("an operator of the domain {}", node.domain), todo));
+        }
+        if let Some(constant) = self.evaluated(node)? {
+            return Ok(Value::Constant(Rc::new(constant)));
+        }
+        if let Some(value) = self.layout(node)? {
+            return Ok(value);
+        }
+        if let Some(value) = self.elementwise(name, node)? {
+            return Ok(value);
+        }
+        self.layer(name, node)
+    }
+
+    /// Notes a problem of the present node and goes on as if it were none, so that later nodes are looked at too.
+    pub(super) fn set_aside(&mut self, why: &str, what_to_do: &str) {
+        self.set_aside = Some((why.to_owned(), what_to_do.to_owned()));
+    }
+
+    /// What to go on with behind a refused node, so that later nodes are looked at too.
+    fn stand_in(&self, node: &NodeProto<'b>) -> Value {
+        const SAME_SHAPE: [&str; 10] = [
+            "LRN",
+            "InstanceNormalization",
+            "LayerNormalization",
+            "GroupNormalization",
+            "PRelu",
+            "Mul",
+            "Div",
+            "Transpose",
+            "LpNormalization",
+            "MeanVarianceNormalization",
+        ];
+        match node.inputs.first().and_then(|n| self.values.get(n)) {
+            Some(value) if SAME_SHAPE.contains(&node.op) => value.clone(),
+            _ => Value::Unknown,
+        }
+    }
+
+    /// The value of input `index`; `None` where it is left out.
+    pub(super) fn input(&mut self, node: &NodeProto<'b>, index: usize) -> Result<Option<Value>, Refusal> {
+        let Some(&name) = node.inputs.get(index).filter(|n| !n.is_empty()) else { return Ok(None) };
+        if let Some(value) = self.values.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        let &tensor = self.initializers.get(name).ok_or_else(|| format!("input {name} is missing"))?;
+        let constant =
+            Constant::read(tensor, &mut self.externals).map_err(|e| format!("tensor {name}: {e}"))?;
+        self.spend(4 * constant.len() as u64)?;
+        let small = constant.len() <= KEPT;
+        let value = Value::Constant(Rc::new(constant));
+        if small {
+            self.values.insert(name, value.clone());
+        }
+        Ok(Some(value))
+    }
+
+    /// Input `index` as a constant; `None` where it is left out.
+    pub(super) fn constant(
+        &mut self,
+        node: &NodeProto<'b>,
+        index: usize,
+        what: &str,
+    ) -> Result<Option<Rc<Constant>>, Refusal> {
+        match self.input(node, index)? {
+            None => Ok(None),
+            Some(Value::Constant(constant)) => Ok(Some(constant)),
+            Some(Value::Unknown) => Err(Refusal::Follows),
+            Some(_) => Err(unsupported(
+                format!("its {what} depends on the image"),
+                "make it a constant of the model",
+            )),
+        }
+    }
+
+    /// A tensor inside an attribute.
+    pub(super) fn inline(&mut self, tensor: &TensorProto<'b>) -> Result<Constant, Refusal> {
+        let constant = Constant::read(tensor, &mut self.externals)?;
+        self.spend(4 * constant.len() as u64)?;
+        Ok(constant)
+    }
+
+    /// The numbers of a constant as parameters of a layer.
+    pub(super) fn floats(&mut self, constant: &Constant) -> Result<Vec<f32>, Refusal> {
+        self.spend(4 * constant.len() as u64)?;
+        Ok(constant.to_floats())
+    }
+
+    /// Counts memory for parameters.
+    pub(super) fn spend(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.spent = self.spent.saturating_add(bytes);
+        let files = self.file_bytes.saturating_add(self.externals.bytes);
+        let limit = files.saturating_mul(COPIES).saturating_add(BASE_BUDGET).saturating_add(self.generated);
+        if self.spent > limit {
+            return Err(Refusal::Invalid(format!(
+                "weights take more than {limit} bytes, although the files have {files}: they are generated; allow it \
+                 with --generated-weights if the file can be trusted"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Input `index` as a value of the network, with functions made into nodes.
+    pub(super) fn tensor(&mut self, node: &NodeProto<'b>, index: usize) -> Result<View, Refusal> {
+        let name = *node.inputs.get(index).ok_or_else(|| format!("input {index} is missing"))?;
+        let value = self.input(node, index)?.ok_or_else(|| format!("input {index} is missing"))?;
+        self.materialise(name, value)
+    }
+
+    fn materialise(&mut self, name: &'b str, value: Value) -> Result<View, Refusal> {
+        match value {
+            Value::Tensor(view) => Ok(view),
+            Value::Scalar(base, function) => {
+                let known =
+                    self.emitted.get(&base.node).and_then(|all| all.iter().find(|(f, _)| *f == function));
+                if let Some(&(_, node)) = known {
+                    return Ok(View { node, dims: base.dims });
+                }
+                let kept = function.clone();
+                let label = self.labels.get(name).cloned().unwrap_or_else(|| name.to_owned());
+                let label = self.unique(&label);
+                let node = match function.coefficients().as_deref() {
+                    Some([_]) => return Err(unsupported("a constant", "remove it from the model")),
+                    Some([offset, factor]) if (*offset, *factor) == (0.0, 1.0) => base.node,
+                    Some([offset, factor]) => {
+                        let channels = self.builder.shape(base.node)[0];
+                        self.spend(16 * channels as u64)?;
+                        let all = |v: f64| -> SecretReals { std::iter::repeat_n(v, channels).collect() };
+                        self.builder.affine(&label, base.node, all(*factor), all(*offset))
+                    }
+                    Some(coefficients) => {
+                        self.builder.polynomial(&label, base.node, 1.0, coefficients.to_vec())
+                    }
+                    None => self.builder.activation(&label, base.node, function),
+                };
+                self.emitted.entry(base.node).or_default().push((kept, node));
+                Ok(View { node, dims: base.dims })
+            }
+            Value::Padded(..) => Err(unsupported(
+                "zeros are padded where no convolution or pooling follows",
+                "pad in the convolution instead",
+            )),
+            Value::Probabilities(_) => Err(unsupported(
+                "reads a Softmax inside the network",
+                "only a Softmax at the very end is possible",
+            )),
+            Value::Constant(_) => {
+                Err(unsupported("a constant where an image's value belongs", "simplify the model"))
+            }
+            Value::Unknown => Err(Refusal::Follows),
+        }
+    }
+
+    /// The last node.
+    fn result(&mut self, name: &'b str) -> Result<NodeId, Refusal> {
+        let value = self.values.get(name).cloned().unwrap_or(Value::Unknown);
+        let view = match value {
+            Value::Probabilities(view) => view,
+            other => self.materialise(name, other)?,
+        };
+        if view.dims.first() != Some(&self.batch) {
+            return Err(Refusal::Invalid(format!("shape {:?} does not start with the batch", view.dims)));
+        }
+        match self.builder.take_error() {
+            Some(error) => Err(Refusal::Invalid(error.to_string())),
+            None => Ok(view.node),
+        }
+    }
+
+    /// A node that holds a view's numbers under a shape without the batch.
+    pub(super) fn shaped(&mut self, view: &View, shape: &[usize]) -> NodeId {
+        let node = view.node;
+        if self.builder.shape(node) == shape {
+            return node;
+        }
+        if let Some(&known) = self.shaped.get(&(node, shape.to_vec())) {
+            return known;
+        }
+        let label = self.unique(&format!("reshape{}", self.shaped.len() + 1));
+        let shaped = match shape {
+            [_] => self.builder.flatten(&label, node),
+            _ => self.builder.reshape(&label, node, shape),
+        };
+        self.shaped.insert((node, shape.to_vec()), shaped);
+        shaped
+    }
+
+    /// A view as images `[channels, height, width]`.
+    pub(super) fn image(&mut self, view: &View) -> Result<NodeId, Refusal> {
+        match view.dims[..] {
+            [b, c, h, w] if b == self.batch => Ok(self.shaped(view, &[c, h, w])),
+            _ => Err(unsupported(
+                format!("a value of shape {:?}", view.dims),
+                "only images [batch, channels, height, width] can be processed here",
+            )),
+        }
+    }
+
+    /// A view as vectors `[length]`.
+    pub(super) fn flat(&mut self, view: &View) -> Result<NodeId, Refusal> {
+        match view.dims[..] {
+            [b, length] if b == self.batch => Ok(self.shaped(view, &[length])),
+            _ => Err(unsupported(
+                format!("a matrix product with a value of shape {:?}", view.dims),
+                "flatten it to [batch, length] before",
+            )),
+        }
+    }
+
+    /// A name that no node has yet.
+    pub(super) fn unique(&mut self, wanted: &str) -> String {
+        let count = self.names.entry(wanted.to_owned()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            return wanted.to_owned();
+        }
+        loop {
+            let next = self.names.get(wanted).copied().unwrap_or(1);
+            let candidate = format!("{wanted}#{next}");
+            if !self.names.contains_key(&candidate) {
+                self.names.insert(candidate.clone(), 1);
+                return candidate;
+            }
+            self.names.insert(wanted.to_owned(), next + 1);
+        }
+    }
+}

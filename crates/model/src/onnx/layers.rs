@@ -1,0 +1,347 @@
+//! Linear layers, normalisation, pooling, and everything that is refused by name.
+
+use super::constant::Constant;
+use super::importer::Importer;
+use super::layout::axis;
+use super::proto::NodeProto;
+use super::value::{Refusal, Value, View, unsupported};
+use super::window::{added, ceil_padding, pair, window, window_padding};
+use crate::graph::{BatchNorm, ConvOptions, NodeId, PoolOptions};
+
+impl<'b> Importer<'_, 'b> {
+    /// The value of a node with weights or windows.
+    pub(super) fn layer(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        match node.op {
+            "Conv" => self.conv(name, node),
+            "Gemm" => self.gemm(name, node),
+            "MatMul" => self.mat_mul(name, node),
+            "BatchNormalization" => self.batch_norm(name, node),
+            "AveragePool" | "MaxPool" => self.pool(name, node),
+            "GlobalAveragePool" | "GlobalMaxPool" => self.global_pool(name, node, true),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" => self.reduce(name, node),
+            "Pad" => self.pad(node),
+            "Concat" => self.concat(name, node),
+            other => {
+                let (why, what_to_do) = refusal(other);
+                Err(unsupported(why, what_to_do))
+            }
+        }
+    }
+
+    /// The weights of a layer, which must be constants.
+    fn weights(&mut self, node: &NodeProto<'b>, index: usize) -> Result<std::rc::Rc<Constant>, Refusal> {
+        Ok(self.constant(node, index, "weight")?.ok_or("it has no weights")?)
+    }
+
+    fn bias(&mut self, node: &NodeProto<'b>, index: usize) -> Result<Option<Vec<f32>>, Refusal> {
+        match self.constant(node, index, "bias")? {
+            Some(bias) => Ok(Some(self.floats(&bias)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn conv(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let (view, extra) = self.padded(node)?;
+        let weights = self.weights(node, 1)?;
+        let [out_channels, depth, kh, kw] = weights.dims[..] else {
+            return Err(unsupported(
+                format!("a convolution with weights of shape {:?}", weights.dims),
+                "two-dimensional convolutions are possible",
+            ));
+        };
+        let input = self.image(&view)?;
+        let [channels, height, width] = self.image_shape(input)?;
+        let groups =
+            usize::try_from(node.int("group", 1)).map_err(|_| "a negative number of groups".to_owned())?;
+        if depth.checked_mul(groups) != Some(channels) {
+            return Err(format!(
+                "weights for {groups} group(s) of {depth} channels, the value has {channels} channels"
+            )
+            .into());
+        }
+        let kernel = [kh, kw];
+        if let Some(declared) = node.ints("kernel_shape")
+            && pair("kernel_shape", Some(declared), 1)? != kernel
+        {
+            return Err(format!("kernel_shape {declared:?}, the weights have {kernel:?}").into());
+        }
+        let stride = pair("strides", node.ints("strides"), 1)?;
+        let dilation = pair("dilations", node.ints("dilations"), 1)?;
+        let size = [height + extra[0] + extra[2], width + extra[1] + extra[3]];
+        let padding = added(window_padding(node, size, kernel, stride, dilation)?, extra);
+        let values = self.floats(&weights)?;
+        let bias = self.bias(node, 2)?;
+        let options = ConvOptions { out_channels, kernel, stride, padding, dilation, groups };
+        let label = self.unique(name);
+        let result = self.builder.conv2d(&label, input, options, values, bias);
+        Ok(self.image_value(result))
+    }
+
+    /// `alpha A B + beta C`, A the value.
+    fn gemm(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        if node.int("transA", 0) != 0 {
+            return Err(unsupported("a transposed value", "export a plain fully connected layer"));
+        }
+        let view = self.tensor(node, 0)?;
+        let weights = self.weights(node, 1)?;
+        let transposed = node.int("transB", 0) != 0;
+        let bias = match self.constant(node, 2, "bias")? {
+            None => None,
+            Some(c) => Some((self.floats(&c)?, c.dims.clone())),
+        };
+        let (alpha, beta) = (node.float("alpha", 1.0), node.float("beta", 1.0));
+        self.dense(name, &view, &weights, transposed, alpha, bias.map(|(v, dims)| (v, dims, beta)))
+    }
+
+    fn mat_mul(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        if matches!(self.input(node, 0)?, Some(Value::Constant(_))) {
+            return Err(unsupported("weights on the left of a product", "write it as x times W"));
+        }
+        let view = self.tensor(node, 0)?;
+        let weights = self.weights(node, 1)?;
+        self.dense(name, &view, &weights, false, 1.0, None)
+    }
+
+    /// A fully connected layer; `weights` are `[inputs, outputs]`, or `[outputs, inputs]` when `transposed`.
+    fn dense(
+        &mut self,
+        name: &str,
+        view: &View,
+        weights: &Constant,
+        transposed: bool,
+        alpha: f32,
+        bias: Option<(Vec<f32>, Vec<usize>, f32)>,
+    ) -> Result<Value, Refusal> {
+        let [rows, columns] = weights.dims[..] else {
+            return Err(unsupported(format!("weights of shape {:?}", weights.dims), "a matrix is possible"));
+        };
+        let (inputs, outputs) = if transposed { (columns, rows) } else { (rows, columns) };
+        let input = self.flat(view)?;
+        let [_, length] = view.dims[..] else { return Err("a value that is not flat".into()) };
+        if length != inputs {
+            return Err(format!("weights for {inputs} inputs, the value has {length} numbers").into());
+        }
+        let mut values = self.floats(weights)?;
+        if !transposed {
+            self.spend(4 * values.len() as u64)?;
+            let of = |o: usize, i: usize| values[i * outputs + o];
+            values =
+                (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))).map(|(o, i)| of(o, i)).collect();
+        }
+        if alpha != 1.0 {
+            values.iter_mut().for_each(|v| *v *= alpha);
+        }
+        let bias = match bias {
+            None => None,
+            Some((mut bias, dims, beta)) => {
+                if bias.len() == 1 && outputs > 1 {
+                    self.spend(4 * outputs as u64)?;
+                    bias = vec![bias[0]; outputs];
+                }
+                let row = dims.iter().rev().skip(1).all(|&d| d == 1);
+                if bias.len() != outputs || !row {
+                    return Err(format!("bias of shape {dims:?} for {outputs} outputs").into());
+                }
+                bias.iter_mut().for_each(|b| *b *= beta);
+                Some(bias)
+            }
+        };
+        let label = self.unique(name);
+        let result = self.builder.linear(&label, input, outputs, values, bias);
+        Ok(Value::Tensor(View { node: result, dims: vec![self.batch, outputs] }))
+    }
+
+    fn batch_norm(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        if node.int("training_mode", 0) != 0 {
+            return Err(unsupported("BatchNorm in training mode", "call model.eval() before exporting"));
+        }
+        let view = self.tensor(node, 0)?;
+        let input = match view.dims.len() {
+            2 => self.flat(&view)?,
+            _ => self.image(&view)?,
+        };
+        let mut parameters = Vec::with_capacity(4);
+        for index in 1..5 {
+            let constant = self.weights(node, index)?;
+            parameters.push(self.floats(&constant)?);
+        }
+        let Ok([gamma, beta, mean, variance]) = <[Vec<f32>; 4]>::try_from(parameters) else {
+            return Err("BatchNorm needs four lists of parameters".into());
+        };
+        let eps = f64::from(node.float("epsilon", 1e-5));
+        self.spend(16 * gamma.len() as u64)?;
+        let label = self.unique(name);
+        let bn = BatchNorm { gamma, beta, mean, variance, eps };
+        let result = self.builder.batch_norm(&label, input, bn);
+        Ok(Value::Tensor(View { node: result, dims: view.dims }))
+    }
+
+    fn pool(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let maximum = node.op == "MaxPool";
+        let (view, extra) = if maximum { (self.tensor(node, 0)?, [0; 4]) } else { self.padded(node)? };
+        let input = self.image(&view)?;
+        let [_, height, width] = self.image_shape(input)?;
+        let kernel =
+            pair("kernel_shape", Some(node.ints("kernel_shape").ok_or("a pool without a window")?), 1)?;
+        let stride = pair("strides", node.ints("strides"), 1)?;
+        if pair("dilations", node.ints("dilations"), 1)? != [1, 1] {
+            return Err(unsupported("windows with gaps (dilation)", "use plain windows"));
+        }
+        let size = [height + extra[0] + extra[2], width + extra[1] + extra[3]];
+        let mut padding = window_padding(node, size, kernel, stride, [1, 1])?;
+        if !maximum && padding != [0; 4] && node.int("count_include_pad", 0) == 0 {
+            self.set_aside(
+                "means that leave padding out divide by another number at the border",
+                "use AvgPool2d(count_include_pad=True), or no padding",
+            );
+        }
+        if node.int("ceil_mode", 0) != 0 {
+            let beyond = ceil_padding(size, kernel, stride, padding);
+            if beyond != [0, 0] && !maximum {
+                self.set_aside("the last window reaches over the border", "use ceil_mode=False");
+            }
+            padding[2] += beyond[0];
+            padding[3] += beyond[1];
+        }
+        let options = PoolOptions { kernel, stride, padding: added(padding, extra) };
+        let label = self.unique(name);
+        let result = match maximum {
+            true => self.builder.max_pool(&label, input, options),
+            false => self.builder.average_pool(&label, input, options),
+        };
+        Ok(self.image_value(result))
+    }
+
+    fn global_pool(&mut self, name: &str, node: &NodeProto<'b>, keep: bool) -> Result<Value, Refusal> {
+        let view = self.tensor(node, 0)?;
+        let input = self.image(&view)?;
+        let [channels, height, width] = self.image_shape(input)?;
+        let whole = PoolOptions { kernel: [height, width], stride: [1; 2], padding: [0; 4] };
+        let label = self.unique(name);
+        let result = match node.op {
+            "GlobalMaxPool" | "ReduceMax" => self.builder.max_pool(&label, input, whole),
+            "ReduceSum" => self.builder.sum_pool(&label, input, whole),
+            _ => self.builder.global_average_pool(&label, input),
+        };
+        let dims = if keep { vec![self.batch, channels, 1, 1] } else { vec![self.batch, channels] };
+        Ok(Value::Tensor(View { node: result, dims }))
+    }
+
+    /// A reduction over height and width.
+    fn reduce(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let rank = self.tensor(node, 0)?.dims.len();
+        let axes = self.axes(node, 1)?.unwrap_or_default();
+        let mut axes = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+        axes.sort_unstable();
+        if rank != 4 || axes != [2, 3] {
+            return Err(unsupported(
+                format!("reduces axes {axes:?} of a value of {rank} dimensions"),
+                "reduce height and width (axes 2 and 3) of images",
+            ));
+        }
+        self.global_pool(name, node, node.int("keepdims", 1) != 0)
+    }
+
+    /// Zeros around images wait for the convolution or average pooling behind.
+    fn pad(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let view = self.tensor(node, 0)?;
+        let pads = match node.ints("pads") {
+            Some(pads) => pads.to_vec(),
+            None => self.constant(node, 1, "padding")?.ok_or("a Pad without sizes")?.as_ints()?,
+        };
+        let value = match self.constant(node, 2, "fill value")? {
+            Some(constant) => constant.scalar().unwrap_or(f64::NAN),
+            None => f64::from(node.float("value", 0.0)),
+        };
+        let mode = node.text("mode");
+        if !matches!(mode, "" | "constant")
+            || value != 0.0
+            || node.inputs.get(3).is_some_and(|n| !n.is_empty())
+        {
+            let what = if mode.is_empty() { "constant" } else { mode };
+            return Err(unsupported(format!("padding of kind {what} with {value}"), "zeros are possible"));
+        }
+        if pads.iter().all(|&p| p == 0) {
+            return Ok(Value::Tensor(view));
+        }
+        match pads[..] {
+            [0, 0, top, left, 0, 0, bottom, right] if view.dims.len() == 4 => {
+                Ok(Value::Padded(view, window("pads", [top, left, bottom, right])?))
+            }
+            _ => Err(unsupported(
+                format!("pads {pads:?} of a value of shape {:?}", view.dims),
+                "only height and width of images can be padded, and not cut",
+            )),
+        }
+    }
+
+    fn concat(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let mut inputs = Vec::with_capacity(node.inputs.len().min(64));
+        for index in 0..node.inputs.len() {
+            let view = self.tensor(node, index)?;
+            if view.dims.len() != 4 || axis(node.int("axis", 1), 4)? != 1 {
+                return Err(unsupported(
+                    "joins values otherwise than by channels",
+                    "join images along axis 1",
+                ));
+            }
+            inputs.push(self.image(&view)?);
+        }
+        let label = self.unique(name);
+        let result = self.builder.concat(&label, &inputs);
+        Ok(self.image_value(result))
+    }
+
+    /// The first input, with the zeros that a `Pad` before put around it.
+    fn padded(&mut self, node: &NodeProto<'b>) -> Result<(View, [usize; 4]), Refusal> {
+        match self.input(node, 0)? {
+            Some(Value::Padded(view, padding)) => Ok((view, padding)),
+            _ => Ok((self.tensor(node, 0)?, [0; 4])),
+        }
+    }
+
+    fn image_shape(&self, node: NodeId) -> Result<[usize; 3], Refusal> {
+        <[usize; 3]>::try_from(self.builder.shape(node)).map_err(|_| "an image was expected".into())
+    }
+
+    /// A new image node with the shape the file gives it.
+    fn image_value(&self, node: NodeId) -> Value {
+        let dims = std::iter::once(self.batch).chain(self.builder.shape(node).iter().copied()).collect();
+        Value::Tensor(View { node, dims })
+    }
+}
+
+/// Why an operator is refused, and what to do.
+fn refusal(op: &str) -> (&'static str, &'static str) {
+    match op {
+        "ConvTranspose" => (
+            "transposed convolutions are not supported",
+            "use resizing-free layers, or run this part in the clear",
+        ),
+        "LRN" => {
+            ("local response normalisation divides by secret sums", "replace it by BatchNorm and retrain")
+        }
+        "InstanceNormalization"
+        | "LayerNormalization"
+        | "GroupNormalization"
+        | "LpNormalization"
+        | "MeanVarianceNormalization" => (
+            "normalisation by statistics of the image divides by secret numbers",
+            "use BatchNorm, which is constant at inference",
+        ),
+        "PRelu" => ("a learned slope for each channel", "use a polynomial activation and retrain"),
+        "LSTM" | "GRU" | "RNN" | "Attention" | "MultiHeadAttention" => {
+            ("recurrent and attention layers are not supported", "use a convolutional network")
+        }
+        "If" | "Loop" | "Scan" => ("control flow is not supported", "export the model by tracing"),
+        "Resize" | "Upsample" => ("resizing is not supported", "resize the image before it is encrypted"),
+        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger"
+        | "MatMulInteger" => {
+            ("quantised models are not supported", "export the float32 model: amicus chooses its own scales")
+        }
+        "ArgMax" | "TopK" | "Hardmax" => {
+            ("comparing secret numbers is not supported", "let the client do it with the logits it receives")
+        }
+        _ => ("this operator is not supported", "replace it, or cut the model before it"),
+    }
+}

@@ -1,0 +1,161 @@
+//! Operators that change shapes only, or nothing at all.
+
+use super::constant::{elements, sizes};
+use super::importer::Importer;
+use super::proto::NodeProto;
+use super::value::{Refusal, Value, View, unsupported};
+
+impl<'b> Importer<'_, 'b> {
+    /// The value of a node that only renames or reshapes; `None` for other operators.
+    pub(super) fn layout(&mut self, node: &NodeProto<'b>) -> Result<Option<Value>, Refusal> {
+        match node.op {
+            "Identity" | "Dropout" | "Cast" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze"
+            | "Transpose" => {}
+            "Softmax" | "LogSoftmax" => return self.softmax(node).map(Some),
+            _ => return Ok(None),
+        }
+        let value = self.input(node, 0)?.ok_or("input 0 is missing")?;
+        let dims = match &value {
+            Value::Tensor(view) | Value::Scalar(view, _) => view.dims.clone(),
+            Value::Padded(..) if node.op == "Identity" => return Ok(Some(value)),
+            Value::Unknown => return Err(Refusal::Follows),
+            // Says why: a Softmax or a padding inside the network.
+            _ => self.tensor(node, 0)?.dims,
+        };
+        let dims = match node.op {
+            "Cast" if !matches!(node.int("to", 1), 1 | 10 | 11 | 16) => {
+                return Err(unsupported("turns real numbers into integers", "remove the conversion"));
+            }
+            "Flatten" => flattened(node.int("axis", 1), &dims)?,
+            "Reshape" => {
+                let shape = self.constant(node, 1, "shape")?.ok_or("a Reshape without a shape")?.as_ints()?;
+                reshaped(&shape, &dims, node.int("allowzero", 0) != 0)?
+            }
+            "Squeeze" => squeezed(self.axes(node, 1)?.as_deref(), &dims)?,
+            "Unsqueeze" => unsqueezed(&self.axes(node, 1)?.ok_or("an Unsqueeze without axes")?, &dims)?,
+            "Transpose" => transposed(node.ints("perm"), &dims)?,
+            _ => dims,
+        };
+        Ok(Some(match value {
+            Value::Scalar(view, function) => Value::Scalar(View { dims, ..view }, function),
+            Value::Tensor(view) => Value::Tensor(View { dims, ..view }),
+            other => other,
+        }))
+    }
+
+    /// A Softmax is dropped where nothing comes behind it.
+    fn softmax(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let view = self.tensor(node, 0)?;
+        let text = format!("{} at the end dropped: receivers get the logits", node.op);
+        if !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+        Ok(Value::Probabilities(view))
+    }
+
+    /// The attribute or input `index` that lists axes.
+    pub(super) fn axes(&mut self, node: &NodeProto<'b>, index: usize) -> Result<Option<Vec<i64>>, Refusal> {
+        if let Some(axes) = node.ints("axes") {
+            return Ok(Some(axes.to_vec()));
+        }
+        match self.constant(node, index, "list of axes")? {
+            Some(constant) => Ok(Some(constant.as_ints()?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Axis `axis` of a shape, counted from the end when negative.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
+    let from_start = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+    from_start
+        .and_then(|a| usize::try_from(a).ok())
+        .filter(|&a| a < rank)
+        .ok_or_else(|| format!("axis {axis} of a value of {rank} dimensions"))
+}
+
+fn flattened(at: i64, dims: &[usize]) -> Result<Vec<usize>, String> {
+    let at = if at == dims.len() as i64 { dims.len() } else { axis(at, dims.len())? };
+    let (left, right) = dims.split_at(at);
+    Ok(vec![elements(left)?, elements(right)?])
+}
+
+/// The shape that `Reshape` gives: 0 keeps a size, -1 takes what is left.
+pub(super) fn reshaped(target: &[i64], dims: &[usize], zero_is_zero: bool) -> Result<Vec<usize>, String> {
+    let total = elements(dims)?;
+    let mut shape: Vec<i64> = target.to_vec();
+    for (i, size) in shape.iter_mut().enumerate().filter(|(_, s)| **s == 0 && !zero_is_zero) {
+        *size = dims.get(i).map(|&d| d as i64).ok_or_else(|| format!("shape {dims:?} as {target:?}"))?;
+    }
+    if let Some(free) = shape.iter().position(|&s| s == -1) {
+        shape[free] = 1;
+        let known = elements(&sizes(&shape)?)?;
+        if known == 0 || total % known != 0 {
+            return Err(format!("shape {dims:?} as {target:?}"));
+        }
+        shape[free] = (total / known) as i64;
+    }
+    let shape = sizes(&shape)?;
+    if elements(&shape)? != total {
+        return Err(format!("shape {dims:?} as {target:?}"));
+    }
+    Ok(shape)
+}
+
+/// A shape without axes of size 1: those named, or all.
+pub(super) fn squeezed(axes: Option<&[i64]>, dims: &[usize]) -> Result<Vec<usize>, String> {
+    let mut drop = vec![false; dims.len()];
+    match axes {
+        Some(axes) => {
+            for &a in axes {
+                let at = axis(a, dims.len())?;
+                if dims[at] != 1 {
+                    return Err(format!("drops axis {a} of shape {dims:?}, whose size is {}", dims[at]));
+                }
+                drop[at] = true;
+            }
+        }
+        None => drop.iter_mut().zip(dims).for_each(|(drop, &d)| *drop = d == 1),
+    }
+    Ok(dims.iter().zip(drop).filter(|(_, drop)| !drop).map(|(&d, _)| d).collect())
+}
+
+/// A shape with axes of size 1 put in.
+pub(super) fn unsqueezed(axes: &[i64], dims: &[usize]) -> Result<Vec<usize>, String> {
+    let rank = dims.len() + axes.len();
+    if rank > 16 {
+        return Err(format!("a value of {rank} dimensions"));
+    }
+    let mut new = vec![false; rank];
+    for &a in axes {
+        if std::mem::replace(&mut new[axis(a, rank)?], true) {
+            return Err(format!("axis {a} twice"));
+        }
+    }
+    let mut old = dims.iter();
+    Ok(new.iter().map(|&new| if new { 1 } else { old.next().copied().unwrap_or(1) }).collect())
+}
+
+/// The order of axes of a `Transpose`, checked.
+pub(super) fn permutation(perm: Option<&[i64]>, rank: usize) -> Result<Vec<usize>, String> {
+    let Some(perm) = perm else { return Ok((0..rank).rev().collect()) };
+    let order = perm.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+    let mut seen = vec![false; rank];
+    order.iter().for_each(|&a| seen[a] = true);
+    if order.len() != rank || seen.contains(&false) {
+        return Err(format!("order {perm:?} of {rank} axes"));
+    }
+    Ok(order)
+}
+
+fn transposed(perm: Option<&[i64]>, dims: &[usize]) -> Result<Vec<usize>, Refusal> {
+    let order = permutation(perm, dims.len())?;
+    let large: Vec<usize> = order.iter().copied().filter(|&a| dims[a] != 1).collect();
+    if !large.is_sorted() {
+        return Err(unsupported(
+            format!("moves the numbers of a value of shape {dims:?}"),
+            "export the model with images as [batch, channels, height, width] throughout",
+        ));
+    }
+    Ok(order.iter().map(|&a| dims[a]).collect())
+}

@@ -1,0 +1,140 @@
+//! From an ONNX file to a compiled file and back: approximation, compilation, comparison.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+use std::path::Path;
+
+use amicus_model::amc::{About, ModelFile};
+use amicus_model::approximate::{ApproximateOptions, MaxPooling, approximate};
+use amicus_model::check::check;
+use amicus_model::compare::{Networks, compare};
+use amicus_model::graph::{Graph, Layer};
+use amicus_model::npz::Npz;
+use amicus_model::onnx::{ImportOptions, import_file};
+use amicus_model::{CompileOptions, FloatExecutor, compile};
+use amicus_plan::Range;
+
+fn imported(name: &str) -> (Graph, Vec<Vec<f32>>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let graph = import_file(&folder.join(format!("{name}.onnx")), &ImportOptions::default()).unwrap().graph;
+    let bytes = std::fs::read(folder.join(format!("{name}.npz"))).unwrap();
+    let samples = Npz::parse(name, &bytes).unwrap().array("x").unwrap().rows();
+    (graph.with_input_range(Range { low: -1.0, high: 1.0 }).unwrap(), samples)
+}
+
+#[test]
+fn a_polynomial_network_compiles_as_it_is() {
+    let (graph, samples) = imported("lenet_dynamo");
+    let found = check(&graph);
+    assert!(found.problems.is_empty() && found.approximated.is_empty() && found.max_pools.is_empty());
+    assert_eq!((found.linear_layers, found.parameters), (4, 4 * 25 + 4 + 8 * 100 + 8 + 40 * 200 + 40 + 410));
+    let approximated = approximate(&graph, &samples, &ApproximateOptions::default()).unwrap();
+    assert!(approximated.warnings.is_empty());
+    assert!(approximated.approximations.iter().all(|a| a.picked.is_none() && a.coefficients.len() == 3));
+    for sample in &samples {
+        let expected = FloatExecutor::new(&graph).run(sample).unwrap();
+        let got = FloatExecutor::new(&approximated.graph).run(sample).unwrap();
+        expected.iter().zip(got).for_each(|(e, g)| assert!((e - g).abs() < 1e-9));
+    }
+    let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+    assert!(compiled.report.meets_target(), "{}", compiled.report);
+}
+
+#[test]
+fn a_relu_network_compiles_with_warnings() {
+    let (graph, samples) = imported("resnet_legacy");
+    assert_eq!(check(&graph).approximated.len(), 5);
+    assert!(check(&graph).problems.is_empty());
+    let options = ApproximateOptions { degree: 6, ..ApproximateOptions::default() };
+    let approximated = approximate(&graph, &samples, &options).unwrap();
+    assert_eq!(approximated.warnings.len(), 5);
+    for a in &approximated.approximations {
+        assert_eq!(a.candidates.len(), 3);
+        let picked = a.candidates.iter().find(|c| Some(c.method) == a.picked).unwrap();
+        let least = a.candidates.iter().map(|c| c.max_error).fold(f64::INFINITY, f64::min);
+        assert!(picked.max_error <= 4.0 * least && a.interval >= a.seen);
+    }
+    let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+    let networks = Networks {
+        original: &graph,
+        polynomial: &approximated.graph,
+        fixed: Some((&compiled.plan, &compiled.weights)),
+    };
+    let found = compare(networks, &samples, Some(&[0, 1, 2, 3]), &mut |_| ()).unwrap();
+    let fixed = found.fixed.unwrap();
+    assert!(found.polynomial.relative_error.median < 0.2, "{:?}", found.polynomial);
+    assert!(fixed.relative_error.median < 0.005 && fixed.same_class == 4, "{fixed:?}");
+    assert!(found.layers.iter().filter(|l| l.fixed_point.is_some()).count() >= 10);
+    assert!(found.layers.iter().all(|l| l.fixed_point.is_none_or(|e| e < 0.005)));
+}
+
+#[test]
+fn max_pooling_needs_leave() {
+    let (graph, samples) = imported("vgg_legacy");
+    assert_eq!(check(&graph).max_pools.len(), 2);
+    let error = approximate(&graph, &samples, &ApproximateOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("MaxPool") && error.contains("--maxpool average"), "{error}");
+    let options = ApproximateOptions { max_pooling: MaxPooling::Average, ..ApproximateOptions::default() };
+    let approximated = approximate(&graph, &samples, &options).unwrap();
+    assert!(approximated.graph.nodes().iter().all(|n| !matches!(n.layer, Layer::MaxPool(_))));
+    compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+}
+
+#[test]
+fn everything_that_cannot_be_compiled_is_listed() {
+    let (graph, _) = imported("fire_legacy");
+    let found = check(&graph);
+    assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
+    assert_eq!(found.problems[0].op, "concat");
+    let (graph, _) = imported("horner_dynamo");
+    let found = check(&graph);
+    // Subtracting the mean and dividing by the deviation, both on the input.
+    assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+    assert!(found.problems[0].what_to_do.contains("normalise the images before"));
+}
+
+#[test]
+fn compiled_files_come_back_as_they_were() {
+    let (graph, samples) = imported("resnet_legacy");
+    let approximated = approximate(&graph, &samples, &ApproximateOptions::default()).unwrap();
+    let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+    let file = ModelFile {
+        plan: compiled.plan,
+        weights: compiled.weights,
+        original: graph,
+        approximations: approximated.approximations,
+        about: About { source: "resnet.onnx".into(), ..About::default() },
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resnet.amc");
+    std::fs::write(&path, b"what was there before").unwrap();
+    file.save(&path).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let back = ModelFile::load(&path).unwrap();
+    assert!(back.plan == file.plan && back.weights == file.weights && back.about == file.about);
+    assert_eq!(back.approximations, file.approximations);
+    let run = |g: &Graph| FloatExecutor::new(g).run(&samples[0]).unwrap();
+    assert_eq!(run(&back.original), run(&file.original));
+    assert_eq!(run(&back.polynomial()), run(&approximated.graph));
+
+    let good = std::fs::read(&path).unwrap();
+    let reason = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        ModelFile::load(&path).map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(reason(b"PK").contains("no compiled model (2 bytes)"));
+    assert!(reason(&[&good[..8], &[9, 0], &good[10..]].concat()).contains("format version 9"));
+    for len in (0..good.len()).step_by(211) {
+        reason(&good[..len]);
+    }
+    assert!(reason(&good[..good.len() - 1]).contains("cut off"));
+    assert!(reason(&[&good[..], &[0]].concat()).contains("1 bytes after its end"));
+    for at in (0..good.len()).step_by(97) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x41;
+        reason(&bytes);
+    }
+    let mut bytes = good.clone();
+    bytes[good.len() - 100] ^= 1;
+    assert!(reason(&bytes).contains("its checksum does not match"));
+    assert!(ModelFile::load(&folder.path().join("none.amc")).unwrap_err().to_string().contains("none.amc"));
+}

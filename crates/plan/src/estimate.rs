@@ -1,0 +1,142 @@
+//! What an inference will take, before anything runs: time and memory by a stated model.
+//!
+//! Bytes and rounds are exact ([`crate::cost`]); times follow from them and from [`Rates`], which say how fast one
+//! machine computes. The model, for one inference of `batch` inputs:
+//!
+//! - online: rounds times (one-way delay + time to handle a message) + bytes one party sends to another and bytes of the
+//!   input over the bandwidth + products + activations,
+//! - preprocessing: two delays + bytes dealt over the helper's bandwidth + the same products + corrections dealt.
+//!
+//! Where all roles share one machine, its cores are shared too.
+
+use amicus_field::LinearShape;
+
+use crate::{Cost, OpKind, Plan, PlanError, ValueId};
+
+/// How fast one core computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Multiply-adds of convolutions and of products with many inputs, a second and limb.
+    pub product: f64,
+    /// Multiply-adds of a fully connected layer with one input, which the memory limits, a second and limb.
+    pub dense: f64,
+    /// Seconds to use one element of dealt material online, a limb.
+    pub element: f64,
+    /// Seconds to make, send and take in one element of dealt material, a limb.
+    pub dealt: f64,
+    /// Seconds to handle a message, beside the network's delay.
+    pub hop: f64,
+}
+
+impl Rates {
+    /// One core of an AMD Zen 5 with AVX-512 IFMA: products are the kernel's measured rates, the rest is fitted to
+    /// `amicus demo` with LeNet-5 over loopback.
+    pub const STATED: Rates =
+        Rates { product: 2.0e10, dense: 3.6e9, element: 1.0e-9, dealt: 9.0e-9, hop: 4.0e-5 };
+}
+
+/// The network between the roles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link {
+    /// Seconds a message travels.
+    pub one_way: f64,
+    /// Bytes a second in each direction; `None` where it is no limit.
+    pub bandwidth: Option<f64>,
+    /// Whether all roles run on one machine, of that many cores.
+    pub shared_cores: Option<usize>,
+}
+
+/// Bytes that each role holds at its peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// A party: its share of the weights and material for this inference and two ahead.
+    pub party: u64,
+    /// The helper: the weights' masks and the material of one inference.
+    pub helper: u64,
+    /// The model owner: the integer weights and one layer of them as residues.
+    pub owner: u64,
+    /// A client: its input, masked, and the result.
+    pub client: u64,
+}
+
+/// An estimate for one inference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Rounds, bytes and work.
+    pub cost: Cost,
+    /// Memory by role.
+    pub memory: Memory,
+    /// Seconds from the client's first message to its result.
+    pub online: f64,
+    /// Seconds from the helper's first step to all parties being ready.
+    pub preprocessing: f64,
+}
+
+impl Plan {
+    /// The estimate for one inference of `batch` inputs among `parties` compute parties.
+    ///
+    /// # Errors
+    /// When the plan is invalid.
+    pub fn estimate(
+        &self,
+        parties: usize,
+        batch: usize,
+        link: &Link,
+        rates: &Rates,
+    ) -> Result<Estimate, PlanError> {
+        let cost = self.cost(batch)?;
+        let values = self.values()?;
+        let limbs = self.limbs.count() as f64;
+        let (mut products, mut elements) = (0.0, 0.0);
+        for op in &self.ops {
+            match &op.kind {
+                OpKind::Linear { weights, .. } => {
+                    let shape = &self.weight(*weights).shape;
+                    let rate = match shape {
+                        LinearShape::Dense(_) if batch < 4 => rates.dense,
+                        _ => rates.product,
+                    };
+                    products += shape.multiply_adds() as f64 * batch as f64 * limbs / rate;
+                }
+                OpKind::Activation(a) => {
+                    elements += (a.corrections_per_input() * values.get(a.input).len * batch) as f64 * limbs;
+                }
+                OpKind::Multiply { left, .. } => {
+                    elements += (4 * values.get(*left).len * batch) as f64 * limbs
+                }
+                OpKind::Add { .. } | OpKind::SumPool { .. } | OpKind::Slice { .. } => {}
+            }
+        }
+        // On one machine the parties' work, and the helper's, is done by the same cores.
+        let crowd =
+            |roles: usize| link.shared_cores.map_or(1.0, |c| (roles as f64 / c.max(1) as f64).max(1.0));
+        let transfer = |bytes: f64| link.bandwidth.map_or(0.0, |b| bytes / b);
+        let input = amicus_field::packed_len(self.limbs, values.get(ValueId::INPUT).len * batch) as f64;
+        let hops = cost.rounds as f64 * (link.one_way + rates.hop);
+        let compute = (products + elements * rates.element) * crowd(parties);
+        let online = hops + transfer(cost.sent_bytes_per_party as f64 + input) + compute;
+        let preprocessing = 2.0 * (link.one_way + rates.hop)
+            + transfer(cost.dealt_bytes as f64)
+            + (products + elements * rates.dealt) * crowd(parties + 1);
+        Ok(Estimate {
+            cost,
+            memory: self.memory(&cost, values.get(ValueId::INPUT).len * batch),
+            online,
+            preprocessing,
+        })
+    }
+
+    fn memory(&self, cost: &Cost, inputs: usize) -> Memory {
+        let word = 8 * self.limbs.count() as u64;
+        let count =
+            |w: &crate::WeightSpec| (w.shape.weights() + if w.bias { w.shape.biases() } else { 0 }) as u64;
+        let all: u64 = self.weights.iter().map(count).sum();
+        let largest = self.weights.iter().map(count).max().unwrap_or(0);
+        Memory {
+            party: word * all + 3 * cost.material_bytes,
+            helper: word * all + cost.material_bytes + cost.dealt_bytes,
+            owner: 8 * all + word * largest,
+            client: 2 * word * inputs as u64,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A user who speaks the protocol by hand, message by message: what malicious clients and owners are made of.
+
+use amicus_client::Message;
+use amicus_client::inference::{Admission, Awaiting, Wish};
+use amicus_net::Link;
+use amicus_node::connect::{Arrival, Hubs};
+use amicus_node::inbox::{Inbox, Incoming, Received, Want};
+use amicus_node::local::LocalCluster;
+use amicus_node::{NodeError, Peer};
+use amicus_plan::Plan;
+use amicus_protocol::control::{self, AbortNotice, Channel};
+use amicus_protocol::wire::Kind;
+use amicus_protocol::{Parties, ProtocolError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long to wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Links to helper and parties, and nothing else.
+pub struct User {
+    inbox: Inbox,
+    hubs: Hubs,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl User {
+    /// A user without links.
+    ///
+    /// # Panics
+    /// When the operating system gives no handle to wait on.
+    pub fn new() -> Self {
+        let inbox = Inbox::new(1 << 24, Duration::ZERO).expect("an inbox");
+        let hubs = Hubs { online: inbox.hub(), dealing: None };
+        User { inbox, hubs }
+    }
+
+    /// A user of a running deployment.
+    ///
+    /// # Panics
+    /// When it cannot be connected.
+    pub fn connect(cluster: &mut LocalCluster, parties: Parties, me: &Peer) -> Self {
+        let mut user = User::new();
+        cluster.connect_user(me, &user.hubs).expect("a connected user");
+        let everybody: Vec<Peer> = parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
+        user.inbox.wait_for(&everybody, Instant::now() + PATIENCE).expect("links");
+        user
+    }
+
+    /// Joins this user, called `me`, and a node's thread by a link in memory.
+    pub fn join(&mut self, me: &Peer, peer: &Peer, hubs: &Hubs, channel: Channel) {
+        let (here, there) = Link::pair(&me.to_string(), &peer.to_string());
+        self.inbox.insert(peer, here);
+        hubs.deliver(channel, Arrival { peer: me.clone(), link: there });
+    }
+
+    /// Sends a message.
+    ///
+    /// # Panics
+    /// When there is no link.
+    pub fn send(&mut self, to: &Peer, message: &Message) {
+        self.inbox.send(to, message.header, &message.body).expect("a link");
+        self.inbox.flush(Instant::now() + PATIENCE).expect("a link");
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Panics
+    /// When there is no link.
+    pub fn send_raw(&mut self, to: &Peer, bytes: &[u8]) {
+        self.inbox.send_raw(to, &[bytes]).expect("a link");
+        self.inbox.flush(Instant::now() + PATIENCE).expect("a link");
+    }
+
+    /// Closes a link.
+    pub fn close(&mut self, peer: &Peer) {
+        self.inbox.close(peer);
+    }
+
+    /// The next message from a peer that is of one of these kinds; others are dropped.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn expect(&mut self, from: &Peer, kinds: &[Kind]) -> Received {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let wanted = |peer: &Peer, kind| peer == from && kinds.contains(&kind);
+            let next =
+                self.inbox.next(deadline, |p, h| if wanted(p, h.kind) { Want::Take } else { Want::Keep });
+            match next.expect("a running inbox") {
+                Incoming::Message(message) => return message,
+                Incoming::Timeout => panic!("no {kinds:?} from {from}"),
+                Incoming::Lost(peer, error) if peer == *from => panic!("{peer}: {error}"),
+                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
+            }
+        }
+    }
+
+    /// A message that came already or comes within a time.
+    pub fn heard(&mut self, within: Duration) -> Option<Received> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.inbox.next(deadline, |_, _| Want::Take) {
+                Ok(Incoming::Message(message)) => return Some(message),
+                Ok(Incoming::Timeout) | Err(_) => return None,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Asks for an inference and waits for the ticket.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn ticket(&mut self, plan: &Arc<Plan>, parties: Parties, batch: u32, also_to: &[&str]) -> Admission {
+        let also_to = also_to.iter().map(|&name| name.to_owned()).collect();
+        let (wish, message) = Wish::new(Arc::clone(plan), parties, batch, also_to).expect("a request");
+        self.send(&Peer::Helper, &message);
+        let ticket = self.expect(&Peer::Helper, &[Kind::Ticket]);
+        wish.granted(&ticket.header, ticket.body()).expect("a valid ticket")
+    }
+
+    /// Waits for the result of an inference.
+    ///
+    /// # Errors
+    /// What the helper says instead.
+    ///
+    /// # Panics
+    /// When nothing comes.
+    pub fn result(&mut self, mut awaiting: Awaiting) -> Result<Vec<f64>, NodeError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(logits) = awaiting.result()? {
+                return Ok(logits);
+            }
+            let this = (awaiting.epoch(), awaiting.id());
+            let next = self
+                .inbox
+                .next(deadline, |_, h| if (h.epoch, h.id) == this { Want::Take } else { Want::Keep })?;
+            let Incoming::Message(message) = next else { panic!("no result: {next:?}") };
+            match (&message.peer, message.header.kind) {
+                (Peer::Helper, Kind::Abort) => return Err(self::notice(&message)),
+                (Peer::Helper, Kind::Release) => awaiting.release(message.body().to_vec()),
+                (Peer::Party(party), Kind::Output) => awaiting.output(*party, message.body().to_vec()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A notice as the error it is for those who get it.
+///
+/// # Panics
+/// When it does not decode.
+pub fn notice(message: &Received) -> NodeError {
+    let notice: AbortNotice = control::decode(message.body()).expect("a notice");
+    ProtocolError::Aborted { by: message.peer.to_string(), notice: Box::new(notice) }.into()
+}

@@ -1,0 +1,313 @@
+//! Malicious clients (`docs/protocol.md`, sections 6.1, 6.8 and 7): different inputs, second inputs, other clients' ids.
+
+use amicus_client::Message;
+use amicus_client::inference::Wish;
+use amicus_field::Limbs;
+use amicus_node::Peer;
+use amicus_protocol::control::{self, TicketGrant};
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{EpochId, InferenceId};
+use amicus_testkit::deviation::Deviation;
+use amicus_testkit::run::{Run, Setup, assert_says};
+use amicus_testkit::user::{User, notice};
+use amicus_testkit::zoo;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TWO: Limbs = Limbs::TWO;
+
+fn client(name: &str) -> Peer {
+    Peer::Client(name.into())
+}
+
+fn user(run: &mut Run, name: &str) -> User {
+    User::connect(&mut run.cluster, run.parties, &client(name))
+}
+
+fn peers(run: &Run) -> Vec<Peer> {
+    run.parties.all().map(Peer::Party).collect()
+}
+
+fn flipped(message: &Message) -> Message {
+    let mut message = message.clone();
+    message.body[0] ^= 1;
+    message
+}
+
+#[test]
+fn different_inputs_to_different_parties() {
+    for n in [2, 3] {
+        let mut run = Setup::new(zoo::mlp(TWO), n).start();
+        let mut mallory = user(&mut run, "2");
+        let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
+        let id = admission.id();
+        let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
+        for (number, party) in peers(&run).iter().enumerate() {
+            let input = if number == 1 { flipped(&input) } else { input.clone() };
+            mallory.send(party, &input);
+            mallory.send(party, &key);
+        }
+        let error = mallory.result(awaiting).unwrap_err();
+        assert!(error.is_rejection() && error.to_string().contains("check"), "{error}");
+        run.ending(id, Err(error)).rejected();
+        run.recovers();
+        run.finish();
+    }
+}
+
+#[test]
+fn a_second_input_under_one_id() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut mallory = user(&mut run, "2");
+    for second_is_different in [false, true] {
+        let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
+        let id = admission.id();
+        let (awaiting, [input, _key]) = admission.mask(&run.next_inputs()).unwrap();
+        let second = if second_is_different { flipped(&input) } else { input.clone() };
+        // Without its key nothing can go on, so the second one certainly comes before the end.
+        for party in peers(&run) {
+            mallory.send(&party, &input);
+            mallory.send(&party, &second);
+        }
+        let error = mallory.result(awaiting).unwrap_err();
+        run.ending(id, Err(error)).given_up(&["input", "client 2", "second masked input"]);
+        run.recovers();
+    }
+    // After the end it changes nothing.
+    let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
+    let inputs = run.next_inputs();
+    let (awaiting, [input, key]) = admission.mask(&inputs).unwrap();
+    peers(&run).iter().for_each(|party| [&input, &key].into_iter().for_each(|m| mallory.send(party, m)));
+    run.assert_right(&inputs, &mallory.result(awaiting).unwrap());
+    peers(&run).iter().for_each(|party| mallory.send(party, &flipped(&input)));
+    run.recovers();
+    run.finish();
+}
+
+#[test]
+fn malformed_and_missing_inputs() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
+    let mut mallory = user(&mut run, "2");
+    type Edit = fn(&mut Message);
+    let edits: [(Edit, &str); 5] = [
+        (|m| drop(m.body.pop()), "bytes, expected"),
+        (|m| m.body.extend([0; 13]), "bytes, expected"),
+        (|m| m.body[..7].fill(0xff), "is not below the prime"),
+        (|m| m.header.kind = Kind::Nonce, "nothing received for"),
+        (|m| m.header.id = InferenceId(m.header.id.0 + 1), "nothing received for"),
+    ];
+    for (edit, fault) in edits {
+        let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
+        let id = admission.id();
+        let (awaiting, [mut input, key]) = admission.mask(&run.next_inputs()).unwrap();
+        edit(&mut input);
+        for party in peers(&run) {
+            mallory.send(&party, &key);
+            mallory.send(&party, &input);
+        }
+        let error = mallory.result(awaiting).unwrap_err();
+        run.ending(id, Err(error)).given_up(&["input", "client 2", fault]);
+        run.recovers();
+    }
+    // Bytes that are no message, and a client that leaves.
+    for leaves in [false, true] {
+        let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
+        let id = admission.id();
+        for party in peers(&run) {
+            if leaves {
+                mallory.close(&party);
+            } else {
+                mallory.send_raw(&party, &[1, 2, 3]);
+            }
+        }
+        let abort = mallory.expect(&Peer::Helper, &[Kind::Abort]);
+        let fault = if leaves { "link lost" } else { "message of 3 bytes" };
+        run.ending(id, Err(notice(&abort))).given_up(&["input", "client 2", fault]);
+        run.recovers();
+    }
+    run.finish();
+}
+
+#[test]
+fn an_input_or_key_under_somebody_elses_id() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
+    for mallory_is_first in [true, false] {
+        let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+        let id = admission.id();
+        let inputs = run.next_inputs();
+        let (awaiting, messages) = admission.mask(&inputs).unwrap();
+        let forged = messages.each_ref().map(flipped);
+        let senders: [(&mut User, &[Message; 2]); 2] = [(&mut mallory, &forged), (&mut alice, &messages)];
+        let order: Vec<_> = if mallory_is_first {
+            senders.into_iter().collect()
+        } else {
+            senders.into_iter().rev().collect()
+        };
+        for (sender, messages) in order {
+            for party in peers(&run) {
+                messages.iter().for_each(|m| sender.send(&party, m));
+            }
+        }
+        let logits = alice.result(awaiting).unwrap();
+        run.assert_right(&inputs, &logits);
+        run.ending(id, Ok(logits)).accepted();
+    }
+    assert!(mallory.heard(Duration::from_millis(200)).is_none(), "a stranger hears of an inference");
+    run.recovers();
+    run.finish();
+}
+
+#[test]
+fn seeds_of_a_mask_go_to_the_bound_client_only() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
+    let plan = Arc::clone(&run.net.plan);
+    let (wish, request) = Wish::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
+    alice.send(&Peer::Helper, &request);
+    let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
+    let grant = |body: &[u8]| -> TicketGrant { control::decode(body).unwrap() };
+    let of_alice = grant(ticket.body());
+    assert_eq!((of_alice.binding.client.as_str(), of_alice.seeds.len()), ("client 2", 64));
+
+    // Mallory asks in every way there is for what is Alice's: with her id, as a receiver, as an acknowledgement.
+    let (_, forged) = Wish::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
+    let with_her_id = Header::inference(Kind::Request, ticket.header.epoch, ticket.header.id, 0);
+    mallory.send(&Peer::Helper, &Message { header: with_her_id, ..forged });
+    for kind in
+        [Kind::Ticket, Kind::Bind, Kind::Invite, Kind::Release, Kind::ReleaseAck, Kind::Deal, Kind::Check]
+    {
+        let header = Header { kind, ..with_her_id };
+        mallory.send(&Peer::Helper, &Message { header, body: Vec::new() });
+        peers(&run).iter().for_each(|p| mallory.send(p, &Message { header, body: Vec::new() }));
+    }
+    assert!(mallory.heard(Duration::from_millis(200)).is_none(), "something of Alice's inference");
+
+    // Alice's inference goes on undisturbed; then Mallory gets a ticket of her own.
+    let inputs = run.next_inputs();
+    let (awaiting, messages) = wish.granted(&ticket.header, ticket.body()).unwrap().mask(&inputs).unwrap();
+    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
+    run.assert_right(&inputs, &alice.result(awaiting).unwrap());
+    let ticket = mallory.expect(&Peer::Helper, &[Kind::Ticket]);
+    let of_mallory = grant(ticket.body());
+    assert_eq!(of_mallory.binding.client, "client 3");
+    assert!(ticket.header.id > with_her_id.id);
+    for (a, b) in of_alice.seeds.chunks(32).zip(of_mallory.seeds.chunks(32)) {
+        assert_ne!(a, b);
+    }
+    assert!(mallory.heard(Duration::from_millis(200)).is_none(), "more than her own ticket");
+}
+
+#[test]
+fn all_receivers_get_the_output_or_nobody_does() {
+    let net = zoo::mlp(TWO);
+    let deviation = Deviation::shift(net.op("linear 1"), 0, amicus_field::Element::one(TWO));
+    let mut run = Setup::new(net, 2).last_deviating(deviation).start();
+    let mut bob = run.cluster.client("3").unwrap();
+    let also = [client("3")];
+    for honest in [true, false, true] {
+        run.switch.set(!honest);
+        let inputs = run.next_inputs();
+        let client = &mut run.client;
+        let (alice, bob) = std::thread::scope(|scope| {
+            let bob = scope.spawn(|| bob.receive_invited());
+            let admission = client.request(1, &also).unwrap();
+            (client.infer(admission, &inputs), bob.join().unwrap())
+        });
+        if honest {
+            run.assert_right(&inputs, &alice.unwrap().logits);
+            run.assert_right(&inputs, &bob.unwrap().1.logits);
+        } else {
+            assert!(alice.unwrap_err().is_rejection() && bob.unwrap_err().is_rejection());
+        }
+    }
+    run.finish();
+}
+
+#[test]
+fn a_receiver_with_different_keys_for_different_parties_stops_the_release_for_all() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut mallory = user(&mut run, "2");
+    let inputs = run.next_inputs();
+    let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
+    let (awaiting, [input, key]) = admission.mask(&inputs).unwrap();
+    for (number, party) in peers(&run).iter().enumerate() {
+        mallory.send(party, &input);
+        mallory.send(party, &if number == 0 { key.clone() } else { flipped(&key) });
+    }
+    assert!(mallory.result(awaiting).unwrap_err().is_rejection());
+    run.recovers();
+    run.finish();
+}
+
+#[test]
+fn requests_that_cannot_be() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    for (batch, also, words) in [
+        (0, vec![], "not allowed: a batch of 0"),
+        (65, vec![], "not allowed: a batch of 65; 1 to 64"),
+        (1, vec![Peer::Helper], "not allowed: these receivers"),
+        (1, vec![run.parties.all().map(Peer::Party).next().unwrap()], "not allowed: these receivers"),
+    ] {
+        let error = run.client.request(batch, &also).unwrap_err();
+        assert_says("client", &error, &["input", "client 1", words]);
+    }
+    let mut mallory = user(&mut run, "2");
+    let header = Header::epoch(Kind::Request, EpochId(0), 0);
+    mallory.send(&Peer::Helper, &Message { header, body: vec![0xff; 40] });
+    let abort = mallory.expect(&Peer::Helper, &[Kind::Abort]);
+    assert_says("client", &notice(&abort), &["input", "client 2", "control message"]);
+    run.recovers();
+    run.finish();
+}
+
+#[test]
+fn a_flood_of_early_messages_harms_nobody_else() {
+    // Once, one client could use up the room for early messages of all.
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut mallory = user(&mut run, "2");
+    let far = Header::inference(Kind::Input, EpochId(u64::MAX), InferenceId(u64::MAX), 0);
+    for _ in 0..2000 {
+        let message = Message { header: far, body: vec![1; 50] };
+        peers(&run).iter().chain([&Peer::Helper]).for_each(|p| mallory.send(p, &message));
+    }
+    for _ in 0..10 {
+        run.recovers();
+    }
+    run.finish();
+}
+
+#[test]
+fn garbage_of_users_stops_neither_inferences_nor_loads_of_others() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let (mut mallory, mut owner) =
+        (user(&mut run, "2"), User::connect(&mut run.cluster, run.parties, &Peer::Owner));
+    for round in 0..30 {
+        for to in peers(&run).iter().chain([&Peer::Helper]) {
+            mallory.send_raw(to, &[0xff; 40]);
+            // While an inference runs; as the load's owner it is the real one that speaks.
+            if round < 20 {
+                owner.send_raw(to, &[7; 12]);
+            }
+        }
+        if round == 20 {
+            run.owner = run.cluster.owner().unwrap();
+        }
+        if round >= 20 {
+            run.load().unwrap();
+        }
+        run.infer().unwrap();
+    }
+    run.finish();
+}
+
+#[test]
+fn inferences_of_different_sizes_follow_each_other() {
+    // Material of one size is dealt ahead, that of others when it is asked for; ids must only grow.
+    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
+    for batch in [1, 3, 1, 2, 2, 1, 1, 3, 1] {
+        run.batch = batch;
+        run.infer().unwrap();
+    }
+    run.finish();
+}
