@@ -128,8 +128,12 @@ impl AbortNotice {
                 reporter: None,
             },
             ProtocolError::Aborted { by, notice } => {
-                let reporter = notice.reporter.clone().or_else(|| Some(by.clone()));
-                AbortNotice { reporter, ..(**notice).clone() }
+                // Whoever passes something on answers for it: a claim of what another said is only a claim.
+                let reporter = match &notice.reporter {
+                    None => by.clone(),
+                    Some(first) => format!("{first}, says {by}"),
+                };
+                AbortNotice { reporter: Some(reporter), ..(**notice).clone() }
             }
             other => AbortNotice {
                 accused: None,

@@ -7,6 +7,7 @@
 
 pub mod deviation;
 pub mod direct;
+pub mod fake_helper;
 pub mod nets;
 pub mod random;
 pub mod run;

@@ -1,0 +1,226 @@
+//! A helper that follows no rule but the test's: it can deal and bind an id twice, and begin an epoch twice.
+//!
+//! It stands alone with two real parties, plays owner and client too, and talks to them over links in memory.
+
+use crate::nets::Net;
+use crate::user::User;
+use amicus_client::Message;
+use amicus_client::load::Loading;
+use amicus_net::Link;
+use amicus_node::connect::Arrival;
+use amicus_node::event::{Event, Reporter};
+use amicus_node::party::{PartyConfig, PartyNode};
+use amicus_node::{Limits, Peer};
+use amicus_plan::WeightId;
+use amicus_protocol::check::CheckMessage;
+use amicus_protocol::control::{self, Binding, Channel};
+use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
+use amicus_protocol::input::Ticket;
+use amicus_protocol::output::{Receiver as OutputReceiver, Release};
+use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::transcript::Digest;
+use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Two real parties, and everybody else by hand.
+pub struct FakeHelper {
+    /// The network.
+    pub net: Net,
+    parties: Parties,
+    nodes: Vec<PartyNode>,
+    /// Events of the parties, in order.
+    pub events: Vec<Receiver<Event>>,
+    /// The helper's online channel.
+    pub online: User,
+    /// The helper's dealing channel.
+    pub dealing: User,
+    owner: User,
+    client: User,
+}
+
+impl FakeHelper {
+    /// Starts two parties with their journals in a folder.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub fn start(net: Net, folder: &Path) -> Self {
+        let parties = Parties::new(2).expect("two parties");
+        let (mut nodes, mut events) = (Vec::new(), Vec::new());
+        for me in parties.all() {
+            let (sender, receiver) = channel();
+            events.push(receiver);
+            let patient = Duration::from_secs(20);
+            let config = PartyConfig {
+                plan: Arc::clone(&net.plan),
+                parties,
+                me,
+                journal: folder.join(format!("party-{}.journal", me.number())),
+                limits: Limits { round: patient, inference: patient, load: patient },
+                max_batch: 4,
+                spin: Duration::ZERO,
+                conduct: None,
+                reporter: Reporter::to(sender),
+            };
+            nodes.push(PartyNode::start(config).expect("a party"));
+        }
+        let [one, two] = [1, 2].map(|n| crate::run::party(parties, n));
+        let (at_one, at_two) = Link::pair("party 1", "party 2");
+        nodes[0].hubs().deliver(Channel::Online, Arrival { peer: two, link: at_one });
+        nodes[1].hubs().deliver(Channel::Online, Arrival { peer: one, link: at_two });
+        let [mut online, mut dealing, mut owner, mut client] = [(); 4].map(|()| User::new());
+        for (peer, node) in parties.all().map(Peer::Party).zip(&nodes) {
+            online.join(&Peer::Helper, &peer, node.hubs(), Channel::Online);
+            dealing.join(&Peer::Helper, &peer, node.hubs(), Channel::Dealing);
+            owner.join(&Peer::Owner, &peer, node.hubs(), Channel::Online);
+            client.join(&Peer::Client("1".into()), &peer, node.hubs(), Channel::Online);
+        }
+        FakeHelper { net, parties, nodes, events, online, dealing, owner, client }
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        self.parties.all().map(Peer::Party).collect()
+    }
+
+    /// Tells every party that an epoch begins.
+    ///
+    /// # Panics
+    /// When there is no randomness.
+    pub fn begin_epoch(&mut self, epoch: u64) -> HelperLoad {
+        let fresh = Fresh::recorded(EpochId(epoch));
+        let load = HelperLoad::begin(Arc::clone(&self.net.plan), self.parties, fresh).expect("a load");
+        for party in self.parties.all() {
+            let header = Header::epoch(Kind::EpochBegin, EpochId(epoch), 0);
+            let body = load.party_grant(party).as_bytes().to_vec();
+            self.online.send(&Peer::Party(party), &Message { header, body });
+        }
+        load
+    }
+
+    /// A whole load, as it should be.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn load(&mut self, epoch: u64) -> HelperEpoch {
+        let load = self.begin_epoch(epoch);
+        let (plan, layers) = (Arc::clone(&self.net.plan), self.net.layers());
+        let granted = Header::epoch(Kind::LoadGrant, EpochId(epoch), 0);
+        let owner = Loading::granted(Arc::clone(&plan), self.parties, &granted, &load.owner_grant());
+        let owner = owner.expect("a grant");
+        let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
+        let tensors = ids().flat_map(|id| owner.tensor(id, layers.as_slice())).map(|m| m.expect("weights"));
+        let messages: Vec<Message> = [owner.nonce()].into_iter().chain(tensors).collect();
+        for party in self.peers() {
+            self.owner.expect(&party, &[Kind::LoadReady]);
+            messages.iter().for_each(|message| self.owner.send(&party, message));
+        }
+        let last = Peer::Party(self.parties.last());
+        for id in ids() {
+            let header = Header::epoch(Kind::LoadCorrection, EpochId(epoch), id.0);
+            self.online.send(&last, &Message { header, body: load.corrections(id) });
+        }
+        let answers = |this: &mut Self, kind| -> Vec<Vec<u8>> {
+            let peers = this.peers();
+            peers.iter().map(|p| this.online.expect(p, &[kind]).body().to_vec()).collect()
+        };
+        let hashes = answers(self, Kind::LoadHash);
+        let hashes: Vec<Digest> =
+            hashes.iter().map(|b| Digest(b.as_slice().try_into().expect("a hash"))).collect();
+        let challenge = load.hashes(&hashes).expect("equal hashes");
+        let to_all = |this: &mut Self, kind, body: &[u8]| {
+            let header = Header::epoch(kind, EpochId(epoch), 0);
+            this.peers().iter().for_each(|p| this.online.send(p, &Message { header, body: body.to_vec() }));
+        };
+        to_all(self, Kind::Challenge, challenge.seed().as_bytes());
+        let responses = answers(self, Kind::LoadResponse);
+        let loaded = challenge.responses(&responses).expect("right tags");
+        to_all(self, Kind::LoadAccepted, &[]);
+        loaded
+    }
+
+    /// Deals an id, fresh or not; nothing is waited for.
+    ///
+    /// # Panics
+    /// When the epoch is retired.
+    pub fn deal(&mut self, epoch: &HelperEpoch, id: u64) -> Dealt {
+        let id = InferenceId(id);
+        for party in self.peers() {
+            let header = Header::inference(Kind::Deal, epoch.epoch(), id, 1);
+            self.dealing.send(&party, &Message { header, body: Vec::new() });
+        }
+        let last = Peer::Party(self.parties.last());
+        let dealing = &mut self.dealing;
+        epoch
+            .deal::<ProtocolError>(Fresh::recorded(id), 1, &mut |op, body| {
+                let header = Header::inference(Kind::DealCorrection, epoch.epoch(), id, op.0);
+                dealing.send(&last, &Message { header, body });
+                Ok(())
+            })
+            .expect("an epoch in use")
+    }
+
+    /// Binds an id, fresh or not, and sends an input under it; nothing is waited for.
+    ///
+    /// # Panics
+    /// When there is no randomness.
+    pub fn bind(&mut self, dealt: &Dealt, inputs: &[i64]) -> OutputReceiver {
+        let (epoch, id) = (dealt.epoch(), dealt.id());
+        let client = "client 1".to_owned();
+        let binding = Binding { batch: 1, client: client.clone(), receivers: vec![client] };
+        let plan = Arc::clone(&self.net.plan);
+        let ticket =
+            Ticket::from_grant(Arc::clone(&plan), self.parties, epoch, id, 1, &dealt.grant().encode());
+        let input = pack(&ticket.expect("a ticket").mask(inputs).expect("inputs of this plan"));
+        let receiver = OutputReceiver::new(&plan, epoch, id, 1).expect("randomness");
+        for party in self.peers() {
+            let body = control::encode(&binding).expect("a binding");
+            self.online.send(&party, &Message { header: Header::inference(Kind::Bind, epoch, id, 0), body });
+            let header = Header::inference(Kind::Input, epoch, id, 0);
+            self.client.send(&party, &Message { header, body: input.clone() });
+            let header = Header::inference(Kind::ReceiverKey, epoch, id, 0);
+            self.client.send(&party, &Message { header, body: receiver.key().encode().to_vec() });
+        }
+        receiver
+    }
+
+    /// A whole inference, as it should be.
+    ///
+    /// # Panics
+    /// When it fails or gives something wrong.
+    pub fn infer(&mut self, epoch: &HelperEpoch, id: u64, inputs: &[i64]) {
+        let dealt = self.deal(epoch, id);
+        for party in self.peers() {
+            self.dealing.expect(&party, &[Kind::Ready]);
+        }
+        let receiver = self.bind(&dealt, inputs);
+        let plan = Arc::clone(&self.net.plan);
+        let checks: Vec<CheckMessage> = self
+            .parties
+            .all()
+            .map(|party| {
+                let message = self.online.expect(&Peer::Party(party), &[Kind::Check]);
+                CheckMessage::decode(&plan, 1, 1, party, message.body()).expect("a check")
+            })
+            .collect();
+        let accepted = epoch.verify(dealt, &checks).expect("an honest run");
+        let release: Release = match accepted.release(&mut crate::direct::NoLog) {
+            Ok(release) => release,
+            Err(never) => match never {},
+        };
+        for party in self.peers() {
+            let header = Header::inference(Kind::Outcome, epoch.epoch(), InferenceId(id), 0);
+            self.online.send(&party, &Message { header, body: Vec::new() });
+        }
+        let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
+        let logits = receiver.unmask(&release.message(0).expect("a receiver"), [output.body()]);
+        assert!(self.net.error_of(inputs, &logits.expect("the output")) < 0.05);
+    }
+
+    /// Stops the parties.
+    pub fn stop(self) {
+        self.nodes.into_iter().for_each(PartyNode::stop);
+    }
+}
