@@ -26,6 +26,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Two real parties, and everybody else by hand.
 pub struct FakeHelper {
     /// The network.
@@ -53,13 +55,12 @@ impl FakeHelper {
         for me in parties.all() {
             let (sender, receiver) = channel();
             events.push(receiver);
-            let patient = Duration::from_secs(20);
             let config = PartyConfig {
                 plan: Arc::clone(&net.plan),
                 parties,
                 me,
                 journal: folder.join(format!("party-{}.journal", me.number())),
-                limits: Limits { round: patient, inference: patient, load: patient },
+                limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 max_batch: 4,
                 spin: Duration::ZERO,
                 conduct: None,
@@ -138,6 +139,9 @@ impl FakeHelper {
         let responses = answers(self, Kind::LoadResponse);
         let loaded = challenge.responses(&responses).expect("right tags");
         to_all(self, Kind::LoadAccepted, &[]);
+        for events in &self.events {
+            while !matches!(events.recv_timeout(PATIENCE).expect("a loaded party"), Event::Loaded { .. }) {}
+        }
         loaded
     }
 
