@@ -64,17 +64,27 @@ impl DecisionLog for NoLog {
     }
 }
 
-/// Runs the key agreement.
-pub fn agree(parties: Parties, epoch: EpochId) -> Vec<PartyKeys> {
+/// Carries every message from one role to another, and may change it.
+pub struct Post<'a>(pub &'a mut dyn FnMut(Kind, &mut Vec<u8>));
+
+impl Post<'_> {
+    fn carry(&mut self, kind: Kind, body: &[u8]) -> Vec<u8> {
+        let mut body = body.to_vec();
+        (self.0)(kind, &mut body);
+        body
+    }
+}
+
+fn agree(parties: Parties, epoch: EpochId, post: &mut Post<'_>) -> Result<Vec<PartyKeys>, ProtocolError> {
     let mut all: Vec<KeyAgreement> =
-        parties.all().map(|p| KeyAgreement::new(parties, p, epoch).expect("randomness")).collect();
+        parties.all().map(|p| KeyAgreement::new(parties, p, epoch)).collect::<Result<_, _>>()?;
     for from in parties.all() {
         for to in parties.others(from) {
-            let message = all[from.index()].message(to);
-            all[to.index()].receive(from, &message).expect("honest contribution");
+            let message = post.carry(Kind::Keys, &all[from.index()].message(to));
+            all[to.index()].receive(from, &message)?;
         }
     }
-    all.into_iter().map(|k| k.finish().expect("complete")).collect()
+    all.into_iter().map(KeyAgreement::finish).collect()
 }
 
 /// Loads a model; `shift` makes the last party contribute a wrong tag.
@@ -88,23 +98,39 @@ pub fn load(
     epoch: u64,
     shift: Option<Shift>,
 ) -> Result<Loaded, ProtocolError> {
+    load_over(plan, weights, parties, epoch, shift, &mut Post(&mut |_, _| ()))
+}
+
+/// The same, with every message carried by `post`.
+///
+/// # Errors
+/// What the protocol answers.
+pub fn load_over(
+    plan: &Arc<Plan>,
+    weights: &[LayerWeights],
+    parties: Parties,
+    epoch: u64,
+    shift: Option<Shift>,
+    post: &mut Post<'_>,
+) -> Result<Loaded, ProtocolError> {
     let epoch = EpochId(epoch);
     let helper = HelperLoad::begin(Arc::clone(plan), parties, Fresh::recorded(epoch))?;
     let granted = Header::epoch(Kind::LoadGrant, epoch, 0);
-    let loading = Loading::granted(Arc::clone(plan), parties, &granted, &helper.owner_grant())?;
+    let grant = post.carry(Kind::LoadGrant, &helper.owner_grant());
+    let loading = Loading::granted(Arc::clone(plan), parties, &granted, &grant)?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
     let masked = ids().flat_map(|id| loading.tensor(id, weights)).collect::<Result<Vec<_>, _>>()?;
     let mut tagging = Vec::new();
-    for (me, keys) in parties.all().zip(agree(parties, epoch)) {
+    for (me, keys) in parties.all().zip(agree(parties, epoch, post)?) {
         let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
-        let mut load =
-            PartyLoad::begin(ctx, Fresh::recorded(epoch), keys, helper.party_grant(me).as_bytes())?;
-        load.nonce(&[7; 32])?;
-        masked.iter().try_for_each(|m| load.weights(m.header.index, &m.body))?;
-        for id in ids() {
-            if me == parties.last() {
-                load.correction(id.0, &helper.corrections(id))?;
-            }
+        let grant = post.carry(Kind::EpochBegin, helper.party_grant(me).as_bytes());
+        let mut load = PartyLoad::begin(ctx, Fresh::recorded(epoch), keys, &grant)?;
+        load.nonce(&post.carry(Kind::Nonce, &[7; 32]))?;
+        for m in &masked {
+            load.weights(m.header.index, &post.carry(Kind::Weights, &m.body))?;
+        }
+        for id in ids().filter(|_| me == parties.last()) {
+            load.correction(id.0, &post.carry(Kind::LoadCorrection, &helper.corrections(id)))?;
         }
         tagging.push(load.tag()?);
     }
@@ -115,7 +141,7 @@ pub fn load(
         for id in ids() {
             let body = wire::pack(tagging[from.index()].message(id));
             for to in parties.others(from) {
-                tagging[to.index()].receive(from, id.0, &body)?;
+                tagging[to.index()].receive(from, id.0, &post.carry(Kind::Tags, &body))?;
             }
         }
     }
@@ -124,9 +150,9 @@ pub fn load(
     let challenge = helper.hashes(&hashes)?;
     let (mut awaiting, mut answers) = (Vec::new(), Vec::new());
     for c in confirming {
-        let (a, answer) = c.respond(challenge.seed().as_bytes())?;
+        let (a, answer) = c.respond(&post.carry(Kind::Challenge, challenge.seed().as_bytes()))?;
         awaiting.push(a);
-        answers.push(wire::pack(&answer));
+        answers.push(post.carry(Kind::LoadResponse, &wire::pack(&answer)));
     }
     let helper = challenge.responses(&answers)?;
     Ok(Loaded { helper, parties: awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect() })
@@ -144,6 +170,21 @@ pub fn infer(
     shifts: &[Shift],
     check: &mut dyn FnMut(&mut Vec<CheckMessage>),
 ) -> Result<Outcome, ProtocolError> {
+    infer_over(loaded, inputs, batch, shifts, check, &mut Post(&mut |_, _| ()))
+}
+
+/// The same, with every message carried by `post`.
+///
+/// # Errors
+/// What the protocol answers before the check; the check's verdict is in the outcome.
+pub fn infer_over(
+    loaded: &Loaded,
+    inputs: &[i64],
+    batch: usize,
+    shifts: &[Shift],
+    check: &mut dyn FnMut(&mut Vec<CheckMessage>),
+    post: &mut Post<'_>,
+) -> Result<Outcome, ProtocolError> {
     let (helper, parties) = (&loaded.helper, loaded.helper.parties());
     let plan = helper.plan();
     let id = helper.next_inference();
@@ -151,17 +192,18 @@ pub fn infer(
     let mut deals: Vec<_> =
         loaded.parties.iter().map(|p| p.begin_deal(Fresh::recorded(raw), batch)).collect();
     let dealt = helper.deal::<ProtocolError>(id, batch, &mut |op, body| {
-        deals[parties.last().index()].correction(&loaded.parties[parties.last().index()], op.0, &body)
+        let (last, body) = (parties.last().index(), post.carry(Kind::DealCorrection, &body));
+        deals[last].correction(&loaded.parties[last], op.0, &body)
     })?;
-    let ticket =
-        Ticket::from_grant(Arc::clone(plan), parties, helper.epoch(), raw, batch, &dealt.grant().encode())?;
+    let grant = post.carry(Kind::Ticket, &dealt.grant().encode());
+    let ticket = Ticket::from_grant(Arc::clone(plan), parties, helper.epoch(), raw, batch, &grant)?;
     let masked_input = ticket.mask(inputs)?;
     let input = wire::pack(&masked_input);
     let receiver = Receiver::new(plan, helper.epoch(), raw, batch)?;
     let mut running = Vec::new();
     for (party, deal) in loaded.parties.iter().zip(deals) {
         let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
-        running.push(awaiting.receive("client", &input)?);
+        running.push(awaiting.receive("client", &post.carry(Kind::Input, &input))?);
     }
     let mut opened = Vec::new();
     let finished = 'run: loop {
@@ -197,7 +239,7 @@ pub fn infer(
         for from in parties.all() {
             for to in parties.others(from) {
                 for (op, body) in &bodies[from.index()] {
-                    collecting[to.index()].receive(from, op.0, body)?;
+                    collecting[to.index()].receive(from, op.0, &post.carry(Kind::Opening, body))?;
                 }
             }
         }
@@ -205,16 +247,16 @@ pub fn infer(
     };
     let (mut messages, mut outputs) = (Vec::new(), Vec::new());
     for f in finished {
-        let key = ReceiverKey::decode("client", receiver.key().encode())?;
+        let key = ReceiverKey::decode("client", &post.carry(Kind::ReceiverKey, receiver.key().encode()))?;
         let (message, output) = f.messages(&[key])?;
         messages.push(message);
-        outputs.push(output);
+        outputs.push(post.carry(Kind::Output, &output));
     }
     check(&mut messages);
     let decoded: Vec<CheckMessage> = parties
         .all()
         .zip(&messages)
-        .map(|(p, m)| CheckMessage::decode(plan, batch, 1, p, &m.encode()))
+        .map(|(p, m)| CheckMessage::decode(plan, batch, 1, p, &post.carry(Kind::Check, &m.encode())))
         .collect::<Result<_, _>>()?;
     let logits = helper.verify(dealt, &decoded).and_then(|accepted| {
         let release = match accepted.release(&mut NoLog) {
@@ -222,6 +264,7 @@ pub fn infer(
             Err(never) => match never {},
         };
         let body = release.message(0).ok_or_else(|| ProtocolError::Misuse("no receiver".into()))?;
+        let body = post.carry(Kind::Release, &body);
         receiver.unmask(&body, outputs.iter().map(Vec::as_slice))
     });
     Ok(Outcome { id: raw, batch, input: masked_input, logits, opened })

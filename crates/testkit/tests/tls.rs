@@ -11,7 +11,7 @@ use amicus_protocol::Parties;
 use amicus_protocol::wire::Kind;
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::random::Random;
-use amicus_testkit::run::{Setup, assert_says};
+use amicus_testkit::run::{Setup, assert_says, party};
 use amicus_testkit::zoo;
 use std::sync::Arc;
 

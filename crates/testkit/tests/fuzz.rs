@@ -1,0 +1,144 @@
+//! Bytes of a peer never panic and never reserve memory beyond the plan's sizes.
+//!
+//! Every message of a load and an inference is changed at random, so that every decoder meets hostile bytes in the
+//! state it is really used in; then arbitrary bytes go to those that stand alone.
+
+use amicus_field::Limbs;
+use amicus_plan::Plan;
+use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Request, TicketGrant};
+use amicus_protocol::output::{ReceiverKey, Release};
+use amicus_protocol::wire::{Header, Kind, unpack, unpack_all};
+use amicus_protocol::{Parties, ProtocolError};
+use amicus_testkit::direct::{self, Post};
+use amicus_testkit::nets::Net;
+use amicus_testkit::random::Random;
+use amicus_testkit::zoo;
+use cap::Cap;
+use proptest::prelude::*;
+use std::alloc::System;
+use std::collections::BTreeMap;
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Memory that tests of this file may need on top: two run at a time, proptest keeps notes.
+const SLACK: usize = 4 << 20;
+
+/// Changes a message: cut, extended, bits flipped, a stretch overwritten, replaced.
+fn mutate(random: &mut Random, body: &mut Vec<u8>) {
+    match random.below(7) {
+        0 => body.truncate(random.below(body.len() + 1)),
+        1 => {
+            let more = random.below(64);
+            body.extend(random.bytes(more));
+        }
+        2 => body.clear(),
+        3 => *body = random.bytes(body.len()),
+        4 => {
+            let length = random.below(4 * body.len() + 8);
+            *body = random.bytes(length);
+        }
+        5 if !body.is_empty() => {
+            let (at, value) = (random.below(body.len()), [0, 0xff][random.below(2)]);
+            let end = (at + 1 + random.below(16)).min(body.len());
+            body[at..end].fill(value);
+        }
+        _ if !body.is_empty() => {
+            let at = random.below(body.len());
+            body[at] ^= 1 << random.below(8);
+        }
+        _ => body.push(0),
+    }
+}
+
+/// One load and one inference in which the message of this number is changed; what kind it was, and the result.
+fn run(net: &Net, target: usize, random: &mut Random) -> (Option<Kind>, Result<Vec<f64>, ProtocolError>) {
+    let (mut number, mut hit) = (0, None);
+    let mut change = |kind, body: &mut Vec<u8>| {
+        if number == target {
+            let before = body.clone();
+            while *body == before {
+                mutate(random, body);
+            }
+            hit = Some(kind);
+        }
+        number += 1;
+    };
+    let mut post = Post(&mut change);
+    let parties = Parties::new(3).unwrap();
+    let inputs = net.inputs(2, 9);
+    let result =
+        direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut post).and_then(|loaded| {
+            direct::infer_over(&loaded, &inputs, 2, &[], &mut |_| (), &mut post)
+                .and_then(|outcome| outcome.logits)
+        });
+    (hit, result)
+}
+
+#[test]
+fn changed_messages_are_errors_and_no_panics() {
+    let nets = [zoo::mlp(Limbs::TWO), zoo::products(Limbs::ONE), zoo::pools(Limbs::THREE)];
+    for net in nets {
+        let mut random = Random(1);
+        assert!(run(&net, usize::MAX, &mut random).1.is_ok());
+        let honest = ALLOCATOR.max_allocated();
+        let mut seen: BTreeMap<u8, (Kind, usize)> = BTreeMap::new();
+        for pass in 0..25 {
+            for target in 0.. {
+                let mut random = Random(pass * 1000 + target as u64);
+                let (Some(kind), result) = run(&net, target, &mut random) else { break };
+                seen.entry(kind as u8).or_insert((kind, 0)).1 += 1;
+                match (result, kind) {
+                    (Err(_), _) => {}
+                    // Words of helper, owner and client decide what is computed; another party's output is as good.
+                    (Ok(_), Kind::LoadGrant | Kind::Nonce | Kind::Ticket | Kind::Release) => {}
+                    (Ok(logits), Kind::Output) if net.plan.limbs == Limbs::TWO => {
+                        assert!(net.error_of(&net.inputs(2, 9), &logits) < 0.05);
+                    }
+                    (Ok(_), Kind::Output) => {}
+                    (Ok(_), _) => panic!("a changed {kind:?} was accepted"),
+                }
+            }
+        }
+        assert_eq!(seen.len(), 18, "{seen:?}");
+        let grown = ALLOCATOR.max_allocated() - honest;
+        assert!(grown < SLACK, "{grown} bytes more than an honest run");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic_nor_reserve(bytes in prop::collection::vec(any::<u8>(), 0..600), len in 0usize..80) {
+        let before = ALLOCATOR.allocated();
+        let _ = Header::decode(&bytes);
+        let _ = control::decode::<Hello>(&bytes);
+        let _ = control::decode::<AbortNotice>(&bytes);
+        let _ = control::decode::<Request>(&bytes);
+        let _ = control::decode::<Binding>(&bytes);
+        let _ = control::decode::<TicketGrant>(&bytes);
+        let _ = ReceiverKey::decode("client", &bytes);
+        let _ = Release::from_log(&bytes);
+        let _ = Plan::decode(&bytes);
+        for limbs in Limbs::ALL {
+            let _ = unpack(limbs, len, &bytes);
+            let _ = unpack_all(limbs, &[len, 1, len], &bytes);
+            // However long the vector is said to be.
+            let _ = unpack(limbs, usize::MAX / 16, &bytes);
+        }
+        prop_assert!(ALLOCATOR.allocated() < before + SLACK);
+    }
+
+    #[test]
+    fn plans_with_random_changes_never_panic(seed in any::<u64>()) {
+        let mut random = Random(seed);
+        let mut bytes = zoo::conv_net(Limbs::TWO).plan.encode().unwrap();
+        mutate(&mut random, &mut bytes);
+        if let Ok(plan) = Plan::decode(&bytes) {
+            // Whatever is valid can be costed and run through the schedule.
+            let _ = plan.cost(1);
+            let _ = amicus_plan::Schedule::of(&plan);
+        }
+    }
+}
