@@ -6,7 +6,7 @@
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
-use amicus_protocol::Fault;
+use amicus_protocol::{EpochId, Fault, InferenceId};
 use amicus_protocol::wire::{HEADER_BYTES, Header};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -327,7 +327,7 @@ impl Inbox {
                         Err(fault) => return Ok(Incoming::Refused(peer, fault)),
                     };
                     let verdict = match want(&peer, &header) {
-                        Want::Keep if self.keeps_enough_of(&peer) => {
+                        Want::Keep if !self.has_room_for(&peer, &header) => {
                             Want::Refuse(Fault::Unexpected("number of early messages".into()))
                         }
                         verdict => verdict,
@@ -356,10 +356,23 @@ impl Inbox {
         }
     }
 
-    /// Counted for each peer, so that nobody can use up what others need.
-    fn keeps_enough_of(&self, peer: &Peer) -> bool {
+    /// Whether one more message can be kept. Counted for each peer, so that nobody can use up what others need; and
+    /// what is furthest ahead gives way, so that junk of the past does not stand in the way for ever.
+    fn has_room_for(&mut self, peer: &Peer, header: &Header) -> bool {
         let most = if matches!(peer, Peer::Client(_)) { MAX_KEPT_OF_CLIENT } else { MAX_KEPT };
-        self.kept.len() >= most && self.kept.iter().filter(|kept| kept.peer == *peer).count() >= most
+        let of_peer = |kept: &&(usize, (EpochId, InferenceId), &Peer)| kept.2 == peer;
+        let kept = self.kept.iter().enumerate();
+        let kept: Vec<_> = kept.map(|(at, k)| (at, (k.header.epoch, k.header.id), &k.peer)).collect();
+        if kept.iter().filter(of_peer).count() < most {
+            return true;
+        }
+        match kept.iter().filter(of_peer).max_by_key(|kept| kept.1) {
+            Some(&(at, furthest, _)) if furthest > (header.epoch, header.id) => {
+                self.kept.remove(at);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn judged(&mut self, received: Received, verdict: Want) -> Option<Incoming> {

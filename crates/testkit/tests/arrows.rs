@@ -1,7 +1,5 @@
 //! Crates depend only along the arrows of `ARCHITECTURE.md`.
 
-#![allow(clippy::unwrap_used)]
-
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -1,7 +1,5 @@
 //! Whole deployments in one process: in memory, over TLS, over shaped links.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::Limbs;
 use amicus_net::shaper::Shape;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};

@@ -1,7 +1,5 @@
 //! The protocol's states against plain real arithmetic, without channels.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Element, I256, Limbs};
 use amicus_protocol::{Parties, ProtocolError};
 use amicus_testkit::direct::{self, Shift};

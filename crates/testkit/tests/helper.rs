@@ -1,8 +1,6 @@
 //! The helper dies between its decision and the release (`docs/protocol.md`, 6.8): the right output reaches everybody
 //! after all, exactly once decided.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Element, Limbs};
 use amicus_node::Peer;
 use amicus_node::event::Event;

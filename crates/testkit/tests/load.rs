@@ -1,7 +1,5 @@
 //! A malicious party, or a malicious owner, in a model load (`docs/protocol.md`, section 4).
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_client::Message;
 use amicus_client::load::{self, Loading};
 use amicus_field::{Element, I256, Limbs, PRIMES};

@@ -1,7 +1,5 @@
 //! Malformed, repeated, replayed and missing messages of a party: everybody's error names the step and the party.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Element, Limbs, packed_len};
 use amicus_node::Peer;
 use amicus_protocol::control::AbortNotice;

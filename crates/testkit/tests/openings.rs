@@ -1,8 +1,6 @@
 //! A malicious party in the openings (`docs/protocol.md`, section 6): wrong values, errors that would cancel if sums were
 //! shared, different values to different parties. All of it passes until the check, and no further.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Element, I256, Limbs, PRIMES};
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::nets::Net;

@@ -1,7 +1,5 @@
 //! Tests named after what broke.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Dense, LimbVec, Limbs, LinearShape};
 use amicus_plan::{
     InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId, WeightSpec,

@@ -1,7 +1,5 @@
 //! Nothing is used twice (`docs/protocol.md`, section 7): a helper that repeats itself gets nothing from honest parties.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::Limbs;
 use amicus_node::event::Event;
 use amicus_node::{NodeError, Peer};

@@ -1,7 +1,5 @@
 //! Honest runs agree with exact integers, operation by operation.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Element, LimbVec, Limbs};
 use amicus_protocol::Parties;
 use amicus_testkit::{direct, steps, zoo};

@@ -1,7 +1,5 @@
 //! The same over mutual TLS on loopback: honest runs, attacks on links, and attacks of every other sort once.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{Element, Limbs};
 use amicus_net::shaper::Shape;
 use amicus_node::Peer;

@@ -1,7 +1,5 @@
 //! What parties see looks uniform, whatever the input is, and no mask is used twice (`docs/protocol.md`, sections 3, 7).
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_field::{I256, LimbVec, Limbs, Prime};
 use amicus_plan::WrapRule;
 use amicus_protocol::Parties;

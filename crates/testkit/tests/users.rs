@@ -1,7 +1,5 @@
 //! Malicious clients (`docs/protocol.md`, sections 6.1, 6.8 and 7): different inputs, second inputs, other clients' ids.
 
-#![allow(clippy::unwrap_used)]
-
 use amicus_client::Message;
 use amicus_client::inference::Wish;
 use amicus_field::Limbs;
