@@ -6,8 +6,8 @@
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
-use amicus_protocol::{EpochId, Fault, InferenceId};
 use amicus_protocol::wire::{HEADER_BYTES, Header};
+use amicus_protocol::{EpochId, Fault, InferenceId};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};

@@ -60,7 +60,8 @@ fn noise_of_users() {
                 let bytes = random.bytes(length);
                 mallory.send_raw(to, &bytes);
                 // A valid header with anything in it.
-                let mut header = Header::inference(Kind::Input, EpochId(1), InferenceId(random.bits() % 60), 0).encode();
+                let mut header =
+                    Header::inference(Kind::Input, EpochId(1), InferenceId(random.bits() % 60), 0).encode();
                 header[1] = random.below(64) as u8;
                 let body = random.bytes(60 - length);
                 mallory.send_raw(to, &[&header[..], &body].concat());
