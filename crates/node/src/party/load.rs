@@ -34,11 +34,17 @@ impl Party {
         }
 
         let mut load = PartyLoad::begin(self.ctx.clone(), fresh, agreement.finish()?, begin.body())?;
-        // The owner waits for this: weights that come early would pile up here.
-        let ready = self.send(&Peer::Owner, Header::epoch(Kind::LoadReady, epoch, 0), &[]);
-        ready.map_err(|e| {
-            let step = Step::load_part("masked weights");
-            ProtocolError::peer(Peer::Owner, step, Fault::Lost(e.to_string()))
+        // The owner waits for this: weights that come early would pile up here. Its link may be a moment late.
+        let reached = self
+            .inbox
+            .wait_for(&[Peer::Owner], deadline.min(Instant::now() + self.limits.round))
+            .and_then(|()| self.send(&Peer::Owner, Header::epoch(Kind::LoadReady, epoch, 0), &[]));
+        reached.map_err(|e| match e {
+            NodeError::Stopped => e,
+            e => {
+                let step = Step::load_part("masked weights");
+                ProtocolError::peer(Peer::Owner, step, Fault::Lost(e.to_string())).into()
+            }
         })?;
         while !load.complete() {
             let waiting = (Peer::Owner, Step::load_part("masked weights"));
