@@ -106,8 +106,13 @@ impl Dealer {
     fn epoch(&mut self, id: EpochId, deadline: Instant) -> Result<Arc<PartyEpoch>, NodeError> {
         loop {
             self.epoch = self.epochs.try_iter().last().or(self.epoch.take());
-            if let Some(epoch) = self.epoch.as_ref().filter(|e| e.epoch() == id) {
-                return Ok(Arc::clone(epoch));
+            match &self.epoch {
+                Some(epoch) if epoch.epoch() == id => return Ok(Arc::clone(epoch)),
+                // Dealt while another model was being loaded.
+                Some(epoch) if epoch.epoch() > id => {
+                    return Err(ProtocolError::Misuse(format!("{id} is not loaded any more")).into());
+                }
+                _ => {}
             }
             if self.inbox.hub().stopped() {
                 return Err(NodeError::Stopped);
