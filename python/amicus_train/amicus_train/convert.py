@@ -1,0 +1,61 @@
+"""From a ReLU network to a polynomial one."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from .activation import PolyActivation
+from .export import replace
+from .networks import Network, equalise
+from .norm import RangeBatchNorm1d, RangeBatchNorm2d
+
+_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.ReLU: "relu",
+    nn.SiLU: "silu",
+    nn.GELU: "gelu",
+    nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+}
+
+
+def polynomialize(
+    model: nn.Module,
+    *,
+    interval: float = 4.0,
+    degree: int = 6,
+    sigmas: float = 4.0,
+    sigma: float | None = None,
+    learned: bool = False,
+    equalised: bool = True,
+    project_norms: bool = True,
+) -> nn.Module:
+    """A copy of `model` whose activations are polynomials of `degree` on [-interval, interval].
+
+    ReLU, SiLU, GELU, sigmoid and tanh become `PolyActivation`s fitted to them for arguments of standard deviation `sigma`
+    (default: interval / sigmas). BatchNorm becomes `RangeBatchNorm`, which keeps mean +- `sigmas` standard deviations inside
+    the interval. For the networks of this package, `equalised` first scales every ReLU's arguments, channel by channel,
+    to use the whole interval; that changes nothing of what the ReLU network computes.
+    """
+    model = copy.deepcopy(model)
+    if equalised and isinstance(model, Network):
+        equalise(model, interval, sigmas)
+    for name, module in list(model.named_modules()):
+        if project_norms and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            flat = type(module) is nn.BatchNorm1d
+            norm = (RangeBatchNorm1d if flat else RangeBatchNorm2d)(module.num_features, interval, sigmas, module.eps)
+            norm.load_state_dict(module.state_dict())
+            replace(model, name, norm)
+        elif type(module) in _ACTIVATIONS:
+            poly = PolyActivation(
+                interval, degree=degree, sigma=sigma or interval / sigmas, function=_ACTIVATIONS[type(module)],
+                learned=learned,
+            )  # fmt: skip
+            replace(model, name, poly)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (RangeBatchNorm1d, RangeBatchNorm2d)):
+                module.project()
+    return model
