@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .fit import least_squares
 from .kernel import TrainedPolynomial
+
+
+_MODULES: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
 
 
 def horner(coefficients: Sequence[Tensor], u: Tensor) -> Tensor:
@@ -20,7 +29,7 @@ def horner(coefficients: Sequence[Tensor], u: Tensor) -> Tensor:
 
 
 class PolyActivation(nn.Module):
-    """`(1 - blend) relu(t) + blend p(t / interval)`, with p a polynomial in powers of u = t / interval.
+    """`(1 - blend) f(t) + blend p(t / interval)`: f is what p stands in for, p a polynomial in powers of u = t / interval.
 
     `blend` starts at 1 (only the polynomial) and is moved by the training loop during a warm start. While training, p goes
     on as a straight line outside the interval, so that a stray value cannot blow up the step; in `eval` mode it is the
@@ -47,7 +56,9 @@ class PolyActivation(nn.Module):
             coefficients = least_squares(function, interval, degree, sigma or interval / 4)
         if not 2 <= len(coefficients) <= 9:
             raise ValueError(f"{len(coefficients)} coefficients, expected 2 to 9")
-        self.interval = float(interval)
+        if function not in _MODULES:
+            raise ValueError(f"unknown function {function!r}, known: {', '.join(_MODULES)}")
+        self.interval, self.function = float(interval), function
         self.fraction_bits = fraction_bits
         values = torch.tensor(list(coefficients), dtype=torch.float32)
         if learned:
@@ -73,9 +84,12 @@ class PolyActivation(nn.Module):
             t = round_through(t / self.interval, self.fraction_bits) * self.interval
         if not self.training:
             p = horner(self.coefficients.unbind(), t.float() / self.interval).to(t.dtype)
-            return p if self.blend >= 1.0 else (1.0 - self.blend) * torch.relu(t) + self.blend * p
-        inverse, blend = torch.tensor(1.0 / self.interval), torch.tensor(min(self.blend, 1.0))
-        return TrainedPolynomial.apply(t, self.coefficients, inverse, blend, self.penalty[1], self.penalty[0])
+            return p if self.blend >= 1.0 else (1.0 - self.blend) * _MODULES[self.function](t) + self.blend * p
+        # With ReLU, one pass over memory does both parts.
+        inside = self.function == "relu"
+        inverse, blend = torch.tensor(1.0 / self.interval), torch.tensor(min(self.blend, 1.0) if inside else 1.0)
+        p = TrainedPolynomial.apply(t, self.coefficients, inverse, blend, self.penalty[1], self.penalty[0])
+        return p if inside or self.blend >= 1.0 else (1.0 - self.blend) * _MODULES[self.function](t) + self.blend * p
 
     def extra_repr(self) -> str:
         return f"interval={self.interval}, degree={self.degree}, blend={self.blend}"

@@ -8,17 +8,14 @@ import torch
 from torch import nn
 
 from .activation import PolyActivation
-from .export import replace
-from .networks import Network, equalise
 from .norm import RangeBatchNorm1d, RangeBatchNorm2d
+from .structure import ACTIVATIONS, equalise
 
-_ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.ReLU: "relu",
-    nn.SiLU: "silu",
-    nn.GELU: "gelu",
-    nn.Sigmoid: "sigmoid",
-    nn.Tanh: "tanh",
-}
+
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts `module` where the submodule `name` was."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
 
 
 def polynomialize(
@@ -36,11 +33,15 @@ def polynomialize(
 
     ReLU, SiLU, GELU, sigmoid and tanh become `PolyActivation`s fitted to them for arguments of standard deviation `sigma`
     (default: interval / sigmas). BatchNorm becomes `RangeBatchNorm`, which keeps mean +- `sigmas` standard deviations inside
-    the interval. For the networks of this package, `equalised` first scales every ReLU's arguments, channel by channel,
-    to use the whole interval; that changes nothing of what the ReLU network computes.
+    the interval. `equalised` first scales the ReLUs' arguments, channel by channel, to use the whole interval; that
+    changes nothing of what the ReLU network computes.
+
+    Activations must be modules: `torch.relu` inside a `forward` is not seen. Raises ValueError when there are none.
     """
     model = copy.deepcopy(model)
-    if equalised and isinstance(model, Network):
+    if not any(type(module) in ACTIVATIONS for module in model.modules()):
+        raise ValueError(f"no activation modules found; known are {', '.join(k.__name__ for k in ACTIVATIONS)}")
+    if equalised:
         equalise(model, interval, sigmas)
     for name, module in list(model.named_modules()):
         if project_norms and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
@@ -48,9 +49,9 @@ def polynomialize(
             norm = (RangeBatchNorm1d if flat else RangeBatchNorm2d)(module.num_features, interval, sigmas, module.eps)
             norm.load_state_dict(module.state_dict())
             replace(model, name, norm)
-        elif type(module) in _ACTIVATIONS:
+        elif type(module) in ACTIVATIONS:
             poly = PolyActivation(
-                interval, degree=degree, sigma=sigma or interval / sigmas, function=_ACTIVATIONS[type(module)],
+                interval, degree=degree, sigma=sigma or interval / sigmas, function=ACTIVATIONS[type(module)],
                 learned=learned,
             )  # fmt: skip
             replace(model, name, poly)

@@ -95,6 +95,12 @@ def _mnist(folder: Path, split: str) -> Images:
     return _images(pixels[..., None], labels, str(folder))
 
 
+def digits(folder: Path) -> Images:
+    """The labelled digits that ship with Amicus: `digits-images.idx3-ubyte` and `digits-labels.idx1-ubyte`."""
+    pixels, labels = _idx(folder, "digits-images.idx3-ubyte", 3), _idx(folder, "digits-labels.idx1-ubyte", 1)
+    return _images(pixels[..., None], labels, str(folder))
+
+
 def _images(pixels: np.ndarray, labels: np.ndarray, where: str) -> Images:
     if len(pixels) != len(labels) or len(labels) == 0:
         raise DataError(f"{where}: {len(pixels)} images and {len(labels)} labels")
@@ -162,28 +168,3 @@ def _decode(files: Iterator[tuple[str, str, bytes]], where: str) -> Images:
         raise DataError(f"{where}: {len(classes)} class folders with images, expected 10")
     labels = np.array([classes.index(name) for name, _, _ in found])
     return _images(np.stack([pixels for _, _, pixels in found]), labels, where)
-
-
-class Augment:
-    """Random shifts by up to `shift` pixels (zeros come in) and, where `flip`, mirror images."""
-
-    def __init__(self, images: Images, rule: str, shift: int, flip: bool, generator: torch.Generator) -> None:
-        self.rule, self.shift, self.flip, self.generator = rule, shift, flip, generator
-        self.height, self.width = images.pixels.shape[1:3]
-        fill = 0 if rule == "pixel/255" else 128
-        padding = (0, 0, shift, shift, shift, shift)
-        self.padded = torch.nn.functional.pad(images.pixels, padding, value=fill)
-        self.labels = images.labels
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Float images, channels last in memory, and their classes."""
-        count, spread = len(indices), 2 * self.shift + 1
-        offsets = torch.randint(spread, (2, count, 1), generator=self.generator)
-        rows = torch.arange(self.height) + offsets[0]
-        columns = torch.arange(self.width).expand(count, -1)
-        if self.flip:
-            mirror = torch.rand(count, 1, generator=self.generator) < 0.5
-            columns = torch.where(mirror, self.width - 1 - columns, columns)
-        columns = columns + offsets[1]
-        pixels = self.padded[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return to_input(pixels, self.rule), self.labels[indices]

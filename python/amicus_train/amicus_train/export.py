@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .activation import PolyActivation
+from .convert import replace
 from .networks import EPS, Network, build
-
-_BATCH_NORM = ("running_mean", "running_var")
+from .structure import activations
 
 
 def rounded(state: dict[str, Tensor], weights: str) -> dict[str, Tensor]:
@@ -46,12 +46,15 @@ def save(model: Network, path: str | Path, dataset: str, notes: dict[str, str], 
         "input": model.input_rule,
         "bn.eps": repr(EPS),
     }
-    polynomials = [m for m in model.activations().values() if isinstance(m, PolyActivation)]
+    width = getattr(model, "width", None)
+    if width is not None:
+        entries["width"] = str(width)
+    polynomials = [m for m in activations(model).values() if isinstance(m, PolyActivation)]
     if polynomials:
         intervals = {p.interval for p in polynomials}
         if len(intervals) != 1:
             raise ValueError(f"activations with different intervals: {sorted(intervals)}")
-        lists = [[float(c) for c in p.coefficients] for p in polynomials]
+        lists = [p.coefficients.detach().tolist() for p in polynomials]
         shared = all(one == lists[0] for one in lists)
         entries["activation"] = "polynomial"
         entries["activation.interval"] = repr(intervals.pop())
@@ -71,11 +74,12 @@ def load(path: str | Path) -> tuple[Network, dict[str, str]]:
         tensors = {name: file.get_tensor(name).float() for name in file.keys()}
     if "architecture" not in metadata:
         raise ValueError(f"{path}: no metadata entry `architecture`")
-    model = build(metadata["architecture"])
+    width = metadata.get("width")
+    model = build(metadata["architecture"], int(width) if width else None)
     if metadata.get("activation", "polynomial") != "relu":
         interval = float(metadata["activation.interval"])
         lists = json.loads(metadata["activation.coefficients"])
-        names = list(model.activations())
+        names = list(activations(model))
         if not isinstance(lists[0], list):
             lists = [lists] * len(names)
         for name, coefficients in zip(names, lists, strict=True):
@@ -85,12 +89,6 @@ def load(path: str | Path) -> tuple[Network, dict[str, str]]:
     if missing or unexpected:
         raise ValueError(f"{path}: missing {missing}, unexpected {unexpected}")
     return model.eval(), metadata
-
-
-def replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts `module` where the submodule `name` was."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)
 
 
 def to_onnx(model: nn.Module, path: str | Path, input_shape: tuple[int, ...], *, legacy: bool = False) -> None:

@@ -50,9 +50,9 @@ def least_squares(
     ends = np.linspace(-1.0, 1.0, 2 * _PANELS + 1)
     half = 0.5 * (ends[1] - ends[0])
     u = ((ends[:-1] + ends[1:])[:, None] / 2 + half * points[None, :]).ravel()
-    gauss = np.exp(-0.5 * (u * interval / sigma) ** 2)
+    spread = sigma / interval
+    gauss = np.exp(-0.5 * (u / spread) ** 2) / (spread * math.sqrt(2.0 * math.pi))
     quadrature = np.tile(half * weights, 2 * _PANELS)
-    gauss /= (gauss * quadrature).sum()
     density = quadrature * ((1 - _EVEN_PART) * gauss + _EVEN_PART / 2)
     # Legendre polynomials as basis: their normal equations are well conditioned up to degree 8.
     basis = np.polynomial.legendre.legvander(u, degree)

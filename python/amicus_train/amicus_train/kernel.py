@@ -102,7 +102,7 @@ class TrainedPolynomial(torch.autograd.Function):
         return _like(value(_flat(t), coefficients, inverse, blend), t)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         t, coefficients, inverse, blend, margin, weight = ctx.saved_tensors
         if t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last):
             gradient = gradient.contiguous(memory_format=torch.channels_last)

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
-
-import torch
 from torch import Tensor, nn
 
 EPS = 1e-5
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """An activation whose argument may be scaled per channel: only linear layers read its result.
-
-    With ReLU, `relu(s t) = s relu(t)`, so BatchNorm times s and the readers' weights over s leave the network as it is.
-    """
-
-    norm: str
-    readers: tuple[str, ...]
-
-
 class Network(nn.Module):
-    """A network with named activations `act...`, in order of use."""
+    """A network that the Rust side knows by name too."""
 
     architecture: str
     input_shape: tuple[int, int, int]
     input_rule: str
-
-    def scalings(self) -> list[Scaling]:
-        raise NotImplementedError
-
-    def activations(self) -> "OrderedDict[str, nn.Module]":
-        found = ((name, m) for name, m in self.named_modules() if name.split(".")[-1].startswith("act"))
-        return OrderedDict(found)
 
 
 class LeNet5(Network):
@@ -51,14 +29,20 @@ class LeNet5(Network):
         self.fc3 = nn.Linear(84, 10)
         self.pool = nn.AvgPool2d(2)
 
-    def scalings(self) -> list[Scaling]:
-        return [Scaling(f"bn{i + 1}", (reader,)) for i, reader in enumerate(("conv2", "fc1", "fc2", "fc3"))]
-
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.act1(self.bn1(self.conv1(x))))
         x = self.pool(self.act2(self.bn2(self.conv2(x))))
         x = self.act3(self.bn3(self.fc1(x.flatten(1))))
         return self.fc3(self.act4(self.bn4(self.fc2(x))))
+
+
+class LastPool(nn.Module):
+    """Average pool 2; smaller images than 8 x 8, as early in training, are pooled to the same 4 x 4."""
+
+    keeps_scale = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(x, 2) if x.shape[-1] == 8 else nn.functional.adaptive_avg_pool2d(x, 4)
 
 
 class AlexNetCifar(Network):
@@ -76,18 +60,14 @@ class AlexNetCifar(Network):
         self.fc1, self.bn6, self.act6 = nn.Linear(4096, 1024, bias=False), nn.BatchNorm1d(1024, EPS), nn.ReLU()
         self.fc2, self.bn7, self.act7 = nn.Linear(1024, 512, bias=False), nn.BatchNorm1d(512, EPS), nn.ReLU()
         self.fc3 = nn.Linear(512, 10)
-        self.pool = nn.AvgPool2d(2)
-
-    def scalings(self) -> list[Scaling]:
-        readers = ("conv2", "conv3", "conv4", "conv5", "fc1", "fc2", "fc3")
-        return [Scaling(f"bn{i + 1}", (reader,)) for i, reader in enumerate(readers)]
+        self.pool, self.last_pool = nn.AvgPool2d(2), LastPool()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(self.act1(self.bn1(self.conv1(x))))
         x = self.pool(self.act2(self.bn2(self.conv2(x))))
         x = self.act3(self.bn3(self.conv3(x)))
         x = self.act4(self.bn4(self.conv4(x)))
-        x = self.pool(self.act5(self.bn5(self.conv5(x))))
+        x = self.last_pool(self.act5(self.bn5(self.conv5(x))))
         x = self.act6(self.bn6(self.fc1(x.flatten(1))))
         return self.fc3(self.act7(self.bn7(self.fc2(x))))
 
@@ -110,22 +90,17 @@ class Stage(nn.Module):
 
 
 class ResNet8(Network):
-    """conv 3x3, three residual blocks of widths w, 2w, 4w, mean over the image, fully connected."""
+    """conv 3x3, three residual blocks of widths w, 2w, 4w, mean over the image, fully connected 4w-10."""
 
     architecture, input_shape, input_rule = "resnet8", (3, 32, 32), "pixel/127.5-1"
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
+        self.width = width
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
         self.bn1, self.act1 = nn.BatchNorm2d(width, EPS), nn.ReLU()
         self.s1, self.s2, self.s3 = Stage(width, width, 1), Stage(width, 2 * width, 2), Stage(2 * width, 4 * width, 2)
         self.fc = nn.Linear(4 * width, 10)
-
-    def scalings(self) -> list[Scaling]:
-        # What act1 gives also goes through an identity, which has no weights to divide.
-        inner = [Scaling(f"s{i}.bn1", (f"s{i}.conv2",)) for i in (1, 2, 3)]
-        outer = [Scaling(f"s{i}.bn2", (f"s{i + 1}.conv1", f"s{i + 1}.shortcut")) for i in (1, 2)]
-        return inner + outer + [Scaling("s3.bn2", ("fc",))]
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.s3(self.s2(self.s1(self.act1(self.bn1(self.conv1(x))))))
@@ -135,29 +110,10 @@ class ResNet8(Network):
 NETWORKS: dict[str, type[Network]] = {cls.architecture: cls for cls in (LeNet5, AlexNetCifar, ResNet8)}
 
 
-def build(architecture: str) -> Network:
-    """A fresh network. Raises ValueError for an unknown name."""
+def build(architecture: str, width: int | None = None) -> Network:
+    """A fresh network; `width` is for resnet8 only. Raises ValueError for an unknown name."""
     if architecture not in NETWORKS:
         raise ValueError(f"unknown model {architecture!r}, known: {', '.join(NETWORKS)}")
+    if architecture == "resnet8" and width is not None:
+        return ResNet8(width)
     return NETWORKS[architecture]()
-
-
-@torch.no_grad()
-def equalise(model: Network, interval: float, sigmas: float) -> None:
-    """Scales every ReLU's argument, channel by channel, until |beta| + sigmas |gamma| = interval.
-
-    The network computes the same as before: the readers' weights are divided by the same factors. Where an activation's
-    result is also read by an identity shortcut, its channels stay as they are.
-    """
-    for scaling in model.scalings():
-        norm = model.get_submodule(scaling.norm)
-        reach = norm.bias.abs() + sigmas * norm.weight.abs()
-        # A dead channel stays dead instead of being blown up.
-        factor = torch.where(reach > 1e-3 * interval, interval / reach, torch.ones_like(reach))
-        norm.weight.mul_(factor)
-        norm.bias.mul_(factor)
-        for name in scaling.readers:
-            weight = model.get_submodule(name).weight
-            # After flattening, a channel is a run of neighbouring inputs.
-            inputs = factor.repeat_interleave(weight.shape[1] // factor.numel())
-            weight.div_(inputs.view(1, -1, *([1] * (weight.dim() - 2))))

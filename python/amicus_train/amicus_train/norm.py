@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
-class _RangeControl:
+class RangeControl:
     """The projection shared by both shapes of input."""
 
     interval: float
     sigmas: float
-    weight: Tensor
-    bias: Tensor
 
     def set_range(self, interval: float, sigmas: float) -> None:
         if not (interval > 0 and sigmas > 0):
@@ -26,13 +24,14 @@ class _RangeControl:
         A channel's output has mean beta and standard deviation |gamma|, so this keeps mean +- sigmas standard deviations
         inside the interval. Called after every optimiser step.
         """
+        assert isinstance(self, nn.modules.batchnorm._BatchNorm)
         reach = self.bias.abs() + self.sigmas * self.weight.abs()
         factor = (self.interval / reach.clamp_min(1e-12)).clamp_max(1.0)
         self.weight.mul_(factor)
         self.bias.mul_(factor)
 
 
-class RangeBatchNorm2d(_RangeControl, nn.BatchNorm2d):
+class RangeBatchNorm2d(RangeControl, nn.BatchNorm2d):
     """BatchNorm over channels whose output stays in [-interval, interval] up to `sigmas` standard deviations."""
 
     def __init__(self, channels: int, interval: float = 4.0, sigmas: float = 4.0, eps: float = 1e-5) -> None:
@@ -40,7 +39,7 @@ class RangeBatchNorm2d(_RangeControl, nn.BatchNorm2d):
         self.set_range(interval, sigmas)
 
 
-class RangeBatchNorm1d(_RangeControl, nn.BatchNorm1d):
+class RangeBatchNorm1d(RangeControl, nn.BatchNorm1d):
     """The same for flat values."""
 
     def __init__(self, channels: int, interval: float = 4.0, sigmas: float = 4.0, eps: float = 1e-5) -> None:
@@ -54,5 +53,5 @@ RangeBatchNorm = RangeBatchNorm2d
 def project(model: nn.Module) -> None:
     """Projects every RangeBatchNorm of the model."""
     for module in model.modules():
-        if isinstance(module, _RangeControl):
+        if isinstance(module, RangeControl):
             module.project()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .networks import Network
+from .structure import activations
 
 
 @dataclass
@@ -37,17 +38,17 @@ class LayerRange:
 
     @property
     def rms(self) -> float:
-        return (self.squares / max(self.values, 1)) ** 0.5
+        return math.sqrt(self.squares / max(self.values, 1))
 
     def summary(self) -> dict[str, float | int | str]:
         return {**{k: v for k, v in asdict(self).items() if k != "squares"}, "rms": self.rms}
 
 
 @contextmanager
-def watch(model: Network, interval: float) -> Iterator[list[LayerRange]]:
+def watch(model: nn.Module, interval: float) -> Iterator[list[LayerRange]]:
     """Collects the ranges of every activation while the model runs inside the `with`."""
     ranges, handles = [], []
-    for name, module in model.activations().items():
+    for name, module in activations(model).items():
         entry = LayerRange(name)
         ranges.append(entry)
 
@@ -63,7 +64,7 @@ def watch(model: Network, interval: float) -> Iterator[list[LayerRange]]:
 
 
 @torch.no_grad()
-def reestimate(model: nn.Module, batches: Iterator[Tensor]) -> None:
+def reestimate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """BatchNorm's running statistics, computed anew as means over `batches` with the final weights."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

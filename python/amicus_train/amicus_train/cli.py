@@ -1,0 +1,203 @@
+"""The command line: `amicus-train train`, `distill` and `evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import export
+from .convert import polynomialize
+from .batches import plain
+from .data import DataError, Images, digits, load
+from .networks import NETWORKS, Network, build
+from .ranges import LayerRange
+from .settings import Settings
+from .training import Diverged, Outcome, evaluate, interval_of, train
+
+# What differs from the defaults, for ReLU teachers and for polynomial students.
+TEACHERS: dict[str, dict[str, Any]] = {
+    "lenet5": {"epochs": 20.0, "batch": 128, "shift": 2, "flip": False, "matrix_rate": 0.05},
+    "alexnet-cifar": {"epochs": 10.0, "label_smoothing": 0.1, "sizes": ((0.2, 16), (0.6, 24))},
+    "resnet8": {"epochs": 12.0, "matrix_rate": 0.0, "rate": 6e-3, "label_smoothing": 0.05},
+}
+STUDENTS: dict[str, dict[str, Any]] = {
+    "lenet5": {"epochs": 10.0, "batch": 128, "shift": 2, "flip": False, "matrix_rate": 0.02, "rate": 1e-3},
+    "alexnet-cifar": {"epochs": 4.0, "matrix_rate": 0.04, "rate": 1e-3},
+    "resnet8": {"epochs": 8.0, "matrix_rate": 0.0, "rate": 3e-3},
+}
+
+
+def _sizes(text: str) -> tuple[tuple[float, int], ...]:
+    """`0.2:16,0.6:24` is 16 pixels until 20% of the steps, then 24 until 60%, then the data's own."""
+    parts = [part.split(":") for part in text.split(",") if part]
+    return tuple((float(until), int(size)) for until, size in parts)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("settings (defaults depend on the network)")
+    kinds: dict[Any, Any] = {"float": float, "int": int}
+    for field in fields(Settings):
+        name = "--" + field.name.replace("_", "-")
+        if field.type == "bool":
+            group.add_argument(name, action=argparse.BooleanOptionalAction, default=None)
+        elif field.name == "sizes":
+            group.add_argument(name, type=_sizes, metavar="SHARE:PIXELS,..", default=None, help=_sizes.__doc__)
+        else:
+            group.add_argument(name, type=kinds[field.type], default=None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("amicus-train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--dataset", required=True, choices=("mnist", "cifar10"))
+    shared.add_argument("--data-dir", required=True, type=Path)
+    shared.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    shared.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+    run = argparse.ArgumentParser(add_help=False)
+    run.add_argument("--out", required=True, type=Path, help="weights (safetensors); OUT.csv gets the learning curve")
+    run.add_argument("--weights-type", default="f32", choices=("f32", "f16", "bf16"))
+    run.add_argument("--resume", action="store_true", help="go on from OUT.checkpoint")
+    run.add_argument("--exclude", type=Path, help="folder with the digits of the demonstration, which must not be trained on")
+    teacher = commands.add_parser("train", parents=[shared, run], help="train a ReLU network")
+    teacher.add_argument("--model", required=True, choices=tuple(NETWORKS))
+    _add_settings(teacher)
+    student = commands.add_parser("distill", parents=[shared, run], help="make a polynomial network of a ReLU network")
+    student.add_argument("--teacher", required=True, type=Path, help="safetensors, from `train`")
+    student.add_argument("--degree", type=int, default=6)
+    student.add_argument("--interval", type=float, default=4.0)
+    student.add_argument("--sigmas", type=float, default=4.0, help="standard deviations that must fit the interval")
+    student.add_argument("--fit-sigma", type=float, default=None, help="of the arguments the fit is for")
+    student.add_argument("--learned", action="store_true", help="learn each layer's coefficients")
+    _add_settings(student)
+    evaluation = commands.add_parser("evaluate", parents=[shared], help="accuracy and ranges on the test images")
+    evaluation.add_argument("--weights", required=True, type=Path)
+    return parser
+
+
+def _settings(args: argparse.Namespace, defaults: dict[str, Any]) -> Settings:
+    given = {f.name: getattr(args, f.name) for f in fields(Settings)}
+    settings = replace(Settings(), **defaults)
+    return replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _without(images: Images, excluded: Images) -> Images:
+    """Raises DataError when an excluded image is not there."""
+    found = {bytes(p.numpy().tobytes()) for p in excluded.pixels}
+    keep = [i for i, p in enumerate(images.pixels) if bytes(p.numpy().tobytes()) not in found]
+    if len(images) - len(keep) < len(found):
+        raise DataError(f"only {len(images) - len(keep)} of {len(found)} images to exclude are in the training set")
+    return images.select(torch.tensor(keep))
+
+
+def _ranges(ranges: Sequence[LayerRange]) -> str:
+    lines = [f"  {'layer':<10}{'largest |t|/B':>15}{'rms':>8}{'escaped':>12}{'images with one':>18}"]
+    for r in ranges:
+        lines.append(
+            f"  {r.layer:<10}{r.largest:>15.3f}{r.rms:>8.3f}{r.escaped / max(r.values, 1):>12.2e}"
+            f"{r.images_escaped / max(r.images, 1):>18.2e}"
+        )
+    return "\n".join(lines)
+
+
+def _finish(outcome: Outcome, test: Images, args: argparse.Namespace, settings: Settings) -> None:
+    assert isinstance(outcome.model, Network)
+    model, interval = outcome.model, interval_of(outcome.model)
+    # What is measured is what the file holds.
+    model.load_state_dict(
+        {k: v.float() for k, v in export.rounded(model.state_dict(), args.weights_type).items()}, strict=False
+    )
+    accuracy, ranges = evaluate(model, plain(test, model.input_rule), interval)
+    notes = {
+        "command": _command(args),
+        "settings": settings.to_json(),
+        "seed": str(settings.seed),
+        "date": datetime.date.today().isoformat(),
+        "accuracy.validation": str(outcome.validation),
+        "accuracy.test": str(accuracy),
+    }
+    if interval is not None:
+        largest = [max(a.largest, b.largest) for a, b in zip(outcome.ranges, ranges, strict=True)]
+        notes["activation.ranges"] = json.dumps(largest)
+    export.save(model, args.out, args.dataset, notes, args.weights_type)
+    print(f"validation {outcome.validation}, test {accuracy}, {outcome.seconds:.0f} s")
+    if interval is not None:
+        print("on validation images:\n" + _ranges(outcome.ranges) + "\non test images:\n" + _ranges(ranges))
+    print(f"wrote {args.out}")
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command as given, without folders of this machine."""
+    words: list[str] = []
+    hidden = {"--data-dir": "DIR", "--exclude": "DIGITS"}
+    for word in sys.argv[1:]:
+        words.append(hidden.get(words[-1] if words else "", Path(word).name if "/" in word else word))
+    return "amicus-train " + shlex.join(words)
+
+
+def _prepared(model: Network, args: argparse.Namespace) -> Network:
+    moved: Network = model.to(args.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+def _run(args: argparse.Namespace) -> None:
+    torch.set_float32_matmul_precision("high")  # on a GPU; means nothing on a CPU
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    test = load(args.dataset, args.data_dir, "test")
+    if args.command == "evaluate":
+        trained, _ = export.load(args.weights)
+        model = _prepared(trained, args)
+        accuracy, ranges = evaluate(model, plain(test, model.input_rule), interval_of(model))
+        print(f"test {accuracy}")
+        if ranges:
+            print(_ranges(ranges))
+        return
+    images = load(args.dataset, args.data_dir, "train")
+    if args.exclude is not None:
+        images = _without(images, digits(args.exclude))
+    files = {
+        "checkpoint": args.out.with_name(args.out.name + ".checkpoint"),
+        "table": args.out.with_name(args.out.name + ".csv"),
+        "resume": args.resume,
+        "say": lambda text: print(text, flush=True),
+    }
+    if args.command == "train":
+        settings = _settings(args, TEACHERS[args.model])
+        torch.manual_seed(settings.seed)
+        outcome = train(_prepared(build(args.model), args), images, settings, **files)
+    else:
+        teacher, _ = export.load(args.teacher)
+        if interval_of(teacher) is not None:
+            raise ValueError(f"{args.teacher} is no ReLU network")
+        settings = _settings(args, STUDENTS[teacher.architecture])
+        torch.manual_seed(settings.seed)
+        start = teacher if settings.warm_start else build(teacher.architecture)
+        student = polynomialize(
+            start, interval=args.interval, degree=args.degree, sigmas=args.sigmas, sigma=args.fit_sigma,
+            learned=args.learned, equalised=settings.warm_start, project_norms=settings.projection,
+        )  # fmt: skip
+        assert isinstance(student, Network)
+        outcome = train(_prepared(student, args), images, settings, teacher=_prepared(teacher, args), **files)
+    _finish(outcome, test, args, settings)
+
+
+def main() -> None:
+    args = _parser().parse_args()
+    try:
+        _run(args)
+    except (DataError, Diverged, ValueError, OSError) as error:
+        sys.exit(f"amicus-train: {error}")
+
+
+if __name__ == "__main__":
+    main()

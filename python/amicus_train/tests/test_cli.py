@@ -1,0 +1,49 @@
+"""The command line, on a data set of a few images."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from amicus_train import cli
+from tests.test_data import as_folders
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["amicus-train", *map(str, words)])
+    cli.main()
+
+
+def test_teacher_then_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    as_folders(tmp_path)
+    common = ["--dataset", "cifar10", "--data-dir", tmp_path, "--epochs", 1, "--batch", 8, "--validation", 4]
+    teacher, student = tmp_path / "teacher.safetensors", tmp_path / "student.safetensors"
+    run(monkeypatch, "train", "--model", "resnet8", "--out", teacher, "--weights-type", "f16", *common)
+    run(monkeypatch, "distill", "--teacher", teacher, "--out", student, "--degree", 4, *common)
+    with safe_open(student, "pt") as file:
+        metadata = file.metadata()
+    assert len(json.loads(metadata["activation.coefficients"])) == 5
+    assert len(json.loads(metadata["activation.ranges"])) == 7
+    assert str(tmp_path) not in metadata["command"]
+    assert metadata["command"].startswith("amicus-train distill --teacher teacher.safetensors")
+    assert json.loads(metadata["settings"])["epochs"] == 1
+    assert (tmp_path / "student.safetensors.csv").read_text().startswith("epoch,loss")
+    capsys.readouterr()
+    run(monkeypatch, "evaluate", "--weights", student, "--dataset", "cifar10", "--data-dir", tmp_path)
+    printed = capsys.readouterr().out
+    assert f"test {metadata['accuracy.test']}" in printed
+    assert "s3.act2" in printed
+
+
+def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ["--dataset", "cifar10", "--data-dir", tmp_path / "none", "--out", tmp_path / "x.safetensors"]
+    with pytest.raises(SystemExit, match="amicus-train: data folder .*none does not exist"):
+        run(monkeypatch, "train", "--model", "resnet8", *missing)
+    as_folders(tmp_path)
+    there = ["--dataset", "cifar10", "--data-dir", tmp_path, "--out", tmp_path / "x.safetensors"]
+    with pytest.raises(SystemExit, match="nothing to resume from"):
+        run(monkeypatch, "train", "--model", "resnet8", "--batch", 8, "--validation", 4, "--resume", *there)
+    with pytest.raises(SystemExit, match="epochs -1"):
+        run(monkeypatch, "train", "--model", "resnet8", "--epochs", -1, *there)
