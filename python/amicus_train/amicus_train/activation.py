@@ -53,7 +53,7 @@ class PolyActivation(nn.Module):
     ) -> None:
         super().__init__()
         if coefficients is None:
-            coefficients = least_squares(function, interval, degree, sigma or interval / 4)
+            coefficients = least_squares(function, interval, degree, sigma or interval / 5)
         if not 2 <= len(coefficients) <= 9:
             raise ValueError(f"{len(coefficients)} coefficients, expected 2 to 9")
         if function not in _MODULES:

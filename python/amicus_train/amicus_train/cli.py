@@ -70,12 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--exclude", type=Path, help="folder with the digits of the demonstration, which must not be trained on")
     teacher = commands.add_parser("train", parents=[shared, run], help="train a ReLU network")
     teacher.add_argument("--model", required=True, choices=tuple(NETWORKS))
+    teacher.add_argument("--width", type=int, default=None, help="channels of resnet8's first stage (default 16)")
     _add_settings(teacher)
     student = commands.add_parser("distill", parents=[shared, run], help="make a polynomial network of a ReLU network")
     student.add_argument("--teacher", required=True, type=Path, help="safetensors, from `train`")
     student.add_argument("--degree", type=int, default=6)
     student.add_argument("--interval", type=float, default=4.0)
-    student.add_argument("--sigmas", type=float, default=4.0, help="standard deviations that must fit the interval")
+    student.add_argument("--sigmas", type=float, default=5.0, help="standard deviations that must fit the interval")
     student.add_argument("--fit-sigma", type=float, default=None, help="of the arguments the fit is for")
     student.add_argument("--learned", action="store_true", help="learn each layer's coefficients")
     _add_settings(student)
@@ -174,14 +175,14 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "train":
         settings = _settings(args, TEACHERS[args.model])
         torch.manual_seed(settings.seed)
-        outcome = train(_prepared(build(args.model), args), images, settings, **files)
+        outcome = train(_prepared(build(args.model, args.width), args), images, settings, **files)
     else:
         teacher, _ = export.load(args.teacher)
         if interval_of(teacher) is not None:
             raise ValueError(f"{args.teacher} is no ReLU network")
         settings = _settings(args, STUDENTS[teacher.architecture])
         torch.manual_seed(settings.seed)
-        start = teacher if settings.warm_start else build(teacher.architecture)
+        start = teacher if settings.warm_start else build(teacher.architecture, getattr(teacher, "width", None))
         student = polynomialize(
             start, interval=args.interval, degree=args.degree, sigmas=args.sigmas, sigma=args.fit_sigma,
             learned=args.learned, equalised=settings.warm_start, project_norms=settings.projection,

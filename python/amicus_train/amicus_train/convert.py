@@ -23,7 +23,7 @@ def polynomialize(
     *,
     interval: float = 4.0,
     degree: int = 6,
-    sigmas: float = 4.0,
+    sigmas: float = 5.0,
     sigma: float | None = None,
     learned: bool = False,
     equalised: bool = True,

@@ -94,7 +94,7 @@ class ResNet8(Network):
 
     architecture, input_shape, input_rule = "resnet8", (3, 32, 32), "pixel/127.5-1"
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.width = width
         self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
@@ -114,6 +114,8 @@ def build(architecture: str, width: int | None = None) -> Network:
     """A fresh network; `width` is for resnet8 only. Raises ValueError for an unknown name."""
     if architecture not in NETWORKS:
         raise ValueError(f"unknown model {architecture!r}, known: {', '.join(NETWORKS)}")
-    if architecture == "resnet8" and width is not None:
+    if width is not None:
+        if architecture != "resnet8" or width < 1:
+            raise ValueError(f"{architecture} of width {width}: only resnet8 has a width, 1 or more")
         return ResNet8(width)
     return NETWORKS[architecture]()

@@ -34,7 +34,7 @@ class RangeControl:
 class RangeBatchNorm2d(RangeControl, nn.BatchNorm2d):
     """BatchNorm over channels whose output stays in [-interval, interval] up to `sigmas` standard deviations."""
 
-    def __init__(self, channels: int, interval: float = 4.0, sigmas: float = 4.0, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, interval: float = 4.0, sigmas: float = 5.0, eps: float = 1e-5) -> None:
         super().__init__(channels, eps=eps)
         self.set_range(interval, sigmas)
 
@@ -42,7 +42,7 @@ class RangeBatchNorm2d(RangeControl, nn.BatchNorm2d):
 class RangeBatchNorm1d(RangeControl, nn.BatchNorm1d):
     """The same for flat values."""
 
-    def __init__(self, channels: int, interval: float = 4.0, sigmas: float = 4.0, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, interval: float = 4.0, sigmas: float = 5.0, eps: float = 1e-5) -> None:
         super().__init__(channels, eps=eps)
         self.set_range(interval, sigmas)
 

@@ -318,4 +318,4 @@ class _outputs:
 
 def sigmas_of(model: nn.Module) -> float:
     """How many standard deviations the model's BatchNorms keep inside the interval."""
-    return next((m.sigmas for m in model.modules() if isinstance(m, RangeControl)), 4.0)
+    return next((m.sigmas for m in model.modules() if isinstance(m, RangeControl)), 5.0)
