@@ -59,18 +59,17 @@ impl Data {
         match (&options.data, &options.data_dir, model.pixels) {
             (Some(_), Some(_), _) => option("--data", "cannot be given together with --data-dir"),
             (Some(path), None, _) => numbers::read(path, &model.graph),
-            (None, Some(_), None) => option("--data-dir", "a compiled model takes numbers; give them with --data"),
-            (None, None, None) => Ok(numbers::random(&model.graph)),
-            (None, folder, Some(pixels)) => {
-                let data = match (model.graph.input_shape(), folder) {
-                    ([1, 28, 28], None) => shipped::digits(pixels),
-                    ([1, 28, 28], Some(folder)) => folder::digits(folder, pixels),
-                    ([3, 32, 32], None) => shipped::photographs(pixels),
-                    ([3, 32, 32], Some(folder)) => folder::photographs(folder, pixels, model.classes()),
-                    _ => Ok(numbers::random(&model.graph)),
-                }?;
-                Ok(data)
+            (None, Some(_), None) => {
+                option("--data-dir", "a compiled model takes numbers; give them with --data")
             }
+            (None, None, None) => Ok(numbers::random(&model.graph)),
+            (None, folder, Some(pixels)) => match (model.graph.input_shape(), folder) {
+                ([1, 28, 28], None) => shipped::digits(pixels),
+                ([1, 28, 28], Some(folder)) => folder::digits(folder, pixels),
+                ([3, 32, 32], None) => shipped::photographs(pixels),
+                ([3, 32, 32], Some(folder)) => folder::photographs(folder, pixels, model.classes()),
+                _ => Ok(numbers::random(&model.graph)),
+            },
         }
     }
 
