@@ -1,4 +1,4 @@
-"""The command line: `amicus-train train`, `distill` and `evaluate`."""
+"""The command line: `amicus-train train`, `distill`, `ablate` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from . import export
+from .ablation import ablate, markdown
 from .convert import polynomialize
 from .batches import plain
 from .data import DataError, Images, digits, load
@@ -72,14 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     teacher.add_argument("--model", required=True, choices=tuple(NETWORKS))
     teacher.add_argument("--width", type=int, default=None, help="channels of resnet8's first stage (default 16)")
     _add_settings(teacher)
-    student = commands.add_parser("distill", parents=[shared, run], help="make a polynomial network of a ReLU network")
-    student.add_argument("--teacher", required=True, type=Path, help="safetensors, from `train`")
-    student.add_argument("--degree", type=int, default=6)
-    student.add_argument("--interval", type=float, default=4.0)
-    student.add_argument("--sigmas", type=float, default=5.0, help="standard deviations that must fit the interval")
-    student.add_argument("--fit-sigma", type=float, default=None, help="of the arguments the fit is for")
-    student.add_argument("--learned", action="store_true", help="learn each layer's coefficients")
+    polynomials = argparse.ArgumentParser(add_help=False)
+    polynomials.add_argument("--teacher", required=True, type=Path, help="safetensors, from `train`")
+    polynomials.add_argument("--degree", type=int, default=6)
+    polynomials.add_argument("--interval", type=float, default=4.0)
+    polynomials.add_argument("--sigmas", type=float, default=5.0, help="standard deviations that must fit the interval")
+    polynomials.add_argument("--fit-sigma", type=float, default=None, help="of the arguments the fit is for")
+    polynomials.add_argument("--learned", action="store_true", help="learn each layer's coefficients")
+    student = commands.add_parser(
+        "distill", parents=[shared, polynomials, run], help="make a polynomial network of a ReLU network"
+    )
     _add_settings(student)
+    ablation = commands.add_parser(
+        "ablate", parents=[shared, polynomials], help="what each part of `distill` is worth, as a table"
+    )
+    _add_settings(ablation)
     evaluation = commands.add_parser("evaluate", parents=[shared], help="accuracy and ranges on the test images")
     evaluation.add_argument("--weights", required=True, type=Path)
     return parser
@@ -150,6 +158,20 @@ def _prepared(model: Network, args: argparse.Namespace) -> Network:
     return moved
 
 
+def _polynomials(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "interval": args.interval, "degree": args.degree, "sigmas": args.sigmas, "sigma": args.fit_sigma,
+        "learned": args.learned,
+    }  # fmt: skip
+
+
+def _teacher(args: argparse.Namespace) -> Network:
+    teacher, _ = export.load(args.teacher)
+    if interval_of(teacher) is not None:
+        raise ValueError(f"{args.teacher} is no ReLU network")
+    return teacher
+
+
 def _run(args: argparse.Namespace) -> None:
     torch.set_float32_matmul_precision("high")  # on a GPU; means nothing on a CPU
     if args.threads:
@@ -164,6 +186,11 @@ def _run(args: argparse.Namespace) -> None:
             print(_ranges(ranges))
         return
     images = load(args.dataset, args.data_dir, "train")
+    if args.command == "ablate":
+        teacher = _teacher(args)
+        settings = _settings(args, STUDENTS[teacher.architecture])
+        print(markdown(ablate(_prepared(teacher, args), images, test, settings, _polynomials(args))))
+        return
     if args.exclude is not None:
         images = _without(images, digits(args.exclude))
     files = {
@@ -177,16 +204,13 @@ def _run(args: argparse.Namespace) -> None:
         torch.manual_seed(settings.seed)
         outcome = train(_prepared(build(args.model, args.width), args), images, settings, **files)
     else:
-        teacher, _ = export.load(args.teacher)
-        if interval_of(teacher) is not None:
-            raise ValueError(f"{args.teacher} is no ReLU network")
+        teacher = _teacher(args)
         settings = _settings(args, STUDENTS[teacher.architecture])
         torch.manual_seed(settings.seed)
         start = teacher if settings.warm_start else build(teacher.architecture, getattr(teacher, "width", None))
         student = polynomialize(
-            start, interval=args.interval, degree=args.degree, sigmas=args.sigmas, sigma=args.fit_sigma,
-            learned=args.learned, equalised=settings.warm_start, project_norms=settings.projection,
-        )  # fmt: skip
+            start, equalised=settings.warm_start, project_norms=settings.projection, **_polynomials(args)
+        )
         assert isinstance(student, Network)
         outcome = train(_prepared(student, args), images, settings, teacher=_prepared(teacher, args), **files)
     _finish(outcome, test, args, settings)

@@ -10,6 +10,7 @@ from amicus_train import Settings, build, distill, polynomialize, train, trainin
 from amicus_train.data import Images
 from amicus_train.networks import Network
 from amicus_train.optim import Muon, orthogonalised
+from amicus_train.ablation import VARIANTS, Variant, ablate, markdown
 from amicus_train.batches import plain, split
 from amicus_train.structure import activations
 from amicus_train.training import Diverged, evaluate, one_cycle
@@ -183,6 +184,18 @@ def test_networks_of_any_kind_distill_from_loaders() -> None:
     assert outcome.validation.rate > 0.95 * evaluate(teacher, loader)[0].rate > 0.85
     with pytest.raises(ValueError, match="no activation modules"):
         polynomialize(torch.nn.Linear(2, 2))
+
+
+def test_the_ablation_runs_every_variant_and_makes_a_table(teacher: Network) -> None:
+    variants = (VARIANTS[0], Variant("nothing", {"distillation": 0.0, "features": 0.0}), Variant("wild", {"rate": 1e30}))
+    images = stripes()
+    rows = ablate(
+        teacher, images, images, replace(SETTINGS, epochs=1.0), {"degree": 4}, say=lambda _: None, variants=variants
+    )
+    assert [row.name for row in rows] == ["everything", "nothing", "wild"]
+    assert rows[0].test is not None and rows[0].largest != rows[1].largest
+    assert "step" in rows[2].problem
+    assert markdown(rows).count("\n") == 4
 
 
 def test_evaluation_leaves_the_model_alone(teacher: Network) -> None:
