@@ -173,7 +173,10 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
                     sources.coefficients[index].push(cost(index + 1, &rounding));
                 }
             }
-            FoldedKind::Add { .. } | FoldedKind::SumPool { .. } => {}
+            FoldedKind::Add { .. }
+            | FoldedKind::SumPool { .. }
+            | FoldedKind::Concat { .. }
+            | FoldedKind::Weigh { .. } => {}
         }
     }
     sources
