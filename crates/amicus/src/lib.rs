@@ -19,6 +19,7 @@
 
 pub mod demo;
 pub mod rates;
+pub mod samples;
 pub mod train;
 
 /// Client and model owner as message in, message out.

@@ -49,10 +49,10 @@ pub(super) fn import(
     };
     let dims = input_dims(input, options).map_err(whole)?;
     let order = order(graph, output.name).map_err(whole)?;
-    let name = if graph.name.is_empty() { "onnx" } else { graph.name };
+    let name = network_name(file, graph.name);
     let flat = [dims[1..].iter().product()];
     let shape = if dims.len() == 4 { &dims[1..] } else { &flat[..] };
-    let mut builder = GraphBuilder::new(name, shape, 0.0..=1.0);
+    let mut builder = GraphBuilder::new(&name, shape, 0.0..=1.0);
     if let Some(error) = builder.take_error() {
         return Err(whole(format!("input {}: {error}", input.name)));
     }
@@ -93,6 +93,15 @@ pub(super) fn import(
         producer: format!("{} {}", model.producer, model.producer_version).trim().to_owned(),
         operators: operators.into_iter().map(|(op, n)| (op.to_owned(), n)).collect(),
     })
+}
+
+/// The graph's name, or the file's where exporters give all graphs the same one.
+fn network_name(file: &str, graph: &str) -> String {
+    let stem = Path::new(file).file_stem().and_then(|s| s.to_str());
+    match (graph, stem) {
+        ("" | "main_graph" | "torch_jit" | "torch-jit-export", Some(stem)) => stem.to_owned(),
+        _ => graph.to_owned(),
+    }
 }
 
 /// Whether an operator set is the standard one.

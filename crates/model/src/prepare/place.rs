@@ -39,6 +39,7 @@ impl Places {
             leaf: Vec::with_capacity(count),
             takes: Vec::with_capacity(count),
             no_offset: Vec::with_capacity(count),
+            opened: Vec::with_capacity(count),
         };
         (0..count).for_each(|index| finder.look_at(NodeId(index)));
         finder.found
@@ -67,6 +68,8 @@ struct Finder<'g> {
     takes: Vec<bool>,
     /// Nodes whose pending offsets are all 0.
     no_offset: Vec<bool>,
+    /// Nodes whose value an activation opened.
+    opened: Vec<bool>,
 }
 
 impl Finder<'_> {
@@ -80,6 +83,7 @@ impl Finder<'_> {
             place = match (self.takes[input], self.leaf[input]) {
                 (true, true) => Place::Before,
                 (true, false) => Place::Branches,
+                (false, _) if self.sum_takes(node.inputs[0]) => Place::Before,
                 (false, _) if self.behind(id, no_offset) => Place::Behind,
                 (false, _) => Place::Own,
             };
@@ -89,8 +93,14 @@ impl Finder<'_> {
         }
         let leaf = match node.layer {
             Layer::Conv2d { .. } | Layer::Linear { .. } => true,
-            Layer::BatchNorm { .. } => place == Place::Before,
+            Layer::BatchNorm { .. } => place == Place::Before && self.leaf[node.inputs[0].index()],
             _ => false,
+        };
+        let opened = match node.layer {
+            Layer::Input { .. } | Layer::Polynomial { .. } | Layer::Activation(_) => true,
+            Layer::Conv2d { .. } | Layer::Linear { .. } => false,
+            Layer::BatchNorm { .. } if place != Place::Behind => false,
+            _ => node.inputs.iter().all(|i| self.opened[i.index()]),
         };
         let all = || node.inputs.iter().all(|i| self.takes[i.index()]);
         let takes = match &node.layer {
@@ -100,10 +110,22 @@ impl Finder<'_> {
             _ => leaf,
         };
         self.leaf.push(leaf);
+        self.opened.push(opened);
         // A value that meets itself has two readers too.
         self.takes.push(takes && self.found.single_use(id));
         self.no_offset.push(no_offset || place != Place::Behind);
         self.found.place.push(place);
+    }
+
+    /// Whether [`crate::fold`] takes factors and offsets behind a sum of a linear layer and of what is opened: that branch
+    /// gets a layer of its own, in the round of the other.
+    fn sum_takes(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let linear = |i: &NodeId| self.leaf[i.index()] && self.takes[i.index()];
+        matches!(node.layer, Layer::Add)
+            && self.found.single_use(id)
+            && node.inputs.iter().any(linear)
+            && node.inputs.iter().all(|i| linear(i) || self.opened[i.index()])
     }
 
     /// Whether linear layers are all that reads a node, and can take what their input goes through: where zeros are
