@@ -39,7 +39,8 @@ pub struct CompileOptions {
     /// Whether activations may use the slack rule (fewer dealt bytes, a wrong result with probability `2^-40` an
     /// inference).
     pub slack: bool,
-    /// Samples on which errors are measured; ranges are taken from all.
+    /// Samples on which errors are measured; ranges are taken from all. The exact simulator runs on fewer when the network
+    /// is large.
     pub error_samples: usize,
 }
 
@@ -56,6 +57,11 @@ impl Default for CompileOptions {
         }
     }
 }
+
+/// Multiply-adds spent on the exact simulator for the report: seconds without AVX-512.
+const SIMULATED: u64 = 2_000_000_000;
+/// Samples simulated at least, if there are as many.
+const LEAST_SIMULATED: usize = 4;
 
 /// A compiled network.
 #[derive(Clone, Debug)]
@@ -86,8 +92,11 @@ pub fn compile(
     let planner = Planner { folded: &folded, calibration: &calibration, baseline: &baseline, options };
     let choice = planner.choose(&inputs)?;
     let Draft { plan, weights, proofs } = choice.draft;
-    let simulated = simulate_errors(&plan, &weights, samples, baseline.output(&folded))?;
     let cost = plan.cost(1)?;
+    let affordable = usize::try_from(SIMULATED / cost.multiply_adds.max(1)).unwrap_or(usize::MAX);
+    let simulated_samples = calibration.error_samples.min(affordable.max(LEAST_SIMULATED));
+    let expected = &baseline.output(&folded)[..simulated_samples];
+    let simulated = simulate_errors(&plan, &weights, samples, expected)?;
     let report = Report {
         network: plan.name.clone(),
         limbs: plan.limbs.count(),
@@ -99,6 +108,7 @@ pub fn compile(
         expected: choice.expected,
         predicted: choice.scales.predicted(&calibration.sources).sqrt(),
         simulated,
+        simulated_samples,
         max_error: options.max_error,
         margin: options.margin,
         calibration_samples: calibration.samples,

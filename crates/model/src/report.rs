@@ -69,8 +69,10 @@ pub struct Report {
     pub expected: ErrorFigures,
     /// Root mean square error that the measured sources predict for the chosen scales.
     pub predicted: f64,
-    /// Error of the exact simulator (truncation to nearest) on the same samples.
+    /// Error of the exact simulator (truncation to nearest) on the first of these samples.
     pub simulated: ErrorFigures,
+    /// Samples that the simulator ran on.
+    pub simulated_samples: usize,
     /// The target for the median.
     pub max_error: f64,
     /// Calibrated ranges are what was seen times this.
@@ -178,10 +180,11 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "relative error of logits: expected {:.4}% median, {:.4}% at most on {} samples (exact integers, nearest \
-             rounding: {:.4}%, {:.4}%); target {:.4}% {}",
+             rounding, on {} of them: {:.4}%, {:.4}%); target {:.4}% {}",
             100.0 * self.expected.median,
             100.0 * self.expected.max,
             self.error_samples,
+            self.simulated_samples,
             100.0 * self.simulated.median,
             100.0 * self.simulated.max,
             100.0 * self.max_error,

@@ -53,11 +53,11 @@ impl Model {
                 let named = KNOWN.iter().find(|k| k.architecture == network.architecture);
                 Self::trained(named.map_or(network.architecture.name(), |k| k.name), network)
             }
-            (Some(name), None) if known(name).is_some() => {
-                known(name).map_or_else(|| unknown(name), Self::shipped)
-            }
-            (Some(name), None) if Path::new(name).is_file() => Self::compiled(Path::new(name)),
-            (Some(name), None) => unknown(name),
+            (Some(name), None) => match known(name) {
+                Some(known) => Self::shipped(known),
+                None if Path::new(name).is_file() => Self::compiled(Path::new(name)),
+                None => unknown(name),
+            },
             (Some(name), Some(path)) => {
                 let Some(known) = known(name) else {
                     if Path::new(name).is_file() {

@@ -63,16 +63,13 @@ impl Data {
                 option("--data-dir", "a compiled model takes numbers; give them with --data")
             }
             (None, None, None) => Ok(numbers::random(&model.graph)),
-            (None, folder, Some(pixels)) => {
-                let data = match (model.graph.input_shape(), folder) {
-                    ([1, 28, 28], None) => shipped::digits(pixels),
-                    ([1, 28, 28], Some(folder)) => folder::digits(folder, pixels),
-                    ([3, 32, 32], None) => shipped::photographs(pixels),
-                    ([3, 32, 32], Some(folder)) => folder::photographs(folder, pixels, model.classes()),
-                    _ => Ok(numbers::random(&model.graph)),
-                }?;
-                Ok(data)
-            }
+            (None, folder, Some(pixels)) => match (model.graph.input_shape(), folder) {
+                ([1, 28, 28], None) => shipped::digits(pixels),
+                ([1, 28, 28], Some(folder)) => folder::digits(folder, pixels),
+                ([3, 32, 32], None) => shipped::photographs(pixels),
+                ([3, 32, 32], Some(folder)) => folder::photographs(folder, pixels, model.classes()),
+                _ => Ok(numbers::random(&model.graph)),
+            },
         }
     }
 
