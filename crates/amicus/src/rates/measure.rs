@@ -154,7 +154,7 @@ fn run(graph: Graph) -> Result<Taken, RatesError> {
 
 fn times(
     cluster: &mut LocalCluster,
-    layers: &Vec<LayerWeights>,
+    layers: &[LayerWeights],
     input: &[i64],
 ) -> Result<(Vec<f64>, Vec<f64>), RatesError> {
     cluster.owner()?.load(layers)?;
