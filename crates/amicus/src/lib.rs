@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod demo;
+pub mod rates;
 pub mod samples;
 pub mod train;
 

@@ -26,6 +26,8 @@ enum Command {
     Estimate(commands::estimate::Args),
     /// Accuracy of a compiled model: floating point, polynomials, fixed point, layer by layer.
     Simulate(commands::simulate::Args),
+    /// Measures what this machine does a second, for `estimate`.
+    Bench(commands::bench::Args),
     /// Trains a network with polynomial activations (needs a build with `--features train`).
     Train(commands::train::Args),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Compile(args) => commands::compile::run(&args),
         Command::Estimate(args) => commands::estimate::run(&args),
         Command::Simulate(args) => commands::simulate::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Train(args) => commands::train::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -9,7 +9,14 @@ fn data(name: &str) -> PathBuf {
 }
 
 fn amicus(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_amicus")).args(arguments).output().unwrap()
+    // No rates of this machine but those a test measures itself.
+    let nowhere = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-rates");
+    amicus_with(&nowhere, arguments)
+}
+
+fn amicus_with(cache: &Path, arguments: &[&str]) -> Output {
+    let command = env!("CARGO_BIN_EXE_amicus");
+    Command::new(command).env("XDG_CACHE_HOME", cache).args(arguments).output().unwrap()
 }
 
 fn text(path: &Path) -> &str {
@@ -80,4 +87,36 @@ fn refusals_name_file_and_node() {
     assert!(!out.exists());
     let error = refused(&["simulate", text(&vgg), "--data", text(&vgg)]);
     assert!(error.contains("no compiled model"), "{error}");
+}
+
+#[test]
+fn rates_are_measured_kept_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("lenet.amc");
+    let (onnx, npz) = (data("lenet_dynamo.onnx"), data("lenet_dynamo.npz"));
+    json(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&model)]);
+    let with = |arguments: &[&str]| {
+        let output = amicus_with(folder.path(), arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), output.stderr)
+    };
+    let (before, _) = with(&["estimate", text(&model), "--json"]);
+    assert_eq!(before["rates"]["measured_here"], false);
+    let (measured, _) = with(&["bench", "--suite", "calibrate", "--json"]);
+    let file = PathBuf::from(measured["file"].as_str().unwrap());
+    assert!(file.starts_with(folder.path()), "{measured}");
+    let rates = &measured["rates"];
+    assert!(rates["products_per_second"].as_f64().unwrap() > 1e7, "{rates}");
+    assert!((1.0..1e5).contains(&rates["hop_us"].as_f64().unwrap()), "{rates}");
+    let (after, warnings) = with(&["estimate", text(&model), "--json"]);
+    assert_eq!(after["rates"]["measured_here"], true);
+    assert_eq!(after["rates"]["products_per_second"], rates["products_per_second"]);
+    assert!(warnings.is_empty());
+    // A broken file is no reason to stop, but is said.
+    std::fs::write(&file, "{}").unwrap();
+    let (broken, warnings) = with(&["estimate", text(&model), "--json"]);
+    assert_eq!(broken["rates"]["measured_here"], false);
+    assert!(String::from_utf8(warnings).unwrap().contains("holds no rates"));
+    let output = amicus(&["bench", "--suite", "weather"]);
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -5,6 +5,7 @@
 //! margin as the interval, fits polynomials by every [`Method`], and picks one by a stated rule. Polynomials that the
 //! file wrote out itself only get the interval they are used on. Max pooling becomes average pooling where asked.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
@@ -136,7 +137,7 @@ pub fn approximate(
             _ => {}
         }
         let node = Node { layer: layers[i].clone().unwrap_or_else(|| node.layer.clone()), ..node.clone() };
-        let result = samples.iter().enumerate().map(|(s, image)| {
+        let result = samples.par_iter().enumerate().map(|(s, image)| {
             let inputs: Vec<&[f64]> = node.inputs.iter().map(|id| values[id.index()][s].as_slice()).collect();
             float::compute(&node, image, &inputs)
         });

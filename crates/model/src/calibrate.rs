@@ -175,7 +175,10 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
                 let cost = |bits| rounded(&slopes, coefficients, bits, few.output(folded));
                 sources.coefficients[index] = COEFFICIENTS.map(cost).collect();
             }
-            FoldedKind::Add { .. } | FoldedKind::SumPool { .. } => {}
+            FoldedKind::Add { .. }
+            | FoldedKind::SumPool { .. }
+            | FoldedKind::Concat { .. }
+            | FoldedKind::Weigh { .. } => {}
         }
     }
     sources

@@ -6,12 +6,15 @@ use crate::error::ModelError;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer};
 use crate::onnx::Problem;
+use crate::prepare::prepare;
 
 /// What `amicus check` tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
     /// Nodes that cannot be compiled where they stand.
     pub problems: Vec<Problem>,
+    /// What will be rewritten so that it can be compiled.
+    pub rewrites: Vec<String>,
     /// Activations that will be approximated: node and function.
     pub approximated: Vec<(String, String)>,
     /// Max pooling layers, which need leave to become average pooling.
@@ -44,8 +47,12 @@ pub fn check(graph: &Graph) -> Check {
             layer.clone()
         }
     });
-    let problems = Folded::problems(&polynomial).into_iter().map(|error| problem(graph, error)).collect();
-    Check { problems, approximated, max_pools, linear_layers, parameters }
+    let (problems, rewrites) = match prepare(&polynomial) {
+        Ok(prepared) => (Folded::problems(&prepared.graph), prepared.notes),
+        Err(error) => (vec![error], Vec::new()),
+    };
+    let problems = problems.into_iter().map(|error| problem(graph, error)).collect();
+    Check { problems, rewrites, approximated, max_pools, linear_layers, parameters }
 }
 
 fn problem(graph: &Graph, error: ModelError) -> Problem {

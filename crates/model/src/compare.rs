@@ -5,6 +5,7 @@
 
 use amicus_field::LimbVec;
 use amicus_plan::{Plan, ValueId};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::emulate::{Emulation, Rounding, power_of_two};
@@ -19,6 +20,8 @@ use crate::simulate::Simulator;
 
 /// A layer stands out when its error is this many times that of the layer before.
 const STANDS_OUT: f64 = 4.0;
+/// Samples run at once.
+const CHUNK: usize = 16;
 /// Errors below this are of no interest.
 const OF_INTEREST: f64 = 1e-3;
 
@@ -97,6 +100,7 @@ pub fn compare(
     if names(original) != names(polynomial) {
         return Err(ModelError::data("networks", "do not have the same nodes"));
     }
+    let count = samples.len();
     let (float, student) = (FloatExecutor::new(original), FloatExecutor::new(polynomial));
     let fixed = fixed.map(|(plan, weights)| Fixed::new(plan, weights, polynomial)).transpose()?;
     let nodes = original.nodes().len();
@@ -104,21 +108,31 @@ pub fn compare(
     let mut fixed_errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
     let (mut poly, mut int) = (Tally::default(), Tally::default());
     let mut correct = [0usize; 3];
-    for (s, sample) in samples.iter().enumerate() {
-        let (a, b) = (float.values(sample)?, student.values(sample)?);
-        for (id, errors) in errors.iter_mut().enumerate().skip(1) {
-            errors.push(relative_error(b.node(NodeId(id)), a.node(NodeId(id))));
+    let run = |sample: &Vec<f32>| -> Result<Runs, ModelError> {
+        let (float, student) = (float.values(sample)?, student.values(sample)?);
+        let error = |id: usize| relative_error(student.node(NodeId(id)), float.node(NodeId(id)));
+        Ok(Runs {
+            errors: (0..nodes).map(error).collect(),
+            fixed: fixed.as_ref().map(|f| f.run(sample)).transpose()?,
+            float: float.output().to_vec(),
+            student: student.output().to_vec(),
+        })
+    };
+    for (chunk, samples) in samples.chunks(CHUNK).enumerate() {
+        let runs = samples.par_iter().map(run).collect::<Result<Vec<Runs>, ModelError>>()?;
+        for (s, Runs { errors: found, fixed, float, student }) in runs.into_iter().enumerate() {
+            let label = labels.map(|l| l[chunk * CHUNK + s]);
+            errors.iter_mut().zip(found).skip(1).for_each(|(all, error)| all.push(error));
+            correct[0] += usize::from(Some(argmax(&float)) == label);
+            correct[1] += usize::from(Some(argmax(&student)) == label);
+            poly.add(&student, &float);
+            if let Some((logits, found)) = fixed {
+                found.into_iter().for_each(|(node, error)| fixed_errors[node].push(error));
+                correct[2] += usize::from(Some(argmax(&logits)) == label);
+                int.add(&logits, &student);
+            }
         }
-        let label = labels.map(|l| l[s]);
-        correct[0] += usize::from(Some(argmax(a.output())) == label);
-        correct[1] += usize::from(Some(argmax(b.output())) == label);
-        poly.add(b.output(), a.output());
-        if let Some(fixed) = &fixed {
-            let logits = fixed.run(sample, &mut fixed_errors)?;
-            correct[2] += usize::from(Some(argmax(&logits)) == label);
-            int.add(&logits, b.output());
-        }
-        progress(s + 1);
+        progress((chunk * CHUNK + samples.len()).min(count));
     }
     let layers: Vec<LayerError> = original
         .nodes()
@@ -143,6 +157,15 @@ pub fn compare(
         stands_out: stands_out(&layers),
         layers,
     })
+}
+
+/// What the executions gave for one sample.
+struct Runs {
+    /// By node, with polynomials against as imported.
+    errors: Vec<f64>,
+    fixed: Option<(Vec<f64>, Vec<(usize, f64)>)>,
+    float: Vec<f64>,
+    student: Vec<f64>,
 }
 
 #[derive(Default)]
@@ -212,24 +235,19 @@ impl<'a> Fixed<'a> {
         Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, scales, nodes })
     }
 
-    /// The logits of one sample; errors are added by node.
-    fn run(&self, sample: &[f32], errors: &mut [Vec<f64>]) -> Result<Vec<f64>, ModelError> {
+    /// The logits of one sample, and errors by node.
+    fn run(&self, sample: &[f32]) -> Result<(Vec<f64>, Vec<(usize, f64)>), ModelError> {
         let input = LimbVec::from_i64(self.plan.limbs, &quantize_input(self.plan, sample)?);
         let trace = self.simulator.trace(&input, 1)?;
         let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
         let exact = Emulation::run(&self.folded, &real, &Rounding::none(&self.folded));
-        for (op, node) in self.nodes.iter().enumerate() {
-            if let Some(node) = node {
-                let unit = power_of_two(self.scales[op + 1]);
-                let got: Vec<f64> = trace
-                    .value(ValueId(op as u32 + 1))
-                    .signed()
-                    .into_iter()
-                    .map(|z| z.as_f64() / unit)
-                    .collect();
-                errors[*node].push(relative_error(&got, exact.first(op + 1)));
-            }
-        }
-        Ok(trace.outputs().logits())
+        let error = |(op, node): (usize, &Option<usize>)| {
+            let unit = power_of_two(self.scales[op + 1]);
+            let value = trace.value(ValueId(op as u32 + 1)).signed().into_iter();
+            let got: Vec<f64> = value.map(|z| z.as_f64() / unit).collect();
+            Some(((*node)?, relative_error(&got, exact.first(op + 1))))
+        };
+        let errors = self.nodes.iter().enumerate().filter_map(error).collect();
+        Ok((trace.outputs().logits(), errors))
     }
 }

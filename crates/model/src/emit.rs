@@ -2,8 +2,8 @@
 
 use amicus_field::Limbs;
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, ScaleBits, UseIndex, ValueId, WeightId, WeightSpec,
-    WrapRule,
+    Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, ScaleBits, UseIndex, ValueId, WeightId,
+    WeightSpec, WrapRule,
 };
 
 use crate::error::ModelError;
@@ -51,6 +51,13 @@ pub(crate) fn emit(
                 right_shift: values[index + 1] - values[right.index()],
             },
             FoldedKind::SumPool { input, pool } => OpKind::SumPool { input: *input, pool: *pool },
+            FoldedKind::Concat { parts } => {
+                let part = |p: &ValueId| Part { input: *p, shift: values[index + 1] - values[p.index()] };
+                OpKind::Concat { parts: parts.iter().map(part).collect() }
+            }
+            FoldedKind::Weigh { input, rows, columns } => {
+                OpKind::Weigh { input: *input, rows: rows.clone(), columns: columns.clone() }
+            }
         };
         ops.push(Op { name: op.name.clone(), kind });
     }

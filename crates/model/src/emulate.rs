@@ -149,6 +149,14 @@ fn compute<'v>(
         FoldedKind::SumPool { input, pool } => {
             value(input.index()).iter().map(|x| linear::sum_pool(pool, x)).collect()
         }
+        FoldedKind::Concat { parts } => {
+            let parts: Vec<&Vec<Vec<f64>>> = parts.iter().map(|p| value(p.index())).collect();
+            let samples = parts.first().map_or(0, |p| p.len());
+            (0..samples).map(|s| parts.iter().flat_map(|p| p[s].iter().copied()).collect()).collect()
+        }
+        FoldedKind::Weigh { input, rows, columns } => {
+            value(input.index()).iter().map(|x| linear::weigh(x, rows, columns)).collect()
+        }
     }
 }
 

@@ -107,6 +107,9 @@ pub(crate) fn compute(node: &Node, image: &[f32], inputs: &[&[f64]]) -> Vec<f64>
         Layer::MaxPool(pool) => linear::max_pool(pool, input(0)),
         Layer::Flatten | Layer::Reshape => input(0).to_vec(),
         Layer::Concat => inputs.concat(),
+        Layer::Weigh { rows, columns, divisor } => {
+            linear::weigh(input(0), rows, columns).into_iter().map(|x| x / divisor).collect()
+        }
         Layer::Add => input(0).iter().zip(input(1)).map(|(a, b)| a + b).collect(),
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`onnx`] imports them from PyTorch's exports,
 //!   [`networks`] reads known ones from safetensors
+//! - [`mod@prepare`]: brings it into the form that can be folded
 //! - [`mod@check`]: everything that keeps a graph from being compiled, at once
 //! - [`mod@approximate`]: polynomials ([`fit`]) in place of activations ([`function`]) that are none
 //! - [`float`]: runs the graph in floating point; the reference that everything else is measured against
@@ -41,6 +42,7 @@ pub mod measure;
 pub mod networks;
 pub mod npz;
 pub mod onnx;
+pub mod prepare;
 pub mod proof;
 pub mod quantize;
 pub mod report;

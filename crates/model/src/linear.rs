@@ -141,6 +141,12 @@ pub(crate) fn sum_pool(pool: &SumPool2d, x: &[f64]) -> Vec<f64> {
     out
 }
 
+/// Every element times the factors of its row and column.
+pub(crate) fn weigh(x: &[f64], rows: &[u32], columns: &[u32]) -> Vec<f64> {
+    let plane = rows.iter().flat_map(|&r| columns.iter().map(move |&c| f64::from(r) * f64::from(c)));
+    x.iter().zip(plane.cycle()).map(|(x, factor)| x * factor).collect()
+}
+
 /// Largest numbers of windows.
 pub(crate) fn max_pool(pool: &SumPool2d, x: &[f64]) -> Vec<f64> {
     let [oh, ow] = pool.out_size();

@@ -88,6 +88,8 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
             OpKind::Add { left, right, .. } => values[left.index()].plus(&values[right.index()]),
             OpKind::SumPool { input, pool } => values[input.index()].pooled(pool),
             OpKind::Slice { input, start, len } => values[input.index()].slice(*start, *len),
+            OpKind::Concat { parts } => Intervals::joined(parts.iter().map(|p| &values[p.input.index()])),
+            OpKind::Weigh { input, rows, columns } => values[input.index()].weighed(rows, columns),
         };
         values.push(result);
     }
@@ -177,6 +179,22 @@ impl Intervals {
         Intervals {
             middle: linear::sum_pool(pool, &self.middle),
             radius: linear::sum_pool(pool, &self.radius),
+        }
+    }
+
+    fn joined<'v>(parts: impl Iterator<Item = &'v Intervals>) -> Self {
+        let mut all = Intervals { middle: Vec::new(), radius: Vec::new() };
+        for part in parts {
+            all.middle.extend(&part.middle);
+            all.radius.extend(&part.radius);
+        }
+        all
+    }
+
+    fn weighed(&self, rows: &[u32], columns: &[u32]) -> Self {
+        Intervals {
+            middle: linear::weigh(&self.middle, rows, columns),
+            radius: linear::weigh(&self.radius, rows, columns),
         }
     }
 

@@ -121,7 +121,10 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
             }
             OpKind::Multiply { left, right } => scales[left.index()] + scales[right.index()],
             OpKind::Add { left, left_shift, .. } => scales[left.index()] + left_shift,
-            OpKind::SumPool { input, .. } | OpKind::Slice { input, .. } => scales[input.index()],
+            OpKind::SumPool { input, .. } | OpKind::Slice { input, .. } | OpKind::Weigh { input, .. } => {
+                scales[input.index()]
+            }
+            OpKind::Concat { parts } => parts.first().map_or(0, |p| scales[p.input.index()] + p.shift),
         };
         scales.push(scale);
     }

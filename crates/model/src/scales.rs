@@ -89,7 +89,10 @@ impl Scales {
                     self.activations[index].map_or(0, |a| result_scale(coefficients.len() - 1, a))
                 }
                 FoldedKind::Add { left, right } => scales[left.index()].max(scales[right.index()]),
-                FoldedKind::SumPool { input, .. } => scales[input.index()],
+                FoldedKind::Concat { parts } => {
+                    parts.iter().map(|p| scales[p.index()]).max().unwrap_or_default()
+                }
+                FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => scales[input.index()],
             };
             scales.push(scale);
         }
@@ -147,27 +150,30 @@ pub(crate) fn choose(
     search.run()
 }
 
-/// The largest scale each value may have because of the truncations it reaches by additions and pooling alone;
-/// `None` when it reaches none.
-fn caps(folded: &Folded, room: &Room) -> Vec<Option<i64>> {
-    let mut caps: Vec<Option<i64>> = vec![None; folded.ops.len() + 1];
-    fn lower(caps: &mut [Option<i64>], value: ValueId, cap: Option<i64>) {
+/// The largest scale each value may have: below the bits of the modulus, and because of the truncations it reaches by
+/// additions and pooling alone.
+fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
+    let mut caps = vec![i64::from(room.limbs.bits()) - 1; folded.ops.len() + 1];
+    fn lower(caps: &mut [i64], value: ValueId, cap: i64) {
         let slot = &mut caps[value.index()];
-        *slot = [*slot, cap].into_iter().flatten().min();
+        *slot = cap.min(*slot);
     }
-    lower(&mut caps, folded.output, Some(room.output - room.guard[folded.output.index()]));
+    lower(&mut caps, folded.output, room.output - room.guard[folded.output.index()]);
     for (index, op) in folded.ops.iter().enumerate().rev() {
         let own = caps[index + 1];
         match &op.kind {
             FoldedKind::Linear { .. } => {}
             FoldedKind::Activation { input, .. } => {
-                lower(&mut caps, *input, Some(room.activation - room.guard[input.index()]));
+                lower(&mut caps, *input, room.activation - room.guard[input.index()]);
             }
             FoldedKind::Add { left, right } => {
                 lower(&mut caps, *left, own);
                 lower(&mut caps, *right, own);
             }
-            FoldedKind::SumPool { input, .. } => lower(&mut caps, *input, own),
+            FoldedKind::Concat { parts } => parts.iter().for_each(|p| lower(&mut caps, *p, own)),
+            FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => {
+                lower(&mut caps, *input, own);
+            }
         }
     }
     caps
@@ -178,7 +184,7 @@ struct Search<'a> {
     sources: &'a ErrorSources,
     room: &'a Room,
     forced: &'a ForcedScales,
-    caps: Vec<Option<i64>>,
+    caps: Vec<i64>,
 }
 
 impl Search<'_> {
@@ -239,7 +245,10 @@ impl Search<'_> {
             let reads = op.kind.inputs().iter().any(|v| reached[v.index()]);
             match op.kind {
                 FoldedKind::Linear { linear, .. } if reads => readers.push((index, linear)),
-                FoldedKind::Add { .. } | FoldedKind::SumPool { .. } => reached[index + 1] |= reads,
+                FoldedKind::Add { .. }
+                | FoldedKind::SumPool { .. }
+                | FoldedKind::Concat { .. }
+                | FoldedKind::Weigh { .. } => reached[index + 1] |= reads,
                 _ => {}
             }
         }
@@ -249,14 +258,14 @@ impl Search<'_> {
     /// The largest allowed scale of a layer's weights when its input has scale `input`.
     fn weight_scale(&self, op: usize, linear: usize, input: u32, from_input: bool) -> Option<u32> {
         let allowed = self.allowed_weights(linear, from_input);
-        let left = self.caps[op + 1].map_or(i64::MAX, |cap| cap - i64::from(input));
+        let left = self.caps[op + 1] - i64::from(input);
         let most = left.min(i64::from(*allowed.end()));
         u32::try_from(most).ok().filter(|f| allowed.contains(f))
     }
 
     /// The cost of the weights behind a value of scale `scale`; `None` when that leaves no room.
     fn behind(&self, value: usize, scale: u32) -> Option<f64> {
-        if self.caps[value].is_some_and(|cap| i64::from(scale) > cap) {
+        if i64::from(scale) > self.caps[value] {
             return None;
         }
         self.readers(value).into_iter().try_fold(0.0, |sum, (op, linear)| {
@@ -282,24 +291,24 @@ impl Search<'_> {
             None => "input".to_owned(),
             Some(op) => self.folded.ops[op].name.clone(),
         };
-        let mut worst = self.caps[value].map(|cap| (i64::from(scale) - cap, name(value), detail.clone()));
+        let (mut excess, mut layer) = (i64::from(scale) - self.caps[value], name(value));
+        let mut reason = detail.clone();
         for (op, linear) in self.readers(value) {
             let weights = *self.allowed_weights(linear, value == 0).start();
-            let Some(cap) = self.caps[op + 1] else { continue };
-            let detail = format!("{detail}, weights 2^{weights}");
-            let excess = i64::from(scale + weights) - cap;
-            if worst.as_ref().is_none_or(|(e, ..)| excess > *e) {
-                worst = Some((excess, self.folded.linears[linear].name.clone(), detail));
+            let behind = i64::from(scale + weights) - self.caps[op + 1];
+            if behind > excess {
+                excess = behind;
+                layer.clone_from(&self.folded.linears[linear].name);
+                reason = format!("{detail}, weights 2^{weights}");
             }
         }
-        let (excess, layer, detail) = worst.unwrap_or((0, name(value), detail));
         let available = self.room.limbs.bits();
         ModelError::Scale {
             layer,
             needed: available.saturating_add_signed(i32::try_from(excess).unwrap_or(i32::MAX)),
             available,
             limbs: self.room.limbs.count(),
-            detail: format!("{detail}, the calibrated range, sign and offset"),
+            detail: format!("{reason}, the calibrated range, sign and offset"),
         }
     }
 }

@@ -7,9 +7,10 @@ use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{ApproximateOptions, MaxPooling, approximate};
 use amicus_model::check::check;
 use amicus_model::compare::{Networks, compare};
-use amicus_model::graph::{Graph, Layer};
+use amicus_model::graph::{Graph, GraphBuilder, Layer, PoolOptions};
 use amicus_model::npz::Npz;
 use amicus_model::onnx::{ImportOptions, import_file};
+use amicus_model::prepare::prepare;
 use amicus_model::{CompileOptions, FloatExecutor, compile};
 use amicus_plan::Range;
 
@@ -81,15 +82,34 @@ fn max_pooling_needs_leave() {
 
 #[test]
 fn everything_that_cannot_be_compiled_is_listed() {
-    let (graph, _) = imported("fire_legacy");
-    let found = check(&graph);
+    let mut g = GraphBuilder::new("bad", &[1, 4, 4], 0.0..=1.0);
+    let input = g.input();
+    let pooled = g.average_pool("first pool", input, PoolOptions::square(3).stride(1).padding(1));
+    let both = g.add("first sum", input, pooled);
+    let flat = g.flatten("flat", both);
+    let found = check(&g.finish(flat).unwrap());
     assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
-    assert_eq!(found.problems[0].op, "concat");
-    let (graph, _) = imported("horner_dynamo");
-    let found = check(&graph);
-    // Subtracting the mean and dividing by the deviation, both on the input.
-    assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
-    assert!(found.problems[0].what_to_do.contains("normalise the images before"));
+    assert_eq!((found.problems[0].node.as_str(), found.problems[0].op.as_str()), ("first sum", "sum"));
+    let g = GraphBuilder::new("nothing", &[4], 0.0..=1.0);
+    let input = g.input();
+    let found = check(&g.finish(input).unwrap());
+    assert!(found.problems[0].why.contains("the result is the input itself"), "{:?}", found.problems);
+}
+
+#[test]
+fn normalised_inputs_and_joined_channels_compile() {
+    for (name, rewrites) in [("fire_legacy", 0), ("horner_dynamo", 3)] {
+        let (graph, samples) = imported(name);
+        let found = check(&graph);
+        assert!(found.problems.is_empty(), "{name}: {:?}", found.problems);
+        assert_eq!(found.rewrites.len(), rewrites, "{name}: {:?}", found.rewrites);
+        let graph = prepare(&graph).unwrap().graph;
+        let options =
+            ApproximateOptions { max_pooling: MaxPooling::Average, ..ApproximateOptions::default() };
+        let approximated = approximate(&graph, &samples, &options).unwrap();
+        let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+        assert!(compiled.report.meets_target(), "{}", compiled.report);
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn inputs(r: &mut Random, n: usize, bits: u32) -> Vec<I256> {
 
 #[test]
 fn the_fast_simulator_is_its_definition() {
-    let mut kinds = [0usize; 6];
+    let mut kinds = [0usize; 8];
     for limbs in Limbs::ALL {
         for seed in 0..60u64 {
             let (plan, weights) = random_plan(limbs, seed);
@@ -45,6 +45,8 @@ fn the_fast_simulator_is_its_definition() {
                     OpKind::Add { .. } => 3,
                     OpKind::SumPool { .. } => 4,
                     OpKind::Slice { .. } => 5,
+                    OpKind::Concat { .. } => 6,
+                    OpKind::Weigh { .. } => 7,
                 }] += 1;
             }
         }

@@ -63,7 +63,11 @@ impl Plan {
                     dealt += a.corrections_per_input() as u64 * element_bytes(inputs) + element_bytes(out);
                     a.corrections_per_input() * inputs + 3 * out
                 }
-                OpKind::Add { .. } | OpKind::SumPool { .. } | OpKind::Slice { .. } => 0,
+                OpKind::Add { .. }
+                | OpKind::SumPool { .. }
+                | OpKind::Slice { .. }
+                | OpKind::Concat { .. }
+                | OpKind::Weigh { .. } => 0,
             };
             material += (8 * limbs.count() * batch * held) as u64;
         }

@@ -104,7 +104,11 @@ impl Plan {
                 OpKind::Multiply { left, .. } => {
                     elements += (4 * values.get(*left).len * batch) as f64 * limbs
                 }
-                OpKind::Add { .. } | OpKind::SumPool { .. } | OpKind::Slice { .. } => {}
+                OpKind::Add { .. }
+                | OpKind::SumPool { .. }
+                | OpKind::Slice { .. }
+                | OpKind::Concat { .. }
+                | OpKind::Weigh { .. } => {}
             }
         }
         // On one machine the parties' work, and the helper's, is done by the same cores.

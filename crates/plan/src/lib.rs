@@ -27,7 +27,7 @@ pub use cost::Cost;
 pub use encoding::PlanDigest;
 pub use error::PlanError;
 pub use estimate::{Estimate, Link, Memory, Rates};
-pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, WeightSpec, WrapRule};
+pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, WeightSpec, WrapRule};
 pub use schedule::{Round, Schedule};
 pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
 pub use values::{MaskKind, ValueInfo, Values};

@@ -113,6 +113,30 @@ pub enum OpKind {
         /// Number of elements.
         len: usize,
     },
+    /// Values one behind the other, each first multiplied by a power of two (channels of images joined).
+    Concat {
+        /// The values joined, in order; at least one.
+        parts: Vec<Part>,
+    },
+    /// Every element of `[channels, rows, columns]` times a public integer, `rows[y] columns[x]`: means over windows
+    /// that hold fewer elements at the border (padding not counted).
+    Weigh {
+        /// The value.
+        input: ValueId,
+        /// One factor a row, at least 1.
+        rows: Vec<u32>,
+        /// One factor a column, at least 1.
+        columns: Vec<u32>,
+    },
+}
+
+/// One of the values that are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The value.
+    pub input: ValueId,
+    /// It is multiplied by `2^shift`.
+    pub shift: u32,
 }
 
 /// Truncation to `input_scale`, the polynomial `sum_k coefficients[k] 2^-coefficient_scale u^k`, then sum-pooling.
@@ -165,9 +189,11 @@ impl OpKind {
     /// The values this operation reads.
     pub fn inputs(&self) -> Vec<ValueId> {
         match self {
-            OpKind::Linear { input, .. } | OpKind::SumPool { input, .. } | OpKind::Slice { input, .. } => {
-                vec![*input]
-            }
+            OpKind::Linear { input, .. }
+            | OpKind::SumPool { input, .. }
+            | OpKind::Slice { input, .. }
+            | OpKind::Weigh { input, .. } => vec![*input],
+            OpKind::Concat { parts } => parts.iter().map(|p| p.input).collect(),
             OpKind::Activation(a) => vec![a.input],
             OpKind::Multiply { left, right } | OpKind::Add { left, right, .. } => vec![*left, *right],
         }

@@ -10,6 +10,8 @@ use amicus_field::{LinearShape, SumPool2d};
 pub const MAX_VALUE_LEN: usize = 1 << 28;
 /// Most weights of one tensor, for the same reason.
 pub const MAX_WEIGHTS: usize = 1 << 31;
+/// Largest factor of a row or column in [`OpKind::Weigh`].
+pub const MAX_FACTOR: u32 = 1 << 16;
 /// Most operations and weight tensors of a plan.
 pub const MAX_OPS: usize = 1 << 16;
 
@@ -163,6 +165,31 @@ impl Plan {
                 }
                 Ok(ValueInfo { len: *len, ..x })
             }
+            OpKind::Concat { parts } => {
+                let mut joined: Option<ValueInfo> = None;
+                for part in parts {
+                    let x = value(part.input)?;
+                    let scale = self.checked_scale(name, x.scale.0.checked_add(part.shift))?;
+                    joined = Some(match joined {
+                        None => ValueInfo { scale, ..x },
+                        Some(before) if before.scale == scale => ValueInfo {
+                            len: before.len.saturating_add(x.len),
+                            mask: if before.mask == x.mask { x.mask } else { MaskKind::Helper },
+                            scale,
+                        },
+                        Some(before) => {
+                            let reason = format!("joins values of scales {} and {scale}", before.scale);
+                            return Err(PlanError::op(name, reason));
+                        }
+                    });
+                }
+                joined.ok_or_else(|| PlanError::op(name, "joins no values"))
+            }
+            OpKind::Weigh { input, rows, columns } => {
+                let x = value(*input)?;
+                check_weights(name, rows, columns, x.len)?;
+                Ok(x)
+            }
         }
     }
 
@@ -285,6 +312,20 @@ fn expect_len(name: &str, expected: usize, got: usize) -> Result<(), PlanError> 
 
 fn check_linear(name: &str, shape: &LinearShape) -> Result<(), PlanError> {
     shape.validate().map_err(|e| PlanError::op(name, e.to_string()))
+}
+
+/// Factors by row and column: small, not 0, and as many as some number of images of that size have.
+fn check_weights(name: &str, rows: &[u32], columns: &[u32], len: usize) -> Result<(), PlanError> {
+    if let Some(factor) = rows.iter().chain(columns).find(|f| !(1..=MAX_FACTOR).contains(*f)) {
+        return Err(PlanError::op(name, format!("factor {factor}, allowed 1 to {MAX_FACTOR}")));
+    }
+    match rows.len().checked_mul(columns.len()) {
+        Some(plane) if plane > 0 && len.is_multiple_of(plane) => Ok(()),
+        _ => {
+            let reason = format!("factors for images of {} x {}, {len} elements", rows.len(), columns.len());
+            Err(PlanError::op(name, reason))
+        }
+    }
 }
 
 fn check_pool(name: &str, pool: &SumPool2d) -> Result<(), PlanError> {

@@ -4,7 +4,9 @@
 mod common;
 
 use amicus_field::{Dense, LinearShape};
-use amicus_plan::{MaskKind, OpKind, Plan, PlanError, ScaleBits, UseIndex, ValueId, WeightId, WrapRule};
+use amicus_plan::{
+    MaskKind, OpKind, Part, Plan, PlanError, ScaleBits, UseIndex, ValueId, WeightId, WrapRule,
+};
 
 fn refused(edit: impl FnOnce(&mut Plan)) -> String {
     let mut plan = common::lenet5();
@@ -125,6 +127,38 @@ fn wrong_plans_name_the_operation() {
             "cut: elements 18446744073709551615.. (2)",
             refused(|p| {
                 p.ops.push(common::op("cut", OpKind::Slice { input: ValueId(9), start: usize::MAX, len: 2 }));
+            }),
+        ),
+        (
+            "join: joins values of scales 2^85 and 2^86",
+            refused(|p| {
+                let part = |shift| Part { input: ValueId(6), shift };
+                p.ops.push(common::op("join", OpKind::Concat { parts: vec![part(0), part(1)] }));
+            }),
+        ),
+        (
+            "join: joins no values",
+            refused(|p| p.ops.push(common::op("join", OpKind::Concat { parts: vec![] }))),
+        ),
+        (
+            "join: uses value 99",
+            refused(|p| {
+                let parts = vec![Part { input: ValueId(99), shift: 0 }];
+                p.ops.push(common::op("join", OpKind::Concat { parts }));
+            }),
+        ),
+        (
+            "weigh: factors for images of 2 x 4, 10 elements",
+            refused(|p| {
+                let kind = OpKind::Weigh { input: ValueId(9), rows: vec![1; 2], columns: vec![1; 4] };
+                p.ops.push(common::op("weigh", kind));
+            }),
+        ),
+        (
+            "weigh: factor 0, allowed 1 to 65536",
+            refused(|p| {
+                let kind = OpKind::Weigh { input: ValueId(9), rows: vec![1, 0], columns: vec![1] };
+                p.ops.push(common::op("weigh", kind));
             }),
         ),
         (

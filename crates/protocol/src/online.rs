@@ -342,7 +342,7 @@ impl State {
     }
 
     fn local(&mut self, index: OpIndex) -> Result<(), ProtocolError> {
-        use crate::preprocess::{add_shifted, slice_each};
+        use crate::preprocess::{add_shifted, concat_shifted, slice_each, weigh};
         let epoch = Arc::clone(&self.epoch);
         let result = match &epoch.ctx.plan.op(index).kind {
             OpKind::Add { left, left_shift, right, right_shift } => {
@@ -350,6 +350,11 @@ impl State {
             }
             OpKind::SumPool { input, pool } => sum_pool(pool, self.value(*input)?, self.batch),
             OpKind::Slice { input, start, len } => slice_each(self.value(*input)?, *start, *len, self.batch),
+            OpKind::Concat { parts } => {
+                let parts = parts.iter().map(|p| Ok((self.value(p.input)?, p.shift)));
+                concat_shifted(&parts.collect::<Result<Vec<_>, ProtocolError>>()?, self.batch)
+            }
+            OpKind::Weigh { input, rows, columns } => weigh(self.value(*input)?, rows, columns),
             OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Activation(_) => {
                 return Err(ProtocolError::Misuse(format!("{index} is not local")));
             }

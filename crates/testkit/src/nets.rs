@@ -8,7 +8,7 @@ use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_model::Simulator;
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
+    Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
     WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
@@ -121,6 +121,8 @@ impl Draft {
             OpKind::Add { .. } => "add",
             OpKind::SumPool { .. } => "pool",
             OpKind::Slice { .. } => "slice",
+            OpKind::Concat { .. } => "concat",
+            OpKind::Weigh { .. } => "weigh",
         };
         let number = self.plan.ops.iter().filter(|op| op.name.starts_with(word)).count();
         self.plan.ops.push(Op { name: format!("{word} {number}"), kind });
@@ -216,6 +218,19 @@ impl Draft {
     /// A part of a value.
     pub fn slice(&mut self, input: ValueId, start: usize, len: usize) -> ValueId {
         self.push(OpKind::Slice { input, start, len })
+    }
+
+    /// Values one behind the other, those of lower scale shifted up.
+    pub fn concat(&mut self, parts: &[ValueId]) -> ValueId {
+        let scales: Vec<u32> = parts.iter().map(|p| self.scale(*p)).collect();
+        let highest = scales.iter().copied().max().unwrap_or_default();
+        let parts = parts.iter().zip(scales).map(|(&input, s)| Part { input, shift: highest - s }).collect();
+        self.push(OpKind::Concat { parts })
+    }
+
+    /// Every element times the factors of its row and column.
+    pub fn weigh(&mut self, input: ValueId, rows: &[u32], columns: &[u32]) -> ValueId {
+        self.push(OpKind::Weigh { input, rows: rows.to_vec(), columns: columns.to_vec() })
     }
 
     /// The network that reveals a value, rounded by some bits.

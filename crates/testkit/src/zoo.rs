@@ -95,6 +95,25 @@ pub fn pools(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
+/// Values joined, all masks shared, all at the helper and mixed, of different scales; factors by position of a linear
+/// result and of a pooled activation.
+pub fn joined(limbs: Limbs) -> Net {
+    let mut net = Draft::new("joined", limbs, &[2, 3, 3]);
+    let z = net.conv(ValueId::INPUT, conv([2, 3, 3], 1, 1), true);
+    let z = net.weigh(z, &[3, 2, 3], &[1, 1, 2]);
+    let y = net.activation(z, 3, 2, None);
+    let shared = net.concat(&[ValueId::INPUT, y]);
+    let left = net.conv(shared, conv([3, 3, 3], 2, 2), true);
+    let right = net.conv(ValueId::INPUT, conv([2, 3, 3], 1, 2), false);
+    let helper = net.concat(&[left, right]);
+    let y = net.activation(helper, 2, 2, None);
+    let pooled = net.pool(y, SumPool2d { padding: [1; 4], ..pool([3, 2, 2], 2, 2) });
+    let pooled = net.weigh(pooled, &[2, 1], &[1, 4]);
+    let z = net.dense(pooled, 12, 2, true);
+    let mixed = net.concat(&[z, ValueId::INPUT]);
+    net.reveal(mixed)
+}
+
 /// A polynomial of one degree alone, on the truncated input.
 pub fn polynomial(limbs: Limbs, degree: usize) -> Net {
     let mut net = Draft::new("polynomial", limbs, &[7]).input_scale(7);
@@ -125,8 +144,15 @@ pub fn slack() -> Net {
 
 /// All of them for one number of limbs; those of many degrees for every degree.
 pub fn all(limbs: Limbs) -> Vec<Net> {
-    let mut nets =
-        vec![mlp(limbs), conv_net(limbs), residual(limbs), products(limbs), repeated(limbs), pools(limbs)];
+    let mut nets = vec![
+        mlp(limbs),
+        conv_net(limbs),
+        residual(limbs),
+        products(limbs),
+        repeated(limbs),
+        pools(limbs),
+        joined(limbs),
+    ];
     nets.extend((1..=8).flat_map(|degree| [polynomial(limbs, degree), power(limbs, degree)]));
     if limbs == Limbs::THREE {
         nets.push(slack());

@@ -90,7 +90,7 @@ fn print(found: &Found) {
         let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();
         println!("operators: {}", operators.join(", "));
         println!("{} linear layers, {} parameters", check.linear_layers, check.parameters);
-        found.notes.iter().for_each(|note| println!("note: {note}"));
+        found.notes.iter().chain(&check.rewrites).for_each(|note| println!("note: {note}"));
         for (node, function) in &check.approximated {
             println!("note: {node} ({function}) will be replaced by a polynomial, which may cost accuracy");
         }

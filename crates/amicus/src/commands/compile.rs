@@ -8,6 +8,7 @@ use amicus::model::approximate::{ApproximateOptions, Approximated, Approximation
 use amicus::model::compare::{Comparison, Networks, compare};
 use amicus::model::fit::Method;
 use amicus::model::onnx::{ImportOptions, import_file};
+use amicus::model::prepare::{Prepared, prepare};
 use amicus::model::{CompileOptions, Compiled, Report, compile};
 use amicus::plan::Range;
 use amicus::samples::{Samples, samples};
@@ -121,7 +122,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Samples { images, labels } =
         samples(&args.calibrate, import.graph.input_shape(), Some(args.samples.max(1)))?;
     let range = input_range(&images);
-    let original = import.graph.with_input_range(range)?;
+    let Prepared { graph: original, notes: prepared } = prepare(&import.graph.with_input_range(range)?)?;
 
     let steps = bar(3, "compiling");
     let options = ApproximateOptions {
@@ -158,7 +159,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let networks = Networks { original: &original, polynomial: &graph, fixed: Some((&plan, &weights)) };
     let labels = labels.as_ref().map(|l| &l[..measured]);
     let measured = compare(networks, &images[..measured], labels, &mut |_| ())?;
-    let notes: Vec<String> = import.notes.iter().chain(&warnings).cloned().collect();
+    let import_notes: Vec<String> = import.notes.into_iter().chain(prepared).collect();
+    let notes: Vec<String> = import_notes.iter().chain(&warnings).cloned().collect();
     let file = ModelFile {
         plan,
         weights,
@@ -179,7 +181,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         output: args.output.display().to_string(),
         digest: file.plan.digest()?.to_string(),
         input_range: [range.low, range.high],
-        notes: &import.notes,
+        notes: &import_notes,
         warnings: &warnings,
         approximations: &file.approximations,
         cost: Cost {

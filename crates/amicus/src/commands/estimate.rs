@@ -1,9 +1,11 @@
 //! `amicus estimate`.
 
 use super::files::{Bytes, bytes};
+use amicus::field::Kernel;
 use amicus::model::amc::ModelFile;
 use amicus::net::shaper::Shape;
 use amicus::plan::{Estimate, Link, Rates};
+use amicus::rates;
 use anyhow::bail;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -12,8 +14,9 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  amicus estimate lenet.amc --net wan --parties 3\n\n\
-    Rounds and bytes are exact but for headers (below 2%); times follow from the rates printed with them, which are \
-    those of one core of an AMD Zen 5 with AVX-512 IFMA and not measured on this machine.")]
+    Rounds and bytes are exact but for headers (below 2%); times follow from the rates printed with them: those that \
+    `amicus bench --suite calibrate` measured on this machine, or else those of one core of an AMD Zen 5 with AVX-512 \
+    IFMA.")]
 pub(crate) struct Args {
     /// The compiled file.
     #[arg(value_name = "MODEL.amc")]
@@ -84,7 +87,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bandwidth: args.net.bits_per_second.map(|b| b as f64 / 8.0),
         shared_cores: args.net.is_local().then_some(cores),
     };
-    let rates = Rates::STATED;
+    let measured = rates::load(Kernel::from_env()?).unwrap_or_else(|error| {
+        eprintln!("warning: {error}");
+        None
+    });
+    let measured_here = measured.is_some();
+    let rates = measured.map_or(Rates::STATED, |m| m.rates());
     let Estimate { cost, memory, online, preprocessing } =
         file.plan.estimate(parties, batch, &link, &rates)?;
     let summary = Summary {
@@ -107,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         online_ms: 1e3 * online,
         preprocessing_ms: 1e3 * preprocessing,
         rates: StatedRates {
-            measured_here: false,
+            measured_here,
             cores: link.shared_cores,
             products_per_second: rates.product,
             dense_products_per_second: rates.dense,
@@ -172,8 +180,13 @@ fn print(s: &Summary) {
     println!("{table}");
     let r = &s.rates;
     println!(
-        "times follow from stated rates, not measured on this machine: {:.0} G multiply-adds/s in convolutions, {:.1} G/s \
-         in fully connected layers, {:.1} ns to use and {:.1} ns to deal an element, {:.0} us a hop{}",
+        "times follow from {}: {:.1} G multiply-adds/s in convolutions, {:.1} G/s in fully connected layers, {:.1} ns to \
+         use and {:.1} ns to deal an element, {:.0} us a hop{}",
+        if r.measured_here {
+            "rates measured on this machine"
+        } else {
+            "stated rates, not measured on this machine (`amicus bench --suite calibrate` does that)"
+        },
         r.products_per_second / 1e9,
         r.dense_products_per_second / 1e9,
         r.online_element_ns,

@@ -1,5 +1,6 @@
 //! One module per command: arguments, progress, output.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod demo;

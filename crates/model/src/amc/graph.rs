@@ -59,6 +59,11 @@ enum LayerDescription {
     Reshape(Vec<usize>),
     Add,
     Concat,
+    Weigh {
+        rows: Vec<u32>,
+        columns: Vec<u32>,
+        divisor: f64,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -144,6 +149,11 @@ impl Description {
                 Layer::Reshape | Layer::Input { .. } => LayerDescription::Reshape(node.shape.clone()),
                 Layer::Add => LayerDescription::Add,
                 Layer::Concat => LayerDescription::Concat,
+                Layer::Weigh { rows, columns, divisor } => LayerDescription::Weigh {
+                    rows: rows.clone(),
+                    columns: columns.clone(),
+                    divisor: *divisor,
+                },
             },
         });
         Description {
@@ -238,5 +248,8 @@ fn add<T: Tensors>(
         LayerDescription::Reshape(shape) => g.reshape(name, x, shape),
         LayerDescription::Add => g.add(name, x, inputs[1]),
         LayerDescription::Concat => g.concat(name, inputs),
+        LayerDescription::Weigh { rows, columns, divisor } => {
+            g.weigh(name, x, rows.clone(), columns.clone(), *divisor)
+        }
     })
 }

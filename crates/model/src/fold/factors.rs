@@ -98,7 +98,7 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
                         .push(format!("factor {} of {pool} folded into the layers around it", gains[index]));
                 }
             }
-            FoldedKind::Add { .. } => {}
+            FoldedKind::Add { .. } | FoldedKind::Concat { .. } | FoldedKind::Weigh { .. } => {}
         }
     }
     folded.factors = factors;
@@ -112,12 +112,14 @@ fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
             FoldedKind::Add { left, right } => {
                 groups.tie(index + 1, left.index(), 1.0) && groups.tie(left.index(), right.index(), 1.0)
             }
-            FoldedKind::SumPool { input, .. } => groups.tie(index + 1, input.index(), gains[index]),
+            FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => {
+                groups.tie(index + 1, input.index(), gains[index])
+            }
+            FoldedKind::Concat { parts } => parts.iter().all(|p| groups.tie(index + 1, p.index(), 1.0)),
             FoldedKind::Linear { .. } | FoldedKind::Activation { .. } => true,
         };
         if !fits {
-            let reason =
-                "its two branches need different factors (a value is added to a pooled copy of itself)";
+            let reason = "its branches need different factors (a value meets a pooled copy of itself)";
             return Err(ModelError::node(&op.name, reason));
         }
     }
@@ -148,9 +150,15 @@ fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, M
             widest[root] = Some(widest[root].map_or(scale, |w| w.max(scale)));
         }
         let (root, ratio) = groups.find(index + 1);
-        if let FoldedKind::Activation { .. } | FoldedKind::Linear { .. } = op.kind {
-            natural[root].get_or_insert(gains[index] / ratio);
-        }
+        let factor = match &op.kind {
+            // A value opened by itself stays what it is, with the coefficient 1, which every scale holds exactly.
+            FoldedKind::Activation { coefficients, .. } if matches!(coefficients[..], [0.0, a] if a > 0.0) => {
+                coefficients[1]
+            }
+            FoldedKind::Activation { .. } | FoldedKind::Linear { .. } => 1.0,
+            _ => continue,
+        };
+        natural[root].get_or_insert(factor * gains[index] / ratio);
     }
     Ok((0..values).map(|v| fixed[v].or(widest[v]).or(natural[v]).unwrap_or(1.0)).collect())
 }

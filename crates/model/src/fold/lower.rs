@@ -108,9 +108,16 @@ impl Lowering<'_> {
                 Err(ModelError::node(&node.name, reason))
             }
             Layer::Concat => {
-                let reason =
-                    "joining channels cannot be compiled yet; use a sum (residual connection) instead";
-                Err(ModelError::node(&node.name, reason))
+                let parts = node.inputs.iter().map(|id| self.values[id.index()]).collect();
+                Ok(self.push(id, FoldedKind::Concat { parts }))
+            }
+            Layer::Weigh { rows, columns, divisor } => {
+                let (rows, columns) = (rows.clone(), columns.clone());
+                let value = self.push(id, FoldedKind::Weigh { input: input(0), rows, columns });
+                if let Some(op) = value.op() {
+                    self.lowered.gains[op.index()] = 1.0 / divisor;
+                }
+                Ok(value)
             }
         }
     }
@@ -130,8 +137,9 @@ impl Lowering<'_> {
         match value.op().map(|op| &self.lowered.folded.ops[op.index()].kind) {
             None | Some(FoldedKind::Activation { .. }) => true,
             Some(FoldedKind::Linear { .. }) => false,
-            Some(FoldedKind::SumPool { input, .. }) => self.shared(*input),
+            Some(FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. }) => self.shared(*input),
             Some(FoldedKind::Add { left, right }) => self.shared(*left) && self.shared(*right),
+            Some(FoldedKind::Concat { parts }) => parts.iter().all(|p| self.shared(*p)),
         }
     }
 

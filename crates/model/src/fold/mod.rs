@@ -114,6 +114,20 @@ pub enum FoldedKind {
         /// Windows.
         pool: SumPool2d,
     },
+    /// Values one behind the other.
+    Concat {
+        /// The values joined.
+        parts: Vec<ValueId>,
+    },
+    /// Every element times the public factors of its row and column.
+    Weigh {
+        /// The value.
+        input: ValueId,
+        /// One factor a row.
+        rows: Vec<u32>,
+        /// One factor a column.
+        columns: Vec<u32>,
+    },
 }
 
 impl FoldedKind {
@@ -122,8 +136,10 @@ impl FoldedKind {
         match self {
             FoldedKind::Linear { input, .. }
             | FoldedKind::Activation { input, .. }
-            | FoldedKind::SumPool { input, .. } => vec![*input],
+            | FoldedKind::SumPool { input, .. }
+            | FoldedKind::Weigh { input, .. } => vec![*input],
             FoldedKind::Add { left, right } => vec![*left, *right],
+            FoldedKind::Concat { parts } => parts.clone(),
         }
     }
 }

@@ -172,6 +172,35 @@ impl GraphBuilder {
         })
     }
 
+    /// Every element of an image times `rows[y] columns[x] / divisor`.
+    pub fn weigh(
+        &mut self,
+        name: &str,
+        input: NodeId,
+        rows: Vec<u32>,
+        columns: Vec<u32>,
+        divisor: f64,
+    ) -> NodeId {
+        self.push(name, &[input], |shapes| {
+            let [_, h, w] = image(&shapes[0])?;
+            if [rows.len(), columns.len()] != [h, w] {
+                return Err(format!(
+                    "{} and {} factors for {h} rows and {w} columns",
+                    rows.len(),
+                    columns.len()
+                ));
+            }
+            let most = amicus_plan::values::MAX_FACTOR;
+            if let Some(factor) = rows.iter().chain(&columns).find(|f| !(1..=most).contains(*f)) {
+                return Err(format!("factor {factor}, 1 to {most} are possible"));
+            }
+            if !(divisor > 0.0 && divisor.is_finite()) {
+                return Err(format!("divisor {divisor}, must be above 0 and finite"));
+            }
+            Ok((Layer::Weigh { rows, columns, divisor }, shapes[0].clone()))
+        })
+    }
+
     /// Polynomial activation `sum_k coefficients[k] (t / interval)^k`, degree 1 to 8.
     pub fn polynomial(&mut self, name: &str, input: NodeId, interval: f64, coefficients: Vec<f64>) -> NodeId {
         self.push(name, &[input], |shapes| {
@@ -237,10 +266,15 @@ impl GraphBuilder {
         })
     }
 
-    /// Images of equal height and width as one, channel by channel.
+    /// Images of equal height and width as one, channel by channel; or flat values one behind the other.
     pub fn concat(&mut self, name: &str, inputs: &[NodeId]) -> NodeId {
         self.push(name, inputs, |shapes| {
-            let [_, h, w] = image(shapes.first().ok_or("nothing to join")?)?;
+            let first = shapes.first().ok_or("nothing to join")?;
+            if shapes.iter().all(|s| s.len() == 1) {
+                let total = shapes.iter().fold(0usize, |n, s| n.saturating_add(s[0]));
+                return Ok((Layer::Concat, vec![total]));
+            }
+            let [_, h, w] = image(first)?;
             let mut channels = 0usize;
             for shape in shapes {
                 let [c, height, width] = image(shape)?;

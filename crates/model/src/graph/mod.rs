@@ -88,6 +88,16 @@ pub enum Layer {
     Concat,
     /// Sum of two values of equal shape.
     Add,
+    /// Every element of an image times `rows[y] columns[x] / divisor`: means over windows that hold fewer elements at
+    /// the border.
+    Weigh {
+        /// One factor a row.
+        rows: Vec<u32>,
+        /// One factor a column.
+        columns: Vec<u32>,
+        /// What the factors are over, above 0.
+        divisor: f64,
+    },
 }
 
 impl Layer {
@@ -107,6 +117,7 @@ impl Layer {
             Layer::Reshape => "reshape",
             Layer::Concat => "concat",
             Layer::Add => "sum",
+            Layer::Weigh { .. } => "factors by position",
         }
     }
 }
@@ -197,6 +208,11 @@ impl Graph {
         }
         self.nodes[0].layer = Layer::Input { range };
         Ok(self)
+    }
+
+    /// A graph of nodes whose inputs come before them and whose shapes fit.
+    pub(crate) fn from_nodes(name: &str, nodes: Vec<Node>, output: NodeId) -> Self {
+        Graph { name: name.to_owned(), nodes, output }
     }
 
     /// A graph of changed nodes: same names, inputs and shapes.

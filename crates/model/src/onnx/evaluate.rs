@@ -9,6 +9,8 @@ use super::layout::{axis, permutation, reshaped, squeezed, unsqueezed};
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, unsupported};
 
+/// Longest axis of a constant that is cut or picked from.
+const MAX_PLACES: usize = 1 << 16;
 /// Most integers of a computed list.
 const MAX_INTS: usize = 4096;
 
@@ -106,7 +108,7 @@ impl<'b> Importer<'_, 'b> {
             "Transpose" => Ok(transpose(x, &permutation(node.ints("perm"), x.dims.len())?)),
             "Gather" => gather(x, at(1)?, node.int("axis", 0)),
             "Slice" => slice(node, inputs),
-            "Concat" => concat(inputs),
+            "Concat" => concat(inputs, node.int("axis", 0)),
             "ConstantOfShape" => {
                 let value = match node.attribute("value").and_then(|a| a.tensor.as_ref()) {
                     Some(tensor) => self.inline(tensor)?,
@@ -165,47 +167,128 @@ fn transpose(x: &Constant, order: &[usize]) -> Constant {
     Constant { dims, data }
 }
 
-fn gather(x: &Constant, indices: &Constant, along: i64) -> Result<Constant, Refusal> {
-    let (Data::Ints(values), Data::Ints(at), [len], 0) = (&x.data, &indices.data, &x.dims[..], along) else {
-        return Err(unsupported("picks from something else than a list of integers", "simplify the model"));
+/// The numbers at the given places of every axis.
+fn select(x: &Constant, places: &[Vec<usize>]) -> Result<Constant, Refusal> {
+    let dims: Vec<usize> = places.iter().map(Vec::len).collect();
+    let len = elements(&dims)?;
+    if len > x.len().max(MAX_INTS) {
+        return Err(Refusal::Invalid(format!("{len} numbers out of {}", x.len())));
+    }
+    let at = |i: usize| {
+        let mut rest = i;
+        let (mut place, mut stride) = (0, 1);
+        for (axis, list) in places.iter().enumerate().rev() {
+            place += list[rest % list.len()] * stride;
+            rest /= list.len();
+            stride *= x.dims[axis];
+        }
+        place
     };
-    let pick = |&i: &i64| axis(i, *len).map(|i| values[i]);
-    let picked = at.iter().map(pick).collect::<Result<Vec<_>, _>>()?;
-    Ok(Constant { dims: indices.dims.clone(), data: Data::Ints(picked) })
+    let data = match &x.data {
+        Data::Floats(v) => Data::Floats((0..len).map(|i| v[at(i)]).collect()),
+        Data::Ints(v) => Data::Ints((0..len).map(|i| v[at(i)]).collect()),
+        Data::Filled(v) => Data::Filled(*v),
+    };
+    Ok(Constant { dims, data })
+}
+
+/// Every place of every axis.
+fn everything(x: &Constant) -> Result<Vec<Vec<usize>>, Refusal> {
+    // A list takes memory, which the file may not have paid for: no numbers stand behind a filled constant.
+    match x.dims.iter().all(|&d| d <= MAX_PLACES) {
+        true => Ok(x.dims.iter().map(|&d| (0..d).collect()).collect()),
+        false => Err(unsupported(format!("cuts a constant of shape {:?}", x.dims), "simplify the model")),
+    }
+}
+
+fn gather(x: &Constant, indices: &Constant, along: i64) -> Result<Constant, Refusal> {
+    let along = axis(along, x.dims.len())?;
+    let pick = |&i: &i64| axis(i, x.dims[along]);
+    let mut places = everything(x)?;
+    places[along] = indices.as_ints()?.iter().map(pick).collect::<Result<Vec<_>, _>>()?;
+    let mut picked = select(x, &places)?;
+    picked.dims = [&x.dims[..along], &indices.dims, &x.dims[along + 1..]].concat();
+    Ok(picked)
 }
 
 fn slice(node: &NodeProto<'_>, inputs: &[&Constant]) -> Result<Constant, Refusal> {
     let x = inputs[0];
-    let part = |name: &str, index: usize, default: i64| -> Result<Vec<i64>, String> {
+    let part = |name: &str, index: usize| -> Result<Option<Vec<i64>>, String> {
         match (node.ints(name), inputs.get(index)) {
-            (Some(list), _) => Ok(list.to_vec()),
-            (None, Some(list)) => list.as_ints(),
-            (None, None) => Ok(vec![default]),
+            (Some(list), _) => Ok(Some(list.to_vec())),
+            (None, Some(list)) => list.as_ints().map(Some),
+            (None, None) => Ok(None),
         }
     };
-    let (starts, ends) = (part("starts", 1, 0)?, part("ends", 2, i64::MAX)?);
-    let (axes, steps) = (part("axes", 3, 0)?, part("steps", 4, 1)?);
-    let (Data::Ints(values), [start], [end], [0 | -1], [1], 1) =
-        (&x.data, &starts[..], &ends[..], &axes[..], &steps[..], x.dims.len())
-    else {
-        return Err(unsupported("cuts something else than a list of integers", "simplify the model"));
-    };
-    let (start, end) = (clamped(*start, values.len()), clamped(*end, values.len()));
-    Ok(Constant::ints(values.get(start..end).unwrap_or_default().to_vec()))
+    let starts = part("starts", 1)?.ok_or("a Slice without starts")?;
+    let ends = part("ends", 2)?.ok_or("a Slice without ends")?;
+    let axes = part("axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = part("steps", 4)?.unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err(Refusal::Invalid("starts, ends, axes and steps of different lengths".to_owned()));
+    }
+    let mut places = everything(x)?;
+    for (((&start, &end), &along), &step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let along = axis(along, x.dims.len())?;
+        places[along] = cut(x.dims[along], start, end, step)?;
+    }
+    select(x, &places)
 }
 
-fn concat(inputs: &[&Constant]) -> Result<Constant, Refusal> {
-    let mut all = Vec::new();
-    for input in inputs {
-        let (Data::Ints(values), 1) = (&input.data, input.dims.len()) else {
-            return Err(unsupported("joins constants that are no lists of integers", "simplify the model"));
-        };
-        if all.len() + values.len() > MAX_INTS {
-            return Err(Refusal::Invalid(format!("a list of more than {MAX_INTS} integers")));
+/// The places from `start` to before `end`, as Python counts them.
+fn cut(len: usize, start: i64, end: i64, step: i64) -> Result<Vec<usize>, Refusal> {
+    let every = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
+    match step {
+        0 => Err(Refusal::Invalid("a Slice with step 0".to_owned())),
+        1.. => Ok((clamped(start, len)..clamped(end, len)).step_by(every).collect()),
+        _ => {
+            // Backwards: `start` is the first place taken, `end` the first one not taken, before the front if need be.
+            let from_start = |i: i64| if i < 0 { i.saturating_add(len as i64) } else { i };
+            let first = from_start(start).min(len as i64 - 1);
+            let last = from_start(end).max(-1);
+            let places = (0..=first).rev().take_while(|&i| i > last).step_by(every);
+            Ok(places.map(|i| i as usize).collect())
         }
-        all.extend(values);
     }
-    Ok(Constant::ints(all))
+}
+
+fn concat(inputs: &[&Constant], along: i64) -> Result<Constant, Refusal> {
+    let first = inputs[0];
+    let along = axis(along, first.dims.len())?;
+    let (mut dims, mut total) = (first.dims.clone(), 0usize);
+    for input in inputs {
+        let same = input.dims.len() == dims.len()
+            && (0..dims.len()).all(|a| a == along || input.dims[a] == first.dims[a]);
+        if !same {
+            let reason = format!("joins constants of shapes {:?} and {:?}", first.dims, input.dims);
+            return Err(Refusal::Invalid(reason));
+        }
+        total = total.saturating_add(input.dims[along]);
+    }
+    dims[along] = total;
+    if elements(&dims)? > MAX_INTS {
+        let todo = "simplify the model";
+        return Err(unsupported(format!("joins constants to more than {MAX_INTS} numbers"), todo));
+    }
+    // All numbers before the axis, one row of each input after the other.
+    let rows: usize = first.dims[..along].iter().product();
+    let mut all_ints = Vec::new();
+    let mut all_floats = Vec::new();
+    for row in 0..rows {
+        for input in inputs {
+            let each: usize = input.dims[along..].iter().product();
+            match &input.data {
+                Data::Ints(v) => all_ints.extend_from_slice(&v[row * each..(row + 1) * each]),
+                Data::Floats(v) => all_floats.extend_from_slice(&v[row * each..(row + 1) * each]),
+                Data::Filled(v) => all_floats.extend(std::iter::repeat_n(*v, each)),
+            }
+        }
+    }
+    match (all_ints.is_empty(), all_floats.is_empty()) {
+        (_, true) => Ok(Constant { dims, data: Data::Ints(all_ints) }),
+        (true, _) => Ok(Constant { dims, data: Data::Floats(all_floats) }),
+        _ => Err(Refusal::Invalid("joins integers and real numbers".to_owned())),
+    }
 }
 
 /// One number everywhere.
@@ -305,4 +388,41 @@ fn binary(op: &str, a: &Constant, b: &Constant) -> Result<Constant, Refusal> {
         }
     };
     Ok(Constant { dims: dims.clone(), data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ints(dims: &[usize], values: &[i64]) -> Constant {
+        Constant { dims: dims.to_vec(), data: Data::Ints(values.to_vec()) }
+    }
+
+    #[test]
+    fn cuts_are_those_of_python() {
+        for (start, end, step, expected) in [
+            (0, 5, 1, &[0, 1, 2, 3, 4][..]),
+            (1, i64::MAX, 2, &[1, 3]),
+            (-2, 9, 1, &[3, 4]),
+            (3, 1, 1, &[]),
+            (-1, i64::MIN, -1, &[4, 3, 2, 1, 0]),
+            (i64::MAX, 0, -2, &[4, 2]),
+            (1, -1, -1, &[]),
+        ] {
+            assert_eq!(cut(5, start, end, step).unwrap(), expected, "{start}:{end}:{step}");
+        }
+        assert!(cut(5, 0, 5, 0).is_err());
+        assert!(cut(0, -1, i64::MIN, -1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn picks_and_joins_along_any_axis() {
+        let x = ints(&[2, 3], &[0, 1, 2, 3, 4, 5]);
+        assert_eq!(gather(&x, &ints(&[2], &[2, -3]), 1).unwrap(), ints(&[2, 2], &[2, 0, 5, 3]));
+        assert_eq!(gather(&x, &ints(&[], &[1]), 0).unwrap(), ints(&[3], &[3, 4, 5]));
+        let joined = concat(&[&x, &ints(&[2, 1], &[7, 8])], -1).unwrap();
+        assert_eq!(joined, ints(&[2, 4], &[0, 1, 2, 7, 3, 4, 5, 8]));
+        assert!(concat(&[&x, &ints(&[1, 1], &[7])], 1).is_err());
+        assert!(gather(&x, &ints(&[1], &[2]), 0).is_err());
+    }
 }

@@ -49,10 +49,10 @@ pub(super) fn import(
     };
     let dims = input_dims(input, options).map_err(whole)?;
     let order = order(graph, output.name).map_err(whole)?;
-    let name = if graph.name.is_empty() { "onnx" } else { graph.name };
+    let name = network_name(file, graph.name);
     let flat = [dims[1..].iter().product()];
     let shape = if dims.len() == 4 { &dims[1..] } else { &flat[..] };
-    let mut builder = GraphBuilder::new(name, shape, 0.0..=1.0);
+    let mut builder = GraphBuilder::new(&name, shape, 0.0..=1.0);
     if let Some(error) = builder.take_error() {
         return Err(whole(format!("input {}: {error}", input.name)));
     }
@@ -66,7 +66,6 @@ pub(super) fn import(
         shaped: HashMap::new(),
         names: HashMap::from([("input".to_owned(), 1)]),
         labels: HashMap::new(),
-        set_aside: None,
         notes: Vec::new(),
         batch: dims[0],
         file_bytes: bytes.len() as u64,
@@ -96,6 +95,15 @@ pub(super) fn import(
     })
 }
 
+/// The graph's name, or the file's where exporters give all graphs the same one.
+fn network_name(file: &str, graph: &str) -> String {
+    let stem = Path::new(file).file_stem().and_then(|s| s.to_str());
+    match (graph, stem) {
+        ("" | "main_graph" | "torch_jit" | "torch-jit-export", Some(stem)) => stem.to_owned(),
+        _ => graph.to_owned(),
+    }
+}
+
 /// Whether an operator set is the standard one.
 fn is_onnx(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
@@ -121,8 +129,6 @@ pub(super) struct Importer<'m, 'b> {
     names: HashMap<String, usize>,
     /// Names of nodes by what they compute.
     labels: HashMap<&'b str, String>,
-    /// A problem of the present node that does not keep later ones from being looked at.
-    set_aside: Option<(String, String)>,
     pub(super) notes: Vec<String>,
     pub(super) batch: usize,
     file_bytes: u64,
@@ -148,9 +154,6 @@ impl<'m, 'b> Importer<'m, 'b> {
             Some(ModelError::Node { reason, .. }) => Err(Refusal::Invalid(reason)),
             Some(other) => Err(Refusal::Invalid(other.to_string())),
         });
-        if let Some((why, what_to_do)) = self.set_aside.take() {
-            problems.push(Problem { node: name.clone(), op: node.op.to_owned(), why, what_to_do });
-        }
         let value = match value {
             Ok(value) => value,
             Err(Refusal::Invalid(reason)) => {
@@ -188,11 +191,6 @@ impl<'m, 'b> Importer<'m, 'b> {
             return Ok(value);
         }
         self.layer(name, node)
-    }
-
-    /// Notes a problem of the present node and goes on as if it were none, so that later nodes are looked at too.
-    pub(super) fn set_aside(&mut self, why: &str, what_to_do: &str) {
-        self.set_aside = Some((why.to_owned(), what_to_do.to_owned()));
     }
 
     /// What to go on with behind a refused node, so that later nodes are looked at too.

@@ -5,7 +5,7 @@ use super::importer::Importer;
 use super::layout::axis;
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, View, unsupported};
-use super::window::{added, ceil_padding, pair, window, window_padding};
+use super::window::{added, ceil_padding, counts, inverted, outputs, pair, window, window_padding};
 use crate::graph::{BatchNorm, ConvOptions, NodeId, PoolOptions};
 
 impl<'b> Importer<'_, 'b> {
@@ -17,7 +17,7 @@ impl<'b> Importer<'_, 'b> {
             "MatMul" => self.mat_mul(name, node),
             "BatchNormalization" => self.batch_norm(name, node),
             "AveragePool" | "MaxPool" => self.pool(name, node),
-            "GlobalAveragePool" | "GlobalMaxPool" => self.global_pool(name, node, true),
+            "GlobalAveragePool" | "GlobalMaxPool" => self.global_pool(name, node, [true; 2], true),
             "ReduceMean" | "ReduceSum" | "ReduceMax" => self.reduce(name, node),
             "Pad" => self.pad(node),
             "Concat" => self.concat(name, node),
@@ -189,57 +189,79 @@ impl<'b> Importer<'_, 'b> {
         }
         let size = [height + extra[0] + extra[2], width + extra[1] + extra[3]];
         let mut padding = window_padding(node, size, kernel, stride, [1, 1])?;
-        if !maximum && padding != [0; 4] && node.int("count_include_pad", 0) == 0 {
-            self.set_aside(
-                "means that leave padding out divide by another number at the border",
-                "use AvgPool2d(count_include_pad=True), or no padding",
-            );
-        }
+        let counted = match node.int("count_include_pad", 0) {
+            0 => [0, 1].map(|i| padding[i]..padding[i] + size[i]),
+            _ => [0, 1].map(|i| 0..padding[i] + size[i] + padding[i + 2]),
+        };
         if node.int("ceil_mode", 0) != 0 {
             let beyond = ceil_padding(size, kernel, stride, padding);
-            if beyond != [0, 0] && !maximum {
-                self.set_aside("the last window reaches over the border", "use ceil_mode=False");
-            }
             padding[2] += beyond[0];
             padding[3] += beyond[1];
         }
         let options = PoolOptions { kernel, stride, padding: added(padding, extra) };
         let label = self.unique(name);
-        let result = match maximum {
-            true => self.builder.max_pool(&label, input, options),
-            false => self.builder.average_pool(&label, input, options),
-        };
+        if maximum {
+            let result = self.builder.max_pool(&label, input, options);
+            return Ok(self.image_value(result));
+        }
+        let outputs = [0, 1].map(|i| outputs(size[i] + padding[i] + padding[i + 2], kernel[i], stride[i]));
+        let counts = [0, 1].map(|i| counts(outputs[i], kernel[i], stride[i], &counted[i]));
+        if [0, 1].iter().all(|&i| counts[i].iter().all(|&n| n == kernel[i])) {
+            let result = self.builder.average_pool(&label, input, options);
+            return Ok(self.image_value(result));
+        }
+        // Windows of different sizes: sums, each times the least common multiple of all sizes over its own.
+        let [(rows, down), (columns, across)] = [inverted(&counts[0])?, inverted(&counts[1])?];
+        self.spend(4 * (rows.len() + columns.len()) as u64)?;
+        let sums = self.unique(&format!("{name}.sums"));
+        let sums = self.builder.sum_pool(&sums, input, options);
+        let result = self.builder.weigh(&label, sums, rows, columns, f64::from(down) * f64::from(across));
         Ok(self.image_value(result))
     }
 
-    fn global_pool(&mut self, name: &str, node: &NodeProto<'b>, keep: bool) -> Result<Value, Refusal> {
-        let view = self.tensor(node, 0)?;
+    /// Means, sums or largest numbers over whole columns (down), rows (across), or both.
+    fn global_pool(
+        &mut self,
+        name: &str,
+        node: &NodeProto<'b>,
+        [down, across]: [bool; 2],
+        keep: bool,
+    ) -> Result<Value, Refusal> {
+        let mut view = self.tensor(node, 0)?;
+        let rank = view.dims.len();
+        if rank == 3 {
+            view.dims.push(1);
+        }
         let input = self.image(&view)?;
-        let [channels, height, width] = self.image_shape(input)?;
-        let whole = PoolOptions { kernel: [height, width], stride: [1; 2], padding: [0; 4] };
+        let [_, height, width] = self.image_shape(input)?;
+        let kernel = [if down { height } else { 1 }, if across { width } else { 1 }];
+        let whole = PoolOptions { kernel, stride: [1; 2], padding: [0; 4] };
         let label = self.unique(name);
         let result = match node.op {
             "GlobalMaxPool" | "ReduceMax" => self.builder.max_pool(&label, input, whole),
             "ReduceSum" => self.builder.sum_pool(&label, input, whole),
-            _ => self.builder.global_average_pool(&label, input),
+            _ => self.builder.average_pool(&label, input, whole),
         };
-        let dims = if keep { vec![self.batch, channels, 1, 1] } else { vec![self.batch, channels] };
-        Ok(Value::Tensor(View { node: result, dims }))
+        let reduced = [false, false, down, across];
+        let sizes = view.dims.iter().zip(reduced).take(rank);
+        let dims = sizes.filter(|(_, gone)| keep || !gone).map(|(&d, gone)| if gone { 1 } else { d });
+        Ok(Value::Tensor(View { node: result, dims: dims.collect() }))
     }
 
-    /// A reduction over height and width.
+    /// A reduction over height, width or both.
     fn reduce(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let rank = self.tensor(node, 0)?.dims.len();
         let axes = self.axes(node, 1)?.unwrap_or_default();
-        let mut axes = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
-        axes.sort_unstable();
-        if rank != 4 || axes != [2, 3] {
+        let axes = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+        let inside = axes.iter().all(|a| (2..4).contains(a));
+        if !matches!(rank, 3 | 4) || axes.is_empty() || !inside {
             return Err(unsupported(
                 format!("reduces axes {axes:?} of a value of {rank} dimensions"),
                 "reduce height and width (axes 2 and 3) of images",
             ));
         }
-        self.global_pool(name, node, node.int("keepdims", 1) != 0)
+        let over = [axes.contains(&2), axes.contains(&3)];
+        self.global_pool(name, node, over, node.int("keepdims", 1) != 0)
     }
 
     /// Zeros around images wait for the convolution or average pooling behind.
@@ -277,18 +299,25 @@ impl<'b> Importer<'_, 'b> {
 
     fn concat(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let mut inputs = Vec::with_capacity(node.inputs.len().min(64));
+        let mut flat = false;
         for index in 0..node.inputs.len() {
             let view = self.tensor(node, index)?;
-            if view.dims.len() != 4 || axis(node.int("axis", 1), 4)? != 1 {
+            let rank = view.dims.len();
+            if !matches!(rank, 2 | 4) || axis(node.int("axis", 1), rank)? != 1 {
                 return Err(unsupported(
                     "joins values otherwise than by channels",
                     "join images along axis 1",
                 ));
             }
-            inputs.push(self.image(&view)?);
+            flat = rank == 2;
+            inputs.push(if flat { self.flat(&view)? } else { self.image(&view)? });
         }
         let label = self.unique(name);
         let result = self.builder.concat(&label, &inputs);
+        if flat {
+            let dims = vec![self.batch, self.builder.shape(result).iter().product()];
+            return Ok(Value::Tensor(View { node: result, dims }));
+        }
         Ok(self.image_value(result))
     }
 

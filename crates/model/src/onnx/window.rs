@@ -79,3 +79,54 @@ pub(super) fn ceil_padding(
         (steps * step + span).saturating_sub(padded)
     })
 }
+
+/// Number of windows over a padded image.
+pub(super) fn outputs(padded: usize, kernel: usize, stride: usize) -> usize {
+    padded.checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
+}
+
+/// How many rows (or columns) of each window count.
+pub(super) fn counts(
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    counted: &std::ops::Range<usize>,
+) -> Vec<usize> {
+    let overlap = |start: usize| (start + kernel).min(counted.end).saturating_sub(start.max(counted.start));
+    (0..outputs).map(|o| overlap(o * stride)).collect()
+}
+
+/// The least common multiple of all counts over each count, and the multiple.
+pub(super) fn inverted(counts: &[usize]) -> Result<(Vec<u32>, u32), Refusal> {
+    let common = counts.iter().try_fold(1usize, |multiple, &n| {
+        let next = multiple / greatest_common_divisor(multiple, n) * n;
+        (1..=amicus_plan::values::MAX_FACTOR as usize).contains(&next).then_some(next)
+    });
+    let common = common.ok_or_else(|| {
+        unsupported(
+            "means over windows of too many different sizes, or of none",
+            "use AvgPool2d(count_include_pad=True), or no padding",
+        )
+    })?;
+    Ok((counts.iter().map(|&n| (common / n) as u32).collect(), common as u32))
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a.max(1) } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_at_the_border_count_less() {
+        // Three rows at stride 2 over 7 rows with one row of padding on both sides.
+        let found = counts(outputs(9, 3, 2), 3, 2, &(1..8));
+        assert_eq!(found, [2, 3, 3, 2]);
+        assert_eq!(inverted(&found), Ok((vec![3, 2, 2, 3], 6)));
+        assert_eq!(counts(2, 3, 2, &(0..9)), [3, 3]);
+        assert!(inverted(&[3, 0]).is_err());
+        assert!(inverted(&[7, 11, 13, 17, 19]).is_err());
+    }
+}

@@ -51,6 +51,21 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
             }
             OpKind::SumPool { input, pool } => sum_pool(q, pool, &values[input.index()]),
             OpKind::Slice { input, start, len } => values[input.index()][*start..start + len].to_vec(),
+            OpKind::Concat { parts } => parts
+                .iter()
+                .flat_map(|part| {
+                    let factor = q.power(I256::from(2), part.shift);
+                    values[part.input.index()].iter().map(move |&x| q.times(x, factor))
+                })
+                .collect(),
+            OpKind::Weigh { input, rows, columns } => {
+                let factor = |i: usize| {
+                    let (row, column) = (i / columns.len() % rows.len(), i % columns.len());
+                    I256::from(u64::from(rows[row]) * u64::from(columns[column]))
+                };
+                let x = values[input.index()].iter().enumerate();
+                x.map(|(i, &x)| q.times(x, factor(i))).collect()
+            }
         };
         values.push(result);
     }

@@ -169,6 +169,32 @@ impl<'p> Simulator<'p> {
                     (0..batch).map(|b| inputs[0].slice(b * each + start..b * each + start + len)).collect();
                 LimbVec::concat(&parts.iter().collect::<Vec<_>>())
             }
+            OpKind::Concat { parts } => {
+                let scaled: Vec<LimbVec> = inputs
+                    .iter()
+                    .zip(parts)
+                    .map(|(x, part)| {
+                        let mut x = (*x).clone();
+                        x.scale_assign(&Element::power_of_two(limbs, part.shift));
+                        x
+                    })
+                    .collect();
+                let piece = |x: &LimbVec, b: usize| {
+                    let each = x.len() / batch;
+                    x.slice(b * each..(b + 1) * each)
+                };
+                let pieces: Vec<LimbVec> =
+                    (0..batch).flat_map(|b| scaled.iter().map(move |x| piece(x, b))).collect();
+                LimbVec::concat(&pieces.iter().collect::<Vec<_>>())
+            }
+            OpKind::Weigh { rows, columns, .. } => {
+                let plane =
+                    rows.iter().flat_map(|&r| columns.iter().map(move |&c| i64::from(r) * i64::from(c)));
+                let factors: Vec<i64> = plane.cycle().take(inputs[0].len()).collect();
+                let mut z = inputs[0].clone();
+                z.mul_assign(&LimbVec::from_i64(limbs, &factors));
+                z
+            }
             OpKind::Activation(_) => unreachable!("activations are computed by `activation`"),
         }
     }

@@ -5,7 +5,7 @@
 use amicus_field::{Conv2d, Dense, I256, Limbs, LinearShape, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, InputSpec, MaskKind, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId,
+    Activation, InputSpec, MaskKind, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, UseIndex, ValueId,
     WeightId, WeightSpec, WrapRule,
 };
 
@@ -73,11 +73,13 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
     push_linear(&mut plan, &mut layers, &mut known, 0, &mut r);
     for _ in 0..r.between(4, 9) {
         let at = r.below(known.len());
-        match r.below(6) {
+        match r.below(8) {
             0 | 1 => push_activation(&mut plan, &mut known, at, &mut r),
             2 => push_linear(&mut plan, &mut layers, &mut known, at, &mut r),
             3 => push_multiply(&mut plan, &mut known, at, &mut r),
             4 => push_add(&mut plan, &mut known, at, &mut r),
+            5 => push_concat(&mut plan, &mut known, at, &mut r),
+            6 => push_weigh(&mut plan, &mut known, at, &mut r),
             _ => push_local(&mut plan, &mut known, at, &mut r),
         }
     }
@@ -219,6 +221,26 @@ fn push_add(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) 
     let kind =
         OpKind::Add { left: x.id, left_shift: scale - x.scale, right: y.id, right_shift: scale - y.scale };
     push(plan, known, kind, x.shape, scale, mask);
+}
+
+fn push_concat(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let same_size = |y: &Known| y.shape[1..] == x.shape[1..];
+    let partners: Vec<Known> = known.iter().copied().filter(same_size).collect();
+    let parts: Vec<Known> =
+        std::iter::once(x).chain((0..r.below(3)).map(|_| partners[r.below(partners.len())])).collect();
+    let scale = parts.iter().map(|p| p.scale).max().unwrap();
+    let mask = if parts.iter().all(|p| p.mask == x.mask) { x.mask } else { MaskKind::Helper };
+    let channels = parts.iter().map(|p| p.shape[0]).sum();
+    let parts = parts.iter().map(|p| Part { input: p.id, shift: scale - p.scale }).collect();
+    push(plan, known, OpKind::Concat { parts }, [channels, x.shape[1], x.shape[2]], scale, mask);
+}
+
+fn push_weigh(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let mut factors = |n: usize| (0..n).map(|_| r.between(1, 1 << 16) as u32).collect();
+    let (rows, columns) = (factors(x.shape[1]), factors(x.shape[2]));
+    push(plan, known, OpKind::Weigh { input: x.id, rows, columns }, x.shape, x.scale, x.mask);
 }
 
 fn push_local(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {

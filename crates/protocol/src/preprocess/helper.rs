@@ -223,6 +223,12 @@ impl<'a> Dealing<'a> {
             OpKind::Slice { input, start, len } => {
                 slice_each(&self.masks[input.index()], *start, *len, batch)
             }
+            OpKind::Concat { parts } => {
+                let parts: Vec<(&LimbVec, u32)> =
+                    parts.iter().map(|p| (&self.masks[p.input.index()], p.shift)).collect();
+                concat_shifted(&parts, batch)
+            }
+            OpKind::Weigh { input, rows, columns } => weigh(&self.masks[input.index()], rows, columns),
         };
         self.masks.push(mask);
         Ok(corrections)
@@ -286,6 +292,34 @@ pub(crate) fn add_shifted(x: &LimbVec, left_shift: u32, y: &LimbVec, right_shift
         sum.add_assign(y);
     }
     sum
+}
+
+/// Values one behind the other for every batch element, each times `2^shift`.
+pub(crate) fn concat_shifted(parts: &[(&LimbVec, u32)], batch: usize) -> LimbVec {
+    let scaled: Vec<LimbVec> = parts
+        .iter()
+        .map(|(x, shift)| {
+            let mut x = (*x).clone();
+            if *shift > 0 {
+                x.scale_assign(&Element::power_of_two(x.limbs(), *shift));
+            }
+            x
+        })
+        .collect();
+    let pieces: Vec<LimbVec> = (0..batch)
+        .flat_map(|e| scaled.iter().map(move |x| (x, x.len() / batch, e)))
+        .map(|(x, each, e)| x.slice(e * each..(e + 1) * each))
+        .collect();
+    LimbVec::concat(&pieces.iter().collect::<Vec<_>>())
+}
+
+/// Every element times the factors of its row and column.
+pub(crate) fn weigh(x: &LimbVec, rows: &[u32], columns: &[u32]) -> LimbVec {
+    let plane = rows.iter().flat_map(|&r| columns.iter().map(move |&c| i64::from(r) * i64::from(c)));
+    let factors: Vec<i64> = plane.cycle().take(x.len()).collect();
+    let mut scaled = x.clone();
+    scaled.mul_assign(&LimbVec::from_i64(x.limbs(), &factors));
+    scaled
 }
 
 /// Elements `start..start + len` of every batch element.

@@ -10,7 +10,7 @@ mod party;
 pub use helper::{Dealt, InputGrant};
 pub use party::{Material, PartyDeal};
 
-pub(crate) use helper::{add_shifted, slice_each};
+pub(crate) use helper::{add_shifted, concat_shifted, slice_each, weigh};
 pub(crate) use party::OpMaterial;
 
 use amicus_field::{FieldError, Truncation};
@@ -27,9 +27,12 @@ pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usiz
             lengths
         }
         OpKind::Multiply { .. } => vec![outputs; 2],
-        OpKind::Linear { .. } | OpKind::Add { .. } | OpKind::SumPool { .. } | OpKind::Slice { .. } => {
-            Vec::new()
-        }
+        OpKind::Linear { .. }
+        | OpKind::Add { .. }
+        | OpKind::SumPool { .. }
+        | OpKind::Slice { .. }
+        | OpKind::Concat { .. }
+        | OpKind::Weigh { .. } => Vec::new(),
     }
 }
 

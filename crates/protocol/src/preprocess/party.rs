@@ -1,6 +1,6 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
-use super::helper::{add_shifted, slice_each};
+use super::helper::{add_shifted, concat_shifted, slice_each, weigh};
 use super::{activation_domains, correction_lengths};
 use crate::affine::dot_mask;
 use crate::epoch::PartyEpoch;
@@ -233,6 +233,18 @@ impl Preparing<'_> {
             }
             OpKind::Slice { input, start, len } => {
                 mask = self.masks[input.index()].as_ref().map(|m| slice_each(m, *start, *len, batch));
+                OpMaterial::Local
+            }
+            OpKind::Concat { parts } => {
+                if info.mask == MaskKind::Shared {
+                    let parts = parts.iter().map(|p| Ok((self.mask(p.input)?, p.shift)));
+                    let parts = parts.collect::<Result<Vec<_>, ProtocolError>>()?;
+                    mask = Some(concat_shifted(&parts, batch));
+                }
+                OpMaterial::Local
+            }
+            OpKind::Weigh { input, rows, columns } => {
+                mask = self.masks[input.index()].as_ref().map(|m| weigh(m, rows, columns));
                 OpMaterial::Local
             }
         };
