@@ -49,7 +49,48 @@ pub(crate) fn squares(n: usize, seed: u32) -> Images {
         }
         labels.push(class as u8);
     }
-    Images::new(28, 28, pixels, labels).unwrap()
+    Images::new([1, 28, 28], pixels, labels).unwrap()
+}
+
+/// `n` colour images of 32 x 32: class c is a bright 8 x 8 square whose place depends on c and whose colour is c's, on dim
+/// noise that depends on `seed`.
+pub(crate) fn colours(n: usize, seed: u32) -> Images {
+    let mut state = seed;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 26) as u8
+    };
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for index in 0..n {
+        let class = index % 10;
+        let (top, left) = (4 + 12 * (class / 5), 6 + 3 * (class % 5));
+        for channel in 0..3 {
+            let bright = 120 + 40 * ((class + channel) % 3) as u8;
+            for (row, column) in (0..32).flat_map(|row| (0..32).map(move |column| (row, column))) {
+                let inside = (top..top + 8).contains(&row) && (left..left + 8).contains(&column);
+                pixels.push(if inside { bright + noise() / 2 } else { noise() });
+            }
+        }
+        labels.push(class as u8);
+    }
+    Images::new([3, 32, 32], pixels, labels).unwrap()
+}
+
+/// The images as a batch of CIFAR-10's binary format.
+pub(crate) fn binary_batch(images: &Images) -> Vec<u8> {
+    let record = |i| std::iter::once(images.label(i)).chain(images.image(i).iter().copied());
+    (0..images.len()).flat_map(record).collect()
+}
+
+/// Writes a training and a test set as CIFAR-10's binary batches.
+pub(crate) fn write_batches(folder: &Path, training: &Images, test: &Images) {
+    let share = training.len() / 5;
+    for i in 0..5 {
+        let part: Vec<usize> = (i * share..(i + 1) * share).collect();
+        let file = folder.join(format!("data_batch_{}.bin", i + 1));
+        std::fs::write(file, binary_batch(&training.select(&part))).unwrap();
+    }
+    std::fs::write(folder.join("test_batch.bin"), binary_batch(test)).unwrap();
 }
 
 /// Writes a training and a test set as MNIST's files are named.
