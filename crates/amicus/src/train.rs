@@ -12,10 +12,7 @@ pub use amicus_train::{
 /// # Errors
 /// Settings out of range, data or a teacher that cannot be read, a checkpoint of another run, a loss that is not a number,
 /// or a program built without the feature `train`.
-pub fn train(
-    mut config: TrainConfig,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<TrainReport, TrainError> {
+pub fn train(mut config: TrainConfig, progress: &mut dyn FnMut(Progress)) -> Result<TrainReport, TrainError> {
     if config.dataset == DatasetName::Mnist && config.excluded.is_none() {
         let [images, labels] = shipped_digits();
         config.excluded = Some(idx::parse(images, labels, mnist::CLASSES)?);

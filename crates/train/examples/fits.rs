@@ -78,11 +78,12 @@ fn introduction() -> String {
     format!(
         "# Polynomials for activation functions\n\n\
          Written by `cargo run --release -p amicus-train --features plot --example fits`.\n\n\
-         Each polynomial is p(u) with u = t / B on [-B, B], B = {INTERVAL}. The largest error is that on the interval; \
-         the weighted\none is the root mean square for arguments that are normally distributed with deviation {SIGMA} \
-         ({:.0}% spread evenly over the\ninterval). Least squares minimise the weighted error, minimax the largest, and \
-         Chebyshev interpolation comes close to minimax\nwithout iteration. Of ReLU, SiLU and GELU only the even part is \
-         no straight line, so odd degrees bring nothing; of sigmoid and\ntanh even degrees bring nothing.\n",
+         Each polynomial is p(u) with u = t / B on [-B, B], B = {INTERVAL}. The largest error is that on the interval; the \
+         weighted one is\nthe root mean square for arguments that are normally distributed with deviation {SIGMA}, {:.0}% \
+         of them spread evenly over the\ninterval. Least squares minimise the weighted error, minimax the largest; Chebyshev \
+         interpolation needs no iteration and is\nclose to minimax for smooth functions. ReLU, SiLU and GELU are t / 2 plus \
+         something even, so their best polynomials gain\nnothing from an odd degree; those of sigmoid and tanh gain nothing \
+         from an even one.\n",
         100.0 * UNIFORM_PART
     )
 }

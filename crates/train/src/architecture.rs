@@ -325,11 +325,9 @@ mod tests {
         assert_eq!(count(ModelName::LeNet5), 156 + 2416 + 48_120 + 10_164 + 850 + 2 * (6 + 16 + 120 + 84));
         let kernels = 9 * (3 * 64 + 64 * 192 + 192 * 384 + 384 * 256 + 256 * 256);
         let norms = 2 * (64 + 192 + 384 + 256 + 256 + 1024 + 512);
-        assert_eq!(
-            count(ModelName::AlexNetCifar),
-            kernels + 4096 * 1024 + 1024 * 512 + 5130 + norms
-        );
-        let kernels = 9 * (3 * 32 + 2 * 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 32 * 64 + 64 * 128;
+        assert_eq!(count(ModelName::AlexNetCifar), kernels + 4096 * 1024 + 1024 * 512 + 5130 + norms);
+        let kernels =
+            9 * (3 * 32 + 2 * 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 32 * 64 + 64 * 128;
         assert_eq!(count(ModelName::ResNet8), kernels + 1290 + 2 * (3 * 32 + 2 * 64 + 2 * 128));
     }
 
@@ -337,7 +335,8 @@ mod tests {
     fn names_are_unique_and_readers_are_those_of_the_pytorch_package() {
         for &name in ModelName::ALL {
             let parameters = Architecture::of(name).parameters();
-            let names: std::collections::BTreeSet<&str> = parameters.iter().map(|p| p.name.as_str()).collect();
+            let names: std::collections::BTreeSet<&str> =
+                parameters.iter().map(|p| p.name.as_str()).collect();
             assert_eq!(names.len(), parameters.len());
         }
         let resnet = Architecture::of(ModelName::ResNet8);

@@ -133,7 +133,9 @@ impl Checkpoint {
         let mut parts: [BTreeMap<String, NamedTensor>; 3] = Default::default();
         for (name, view) in file.iter() {
             let Some((part, tensor)) = name.split_once('/') else { continue };
-            let Some(index) = ["weights", "first", "second"].iter().position(|p| *p == part) else { continue };
+            let Some(index) = ["weights", "first", "second"].iter().position(|p| *p == part) else {
+                continue;
+            };
             if view.dtype() != Dtype::F32 {
                 return Err(wrong(format!("tensor {name} is {:?}, expected F32", view.dtype())));
             }
@@ -155,7 +157,8 @@ impl Checkpoint {
             }
         }
         let mut seen = vec![false; images];
-        let in_order = state.order.iter().all(|&i| seen.get_mut(i).is_some_and(|s| !std::mem::replace(s, true)));
+        let in_order =
+            state.order.iter().all(|&i| seen.get_mut(i).is_some_and(|s| !std::mem::replace(s, true)));
         if state.order.len() != images || !in_order {
             return Err(wrong(format!("its order is not one of {images} images")));
         }
@@ -176,7 +179,8 @@ impl Checkpoint {
 
 /// The first setting in which two runs differ, with its value now and as stored.
 fn difference(now: &Value, stored: &Value) -> Option<(String, String, String)> {
-    let names = |value: &Value| value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let names =
+        |value: &Value| value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let mut all = names(now);
     all.extend(names(stored));
     all.sort();
@@ -242,7 +246,8 @@ mod tests {
     #[test]
     fn what_is_written_is_read_bit_by_bit() {
         let (files, (architecture, checkpoint)) = (Files::new("same"), sample());
-        let (path, settings) = (path_for(&files.0.join("x.safetensors")), settings_of(&config(), 1, None).unwrap());
+        let (path, settings) =
+            (path_for(&files.0.join("x.safetensors")), settings_of(&config(), 1, None).unwrap());
         assert!(path.ends_with("x.safetensors.checkpoint"));
         checkpoint.write(&path, &settings).unwrap();
         assert_eq!(Checkpoint::read(&path, &settings, &architecture, 4).unwrap(), checkpoint);

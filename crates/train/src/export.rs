@@ -298,7 +298,9 @@ mod tests {
         ] {
             assert_eq!(half(value), bits, "{value}");
         }
-        for (value, bits) in [(1.0f32, 0x3f80), (1.0 + 1.0 / 256.0, 0x3f80), (1.0 + 3.0 / 256.0, 0x3f82), (f32::MAX, 0x7f80)] {
+        for (value, bits) in
+            [(1.0f32, 0x3f80), (1.0 + 1.0 / 256.0, 0x3f80), (1.0 + 3.0 / 256.0, 0x3f82), (f32::MAX, 0x7f80)]
+        {
             assert_eq!(brain(value), bits, "{value}");
         }
         assert!(round(f32::NAN, WeightsType::F16).is_nan() && round(f32::NAN, WeightsType::Bf16).is_nan());

@@ -76,8 +76,7 @@ impl Optimiser {
             let is_matrix = shape.len() > 1;
             let columns: usize = shape.iter().skip(1).product();
             let rows = shape[0];
-            let first =
-                self.first.entry(name.clone()).or_insert_with(|| vec![0.0; gradient.len()]);
+            let first = self.first.entry(name.clone()).or_insert_with(|| vec![0.0; gradient.len()]);
             if is_matrix && rates.matrix_rate > 0.0 && rows.min(columns) <= SIDE && *name != output {
                 for (m, g) in first.iter_mut().zip(gradient) {
                     *m = MOMENTUM * *m + g;
@@ -86,13 +85,12 @@ impl Optimiser {
                 let update = orthogonalised(Matrix { rows, columns, values: ahead }, product);
                 weights.change(name, |w| turn(w, &update.values, share * rates.matrix_rate));
             } else {
-                let second =
-                    self.second.entry(name.clone()).or_insert_with(|| vec![0.0; gradient.len()]);
+                let second = self.second.entry(name.clone()).or_insert_with(|| vec![0.0; gradient.len()]);
                 let rate = (share * rates.learning_rate) as f32;
                 let decay = if is_matrix { 1.0 - rate * rates.weight_decay as f32 } else { 1.0 };
                 // Exponents in f64: 0.99^steps in f32 would lose digits near 1.
-                let [c1, c2] = [BETA_1, BETA_2]
-                    .map(|beta| (1.0 - f64::from(beta).powi(self.steps as i32)) as f32);
+                let [c1, c2] =
+                    [BETA_1, BETA_2].map(|beta| (1.0 - f64::from(beta).powi(self.steps as i32)) as f32);
                 weights.change(name, |w| {
                     for (((w, m), v), g) in w.iter_mut().zip(first).zip(second).zip(gradient) {
                         *m += (1.0 - BETA_1) * (g - *m);
@@ -164,7 +162,10 @@ pub(crate) mod tests {
             let columns = if transposed { b.rows } else { b.columns };
             let at = |r: usize, c: usize| {
                 (0..a.columns)
-                    .map(|k| a.values[r * a.columns + k] * b.values[if transposed { c * b.columns + k } else { k * b.columns + c }])
+                    .map(|k| {
+                        a.values[r * a.columns + k]
+                            * b.values[if transposed { c * b.columns + k } else { k * b.columns + c }]
+                    })
                     .sum()
             };
             let values = (0..a.rows).flat_map(|r| (0..columns).map(move |c| (r, c))).map(|(r, c)| at(r, c));
@@ -206,7 +207,8 @@ pub(crate) mod tests {
         optimiser.step(&mut weights, &architecture, &gradients.into(), rates, 0.5, &Naive);
         let (old, new) = (&before.get("conv2.weight").values, &weights.get("conv2.weight").values);
         assert!((norm(old) / norm(new) - 1.0).abs() < 1e-5);
-        let cosine: f64 = old.iter().zip(new).map(|(a, b)| f64::from(a * b)).sum::<f64>() / norm(old) / norm(new);
+        let cosine: f64 =
+            old.iter().zip(new).map(|(a, b)| f64::from(a * b)).sum::<f64>() / norm(old) / norm(new);
         let angle = cosine.min(1.0).acos();
         assert!((0.02..0.0501).contains(&angle), "{angle}");
         // AdamW's first step is the rate, whatever the gradient's size; matrices also decay.

@@ -111,6 +111,8 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, chart: &Char
         .x_desc(&chart.horizontal)
         .y_desc(&chart.vertical)
         .label_style((FONT, 12))
+        .x_label_formatter(&|x| label(*x))
+        .y_label_formatter(&|y| label(*y))
         .draw()
         .map_err(text)?;
     for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
@@ -124,13 +126,18 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, chart: &Char
     if chart.lines.len() > 1 {
         context
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(SeriesLabelPosition::UpperMiddle)
             .background_style(WHITE.mix(0.8))
             .label_font((FONT, 12))
             .draw()
             .map_err(text)?;
     }
     Ok(())
+}
+
+/// A number beside an axis, without the noise of binary fractions or a sign at 0.
+fn label(value: f64) -> String {
+    format!("{}", (value * 1e6).round() / 1e6 + 0.0)
 }
 
 /// The smallest and largest value with some room; never empty.
@@ -178,6 +185,11 @@ mod tests {
         // One epoch is a curve too.
         learning_curve(&path, "one", &[point(1)]).unwrap();
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn labels_are_short() {
+        assert_eq!([-0.0, 0.1 + 0.2, -2.5, 1e3].map(label), ["0", "0.3", "-2.5", "1000"]);
     }
 
     #[test]

@@ -106,7 +106,10 @@ mod tests {
         let mut rng = Rng::new(1, 1);
         rng.next_u64();
         let mut again = Rng::from_state(rng.state());
-        assert_eq!((0..5).map(|_| rng.next_u64()).fold(0, u64::wrapping_add), (0..5).map(|_| again.next_u64()).fold(0, u64::wrapping_add));
+        assert_eq!(
+            (0..5).map(|_| rng.next_u64()).fold(0, u64::wrapping_add),
+            (0..5).map(|_| again.next_u64()).fold(0, u64::wrapping_add)
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ const CLASSES: [&str; 10] =
 fn png(images: &Images, index: usize) -> Vec<u8> {
     let plane = images.rows() * images.columns();
     let pixels = images.image(index);
-    let interleaved = (0..plane).flat_map(|i| [pixels[i], pixels[plane + i], pixels[2 * plane + i]]).collect();
+    let interleaved =
+        (0..plane).flat_map(|i| [pixels[i], pixels[plane + i], pixels[2 * plane + i]]).collect();
     let (width, height) = (images.columns() as u32, images.rows() as u32);
     let image = image::RgbImage::from_raw(width, height, interleaved).unwrap();
     let mut bytes = Cursor::new(Vec::new());
@@ -98,7 +99,8 @@ fn pictures_in_class_folders_and_archives_of_them() {
     assert_eq!(cifar10::load(&folder.0).unwrap(), expected);
 
     let archives = Folder::new("archives");
-    let deeper: Vec<_> = files.iter().map(|(name, bytes)| (format!("./cifar10/{name}"), bytes.clone())).collect();
+    let deeper: Vec<_> =
+        files.iter().map(|(name, bytes)| (format!("./cifar10/{name}"), bytes.clone())).collect();
     for (name, bytes) in [("a.tar", tar(&files)), ("b.tar.gz", gzip(&tar(&deeper)))] {
         std::fs::write(archives.file(name), bytes).unwrap();
         assert_eq!(cifar10::load(&archives.file(name)).unwrap(), expected, "{name}");
@@ -155,7 +157,10 @@ fn pictures_that_are_wrong_are_named() {
         (good[..good.len() / 2].to_vec(), "not a readable"),
         (b"no picture at all".to_vec(), "starts as neither"),
         (Vec::new(), "not a readable"),
-        (png(&Images::new([3, 16, 32], vec![0; 1536], vec![0]).unwrap(), 0), "32 x 16 pixels, expected 32 x 32"),
+        (
+            png(&Images::new([3, 16, 32], vec![0; 1536], vec![0]).unwrap(), 0),
+            "32 x 16 pixels, expected 32 x 32",
+        ),
     ] {
         std::fs::write(&cat, bytes).unwrap();
         let said = message(&folder.0);

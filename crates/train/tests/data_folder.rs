@@ -6,9 +6,9 @@ mod common;
 
 use std::io::Write;
 
+use amicus_train::TrainError;
 use amicus_train::data::split::{Split, split};
 use amicus_train::data::{Images, mnist};
-use amicus_train::TrainError;
 use common::{Folder, squares, write_set};
 
 fn load(

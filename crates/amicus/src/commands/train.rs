@@ -280,7 +280,13 @@ fn print(config: &TrainConfig, report: &TrainReport) {
     println!("arguments t of the activations against the interval [-B, B], on the test images:");
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["activation", "largest |t| / B", "values outside", "images with one", "largest in training"]);
+    table.set_header([
+        "activation",
+        "largest |t| / B",
+        "values outside",
+        "images with one",
+        "largest in training",
+    ]);
     for (layer, seen) in report.test_ranges.iter().zip(&report.ranges) {
         table.add_row([
             layer.layer.clone(),
@@ -325,7 +331,10 @@ mod tests {
         assert!(!c.warm_start && !c.projection && c.learned && c.resume);
         assert_eq!((c.distillation, c.features, c.degree, c.sigmas), (0.0, 0.1, 2, 3.5));
         assert_eq!((c.weights_type, c.fixed_epochs), (WeightsType::F16, 1));
-        assert!(Line::try_parse_from(["train", "--dataset", "svhn", "--model", "resnet8", "--data-dir", "d"]).is_err());
+        assert!(
+            Line::try_parse_from(["train", "--dataset", "svhn", "--model", "resnet8", "--data-dir", "d"])
+                .is_err()
+        );
     }
 
     #[test]

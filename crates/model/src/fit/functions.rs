@@ -90,7 +90,8 @@ mod tests {
                     assert!((s - expected).abs() < 1e-5, "{method}, degree {degree}: {s} {expected}");
                     assert!(k % 2 == 1 || t.abs() < 1e-5, "{method}, degree {degree}: tanh is odd, {tanh:?}");
                 }
-                for function in [ActivationFunction::Silu, ActivationFunction::Gelu, ActivationFunction::Relu] {
+                for function in [ActivationFunction::Silu, ActivationFunction::Gelu, ActivationFunction::Relu]
+                {
                     let found = coefficients(method, function, 4.0, degree);
                     for (k, a) in found.iter().enumerate().filter(|(k, _)| k % 2 == 1) {
                         let expected = if k == 1 { 2.0 } else { 0.0 };

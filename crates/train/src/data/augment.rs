@@ -211,6 +211,10 @@ mod tests {
         assert!((16..48).contains(&first), "{first}");
         assert!((0..64).all(|index| mirrored(index, 0) != mirrored(index, 1)));
         assert!((0..64).all(|index| mirrored(index, 0) == mirrored(index, 2)));
-        assert!((0..64).all(|index| !pushed(&Augment::new(0.0, 0.0, 0, 3), index, 0, &mut Rng::new(1, 0))[16].eq(&0.2)));
+        assert!(
+            (0..64)
+                .all(|index| !pushed(&Augment::new(0.0, 0.0, 0, 3), index, 0, &mut Rng::new(1, 0))[16]
+                    .eq(&0.2))
+        );
     }
 }

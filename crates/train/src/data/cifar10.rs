@@ -69,7 +69,9 @@ pub fn load(place: &Path) -> Result<(Images, Images), TrainError> {
 fn only_archive(folder: &Path) -> Result<Option<PathBuf>, TrainError> {
     let names = [".tar", ".tar.gz", ".tgz"];
     let is_archive = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| names.iter().any(|end| name.ends_with(end)))
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| names.iter().any(|end| name.ends_with(end)))
     };
     let mut found: Vec<PathBuf> = pictures::entries(folder)?.into_iter().filter(is_archive).collect();
     if found.len() > 1 {
@@ -102,7 +104,8 @@ pub fn parse(batches: &[(String, Vec<u8>)]) -> Result<Images, TrainError> {
         }
         for (index, record) in bytes.chunks_exact(RECORD).enumerate() {
             if usize::from(record[0]) >= CLASSES {
-                let problem = format!("class {} of record {index}, allowed are 0 to {}", record[0], CLASSES - 1);
+                let problem =
+                    format!("class {} of record {index}, allowed are 0 to {}", record[0], CLASSES - 1);
                 return Err(format_error(name, problem));
             }
             labels.push(record[0]);
@@ -138,13 +141,18 @@ fn archive(path: &Path) -> Result<(Images, Images), TrainError> {
         let inner = entry.path().map_err(damaged)?.to_string_lossy().into_owned();
         let parts: Vec<&str> = inner.split('/').collect();
         let (class, part) = match parts.as_slice() {
-            [.., part @ ("train" | "test"), class, file] if pictures::is_picture(file) => (Some(*class), *part),
+            [.., part @ ("train" | "test"), class, file] if pictures::is_picture(file) => {
+                (Some(*class), *part)
+            }
             [.., file] if TRAINING.contains(file) || TEST.contains(file) => (None, *file),
             _ => continue,
         };
         let entry_name = format!("{name}:{inner}");
         if entry.size() > MAX_ENTRY {
-            return Err(format_error(&entry_name, format!("{} bytes, more than any image set needs", entry.size())));
+            return Err(format_error(
+                &entry_name,
+                format!("{} bytes, more than any image set needs", entry.size()),
+            ));
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(damaged)?;

@@ -99,7 +99,8 @@ mod tests {
         let device = Device::flex();
         let (student, teacher) = (logits(0.5), logits(-0.7));
         let classes = one_hot([3u8, 9].into_iter(), 0.0, &device);
-        let hard: f64 = rows(&student).iter().zip([3, 9]).map(|(row, c)| -probabilities(row, 1.0)[c].ln()).sum();
+        let hard: f64 =
+            rows(&student).iter().zip([3, 9]).map(|(row, c)| -probabilities(row, 1.0)[c].ln()).sum();
         let got: f32 = cross_entropy(student.clone(), classes.clone()).into_scalar();
         assert!((f64::from(got) - hard / 2.0).abs() < 1e-5);
 

@@ -80,8 +80,7 @@ pub(crate) fn train(
 
 fn load(config: &TrainConfig, progress: &mut dyn FnMut(Progress)) -> Result<Split, TrainError> {
     let (all, test) = data::load(config.dataset, &config.data_dir)?;
-    let mut data =
-        split::split(&all, test, config.excluded.as_ref(), config.validation, config.seed)?;
+    let mut data = split::split(&all, test, config.excluded.as_ref(), config.validation, config.seed)?;
     if let Some(limit) = config.limit {
         let first: Vec<usize> = (0..data.training.len().min(limit)).collect();
         data.training = data.training.select(&first);
@@ -207,7 +206,8 @@ fn finish(
 fn curve_files(config: &TrainConfig, trained: &Checkpoint) -> Result<(), TrainError> {
     let (table, picture) = (export::beside(&config.out, ".csv"), export::beside(&config.out, ".svg"));
     crate::curve::write(&table, &trained.curve)?;
-    let title = format!("{} on {}, {}, seed {}", config.model, config.dataset, config.activation, config.seed);
+    let title =
+        format!("{} on {}, {}, seed {}", config.model, config.dataset, config.activation, config.seed);
     plot::learning_curve(&picture, &title, &trained.curve)
 }
 
@@ -227,7 +227,8 @@ fn metadata(
     validation: Accuracy,
     test: Accuracy,
 ) -> Result<BTreeMap<String, String>, TrainError> {
-    let json = |value: serde_json::Result<String>| value.map_err(|error| TrainError::Export(error.to_string()));
+    let json =
+        |value: serde_json::Result<String>| value.map_err(|error| TrainError::Export(error.to_string()));
     let mut entries = vec![
         (key::FORMAT_VERSION, export::FORMAT_VERSION.to_owned()),
         (key::ARCHITECTURE, config.model.as_str().to_owned()),

@@ -35,8 +35,10 @@ mod tests {
             Matrix { rows, columns, values }
         };
         for (b, transposed) in [(matrix(5, 4), false), (matrix(4, 5), true)] {
-            let (got, expected) =
-                (Burn(&Device::flex()).multiply(&matrix(3, 5), &b, transposed), Naive.multiply(&matrix(3, 5), &b, transposed));
+            let (got, expected) = (
+                Burn(&Device::flex()).multiply(&matrix(3, 5), &b, transposed),
+                Naive.multiply(&matrix(3, 5), &b, transposed),
+            );
             assert_eq!((got.rows, got.columns), (3, 4));
             for (got, expected) in got.values.iter().zip(&expected.values) {
                 assert!((got - expected).abs() < 1e-4);

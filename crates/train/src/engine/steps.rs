@@ -90,57 +90,59 @@ impl Run<'_> {
         let augment = Augment::new(config.max_shift, config.max_rotation, mirrored, config.seed);
         while state.epochs < config.epochs {
             let start = Instant::now();
-            let mut orders = Rng::from_state(state.orders);
-            let mut moves = Rng::from_state(state.moves);
-            orders.shuffle(&mut state.order);
-            let (mut sum, mut share) = (0.0, 0.0);
-            // The rest that does not fill a batch comes up in another epoch's order.
-            for (step, indices) in (1..).zip(state.order.chunks_exact(config.batch_size)) {
-                let done = state.epochs as f64 + (step - 1) as f64 / steps as f64;
-                let (inner, batch) = (self.device, self.batch(indices, state.epochs, &augment, &mut moves));
-                let activation = self.activation(done, state.epochs);
-                // With rounding, gradients are those at the rounded weights and move the unrounded ones.
-                let seen = match self.polynomials {
-                    Some(polynomials) if self.is_fixed(state.epochs) => Some(rounded(
-                        &state.weights,
-                        self.architecture,
-                        polynomials.interval as f32,
-                        config.weight_bits,
-                    )),
-                    _ => None,
-                };
-                let seen = seen.as_ref().unwrap_or(&state.weights);
-                let mut seen_step = self.forward_backward(seen, activation.clone(), &batch);
-                let norm = clip(&mut seen_step.gradients, config.clip_norm);
-                if !seen_step.loss.is_finite() || !norm.is_finite() {
-                    let what = if seen_step.loss.is_finite() {
-                        format!("the gradients' norm is {norm}")
-                    } else {
-                        format!("the loss is {}", seen_step.loss)
-                    };
-                    let culprit = self.culprit(seen, activation, batch.images.without_autodiff(), inner);
-                    return Err(TrainError::Diverged { epoch: state.epochs + 1, step, what, culprit });
-                }
-                share = one_cycle(done / config.epochs as f64, config.warm_up);
-                state.optimiser.step(
-                    &mut state.weights,
-                    self.architecture,
-                    &seen_step.gradients,
-                    config.rates,
-                    share,
-                    &Burn(inner),
-                );
-                self.after_step(&mut state.weights, seen_step.statistics);
-                sum += f64::from(seen_step.loss);
-                let learning_rate = share * config.rates.learning_rate;
-                let loss = seen_step.loss;
-                progress(Progress::Step { epoch: state.epochs + 1, step, steps, loss, learning_rate });
-            }
+            let (loss, share) = self.epoch(&mut state, steps, &augment, progress)?;
             state.epochs += 1;
-            (state.orders, state.moves) = (orders.state(), moves.state());
-            self.end_of_epoch(&mut state, start, sum / steps as f64, share, progress)?;
+            self.end_of_epoch(&mut state, start, loss, share, progress)?;
         }
         Ok(state)
+    }
+
+    /// The steps of one epoch: their mean loss, and the last one's share of the highest rate.
+    fn epoch(
+        &self,
+        state: &mut Checkpoint,
+        steps: usize,
+        augment: &Augment,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(f64, f64), TrainError> {
+        let config = self.config;
+        let (mut orders, mut moves) = (Rng::from_state(state.orders), Rng::from_state(state.moves));
+        orders.shuffle(&mut state.order);
+        let (mut sum, mut share) = (0.0, 0.0);
+        // The rest that does not fill a batch comes up in another epoch's order.
+        for (step, indices) in (1..).zip(state.order.chunks_exact(config.batch_size)) {
+            let done = state.epochs as f64 + (step - 1) as f64 / steps as f64;
+            let batch = self.batch(indices, state.epochs, augment, &mut moves);
+            let activation = self.activation(done, state.epochs);
+            // With rounding, gradients are those at the rounded weights and move the unrounded ones.
+            let fixed = self.polynomials.filter(|_| self.is_fixed(state.epochs)).map(|polynomials| {
+                let interval = polynomials.interval as f32;
+                rounded(&state.weights, self.architecture, interval, config.weight_bits)
+            });
+            let weights = fixed.as_ref().unwrap_or(&state.weights);
+            let Step { loss, mut gradients, statistics } =
+                self.forward_backward(weights, activation.clone(), &batch);
+            let norm = clip(&mut gradients, config.clip_norm);
+            if !loss.is_finite() || !norm.is_finite() {
+                let what = if loss.is_finite() {
+                    format!("the gradients' norm is {norm}")
+                } else {
+                    format!("the loss is {loss}")
+                };
+                let culprit = self.culprit(weights, activation, batch.images.without_autodiff());
+                return Err(TrainError::Diverged { epoch: state.epochs + 1, step, what, culprit });
+            }
+            share = one_cycle(done / config.epochs as f64, config.warm_up);
+            let product = Burn(self.device);
+            let (rates, optimiser) = (config.rates, &mut state.optimiser);
+            optimiser.step(&mut state.weights, self.architecture, &gradients, rates, share, &product);
+            self.after_step(&mut state.weights, statistics);
+            sum += f64::from(loss);
+            let learning_rate = share * rates.learning_rate;
+            progress(Progress::Step { epoch: state.epochs + 1, step, steps, loss, learning_rate });
+        }
+        (state.orders, state.moves) = (orders.state(), moves.state());
+        Ok((sum / steps as f64, share))
     }
 
     /// Validation, learning curve, checkpoint.
@@ -265,13 +267,8 @@ impl Run<'_> {
     }
 
     /// The first layer whose values are not finite, as a sentence.
-    fn culprit(
-        &self,
-        weights: &Weights,
-        activation: Activation,
-        images: Tensor<4>,
-        device: &Device,
-    ) -> String {
+    fn culprit(&self, weights: &Weights, activation: Activation, images: Tensor<4>) -> String {
+        let device = self.device;
         let mut finite = Finite::new(self.architecture);
         let network = Network::new(self.architecture, weights, activation, Mode::Training, device);
         let logits = network.forward(images.clone(), &mut finite).logits;
@@ -280,7 +277,8 @@ impl Run<'_> {
             return format!("the first layer whose values are not finite is {name}");
         }
         if let Some(teacher) = self.teacher {
-            let network = Network::new(self.architecture, teacher, Activation::Relu, Mode::Evaluation, device);
+            let network =
+                Network::new(self.architecture, teacher, Activation::Relu, Mode::Evaluation, device);
             let answers = network.forward(images, &mut Nobody).logits;
             let mut finite = Finite::new(self.architecture);
             finite.look("", &answers);

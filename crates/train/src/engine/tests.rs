@@ -42,7 +42,12 @@ fn polynomials(architecture: &Architecture) -> Polynomials {
     Polynomials { interval: 4.0, coefficients }
 }
 
-fn logits(architecture: &Architecture, weights: &Weights, activation: Activation, images: &Images) -> Vec<f32> {
+fn logits(
+    architecture: &Architecture,
+    weights: &Weights,
+    activation: Activation,
+    images: &Images,
+) -> Vec<f32> {
     let device = Device::flex();
     let network = Network::new(architecture, weights, activation, Mode::Evaluation, &device);
     values(&network.forward(plain_batch(architecture, images, 0..images.len(), &device), &mut Nobody).logits)
@@ -96,10 +101,11 @@ fn the_exported_file_gives_the_same_logits_in_the_planners_float_path() {
             augment::push_plain(images.image(i), architecture.rule, &mut input);
             expected.extend(executor.run(&input).unwrap());
         }
-        assert!(largest(&got) > 0.1, "{name}");
+        let size = largest(&got);
+        assert!(size > 0.1, "{name}");
         for (got, expected) in got.iter().zip(&expected) {
             let off = (f64::from(*got) - expected).abs();
-            assert!(off < 1e-4 * largest(&got).max(1.0), "{name}: {got} {expected}");
+            assert!(off < 1e-4 * size.max(1.0), "{name}: {got} {expected}");
         }
     }
 }
@@ -124,9 +130,15 @@ fn reestimated_statistics_normalise_the_images() {
     }
     let (device, architecture) = (Device::flex(), Architecture::of(ModelName::LeNet5));
     let images = random_images(&architecture, 40);
-    let activation = Activation::fixed(&Polynomials { interval: 4.0, coefficients: vec![vec![0.1, 2.0, 3.0]; 4] });
+    let activation =
+        Activation::fixed(&Polynomials { interval: 4.0, coefficients: vec![vec![0.1, 2.0, 3.0]; 4] });
     let fresh = Weights::fresh(&architecture, 0.5, 5);
-    let model = Model { architecture: &architecture, weights: &fresh, activation: activation.clone(), device: &device };
+    let model = Model {
+        architecture: &architecture,
+        weights: &fresh,
+        activation: activation.clone(),
+        device: &device,
+    };
     let weights = model.reestimated(&images);
     let mut check = Check(0.0);
     Model { architecture: &architecture, weights: &weights, activation, device: &device }
@@ -158,7 +170,9 @@ fn gradients_agree_with_differences() {
         let trained = architecture.parameters().iter().filter(|p| p.role.is_trained()).count();
         assert_eq!(gradients.len(), trained, "{name}");
         // Along the normalised gradient of a few tensors of every kind.
-        for tensor in [architecture.blocks[0].norm.clone() + ".bias", architecture.output.name.clone() + ".weight"] {
+        for tensor in
+            [architecture.blocks[0].norm.clone() + ".bias", architecture.output.name.clone() + ".weight"]
+        {
             let gradient = &gradients[&tensor];
             let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
             let moved = |step: f64| {
