@@ -23,7 +23,7 @@ use std::time::Duration;
 const AHEAD: usize = 2;
 
 fn lenet() -> Compiled {
-    let graph = networks::lenet5(include_bytes!("../assets/lenet5-mnist.safetensors")).unwrap();
+    let graph = networks::read(include_bytes!("../assets/lenet5-mnist.safetensors")).unwrap().graph;
     compile(&graph, &[image()], &CompileOptions::default()).unwrap()
 }
 

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod demo;
+pub mod samples;
 pub mod train;
 
 /// Client and model owner as message in, message out.

@@ -16,7 +16,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Classifies real digits privately, all roles in this process, and shows what it cost.
+    /// Classifies real images privately, all roles in this process, and shows what it cost.
     Demo(commands::demo::Args),
     /// Lists every node of an ONNX file that cannot be compiled, with why and what to do.
     Check(commands::check::Args),

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: evaluate WEIGHTS IMAGES LABELS [TEST-IMAGES TEST-LABELS]".into());
     };
     let bytes = fs::read(weights).map_err(|e| format!("{weights}: {e}"))?;
-    let graph = networks::lenet5(&bytes)?;
+    let graph = networks::read(&bytes)?.graph;
     let calibration = read(images, labels)?;
     let digits = match test {
         [images, labels] => read(images, labels)?,

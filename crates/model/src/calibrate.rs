@@ -2,15 +2,18 @@
 
 use amicus_plan::ValueId;
 
-use crate::emulate::{Emulation, Rounding};
+use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
 use crate::fold::{Folded, FoldedKind};
 use crate::measure::relative_error;
+use crate::quantize::round_coefficients;
 
 /// Scales at which the cost of rounding is measured; elsewhere it is extrapolated, halving with every bit.
 const REFERENCE: u32 = 13;
-/// Scales of coefficients measured one by one: few numbers are rounded, always the same way, so luck counts.
+/// Scales of coefficients looked at one by one: few numbers are rounded, always the same way, so luck counts.
 const COEFFICIENTS: std::ops::RangeInclusive<u32> = 6..=20;
+/// Samples on which the effect of coefficients is measured: it is the same way on all.
+const COEFFICIENT_SAMPLES: usize = 8;
 /// Samples run at once when ranges are measured.
 const CHUNK: usize = 32;
 
@@ -151,6 +154,7 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
         mean_square_error(&baseline.rerun(folded, changed, rounding), baseline.output(folded))
     };
     let ops = folded.ops.len();
+    let few = baseline.head(COEFFICIENT_SAMPLES);
     let mut sources = ErrorSources {
         input: cost(0, &Rounding { input: Some(REFERENCE), ..exact.clone() }),
         weights: vec![0.0; folded.linears.len()],
@@ -164,17 +168,52 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
                 rounding.weights[*linear] = Some(REFERENCE);
                 sources.weights[*linear] = cost(index + 1, &rounding);
             }
-            FoldedKind::Activation { .. } => {
+            FoldedKind::Activation { coefficients, .. } => {
                 rounding.arguments[index] = Some(REFERENCE);
                 sources.arguments[index] = cost(index + 1, &rounding);
-                rounding.arguments[index] = None;
-                for bits in COEFFICIENTS {
-                    rounding.coefficients[index] = Some(bits);
-                    sources.coefficients[index].push(cost(index + 1, &rounding));
-                }
+                let slopes = slopes(folded, &few, index, coefficients);
+                let cost = |bits| rounded(&slopes, coefficients, bits, few.output(folded));
+                sources.coefficients[index] = COEFFICIENTS.map(cost).collect();
             }
             FoldedKind::Add { .. } | FoldedKind::SumPool { .. } => {}
         }
     }
     sources
+}
+
+/// How much one coefficient of an activation moves the results, one vector a sample.
+type Slope = Vec<Vec<f64>>;
+
+/// The slopes of all coefficients of activation `op`; none for those that every scale holds exactly.
+fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]) -> Vec<Option<Slope>> {
+    let step = 1.0 / power_of_two(REFERENCE);
+    let mut moved = folded.clone();
+    let slope = |(k, a): (usize, &f64)| {
+        if (a * power_of_two(*COEFFICIENTS.start())).fract() == 0.0 {
+            return None;
+        }
+        if let FoldedKind::Activation { coefficients: changed, .. } = &mut moved.ops[op].kind {
+            changed.clone_from_slice(coefficients);
+            changed[k] += step;
+        }
+        let mut results = baseline.rerun(&moved, op + 1, &Rounding::none(folded));
+        for (result, before) in results.iter_mut().zip(baseline.output(folded)) {
+            result.iter_mut().zip(before).for_each(|(y, b)| *y = (*y - b) / step);
+        }
+        Some(results)
+    };
+    coefficients.iter().enumerate().map(slope).collect()
+}
+
+/// Mean squared relative error of the results from rounding an activation's coefficients to `bits`, to first order.
+fn rounded(slopes: &[Option<Slope>], coefficients: &[f64], bits: u32, expected: &[Vec<f64>]) -> f64 {
+    let mut results = expected.to_vec();
+    let integers = round_coefficients(coefficients, bits);
+    for ((slope, a), integer) in slopes.iter().zip(coefficients).zip(integers) {
+        let error = integer as f64 / power_of_two(bits) - a;
+        for (result, slope) in results.iter_mut().zip(slope.iter().flatten()) {
+            result.iter_mut().zip(slope).for_each(|(y, s)| *y += error * s);
+        }
+    }
+    mean_square_error(&results, expected)
 }

@@ -7,6 +7,7 @@
 
 use amicus_field::{LimbVec, Limbs};
 use amicus_plan::Plan;
+use rayon::prelude::*;
 
 use crate::calibrate::{self, Calibration};
 use crate::emit::{self, Truncated};
@@ -315,11 +316,12 @@ fn simulate_errors(
     expected: &[Vec<f64>],
 ) -> Result<ErrorFigures, ModelError> {
     let simulator = Simulator::new(plan, weights)?;
-    let mut logits = Vec::with_capacity(expected.len());
-    for sample in &samples[..expected.len()] {
+    let run = |sample: &Vec<f32>| -> Result<Vec<f64>, ModelError> {
         let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, sample)?);
-        logits.push(simulator.outputs(&input, 1)?.logits());
-    }
+        Ok(simulator.outputs(&input, 1)?.logits())
+    };
+    let logits: Result<Vec<Vec<f64>>, ModelError> = samples[..expected.len()].par_iter().map(run).collect();
+    let logits = logits?;
     Ok(ErrorFigures::of(&logits, expected))
 }
 

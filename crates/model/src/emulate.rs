@@ -5,6 +5,8 @@
 //! up at random in proportion, as the secure truncation does (`docs/protocol.md`, 6.3: within one unit, mean error
 //! 0), so the error found here is that of a secure run, not of rounding to nearest.
 
+use rayon::prelude::*;
+
 use crate::float::horner;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::SecretReals;
@@ -82,6 +84,12 @@ impl Emulation {
         fresh[folded.output.index()].take().unwrap_or_else(|| self.values[folded.output.index()].clone())
     }
 
+    /// The first `samples` of this run.
+    pub(crate) fn head(&self, samples: usize) -> Self {
+        let head = |v: &Vec<Vec<f64>>| v[..samples.min(v.len())].to_vec();
+        Emulation { values: self.values.iter().map(head).collect() }
+    }
+
     /// The result, one vector a sample.
     pub(crate) fn output(&self, folded: &Folded) -> &[Vec<f64>] {
         &self.values[folded.output.index()]
@@ -132,7 +140,7 @@ fn compute<'v>(
                 };
                 pool.as_ref().map(|pool| linear::sum_pool(pool, &y)).unwrap_or(y)
             };
-            value(input.index()).iter().enumerate().map(activate).collect()
+            value(input.index()).par_iter().enumerate().map(activate).collect()
         }
         FoldedKind::Add { left, right } => {
             let pairs = value(left.index()).iter().zip(value(right.index()));
@@ -155,16 +163,17 @@ fn linear_layer(folded: &Folded, linear: usize, bits: Option<u32>, inputs: &[Vec
         }
         z
     };
-    match bits {
+    let results = match bits {
         // The graph's own weights: no copy.
-        None => inputs.iter().map(|x| finish(linear::apply(&layer.shape, &layer.weights, x), true)).collect(),
+        None => linear::apply_all(&layer.shape, &layer.weights, inputs),
         Some(bits) => {
             let scale = power_of_two(bits);
             let weights: SecretReals =
                 layer.real_weights().iter().map(|w| (w * scale).round() / scale).collect();
-            inputs.iter().map(|x| finish(linear::apply(&layer.shape, &weights, x), false)).collect()
+            linear::apply_all(&layer.shape, &weights, inputs)
         }
-    }
+    };
+    results.into_iter().map(|z| finish(z, bits.is_none())).collect()
 }
 
 /// `2^bits` as a real number.

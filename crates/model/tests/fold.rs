@@ -78,6 +78,38 @@ fn factors_travel_through_pools_sums_and_merged_layers() {
 }
 
 #[test]
+fn norms_after_sums_keep_their_results() {
+    let mut n = Net::new("norms", &[2, 6, 6], 9);
+    let one = ConvOptions::square(3, 1);
+    // Two convolutions, of which one has a BatchNorm of its own.
+    let left = n.conv("left", n.g.input(), 2, one);
+    let left = n.bn("left_bn", left, 3);
+    let right = n.conv("right", n.g.input(), 2, one);
+    let x = n.g.add("convs", left, right);
+    let x = n.bn("convs_bn", x, 3);
+    let x = n.act("convs_act", x, 2.0);
+    // Two identities, one of them pooled: both get layers of their own.
+    let pooled = n.g.sum_pool("pooled", x, PoolOptions::square(3).stride(1).padding(1));
+    let x = n.g.add("identities", x, pooled);
+    let x = n.bn("identities_bn", x, 3);
+    let x = n.act("identities_act", x, 6.0);
+    // A value and itself.
+    let x = n.g.add("twice", x, x);
+    let x = n.bn("twice_bn", x, 3);
+    let x = n.act("twice_act", x, 8.0);
+    // Flat values.
+    let x = n.g.flatten("flat", x);
+    let y = n.fc("fc1", x, 108, 108);
+    let x = n.g.add("flats", x, y);
+    let x = n.bn("flats_bn", x, 108);
+    let x = n.act("flats_act", x, 8.0);
+    let x = n.fc("fc2", x, 108, 4);
+    let samples: Vec<Vec<f32>> = (0..3).map(|_| n.sample(72)).collect();
+    let folded = same(&n.g.finish(x).unwrap(), &samples);
+    assert_eq!(folded.linears.len(), 9, "{:?}", folded.rewrites);
+}
+
+#[test]
 fn random_networks_keep_their_results() {
     for seed in 0..30 {
         let mut n = Net::new("random", &[2, 8, 8], seed);
@@ -135,6 +167,20 @@ fn what_cannot_be_folded_is_named() {
         n.g.add("add", x, y)
     });
     assert!(text.starts_with("bn: cannot be folded into conv, whose result is used elsewhere"), "{text}");
+    let text = error(&|n| {
+        let x = n.conv("conv", n.g.input(), 2, three);
+        let x = n.g.add("twice", x, x);
+        n.bn("bn", x, 2)
+    });
+    assert!(text.starts_with("bn: cannot be folded into conv before the sum"), "{text}");
+    let text = error(&|n| {
+        let x = n.conv("conv", n.g.input(), 2, three);
+        let y = n.conv("other", n.g.input(), 2, three);
+        let sum = n.g.add("sum", x, y);
+        let x = n.bn("bn", sum, 2);
+        n.g.add("again", x, sum)
+    });
+    assert!(text.starts_with("bn: cannot be folded into sum, whose result is used elsewhere"), "{text}");
     let text = error(&|n| {
         let x = n.g.average_pool("pool", n.g.input(), PoolOptions::square(3).stride(1).padding(1));
         n.g.add("both", n.g.input(), x)

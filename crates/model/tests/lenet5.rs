@@ -28,7 +28,7 @@ fn shipped_digits() -> Digits {
 
 #[test]
 fn shipped_network_is_as_good_in_integers() {
-    let graph = networks::lenet5(&asset("lenet5-mnist.safetensors")).unwrap();
+    let graph = networks::read(&asset("lenet5-mnist.safetensors")).unwrap().graph;
     let digits = shipped_digits();
     assert_eq!(digits.len(), 300);
     let samples: Vec<Vec<f32>> = (0..digits.len()).map(|i| digits.input(i)).collect();
@@ -70,17 +70,17 @@ fn changed(
     edit(&mut tensors, &mut metadata);
     let views = tensors.iter().map(|(n, (d, s, b))| (n, TensorView::new(*d, s.clone(), b).unwrap()));
     let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
-    networks::lenet5(&bytes).unwrap_err().to_string()
+    networks::read(&bytes).unwrap_err().to_string()
 }
 
 #[test]
 fn bad_weight_files_are_named() {
     let bytes = asset("lenet5-mnist.safetensors");
     for cut in [0, 7, 8, 100, 5000, bytes.len() - 1] {
-        let text = networks::lenet5(&bytes[..cut]).unwrap_err().to_string();
+        let text = networks::read(&bytes[..cut]).unwrap_err().to_string();
         assert!(text.starts_with("weights, file: not a complete safetensors file"), "{text}");
     }
-    assert!(networks::lenet5(&[0xff; 64]).is_err());
+    assert!(networks::read(&[0xff; 64]).is_err());
     let cases: Vec<(&str, String)> = vec![
         ("weights, tensor `fc2.bias`: missing", changed(|t, _| drop(t.remove("fc2.bias")))),
         (
@@ -105,7 +105,7 @@ fn bad_weight_files_are_named() {
         ),
         ("weights, metadata `architecture`: missing", changed(|_, m| drop(m.remove("architecture")))),
         (
-            "weights, metadata `architecture`: `vgg` is not `lenet5`",
+            "weights, metadata `architecture`: `vgg` is not one of lenet5, alexnet-cifar, resnet8",
             changed(|_, m| drop(m.insert("architecture".into(), "vgg".into()))),
         ),
         (
@@ -141,6 +141,6 @@ fn flipped_bytes_never_panic() {
     for at in (0..3000).step_by(7) {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << (at % 8);
-        let _ = networks::lenet5(&bytes);
+        let _ = networks::read(&bytes);
     }
 }

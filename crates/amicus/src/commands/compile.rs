@@ -1,6 +1,6 @@
 //! `amicus compile`.
 
-use super::files::{Bytes, Samples, Share, Sizes, bar, samples};
+use super::files::{Bytes, Share, Sizes, bar};
 use super::simulate::print_comparison;
 use amicus::field::Limbs;
 use amicus::model::amc::{About, ModelFile};
@@ -10,6 +10,7 @@ use amicus::model::fit::Method;
 use amicus::model::onnx::{ImportOptions, import_file};
 use amicus::model::{CompileOptions, Compiled, Report, compile};
 use amicus::plan::Range;
+use amicus::samples::{Samples, samples};
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use serde::Serialize;

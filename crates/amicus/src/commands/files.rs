@@ -1,60 +1,8 @@
-//! What the commands for model files share: calibration data, percentages, a progress bar.
+//! What the commands for model files share: percentages, sizes, a progress bar.
 
-use amicus::model::npz::Npz;
-use amicus::model::{ModelError, argmax};
-use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::Path;
 use std::str::FromStr;
-
-/// Images and, where the file has them, their classes.
-pub(super) struct Samples {
-    pub(super) images: Vec<Vec<f32>>,
-    pub(super) labels: Option<Vec<usize>>,
-}
-
-/// Reads arrays `x` (`[samples, ...]`, each as large as `shape`) and, if there, `y` (a class, or scores, of each); the first
-/// `limit` samples.
-pub(super) fn samples(path: &Path, shape: &[usize], limit: Option<usize>) -> anyhow::Result<Samples> {
-    let file = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| file.clone())?;
-    let npz = Npz::parse(&file, &bytes)?;
-    let x = npz.array("x")?;
-    let each: usize = shape.iter().product();
-    let (count, rest) = x.shape.split_first().map_or((0, &[][..]), |(n, rest)| (*n, rest));
-    let same = rest == shape || (rest.iter().product::<usize>() == each && rest.len() == 1);
-    if count == 0 || !same {
-        bail!("{file}, array x: shape {:?}, expected [samples, {}]", x.shape, list(shape));
-    }
-    if let Some(at) = x.values.iter().position(|v| !v.is_finite()) {
-        bail!("{file}, array x: sample {} holds {}", at / each, x.values[at]);
-    }
-    let take = limit.unwrap_or(count).min(count);
-    let labels = match npz.find("y")? {
-        None => None,
-        Some(y) if y.shape == [count] => {
-            let class = |&v: &f32| (v >= 0.0 && v.fract() == 0.0).then_some(v as usize);
-            let classes: Option<Vec<usize>> = y.values.iter().take(take).map(class).collect();
-            Some(classes.ok_or_else(|| ModelError::Data {
-                what: format!("{file}, array y"),
-                reason: "holds numbers that are no classes (0, 1, 2, ..)".to_owned(),
-            })?)
-        }
-        // One score a class, as one-hot labels and the outputs of another model are.
-        Some(y) if y.shape.len() == 2 && y.shape[0] == count && y.shape[1] > 0 => {
-            let scores = y.values.chunks_exact(y.shape[1]).take(take);
-            Some(scores.map(|s| argmax(&s.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>())).collect())
-        }
-        Some(y) => bail!("{file}, array y: shape {:?}, expected [{count}], one class a sample", y.shape),
-    };
-    let images = x.values.chunks_exact(each).take(take).map(<[f32]>::to_vec).collect();
-    Ok(Samples { images, labels })
-}
-
-fn list(sizes: &[usize]) -> String {
-    sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
 
 /// A share of one, written as `0.5%` or `0.005`.
 #[derive(Clone, Copy, Debug)]

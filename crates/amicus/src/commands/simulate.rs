@@ -1,8 +1,9 @@
 //! `amicus simulate`.
 
-use super::files::{Samples, bar, samples};
+use super::files::bar;
 use amicus::model::amc::ModelFile;
 use amicus::model::compare::{Agreement, Comparison, Networks, compare};
+use amicus::samples::{Samples, samples};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::path::PathBuf;

@@ -1,17 +1,22 @@
-//! `amicus demo`: private inference on the digits that ship, with all roles in this process over loopback TLS.
+//! `amicus demo`: private inference on images that ship or the user's own, with all roles in this process over loopback
+//! TLS.
 //!
 //! The same helper, party, owner and client code as in a deployment, in threads that share nothing but links.
 
-mod assets;
+mod data;
+mod models;
 pub mod picture;
 mod report;
 mod session;
 
-pub use assets::{MODELS, shipped_digits};
+pub use data::shipped_digits;
+pub use models::MODELS;
+pub use picture::Picture;
 pub use report::{DemoReport, ScaleReport, Spread};
 
 use amicus_field::KernelError;
 use amicus_model::ModelError;
+use amicus_model::amc::FileError;
 use amicus_net::shaper::Shape;
 use amicus_node::NodeError;
 use amicus_node::conduct::Cheat;
@@ -24,17 +29,19 @@ pub const MAX_BATCH: usize = 256;
 /// What to demonstrate.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// One of [`MODELS`].
-    pub model: String,
+    /// One of [`MODELS`] or a compiled file; if none, the model that `weights` are of, or the first of [`MODELS`].
+    pub model: Option<String>,
     /// Weights in place of those that ship.
     pub weights: Option<PathBuf>,
-    /// Folder with digits in place of those that ship.
+    /// Folder with images in place of those that ship.
     pub data_dir: Option<PathBuf>,
+    /// Inputs as numbers (an `.npz` file) in place of images.
+    pub data: Option<PathBuf>,
     /// Compute parties, 2 to 8.
     pub parties: usize,
-    /// Digits to classify; by default all over a local network or a fast one, 20 over a slow one.
+    /// Inputs to classify; by default 300 if there are as many, but 20 over a slow network or with a large model.
     pub samples: Option<usize>,
-    /// Digits in one inference.
+    /// Inputs in one inference.
     pub batch: usize,
     /// Network between the roles.
     pub net: Shape,
@@ -47,9 +54,10 @@ pub struct DemoOptions {
 impl Default for DemoOptions {
     fn default() -> Self {
         DemoOptions {
-            model: MODELS[0].to_owned(),
+            model: None,
             weights: None,
             data_dir: None,
+            data: None,
             parties: 2,
             samples: None,
             batch: 1,
@@ -63,13 +71,25 @@ impl Default for DemoOptions {
 /// What a demonstration tells while it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
+    /// The data are found.
+    Found {
+        /// Where they come from.
+        source: String,
+        /// Names of the classes, if they have any.
+        classes: Option<Vec<String>>,
+    },
+    /// The network is being compiled.
+    Compiling {
+        /// Inputs that scales and ranges are calibrated with.
+        samples: usize,
+    },
     /// The network is compiled; how, for people.
     Compiled(String),
     /// The model is loaded at all parties.
     Loaded {
         /// Time from the owner's request to the checked tags.
         elapsed: Duration,
-        /// Digits that will be classified.
+        /// Inputs that will be classified.
         samples: usize,
     },
     /// The misbehaving party was caught, or what it did was repaired.
@@ -77,12 +97,12 @@ pub enum Progress {
         /// What came of it.
         result: String,
     },
-    /// One digit is classified.
+    /// One input is classified.
     Classified {
-        /// Its pixels, 28 x 28.
-        image: Vec<u8>,
-        /// What it is.
-        label: usize,
+        /// What it looks like, if it is an image.
+        picture: Option<Picture>,
+        /// What it is, if that is known.
+        label: Option<usize>,
         /// What the private inference says.
         private: usize,
         /// What the float polynomial network says.
@@ -95,7 +115,7 @@ pub enum Progress {
 #[non_exhaustive]
 pub enum DemoError {
     /// No such model.
-    #[error("unknown model {model}; known: {known}")]
+    #[error("unknown model {model}; known: {known}, or a file made by `amicus compile`")]
     UnknownModel {
         /// The name given.
         model: String,
@@ -118,7 +138,10 @@ pub enum DemoError {
         /// Why.
         reason: String,
     },
-    /// The network or the digits are not usable.
+    /// A compiled file that cannot be used.
+    #[error(transparent)]
+    Compiled(#[from] FileError),
+    /// The network or the data are not usable.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The roles failed.

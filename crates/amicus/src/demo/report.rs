@@ -49,18 +49,30 @@ pub struct DemoReport {
     pub samples: usize,
     /// Inputs in one inference.
     pub batch: usize,
-    /// Private predictions that equal the label.
-    pub correct: usize,
-    /// Predictions of the float polynomial network that equal the label.
-    pub plaintext_correct: usize,
+    /// Where the inputs come from.
+    pub data: String,
+    /// Names of the classes, in the order of the network's outputs, if they have any.
+    pub classes: Option<Vec<String>>,
+    /// Inputs classified whose label is known.
+    pub labelled: usize,
+    /// Private predictions that equal the label, among those; none without labels.
+    pub correct: Option<usize>,
+    /// Predictions of the float polynomial network that equal the label; none without labels.
+    pub plaintext_correct: Option<usize>,
     /// Private predictions that equal the integer simulator's.
     pub agree: usize,
+    /// Private predictions that equal the float polynomial network's.
+    pub agree_plaintext: usize,
     /// Median over the samples of the relative distance of private logits from the float polynomial network's.
     pub relative_error: Option<f64>,
     /// Largest over the samples.
     pub relative_error_max: Option<f64>,
     /// "accepted", or the error.
     pub check: String,
+    /// Compiling the network, calibration included, in milliseconds; none for a compiled file.
+    pub compile_ms: Option<f64>,
+    /// From the owner's request to the checked tags at all parties, in milliseconds.
+    pub load_ms: f64,
     /// From the client's first message to its unmasked result, in milliseconds for one inference.
     pub online_ms: Option<Spread>,
     /// From the helper's first step to all parties ready, in milliseconds for one inference (median).

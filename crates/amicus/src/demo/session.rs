@@ -1,10 +1,11 @@
 //! One demonstration: compile, load, classify, measure.
 
+use super::data::{Data, Sample};
+use super::models::Model;
 use super::report::{DemoReport, ScaleReport, Spread, peak_rss};
-use super::{DemoError, DemoOptions, MAX_BATCH, Progress, assets};
+use super::{DemoError, DemoOptions, MAX_BATCH, Progress};
 use amicus_client::load::WeightSource;
 use amicus_field::{Kernel, LimbVec, Limbs};
-use amicus_model::digits::Digits;
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Graph, ModelError, QuantizedWeights, Simulator, argmax, compile,
     quantize_input, relative_error,
@@ -21,10 +22,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Digits from the end of the set that scales and ranges are calibrated with.
+/// Inputs from the end of the set that scales and ranges are calibrated with.
 const CALIBRATION: usize = 64;
-/// Digits classified over a slow network unless told otherwise.
+/// Inputs classified unless told otherwise, if there are as many.
+const USUAL_SAMPLES: usize = 300;
+/// Inputs classified over a slow network or with a large model unless told otherwise.
 const SLOW_SAMPLES: usize = 20;
+/// Multiply-adds of a party in one inference that make a model large: about a second without AVX-512.
+const LARGE: u64 = 200_000_000;
+/// Longest wait for the helper to deal one inference.
+const DEALING: Duration = Duration::from_secs(120);
 /// Inferences dealt ahead.
 const AHEAD: usize = 2;
 /// How long parties look for data before they sleep, where every party has a core.
@@ -33,25 +40,32 @@ const SPIN: Duration = Duration::from_micros(200);
 pub(super) struct Session {
     options: DemoOptions,
     parties: Parties,
-    samples: usize,
+    name: String,
+    source: String,
+    classes: Option<Vec<String>>,
+    samples: Vec<Sample>,
     graph: Graph,
-    digits: Digits,
-    compiled: Compiled,
+    plan: Plan,
+    weights: QuantizedWeights,
+    compile_ms: Option<f64>,
     kernel: Kernel,
 }
 
 /// Figures collected inference by inference.
 #[derive(Default)]
 struct Figures {
+    load_ms: f64,
     online_ms: Vec<f64>,
     preprocessing_ms: Vec<f64>,
     dealt_bytes: Vec<f64>,
     sent_bytes: Option<u64>,
     rounds: Option<u16>,
     errors: Vec<f64>,
+    labelled: usize,
     correct: usize,
     plaintext_correct: usize,
     agree: usize,
+    agree_plaintext: usize,
 }
 
 impl Session {
@@ -66,32 +80,48 @@ impl Session {
         if !(1..=MAX_BATCH).contains(&options.batch) {
             return Err(bad(
                 "--batch",
-                format!("{} digits in an inference, 1 to {MAX_BATCH} are possible", options.batch),
+                format!("{} inputs in an inference, 1 to {MAX_BATCH} are possible", options.batch),
             ));
         }
-        let graph = assets::network(&options.model, options.weights.as_deref())?;
-        let digits = assets::digits(options.data_dir.as_deref())?;
-        let usual = if options.net.one_way > Duration::from_millis(5) { SLOW_SAMPLES } else { digits.len() };
-        let samples = match options.samples {
+        let model = Model::find(options)?;
+        let data = Data::open(options, &model)?;
+        progress(Progress::Found { source: data.source.clone(), classes: data.classes.clone() });
+        match options.samples {
             Some(0) => return Err(bad("--samples", "0 samples, at least 1 is needed".into())),
-            Some(n) if n > digits.len() => {
-                return Err(bad("--samples", format!("{n} samples, there are {} digits", digits.len())));
+            Some(n) if n > data.len() => {
+                return Err(bad("--samples", format!("{n} samples, there are {}", data.len())));
             }
+            _ => {}
+        }
+        let Model { name, graph, compiled, .. } = model;
+        let (plan, weights, compile_ms) = match compiled {
+            Some((plan, weights)) => (plan, weights, None),
+            None => {
+                let started = Instant::now();
+                let calibration = data.calibration(CALIBRATION)?;
+                progress(Progress::Compiling { samples: calibration.len() });
+                let compiled = compile(&graph, &calibration, &CompileOptions::default())?;
+                progress(Progress::Compiled(compiled.report.to_string()));
+                let Compiled { plan, weights, .. } = compiled;
+                (plan, weights, Some(milliseconds(started)))
+            }
+        };
+        if let Some(cheat) = &options.cheat {
+            cheat.check_against(&plan, parties, options.batch).map_err(|reason| bad("--cheat", reason))?;
+        }
+        let large = plan.cost(1).map_err(ModelError::from)?.multiply_adds > LARGE;
+        let slow = options.net.one_way > Duration::from_millis(5);
+        let count = match options.samples {
             Some(n) => n,
             // A cheat is shown with one inference, and one more after it.
             None if options.cheat.is_some() => options.batch,
-            None => usual.max(options.batch).min(digits.len()),
+            None if slow || large => SLOW_SAMPLES.max(options.batch),
+            None => USUAL_SAMPLES.max(options.batch),
         };
-        let calibration: Vec<Vec<f32>> =
-            (digits.len().saturating_sub(CALIBRATION)..digits.len()).map(|i| digits.input(i)).collect();
-        let compiled = compile(&graph, &calibration, &CompileOptions::default())?;
-        if let Some(cheat) = &options.cheat {
-            cheat
-                .check_against(&compiled.plan, parties, options.batch)
-                .map_err(|reason| bad("--cheat", reason))?;
-        }
-        progress(Progress::Compiled(compiled.report.to_string()));
-        Ok(Session { options: options.clone(), parties, samples, graph, digits, compiled, kernel })
+        let samples = (0..count.min(data.len())).map(|i| data.sample(i)).collect::<Result<_, _>>()?;
+        let Data { source, classes, .. } = data;
+        let options = options.clone();
+        Ok(Session { options, parties, name, source, classes, samples, graph, plan, weights, compile_ms, kernel })
     }
 
     pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
@@ -99,7 +129,7 @@ impl Session {
             path: std::env::temp_dir().display().to_string(),
             reason: e.to_string(),
         })?;
-        let plan = Arc::new(self.compiled.plan.clone());
+        let plan = Arc::new(self.plan.clone());
         let batch = self.options.batch as u32;
         let mut config = LocalConfig::new(Arc::clone(&plan), self.parties, folder.path().to_owned());
         config.wiring =
@@ -127,7 +157,8 @@ impl Session {
         let mut owner = cluster.owner()?;
         let started = Instant::now();
         let (model, mut verdict) = self.load(&mut owner, progress)?;
-        progress(Progress::Loaded { elapsed: started.elapsed(), samples: self.samples });
+        figures.load_ms = milliseconds(started);
+        progress(Progress::Loaded { elapsed: started.elapsed(), samples: self.samples.len() });
         let mut client = cluster.client("1")?;
         if client.fingerprint()? != model.fingerprint {
             let fault = Fault::Disagreement("fingerprint of the model".into());
@@ -139,7 +170,7 @@ impl Session {
             .into());
         }
 
-        let simulator = Simulator::new(&self.compiled.plan, &self.compiled.weights)?;
+        let simulator = Simulator::new(&self.plan, &self.weights)?;
         let float = FloatExecutor::new(&self.graph);
         let mut recovered = None;
         let mut first = self.options.cheat.is_some() && verdict.is_none();
@@ -148,10 +179,10 @@ impl Session {
         }
         let mut start = 0;
         let mut used = 0;
-        while start < self.samples {
+        while start < self.samples.len() {
             settle(cluster, used, &mut figures);
             used += 1;
-            let range = start..(start + self.options.batch).min(self.samples);
+            let range = start..(start + self.options.batch).min(self.samples.len());
             match self.infer(&mut client, range.clone()) {
                 Ok((id, result)) => {
                     self.score(&range, &result, &simulator, &float, &mut figures, progress)?;
@@ -166,7 +197,7 @@ impl Session {
                     progress(Progress::Cheated { result: error.to_string() });
                     verdict = Some(error);
                     recovered = Some(self.infer(&mut client, range).is_ok());
-                    start = self.samples;
+                    start = self.samples.len();
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -181,7 +212,7 @@ impl Session {
         owner: &mut OwnerNode,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(LoadedModel, Option<NodeError>), DemoError> {
-        let weights = Owned(&self.compiled.weights);
+        let weights = Owned(&self.weights);
         match owner.load(&weights) {
             Ok(model) => Ok((model, None)),
             Err(error) if self.options.cheat.is_some() => {
@@ -193,7 +224,7 @@ impl Session {
     }
 
     fn input(&self, range: Range<usize>) -> Result<Vec<i64>, ModelError> {
-        let each = range.map(|i| quantize_input(&self.compiled.plan, &self.digits.input(i)));
+        let each = self.samples[range].iter().map(|sample| quantize_input(&self.plan, &sample.input));
         Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
     }
 
@@ -219,41 +250,48 @@ impl Session {
         figures: &mut Figures,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), DemoError> {
-        let input = LimbVec::from_i64(self.compiled.plan.limbs, &self.input(range.clone())?);
+        let input = LimbVec::from_i64(self.plan.limbs, &self.input(range.clone())?);
         let simulated = simulator.outputs(&input, range.len())?;
         let classes = result.logits.len() / range.len();
-        for (index, (at, logits)) in range.clone().zip(result.logits.chunks(classes)).enumerate() {
-            let plain = float.run(&self.digits.input(at))?;
-            let (private, plaintext, label) = (argmax(logits), argmax(&plain), self.digits.label(at));
+        let samples = self.samples[range.clone()].iter();
+        for (index, (sample, logits)) in samples.zip(result.logits.chunks(classes)).enumerate() {
+            let plain = float.run(&sample.input)?;
+            let (private, plaintext, label) = (argmax(logits), argmax(&plain), sample.label);
             figures.errors.push(relative_error(logits, &plain));
-            figures.correct += usize::from(private == label);
-            figures.plaintext_correct += usize::from(plaintext == label);
+            figures.labelled += usize::from(label.is_some());
+            figures.correct += usize::from(Some(private) == label);
+            figures.plaintext_correct += usize::from(Some(plaintext) == label);
             figures.agree += usize::from(private == argmax(&simulated.logits_of(index)));
-            progress(Progress::Classified {
-                image: self.digits.image(at).to_vec(),
-                label,
-                private,
-                plaintext,
-            });
+            figures.agree_plaintext += usize::from(private == plaintext);
+            progress(Progress::Classified { picture: sample.picture.clone(), label, private, plaintext });
         }
         Ok(())
     }
 
     fn report(&self, figures: Figures, verdict: Option<NodeError>, recovered: Option<bool>) -> DemoReport {
-        let plan = &self.compiled.plan;
+        let plan = &self.plan;
+        let with_labels = |n: usize| (figures.labelled > 0).then_some(n);
+        let (correct, plaintext_correct) =
+            (with_labels(figures.correct), with_labels(figures.plaintext_correct));
         let median = |values: Vec<f64>| Spread::of(values).map(|s| s.median);
         let errors = Spread::of(figures.errors);
         DemoReport {
-            model: self.options.model.clone(),
+            model: self.name.clone(),
             parties: self.parties.count(),
-            samples: self.samples,
+            samples: self.samples.len(),
             batch: self.options.batch,
-            correct: figures.correct,
-            plaintext_correct: figures.plaintext_correct,
+            data: self.source.clone(),
+            classes: self.classes.clone(),
+            labelled: figures.labelled,
+            correct,
+            plaintext_correct,
             agree: figures.agree,
+            agree_plaintext: figures.agree_plaintext,
             relative_error: errors.map(|e| e.median),
             relative_error_max: errors.map(|e| e.max),
             check: verdict.map_or_else(|| "accepted".to_owned(), |error| error.to_string()),
+            compile_ms: self.compile_ms,
+            load_ms: figures.load_ms,
             online_ms: Spread::of(figures.online_ms),
             preprocessing_ms: median(figures.preprocessing_ms),
             rounds: figures.rounds,
@@ -271,13 +309,17 @@ impl Session {
     }
 }
 
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
 /// Waits until the helper has dealt `AHEAD` inferences more than were used.
 ///
 /// All roles share this machine's cores: without the wait the next inference would be measured together with the
 /// dealing for the one after it, which other machines do in a deployment.
 fn settle(cluster: &LocalCluster, used: usize, figures: &mut Figures) {
     while figures.preprocessing_ms.len() < used + AHEAD {
-        match cluster.helper_events.recv_timeout(Duration::from_secs(5)) {
+        match cluster.helper_events.recv_timeout(DEALING) {
             Ok(Event::Dealt { elapsed, bytes, .. }) => {
                 figures.preprocessing_ms.push(elapsed.as_secs_f64() * 1e3);
                 figures.dealt_bytes.push(bytes as f64);

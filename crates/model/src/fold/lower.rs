@@ -62,11 +62,11 @@ pub(super) fn lower(graph: &Graph) -> (Lowered, Vec<ModelError>) {
     (lowered, problems)
 }
 
-struct Lowering<'g> {
-    graph: &'g Graph,
+pub(super) struct Lowering<'g> {
+    pub(super) graph: &'g Graph,
     /// The value that holds each node's result.
-    values: Vec<ValueId>,
-    lowered: Lowered,
+    pub(super) values: Vec<ValueId>,
+    pub(super) lowered: Lowered,
 }
 
 impl Lowering<'_> {
@@ -97,7 +97,7 @@ impl Lowering<'_> {
                 };
                 Ok(self.push(id, kind))
             }
-            Layer::Add => Ok(self.push(id, FoldedKind::Add { left: input(0), right: input(1) })),
+            Layer::Add => self.add(id),
             Layer::Activation(function) => {
                 let reason = format!("{} is no polynomial; approximate it first", function.name());
                 Err(ModelError::node(&node.name, reason))
@@ -115,7 +115,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn push(&mut self, id: NodeId, kind: FoldedKind) -> ValueId {
+    pub(super) fn push(&mut self, id: NodeId, kind: FoldedKind) -> ValueId {
         let node = self.graph.node(id);
         let folded = &mut self.lowered.folded;
         let recorded = matches!(kind, FoldedKind::Activation { .. }).then_some(node.recorded).flatten();
@@ -126,7 +126,7 @@ impl Lowering<'_> {
     }
 
     /// Whether the parties hold shares of a value's mask, so that it may be multiplied.
-    fn shared(&self, value: ValueId) -> bool {
+    pub(super) fn shared(&self, value: ValueId) -> bool {
         match value.op().map(|op| &self.lowered.folded.ops[op.index()].kind) {
             None | Some(FoldedKind::Activation { .. }) => true,
             Some(FoldedKind::Linear { .. }) => false,
@@ -136,7 +136,7 @@ impl Lowering<'_> {
     }
 
     /// Whether a node's value is read by one node only, through `Flatten`s.
-    fn single_use(&self, mut id: NodeId) -> bool {
+    pub(super) fn single_use(&self, mut id: NodeId) -> bool {
         loop {
             if self.graph.consumers(id).count() != 1 || id == self.graph.output() {
                 return false;
@@ -202,38 +202,6 @@ impl Lowering<'_> {
             folded.ops[op].len = node.len();
         }
         Ok(input)
-    }
-
-    fn batch_norm(&mut self, id: NodeId, scale: &[f64], offset: &[f64]) -> Result<ValueId, ModelError> {
-        let node = self.graph.node(id);
-        let before = self.graph.node(node.inputs[0]);
-        let value = self.values[node.inputs[0].index()];
-        let kind = value.op().map(|op| &self.lowered.folded.ops[op.index()].kind);
-        let (
-            Some(FoldedKind::Linear { linear, .. }),
-            Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. },
-        ) = (kind, &before.layer)
-        else {
-            let advice = match before.layer {
-                Layer::Input { .. } => "normalise the images before they are given instead",
-                _ => "it can be folded only right after a convolution or fully connected layer",
-            };
-            let reason = format!("BatchNorm after {}; {advice}", before.name);
-            return Err(ModelError::node(&node.name, reason));
-        };
-        if !self.single_use(node.inputs[0]) {
-            let reason = format!("cannot be folded into {}, whose result is used elsewhere too", before.name);
-            return Err(ModelError::node(&node.name, reason));
-        }
-        let linear = &mut self.lowered.folded.linears[*linear];
-        let bias = &mut linear.bias.0;
-        bias.resize(scale.len(), 0.0);
-        for (c, (s, o)) in scale.iter().zip(offset).enumerate() {
-            linear.row_scale.0[c] *= s;
-            bias[c] = bias[c] * s + o;
-        }
-        self.lowered.folded.rewrites.push(format!("{} folded into {}", node.name, linear.name));
-        Ok(value)
     }
 
     fn pool(

@@ -3,7 +3,8 @@
 //! Where it stands: between [`crate::graph`] and the choice of scales. Operation `i` here becomes operation `i` of
 //! the plan, value `i + 1` its result. What is rewritten on the way (and listed for the report):
 //!
-//! - BatchNorm goes into the convolution or fully connected layer before it,
+//! - BatchNorm goes into the convolution or fully connected layer before it, or into the two branches of a sum before
+//!   it: see the module `norm`,
 //! - two fully connected layers without an activation between become one,
 //! - pooling right after an activation is summed before the activation is opened (`docs/protocol.md`, 6.4),
 //! - the half-width of an activation's interval goes into the weights before it, so that its argument is
@@ -12,6 +13,7 @@
 
 mod factors;
 mod lower;
+mod norm;
 
 use amicus_field::{LinearShape, SumPool2d};
 use amicus_plan::{Range, ValueId};
@@ -131,7 +133,7 @@ impl Folded {
     ///
     /// # Errors
     /// A node that cannot be compiled where it stands: a linear layer on a value that no activation opened, BatchNorm
-    /// after anything but a linear layer, branches of a sum that need different factors; the node is named.
+    /// after anything but a linear layer or a sum, branches of a sum that need different factors; the node is named.
     pub fn new(graph: &Graph) -> Result<Self, ModelError> {
         let (lowered, problems) = lower::lower(graph);
         match problems.into_iter().next() {

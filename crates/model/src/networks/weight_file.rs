@@ -64,22 +64,20 @@ impl<'b> WeightFile<'b> {
         serde_json::from_str(text).map(Some).map_err(|_| not(key, text, "a JSON array of numbers"))
     }
 
-    /// A metadata entry that is a JSON array of numbers.
+    /// A metadata entry that is a JSON array of numbers, or an array of such arrays: one list or more.
     ///
     /// # Errors
     /// When it is missing or something else.
-    pub fn numbers(&self, key: &str) -> Result<Vec<f64>, ModelError> {
-        self.metadata(key)?;
-        Ok(self.find_numbers(key)?.unwrap_or_default())
+    pub fn number_lists(&self, key: &str) -> Result<Vec<Vec<f64>>, ModelError> {
+        let text = self.metadata(key)?;
+        let one = serde_json::from_str(text).map(|list| vec![list]);
+        let lists: Result<Vec<Vec<f64>>, _> = one.or_else(|_| serde_json::from_str(text));
+        lists.map_err(|_| not(key, text, "a JSON array of numbers, or an array of such"))
     }
 
-    /// A metadata entry that must have one certain value.
-    ///
-    /// # Errors
-    /// When it is missing or another.
-    pub fn expect(&self, key: &str, value: &str) -> Result<(), ModelError> {
-        let text = self.metadata(key)?;
-        if text == value { Ok(()) } else { Err(not(key, text, &format!("`{value}`"))) }
+    /// The error of an entry that is not what was expected.
+    pub(super) fn wrong(&self, key: &str, expected: &str) -> ModelError {
+        not(key, self.find_metadata(key).unwrap_or_default(), expected)
     }
 
     /// A tensor of `f32`, `f16` or `bf16` numbers, as `f32`.

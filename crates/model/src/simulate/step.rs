@@ -11,7 +11,8 @@ use super::{Simulator, activation, round_shift};
 use crate::error::ModelError;
 use crate::linear::pool_window;
 
-/// Most elements of a pooling window for which every way of rounding is tried.
+/// Most elements of a pooling window for which every way of rounding is tried; sums of more must lie between those of the
+/// smallest and of the largest summands.
 const MAX_WINDOW: usize = 16;
 
 /// What an operation may give on given inputs.
@@ -73,11 +74,11 @@ impl ActivationStep {
         }
     }
 
-    /// Whether a result comes from allowed arguments, whatever they were.
+    /// Whether a result comes from allowed arguments, whatever they were; for windows of more than 16 inputs, whether it
+    /// lies between the smallest and the largest such result.
     ///
     /// # Errors
-    /// The position of the first element that does not; an element whose window has more than 16 inputs counts as
-    /// one, as it is not tried.
+    /// The position of the first element that does not.
     pub fn check_result(&self, y: &LimbVec) -> Result<(), usize> {
         let unpooled = Activation { pool: None, ..self.activation.clone() };
         let low = activation(self.limbs, &unpooled, &self.lowest, self.batch);
@@ -85,11 +86,18 @@ impl ActivationStep {
         let per_input = y.len() / self.batch;
         let inputs = low.len() / self.batch;
         let windows = self.windows();
+        let (low_signed, high_signed, y_signed) = (low.signed(), high.signed(), y.signed());
         let accepted = |i: usize| {
             let window = &windows[i % per_input];
             let first = i / per_input * inputs;
-            let choices = 1u32.checked_shl(window.len() as u32).filter(|_| window.len() <= MAX_WINDOW);
-            (0..choices.unwrap_or(0)).any(|choice| {
+            if window.len() > MAX_WINDOW {
+                let ends = window.iter().map(|&j| [low_signed[first + j], high_signed[first + j]]);
+                let (least, most) = ends.fold((I256::ZERO, I256::ZERO), |(least, most), [a, b]| {
+                    (least + a.min(b), most + a.max(b))
+                });
+                return least <= y_signed[i] && y_signed[i] <= most;
+            }
+            (0..1u32 << window.len()).any(|choice| {
                 let pick = |(bit, &j): (usize, &usize)| {
                     if choice >> bit & 1 == 0 { low.get(first + j) } else { high.get(first + j) }
                 };

@@ -1,0 +1,47 @@
+//! Inputs as numbers: from a file, or at random.
+
+use super::super::DemoError;
+use super::{Content, Data, Item};
+use crate::samples::{Samples, samples};
+use amicus_model::Graph;
+use amicus_model::networks::PixelRule;
+use std::path::Path;
+
+/// Random inputs made.
+const RANDOM: usize = 100;
+
+/// Arrays `x` and, if there, `y` of an `.npz` file.
+pub(super) fn read(path: &Path, graph: &Graph) -> Result<Data, DemoError> {
+    let Samples { images, labels } = samples(path, graph.input_shape(), None)?;
+    let classes = graph.node(graph.output()).len();
+    if let Some(label) = labels.iter().flatten().find(|&&label| label >= classes) {
+        let reason = format!("array y: class {label}, the model tells {classes} classes apart");
+        return Err(DemoError::File { path: path.display().to_string(), reason });
+    }
+    let label = |i: usize| labels.as_ref().map(|labels| labels[i]);
+    let item = |(i, x)| Item { content: Content::Numbers(x), label: label(i) };
+    let items = images.into_iter().enumerate().map(item).collect();
+    Ok(data(path.display().to_string()).with_items(items))
+}
+
+/// Repeatable numbers, evenly spread over the input's range.
+pub(super) fn random(graph: &Graph) -> Data {
+    let (range, count) = (graph.input_range(), graph.input_shape().iter().product::<usize>());
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut number = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let unit = (state >> 11) as f64 / (1u64 << 53) as f64;
+        // Not quite to the ends: rounding must not leave the range.
+        ((range.low + range.high) / 2.0 + 0.9999 * (unit - 0.5) * (range.high - range.low)) as f32
+    };
+    let mut item = || Item { content: Content::Numbers((0..count).map(|_| number()).collect()), label: None };
+    let items = (0..RANDOM).map(|_| item()).collect();
+    data(format!("random inputs from {} to {}", range.low, range.high)).with_items(items)
+}
+
+/// Numbers need no pixels.
+fn data(source: String) -> Data {
+    Data::new(source, None, [0; 3], PixelRule::Unit)
+}

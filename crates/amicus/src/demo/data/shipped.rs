@@ -1,0 +1,105 @@
+//! Images that ship with the program; `assets/README.md` says where they come from.
+
+use super::super::DemoError;
+use super::folder::CIFAR10;
+use super::{Content, Data, Item, image};
+use amicus_model::digits::{Digits, SIDE};
+use amicus_model::networks::PixelRule;
+
+pub(super) const IMAGES: &str = "digits-images.idx3-ubyte";
+pub(super) const LABELS: &str = "digits-labels.idx1-ubyte";
+const DIGITS: [&[u8]; 2] = [
+    include_bytes!("../../../assets/digits-images.idx3-ubyte"),
+    include_bytes!("../../../assets/digits-labels.idx1-ubyte"),
+];
+/// Photographs, with their class where they have one of CIFAR-10's.
+const PHOTOGRAPHS: [(&str, Option<&str>, &[u8]); 6] = [
+    ("cat", Some("cat"), include_bytes!("../../../assets/photographs/cat.png")),
+    ("rocket", None, include_bytes!("../../../assets/photographs/rocket.png")),
+    ("coffee", None, include_bytes!("../../../assets/photographs/coffee.png")),
+    ("astronaut", None, include_bytes!("../../../assets/photographs/astronaut.png")),
+    ("temple", None, include_bytes!("../../../assets/photographs/temple.png")),
+    ("flower", None, include_bytes!("../../../assets/photographs/flower.png")),
+];
+const SHAPE: [usize; 3] = [32, 32, 3];
+/// How far photographs are moved to make more of them for calibration, down and across.
+const MOVES: [[isize; 2]; 5] = [[0, 0], [-4, 0], [4, 0], [0, -4], [0, 4]];
+
+/// The digits that ship, for keeping them out of training: images and labels as named files.
+pub fn shipped_digits() -> [(&'static str, &'static [u8]); 2] {
+    [(IMAGES, DIGITS[0]), (LABELS, DIGITS[1])]
+}
+
+/// The digits that ship.
+pub(super) fn digits(pixels: PixelRule) -> Result<Data, DemoError> {
+    let [images, labels] = shipped_digits();
+    digits_of("the digits that ship".to_owned(), images, labels, pixels)
+}
+
+/// Digits from an image file and a label file, each given as (name for messages, bytes).
+pub(super) fn digits_of(
+    source: String,
+    images: (&str, &[u8]),
+    labels: (&str, &[u8]),
+    pixels: PixelRule,
+) -> Result<Data, DemoError> {
+    let digits = Digits::parse(images, labels)?;
+    if digits.is_empty() {
+        return Err(DemoError::File { path: images.0.to_owned(), reason: "no images".to_owned() });
+    }
+    let item = |i| Item { content: Content::Pixels(digits.image(i).to_vec()), label: Some(digits.label(i)) };
+    let names = Some((0..10).map(|digit| digit.to_string()).collect());
+    Ok(Data::new(source, names, [SIDE, SIDE, 1], pixels).with_items((0..digits.len()).map(item).collect()))
+}
+
+/// The photographs that ship. They are few: calibration also uses them mirrored and moved.
+pub(super) fn photographs(pixels: PixelRule) -> Result<Data, DemoError> {
+    let names = Some(CIFAR10.map(String::from).to_vec());
+    let mut data = Data::new("the photographs that ship".to_owned(), names, SHAPE, pixels);
+    let mut items = Vec::new();
+    for (name, class, bytes) in PHOTOGRAPHS {
+        let photograph = image::decode(bytes, SHAPE)
+            .map_err(|reason| DemoError::File { path: name.to_owned(), reason })?;
+        for mirrored in [false, true] {
+            for by in MOVES {
+                data.calibration.push(pixels.input(&moved(&photograph, by, mirrored), SHAPE)?);
+            }
+        }
+        let label = class.and_then(|class| CIFAR10.iter().position(|c| *c == class));
+        items.push(Item { content: Content::Pixels(photograph), label });
+    }
+    data.items = items;
+    Ok(data)
+}
+
+/// An image moved, its border repeated, and perhaps mirrored.
+fn moved(image: &[u8], [down, across]: [isize; 2], mirrored: bool) -> Vec<u8> {
+    let [rows, columns, channels] = SHAPE;
+    let clamp = |at: usize, by: isize, size: usize| at.saturating_add_signed(-by).min(size - 1);
+    let mut out = Vec::with_capacity(image.len());
+    for y in 0..rows {
+        for x in 0..columns {
+            let x = if mirrored { columns - 1 - x } else { x };
+            let at = (clamp(y, down, rows) * columns + clamp(x, across, columns)) * channels;
+            out.extend_from_slice(&image[at..at + channels]);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photographs_are_read_and_varied() {
+        let data = photographs(PixelRule::Symmetric).unwrap();
+        assert_eq!((data.len(), data.calibration.len()), (6, 60));
+        assert_eq!(data.sample(0).unwrap().label, Some(3));
+        assert_eq!(data.calibration[0], data.sample(0).unwrap().input);
+        let image: Vec<u8> = (0..32 * 32 * 3).map(|i| (i / 3 % 32) as u8).collect();
+        let row = |by, mirrored| moved(&image, by, mirrored)[..96].iter().step_by(3).copied().collect::<Vec<u8>>();
+        assert_eq!(row([0, 4], false)[..6], [0, 0, 0, 0, 0, 1]);
+        assert_eq!(row([3, 0], true)[..3], [31, 30, 29]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The models a demonstration can run: trained networks that ship or come from a file, and compiled files.
+
+use super::{DemoError, DemoOptions};
+use amicus_model::amc::ModelFile;
+use amicus_model::networks::{self, Architecture, Network, PixelRule};
+use amicus_model::{Graph, QuantizedWeights};
+use amicus_plan::Plan;
+use std::path::Path;
+
+/// A model that is known by name.
+struct Known {
+    name: &'static str,
+    architecture: Architecture,
+    /// A safetensors file; `None` while none ships.
+    ///
+    /// Part of the program, so that an installed one runs without its source: a few megabytes that are only paged in
+    /// when used.
+    weights: Option<&'static [u8]>,
+}
+
+const KNOWN: [Known; 3] = [
+    Known {
+        name: "lenet5-mnist",
+        architecture: Architecture::LeNet5,
+        weights: Some(include_bytes!("../../assets/lenet5-mnist.safetensors")),
+    },
+    Known { name: "alexnet-cifar10", architecture: Architecture::AlexNetCifar, weights: None },
+    Known { name: "resnet8-cifar10", architecture: Architecture::ResNet8, weights: None },
+];
+
+/// Names of the models that are known.
+pub const MODELS: [&str; 3] = [KNOWN[0].name, KNOWN[1].name, KNOWN[2].name];
+
+/// A model to run.
+pub(super) struct Model {
+    pub(super) name: String,
+    /// The network in floating point, with polynomials.
+    pub(super) graph: Graph,
+    /// How it takes pixels; compiled files take numbers.
+    pub(super) pixels: Option<PixelRule>,
+    /// What is already compiled.
+    pub(super) compiled: Option<(Plan, QuantizedWeights)>,
+}
+
+impl Model {
+    /// The model that the options name.
+    pub(super) fn find(options: &DemoOptions) -> Result<Self, DemoError> {
+        let known = |name: &str| KNOWN.iter().find(|k| k.name == name);
+        match (options.model.as_deref(), options.weights.as_deref()) {
+            (None, None) => Self::shipped(&KNOWN[0]),
+            (None, Some(path)) => {
+                let network = read(path)?;
+                let named = KNOWN.iter().find(|k| k.architecture == network.architecture);
+                Self::trained(named.map_or(network.architecture.name(), |k| k.name), network)
+            }
+            (Some(name), None) if known(name).is_some() => known(name).map_or_else(|| unknown(name), Self::shipped),
+            (Some(name), None) if Path::new(name).is_file() => Self::compiled(Path::new(name)),
+            (Some(name), None) => unknown(name),
+            (Some(name), Some(path)) => {
+                let Some(known) = known(name) else {
+                    if Path::new(name).is_file() {
+                        let reason = "a compiled model holds its weights already".to_owned();
+                        return Err(DemoError::Option { option: "--weights", reason });
+                    }
+                    return unknown(name);
+                };
+                let network = read(path)?;
+                if network.architecture != known.architecture {
+                    let (got, expected) = (network.architecture.name(), known.architecture.name());
+                    let reason = format!("holds a network of kind {got}, {name} is of kind {expected}");
+                    return Err(DemoError::File { path: path.display().to_string(), reason });
+                }
+                Self::trained(name, network)
+            }
+        }
+    }
+
+    fn shipped(known: &Known) -> Result<Self, DemoError> {
+        let weights = known.weights.ok_or_else(|| {
+            let reason = format!("no trained weights of {} ship yet; give a file with --weights", known.name);
+            DemoError::Option { option: "--model", reason }
+        })?;
+        Self::trained(known.name, networks::read(weights)?)
+    }
+
+    fn trained(name: &str, network: Network) -> Result<Self, DemoError> {
+        let Network { pixels, graph, .. } = network;
+        Ok(Model { name: name.to_owned(), graph, pixels: Some(pixels), compiled: None })
+    }
+
+    fn compiled(path: &Path) -> Result<Self, DemoError> {
+        let file = ModelFile::load(path)?;
+        let graph = file.polynomial();
+        Ok(Model { name: file.plan.name.clone(), graph, pixels: None, compiled: Some((file.plan, file.weights)) })
+    }
+
+    /// Classes told apart.
+    pub(super) fn classes(&self) -> usize {
+        self.graph.node(self.graph.output()).len()
+    }
+}
+
+fn unknown<T>(model: &str) -> Result<T, DemoError> {
+    Err(DemoError::UnknownModel { model: model.to_owned(), known: MODELS.join(", ") })
+}
+
+fn read(path: &Path) -> Result<Network, DemoError> {
+    let file = |reason: String| DemoError::File { path: path.display().to_string(), reason };
+    let bytes = std::fs::read(path).map_err(|e| file(e.to_string()))?;
+    networks::read(&bytes).map_err(|e| file(e.to_string()))
+}
