@@ -73,7 +73,7 @@ impl<'a> Network<'a> {
             Activation::Polynomial(mut polynomial) => {
                 for (block, coefficients) in architecture.blocks.iter().zip(&mut polynomial.coefficients) {
                     if let Some(tensor) = tensors.get(&coefficients_of(block)) {
-                        *coefficients = Coefficients::Learned(tensor.clone());
+                        *coefficients = Coefficients::Learned(Box::new(tensor.clone()));
                     }
                 }
                 Activation::Polynomial(polynomial)
