@@ -72,9 +72,8 @@ fn photographs(folder: &Path) -> PathBuf {
         let class_folder = data.join("test").join(format!("class-{class}"));
         std::fs::create_dir_all(&class_folder).unwrap();
         for (file, shift) in [("a.png", 0), ("b.jpg", 90)] {
-            let pixel = |x: u32, y: u32| {
-                Rgb([(x * 8 + shift) as u8, (y * class + shift) as u8, (class * 25) as u8])
-            };
+            let pixel =
+                |x: u32, y: u32| Rgb([(x * 8 + shift) as u8, (y * class + shift) as u8, (class * 25) as u8]);
             RgbImage::from_fn(32, 32, pixel).save(class_folder.join(file)).unwrap();
         }
     }
@@ -89,7 +88,10 @@ fn a_compiled_model_runs_privately() {
     let made = amicus(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&model)]);
     assert!(made.status.success(), "{made:?}");
     let report = demo(&["--model", text(&model), "--data", text(&npz)]);
-    assert_eq!((&report["samples"], &report["agree"], &report["labelled"]), (&4.into(), &4.into(), &4.into()));
+    assert_eq!(
+        (&report["samples"], &report["agree"], &report["labelled"]),
+        (&4.into(), &4.into(), &4.into())
+    );
     assert_eq!(report["check"], "accepted");
     assert!(report["correct"].is_u64() && report["classes"].is_null(), "{report}");
     let report = demo(&["--model", text(&model), "--samples", "3"]);
@@ -122,7 +124,10 @@ fn photographs_from_folders_and_batches() {
 
     // The photographs that ship: one is of a known class.
     let report = demo(&["--weights", text(&weights)]);
-    assert_eq!((&report["samples"], &report["agree"], &report["labelled"]), (&6.into(), &6.into(), &1.into()));
+    assert_eq!(
+        (&report["samples"], &report["agree"], &report["labelled"]),
+        (&6.into(), &6.into(), &1.into())
+    );
 
     let class = data.join("test/class-4");
     std::fs::write(class.join("a.png"), b"\x89PNG\r\n\x1a\n and then nothing").unwrap();
@@ -156,7 +161,9 @@ fn digits_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     let error = refused(&["--data-dir", text(folder.path())]);
     assert!(error.contains("holds none of: digits-images.idx3-ubyte and digits-labels"), "{error}");
-    for [digits, name] in [["digits-images.idx3", "t10k-images-idx3"], ["digits-labels.idx1", "t10k-labels-idx1"]] {
+    for [digits, name] in
+        [["digits-images.idx3", "t10k-images-idx3"], ["digits-labels.idx1", "t10k-labels-idx1"]]
+    {
         let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
         let bytes = std::fs::read(assets.join(format!("{digits}-ubyte"))).unwrap();
         let file = std::fs::File::create(folder.path().join(format!("{name}-ubyte.gz"))).unwrap();

@@ -112,10 +112,7 @@ fn what_metadata_may_not_say_is_named() {
         small.refused("activation", "tanh"),
         "weights, metadata `activation`: `tanh` is not `polynomial` or `relu`",
     );
-    expect(
-        small.refused("width", "0"),
-        "weights, metadata `width`: `0` is not a number from 1 to 512",
-    );
+    expect(small.refused("width", "0"), "weights, metadata `width`: `0` is not a number from 1 to 512");
     expect(
         small.refused("width", "5"),
         "weights, tensor `conv1.weight`: shape [4, 3, 3, 3], expected [5, 3, 3, 3]",

@@ -10,8 +10,8 @@ use crate::data::InputRule;
 pub const BN_EPS: f64 = 1e-5;
 /// Number of classes.
 pub const CLASSES: usize = 10;
-/// Channels of ResNet-8's first stage.
-const RESNET_WIDTH: usize = 32;
+/// Channels of ResNet-8's first stage, where nothing else is said.
+pub const RESNET_WIDTH: usize = 16;
 
 /// A network.
 #[derive(Clone, Debug)]
@@ -141,12 +141,17 @@ impl Role {
 }
 
 impl Architecture {
-    /// The network of a name.
+    /// The network of a name, of its usual width.
     pub fn of(name: ModelName) -> Self {
+        Self::with_width(name, RESNET_WIDTH)
+    }
+
+    /// The same; `width` is the number of channels of ResNet-8's first stage and means nothing for the others.
+    pub fn with_width(name: ModelName, width: usize) -> Self {
         match name {
             ModelName::LeNet5 => lenet5(),
             ModelName::AlexNetCifar => alexnet_cifar(),
-            ModelName::ResNet8 => resnet8(RESNET_WIDTH),
+            ModelName::ResNet8 => resnet8(width),
         }
     }
 

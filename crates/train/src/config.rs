@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, RESNET_WIDTH};
 use crate::data::Images;
 use crate::optimiser::Rates;
 use crate::{ActivationName, DatasetName, ModelName, TrainError, WeightsType};
@@ -20,6 +20,8 @@ pub struct TrainConfig {
     pub dataset: DatasetName,
     /// What to train.
     pub model: ModelName,
+    /// Channels of ResNet-8's first stage; means nothing for the others.
+    pub width: usize,
     /// ReLU for a teacher, polynomials for private inference.
     pub activation: ActivationName,
     /// Folder (for CIFAR-10 also an archive) with the data set's files.
@@ -112,6 +114,7 @@ impl TrainConfig {
         Self {
             dataset,
             model,
+            width: RESNET_WIDTH,
             activation: ActivationName::Polynomial,
             data_dir,
             out,
@@ -133,7 +136,7 @@ impl TrainConfig {
             mirror: !digits,
             interval: 4.0,
             degree: 6,
-            sigmas: 4.0,
+            sigmas: 5.0,
             warm_start: true,
             blend_epochs: None,
             distillation: 0.9,
@@ -141,8 +144,8 @@ impl TrainConfig {
             features: 0.5,
             learned: false,
             projection: true,
-            escape_penalty: 1e-3,
-            escape_margin: 0.85,
+            escape_penalty: 1.0,
+            escape_margin: 0.8,
             fixed_epochs: 0,
             argument_bits: 11,
             weight_bits: 14,
@@ -167,6 +170,11 @@ impl TrainConfig {
         config.label_smoothing = 0.0;
         config.teacher = Some(teacher);
         config
+    }
+
+    /// The network.
+    pub fn architecture(&self) -> Architecture {
+        Architecture::with_width(self.model, self.width)
     }
 
     /// Whether activations are polynomials.
@@ -240,7 +248,11 @@ impl TrainConfig {
         demand(polynomial || self.teacher.is_none(), "teacher", only.clone())?;
         demand(polynomial || self.fixed_epochs == 0, "fixed-epochs", only.clone())?;
         demand(polynomial || !self.learned, "learned", only)?;
-        let (given, taken) = (self.dataset.image_shape(), Architecture::of(self.model).input);
+        let width = self.width;
+        demand((1..=512).contains(&width), "width", format!("{width}, allowed are 1 to 512"))?;
+        let fits = self.model == ModelName::ResNet8 || width == RESNET_WIDTH;
+        demand(fits, "width", format!("{width}, only resnet8 has one, not {}", self.model))?;
+        let (given, taken) = (self.dataset.image_shape(), self.architecture().input);
         let problem = format!("{} takes images of {taken:?}, {} has {given:?}", self.model, self.dataset);
         demand(given == taken, "model", problem)
     }
@@ -291,6 +303,7 @@ mod tests {
         assert!(bad(|c| c.weight_bits = 60).contains("weight-bits"));
         assert!(bad(|c| c.blend_epochs = Some(20.5)).contains("blend-epochs"));
         assert!(bad(|c| c.fixed_epochs = 21).contains("fixed-epochs"));
+        assert!(bad(|c| c.width = 8).contains("only resnet8"));
         assert!(bad(|c| c.model = ModelName::ResNet8).contains("mnist has [1, 28, 28]"));
         let relu = bad(|c| (c.activation, c.teacher) = (ActivationName::Relu, Some("t".into())));
         assert!(relu.contains("teacher"), "{relu}");

@@ -50,7 +50,7 @@ mod tests {
         let out = rounded(&weights, &architecture, 4.0, 8);
         for name in ["s2.conv2.weight", "s2.shortcut.weight"] {
             let (old, new) = (weights.get(name), out.get(name));
-            let row = old.values.len() / 64;
+            let row = old.values.len() / 32;
             let mut moved = 0;
             for (i, (old, new)) in old.values.iter().zip(&new.values).enumerate() {
                 let scale = 0.7 / (0.5 + (i / row) as f32 + 1e-5).sqrt() / 4.0;

@@ -9,9 +9,9 @@ use std::path::Path;
 use amicus_model::networks::WeightFile;
 
 use crate::architecture::{Architecture, BN_EPS, Role};
-use crate::export::{self, NamedTensor, key};
+use crate::export::{NamedTensor, key};
 use crate::rng::{Rng, stream};
-use crate::{ActivationName, ModelName, TrainError};
+use crate::{ActivationName, TrainConfig, TrainError};
 
 /// Polynomials on one interval, p(t / B), one for each activation in order of use.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,36 +105,42 @@ impl Weights {
     }
 }
 
-/// The ReLU teacher of a file.
+/// The ReLU teacher of a file, for the student of a configuration.
 ///
 /// # Errors
 ///
 /// [`TrainError::Io`], [`TrainError::Teacher`] and [`TrainError::Model`], naming the file and what is wrong with it.
-pub fn read_teacher(path: &Path, model: ModelName) -> Result<Weights, TrainError> {
-    let bytes = export::read(path)?;
+pub fn read_teacher(path: &Path, bytes: &[u8], student: &TrainConfig) -> Result<Weights, TrainError> {
     let wrong = |problem: String| TrainError::Teacher { path: path.into(), problem };
-    let in_file = |error: TrainError| match error {
-        TrainError::Model(error) => wrong(error.to_string()),
-        error => error,
-    };
-    let file = WeightFile::parse(&bytes).map_err(|error| wrong(error.to_string()))?;
-    let found = file.metadata(key::ARCHITECTURE).map_err(|error| wrong(error.to_string()))?;
-    if found != model.as_str() {
-        return Err(wrong(format!("a {found}, the student is a {model}")));
+    let unreadable = |error: amicus_model::ModelError| wrong(error.to_string());
+    let file = WeightFile::parse(bytes).map_err(unreadable)?;
+    let found = file.metadata(key::ARCHITECTURE).map_err(unreadable)?;
+    if found != student.model.as_str() {
+        return Err(wrong(format!("a {found}, the student is a {}", student.model)));
+    }
+    if let Some(width) = file.find_metadata(key::WIDTH).filter(|width| *width != student.width.to_string()) {
+        return Err(wrong(format!(
+            "of width {width}, the student has {}; give --width {width}",
+            student.width
+        )));
     }
     if file.find_metadata(key::ACTIVATION) != Some(ActivationName::Relu.as_str()) {
         return Err(wrong("its activations are polynomials; train one with --activation relu".into()));
     }
-    let eps = file.number(key::BN_EPS).map_err(|error| wrong(error.to_string()))?;
+    let eps = file.number(key::BN_EPS).map_err(unreadable)?;
     if eps != BN_EPS {
         return Err(wrong(format!("BatchNorm's epsilon is {eps}, expected {BN_EPS}")));
     }
-    Weights::of_file(&file, &Architecture::of(model)).map_err(in_file)
+    Weights::of_file(&file, &student.architecture()).map_err(|error| match error {
+        TrainError::Model(error) => unreadable(error),
+        error => error,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ModelName;
 
     #[test]
     fn fresh_weights_depend_on_the_seed_and_have_every_tensor() {
@@ -144,7 +150,7 @@ mod tests {
         assert_ne!(weights, Weights::fresh(&architecture, 0.5, 2));
         assert_eq!(weights.iter().count(), architecture.parameters().len());
         let kernel = &weights.get("s2.shortcut.weight").values;
-        let bound = 1.0 / 32f32.sqrt();
+        let bound = 1.0 / 16f32.sqrt();
         assert!(kernel.iter().all(|x| x.abs() <= bound) && kernel.iter().any(|x| x.abs() > 0.9 * bound));
         assert!(weights.get("s1.bn2.weight").values.iter().all(|&x| x == 0.5));
         assert_eq!(weights.not_finite(), None);

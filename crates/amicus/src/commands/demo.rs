@@ -118,7 +118,10 @@ impl View {
                 self.classes = classes;
             }
             Progress::Compiling { samples } => {
-                self.start(ProgressBar::new_spinner(), "{spinner} compiling, calibrated with {msg} inputs, {elapsed}");
+                self.start(
+                    ProgressBar::new_spinner(),
+                    "{spinner} compiling, calibrated with {msg} inputs, {elapsed}",
+                );
                 if let Some(bar) = &self.bar {
                     bar.set_message(samples.to_string());
                     bar.enable_steady_tick(Duration::from_millis(100));
@@ -279,8 +282,7 @@ fn print_report(report: &DemoReport) {
         row("honest run afterwards", if recovered { "worked" } else { "failed" }.to_owned());
     }
     if report.accepted() {
-        let labelled =
-            |n: Option<usize>| n.map_or("no labels".to_owned(), |n| percent(n, report.labelled));
+        let labelled = |n: Option<usize>| n.map_or("no labels".to_owned(), |n| percent(n, report.labelled));
         row("as labelled, private", labelled(report.correct));
         row("as labelled, plain text", labelled(report.plaintext_correct));
         row("private = plain text", percent(report.agree_plaintext, report.samples));

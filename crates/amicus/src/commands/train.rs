@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// Network: lenet5, alexnet-cifar or resnet8.
     #[arg(long)]
     model: ModelName,
+    /// Channels of resnet8's first stage.
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
     /// Folder with the data set's files: for mnist the four IDX files, gzipped or not; for cifar10 binary batches, or
     /// train/CLASS/ and test/CLASS/ with JPEG or PNG files, or a tar archive of either.
     #[arg(long, value_name = "DIR")]
@@ -178,6 +181,7 @@ impl Args {
         c.seed = self.seed;
         c.resume = self.resume;
         c.weights_type = self.weights_type;
+        set(&mut c.width, self.width);
         set(&mut c.epochs, self.epochs);
         let LoopArgs { batch_size, validation, limit, .. } = self.loop_;
         set(&mut c.batch_size, batch_size);

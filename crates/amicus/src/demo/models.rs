@@ -53,7 +53,9 @@ impl Model {
                 let named = KNOWN.iter().find(|k| k.architecture == network.architecture);
                 Self::trained(named.map_or(network.architecture.name(), |k| k.name), network)
             }
-            (Some(name), None) if known(name).is_some() => known(name).map_or_else(|| unknown(name), Self::shipped),
+            (Some(name), None) if known(name).is_some() => {
+                known(name).map_or_else(|| unknown(name), Self::shipped)
+            }
             (Some(name), None) if Path::new(name).is_file() => Self::compiled(Path::new(name)),
             (Some(name), None) => unknown(name),
             (Some(name), Some(path)) => {
@@ -91,7 +93,12 @@ impl Model {
     fn compiled(path: &Path) -> Result<Self, DemoError> {
         let file = ModelFile::load(path)?;
         let graph = file.polynomial();
-        Ok(Model { name: file.plan.name.clone(), graph, pixels: None, compiled: Some((file.plan, file.weights)) })
+        Ok(Model {
+            name: file.plan.name.clone(),
+            graph,
+            pixels: None,
+            compiled: Some((file.plan, file.weights)),
+        })
     }
 
     /// Classes told apart.

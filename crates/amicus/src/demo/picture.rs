@@ -41,9 +41,8 @@ impl Picture {
             let [r, g, b] = self.mean([y * side, x * side], [side; 2]);
             format!("{r};{g};{b}")
         };
-        let character = |y: usize, x: usize| {
-            format!("\x1b[38;2;{}m\x1b[48;2;{}m▀", half(2 * y, x), half(2 * y + 1, x))
-        };
+        let character =
+            |y: usize, x: usize| format!("\x1b[38;2;{}m\x1b[48;2;{}m▀", half(2 * y, x), half(2 * y + 1, x));
         let line = |y| (0..self.width(true)).map(|x| character(y, x)).collect::<String>() + "\x1b[0m";
         (0..self.rows.div_ceil(2 * side)).map(line).collect()
     }

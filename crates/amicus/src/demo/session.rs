@@ -121,7 +121,19 @@ impl Session {
         let samples = (0..count.min(data.len())).map(|i| data.sample(i)).collect::<Result<_, _>>()?;
         let Data { source, classes, .. } = data;
         let options = options.clone();
-        Ok(Session { options, parties, name, source, classes, samples, graph, plan, weights, compile_ms, kernel })
+        Ok(Session {
+            options,
+            parties,
+            name,
+            source,
+            classes,
+            samples,
+            graph,
+            plan,
+            weights,
+            compile_ms,
+            kernel,
+        })
     }
 
     pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {

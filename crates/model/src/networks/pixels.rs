@@ -48,11 +48,7 @@ impl PixelRule {
     ///
     /// # Errors
     /// When there are not as many pixels as the shape says.
-    pub fn input(
-        self,
-        pixels: &[u8],
-        [rows, columns, channels]: [usize; 3],
-    ) -> Result<Vec<f32>, ModelError> {
+    pub fn input(self, pixels: &[u8], [rows, columns, channels]: [usize; 3]) -> Result<Vec<f32>, ModelError> {
         if pixels.len() != rows * columns * channels {
             let reason = format!("{} numbers, expected {rows} x {columns} x {channels}", pixels.len());
             return Err(ModelError::data("image", reason));

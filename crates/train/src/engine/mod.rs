@@ -38,16 +38,19 @@ pub(crate) fn train(
 ) -> Result<TrainReport, TrainError> {
     let start = Instant::now();
     export::check_writable(&config.out)?;
-    let architecture = Architecture::of(config.model);
+    let architecture = config.architecture();
     let fit = config.is_polynomial().then(|| fit_activation(config)).transpose()?;
-    let mut teacher =
-        config.teacher.as_ref().map(|path| weights::read_teacher(path, config.model)).transpose()?;
-    let teacher_file = config.teacher.as_ref().map(|path| export::read(path)).transpose()?;
+    let (mut teacher, mut teacher_file) = (None, None);
+    if let Some(path) = &config.teacher {
+        let bytes = export::read(path)?;
+        teacher = Some(weights::read_teacher(path, &bytes, config)?);
+        teacher_file = Some(data::fingerprint(&bytes));
+    }
     let data = load(config, progress)?;
     let settings = checkpoint::settings_of(
         config,
         data.training.fingerprint() ^ data.validation.fingerprint().rotate_left(1),
-        teacher_file.as_deref().map(data::fingerprint),
+        teacher_file,
     )?;
 
     let polynomials = fit.as_ref().map(|fit| Polynomials {
@@ -233,7 +236,7 @@ fn metadata(
         (key::FORMAT_VERSION, export::FORMAT_VERSION.to_owned()),
         (key::ARCHITECTURE, config.model.as_str().to_owned()),
         (key::DATASET, config.dataset.as_str().to_owned()),
-        (key::INPUT, Architecture::of(config.model).rule.as_str().to_owned()),
+        (key::INPUT, config.architecture().rule.as_str().to_owned()),
         (key::ACTIVATION, config.activation.as_str().to_owned()),
         (key::BN_EPS, format!("{BN_EPS:?}")),
         (key::SEED, config.seed.to_string()),
@@ -253,8 +256,7 @@ fn metadata(
         entries.push((key::RANGES, json(serde_json::to_string(ranges))?));
     }
     if config.model == ModelName::ResNet8 {
-        let width = Architecture::of(config.model).blocks[0].layer.kind.outputs();
-        entries.push((key::WIDTH, width.to_string()));
+        entries.push((key::WIDTH, config.width.to_string()));
     }
     if !config.command.is_empty() {
         entries.push((key::COMMAND, config.command.clone()));

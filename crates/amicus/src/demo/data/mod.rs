@@ -59,7 +59,9 @@ impl Data {
         match (&options.data, &options.data_dir, model.pixels) {
             (Some(_), Some(_), _) => option("--data", "cannot be given together with --data-dir"),
             (Some(path), None, _) => numbers::read(path, &model.graph),
-            (None, Some(_), None) => option("--data-dir", "a compiled model takes numbers; give them with --data"),
+            (None, Some(_), None) => {
+                option("--data-dir", "a compiled model takes numbers; give them with --data")
+            }
             (None, None, None) => Ok(numbers::random(&model.graph)),
             (None, folder, Some(pixels)) => {
                 let data = match (model.graph.input_shape(), folder) {

@@ -98,7 +98,8 @@ mod tests {
         assert_eq!(data.sample(0).unwrap().label, Some(3));
         assert_eq!(data.calibration[0], data.sample(0).unwrap().input);
         let image: Vec<u8> = (0..32 * 32 * 3).map(|i| (i / 3 % 32) as u8).collect();
-        let row = |by, mirrored| moved(&image, by, mirrored)[..96].iter().step_by(3).copied().collect::<Vec<u8>>();
+        let row =
+            |by, mirrored| moved(&image, by, mirrored)[..96].iter().step_by(3).copied().collect::<Vec<u8>>();
         assert_eq!(row([0, 4], false)[..6], [0, 0, 0, 0, 0, 1]);
         assert_eq!(row([3, 0], true)[..3], [31, 30, 29]);
     }
