@@ -331,9 +331,8 @@ mod tests {
         let kernels = 9 * (3 * 64 + 64 * 192 + 192 * 384 + 384 * 256 + 256 * 256);
         let norms = 2 * (64 + 192 + 384 + 256 + 256 + 1024 + 512);
         assert_eq!(count(ModelName::AlexNetCifar), kernels + 4096 * 1024 + 1024 * 512 + 5130 + norms);
-        let kernels =
-            9 * (3 * 32 + 2 * 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 32 * 64 + 64 * 128;
-        assert_eq!(count(ModelName::ResNet8), kernels + 1290 + 2 * (3 * 32 + 2 * 64 + 2 * 128));
+        let kernels = 9 * (3 * 16 + 2 * 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64) + 16 * 32 + 32 * 64;
+        assert_eq!(count(ModelName::ResNet8), kernels + 650 + 2 * (3 * 16 + 2 * 32 + 2 * 64));
     }
 
     #[test]

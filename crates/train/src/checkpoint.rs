@@ -57,13 +57,18 @@ pub fn path_for(out: &Path) -> PathBuf {
     export::beside(out, ENDING)
 }
 
-/// What a run depends on, as JSON: its settings, and fingerprints of data and teacher.
+/// What a run depends on: its settings, and fingerprints of data and teacher. Numbers are text, which is compared exactly.
 pub(crate) fn settings_of(
     config: &TrainConfig,
     data: u64,
     teacher: Option<u64>,
 ) -> Result<Value, TrainError> {
     let mut settings = serde_json::to_value(config).map_err(|error| TrainError::Export(error.to_string()))?;
+    for value in settings.as_object_mut().into_iter().flat_map(|entries| entries.values_mut()) {
+        if value.is_number() {
+            *value = value.to_string().into();
+        }
+    }
     settings["data-dir"] = format!("data {data:016x}").into();
     settings["teacher"] = teacher.map(|hash| format!("file {hash:016x}")).into();
     Ok(settings)
@@ -185,7 +190,11 @@ fn difference(now: &Value, stored: &Value) -> Option<(String, String, String)> {
     all.extend(names(stored));
     all.sort();
     let first = all.into_iter().find(|name| now.get(name) != stored.get(name))?;
-    let show = |value: &Value| value.get(&first).unwrap_or(&Value::Null).to_string();
+    let show = |value: &Value| match value.get(&first) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "none".to_owned(),
+        Some(other) => other.to_string(),
+    };
     Some((first.clone(), show(now), show(stored)))
 }
 
@@ -212,7 +221,11 @@ mod tests {
     }
 
     fn config() -> TrainConfig {
-        TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "data".into(), "out".into())
+        let mut config =
+            TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "data".into(), "out".into());
+        config.rates.learning_rate = (0.1 + 0.2) / 100.0;
+        config.interval = std::f64::consts::PI;
+        config
     }
 
     fn sample() -> (Architecture, Checkpoint) {
@@ -270,7 +283,7 @@ mod tests {
         assert!(refuse(|c| c.rates.learning_rate = 1.0, 1, None).contains("learning-rate"));
         assert!(refuse(|_| (), 2, None).contains("data-dir"));
         assert!(refuse(|_| (), 1, Some(5)).contains("teacher"));
-        // Where files lie is no setting.
+        // Where files lie is no setting, and numbers survive that have many digits.
         let mut moved = config();
         moved.out = "elsewhere".into();
         Checkpoint::read(&path, &settings_of(&moved, 1, None).unwrap(), &architecture, 4).unwrap();

@@ -29,32 +29,9 @@ impl Drop for Folder {
     }
 }
 
-/// `n` images of 28 x 28: class c is a bright 6 x 6 square whose place depends on c, everything else is dim noise
+/// `n` images of 28 x 28: class c is a bright rectangle whose place depends on c, everything else is dim noise
 /// that depends on `seed`.
 pub(crate) fn squares(n: usize, seed: u32) -> Images {
-    let mut state = seed;
-    let mut noise = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 27) as u8
-    };
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for index in 0..n {
-        let class = index % 10;
-        let (top, left) = (2 + 13 * (class / 5), 1 + 5 * (class % 5));
-        for row in 0..28 {
-            for column in 0..28 {
-                let inside = (top..top + 6).contains(&row) && (left..left + 6).contains(&column);
-                pixels.push(if inside { 200 + noise() } else { noise() });
-            }
-        }
-        labels.push(class as u8);
-    }
-    Images::new([1, 28, 28], pixels, labels).unwrap()
-}
-
-/// `n` colour images of 32 x 32: class c is a bright 8 x 8 square whose place depends on c and whose colour is c's, on dim
-/// noise that depends on `seed`.
-pub(crate) fn colours(n: usize, seed: u32) -> Images {
     let mut state = seed;
     let mut noise = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -63,12 +40,35 @@ pub(crate) fn colours(n: usize, seed: u32) -> Images {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for index in 0..n {
         let class = index % 10;
-        let (top, left) = (4 + 12 * (class / 5), 6 + 3 * (class % 5));
+        let (top, left) = (2 + 13 * (class / 5), 1 + 5 * (class % 5));
+        for row in 0..28 {
+            for column in 0..28 {
+                let inside = (top..top + 11).contains(&row) && (left..left + 7).contains(&column);
+                pixels.push(if inside { 190 + noise() } else { noise() });
+            }
+        }
+        labels.push(class as u8);
+    }
+    Images::new([1, 28, 28], pixels, labels).unwrap()
+}
+
+/// `n` colour images of 32 x 32: class c is a square of c's colour (its digits to base 3 are the levels of red, green and
+/// blue) somewhere on dim noise that depends on `seed`.
+pub(crate) fn colours(n: usize, seed: u32) -> Images {
+    let mut state = seed;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 27) as u8
+    };
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for index in 0..n {
+        let class = index % 10;
+        let (top, left) = (usize::from(noise() / 2), usize::from(noise() / 2));
         for channel in 0..3 {
-            let bright = 120 + 40 * ((class + channel) % 3) as u8;
+            let level = 40 + 90 * (class / 3usize.pow(channel) % 3) as u8;
             for (row, column) in (0..32).flat_map(|row| (0..32).map(move |column| (row, column))) {
-                let inside = (top..top + 8).contains(&row) && (left..left + 8).contains(&column);
-                pixels.push(if inside { bright + noise() / 2 } else { noise() });
+                let inside = (top..top + 16).contains(&row) && (left..left + 16).contains(&column);
+                pixels.push(if inside { level + noise() } else { noise() });
             }
         }
         labels.push(class as u8);
