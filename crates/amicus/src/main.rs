@@ -26,8 +26,8 @@ enum Command {
     Estimate(commands::estimate::Args),
     /// Accuracy of a compiled model: floating point, polynomials, fixed point, layer by layer.
     Simulate(commands::simulate::Args),
-    /// Trains a network with polynomial activations (needs a build with `--features train`).
-    Train(commands::train::Args),
+    /// Trains a network, ReLU teacher or polynomial student (needs a build with `--features train`).
+    Train(Box<commands::train::Args>),
 }
 
 fn main() -> ExitCode {

@@ -221,8 +221,7 @@ mod tests {
     }
 
     fn config() -> TrainConfig {
-        let mut config =
-            TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "data".into(), "out".into());
+        let mut config = TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "data".into(), "out".into());
         config.rates.learning_rate = (0.1 + 0.2) / 100.0;
         config.interval = std::f64::consts::PI;
         config
