@@ -28,8 +28,8 @@ enum Command {
     Simulate(commands::simulate::Args),
     /// Measures what this machine does a second, for `estimate`.
     Bench(commands::bench::Args),
-    /// Trains a network with polynomial activations (needs a build with `--features train`).
-    Train(commands::train::Args),
+    /// Trains a network, ReLU teacher or polynomial student (needs a build with `--features train`).
+    Train(Box<commands::train::Args>),
 }
 
 fn main() -> ExitCode {

@@ -16,9 +16,11 @@
 //! Source: Gautschi, "Orthogonal Polynomials: Computation and Approximation" (2004), section 2.2.3.
 
 mod distribution;
+mod functions;
 mod minimax;
 
 pub use distribution::Distribution;
+pub use functions::ActivationFunction;
 
 use serde::{Deserialize, Serialize};
 
@@ -139,17 +141,10 @@ pub fn evaluate(coefficients: &[f64], u: f64) -> f64 {
 ///
 /// [`FitError`], naming the argument that is out of range, or the point where `f` is not finite.
 pub fn fit(f: impl Fn(f64) -> f64, interval: f64, degree: usize, weight: Weight) -> Result<Fit, FitError> {
-    if !DEGREES.contains(&degree) {
-        return Err(FitError::Degree(degree));
-    }
-    if !(interval.is_finite() && interval > 0.0) {
-        return Err(FitError::Interval(interval));
-    }
-    let density = density_of(weight, interval)?;
-    fit_under(f, interval, density, |grid, values, _| Ok(project(grid, values, degree)))
+    fit_by(Method::LeastSquares, f, interval, degree, &Distribution::assumed(weight, interval)?)
 }
 
-/// As [`fit`], by the method asked for, with errors under a measured distribution.
+/// As [`fit`], by the method asked for, with errors under any distribution.
 ///
 /// # Errors
 ///
@@ -167,33 +162,17 @@ pub fn fit_by(
     if !(interval.is_finite() && interval > 0.0) {
         return Err(FitError::Interval(interval));
     }
-    fit_under(
-        f,
-        interval,
-        |u| distribution.density(u),
-        |grid, values, checked| match method {
-            Method::LeastSquares => Ok(project(grid, values, degree)),
-            Method::Chebyshev => minimax::interpolate(checked, degree),
-            Method::Minimax => minimax::remez(checked, degree),
-        },
-    )
-}
-
-/// Coefficients by `choose` from the function's values on the grid or the function of u itself, and their errors.
-fn fit_under(
-    f: impl Fn(f64) -> f64,
-    interval: f64,
-    density: impl Fn(f64) -> f64,
-    choose: impl FnOnce(&Grid, &[f64], &dyn Fn(f64) -> Result<f64, FitError>) -> Result<Vec<f64>, FitError>,
-) -> Result<Fit, FitError> {
     let checked = |u: f64| {
         let (at, value) = (interval * u, f(interval * u));
         if value.is_finite() { Ok(value) } else { Err(FitError::Function { at, value }) }
     };
-    let grid = Grid::new(density);
+    let grid = Grid::new(|u| distribution.density(u));
     let values = grid.nodes.iter().map(|&u| checked(u)).collect::<Result<Vec<f64>, _>>()?;
-    let coefficients = choose(&grid, &values, &checked)?;
-
+    let coefficients = match method {
+        Method::LeastSquares => project(&grid, &values, degree),
+        Method::Chebyshev => minimax::interpolate(&checked, degree)?,
+        Method::Minimax => minimax::remez(&checked, degree)?,
+    };
     let squared: Vec<f64> =
         grid.nodes.iter().zip(&values).map(|(&u, &y)| (evaluate(&coefficients, u) - y).powi(2)).collect();
     let mut max_error = 0f64;
@@ -202,20 +181,6 @@ fn fit_under(
         max_error = max_error.max((evaluate(&coefficients, u) - checked(u)?).abs());
     }
     Ok(Fit { interval, coefficients, max_error, rms_error: grid.integral(|i| squared[i]).sqrt() })
-}
-
-/// The weight as a function of u, up to a constant factor.
-fn density_of(weight: Weight, interval: f64) -> Result<impl Fn(f64) -> f64, FitError> {
-    let (sigma, uniform_part) = match weight {
-        Weight::Uniform => (1.0, 1.0),
-        Weight::Gaussian { sigma, uniform_part } => (sigma, uniform_part),
-    };
-    if !(sigma.is_finite() && sigma > 0.0 && uniform_part > 0.0 && uniform_part <= 1.0) {
-        return Err(FitError::Weight { sigma, uniform_part });
-    }
-    let spread = sigma / interval;
-    let peak = 1.0 / (spread * std::f64::consts::TAU.sqrt());
-    Ok(move |u: f64| (1.0 - uniform_part) * peak * (-0.5 * (u / spread).powi(2)).exp() + uniform_part / 2.0)
 }
 
 /// Quadrature nodes in u with weights that add up to 1 and contain the density.
@@ -338,7 +303,7 @@ mod tests {
 
     #[test]
     fn no_nearby_polynomial_is_better() {
-        let grid = Grid::new(density_of(SPREAD, 4.0).unwrap());
+        let grid = Grid::new(|u| Distribution::assumed(SPREAD, 4.0).unwrap().density(u));
         let best = fit(relu, 4.0, 6, SPREAD).unwrap();
         let error = |c: &[f64]| {
             grid.integral(|i| (evaluate(c, grid.nodes[i]) - relu(4.0 * grid.nodes[i])).powi(2)).sqrt()

@@ -69,7 +69,7 @@ impl Elementary {
 
 /// The error function, by the series of positive terms `2/sqrt(pi) e^(-x^2) sum 2^n x^(2n+1) / (2n+1)!!`
 /// (Abramowitz and Stegun, 7.1.6), to about 1e-15.
-fn erf(x: f64) -> f64 {
+pub(crate) fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 || x.is_nan() {
         return x.signum();
     }

@@ -64,17 +64,67 @@ pub enum TrainError {
         /// Value and allowed range.
         problem: String,
     },
-    /// The loss is not a number or infinite.
+    /// The loss or a gradient is not a number or infinite.
     #[error(
-        "training diverged: loss {loss} at step {step} of epoch {epoch} (counted from 1); lower the learning rate or gamma"
+        "training diverged at step {step} of epoch {epoch} (counted from 1): {what}; {culprit}; lower the learning rates"
     )]
     Diverged {
         /// Epoch, from 1.
         epoch: usize,
         /// Step inside the epoch, from 1.
         step: usize,
-        /// The loss seen.
-        loss: f32,
+        /// The value that is not finite.
+        what: String,
+        /// The first layer whose values are not finite, as a sentence.
+        culprit: String,
+    },
+    /// The teacher's file is not what a student can learn from.
+    #[error("teacher {path}: {problem}")]
+    Teacher {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is nothing to resume.
+    #[error("nothing to resume: there is no checkpoint {path}; checkpoints are written after every epoch")]
+    NoCheckpoint {
+        /// The file looked for.
+        path: PathBuf,
+    },
+    /// The checkpoint's bytes are not what its format says.
+    #[error("checkpoint {path}: {problem}; start again without --resume")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The checkpoint was written by a run with another configuration.
+    #[error(
+        "checkpoint {path} is of another run: setting {name} is {now} now, the checkpoint has {stored}; give the \
+         setting as it was, or start again without --resume"
+    )]
+    OtherSettings {
+        /// The file.
+        path: PathBuf,
+        /// The setting's name as on the command line.
+        name: String,
+        /// The value now, as JSON.
+        now: String,
+        /// The checkpoint's value, as JSON.
+        stored: String,
+    },
+    /// A weight file could not be read.
+    #[error(transparent)]
+    Model(#[from] amicus_model::ModelError),
+    /// The learning curve could not be drawn.
+    #[error("drawing {path}: {problem}")]
+    Plot {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        problem: String,
     },
     /// The activation could not be fitted.
     #[error("fitting the activation: {0}")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::curve::CurvePoint;
 use crate::range::LayerRange;
 
 /// Correct answers among images.
@@ -51,29 +52,30 @@ pub enum Progress {
         step: usize,
         /// Steps in an epoch.
         steps: usize,
-        /// Loss of the step's images (cross-entropy plus penalty, in nats).
+        /// Loss of the step's images.
         loss: f32,
         /// Learning rate of the step.
         learning_rate: f64,
     },
-    /// An epoch is done.
+    /// A run goes on from its checkpoint.
+    Resumed {
+        /// Epochs done before.
+        epochs: usize,
+    },
+    /// An epoch is done, and the checkpoint written.
     Epoch {
-        /// Epoch.
-        epoch: usize,
         /// Epochs in all.
         epochs: usize,
-        /// Mean loss of its steps.
-        loss: f32,
         /// On the images held out, with running statistics.
         validation: Accuracy,
-        /// Wall time of the epoch with its validation, in seconds.
-        seconds: f64,
+        /// The row of the learning curve.
+        point: CurvePoint,
     },
     /// BatchNorm's statistics were computed anew over the training images.
     Reestimated,
 }
 
-/// What was trained and measured. Everything but `seconds` and `out` repeats for the same configuration and data.
+/// What was trained and measured. Everything but times and `out` repeats for the same configuration and data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainReport {
     /// Name of the data set.
@@ -88,22 +90,28 @@ pub struct TrainReport {
     pub training_images: usize,
     /// Training images dropped because they were to be excluded.
     pub dropped: usize,
-    /// B: activations are p(t / B).
-    pub interval: f64,
-    /// a_0 .. a_d of p(u), u = t / B.
-    pub coefficients: Vec<f64>,
-    /// Largest |p - ReLU| on the interval.
-    pub fit_max_error: f64,
+    /// `relu` or `polynomial`.
+    pub activation: String,
+    /// B: activations are p(t / B); none for ReLU.
+    pub interval: Option<f64>,
+    /// a_0 .. a_d of p(u), u = t / B, one list for each activation; empty for ReLU.
+    pub coefficients: Vec<Vec<f64>>,
+    /// Largest |p - ReLU| on the interval, before coefficients were learned.
+    pub fit_max_error: Option<f64>,
     /// Weighted root mean square of p - ReLU.
-    pub fit_rms_error: f64,
+    pub fit_rms_error: Option<f64>,
     /// On the images held out from training.
     pub validation: Accuracy,
     /// On the test set.
     pub test: Accuracy,
-    /// Activations' inputs on the images held out, one entry for each activation layer.
+    /// Activations' inputs on the images held out, one entry for each activation layer; empty for ReLU.
     pub validation_ranges: Vec<LayerRange>,
     /// The same on the test set.
     pub test_ranges: Vec<LayerRange>,
+    /// Largest |t| / B of each activation on training images and images held out: what the planner leaves room for.
+    pub ranges: Vec<f64>,
+    /// One row an epoch.
+    pub curve: Vec<CurvePoint>,
     /// Wall time of everything, in seconds.
     pub seconds: f64,
     /// The file written.

@@ -3,6 +3,20 @@
 //! Not for secrets: its only merit is that a seed gives the same training run everywhere. xoshiro256++ (Blackman,
 //! Vigna: "Scrambled linear pseudorandom number generators", 2021), seeded by SplitMix64 as its authors advise.
 
+/// Streams of a run's seed, one for each kind of choice.
+pub(crate) mod stream {
+    /// Which images are held out.
+    pub(crate) const SPLIT: u64 = 1;
+    /// First weights.
+    pub(crate) const INIT: u64 = 2;
+    /// Order of the images.
+    pub(crate) const ORDER: u64 = 3;
+    /// Shifts and rotations.
+    pub(crate) const AUGMENT: u64 = 4;
+    /// Which images are mirrored in even epochs.
+    pub(crate) const MIRROR: u64 = 5;
+}
+
 /// xoshiro256++ with helpers for what training draws.
 #[derive(Clone, Debug)]
 pub(crate) struct Rng {
@@ -21,6 +35,16 @@ impl Rng {
             z ^ (z >> 31)
         });
         Self { state }
+    }
+
+    /// The generator at a position that [`Rng::state`] gave.
+    pub(crate) fn from_state(state: [u64; 4]) -> Self {
+        Self { state }
+    }
+
+    /// The generator's position.
+    pub(crate) fn state(&self) -> [u64; 4] {
+        self.state
     }
 
     /// The next 64 bits.
@@ -75,6 +99,17 @@ mod tests {
         assert_eq!(first(1, 1), first(1, 1));
         assert_ne!(first(1, 1), first(1, 2));
         assert_ne!(first(1, 1), first(2, 1));
+    }
+
+    #[test]
+    fn a_position_can_be_kept() {
+        let mut rng = Rng::new(1, 1);
+        rng.next_u64();
+        let mut again = Rng::from_state(rng.state());
+        assert_eq!(
+            (0..5).map(|_| rng.next_u64()).fold(0, u64::wrapping_add),
+            (0..5).map(|_| again.next_u64()).fold(0, u64::wrapping_add)
+        );
     }
 
     #[test]

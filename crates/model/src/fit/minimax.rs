@@ -188,6 +188,64 @@ mod tests {
         assert!((fit.max_error - 0.045_017_388_4).abs() < 1e-7, "{fit:?}");
     }
 
+    /// Published largest errors on [-1, 1]: |u| by Varga and Carpenter, "On the Bernstein conjecture in approximation theory"
+    /// (1985), table 1 (given there as 2n E_2n); e^u by Meinardus, "Approximation of Functions" (1967), section 6.3. ReLU is
+    /// (t + |t|) / 2, so on [-B, B] its error is B / 2 times that of |u|.
+    #[test]
+    fn published_errors() {
+        let error = |f: fn(f64) -> f64, interval, degree| {
+            fit_by(Method::Minimax, f, interval, degree, &even()).unwrap().max_error
+        };
+        for (degree, scaled) in [(2, 0.25), (4, 0.270_483_597), (6, 0.275_574_372), (8, 0.277_517_825)] {
+            let expected = scaled / degree as f64;
+            let got = error(f64::abs, 1.0, degree);
+            assert!((got - expected).abs() < 2e-7, "|u|, degree {degree}: {got} {expected}");
+            let got = error(relu, 4.0, degree);
+            assert!((got - 2.0 * expected).abs() < 5e-7, "ReLU, degree {degree}: {got}");
+        }
+        for (degree, expected) in [(2, 0.045_017), (3, 0.005_528_4), (4, 0.000_546_67), (5, 4.520_6e-5)] {
+            let got = error(f64::exp, 1.0, degree);
+            assert!((got / expected - 1.0).abs() < 1e-4, "e^u, degree {degree}: {got}");
+        }
+    }
+
+    /// Chebyshev's theorem: p is the minimax polynomial exactly when its error takes its largest size with alternating signs
+    /// at degree + 2 points or more.
+    #[test]
+    fn errors_alternate_for_every_activation_and_degree() {
+        use super::super::ActivationFunction;
+        for function in ActivationFunction::ALL {
+            for degree in DEGREES {
+                let fit = fit_by(Method::Minimax, |t| function.at(t), 4.0, degree, &even()).unwrap();
+                let mut signs: Vec<bool> = Vec::new();
+                for i in 0..=40_000 {
+                    let u = f64::from(i) / 20_000.0 - 1.0;
+                    let error = evaluate(&fit.coefficients, u) - function.at(4.0 * u);
+                    if error.abs() > fit.max_error * (1.0 - 1e-3) && signs.last() != Some(&(error > 0.0)) {
+                        signs.push(error > 0.0);
+                    }
+                }
+                assert!(signs.len() >= degree + 2, "{function}, degree {degree}: {} extrema", signs.len());
+            }
+        }
+    }
+
+    /// u^(d+1) minus its interpolant of degree d is T_(d+1) / 2^d, whose largest value is 2^-d.
+    #[test]
+    fn interpolation_of_the_next_power_leaves_a_chebyshev_polynomial() {
+        for degree in DEGREES {
+            let power = |u: f64| u.powi(degree as i32 + 1);
+            let fit = fit_by(Method::Chebyshev, power, 1.0, degree, &even()).unwrap();
+            assert!((fit.max_error - 2f64.powi(-(degree as i32))).abs() < 1e-12, "degree {degree}");
+            for (k, a) in fit.coefficients.iter().enumerate() {
+                // u^4 - T_4 / 8 = u^2 - 1/8, as in every table of Chebyshev polynomials.
+                if degree == 3 {
+                    assert!((a - [-0.125, 0.0, 1.0, 0.0][k]).abs() < 1e-14);
+                }
+            }
+        }
+    }
+
     #[test]
     fn each_method_is_best_at_what_it_minimises() {
         let silu = |t: f64| t / (1.0 + (-t).exp());

@@ -5,16 +5,14 @@
 //! Source: the description at LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use crate::TrainError;
-use crate::data::Images;
+use crate::data::{Images, format_error, read_file};
 
 const IMAGES_MAGIC: u32 = 2051;
 const LABELS_MAGIC: u32 = 2049;
-/// No file is unpacked beyond this many bytes: a small gzip file can claim to be endless.
-const MAX_BYTES: u64 = 1 << 30;
 
 /// Reads an image file and its label file, each gzipped or not (told by their first bytes, not by name).
 ///
@@ -58,15 +56,20 @@ pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Resul
         let problem = format!("{} has {count} images, {} has {} labels", images.0, labels.0, header[1]);
         return Err(TrainError::Mismatch { problem });
     }
-    Images::new(rows as usize, columns as usize, pixels.to_vec(), classes_of.to_vec())
+    Images::new([1, rows as usize, columns as usize], pixels.to_vec(), classes_of.to_vec())
 }
 
 /// The unpacked image file and label file of `images`, in this order.
 ///
 /// # Errors
 ///
-/// [`TrainError::Mismatch`] when a size does not fit 32 bits.
+/// [`TrainError::Mismatch`] when a size does not fit 32 bits, or images have several channels, for which IDX has no
+/// place.
 pub fn encode(images: &Images) -> Result<(Vec<u8>, Vec<u8>), TrainError> {
+    if images.shape()[0] != 1 {
+        let problem = format!("IDX holds grey images, these have {} channels", images.shape()[0]);
+        return Err(TrainError::Mismatch { problem });
+    }
     let field = |n: usize| {
         u32::try_from(n)
             .map_err(|_| TrainError::Mismatch { problem: format!("{n} does not fit an IDX header") })
@@ -100,27 +103,6 @@ pub fn write(images: &Images, image_file: &Path, label_file: &Path) -> Result<()
         })?;
     }
     Ok(())
-}
-
-/// The bytes of a file, unpacked if it is gzipped.
-fn read_file(path: &Path) -> Result<Vec<u8>, TrainError> {
-    let io = |source| TrainError::Io { action: "read", path: path.into(), source };
-    let raw = std::fs::read(path).map_err(io)?;
-    if !raw.starts_with(&[0x1f, 0x8b]) {
-        return Ok(raw);
-    }
-    let mut unpacked = Vec::new();
-    let mut reader = flate2::read::MultiGzDecoder::new(&raw[..]).take(MAX_BYTES + 1);
-    reader.read_to_end(&mut unpacked).map_err(|error| {
-        format_error(&path.display().to_string(), format!("gzip data is damaged or cut off: {error}"))
-    })?;
-    if unpacked.len() as u64 > MAX_BYTES {
-        return Err(format_error(
-            &path.display().to_string(),
-            format!("unpacks to more than {MAX_BYTES} bytes"),
-        ));
-    }
-    Ok(unpacked)
 }
 
 /// The header's N fields and the bytes after it.
@@ -161,16 +143,12 @@ fn expect_length(name: &str, data: &[u8], dimensions: &[u32]) -> Result<(), Trai
     Ok(())
 }
 
-fn format_error(file: &str, problem: String) -> TrainError {
-    TrainError::Format { file: file.to_owned(), problem }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sample() -> Images {
-        Images::new(2, 3, (0..18).collect(), vec![0, 9, 4]).unwrap()
+        Images::new([1, 2, 3], (0..18).collect(), vec![0, 9, 4]).unwrap()
     }
 
     fn parse_bytes(images: &[u8], labels: &[u8]) -> Result<Images, TrainError> {

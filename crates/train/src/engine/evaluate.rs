@@ -1,79 +1,109 @@
-//! Running a trained network: answers, ranges, and BatchNorm's statistics computed anew.
+//! Running a network on images held out: answers, ranges, and BatchNorm's statistics computed anew.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::Accuracy;
+use crate::architecture::{Architecture, CLASSES};
 use crate::data::{Images, augment};
-use crate::engine::activation::{Activation, Moments, Nobody, Ranges, Watch, values};
-use crate::engine::lenet5::{ACTIVATIONS, LeNet5};
+use crate::engine::activation::{Activation, values};
+use crate::engine::network::{Mode, Network, Statistics};
+use crate::engine::watch::{Nobody, Ranges, Watch};
 use crate::range::LayerRange;
+use crate::weights::Weights;
 
 /// Images in one forward pass.
 const BATCH: usize = 250;
+/// Training images that statistics and ranges are measured on, at most.
+pub(crate) const MEASURED: usize = 10_000;
 
-/// `[indices, 1, rows, columns]` of unmoved images, pixel / 255.
-pub(crate) fn plain_batch(images: &Images, indices: std::ops::Range<usize>, device: &Device) -> Tensor<4> {
-    let shape = [indices.len(), 1, images.rows(), images.columns()];
+/// Unmoved images as the network's input, `[indices, channels, rows, columns]`.
+pub(crate) fn plain_batch(
+    architecture: &Architecture,
+    images: &Images,
+    indices: std::ops::Range<usize>,
+    device: &Device,
+) -> Tensor<4> {
+    let [channels, rows, columns] = images.shape();
+    let shape = [indices.len(), channels, rows, columns];
     let mut pixels = Vec::with_capacity(shape.iter().product());
-    indices.for_each(|index| augment::push_plain(images.image(index), &mut pixels));
+    indices.for_each(|index| augment::push_plain(images.image(index), architecture.rule, &mut pixels));
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
-/// Runs `model` (in validation mode, on `device`) over all images; `each` gets the number of a batch's first image
-/// and the batch's logits, image after image.
-fn run(
-    model: &LeNet5,
-    act: &Activation,
-    images: &Images,
-    device: &Device,
-    watch: &mut impl Watch,
-    mut each: impl FnMut(usize, &[f32]),
-) {
-    for start in (0..images.len()).step_by(BATCH) {
-        let x = plain_batch(images, start..images.len().min(start + BATCH), device);
-        each(start, &values(&model.forward(x, act, watch)));
+/// A network at rest: what it needs to answer.
+pub(crate) struct Model<'a> {
+    pub(crate) architecture: &'a Architecture,
+    pub(crate) weights: &'a Weights,
+    pub(crate) activation: Activation,
+    /// A device without automatic differentiation.
+    pub(crate) device: &'a Device,
+}
+
+impl Model<'_> {
+    /// How many of the first `count` images get their class.
+    pub(crate) fn accuracy(&self, images: &Images, count: usize, watch: &mut impl Watch) -> Accuracy {
+        let network = self.network(Mode::Evaluation);
+        let count = count.min(images.len());
+        let mut correct = 0;
+        for start in (0..count).step_by(BATCH) {
+            let x = plain_batch(self.architecture, images, start..count.min(start + BATCH), self.device);
+            let logits = values(&network.forward(x, watch).logits);
+            let rows = logits.chunks_exact(CLASSES).enumerate();
+            correct += rows.filter(|(i, row)| largest(row) == usize::from(images.label(start + i))).count();
+        }
+        Accuracy { correct, images: count }
+    }
+
+    /// The same, with the range of every activation's inputs.
+    pub(crate) fn accuracy_and_ranges(
+        &self,
+        images: &Images,
+        count: usize,
+        interval: Option<f64>,
+    ) -> (Accuracy, Vec<LayerRange>) {
+        let Some(interval) = interval else { return (self.accuracy(images, count, &mut Nobody), Vec::new()) };
+        let mut ranges = Ranges::new(interval, self.architecture);
+        let accuracy = self.accuracy(images, count, &mut ranges);
+        (accuracy, ranges.layers)
+    }
+
+    /// The weights with every BatchNorm's running statistics replaced by their means over batches of unmoved training
+    /// images, each normalised by its own.
+    pub(crate) fn reestimated(&self, images: &Images) -> Weights {
+        let network = self.network(Mode::Training);
+        let count = images.len().min(MEASURED);
+        let batch = BATCH.min(count);
+        let mut sums: Vec<Statistics> = Vec::new();
+        let batches = count / batch.max(1);
+        for start in (0..batches).map(|i| i * batch) {
+            let x = plain_batch(self.architecture, images, start..start + batch, self.device);
+            let found = network.forward(x, &mut Nobody).statistics;
+            if sums.is_empty() {
+                sums = found;
+            } else {
+                for (sum, one) in sums.iter_mut().zip(found) {
+                    sum.mean.iter_mut().zip(one.mean).for_each(|(a, b)| *a += b);
+                    sum.variance.iter_mut().zip(one.variance).for_each(|(a, b)| *a += b);
+                }
+            }
+        }
+        let mut weights = self.weights.clone();
+        let share = 1.0 / batches.max(1) as f32;
+        for (block, sum) in self.architecture.blocks.iter().zip(sums) {
+            for (part, sum) in [("running_mean", sum.mean), ("running_var", sum.variance)] {
+                weights.change(&format!("{}.{part}", block.norm), |values| {
+                    *values = sum.iter().map(|x| x * share).collect();
+                });
+            }
+        }
+        weights
+    }
+
+    fn network(&self, mode: Mode) -> Network<'_> {
+        Network::new(self.architecture, self.weights, self.activation.clone(), mode, self.device)
     }
 }
 
-/// How many images get their class.
-pub(crate) fn accuracy(model: &LeNet5, act: &Activation, images: &Images, device: &Device) -> Accuracy {
-    let mut correct = 0;
-    run(model, act, images, device, &mut Nobody, |start, logits| {
-        correct += count_correct(images, start, logits)
-    });
-    Accuracy { correct, images: images.len() }
-}
-
-/// The same, with the range of every activation's inputs.
-pub(crate) fn accuracy_and_ranges(
-    model: &LeNet5,
-    act: &Activation,
-    images: &Images,
-    device: &Device,
-) -> (Accuracy, Vec<LayerRange>) {
-    let mut correct = 0;
-    let mut ranges = Ranges::new(act.interval, &ACTIVATIONS);
-    run(model, act, images, device, &mut ranges, |start, logits| {
-        correct += count_correct(images, start, logits)
-    });
-    (Accuracy { correct, images: images.len() }, ranges.layers)
-}
-
-/// Sets every BatchNorm's running mean and variance to those over `images`, layer by layer, so that each layer's are
-/// computed with the final statistics of the layers before it.
-pub(crate) fn reestimate(model: &mut LeNet5, act: &Activation, images: &Images, device: &Device) {
-    for layer in 0..ACTIVATIONS.len() {
-        let mut moments = Moments::new(layer);
-        run(model, act, images, device, &mut moments, |_, _| ());
-        let (mean, variance) = moments.finish();
-        model.set_statistics(layer, mean, variance, device);
-    }
-}
-
-fn count_correct(images: &Images, start: usize, logits: &[f32]) -> usize {
-    let classes = usize::from(crate::data::mnist::CLASSES);
-    let answer =
-        |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class);
-    let rows = logits.chunks_exact(classes).enumerate();
-    rows.filter(|(i, row)| answer(row) == Some(usize::from(images.label(start + i)))).count()
+fn largest(row: &[f32]) -> usize {
+    row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(class, _)| class)
 }
