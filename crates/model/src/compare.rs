@@ -126,8 +126,8 @@ pub fn compare(
             correct[0] += usize::from(Some(argmax(&float)) == label);
             correct[1] += usize::from(Some(argmax(&student)) == label);
             poly.add(&student, &float);
-            if let Some((logits, found)) = fixed {
-                found.into_iter().for_each(|(node, error)| fixed_errors[node].push(error));
+            if let Some(FixedRun { logits, errors }) = fixed {
+                errors.into_iter().for_each(|(node, error)| fixed_errors[node].push(error));
                 correct[2] += usize::from(Some(argmax(&logits)) == label);
                 int.add(&logits, &student);
             }
@@ -163,9 +163,16 @@ pub fn compare(
 struct Runs {
     /// By node, with polynomials against as imported.
     errors: Vec<f64>,
-    fixed: Option<(Vec<f64>, Vec<(usize, f64)>)>,
+    fixed: Option<FixedRun>,
     float: Vec<f64>,
     student: Vec<f64>,
+}
+
+/// What the fixed point gave for one sample.
+struct FixedRun {
+    logits: Vec<f64>,
+    /// Node and error.
+    errors: Vec<(usize, f64)>,
 }
 
 #[derive(Default)]
@@ -236,7 +243,7 @@ impl<'a> Fixed<'a> {
     }
 
     /// The logits of one sample, and errors by node.
-    fn run(&self, sample: &[f32]) -> Result<(Vec<f64>, Vec<(usize, f64)>), ModelError> {
+    fn run(&self, sample: &[f32]) -> Result<FixedRun, ModelError> {
         let input = LimbVec::from_i64(self.plan.limbs, &quantize_input(self.plan, sample)?);
         let trace = self.simulator.trace(&input, 1)?;
         let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
@@ -248,6 +255,6 @@ impl<'a> Fixed<'a> {
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };
         let errors = self.nodes.iter().enumerate().filter_map(error).collect();
-        Ok((trace.outputs().logits(), errors))
+        Ok(FixedRun { logits: trace.outputs().logits(), errors })
     }
 }

@@ -107,7 +107,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, chart: &Char
     let mut context = builder.build_cartesian_2d(left..right, low..high).map_err(text)?;
     context
         .configure_mesh()
-        .light_line_style(WHITE)
+        .max_light_lines(1)
         .x_desc(&chart.horizontal)
         .y_desc(&chart.vertical)
         .label_style((FONT, 12))

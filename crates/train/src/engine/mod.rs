@@ -253,7 +253,10 @@ fn metadata(
         };
         entries.push((key::INTERVAL, format!("{interval:?}")));
         entries.push((key::COEFFICIENTS, json(text)?));
-        entries.push((key::RANGES, json(serde_json::to_string(ranges))?));
+        // JSON has no infinity: a network that explodes on held-out data has no ranges to plan with.
+        if ranges.iter().all(|range| range.is_finite()) {
+            entries.push((key::RANGES, json(serde_json::to_string(ranges))?));
+        }
     }
     if config.model == ModelName::ResNet8 {
         entries.push((key::WIDTH, config.width.to_string()));

@@ -109,6 +109,17 @@ fn the_exported_file_gives_the_same_logits_in_the_planners_float_path() {
     }
 }
 
+#[test]
+fn ranges_that_are_not_finite_are_left_out() {
+    let config = TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "data".into(), "out".into());
+    let own = polynomials(&config.architecture());
+    let none = Accuracy { correct: 0, images: 0 };
+    let has = |last| {
+        metadata(&config, Some(&own), &[1.0, 0.5, 0.5, last], none, none).unwrap().contains_key(key::RANGES)
+    };
+    assert!(has(2.0) && !has(f64::INFINITY));
+}
+
 /// Re-estimated statistics normalise: over the same images every channel has mean beta and deviation |gamma|.
 #[test]
 fn reestimated_statistics_normalise_the_images() {
