@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -135,8 +136,10 @@ def _finish(outcome: Outcome, test: Images, args: argparse.Namespace, settings: 
         "accuracy.test": str(accuracy),
     }
     if interval is not None:
-        largest = [max(a.largest, b.largest) for a, b in zip(outcome.ranges, ranges, strict=True)]
-        notes["activation.ranges"] = json.dumps(largest)
+        seen = zip(outcome.ranges, outcome.training_ranges, strict=True)
+        largest = [max(a.largest, b.largest) for a, b in seen]
+        if all(math.isfinite(value) for value in largest):
+            notes["activation.ranges"] = json.dumps(largest)
     export.save(model, args.out, args.dataset, notes, args.weights_type)
     print(f"validation {outcome.validation}, test {accuracy}, {outcome.seconds:.0f} s")
     if interval is not None:

@@ -48,11 +48,12 @@ class Accuracy:
 
 @dataclass
 class Outcome:
-    """What a run gave: `model` in eval mode, and figures on the images held out."""
+    """What a run gave: `model` in eval mode, figures on the images held out, and ranges on (some) training images too."""
 
     model: nn.Module
     validation: Accuracy
     ranges: list[LayerRange]
+    training_ranges: list[LayerRange]
     seconds: float
     log: list[dict[str, float]] = field(default_factory=list)
 
@@ -173,7 +174,8 @@ class _Run:
         fixed.switch_off()
         reestimate(self.model, (self._placed(x) for x, _ in self.training.plain()))
         accuracy, ranges = evaluate(self.model, self.validation, self.interval)
-        return Outcome(self.model, accuracy, ranges, time.monotonic() - start, self.log)
+        training = evaluate(self.model, self.training.plain(), self.interval)[1] if self.interval else []
+        return Outcome(self.model, accuracy, ranges, training, time.monotonic() - start, self.log)
 
     def _placed(self, x: Tensor) -> Tensor:
         x = x.to(self.device)
