@@ -131,6 +131,7 @@ def _finish(outcome: Outcome, test: Images, args: argparse.Namespace, settings: 
         "command": _command(args),
         "settings": settings.to_json(),
         "seed": str(settings.seed),
+        "epochs": repr(settings.epochs),
         "date": datetime.date.today().isoformat(),
         "accuracy.validation": str(outcome.validation),
         "accuracy.test": str(accuracy),
