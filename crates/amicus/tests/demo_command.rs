@@ -33,13 +33,15 @@ fn model_data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data").join(name)
 }
 
-/// A residual network of four channels with repeatable weights, as the training programs write it.
-fn resnet(folder: &Path) -> PathBuf {
+/// A residual network of four channels with repeatable weights, as the training programs write it; activations
+/// `polynomial` or `relu`.
+fn resnet(folder: &Path, activation: &str) -> PathBuf {
     let cases: serde_json::Value =
         serde_json::from_slice(&std::fs::read(model_data("networks.json")).unwrap()).unwrap();
     let cases = cases.as_array().unwrap();
     let case = cases.iter().find(|case| case["name"] == "resnet8 of width 4").unwrap();
-    let metadata: HashMap<String, String> = serde_json::from_value(case["metadata"].clone()).unwrap();
+    let mut metadata: HashMap<String, String> = serde_json::from_value(case["metadata"].clone()).unwrap();
+    metadata.insert("activation".to_owned(), activation.to_owned());
     let shapes: Vec<(String, Vec<usize>)> = serde_json::from_value(case["tensors"].clone()).unwrap();
     let mut state = 1u32;
     let mut unit = || {
@@ -60,7 +62,7 @@ fn resnet(folder: &Path) -> PathBuf {
     let tensors: Vec<_> = shapes.iter().map(|(name, shape)| (name, shape, tensor(name, shape))).collect();
     let views =
         tensors.iter().map(|(n, s, bytes)| (*n, TensorView::new(Dtype::F32, s.to_vec(), bytes).unwrap()));
-    let path = folder.join("resnet8.safetensors");
+    let path = folder.join(format!("resnet8-{activation}.safetensors"));
     std::fs::write(&path, safetensors::serialize(views, Some(metadata)).unwrap()).unwrap();
     path
 }
@@ -112,7 +114,7 @@ fn a_compiled_model_runs_privately() {
 #[test]
 fn photographs_from_folders_and_batches() {
     let folder = tempfile::tempdir().unwrap();
-    let (weights, data) = (resnet(folder.path()), photographs(folder.path()));
+    let (weights, data) = (resnet(folder.path(), "polynomial"), photographs(folder.path()));
     let run = ["--weights", text(&weights), "--data-dir", text(&data), "--samples", "11"];
     let report = demo(&run);
     assert_eq!(report["model"], "resnet8-cifar10");
@@ -184,7 +186,9 @@ fn digits_from_a_folder() {
 #[test]
 fn wrong_names_and_weights_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let weights = resnet(folder.path());
+    let weights = resnet(folder.path(), "polynomial");
+    let error = refused(&["--weights", text(&resnet(folder.path(), "relu"))]);
+    assert!(error.contains("resnet8-relu.safetensors: a teacher with ReLU activations"), "{error}");
     let error = refused(&["--model", "vgg"]);
     assert!(error.contains("unknown model vgg; known: lenet5-mnist, alexnet-cifar10, "), "{error}");
     let error = refused(&["--model", "lenet5-mnist", "--weights", text(&weights)]);

@@ -140,7 +140,7 @@ fn what_metadata_may_not_say_is_named() {
 fn a_teacher_cannot_be_compiled_as_it_is() {
     let graph = case("lenet5 teacher").read().graph;
     let error = Folded::new(&graph).unwrap_err().to_string();
-    assert!(error.starts_with("act1: relu is no polynomial; approximate it first"), "{error}");
+    assert!(error.starts_with("act1: Relu is no polynomial; approximate it first"), "{error}");
 }
 
 fn noise(graph: &Graph, count: usize) -> Vec<Vec<f32>> {

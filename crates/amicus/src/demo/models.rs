@@ -2,6 +2,7 @@
 
 use super::{DemoError, DemoOptions};
 use amicus_model::amc::ModelFile;
+use amicus_model::graph::Layer;
 use amicus_model::networks::{self, Architecture, Network, PixelRule};
 use amicus_model::{Graph, QuantizedWeights};
 use amicus_plan::Plan;
@@ -114,5 +115,10 @@ fn unknown<T>(model: &str) -> Result<T, DemoError> {
 fn read(path: &Path) -> Result<Network, DemoError> {
     let file = |reason: String| DemoError::File { path: path.display().to_string(), reason };
     let bytes = std::fs::read(path).map_err(|e| file(e.to_string()))?;
-    networks::read(&bytes).map_err(|e| file(e.to_string()))
+    let network = networks::read(&bytes).map_err(|e| file(e.to_string()))?;
+    if network.graph.nodes().iter().any(|node| matches!(node.layer, Layer::Activation(_))) {
+        let reason = "a teacher with ReLU activations; private inference takes a network with polynomials trained from it";
+        return Err(file(reason.to_owned()));
+    }
+    Ok(network)
 }
