@@ -59,4 +59,6 @@ def least_squares(
     root = np.sqrt(density)
     solution, *_ = np.linalg.lstsq(basis * root[:, None], function(u * interval) * root, rcond=None)
     powers = np.polynomial.legendre.leg2poly(solution)
+    # What is 0 but for rounding (ReLU's odd coefficients from the third on) becomes 0.
+    powers[np.abs(powers) < 1e-9 * np.abs(powers).max()] = 0.0
     return [float(c) for c in np.pad(powers, (0, degree + 1 - len(powers)))]
