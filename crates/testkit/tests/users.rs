@@ -84,24 +84,17 @@ fn a_second_input_under_one_id() {
     run.finish();
 }
 
-#[test]
-fn malformed_and_missing_inputs() {
-    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
-    let mut mallory = user(&mut run, "2");
-    type Edit = fn(&mut Message);
-    let edits: [(Edit, &str); 5] = [
-        (|m| m.body.truncate(m.body.len().saturating_sub(1)), "bytes, expected"),
-        (|m| m.body.extend([0; 13]), "bytes, expected"),
-        (|m| m.body[..7].fill(0xff), "is not below the prime"),
-        (|m| m.header.kind = Kind::Nonce, "nothing received for"),
-        (|m| m.header.id = InferenceId(m.header.id.0 + 1), "nothing received for"),
-    ];
+type Edit = fn(&mut Message);
+
+/// Sends inputs changed by `edit`; every role gives the inference up for that reason, and the next one works.
+fn changed_inputs(run: &mut Run, edits: &[(Edit, &str)]) {
+    let mut mallory = user(run, "2");
     for (edit, fault) in edits {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
         let id = admission.id();
         let (awaiting, [mut input, key]) = admission.mask(&run.next_inputs()).unwrap();
         edit(&mut input);
-        for party in peers(&run) {
+        for party in peers(run) {
             mallory.send(&party, &key);
             mallory.send(&party, &input);
         }
@@ -109,6 +102,39 @@ fn malformed_and_missing_inputs() {
         run.ending(id, Err(error)).given_up(&["input", "client 2", fault]);
         run.recovers();
     }
+}
+
+#[test]
+fn missing_inputs() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
+    changed_inputs(
+        &mut run,
+        &[
+            (|m| m.header.kind = Kind::Nonce, "nothing received for"),
+            (|m| m.header.id = InferenceId(m.header.id.0 + 1), "nothing received for"),
+        ],
+    );
+    run.finish();
+}
+
+#[test]
+fn malformed_inputs() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    changed_inputs(
+        &mut run,
+        &[
+            (|m| m.body.truncate(m.body.len().saturating_sub(1)), "bytes, expected"),
+            (|m| m.body.extend([0; 13]), "bytes, expected"),
+            (|m| m.body[..7].fill(0xff), "is not below the prime"),
+        ],
+    );
+    run.finish();
+}
+
+#[test]
+fn no_messages_and_clients_that_leave() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut mallory = user(&mut run, "2");
     // Bytes that are no message, and a client that leaves.
     for leaves in [false, true] {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
