@@ -19,7 +19,7 @@ struct Known {
     weights: Option<&'static [u8]>,
 }
 
-const KNOWN: [Known; 3] = [
+const KNOWN: [Known; 4] = [
     Known {
         name: "lenet5-mnist",
         architecture: Architecture::LeNet5,
@@ -27,10 +27,15 @@ const KNOWN: [Known; 3] = [
     },
     Known { name: "alexnet-cifar10", architecture: Architecture::AlexNetCifar, weights: None },
     Known { name: "resnet8-cifar10", architecture: Architecture::ResNet8, weights: None },
+    Known {
+        name: "lenet5-mnist-degree2",
+        architecture: Architecture::LeNet5,
+        weights: Some(include_bytes!("../../assets/lenet5-mnist-degree2.safetensors")),
+    },
 ];
 
 /// Names of the models that are known.
-pub const MODELS: [&str; 3] = [KNOWN[0].name, KNOWN[1].name, KNOWN[2].name];
+pub const MODELS: [&str; 4] = [KNOWN[0].name, KNOWN[1].name, KNOWN[2].name, KNOWN[3].name];
 
 /// A model to run.
 pub(super) struct Model {
