@@ -47,7 +47,7 @@ fn compare(file: &str, import: &Import) -> Result<f64, Box<dyn Error>> {
         let Value::FloatTensor(expected) = model.run_one(value.into(), None)? else {
             return Err(format!("{file}: rten gives something else than real numbers").into());
         };
-        let expected: Vec<f32> = expected.to_vec();
+        let expected: Vec<f32> = expected.into_data();
         let mut got = executor.run(&x)?;
         if let Some(log) = softmax {
             let largest = got.iter().copied().fold(f64::NEG_INFINITY, f64::max);
