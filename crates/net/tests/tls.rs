@@ -211,7 +211,8 @@ fn a_line_cut_in_the_middle_of_a_frame_is_no_clean_end() {
         (total < 200_000).then_some(bytes)
     };
     let [mut a, b] = through(&mut site, wire, cut);
-    a.send(&[&[1; 300_000]]).unwrap();
+    // The sender may see the end of the line before it is done.
+    let _ = a.send(&[&[1; 300_000]]);
     let mut mesh = mesh([(0, b)]);
     let error = mesh.recv_from(0, soon()).unwrap_err();
     assert_eq!(error, NetError::Truncated { peer: "a".into(), detail: "in the middle of a frame" });
