@@ -1,7 +1,7 @@
 //! The light models of the `onnx` wheel: large networks whose weights are generated.
 //!
-//! They are not in the repository: `AMICUS_ONNX_LIGHT=SITE-PACKAGES/onnx/backend/test/data/light cargo test --release -p
-//! amicus-model --test light`. Without the variable there is nothing to test, and that is said.
+//! They are not in the repository, so these tests are ignored unless asked for:
+//! `AMICUS_ONNX_LIGHT=SITE-PACKAGES/onnx/backend/test/data/light cargo test --release -p amicus-model --test light -- --ignored`.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 use std::path::{Path, PathBuf};
@@ -10,12 +10,10 @@ use amicus_model::FloatExecutor;
 use amicus_model::check::check;
 use amicus_model::onnx::{Import, ImportOptions, OnnxError, import_file};
 
-fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("AMICUS_ONNX_LIGHT").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("AMICUS_ONNX_LIGHT is not set: the light models are not tested");
-    }
-    folder
+fn folder() -> PathBuf {
+    std::env::var_os("AMICUS_ONNX_LIGHT")
+        .map(PathBuf::from)
+        .expect("AMICUS_ONNX_LIGHT names the models' folder")
 }
 
 fn import(path: &Path) -> Result<Import, OnnxError> {
@@ -30,8 +28,9 @@ fn stored(path: &Path, len: usize) -> Vec<f64> {
 }
 
 #[test]
+#[ignore = "needs the models of the onnx wheel"]
 fn large_networks_import_and_run() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     for name in ["densenet121", "inception_v2", "resnet50", "squeezenet", "vgg19"] {
         let Import { graph, notes, .. } = import(&folder.join(format!("light_{name}.onnx"))).unwrap();
         let found = check(&graph);
@@ -53,8 +52,9 @@ fn large_networks_import_and_run() {
 }
 
 #[test]
+#[ignore = "needs the models of the onnx wheel"]
 fn what_cannot_be_imported_is_named() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     for (name, op, count) in [("bvlc_alexnet", "LRN", 2), ("inception_v1", "LRN", 2), ("zfnet512", "LRN", 2)]
     {
         let error = import(&folder.join(format!("light_{name}.onnx"))).unwrap_err();
