@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::calibrate::{self, Calibration};
 use crate::emit::{self, Truncated};
 use crate::emulate::Emulation;
-use crate::error::ModelError;
-use crate::fold::Folded;
+use crate::error::{ModelError, SMALLER_SCALES};
+use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
 use crate::measure::{median, quantize_input, relative_error};
 use crate::proof::{self, LayerProof, Verdict};
@@ -21,6 +21,10 @@ use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
 use crate::scales::{self, ForcedScales, Room, Scales};
 use crate::simulate::Simulator;
+
+/// How far out of its interval, times its half-width, an activation is named as the reason why scales do not fit. Up to
+/// here guard bits are few.
+const FAR_OUT: f64 = 2.0;
 
 /// What the caller decides.
 #[derive(Clone, Debug)]
@@ -230,9 +234,30 @@ impl Planner<'_> {
                 let draft = self.draft(&scales, limbs)?;
                 Ok(Choice { scales, draft, expected, passed_over })
             }
-            (None, Some(error)) => Err(error),
+            (None, Some(error)) => Err(self.explained(error)),
             (None, None) => Err(ModelError::data("options", "no number of limbs to try")),
         }
+    }
+
+    /// The error, with the first activation that calibration data drives far out of its interval if there is one: then
+    /// large numbers are not a question of scales.
+    fn explained(&self, mut error: ModelError) -> ModelError {
+        let escape = self.folded.ops.iter().find_map(|op| match &op.kind {
+            FoldedKind::Activation { input, interval, .. } => {
+                let ratio = self.calibration.seen[input.index()] / interval;
+                (ratio > FAR_OUT).then(|| (op.name.as_str(), ratio))
+            }
+            _ => None,
+        });
+        if let (ModelError::Scale { advice, .. }, Some((name, ratio))) = (&mut error, escape) {
+            let ratio = if ratio < 1e4 { format!("{ratio:.1}") } else { format!("{ratio:.0e}") };
+            *advice = format!(
+                "on the calibration data values at {name} leave its interval, {ratio} times as large as its end, and \
+                 there a polynomial grows fast: use a wider interval, calibration data like what the network was \
+                 trained on, or train with range control"
+            );
+        }
+        error
     }
 
     fn room(&self, limbs: Limbs, all_slack: bool) -> Room {
@@ -293,7 +318,8 @@ impl Planner<'_> {
             let needed = t.scale.saturating_add_signed(scales::guard_bits(range) as i32) + 3;
             let (available, limbs) = (plan.bits(), plan.limbs.count());
             let detail = format!("scale 2^{} and a range of {range}", t.scale);
-            return Err(ModelError::Scale { layer: name.to_owned(), needed, available, limbs, detail });
+            let (layer, advice) = (name.to_owned(), SMALLER_SCALES.to_owned());
+            return Err(ModelError::Scale { layer, needed, available, limbs, detail, advice });
         }
         let verdict = if always[value] < limit {
             Verdict::Always

@@ -34,7 +34,7 @@ pub enum ModelError {
     /// The integers of a layer do not fit the modulus, whatever scales are allowed.
     #[error(
         "{layer}: the scale does not fit: {needed} bits needed ({detail}), {available} there with {limbs} limb(s); \
-         use more limbs, smaller scales, or a polynomial of lower degree"
+         {advice}"
     )]
     Scale {
         /// Name of the layer.
@@ -47,11 +47,16 @@ pub enum ModelError {
         limbs: usize,
         /// How the needed bits come about.
         detail: String,
+        /// What to do.
+        advice: String,
     },
     /// The plan that came out, or that was given, is not valid.
     #[error("plan: {0}")]
     Plan(#[from] PlanError),
 }
+
+/// What helps when integers that are as they should be do not fit.
+pub(crate) const SMALLER_SCALES: &str = "use more limbs, smaller scales, or a polynomial of lower degree";
 
 impl ModelError {
     pub(crate) fn node(node: &str, reason: impl Into<String>) -> Self {

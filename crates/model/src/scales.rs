@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::calibrate::{Calibration, ErrorSources};
 use crate::emulate::Rounding;
-use crate::error::ModelError;
+use crate::error::{ModelError, SMALLER_SCALES};
 use crate::fold::{Folded, FoldedKind};
 
 /// Scales tried for the argument of a polynomial.
@@ -309,6 +309,7 @@ impl Search<'_> {
             available,
             limbs: self.room.limbs.count(),
             detail: format!("{reason}, the calibrated range, sign and offset"),
+            advice: SMALLER_SCALES.to_owned(),
         }
     }
 }

@@ -166,6 +166,23 @@ fn recorded_ranges_widen_the_bounds() {
 }
 
 #[test]
+fn values_far_outside_an_interval_are_the_reason_given() {
+    let mut n = Net::new("escaping", &[10], 4);
+    let x = n.g.input();
+    let x = n.fc("fc1", x, 10, 8);
+    let x = n.act("act1", x, 4.0);
+    let x = n.fc("fc2", x, 8, 8);
+    let x = n.act("act2", x, 4.0);
+    n.g.record(x, 1e40);
+    let x = n.fc("fc3", x, 8, 3);
+    let samples: Vec<Vec<f32>> = (0..8).map(|_| n.sample(10)).collect();
+    let graph = n.g.finish(x).unwrap();
+    let text = compile(&graph, &samples, &CompileOptions::default()).unwrap_err().to_string();
+    assert!(text.contains("values at act2 leave its interval, 1e40 times"), "{text}");
+    assert!(!text.contains("smaller scales"), "{text}");
+}
+
+#[test]
 fn bad_samples_are_named() {
     let graph = networks::lenet5_random(3).unwrap();
     let refused = |samples: Vec<Vec<f32>>| {
