@@ -14,6 +14,7 @@ from .data import Images
 from .networks import Network, build
 from .settings import Settings
 from .training import Accuracy, Diverged, evaluate, train
+from .winograd import WinogradConv2d, accelerate
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def ablate(
         student = polynomialize(start, equalised=own.warm_start, project_norms=own.projection, **arguments)
         student.to(next(teacher.parameters()).device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         assert isinstance(student, Network)
+        if any(isinstance(module, WinogradConv2d) for module in teacher.modules()):
+            accelerate(student)
         try:
             outcome = train(student, images, own, teacher=teacher, say=say)
         except Diverged as error:

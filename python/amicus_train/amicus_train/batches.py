@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -14,6 +16,8 @@ from .settings import Settings
 
 Batch = tuple[Tensor, Tensor]
 EVALUATED_AT_ONCE = 250
+# Training images that statistics and ranges are taken from.
+SAMPLE = 10_000
 
 
 class Batches(Protocol):
@@ -26,8 +30,12 @@ class Batches(Protocol):
         """The batches of epoch `number` (from 0) of `epochs`."""
         ...
 
+    def sample(self) -> Iterable[Batch]:
+        """Images as in training, of the data's own size, for computing BatchNorm's statistics anew."""
+        ...
+
     def plain(self) -> Iterable[Batch]:
-        """Images for computing statistics anew: training images, not augmented where that can be helped."""
+        """Training images, not augmented where that can be helped."""
         ...
 
 
@@ -42,6 +50,9 @@ class LoaderBatches:
 
     def epoch(self, number: int, epochs: float) -> Iterator[Batch]:
         yield from self.loader
+
+    def sample(self) -> Iterable[Batch]:
+        return self.loader
 
     def plain(self) -> Iterable[Batch]:
         return self.loader
@@ -68,8 +79,12 @@ class ImageBatches:
             indices = order[step * self.settings.batch : (step + 1) * self.settings.batch]
             yield self.augment.batch(indices, number, generator)
 
+    def sample(self) -> Iterable[Batch]:
+        epochs = self.settings.epochs
+        return islice(self.epoch(math.ceil(epochs), epochs), max(1, SAMPLE // self.settings.batch))
+
     def plain(self) -> Iterable[Batch]:
-        return plain(self.images.select(torch.arange(min(len(self.images), 10_000))), self.rule)
+        return plain(self.images.select(torch.arange(min(len(self.images), SAMPLE))), self.rule)
 
     def _resize(self, position: float) -> None:
         own = self.images.pixels.shape[1]

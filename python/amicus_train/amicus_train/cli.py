@@ -20,10 +20,12 @@ from .ablation import ablate, markdown
 from .convert import polynomialize
 from .batches import plain
 from .data import DataError, Images, digits, load
+from .memory import keep_freed
 from .networks import NETWORKS, Network, build
 from .ranges import LayerRange
 from .settings import Settings
 from .training import Diverged, Outcome, evaluate, interval_of, train
+from .winograd import accelerate
 
 # What differs from the defaults, for ReLU teachers and for polynomial students.
 TEACHERS: dict[str, dict[str, Any]] = {
@@ -38,8 +40,11 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 
 
+# Percent signs are doubled for argparse.
+_SIZES = "0.2:16,0.6:24 is 16 pixels until 20%% of the steps, then 24 until 60%%, then the data's own"
+
+
 def _sizes(text: str) -> tuple[tuple[float, int], ...]:
-    """`0.2:16,0.6:24` is 16 pixels until 20% of the steps, then 24 until 60%, then the data's own."""
     parts = [part.split(":") for part in text.split(",") if part]
     return tuple((float(until), int(size)) for until, size in parts)
 
@@ -52,7 +57,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if field.type == "bool":
             group.add_argument(name, action=argparse.BooleanOptionalAction, default=None)
         elif field.name == "sizes":
-            group.add_argument(name, type=_sizes, metavar="SHARE:PIXELS,..", default=None, help=_sizes.__doc__)
+            group.add_argument(name, type=_sizes, metavar="SHARE:PIXELS,..", default=None, help=_SIZES)
         else:
             group.add_argument(name, type=kinds[field.type], default=None)
 
@@ -65,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--data-dir", required=True, type=Path)
     shared.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     shared.add_argument("--threads", type=int, default=0, help="0: as many as there are cores")
+    shared.add_argument(
+        "--winograd", action=argparse.BooleanOptionalAction, default=True,
+        help="3 x 3 convolutions with a quarter of the multiplications, on a CPU",
+    )  # fmt: skip
     run = argparse.ArgumentParser(add_help=False)
     run.add_argument("--out", required=True, type=Path, help="weights (safetensors); OUT.csv gets the learning curve")
     run.add_argument("--weights-type", default="f32", choices=("f32", "f16", "bf16"))
@@ -149,16 +158,18 @@ def _finish(outcome: Outcome, test: Images, args: argparse.Namespace, settings: 
 
 
 def _command(args: argparse.Namespace) -> str:
-    """The command as given, without folders of this machine."""
+    """The command as given, without folders of this machine; a run that was interrupted gives what one without does."""
     words: list[str] = []
     hidden = {"--data-dir": "DIR", "--exclude": "DIGITS"}
-    for word in sys.argv[1:]:
+    for word in (word for word in sys.argv[1:] if word != "--resume"):
         words.append(hidden.get(words[-1] if words else "", Path(word).name if "/" in word else word))
     return "amicus-train " + shlex.join(words)
 
 
 def _prepared(model: Network, args: argparse.Namespace) -> Network:
     moved: Network = model.to(args.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if args.winograd:
+        accelerate(moved)
     return moved
 
 
@@ -178,6 +189,7 @@ def _teacher(args: argparse.Namespace) -> Network:
 
 def _run(args: argparse.Namespace) -> None:
     torch.set_float32_matmul_precision("high")  # on a GPU; means nothing on a CPU
+    keep_freed()
     if args.threads:
         torch.set_num_threads(args.threads)
     test = load(args.dataset, args.data_dir, "test")

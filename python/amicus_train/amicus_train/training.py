@@ -172,7 +172,7 @@ class _Run:
                     self.say(f"  step {self.step} of {self.steps}, loss {total / done:.4f}, {rate:.0f} images/s")
             self._epoch(total / max(done, 1), time.monotonic() - began)
         fixed.switch_off()
-        reestimate(self.model, (self._placed(x) for x, _ in self.training.plain()))
+        reestimate(self.model, (self._placed(x) for x, _ in self.training.sample()))
         accuracy, ranges = evaluate(self.model, self.validation, self.interval)
         training = evaluate(self.model, self.training.plain(), self.interval)[1] if self.interval else []
         return Outcome(self.model, accuracy, ranges, training, time.monotonic() - start, self.log)

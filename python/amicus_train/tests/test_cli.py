@@ -47,3 +47,11 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         run(monkeypatch, "train", "--model", "resnet8", "--batch", 8, "--validation", 4, "--resume", *there)
     with pytest.raises(SystemExit, match="epochs -1"):
         run(monkeypatch, "train", "--model", "resnet8", "--epochs", -1, *there)
+
+
+@pytest.mark.parametrize("command", ["train", "distill", "ablate", "evaluate"])
+def test_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(monkeypatch, command, "--help")
+    assert left.value.code == 0
+    assert "--data-dir" in capsys.readouterr().out

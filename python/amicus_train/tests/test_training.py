@@ -11,7 +11,7 @@ from amicus_train.data import Images
 from amicus_train.networks import Network
 from amicus_train.optim import Muon, orthogonalised
 from amicus_train.ablation import VARIANTS, Variant, ablate, markdown
-from amicus_train.batches import plain, split
+from amicus_train.batches import ImageBatches, plain, split
 from amicus_train.structure import activations
 from amicus_train.training import Diverged, evaluate, one_cycle
 
@@ -202,3 +202,15 @@ def test_evaluation_leaves_the_model_alone(teacher: Network) -> None:
     before = {k: v.clone() for k, v in teacher.state_dict().items()}
     evaluate(teacher, plain(stripes(64), "pixel/255"))
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+
+
+def test_statistics_come_from_images_as_in_training_at_their_own_size() -> None:
+    settings = replace(SETTINGS, batch=100, sizes=((0.9, 14),), shift=3)
+    batches = ImageBatches(stripes(250), "pixel/255", settings)
+    assert next(iter(batches.epoch(0, settings.epochs)))[0].shape == (100, 1, 14, 14)
+    sample = [x for x, _ in batches.sample()]
+    assert [x.shape for x in sample] == [(100, 1, 28, 28)] * 2
+    as_they_are = {bytes(image.numpy().tobytes()) for x, _ in batches.plain() for image in x}
+    shifted = [bytes(image.numpy().tobytes()) not in as_they_are for x in sample for image in x]
+    assert sum(shifted) > 150
+    assert all(torch.equal(a, b) for a, (b, _) in zip(sample, batches.sample(), strict=True))
