@@ -8,7 +8,8 @@
 mod measure;
 
 use amicus_field::Kernel;
-use amicus_plan::Rates;
+use amicus_net::shaper::Shape;
+use amicus_plan::{Link, Rates};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use thiserror::Error;
@@ -94,6 +95,17 @@ pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let host = if host.is_empty() { "unnamed host" } else { &host };
     format!("{host}, {processor}, {cores} core(s)")
+}
+
+/// A network between roles as estimates take it. Without a network all roles share this machine's cores; behind one, each
+/// has a machine of its own.
+pub fn link(net: &Shape) -> Link {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Link {
+        one_way: net.one_way.as_secs_f64(),
+        bandwidth: net.bits_per_second.map(|b| b as f64 / 8.0),
+        shared_cores: net.is_local().then_some(cores),
+    }
 }
 
 /// Where this machine's rates are kept for a kernel.

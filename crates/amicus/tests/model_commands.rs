@@ -117,6 +117,28 @@ fn rates_are_measured_kept_and_used() {
     let (broken, warnings) = with(&["estimate", text(&model), "--json"]);
     assert_eq!(broken["rates"]["measured_here"], false);
     assert!(String::from_utf8(warnings).unwrap().contains("holds no rates"));
+    // The same rates beside measurements, of a name and of a file, over two networks.
+    let models =
+        ["--model", "lenet5-mnist-degree2", "--model", text(&model), "--net", "local", "--net", "rtt=2ms"];
+    let suite = [&["bench", "--suite", "models", "--samples", "2", "--json"][..], &models].concat();
+    let (summary, _) = with(&suite);
+    let runs = summary["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 4);
+    for run in runs {
+        assert_eq!(
+            (&run["check"], &run["samples"], &run["agree"]),
+            (&"accepted".into(), &2.into(), &2.into()),
+            "{run}"
+        );
+        assert!(run["estimated_online_ms"].as_f64().unwrap() > 0.0, "{run}");
+    }
+    let (here, behind) = (&runs[0], &runs[1]);
+    assert_eq!(here["model"], "lenet5-mnist-degree2");
+    // One-way hops of 1 ms each, in both figures.
+    let least = behind["rounds"].as_f64().unwrap();
+    assert!(behind["estimated_online_ms"].as_f64().unwrap() > least);
+    assert!(behind["online_ms"]["min"].as_f64().unwrap() > least);
+    assert_eq!(here["rounds"], behind["rounds"]);
     let output = amicus(&["bench", "--suite", "weather"]);
     assert_eq!(output.status.code(), Some(2));
 }

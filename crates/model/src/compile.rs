@@ -245,7 +245,7 @@ impl Planner<'_> {
         let escape = self.folded.ops.iter().find_map(|op| match &op.kind {
             FoldedKind::Activation { input, interval, .. } => {
                 let ratio = self.calibration.seen[input.index()] / interval;
-                (ratio > FAR_OUT).then(|| (op.name.as_str(), ratio))
+                (ratio > FAR_OUT).then_some((op.name.as_str(), ratio))
             }
             _ => None,
         });

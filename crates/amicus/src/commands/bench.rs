@@ -1,25 +1,45 @@
 //! `amicus bench`.
 
+use super::files::bytes;
+use amicus::demo::{DemoOptions, DemoReport, run as run_demo};
 use amicus::field::Kernel;
-use amicus::rates::{MachineRates, measure, save};
+use amicus::net::shaper::Shape;
+use amicus::rates::{self, MachineRates};
+use anyhow::Context;
+use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::process::ExitCode;
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Suite {
     /// Measures the rates that `amicus estimate` uses, and keeps them.
     Calibrate,
+    /// Runs models over networks and shows estimate and measurement side by side.
+    Models,
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  amicus bench --suite calibrate\n\n\
-    Takes a few seconds; for good figures nothing else should run. Rates are kept in $XDG_CACHE_HOME/amicus \
-    (~/.cache/amicus), one file for this machine and kernel, and `amicus estimate` reads them. Benchmarks of kernels and \
-    of LeNet-5: `cargo bench`.")]
+#[command(after_help = "Examples:\n  amicus bench --suite calibrate\n  \
+    amicus bench --suite models --model lenet5-mnist --model resnet50.amc --net local --net wan\n\n\
+    For good figures nothing else should run. Rates take a few seconds and are kept in $XDG_CACHE_HOME/amicus \
+    (~/.cache/amicus), one file for this machine and kernel; `amicus estimate` reads them. Benchmarks of kernels, links and \
+    single steps: `cargo bench`.")]
 pub(crate) struct Args {
     /// What is measured.
     #[arg(long)]
     suite: Suite,
+    /// Models to run, as in `amicus demo`; may be given several times [default: lenet5-mnist, lenet5-mnist-degree2].
+    #[arg(long = "model", value_name = "NAME|MODEL.amc")]
+    models: Vec<String>,
+    /// Networks to run them over; may be given several times [default: local, lan, wan].
+    #[arg(long = "net")]
+    nets: Vec<Shape>,
+    /// Compute parties, 2 to 8.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    parties: usize,
+    /// Inferences of each model over each network.
+    #[arg(long, default_value_t = 20, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    samples: u32,
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
@@ -29,23 +49,48 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Summary<'a> {
     suite: &'static str,
+    /// Where the rates are kept.
     file: String,
     rates: &'a MachineRates,
+    /// What `amicus demo --json` prints, for every model and network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    runs: Vec<DemoReport>,
     version: &'static str,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Suite::Calibrate = args.suite;
+    match args.suite {
+        Suite::Calibrate => calibrate(args),
+        Suite::Models => models(args),
+    }
+}
+
+fn measure(args: &Args) -> anyhow::Result<(MachineRates, String)> {
     let kernel = Kernel::from_env()?;
-    let rates = measure(kernel, &mut |what| {
+    let rates = rates::measure(kernel, &mut |what| {
         if !args.json {
             eprintln!("measuring {what}");
         }
     })?;
-    let file = save(kernel, &rates)?.display().to_string();
+    let file = rates::save(kernel, &rates)?.display().to_string();
+    Ok((rates, file))
+}
+
+fn print_json(
+    suite: &'static str,
+    file: String,
+    rates: &MachineRates,
+    runs: Vec<DemoReport>,
+) -> anyhow::Result<()> {
+    let summary = Summary { suite, file, rates, runs, version: env!("CARGO_PKG_VERSION") };
+    println!("{}", serde_json::to_string_pretty(&summary)?);
+    Ok(())
+}
+
+fn calibrate(args: &Args) -> anyhow::Result<ExitCode> {
+    let (rates, file) = measure(args)?;
     if args.json {
-        let summary = Summary { suite: "calibrate", file, rates: &rates, version: env!("CARGO_PKG_VERSION") };
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        print_json("calibrate", file, &rates, Vec::new())?;
         return Ok(ExitCode::SUCCESS);
     }
     println!("{}, {} kernels", rates.machine, rates.kernel);
@@ -58,4 +103,78 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     println!("  {:.0} us a hop", rates.hop_us);
     println!("kept in {file}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Rates are measured anew, so that estimates are of the machine as it is now.
+fn models(args: &Args) -> anyhow::Result<ExitCode> {
+    let (rates, file) = measure(args)?;
+    let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    let models: Vec<String> = if args.models.is_empty() {
+        named(&["lenet5-mnist", "lenet5-mnist-degree2"])
+    } else {
+        args.models.clone()
+    };
+    let nets = if args.nets.is_empty() {
+        vec![Shape::local(), Shape::lan(), Shape::wan()]
+    } else {
+        args.nets.clone()
+    };
+    let mut runs = Vec::new();
+    for model in &models {
+        for net in &nets {
+            if !args.json {
+                eprintln!("{model}, {net}");
+            }
+            let options = DemoOptions {
+                model: Some(model.clone()),
+                parties: args.parties,
+                samples: Some(args.samples as usize),
+                net: *net,
+                rates: Some(rates.rates()),
+                ..DemoOptions::default()
+            };
+            runs.push(run_demo(&options, &mut |_| ()).with_context(|| format!("{model}, {net}"))?);
+        }
+    }
+    let accepted = runs.iter().all(DemoReport::accepted);
+    if args.json {
+        print_json("models", file, &rates, runs)?;
+    } else {
+        println!("{}, {} kernels, {} parties", rates.machine, rates.kernel, args.parties);
+        println!("{}", table(&runs));
+    }
+    Ok(if accepted { ExitCode::SUCCESS } else { super::cheated() })
+}
+
+fn table(runs: &[DemoReport]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "model",
+        "network",
+        "estimated",
+        "online, median (least to most)",
+        "off by",
+        "rounds",
+        "sent",
+        "dealt",
+        "check",
+    ]);
+    for run in runs {
+        let unknown = || "unknown".to_owned();
+        let off = run.online_ms.zip(run.estimated_online_ms).map(|(o, e)| 100.0 * (e / o.median - 1.0));
+        table.add_row([
+            run.model.clone(),
+            run.net.clone(),
+            run.estimated_online_ms.map_or_else(unknown, |ms| format!("{ms:.2} ms")),
+            run.online_ms
+                .map_or_else(unknown, |o| format!("{:.2} ms ({:.2} to {:.2})", o.median, o.min, o.max)),
+            off.map_or_else(unknown, |percent| format!("{percent:+.0}%")),
+            run.rounds.map_or_else(unknown, |r| r.to_string()),
+            run.sent_bytes_per_party.map_or_else(unknown, bytes),
+            run.dealt_bytes.map_or_else(unknown, bytes),
+            run.check.clone(),
+        ]);
+    }
+    table
 }

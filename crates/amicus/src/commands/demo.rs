@@ -1,8 +1,10 @@
 //! `amicus demo`.
 
 use amicus::demo::{DemoOptions, DemoReport, Picture, Progress, run as run_demo};
+use amicus::field::Kernel;
 use amicus::net::shaper::Shape;
 use amicus::node::conduct::Cheat;
+use amicus::rates;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -75,6 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         net: args.net,
         cheat: args.cheat,
         port: args.port,
+        rates: rates::load(Kernel::from_env()?).ok().flatten().map(|r| r.rates()),
     };
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let mut view = View { quiet: args.json, colour, ..View::default() };
@@ -297,6 +300,9 @@ fn print_report(report: &DemoReport) {
     let online =
         report.online_ms.map(|o| format!("{:.2} ms (least {:.2}, most {:.2})", o.median, o.min, o.max));
     row("online, an inference", online.unwrap_or_else(unknown));
+    if let Some(ms) = report.estimated_online_ms {
+        row("the same, estimated", format!("{ms:.2} ms"));
+    }
     row(
         "preprocessing, an inference",
         report.preprocessing_ms.map_or_else(unknown, |ms| format!("{ms:.2} ms")),

@@ -4,7 +4,7 @@ use super::files::{Bytes, bytes};
 use amicus::field::Kernel;
 use amicus::model::amc::ModelFile;
 use amicus::net::shaper::Shape;
-use amicus::plan::{Estimate, Link, Rates};
+use amicus::plan::{Estimate, Rates};
 use amicus::rates;
 use anyhow::bail;
 use comfy_table::{Table, presets};
@@ -81,12 +81,7 @@ struct StatedRates {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = ModelFile::load(&args.model)?;
     let (parties, batch) = (usize::from(args.parties), usize::from(args.batch));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let link = Link {
-        one_way: args.net.one_way.as_secs_f64(),
-        bandwidth: args.net.bits_per_second.map(|b| b as f64 / 8.0),
-        shared_cores: args.net.is_local().then_some(cores),
-    };
+    let link = rates::link(&args.net);
     let measured = rates::load(Kernel::from_env()?).unwrap_or_else(|error| {
         eprintln!("warning: {error}");
         None

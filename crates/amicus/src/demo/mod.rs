@@ -20,6 +20,7 @@ use amicus_model::amc::FileError;
 use amicus_net::shaper::Shape;
 use amicus_node::NodeError;
 use amicus_node::conduct::Cheat;
+use amicus_plan::Rates;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct DemoOptions {
     pub cheat: Option<Cheat>,
     /// First port of helper (this one) and parties (those after it); free ones if none.
     pub port: Option<u16>,
+    /// This machine's rates, for an estimate beside the measurement.
+    pub rates: Option<Rates>,
 }
 
 impl Default for DemoOptions {
@@ -64,6 +67,7 @@ impl Default for DemoOptions {
             net: Shape::local(),
             cheat: None,
             port: None,
+            rates: None,
         }
     }
 }

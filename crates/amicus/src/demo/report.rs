@@ -75,6 +75,8 @@ pub struct DemoReport {
     pub load_ms: f64,
     /// From the client's first message to its unmasked result, in milliseconds for one inference.
     pub online_ms: Option<Spread>,
+    /// The same as `amicus estimate` predicts it; none where this machine's rates were not measured.
+    pub estimated_online_ms: Option<f64>,
     /// From the helper's first step to all parties ready, in milliseconds for one inference (median).
     pub preprocessing_ms: Option<f64>,
     /// One-way hops in sequence on the online path.

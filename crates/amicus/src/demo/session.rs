@@ -280,6 +280,12 @@ impl Session {
         Ok(())
     }
 
+    fn estimate(&self) -> Option<f64> {
+        let (link, rates) = (crate::rates::link(&self.options.net), self.options.rates.as_ref()?);
+        let estimate = self.plan.estimate(self.parties.count(), self.options.batch, &link, rates);
+        estimate.ok().map(|e| 1e3 * e.online)
+    }
+
     fn report(&self, figures: Figures, verdict: Option<NodeError>, recovered: Option<bool>) -> DemoReport {
         let plan = &self.plan;
         let with_labels = |n: usize| (figures.labelled > 0).then_some(n);
@@ -305,6 +311,7 @@ impl Session {
             compile_ms: self.compile_ms,
             load_ms: figures.load_ms,
             online_ms: Spread::of(figures.online_ms),
+            estimated_online_ms: self.estimate(),
             preprocessing_ms: median(figures.preprocessing_ms),
             rounds: figures.rounds,
             sent_bytes_per_party: figures.sent_bytes,
