@@ -85,8 +85,19 @@ fn refusals_name_file_and_node() {
     let error = compile("missing.onnx", &vgg);
     assert!(error.contains("missing.onnx"), "{error}");
     assert!(!out.exists());
+    let error = refused(&["simulate", text(&vgg)]);
+    assert!(error.contains("--data: a compiled model takes numbers"), "{error}");
     let error = refused(&["simulate", text(&vgg), "--data", text(&vgg)]);
     assert!(error.contains("no compiled model"), "{error}");
+}
+
+#[test]
+fn a_model_known_by_name_is_simulated() {
+    let simulated = json(&["simulate", "lenet5-mnist-degree2", "--samples", "30"]);
+    assert_eq!((&simulated["samples"], &simulated["fixed"]["same_class"]), (&30.into(), &30.into()));
+    assert_eq!(simulated["float_correct"], simulated["fixed_correct"]);
+    let error = refused(&["simulate", "lenet5-mnist", "--data-dir", "none"]);
+    assert!(error.contains("none"), "{error}");
 }
 
 #[test]

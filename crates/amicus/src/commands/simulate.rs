@@ -1,24 +1,34 @@
 //! `amicus simulate`.
 
 use super::files::bar;
+use amicus::demo::{DemoOptions, MODELS, Simulation, simulate};
 use amicus::model::amc::ModelFile;
 use amicus::model::compare::{Agreement, Comparison, Networks, compare};
 use amicus::samples::{Samples, samples};
+use anyhow::bail;
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  amicus simulate lenet.amc --data test.npz\n\n\
-    The exact integer simulator computes what the secure run computes, within one unit per truncation.")]
+#[command(after_help = "Examples:\n  amicus simulate lenet.amc --data test.npz\n  \
+    amicus simulate lenet5-mnist --data-dir mnist\n\n\
+    The exact integer simulator computes what the secure run computes, within one unit per truncation. A network that is \
+    known by name is compiled first, calibrated with 64 of the images.")]
 pub(crate) struct Args {
-    /// The compiled file.
-    #[arg(value_name = "MODEL.amc")]
-    model: PathBuf,
+    /// A compiled file, or one of lenet5-mnist, lenet5-mnist-degree2, alexnet-cifar10, resnet8-cifar10.
+    #[arg(value_name = "MODEL.amc|NAME", required_unless_present = "weights")]
+    model: Option<String>,
     /// Images (array x) and, if there are labels, their classes (array y).
     #[arg(long, value_name = "DATA.npz")]
-    data: PathBuf,
+    data: Option<PathBuf>,
+    /// For a model that is known by name: folder with images in place of those that ship, as in `amicus demo`.
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    data_dir: Option<PathBuf>,
+    /// Weights (safetensors) in place of those that ship.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Images run [default: all].
     #[arg(long, value_name = "K")]
     samples: Option<usize>,
@@ -31,6 +41,8 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Summary<'a> {
     model: &'a str,
+    /// Where a compiled file comes from, or where the images of a named model do.
+    source: &'a str,
     limbs: usize,
     #[serde(flatten)]
     comparison: &'a Comparison,
@@ -38,8 +50,23 @@ struct Summary<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let file = ModelFile::load(&args.model)?;
-    let Samples { images, labels } = samples(&args.data, file.original.input_shape(), args.samples)?;
+    let known = args.model.as_deref().is_none_or(|name| MODELS.contains(&name));
+    match &args.model {
+        Some(path) if !known => compiled(args, Path::new(path))?,
+        _ => named(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compiled(args: &Args, path: &Path) -> anyhow::Result<()> {
+    let Some(data) = &args.data else {
+        bail!("--data: a compiled model takes numbers; give an .npz file with images (array x)");
+    };
+    if args.weights.is_some() {
+        bail!("--weights: a compiled model holds its weights already");
+    }
+    let file = ModelFile::load(path)?;
+    let Samples { images, labels } = samples(data, file.original.input_shape(), args.samples)?;
     let polynomial = file.polynomial();
     let networks = Networks {
         original: &file.original,
@@ -49,24 +76,43 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bar = bar(images.len(), "simulating");
     let comparison = compare(networks, &images, labels.as_deref(), &mut |n| bar.set_position(n as u64))?;
     bar.finish_and_clear();
+    let (source, limbs) = (&file.about.source, file.plan.limbs.count());
+    print(args, &file.plan.name, limbs, &format!("compiled from {source}"), &comparison)
+}
+
+fn named(args: &Args) -> anyhow::Result<()> {
+    let options = DemoOptions {
+        model: args.model.clone(),
+        weights: args.weights.clone(),
+        data_dir: args.data_dir.clone(),
+        data: args.data.clone(),
+        samples: args.samples,
+        ..DemoOptions::default()
+    };
+    let bar = bar(0, "simulating");
+    let Simulation { model, data, limbs, comparison } = simulate(&options, &mut |_| (), &mut |n, of| {
+        bar.set_length(of as u64);
+        bar.set_position(n as u64);
+    })?;
+    bar.finish_and_clear();
+    print(args, &model, limbs, &data, &comparison)
+}
+
+fn print(
+    args: &Args,
+    model: &str,
+    limbs: usize,
+    source: &str,
+    comparison: &Comparison,
+) -> anyhow::Result<()> {
     if args.json {
-        let summary = Summary {
-            model: &file.plan.name,
-            limbs: file.plan.limbs.count(),
-            comparison: &comparison,
-            version: env!("CARGO_PKG_VERSION"),
-        };
+        let summary = Summary { model, source, limbs, comparison, version: env!("CARGO_PKG_VERSION") };
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {
-        println!(
-            "{}: {} limb(s), compiled from {}",
-            file.plan.name,
-            file.plan.limbs.count(),
-            file.about.source
-        );
-        print_comparison(&comparison);
+        println!("{model}: {limbs} limb(s), {source}");
+        print_comparison(comparison);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The three executions, then layer by layer.

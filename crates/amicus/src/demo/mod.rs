@@ -17,6 +17,7 @@ pub use report::{DemoReport, ScaleReport, Spread};
 use amicus_field::KernelError;
 use amicus_model::ModelError;
 use amicus_model::amc::FileError;
+use amicus_model::compare::Comparison;
 use amicus_net::shaper::Shape;
 use amicus_node::NodeError;
 use amicus_node::conduct::Cheat;
@@ -163,5 +164,31 @@ pub enum DemoError {
 /// # Errors
 /// Options, files or a network that cannot be used; roles that fail for another reason than the asked-for misbehaviour.
 pub fn run(options: &DemoOptions, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
-    session::Session::prepare(options, progress)?.run(progress)
+    session::Session::prepare(options, false, progress)?.run(progress)
+}
+
+/// What a demonstration would compute, without cryptography.
+#[derive(Clone, Debug)]
+pub struct Simulation {
+    /// Name of the model.
+    pub model: String,
+    /// Where the inputs come from.
+    pub data: String,
+    /// Primes of the modulus.
+    pub limbs: usize,
+    /// Floating point against fixed point.
+    pub comparison: Comparison,
+}
+
+/// Runs the float network and the exact integer simulator on all inputs, or on as many as the options say. `done` hears how
+/// many are through, of how many.
+///
+/// # Errors
+/// Options, files or a network that cannot be used.
+pub fn simulate(
+    options: &DemoOptions,
+    progress: &mut dyn FnMut(Progress),
+    done: &mut dyn FnMut(usize, usize),
+) -> Result<Simulation, DemoError> {
+    session::Session::prepare(options, true, progress)?.simulate(done)
 }

@@ -3,9 +3,10 @@
 use super::data::{Data, Sample};
 use super::models::Model;
 use super::report::{DemoReport, ScaleReport, Spread, peak_rss};
-use super::{DemoError, DemoOptions, MAX_BATCH, Progress};
+use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation};
 use amicus_client::load::WeightSource;
 use amicus_field::{Kernel, LimbVec, Limbs};
+use amicus_model::compare::{Networks, compare};
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Graph, ModelError, QuantizedWeights, Simulator, argmax, compile,
     quantize_input, relative_error,
@@ -69,8 +70,10 @@ struct Figures {
 }
 
 impl Session {
+    /// With `all`, every input is taken unless the options say how many.
     pub(super) fn prepare(
         options: &DemoOptions,
+        all: bool,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, DemoError> {
         let kernel = Kernel::from_env()?;
@@ -114,6 +117,7 @@ impl Session {
         let count = match options.samples {
             Some(n) => n,
             // A cheat is shown with one inference, and one more after it.
+            None if all => data.len(),
             None if options.cheat.is_some() => options.batch,
             None if slow || large => SLOW_SAMPLES.max(options.batch),
             None => USUAL_SAMPLES.max(options.batch),
@@ -134,6 +138,16 @@ impl Session {
             compile_ms,
             kernel,
         })
+    }
+
+    pub(super) fn simulate(self, done: &mut dyn FnMut(usize, usize)) -> Result<Simulation, DemoError> {
+        let labels: Option<Vec<usize>> = self.samples.iter().map(|sample| sample.label).collect();
+        let images: Vec<Vec<f32>> = self.samples.into_iter().map(|sample| sample.input).collect();
+        let fixed = Some((&self.plan, &self.weights));
+        let networks = Networks { original: &self.graph, polynomial: &self.graph, fixed };
+        let count = images.len();
+        let comparison = compare(networks, &images, labels.as_deref(), &mut |n| done(n, count))?;
+        Ok(Simulation { model: self.name, data: self.source, limbs: self.plan.limbs.count(), comparison })
     }
 
     pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
