@@ -17,7 +17,7 @@ import torch
 
 from . import export
 from .ablation import ablate, markdown
-from .convert import polynomialize
+from .convert import control_ranges, polynomialize
 from .batches import plain
 from .data import DataError, Images, digits, load
 from .memory import keep_freed
@@ -30,15 +30,14 @@ from .winograd import accelerate
 # What differs from the defaults, for ReLU teachers and for polynomial students.
 TEACHERS: dict[str, dict[str, Any]] = {
     "lenet5": {"epochs": 20.0, "batch": 128, "shift": 2, "flip": False, "matrix_rate": 0.05},
-    "alexnet-cifar": {"epochs": 10.0, "label_smoothing": 0.1, "sizes": ((0.2, 16), (0.6, 24))},
+    "alexnet-cifar": {"epochs": 13.0, "label_smoothing": 0.1, "matrix_rate": 0.04, "warm_up": 0.1, "sizes": ((0.25, 16),)},
     "resnet8": {"epochs": 12.0, "matrix_rate": 0.0, "rate": 6e-3, "label_smoothing": 0.05},
 }
 STUDENTS: dict[str, dict[str, Any]] = {
     "lenet5": {"epochs": 10.0, "batch": 128, "shift": 2, "flip": False, "matrix_rate": 0.02, "rate": 1e-3},
-    "alexnet-cifar": {"epochs": 4.0, "matrix_rate": 0.04, "rate": 1e-3},
+    "alexnet-cifar": {"epochs": 4.0, "matrix_rate": 0.02, "rate": 1e-3, "fixed_epochs": 0.5},
     "resnet8": {"epochs": 8.0, "matrix_rate": 0.0, "rate": 3e-3},
 }
-
 
 # Percent signs are doubled for argparse.
 _SIZES = "0.2:16,0.6:24 is 16 pixels until 20%% of the steps, then 24 until 60%%, then the data's own"
@@ -92,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     polynomials.add_argument("--learned", action="store_true", help="learn each layer's coefficients")
     student = commands.add_parser(
         "distill", parents=[shared, polynomials, run], help="make a polynomial network of a ReLU network"
+    )
+    student.add_argument(
+        "--student", type=Path, help="go on with this polynomial network, its polynomials as they are (safetensors)"
     )
     _add_settings(student)
     ablation = commands.add_parser(
@@ -187,6 +189,27 @@ def _teacher(args: argparse.Namespace) -> Network:
     return teacher
 
 
+def _student(args: argparse.Namespace, teacher: Network, settings: Settings) -> Network:
+    """A new student of the teacher's, or the one to go on with."""
+    student: torch.nn.Module
+    if args.student is not None:
+        student, _ = export.load(args.student)
+        interval = interval_of(student)
+        if interval is None or student.architecture != teacher.architecture:
+            raise ValueError(f"{args.student} is no polynomial {teacher.architecture}")
+        if settings.blend > 0:
+            raise ValueError(f"{args.student} has polynomials already; go on with --blend 0")
+        if settings.projection:
+            control_ranges(student, interval, args.sigmas)
+    else:
+        start = teacher if settings.warm_start else build(teacher.architecture, getattr(teacher, "width", None))
+        student = polynomialize(
+            start, equalised=settings.warm_start, project_norms=settings.projection, **_polynomials(args)
+        )
+    assert isinstance(student, Network)
+    return student
+
+
 def _run(args: argparse.Namespace) -> None:
     torch.set_float32_matmul_precision("high")  # on a GPU; means nothing on a CPU
     keep_freed()
@@ -223,11 +246,7 @@ def _run(args: argparse.Namespace) -> None:
         teacher = _teacher(args)
         settings = _settings(args, STUDENTS[teacher.architecture])
         torch.manual_seed(settings.seed)
-        start = teacher if settings.warm_start else build(teacher.architecture, getattr(teacher, "width", None))
-        student = polynomialize(
-            start, equalised=settings.warm_start, project_norms=settings.projection, **_polynomials(args)
-        )
-        assert isinstance(student, Network)
+        student = _student(args, teacher, settings)
         outcome = train(_prepared(student, args), images, settings, teacher=_prepared(teacher, args), **files)
     _finish(outcome, test, args, settings)
 

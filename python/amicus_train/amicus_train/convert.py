@@ -44,19 +44,24 @@ def polynomialize(
     if equalised:
         equalise(model, interval, sigmas)
     for name, module in list(model.named_modules()):
-        if project_norms and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
-            flat = type(module) is nn.BatchNorm1d
-            norm = (RangeBatchNorm1d if flat else RangeBatchNorm2d)(module.num_features, interval, sigmas, module.eps)
-            norm.load_state_dict(module.state_dict())
-            replace(model, name, norm)
-        elif type(module) in ACTIVATIONS:
+        if type(module) in ACTIVATIONS:
             poly = PolyActivation(
                 interval, degree=degree, sigma=sigma or interval / sigmas, function=ACTIVATIONS[type(module)],
                 learned=learned,
             )  # fmt: skip
             replace(model, name, poly)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, (RangeBatchNorm1d, RangeBatchNorm2d)):
-                module.project()
+    if project_norms:
+        control_ranges(model, interval, sigmas)
     return model
+
+
+@torch.no_grad()
+def control_ranges(model: nn.Module, interval: float, sigmas: float) -> None:
+    """Puts a projected `RangeBatchNorm` in place of every BatchNorm."""
+    for name, module in list(model.named_modules()):
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            flat = type(module) is nn.BatchNorm1d
+            norm = (RangeBatchNorm1d if flat else RangeBatchNorm2d)(module.num_features, interval, sigmas, module.eps)
+            norm.load_state_dict(module.state_dict())
+            norm.project()
+            replace(model, name, norm)

@@ -37,6 +37,26 @@ def test_teacher_then_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert "s3.act2" in printed
 
 
+def test_a_student_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_folders(tmp_path)
+    common = ["--dataset", "cifar10", "--data-dir", tmp_path, "--epochs", 1, "--batch", 8, "--validation", 4]
+    teacher, first, second = (tmp_path / f"{name}.safetensors" for name in ("teacher", "first", "second"))
+    run(monkeypatch, "train", "--model", "resnet8", "--out", teacher, *common)
+    run(monkeypatch, "distill", "--teacher", teacher, "--out", first, "--degree", 2, *common)
+    further = ["distill", "--teacher", teacher, "--student", first, "--out", second, *common]
+    with pytest.raises(SystemExit, match="go on with --blend 0"):
+        run(monkeypatch, *further)
+    with pytest.raises(SystemExit, match="teacher.safetensors is no polynomial resnet8"):
+        run(monkeypatch, *[teacher if word is first else word for word in further], "--blend", 0)
+    # Steps too small to be seen: what comes out is what went in, within the interval.
+    run(monkeypatch, *further, "--blend", 0, "--rate", 1e-12, "--matrix-rate", 0)
+    with safe_open(first, "pt") as a, safe_open(second, "pt") as b:
+        assert a.metadata()["activation.coefficients"] == b.metadata()["activation.coefficients"]
+        for name in a.keys():
+            if "running" not in name:
+                assert (a.get_tensor(name) - b.get_tensor(name)).abs().max() < 1e-5, name
+
+
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = ["--dataset", "cifar10", "--data-dir", tmp_path / "none", "--out", tmp_path / "x.safetensors"]
     with pytest.raises(SystemExit, match="amicus-train: data folder .*none does not exist"):
