@@ -124,9 +124,13 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, chart: &Char
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
     if chart.lines.len() > 1 {
+        // The usual place of the legend, unless it would lie on a line there.
+        let hidden = points().any(|&(x, y)| {
+            (0.35..0.65).contains(&((x - left) / (right - left))) && (y - low) / (high - low) > 0.7
+        });
         context
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperMiddle)
+            .position(if hidden { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperMiddle })
             .background_style(WHITE.mix(0.8))
             .label_font((FONT, 12))
             .draw()

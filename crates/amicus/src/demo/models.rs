@@ -12,25 +12,33 @@ use std::path::Path;
 struct Known {
     name: &'static str,
     architecture: Architecture,
-    /// A safetensors file; `None` while none ships.
+    /// A safetensors file.
     ///
-    /// Part of the program, so that an installed one runs without its source: a few megabytes that are only paged in
+    /// Part of the program, so that an installed one runs without its source: some megabytes that are only paged in
     /// when used.
-    weights: Option<&'static [u8]>,
+    weights: &'static [u8],
 }
 
 const KNOWN: [Known; 4] = [
     Known {
         name: "lenet5-mnist",
         architecture: Architecture::LeNet5,
-        weights: Some(include_bytes!("../../assets/lenet5-mnist.safetensors")),
+        weights: include_bytes!("../../assets/lenet5-mnist.safetensors"),
     },
-    Known { name: "alexnet-cifar10", architecture: Architecture::AlexNetCifar, weights: None },
-    Known { name: "resnet8-cifar10", architecture: Architecture::ResNet8, weights: None },
+    Known {
+        name: "alexnet-cifar10",
+        architecture: Architecture::AlexNetCifar,
+        weights: include_bytes!("../../assets/alexnet-cifar10.safetensors"),
+    },
+    Known {
+        name: "resnet8-cifar10",
+        architecture: Architecture::ResNet8,
+        weights: include_bytes!("../../assets/resnet8-cifar10.safetensors"),
+    },
     Known {
         name: "lenet5-mnist-degree2",
         architecture: Architecture::LeNet5,
-        weights: Some(include_bytes!("../../assets/lenet5-mnist-degree2.safetensors")),
+        weights: include_bytes!("../../assets/lenet5-mnist-degree2.safetensors"),
     },
 ];
 
@@ -84,11 +92,7 @@ impl Model {
     }
 
     fn shipped(known: &Known) -> Result<Self, DemoError> {
-        let weights = known.weights.ok_or_else(|| {
-            let reason = format!("no trained weights of {} ship yet; give a file with --weights", known.name);
-            DemoError::Option { option: "--model", reason }
-        })?;
-        Self::trained(known.name, networks::read(weights)?)
+        Self::trained(known.name, networks::read(known.weights)?)
     }
 
     fn trained(name: &str, network: Network) -> Result<Self, DemoError> {

@@ -1,0 +1,120 @@
+"""Large networks for images of 224 x 224 with polynomial activations and seeded random weights, as ONNX.
+
+    python examples/imagenet.py resnet50 --degree 6 --folder DIR    (with amicus-train installed)
+
+writes DIR/resnet50.onnx, and DIR/images.npz with noise to calibrate on. Nothing is learned: BatchNorm gets the statistics
+of a few images, so that activations lie where they lie in a trained network, and what the network costs in private
+inference can be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from amicus_train import polynomialize, to_onnx
+from amicus_train.ranges import reestimate
+
+IMAGES = 8
+
+
+def normed(module: nn.Conv2d | nn.Linear) -> list[nn.Module]:
+    """The layer with BatchNorm and activation behind it."""
+    outputs = module.weight.shape[0]
+    return [module, nn.BatchNorm1d(outputs) if isinstance(module, nn.Linear) else nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+
+
+class Block(nn.Module):
+    """A residual block whose last BatchNorm and activation follow the sum."""
+
+    def __init__(self, inputs: int, layers: list[nn.Module], outputs: int, stride: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else conv(inputs, outputs, 1, stride)
+        self.norm, self.activation = nn.BatchNorm2d(outputs), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.norm(self.layers(x) + self.shortcut(x)))
+
+
+def basic(inputs: int, width: int, stride: int) -> Block:
+    return Block(inputs, [*normed(conv(inputs, width, 3, stride, 1)), conv(width, width, 3, 1, 1)], width, stride)
+
+
+def bottleneck(inputs: int, width: int, stride: int) -> Block:
+    layers = [*normed(conv(inputs, width, 1)), *normed(conv(width, width, 3, stride, 1)), conv(width, 4 * width, 1)]
+    return Block(inputs, layers, 4 * width, stride)
+
+
+def resnet(block: Callable[[int, int, int], Block], expansion: int, blocks: tuple[int, ...]) -> nn.Module:
+    layers: list[nn.Module] = [*normed(conv(3, 64, 7, 2, 3)), nn.AvgPool2d(3, 2, 1)]
+    inputs = 64
+    for stage, count in enumerate(blocks):
+        width = 64 << stage
+        for position in range(count):
+            layers.append(block(inputs, width, 2 if stage and not position else 1))
+            inputs = expansion * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+
+
+def vgg16() -> nn.Module:
+    layers: list[nn.Module] = []
+    inputs = 3
+    for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(count):
+            layers.extend(normed(conv(inputs, width, 3, 1, 1)))
+            inputs = width
+        layers.append(nn.AvgPool2d(2))
+    layers += [nn.Flatten(), *normed(nn.Linear(25088, 4096)), *normed(nn.Linear(4096, 4096)), nn.Linear(4096, 1000)]
+    return nn.Sequential(*layers)
+
+
+def alexnet() -> nn.Module:
+    """Average pools 3 x 3 at stride 2, fully connected 9216-9216-4096-1000, as other systems for private inference run it."""
+    pool = nn.AvgPool2d(3, 2)
+    return nn.Sequential(
+        *normed(conv(3, 96, 11, 4, 2)), pool, *normed(conv(96, 256, 5, 1, 2)), pool, *normed(conv(256, 384, 3, 1, 1)),
+        *normed(conv(384, 384, 3, 1, 1)), *normed(conv(384, 256, 3, 1, 1)), pool, nn.Flatten(),
+        *normed(nn.Linear(9216, 9216)), *normed(nn.Linear(9216, 4096)), nn.Linear(4096, 1000),
+    )  # fmt: skip
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "alexnet": alexnet,
+    "vgg16": vgg16,
+    "resnet18": lambda: resnet(basic, 1, (2, 2, 2, 2)),
+    "resnet50": lambda: resnet(bottleneck, 4, (3, 4, 6, 3)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=tuple(NETWORKS))
+    parser.add_argument("--degree", type=int, default=6)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    x = torch.rand(IMAGES, 3, 224, 224)
+    model = polynomialize(NETWORKS[args.network](), degree=args.degree)
+    # Twice: the first pass meets layers whose inputs are not yet normalised as they will be.
+    for _ in range(2):
+        reestimate(model, [x])
+    to_onnx(model, args.folder / f"{args.network}.onnx", (3, 224, 224))
+    np.savez(args.folder / "images.npz", x=x.numpy())
+    print(f"wrote {args.folder / args.network}.onnx and images.npz")
+
+
+if __name__ == "__main__":
+    main()
