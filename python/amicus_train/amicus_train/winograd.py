@@ -44,7 +44,7 @@ def _transforms() -> ctypes.CDLL | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "winograd.so"
-        options = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", str(library)]
+        options = ["-O3", "-march=native", "-shared", "-fPIC", "-o", str(library)]
         try:
             subprocess.run([*shlex.split(compiler), *options, str(_SOURCE)], check=True, capture_output=True)
             return ctypes.CDLL(str(library))

@@ -37,9 +37,9 @@ pub(crate) struct Args {
     /// Compute parties, 2 to 8.
     #[arg(long, default_value_t = 2, value_name = "N")]
     parties: usize,
-    /// Inferences of each model over each network.
-    #[arg(long, default_value_t = 20, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    samples: u32,
+    /// Inferences of each model over each network [default: as in `amicus demo`].
+    #[arg(long, value_name = "K")]
+    samples: Option<usize>,
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
@@ -128,7 +128,7 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
             let options = DemoOptions {
                 model: Some(model.clone()),
                 parties: args.parties,
-                samples: Some(args.samples as usize),
+                samples: args.samples,
                 net: *net,
                 rates: Some(rates.rates()),
                 ..DemoOptions::default()
