@@ -5,7 +5,7 @@
 //! `j` is `image[bases[j] + offset(c, y, x)]` with no further case: stride and dilation are in the bases and
 //! the offsets, and pixels of different batch elements can share a panel.
 
-use crate::kernels::{self, Extent, LANES, Left, Lines, PANEL, TILE_ROWS, Tile, Token};
+use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
 use crate::shape::Conv2d;
 use crate::storage::Words;
@@ -132,7 +132,7 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
     let padded = g.is_padded().then(|| g.pad(x, batch));
     let image = padded.as_deref().unwrap_or(x);
     let mut panel = Words::zeros(TAP_BLOCK.min(taps) * PANEL);
-    let mut tile: Tile = Lines([0; TILE_ROWS * PANEL]);
+    let mut tile = Tile::new();
     let mut bases = [0; PANEL];
     for first in (0..total).step_by(PANEL) {
         let count = PANEL.min(total - first);
@@ -145,6 +145,8 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
                 let panel = &mut panel[..lines * vectors * LANES];
                 let image = &image[group * group_len..];
                 kernels::pack_patches(token, image, &g.offsets[tap..tap + lines], bases, panel);
+                kernels::prepare(token, prime, panel);
+                let panel = Panel { words: panel, prepared: true };
                 for row in (0..rows).step_by(TILE_ROWS) {
                     let channel = group * rows + row;
                     let height = TILE_ROWS.min(rows - row);
@@ -155,7 +157,10 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
                         for (column, image, pixel, length) in g.runs(first, count) {
                             for r in 0..height {
                                 let from = start(r, image, pixel);
-                                copy(&mut tile.0[r * PANEL + column..][..length], &out[from..from + length]);
+                                copy(
+                                    &mut tile.out[r * PANEL + column..][..length],
+                                    &out[from..from + length],
+                                );
                             }
                         }
                     }
@@ -166,14 +171,13 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
                     for (column, image, pixel, length) in g.runs(first, count) {
                         for r in 0..height {
                             let to = start(r, image, pixel);
-                            copy(&mut out[to..to + length], &tile.0[r * PANEL + column..][..length]);
+                            copy(&mut out[to..to + length], &tile.out[r * PANEL + column..][..length]);
                         }
                     }
                 }
             }
         }
     }
-    kernels::wipe(&mut tile.0);
 }
 
 /// `out = W^T y` for one plane of `batch` images: the transposed convolution.
@@ -195,7 +199,7 @@ pub(crate) fn apply_transposed(
     let group_len = shape.depth() * g.padded[0] * g.padded[1];
     let mut image = Words::zeros(batch * g.padded_len());
     let mut panel = Words::zeros(rows * PANEL);
-    let mut tile: Tile = Lines([0; TILE_ROWS * PANEL]);
+    let mut tile = Tile::new();
     let mut bases = [0; PANEL];
     for first in (0..total).step_by(PANEL) {
         let count = PANEL.min(total - first);
@@ -210,6 +214,8 @@ pub(crate) fn apply_transposed(
                     line[column..column + length].copy_from_slice(&y[from..from + length]);
                 }
             }
+            kernels::prepare(token, prime, panel);
+            let panel = Panel { words: panel, prepared: true };
             let image = &mut image[group * group_len..];
             for tap in (0..taps).step_by(TILE_ROWS) {
                 let height = TILE_ROWS.min(taps - tap);
@@ -218,7 +224,7 @@ pub(crate) fn apply_transposed(
                 let extent = Extent { rows: height, vectors, depth: rows };
                 kernels::tile(token, prime, left, panel, extent, false, &mut tile);
                 for r in 0..height {
-                    for (&base, &value) in bases[..count].iter().zip(&tile.0[r * PANEL..]) {
+                    for (&base, &value) in bases[..count].iter().zip(&tile.out[r * PANEL..]) {
                         let word = &mut image[base + g.offsets[tap + r]];
                         let sum = *word + value;
                         *word = sum.min(sum.wrapping_sub(prime.value()));
@@ -231,5 +237,4 @@ pub(crate) fn apply_transposed(
     for (row, start) in out.chunks_exact_mut(width).zip(g.padded_rows(batch)) {
         row.copy_from_slice(&image[start..start + width]);
     }
-    kernels::wipe(&mut tile.0);
 }

@@ -30,8 +30,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in two kinds, see
-//! [`Kernel`]: portable Rust and AVX-512 (IFMA, VBMI, VAES). Both give bit-identical results. All unsafe
+//! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in three kinds, see
+//! [`Kernel`]: portable Rust, AVX2 with FMA, and AVX-512 (IFMA, VBMI, VAES). All give bit-identical results. All unsafe
 //! code of the project is in `src/kernels/`.
 #![deny(unsafe_code)]
 

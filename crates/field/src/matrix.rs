@@ -5,7 +5,7 @@
 //! one stream, whatever the matrix' size. The last panel has only as many vectors as it needs; columns
 //! beyond the matrix are 0.
 
-use crate::kernels::{self, Extent, LANES, Left, Lines, PANEL, TILE_ROWS, Tile, Token};
+use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
 use crate::storage::Words;
 
@@ -85,34 +85,33 @@ fn multiply_panel(
     token: Token,
     prime: Prime,
     a: &[u64],
-    panel: &[u64],
+    panel: Panel<'_>,
     (depth, width, column): (usize, usize, usize),
+    tile: &mut Tile,
     out: &mut [u64],
 ) {
     let rows = a.len() / depth;
     let vectors = panel_vectors(width, column);
     let columns = (vectors * LANES).min(width - column);
-    let mut tile: Tile = Lines([0; TILE_ROWS * PANEL]);
     for first in (0..depth).step_by(DEPTH_BLOCK) {
         let lines = DEPTH_BLOCK.min(depth - first);
-        let block = &panel[first * vectors * LANES..][..lines * vectors * LANES];
+        let words = &panel.words[first * vectors * LANES..][..lines * vectors * LANES];
         for row in (0..rows).step_by(TILE_ROWS) {
             let count = TILE_ROWS.min(rows - row);
             let results = |r: usize| (row + r) * width + column;
             if first > 0 {
                 for r in 0..count {
-                    tile.0[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
+                    tile.out[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
                 }
             }
             let left = Left { values: &a[row * depth + first..], row_stride: depth, depth_stride: 1 };
             let extent = Extent { rows: count, vectors, depth: lines };
-            kernels::tile(token, prime, left, block, extent, first > 0, &mut tile);
+            kernels::tile(token, prime, left, Panel { words, ..panel }, extent, first > 0, tile);
             for r in 0..count {
-                out[results(r)..][..columns].copy_from_slice(&tile.0[r * PANEL..][..columns]);
+                out[results(r)..][..columns].copy_from_slice(&tile.out[r * PANEL..][..columns]);
             }
         }
     }
-    kernels::wipe(&mut tile.0);
 }
 
 /// `out = a b` for a row-major `a` and a packed `b` of `depth` rows and `width` columns.
@@ -124,10 +123,11 @@ pub(crate) fn multiply_packed(
     width: usize,
     out: &mut [u64],
 ) {
-    let token = Token::active();
+    let (token, mut tile) = (Token::active(), Tile::new());
     for column in (0..width).step_by(PANEL) {
         let size = depth * panel_vectors(width, column) * LANES;
-        multiply_panel(token, prime, a, &packed[column * depth..][..size], (depth, width, column), out);
+        let panel = Panel { words: &packed[column * depth..][..size], prepared: false };
+        multiply_panel(token, prime, a, panel, (depth, width, column), &mut tile, out);
     }
 }
 
@@ -140,13 +140,15 @@ pub fn matmul(prime: Prime, a: &[u64], b: &[u64], [m, k, n]: [usize; 3]) -> Vec<
     assert!(m > 0 && k > 0 && n > 0, "empty matrices have no product");
     assert_eq!(a.len(), m * k, "the left side is not {m} x {k}");
     assert_eq!(b.len(), k * n, "the right side is not {k} x {n}");
-    let token = Token::active();
+    let (token, mut tile) = (Token::active(), Tile::new());
     let mut out = vec![0; m * n];
     let mut panel = Words::zeros(k * PANEL);
     for column in (0..n).step_by(PANEL) {
         let size = k * panel_vectors(n, column) * LANES;
         pack_panel(b, (n, 1), n, column, &mut panel[..size]);
-        multiply_panel(token, prime, a, &panel[..size], (k, n, column), &mut out);
+        kernels::prepare(token, prime, &mut panel[..size]);
+        let panel = Panel { words: &panel[..size], prepared: true };
+        multiply_panel(token, prime, a, panel, (k, n, column), &mut tile, &mut out);
     }
     out
 }

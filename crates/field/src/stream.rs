@@ -28,6 +28,8 @@ enum Cipher {
     /// The `aes` crate, which wipes its keys itself.
     Portable(Aes128Enc),
     #[cfg(target_arch = "x86_64")]
+    AesNi(kernels::AesNi),
+    #[cfg(target_arch = "x86_64")]
     Vaes(kernels::Vaes),
 }
 
@@ -47,6 +49,8 @@ impl Stream {
     pub(crate) fn new(key: &[u8; 16]) -> Stream {
         let cipher = match Token::active() {
             Token::Scalar(_) => Cipher::Portable(Aes128Enc::new(key.into())),
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(token) => Cipher::AesNi(kernels::AesNi::new(token, key)),
             #[cfg(target_arch = "x86_64")]
             Token::Avx512(token) => Cipher::Vaes(kernels::Vaes::new(token, key)),
         };
@@ -77,6 +81,8 @@ impl WordSource for Stream {
     fn words(&self, sub_stream: u64, first: u64, out: &mut [u64]) {
         match &self.cipher {
             Cipher::Portable(cipher) => portable_words(cipher, sub_stream, first, out),
+            #[cfg(target_arch = "x86_64")]
+            Cipher::AesNi(cipher) => cipher.words(sub_stream, first, out),
             #[cfg(target_arch = "x86_64")]
             Cipher::Vaes(cipher) => cipher.words(sub_stream, first, out),
         }

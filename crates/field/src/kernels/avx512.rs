@@ -104,9 +104,9 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn min(self, a: __m512i, b: __m512i) -> __m512i {
+    fn unwrapped(self, v: __m512i, otherwise: __m512i) -> __m512i {
         // SAFETY: `self` proves that the instruction exists.
-        unsafe { _mm512_min_epu64(a, b) }
+        unsafe { _mm512_min_epu64(v, otherwise) }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 
 use super::avx512::Avx512;
 use super::lanes::{Lanes, MAX_TERMS, Residues};
-use super::product::{Extent, LANES, Left, PANEL, Tile};
+use super::product::{Extent, LANES, Left, PANEL, TILE_ROWS, Tile};
 use crate::prime::Prime;
 
 /// Words of a panel that are fetched ahead. The processor's own prefetcher does not keep up when 24
@@ -70,14 +70,14 @@ unsafe fn tile_of<const R: usize, const V: usize, const U: usize>(
     accumulate: bool,
     out: &mut Tile,
 ) {
-    const { assert!(R * PANEL <= size_of::<Tile>() / 8 && V * LANES <= PANEL) };
+    const { assert!(R <= TILE_ROWS && V * LANES <= PANEL) };
     let f = Residues::new(token, prime);
     let zero = token.splat(0);
     let mut results = [[zero; V]; R];
     if accumulate {
         for (r, row) in results.iter_mut().enumerate() {
             for (v, result) in row.iter_mut().enumerate() {
-                *result = token.load(&out.0, r * PANEL + v * LANES);
+                *result = token.load(&out.out, r * PANEL + v * LANES);
             }
         }
     }
@@ -136,7 +136,7 @@ unsafe fn tile_of<const R: usize, const V: usize, const U: usize>(
     }
     for (r, row) in results.iter().enumerate() {
         for (v, &result) in row.iter().enumerate() {
-            token.store(&mut out.0, r * PANEL + v * LANES, result);
+            token.store(&mut out.out, r * PANEL + v * LANES, result);
         }
     }
 }

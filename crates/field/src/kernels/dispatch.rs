@@ -1,5 +1,5 @@
-//! From the active kernel to its code: every generic function once as plain Rust and once compiled for
-//! AVX-512.
+//! From the active kernel to its code: every generic function as plain Rust, compiled for AVX2 and compiled
+//! for AVX-512.
 
 use super::evaluation::ShareRows;
 use super::pooling::Direction;
@@ -13,6 +13,8 @@ use crate::shape::SumPool2d;
 pub(crate) enum Token {
     Scalar(super::portable::Scalar),
     #[cfg(target_arch = "x86_64")]
+    Avx2(super::avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
     Avx512(super::avx512::Avx512),
 }
 
@@ -24,8 +26,11 @@ impl Token {
             // SAFETY: the active kernel is always one whose availability was checked, see `selection`.
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512 => Token::Avx512(unsafe { super::avx512::Avx512::new() }),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => Token::Avx2(unsafe { super::avx2::Avx2::new() }),
             #[cfg(not(target_arch = "x86_64"))]
-            Kernel::Avx512 => unreachable!("never active on this architecture"),
+            Kernel::Avx2 | Kernel::Avx512 => unreachable!("never active on this architecture"),
         }
     }
 }
@@ -43,8 +48,18 @@ macro_rules! dispatch {
             fn avx512(token: super::avx512::Avx512, $($arg: $type),*) $(-> $result)? {
                 $module::$name(token, $($arg),*)
             }
+            /// The generic function, compiled for the instructions the token stands for.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments)] // as many as the function behind it
+            fn avx2(token: super::avx2::Avx2, $($arg: $type),*) $(-> $result)? {
+                $module::$name(token, $($arg),*)
+            }
             match Token::active() {
                 Token::Scalar(token) => $module::$name(token, $($arg),*),
+                // SAFETY: the token exists only where these instructions were detected.
+                #[cfg(target_arch = "x86_64")]
+                Token::Avx2(token) => unsafe { avx2(token, $($arg),*) },
                 // SAFETY: the token exists only where these instructions were detected.
                 #[cfg(target_arch = "x86_64")]
                 Token::Avx512(token) => unsafe { avx512(token, $($arg),*) },

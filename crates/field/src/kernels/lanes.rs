@@ -7,7 +7,7 @@ use crate::prime::Prime;
 /// How many products (each below 2^104) a [`Lanes::Wide`] can hold before it must be folded. A starting
 /// value counts as one.
 ///
-/// The AVX-512 form adds the low and the high 52 bits of each product into 64-bit lanes of their own.
+/// The vector forms add the low and the high 52 bits of each product into 64-bit lanes of their own.
 pub(crate) const MAX_TERMS: usize = 4096;
 
 const _: () = assert!(MAX_TERMS as u128 * ((1u128 << 52) - 1) <= u64::MAX as u128);
@@ -36,8 +36,9 @@ pub(crate) trait Lanes: Copy {
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b mod 2^64`.
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller unsigned value.
-    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `v` where its top bit is clear, `otherwise` where a subtraction has wrapped. `otherwise` is below 2^63, and not below
+    /// a `v` without top bit: so this is the smaller unsigned value.
+    fn unwrapped(self, v: Self::V, otherwise: Self::V) -> Self::V;
     /// Bitwise and.
     fn and(self, a: Self::V, b: Self::V) -> Self::V;
     /// Bitwise or.
@@ -87,16 +88,16 @@ impl<S: Lanes> Residues<S> {
         }
     }
 
-    /// `x < 2 p` to canonical: `x - p` wraps to a huge value exactly when `x < p`.
+    /// `x < 2 p` to canonical: `x - p` wraps exactly when `x < p`.
     #[inline(always)]
     pub(crate) fn canonical_2p(&self, x: S::V) -> S::V {
-        self.lanes.min(x, self.lanes.sub(x, self.p))
+        self.lanes.unwrapped(self.lanes.sub(x, self.p), x)
     }
 
     /// `x < 4 p` to canonical.
     #[inline(always)]
     pub(crate) fn canonical_4p(&self, x: S::V) -> S::V {
-        self.canonical_2p(self.lanes.min(x, self.lanes.sub(x, self.two_p)))
+        self.canonical_2p(self.lanes.unwrapped(self.lanes.sub(x, self.two_p), x))
     }
 
     #[inline(always)]
@@ -104,11 +105,11 @@ impl<S: Lanes> Residues<S> {
         self.canonical_2p(self.lanes.add(a, b))
     }
 
-    /// `a - b`: wraps to a huge value exactly when `p` must be added.
+    /// `a - b`: wraps exactly when `p` must be added.
     #[inline(always)]
     pub(crate) fn sub(&self, a: S::V, b: S::V) -> S::V {
         let difference = self.lanes.sub(a, b);
-        self.lanes.min(difference, self.lanes.add(difference, self.p))
+        self.lanes.unwrapped(difference, self.lanes.add(difference, self.p))
     }
 
     #[inline(always)]

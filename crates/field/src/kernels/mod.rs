@@ -1,12 +1,18 @@
 //! The kernels: all unsafe code and all SIMD of the project.
 //!
 //! Element-wise work is written once, in [`elementwise`], [`words`] and [`evaluation`], over the small trait
-//! [`lanes::Lanes`]; the token [`portable::Scalar`] makes it plain Rust and [`avx512::Avx512`] makes it
-//! 8 lanes of AVX-512. Matrix tiles, the generator and packing have a version of their own per kernel.
+//! [`lanes::Lanes`]; the token [`portable::Scalar`] makes it plain Rust, [`avx2::Avx2`] 4 lanes of AVX2 and
+//! [`avx512::Avx512`] 8 lanes of AVX-512. Matrix tiles, the generator and packing have versions of their own.
 //! Functions here work on one plane (one prime) and choose the active kernel by themselves.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod aesni;
 mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_fma;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
@@ -25,11 +31,13 @@ mod vaes;
 mod wipe;
 mod words;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use aesni::AesNi;
 pub(crate) use aligned::Aligned;
 pub(crate) use dispatch::*;
 pub(crate) use evaluation::{MAX_DEGREE, ShareRows};
 pub(crate) use pooling::Direction;
-pub(crate) use product::{Extent, LANES, Left, Lines, PANEL, TILE_ROWS, Tile, pack_patches, tile};
+pub(crate) use product::{Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, pack_patches, prepare, tile};
 pub use selection::{Kernel, KernelError, with_kernel};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use vaes::Vaes;

@@ -38,8 +38,8 @@ impl Lanes for Scalar {
         a.wrapping_sub(b)
     }
     #[inline(always)]
-    fn min(self, a: u64, b: u64) -> u64 {
-        a.min(b)
+    fn unwrapped(self, v: u64, otherwise: u64) -> u64 {
+        v.min(otherwise)
     }
     #[inline(always)]
     fn and(self, a: u64, b: u64) -> u64 {
@@ -118,7 +118,7 @@ pub(super) fn tile(
     let stride = vectors * LANES;
     for row in 0..rows {
         for column in (0..stride).step_by(COLUMNS) {
-            let results = &mut out.0[row * PANEL + column..][..COLUMNS];
+            let results = &mut out.out[row * PANEL + column..][..COLUMNS];
             let mut sums = [0u128; COLUMNS];
             if accumulate {
                 sums = std::array::from_fn(|c| u128::from(results[c]));

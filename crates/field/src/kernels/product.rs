@@ -2,6 +2,7 @@
 
 use super::dispatch::Token;
 use super::lanes::{Lanes, MAX_TERMS, Residues};
+use super::wipe::{wipe, wipe_f64};
 use crate::prime::Prime;
 
 /// 64-bit lanes of an AVX-512 vector; panels are made of vectors of this many columns.
@@ -10,8 +11,31 @@ pub(crate) const LANES: usize = 8;
 pub(crate) const PANEL: usize = 3 * LANES;
 /// Rows of a full tile. 4 rows times 3 vectors times 2 (low and high sums) fill 24 of 32 registers.
 pub(crate) const TILE_ROWS: usize = 4;
-/// The results of one tile, row after row, [`PANEL`] columns each.
-pub(crate) type Tile = Lines<{ TILE_ROWS * PANEL }>;
+/// Columns of the left side that a kernel converts at a time, if it does: so many lines of a panel (24 KiB) fit the
+/// first-level cache beside them.
+pub(super) const LEFT_DEPTH: usize = 128;
+
+/// The results of one tile, and room for its left side in another form. Wiped when dropped.
+#[repr(align(64))]
+pub(crate) struct Tile {
+    /// Row after row, [`PANEL`] columns each.
+    pub(crate) out: [u64; TILE_ROWS * PANEL],
+    pub(super) left: [f64; TILE_ROWS * LEFT_DEPTH],
+}
+
+impl Tile {
+    /// Zeros.
+    pub(crate) fn new() -> Tile {
+        Tile { out: [0; TILE_ROWS * PANEL], left: [0.0; TILE_ROWS * LEFT_DEPTH] }
+    }
+}
+
+impl Drop for Tile {
+    fn drop(&mut self) {
+        wipe(&mut self.out);
+        wipe_f64(&mut self.left);
+    }
+}
 
 /// Words on the stack that start at a cache line.
 #[repr(align(64))]
@@ -25,6 +49,14 @@ pub(crate) struct Left<'a> {
     pub(crate) depth_stride: usize,
 }
 
+/// The right side of a product: lines of `8 vectors` words.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    pub(crate) words: &'a [u64],
+    /// Whether [`prepare`] was called on it; if not, words are residues.
+    pub(crate) prepared: bool,
+}
+
 /// The size of a tile: 1 to 4 rows, 1 to 3 vectors of 8 columns, any depth but 0.
 #[derive(Clone, Copy)]
 pub(crate) struct Extent {
@@ -36,7 +68,7 @@ pub(crate) struct Extent {
 /// `out[r, c] = sum_k left[r, k] panel[k, c]`, added to the canonical residues in `out` when `accumulate`. Rows
 /// and columns beyond the extent are left alone.
 ///
-/// `panel` holds `depth` lines of `8 vectors` residues. Inputs below 2^52, results canonical.
+/// `panel` holds `depth` lines of `8 vectors` words. Inputs below 2^52, results canonical.
 ///
 /// # Panics
 /// When `left` or `panel` are shorter than that.
@@ -44,7 +76,7 @@ pub(crate) fn tile(
     token: Token,
     prime: Prime,
     left: Left<'_>,
-    panel: &[u64],
+    panel: Panel<'_>,
     extent: Extent,
     accumulate: bool,
     out: &mut Tile,
@@ -53,11 +85,26 @@ pub(crate) fn tile(
     assert!((1..=TILE_ROWS).contains(&rows) && (1..=PANEL / LANES).contains(&vectors) && depth > 0);
     let last = (rows - 1) * left.row_stride + (depth - 1) * left.depth_stride;
     assert!(left.depth_stride > 0 && last < left.values.len());
-    assert!(panel.len() >= depth * vectors * LANES);
+    assert!(panel.words.len() >= depth * vectors * LANES);
     match token {
-        Token::Scalar(_) => super::portable::tile(prime, left, panel, extent, accumulate, out),
+        Token::Scalar(_) => super::portable::tile(prime, left, panel.words, extent, accumulate, out),
         #[cfg(target_arch = "x86_64")]
-        Token::Avx512(token) => super::avx512_ifma::tile(token, prime, left, panel, extent, accumulate, out),
+        Token::Avx2(token) => super::avx2_fma::tile(token, prime, left, panel, extent, accumulate, out),
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx512(token) => {
+            super::avx512_ifma::tile(token, prime, left, panel.words, extent, accumulate, out);
+        }
+    }
+}
+
+/// Brings a panel of residues that several tiles read into the form the kernel multiplies fastest.
+pub(crate) fn prepare(token: Token, prime: Prime, panel: &mut [u64]) {
+    match token {
+        Token::Scalar(_) => {}
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx2(token) => super::avx2_fma::prepare(token, prime, panel),
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx512(_) => {}
     }
 }
 
@@ -128,6 +175,8 @@ pub(crate) fn pack_patches(
     assert!(largest.is_none_or(|largest| largest < image.len()), "a patch beyond the image");
     match token {
         Token::Scalar(_) => super::portable::pack_patches(image, offsets, bases, panel),
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx2(_) => super::portable::pack_patches(image, offsets, bases, panel),
         #[cfg(target_arch = "x86_64")]
         Token::Avx512(token) => super::avx512_ifma::pack_patches(token, image, offsets, bases, panel),
     }

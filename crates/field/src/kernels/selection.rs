@@ -13,6 +13,8 @@ const VARIABLE: &str = "AMICUS_KERNEL";
 pub enum Kernel {
     /// Plain Rust: 64-bit multiplications and the `aes` crate.
     Portable,
+    /// AVX2 with FMA (52-bit products from doubles) and AES instructions, VAES where there is that.
+    Avx2,
     /// AVX-512 with IFMA (52-bit multiply-add), VBMI (byte permutations) and VAES.
     Avx512,
 }
@@ -22,13 +24,13 @@ pub enum Kernel {
 #[non_exhaustive]
 pub enum KernelError {
     /// The environment names no kernel.
-    #[error("{VARIABLE}={value:?}: expected \"portable\" or \"avx512\"")]
+    #[error("{VARIABLE}={value:?}: expected \"portable\", \"avx2\" or \"avx512\"")]
     Unknown {
         /// The value of the variable.
         value: OsString,
     },
     /// The kernel needs instructions this processor does not have.
-    #[error("{VARIABLE}={}: this processor lacks AVX-512 with IFMA, VBMI or VAES", kernel.name())]
+    #[error("{VARIABLE}={}: this processor lacks {}", kernel.name(), kernel.needs())]
     Unavailable {
         /// The kernel asked for.
         kernel: Kernel,
@@ -36,15 +38,30 @@ pub enum KernelError {
 }
 
 impl Kernel {
-    /// Every kernel, for tests and benches.
-    pub const ALL: [Kernel; 2] = [Kernel::Portable, Kernel::Avx512];
+    /// Every kernel, for tests and benches, the fastest last.
+    pub const ALL: [Kernel; 3] = [Kernel::Portable, Kernel::Avx2, Kernel::Avx512];
 
     /// The name the environment variable takes.
     pub const fn name(self) -> &'static str {
         match self {
             Kernel::Portable => "portable",
+            Kernel::Avx2 => "avx2",
             Kernel::Avx512 => "avx512",
         }
+    }
+
+    /// What the processor must have.
+    const fn needs(self) -> &'static str {
+        match self {
+            Kernel::Portable => "nothing",
+            Kernel::Avx2 => "AVX2, FMA or AES",
+            Kernel::Avx512 => "AVX-512 with IFMA, VBMI or VAES",
+        }
+    }
+
+    /// The fastest kernel that can run here.
+    fn fastest() -> Kernel {
+        Kernel::ALL.into_iter().rfind(|kernel| kernel.is_available()).unwrap_or(Kernel::Portable)
     }
 
     /// Whether this processor can run the kernel.
@@ -53,8 +70,10 @@ impl Kernel {
             Kernel::Portable => true,
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512 => super::avx512::detected(),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => super::avx2::detected(),
             #[cfg(not(target_arch = "x86_64"))]
-            Kernel::Avx512 => false,
+            Kernel::Avx2 | Kernel::Avx512 => false,
         }
     }
 
@@ -75,8 +94,7 @@ impl Kernel {
                 .iter()
                 .find(|kernel| value == kernel.name())
                 .ok_or(KernelError::Unknown { value })?,
-            _ if Kernel::Avx512.is_available() => Kernel::Avx512,
-            _ => Kernel::Portable,
+            _ => Kernel::fastest(),
         };
         if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable { kernel }) }
     }
@@ -125,14 +143,24 @@ mod tests {
     #[test]
     fn the_environment_is_followed_or_refused() {
         assert_eq!(Kernel::from_wish(Some("portable".into())), Ok(Kernel::Portable));
-        let fastest = if Kernel::Avx512.is_available() { Kernel::Avx512 } else { Kernel::Portable };
+        let fastest = Kernel::fastest();
+        assert!(
+            Kernel::ALL
+                .into_iter()
+                .filter(|kernel| kernel.is_available())
+                .all(|kernel| kernel as u8 <= fastest as u8)
+        );
         assert_eq!(Kernel::from_wish(None), Ok(fastest));
         assert_eq!(Kernel::from_wish(Some(OsString::new())), Ok(fastest));
         let error = Kernel::from_wish(Some("sse9".into())).unwrap_err();
-        assert_eq!(error.to_string(), "AMICUS_KERNEL=\"sse9\": expected \"portable\" or \"avx512\"");
-        match Kernel::from_wish(Some("avx512".into())) {
-            Ok(kernel) => assert_eq!(kernel, fastest),
-            Err(error) => assert_eq!(error, KernelError::Unavailable { kernel: Kernel::Avx512 }),
+        let expected = "AMICUS_KERNEL=\"sse9\": expected \"portable\", \"avx2\" or \"avx512\"";
+        assert_eq!(error.to_string(), expected);
+        for kernel in Kernel::ALL {
+            let wished = Kernel::from_wish(Some(kernel.name().into()));
+            assert_eq!(
+                wished,
+                if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable { kernel }) }
+            );
         }
     }
 

@@ -10,10 +10,40 @@ use std::arch::x86_64::*;
 use super::avx512::Avx512;
 use super::wipe::wipe;
 
-/// Round keys of AES-128, wiped when dropped. Only made where the instructions exist.
+/// Round keys of AES-128, eleven of two words. Wiped when dropped.
+pub(super) struct RoundKeys([u64; 22]);
+
+impl RoundKeys {
+    /// The round keys of `key`.
+    #[target_feature(enable = "aes,sse2")]
+    pub(super) fn new(key: &[u8; 16]) -> RoundKeys {
+        let mut keys = RoundKeys([0; 22]);
+        expand(key, &mut keys.0);
+        keys
+    }
+
+    /// One vector a key.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn vectors(&self) -> [__m128i; 11] {
+        let mut vectors = [_mm_setzero_si128(); 11];
+        for (vector, pair) in vectors.iter_mut().zip(self.0.as_chunks::<2>().0) {
+            // SAFETY: 16 bytes are read from two words.
+            *vector = unsafe { _mm_loadu_si128(pair.as_ptr().cast()) };
+        }
+        vectors
+    }
+}
+
+impl Drop for RoundKeys {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// A cipher that was only made where the instructions exist.
 pub(crate) struct Vaes {
-    /// Eleven keys of two words.
-    keys: [u64; 22],
+    keys: RoundKeys,
 }
 
 /// Words of one vector: four blocks.
@@ -22,24 +52,16 @@ const WORDS: usize = 8;
 const VECTORS: usize = 8;
 
 impl Vaes {
-    /// The round keys of `key`.
+    /// The cipher with `key`.
     pub(crate) fn new(_: Avx512, key: &[u8; 16]) -> Vaes {
-        let mut cipher = Vaes { keys: [0; 22] };
         // SAFETY: the argument proves that the instructions exist.
-        unsafe { expand(key, &mut cipher.keys) };
-        cipher
+        Vaes { keys: unsafe { RoundKeys::new(key) } }
     }
 
     /// Fills `out` with words `first..` of the key stream whose counter blocks are `(index, sub_stream)`.
     pub(crate) fn words(&self, sub_stream: u64, first: u64, out: &mut [u64]) {
         // SAFETY: whoever made this cipher had the proof that the instructions exist.
         unsafe { words(&self.keys, sub_stream, first, out) }
-    }
-}
-
-impl Drop for Vaes {
-    fn drop(&mut self) {
-        wipe(&mut self.keys);
     }
 }
 
@@ -74,12 +96,8 @@ fn expand(key: &[u8; 16], keys: &mut [u64; 22]) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,vaes")]
-fn words(keys: &[u64; 22], sub_stream: u64, first: u64, out: &mut [u64]) {
-    let mut key = [_mm512_setzero_si512(); 11];
-    for (key, pair) in key.iter_mut().zip(keys.as_chunks::<2>().0) {
-        // SAFETY: 16 bytes are read from two words.
-        *key = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(pair.as_ptr().cast()) });
-    }
+fn words(keys: &RoundKeys, sub_stream: u64, first: u64, out: &mut [u64]) {
+    let key = keys.vectors().map(|key| _mm512_broadcast_i32x4(key));
     let sub = sub_stream as i64;
     let counters = |block: u64| {
         let at = |i: u64| block.wrapping_add(i) as i64;

@@ -24,7 +24,7 @@ pub(crate) fn random(label: u32, limbs: Limbs, len: usize) -> LimbVec {
     with_kernel(Kernel::Portable, || Seed::from_bytes([1; 32]).stream().sample(label, limbs, len))
 }
 
-/// Random elements with the boundary values 0, 1 and p - 1 strewn in.
+/// Random elements with the boundary values 0, 1 and p - 1, and those around the middle, strewn in.
 pub(crate) fn mixed(label: u32, limbs: Limbs, len: usize) -> LimbVec {
     let vector = random(label, limbs, len);
     let mut words = Vec::new();
@@ -33,6 +33,8 @@ pub(crate) fn mixed(label: u32, limbs: Limbs, len: usize) -> LimbVec {
             0 => 0,
             1 => 1,
             2 => prime.value() - 1,
+            3 => (1 << 51) - 1,
+            4 => 1 << 51,
             _ => r,
         }));
     }
