@@ -20,7 +20,7 @@ use amicus::plan::{
 use amicus::protocol::Parties;
 use amicus::protocol::affine::Part;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const ARGUMENT: u32 = 12;
 const COEFFICIENT: u32 = 12;
@@ -189,7 +189,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.wiring = Wiring::Tls;
     config.ahead = (1, 1);
     config.max_batch = 1;
-    config.spin = Duration::from_micros(200);
     let mut cluster = LocalCluster::start(config)?;
     let started = Instant::now();
     cluster.owner()?.load(&Owned(&weights))?;

@@ -2,7 +2,7 @@
 //!
 //! Where it stands: the numbers that [`amicus_plan::Plan::estimate`] multiplies. Products are measured on the kernels
 //! themselves; what a message and an element of dealt material cost, on two small networks that a whole deployment runs
-//! over loopback TLS, as the demo does. One file a machine (host name, processor, cores) and kernel, in
+//! over loopback TLS, as the demo does, one of them behind a network too. One file a machine (host name, processor, cores) and kernel, in
 //! `$XDG_CACHE_HOME/amicus` or `~/.cache/amicus`.
 
 mod measure;
@@ -31,8 +31,10 @@ pub struct MachineRates {
     pub online_element_ns: f64,
     /// Nanoseconds to make, send and take in one element of dealt material, a limb.
     pub dealt_element_ns: f64,
-    /// Microseconds to handle a message, beside the network's delay.
+    /// Microseconds to handle a message on this machine.
     pub hop_us: f64,
+    /// Microseconds to handle a message that a network delays, beside that delay.
+    pub delayed_hop_us: f64,
 }
 
 impl MachineRates {
@@ -44,6 +46,7 @@ impl MachineRates {
             element: 1e-9 * self.online_element_ns,
             dealt: 1e-9 * self.dealt_element_ns,
             hop: 1e-6 * self.hop_us,
+            delayed_hop: 1e-6 * self.delayed_hop_us,
         }
     }
 
@@ -54,6 +57,7 @@ impl MachineRates {
             self.online_element_ns,
             self.dealt_element_ns,
             self.hop_us,
+            self.delayed_hop_us,
         ];
         all.iter().all(|v| v.is_finite() && *v > 0.0)
     }

@@ -10,9 +10,20 @@ use crate::prime::Prime;
 use crate::shape::Conv2d;
 use crate::storage::Words;
 
-/// Taps in one block of a panel: 512 * 24 * 8 bytes stay in the L2 cache while all output channels meet
-/// them.
-const TAP_BLOCK: usize = 512;
+/// How many patches are packed before all output channels meet them. They stay in the second-level cache.
+struct Blocks {
+    /// Panels of 24 pixels.
+    panels: usize,
+    /// Lines of a panel.
+    taps: usize,
+}
+
+impl Blocks {
+    fn of(token: Token) -> Blocks {
+        // 24 * 8 bytes a line. Where the left side is converted first, several panels share that work.
+        if token.converts_left() { Blocks { panels: 4, taps: 256 } } else { Blocks { panels: 1, taps: 512 } }
+    }
+}
 
 /// Sizes and offsets that follow from a shape.
 pub(crate) struct Geometry {
@@ -125,53 +136,61 @@ fn copy(to: &mut [u64], from: &[u64]) {
 /// `out = W x` for one plane of `batch` images.
 pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batch: usize, out: &mut [u64]) {
     let token = Token::active();
+    let Blocks { panels, taps: tap_block } = Blocks::of(token);
     let (shape, taps) = (&g.shape, g.shape.taps());
     let rows = shape.out_channels / shape.groups;
     let (pixels, total) = (g.pixels(), batch * g.pixels());
     let group_len = shape.depth() * g.padded[0] * g.padded[1];
     let padded = g.is_padded().then(|| g.pad(x, batch));
     let image = padded.as_deref().unwrap_or(x);
-    let mut panel = Words::zeros(TAP_BLOCK.min(taps) * PANEL);
+    let panels = panels.min(total.div_ceil(PANEL));
+    let size = tap_block.min(taps) * PANEL;
+    let mut patches = Words::zeros(panels * size);
+    let mut converted = kernels::left_buffer(token, tap_block.min(taps));
     let mut tile = Tile::new();
     let mut bases = [0; PANEL];
-    for first in (0..total).step_by(PANEL) {
-        let count = PANEL.min(total - first);
-        let vectors = count.div_ceil(LANES);
-        let bases = &mut bases[..vectors * LANES];
-        g.bases(first, total, bases);
+    for start in (0..total).step_by(panels * PANEL) {
+        let firsts = (start..total.min(start + panels * PANEL)).step_by(PANEL);
         for group in 0..shape.groups {
-            for tap in (0..taps).step_by(TAP_BLOCK) {
-                let lines = TAP_BLOCK.min(taps - tap);
-                let panel = &mut panel[..lines * vectors * LANES];
+            for tap in (0..taps).step_by(tap_block) {
+                let lines = tap_block.min(taps - tap);
                 let image = &image[group * group_len..];
-                kernels::pack_patches(token, image, &g.offsets[tap..tap + lines], bases, panel);
-                kernels::prepare(token, prime, panel);
-                let panel = Panel { words: panel, prepared: true };
+                for (first, panel) in firsts.clone().zip(patches.chunks_exact_mut(size)) {
+                    let vectors = PANEL.min(total - first).div_ceil(LANES);
+                    let bases = &mut bases[..vectors * LANES];
+                    g.bases(first, total, bases);
+                    let panel = &mut panel[..lines * vectors * LANES];
+                    kernels::pack_patches(token, image, &g.offsets[tap..tap + lines], bases, panel);
+                    kernels::prepare(token, prime, panel);
+                }
                 for row in (0..rows).step_by(TILE_ROWS) {
                     let channel = group * rows + row;
                     let height = TILE_ROWS.min(rows - row);
-                    let start = |r: usize, image: usize, pixel: usize| {
+                    let values = &weights[channel * taps + tap..];
+                    let left = Left { values, row_stride: taps, depth_stride: 1, prepared: false };
+                    let left = kernels::prepare_left(token, prime, left, [height, lines], &mut converted);
+                    let place = |r: usize, image: usize, pixel: usize| {
                         (image * shape.out_channels + channel + r) * pixels + pixel
                     };
-                    if tap > 0 {
-                        for (column, image, pixel, length) in g.runs(first, count) {
-                            for r in 0..height {
-                                let from = start(r, image, pixel);
-                                copy(
-                                    &mut tile.out[r * PANEL + column..][..length],
-                                    &out[from..from + length],
-                                );
+                    for (first, panel) in firsts.clone().zip(patches.chunks_exact(size)) {
+                        let count = PANEL.min(total - first);
+                        let vectors = count.div_ceil(LANES);
+                        if tap > 0 {
+                            for (column, image, pixel, length) in g.runs(first, count) {
+                                for r in 0..height {
+                                    let from = &out[place(r, image, pixel)..][..length];
+                                    copy(&mut tile.out[r * PANEL + column..][..length], from);
+                                }
                             }
                         }
-                    }
-                    let values = &weights[channel * taps + tap..];
-                    let left = Left { values, row_stride: taps, depth_stride: 1 };
-                    let extent = Extent { rows: height, vectors, depth: lines };
-                    kernels::tile(token, prime, left, panel, extent, tap > 0, &mut tile);
-                    for (column, image, pixel, length) in g.runs(first, count) {
-                        for r in 0..height {
-                            let to = start(r, image, pixel);
-                            copy(&mut out[to..to + length], &tile.out[r * PANEL + column..][..length]);
+                        let panel = Panel { words: &panel[..lines * vectors * LANES], prepared: true };
+                        let extent = Extent { rows: height, vectors, depth: lines };
+                        kernels::tile(token, prime, left, panel, extent, tap > 0, &mut tile);
+                        for (column, image, pixel, length) in g.runs(first, count) {
+                            for r in 0..height {
+                                let to = &mut out[place(r, image, pixel)..][..length];
+                                copy(to, &tile.out[r * PANEL + column..][..length]);
+                            }
                         }
                     }
                 }
@@ -220,7 +239,7 @@ pub(crate) fn apply_transposed(
             for tap in (0..taps).step_by(TILE_ROWS) {
                 let height = TILE_ROWS.min(taps - tap);
                 let values = &weights[group * rows * taps + tap..];
-                let left = Left { values, row_stride: 1, depth_stride: taps };
+                let left = Left { values, row_stride: 1, depth_stride: taps, prepared: false };
                 let extent = Extent { rows: height, vectors, depth: rows };
                 kernels::tile(token, prime, left, panel, extent, false, &mut tile);
                 for r in 0..height {

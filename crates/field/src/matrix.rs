@@ -104,7 +104,8 @@ fn multiply_panel(
                     tile.out[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
                 }
             }
-            let left = Left { values: &a[row * depth + first..], row_stride: depth, depth_stride: 1 };
+            let values = &a[row * depth + first..];
+            let left = Left { values, row_stride: depth, depth_stride: 1, prepared: false };
             let extent = Extent { rows: count, vectors, depth: lines };
             kernels::tile(token, prime, left, Panel { words, ..panel }, extent, first > 0, tile);
             for r in 0..count {

@@ -15,6 +15,7 @@
 pub mod client;
 pub mod conduct;
 pub mod connect;
+mod cores;
 mod error;
 pub mod event;
 pub mod helper;

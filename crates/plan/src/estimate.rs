@@ -24,15 +24,23 @@ pub struct Rates {
     pub element: f64,
     /// Seconds to make, send and take in one element of dealt material, a limb.
     pub dealt: f64,
-    /// Seconds to handle a message, beside the network's delay.
+    /// Seconds to handle a message on one machine.
     pub hop: f64,
+    /// Seconds to handle a message that a network delays, beside that delay: those who wait for it are asleep.
+    pub delayed_hop: f64,
 }
 
 impl Rates {
     /// One core of an AMD Zen 5 with AVX-512 IFMA: products are the kernel's measured rates, the rest is fitted to
     /// `amicus demo` with LeNet-5 over loopback.
-    pub const STATED: Rates =
-        Rates { product: 2.0e10, dense: 3.6e9, element: 1.0e-9, dealt: 9.0e-9, hop: 4.0e-5 };
+    pub const STATED: Rates = Rates {
+        product: 2.0e10,
+        dense: 3.6e9,
+        element: 1.0e-9,
+        dealt: 9.0e-9,
+        hop: 4.0e-5,
+        delayed_hop: 9.0e-5,
+    };
 }
 
 /// The network between the roles.
@@ -116,10 +124,11 @@ impl Plan {
             |roles: usize| link.shared_cores.map_or(1.0, |c| (roles as f64 / c.max(1) as f64).max(1.0));
         let transfer = |bytes: f64| link.bandwidth.map_or(0.0, |b| bytes / b);
         let input = amicus_field::packed_len(self.limbs, values.get(ValueId::INPUT).len * batch) as f64;
-        let hops = cost.rounds as f64 * (link.one_way + rates.hop);
+        let hop = link.one_way + if link.one_way > 0.0 { rates.delayed_hop } else { rates.hop };
+        let hops = cost.rounds as f64 * hop;
         let compute = (products + elements * rates.element) * crowd(parties);
         let online = hops + transfer(cost.sent_bytes_per_party as f64 + input) + compute;
-        let preprocessing = 2.0 * (link.one_way + rates.hop)
+        let preprocessing = 2.0 * hop
             + transfer(cost.dealt_bytes as f64)
             + (products + elements * rates.dealt) * crowd(parties + 1);
         Ok(Estimate {

@@ -63,6 +63,7 @@ impl FakeHelper {
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 max_batch: 4,
                 spin: Duration::ZERO,
+                core: None,
                 conduct: None,
                 reporter: Reporter::to(sender),
             };

@@ -106,6 +106,7 @@ impl Setup {
         config.wiring = self.wiring;
         config.limits = self.limits;
         config.spin = Duration::ZERO;
+        config.cores = Vec::new();
         config.ahead = (self.batch, 1);
         config.danger_stop_after_decision = self.stop_after_decision;
         let switch = Switch::default();

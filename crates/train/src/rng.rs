@@ -15,6 +15,8 @@ pub(crate) mod stream {
     pub(crate) const AUGMENT: u64 = 4;
     /// Which images are mirrored in even epochs.
     pub(crate) const MIRROR: u64 = 5;
+    /// Shifts and rotations of the images that statistics are computed anew over.
+    pub(crate) const STATISTICS: u64 = 6;
 }
 
 /// xoshiro256++ with helpers for what training draws.

@@ -72,12 +72,13 @@ class ImageBatches:
 
     def epoch(self, number: int, epochs: float) -> Iterator[Batch]:
         # A generator for each epoch: a resumed run draws the same as one that was never interrupted.
-        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + number)
+        drawn = number + self.settings.epochs_before
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + drawn)
         order = torch.randperm(len(self.images), generator=generator)
         for step in range(self.steps):
             self._resize((number + step / self.steps) / epochs)
             indices = order[step * self.settings.batch : (step + 1) * self.settings.batch]
-            yield self.augment.batch(indices, number, generator)
+            yield self.augment.batch(indices, drawn, generator)
 
     def sample(self) -> Iterable[Batch]:
         epochs = self.settings.epochs

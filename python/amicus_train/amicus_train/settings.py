@@ -26,6 +26,7 @@ class Settings:
     sizes: tuple[tuple[float, int], ...] = ()
     shift: int = 4
     flip: bool = True
+    epochs_before: int = 0  # that the network had in earlier runs: this one draws other orders and shifts
     # Co-optimisation, for students only.
     warm_start: bool = True
     blend: float = 0.3  # share of the steps in which ReLU becomes the polynomial; 0: polynomial at once

@@ -214,3 +214,14 @@ def test_statistics_come_from_images_as_in_training_at_their_own_size() -> None:
     shifted = [bytes(image.numpy().tobytes()) not in as_they_are for x in sample for image in x]
     assert sum(shifted) > 150
     assert all(torch.equal(a, b) for a, (b, _) in zip(sample, batches.sample(), strict=True))
+
+
+def test_a_later_run_draws_what_a_longer_one_would() -> None:
+    settings = replace(SETTINGS, batch=100, shift=3, flip=True)
+    longer = ImageBatches(stripes(250), "pixel/255", settings)
+    later = ImageBatches(stripes(250), "pixel/255", replace(settings, epochs_before=4))
+    for number in (0, 1):
+        pairs = zip(longer.epoch(4 + number, 6.0), later.epoch(number, 2.0), strict=True)
+        assert all(torch.equal(a, b) and torch.equal(m, n) for (a, m), (b, n) in pairs)
+    first, second = (next(iter(batches.epoch(0, 6.0)))[0] for batches in (longer, later))
+    assert not torch.equal(first, second)

@@ -100,7 +100,7 @@ fn calibrate(args: &Args) -> anyhow::Result<ExitCode> {
         "  {:.1} ns to use and {:.1} ns to deal an element of material",
         rates.online_element_ns, rates.dealt_element_ns
     );
-    println!("  {:.0} us a hop", rates.hop_us);
+    println!("  {:.0} us a hop, {:.0} us beside the delay of a network", rates.hop_us, rates.delayed_hop_us);
     println!("kept in {file}");
     Ok(ExitCode::SUCCESS)
 }

@@ -35,8 +35,6 @@ const LARGE: u64 = 200_000_000;
 const DEALING: Duration = Duration::from_secs(120);
 /// Inferences dealt ahead.
 const AHEAD: usize = 2;
-/// How long parties look for data before they sleep, where every party has a core.
-const SPIN: Duration = Duration::from_micros(200);
 
 pub(super) struct Session {
     options: DemoOptions,
@@ -163,8 +161,6 @@ impl Session {
         config.ahead = (batch, AHEAD);
         config.max_batch = batch;
         config.first_port = self.options.port;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        config.spin = if cores >= self.parties.count() { SPIN } else { Duration::ZERO };
         if let Some(cheat) = &self.options.cheat {
             config.conduct = Some((self.parties.last(), cheat.into_conduct(&plan)));
         }

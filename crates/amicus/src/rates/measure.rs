@@ -4,8 +4,9 @@ use super::{MachineRates, RatesError, machine};
 use amicus_field::{Conv2d, Dense, Kernel, LimbVec, Limbs, LinearMap, LinearShape};
 use amicus_model::graph::{ConvOptions, Graph, GraphBuilder};
 use amicus_model::{CompileOptions, Compiled, ModelError, compile, quantize_input};
+use amicus_net::shaper::Shape;
 use amicus_node::event::Event;
-use amicus_node::local::{LocalCluster, LocalConfig};
+use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_plan::{OpKind, Plan, WeightId};
 use amicus_protocol::Parties;
 use amicus_protocol::affine::LayerWeights;
@@ -13,8 +14,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Share of the measurements below the figure that counts: less than half, so that what else runs here disturbs little.
-const QUANTILE: f64 = 0.25;
+/// How long clients let the roles rest between inferences: long enough for all threads to fall asleep, as they do where
+/// inputs come now and then.
+const REST: Duration = Duration::from_millis(2);
+/// One-way delay of the network: that of [`Shape::lan`], longer than a party looks for data before it sleeps.
+const DELAY: Duration = Duration::from_micros(250);
 /// How long each kernel runs.
 const KERNEL_TIME: Duration = Duration::from_millis(400);
 /// Inferences of each network.
@@ -45,10 +49,14 @@ pub fn measure(kernel: Kernel, progress: &mut dyn FnMut(&str)) -> Result<Machine
     progress("products of fully connected layers");
     let dense = products(LinearShape::Dense(Dense { inputs: 2048, outputs: 2048 }))?;
     progress("messages");
-    let narrow = run(narrow()?)?;
-    let hop = narrow.online / narrow.rounds;
+    let near = run(narrow()?, Wiring::Tls)?;
+    let hop = near.online / near.rounds;
+    progress("messages over a network");
+    let shape = Shape { one_way: DELAY, bits_per_second: None };
+    let far = run(narrow()?, Wiring::Shaped(shape))?;
+    let delayed_hop = (far.online / far.rounds - DELAY.as_secs_f64()).max(0.1e-6);
     progress("dealt material");
-    let wide = run(wide()?)?;
+    let wide = run(wide()?, Wiring::Tls)?;
     // Of one limb; what is left after the other parts of the estimate is the material's.
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let crowd = |roles: usize| (roles as f64 / cores).max(1.0);
@@ -64,6 +72,7 @@ pub fn measure(kernel: Kernel, progress: &mut dyn FnMut(&str)) -> Result<Machine
         online_element_ns: (1e9 * left(wide.online, wide.rounds, PARTIES)).max(0.1),
         dealt_element_ns: (1e9 * left(wide.preprocessing, 2.0, PARTIES + 1)).max(0.1),
         hop_us: 1e6 * hop,
+        delayed_hop_us: 1e6 * delayed_hop,
     })
 }
 
@@ -117,7 +126,7 @@ struct Taken {
     multiply_adds: f64,
 }
 
-fn run(graph: Graph) -> Result<Taken, RatesError> {
+fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
     let image: Vec<f32> =
         (0..graph.input_shape().iter().product()).map(|i: usize| (i % 17) as f32 / 17.0).collect();
     let options =
@@ -130,9 +139,7 @@ fn run(graph: Graph) -> Result<Taken, RatesError> {
     let plan = Arc::new(plan);
     let mut config = LocalConfig::new(Arc::clone(&plan), parties, folder.path().to_owned());
     config.ahead = (1, AHEAD);
-    if std::thread::available_parallelism().map_or(1, usize::from) < PARTIES {
-        config.spin = Duration::ZERO;
-    }
+    config.wiring = wiring;
     let layers = (0u32..).map(WeightId).take(plan.weights.len()).map(|id| LayerWeights {
         weights: weights.weights(id, plan.limbs),
         bias: weights.bias(id, plan.limbs),
@@ -169,6 +176,7 @@ fn times(
                 Err(_) => return Err(RatesError::Setup("the helper deals nothing".to_owned())),
             }
         }
+        std::thread::sleep(REST);
         let admission = client.request(1, &[])?;
         online.push(client.infer(admission, input)?.elapsed.as_secs_f64());
     }
@@ -185,7 +193,8 @@ fn elements(plan: &Plan) -> Result<f64, RatesError> {
     Ok(each.sum::<usize>() as f64)
 }
 
+/// The median: what estimates are compared with is a median too.
 fn typical(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get((values.len() as f64 * QUANTILE) as usize).copied().unwrap_or(f64::NAN)
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

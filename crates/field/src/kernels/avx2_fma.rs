@@ -6,8 +6,8 @@
 //! a further addition. So a vector of 4 multiply-adds costs five instructions, two multiply-adds, a subtraction and two
 //! integer additions, of which current cores issue three or four a cycle: the floor of Zen 3 is 3.2 multiply-adds a cycle.
 //!
-//! The left side is converted block by block. Panels that many rows meet are converted once, by [`prepare`]; others, which
-//! come from memory faster than they could be converted twice, on the way.
+//! What several tiles read is converted once, by [`prepare`] and [`convert_rows`]; the rest on the way, like the panels of a
+//! fully connected layer with one input, which come from memory no faster.
 
 use std::arch::x86_64::*;
 
@@ -139,11 +139,16 @@ unsafe fn tile_of<const PREPARED: bool>(
         sums.iter_mut().flatten().for_each(|sum| *sum = start);
         for first in (chunk..chunk + terms).step_by(LEFT_DEPTH) {
             let lines = LEFT_DEPTH.min(chunk + terms - first);
-            convert_left(prime, left, first, (rows, lines), &mut tile.left);
+            let a = if left.prepared {
+                Left { values: &left.values[first..], ..left }
+            } else {
+                convert_left(prime, left, first, &mut tile.left[..rows * lines], lines);
+                Left { values: &tile.left, row_stride: lines, depth_stride: 1, prepared: true }
+            };
             let block = &panel[first * stride..][..lines * stride];
-            let (a, sums) = (&tile.left, &mut sums);
-            // SAFETY: the instructions exist; the block has `lines` lines of `stride` words, and 4 V of them lie beyond
-            // the column a call starts at.
+            let sums = &mut sums;
+            // SAFETY: the instructions exist; `a` has `rows` rows and `lines` columns, next to each other, the block as
+            // many lines of `stride` words, and V vectors of them lie beyond the one a call starts at.
             unsafe {
                 match (rows, vectors) {
                     (1, 1) => block_of::<1, 2, PREPARED>(prime, a, block, 0, stride, sums),
@@ -178,53 +183,53 @@ unsafe fn tile_of<const PREPARED: bool>(
     }
 }
 
-/// Converts a block of the left side: row `r` starts at `LEFT_DEPTH * r`.
-#[inline]
+/// Converts rows of the left side, `depth` words each in `out`.
+pub(super) fn convert_rows(_: Avx2, prime: Prime, left: Left<'_>, out: &mut [u64], depth: usize) {
+    // SAFETY: the token proves that the instructions exist.
+    unsafe { convert_left(prime, left, 0, out, depth) }
+}
+
+/// Converts columns `first..` of the left side; row `r` goes to `out` from `depth r` on.
 #[target_feature(enable = "avx2,fma")]
-fn convert_left(
-    prime: Prime,
-    left: Left<'_>,
-    first: usize,
-    (rows, lines): (usize, usize),
-    out: &mut [f64; TILE_ROWS * LEFT_DEPTH],
-) {
+fn convert_left(prime: Prime, left: Left<'_>, first: usize, out: &mut [u64], depth: usize) {
     let centre = Centre::new(prime);
-    for (r, out) in out.as_chunks_mut::<LEFT_DEPTH>().0.iter_mut().take(rows).enumerate() {
+    for (r, out) in out.chunks_exact_mut(depth).enumerate() {
         let values = &left.values[r * left.row_stride + first * left.depth_stride..];
         if left.depth_stride == 1 {
-            let (blocks, rest) = values[..lines].as_chunks::<COUNT>();
-            let (out_blocks, out_rest) = out[..lines].as_chunks_mut::<COUNT>();
+            let (blocks, rest) = values[..depth].as_chunks::<COUNT>();
+            let (out_blocks, out_rest) = out.as_chunks_mut::<COUNT>();
             for (words, out) in blocks.iter().zip(out_blocks) {
-                // SAFETY: 32 bytes are read from four words and written to four doubles.
+                // SAFETY: 32 bytes are read from four words and written to four words.
                 unsafe {
                     let x = _mm256_loadu_si256(words.as_ptr().cast());
-                    _mm256_storeu_pd(out.as_mut_ptr(), centre.convert(x));
+                    _mm256_storeu_pd(out.as_mut_ptr().cast(), centre.convert(x));
                 }
             }
             rest.iter().zip(out_rest).for_each(|(&x, out)| *out = centred(prime, x));
         } else {
             let values = values.iter().step_by(left.depth_stride);
-            values.zip(&mut out[..lines]).for_each(|(&x, out)| *out = centred(prime, x));
+            values.zip(out).for_each(|(&x, out)| *out = centred(prime, x));
         }
     }
 }
 
 /// [`Centre::convert`] of one word.
 #[inline]
-fn centred(prime: Prime, x: u64) -> f64 {
+fn centred(prime: Prime, x: u64) -> u64 {
     let large = 0u64.wrapping_sub(x >> 51);
-    x.wrapping_sub(prime.value() & large) as i64 as f64
+    (x.wrapping_sub(prime.value() & large) as i64 as f64).to_bits()
 }
 
 /// Adds the products of a block to the sums of `R` rows and `V` vectors from `vector` on.
 ///
 /// # Safety
-/// `panel` has lines of `stride` words, at most `LEFT_DEPTH`, and `vector + V` vectors are at most a line.
+/// `panel` has lines of `stride` words, of which `vector + V` vectors are a part; `left` is prepared and has `R` rows with
+/// as many columns, next to each other.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn block_of<const R: usize, const V: usize, const PREPARED: bool>(
     prime: Prime,
-    left: &[f64; TILE_ROWS * LEFT_DEPTH],
+    left: Left<'_>,
     panel: &[u64],
     vector: usize,
     stride: usize,
@@ -235,14 +240,15 @@ unsafe fn block_of<const R: usize, const V: usize, const PREPARED: bool>(
     let (top, both) = (_mm256_set1_pd(TOP), _mm256_set1_pd(TOP + BOTTOM));
     let mut kept: [[[__m256i; 2]; V]; R] =
         std::array::from_fn(|r| std::array::from_fn(|v| sums[r][vector + v]));
-    let (mut a, mut b) = (left.as_ptr(), panel.as_ptr().wrapping_add(vector * COUNT));
+    let mut a = left.values.as_ptr().cast::<f64>();
+    let mut b = panel.as_ptr().wrapping_add(vector * COUNT);
     for _ in 0..panel.len() / stride {
         if R == 1 {
             for v in (0..V).step_by(2) {
                 _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(PREFETCH + v * COUNT).cast());
             }
         }
-        // SAFETY: the caller says that the line is there; rows of `left` are `LEFT_DEPTH` long.
+        // SAFETY: the caller says that the line and the column are there.
         unsafe {
             let line: [__m256d; V] = std::array::from_fn(|v| {
                 let words = b.add(v * COUNT);
@@ -253,7 +259,7 @@ unsafe fn block_of<const R: usize, const V: usize, const PREPARED: bool>(
                 }
             });
             for (r, row) in kept.iter_mut().enumerate() {
-                let x = _mm256_broadcast_sd(&*a.add(r * LEFT_DEPTH));
+                let x = _mm256_broadcast_sd(&*a.add(r * left.row_stride));
                 for (v, [high, low]) in row.iter_mut().enumerate() {
                     let product = _mm256_fmadd_pd(x, line[v], top);
                     let rest = _mm256_fmadd_pd(x, line[v], _mm256_sub_pd(both, product));

@@ -19,6 +19,17 @@ pub(crate) enum Token {
 }
 
 impl Token {
+    /// Whether tiles are faster when their left side went through [`super::prepare_left`].
+    pub(crate) fn converts_left(self) -> bool {
+        match self {
+            Token::Scalar(_) => false,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => true,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => false,
+        }
+    }
+
     /// The token of the active kernel.
     pub(crate) fn active() -> Token {
         match Kernel::active() {

@@ -37,7 +37,10 @@ pub(crate) use aligned::Aligned;
 pub(crate) use dispatch::*;
 pub(crate) use evaluation::{MAX_DEGREE, ShareRows};
 pub(crate) use pooling::Direction;
-pub(crate) use product::{Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, pack_patches, prepare, tile};
+pub(crate) use product::{
+    Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, left_buffer, pack_patches, prepare, prepare_left,
+    tile,
+};
 pub use selection::{Kernel, KernelError, with_kernel};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use vaes::Vaes;

@@ -2,8 +2,9 @@
 
 use super::dispatch::Token;
 use super::lanes::{Lanes, MAX_TERMS, Residues};
-use super::wipe::{wipe, wipe_f64};
+use super::wipe::wipe;
 use crate::prime::Prime;
+use crate::storage::Words;
 
 /// 64-bit lanes of an AVX-512 vector; panels are made of vectors of this many columns.
 pub(crate) const LANES: usize = 8;
@@ -20,20 +21,20 @@ pub(super) const LEFT_DEPTH: usize = 128;
 pub(crate) struct Tile {
     /// Row after row, [`PANEL`] columns each.
     pub(crate) out: [u64; TILE_ROWS * PANEL],
-    pub(super) left: [f64; TILE_ROWS * LEFT_DEPTH],
+    pub(super) left: [u64; TILE_ROWS * LEFT_DEPTH],
 }
 
 impl Tile {
     /// Zeros.
     pub(crate) fn new() -> Tile {
-        Tile { out: [0; TILE_ROWS * PANEL], left: [0.0; TILE_ROWS * LEFT_DEPTH] }
+        Tile { out: [0; TILE_ROWS * PANEL], left: [0; TILE_ROWS * LEFT_DEPTH] }
     }
 }
 
 impl Drop for Tile {
     fn drop(&mut self) {
         wipe(&mut self.out);
-        wipe_f64(&mut self.left);
+        wipe(&mut self.left);
     }
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Left<'a> {
     pub(crate) values: &'a [u64],
     pub(crate) row_stride: usize,
     pub(crate) depth_stride: usize,
+    /// Whether it came from [`prepare_left`]; if not, values are residues.
+    pub(crate) prepared: bool,
 }
 
 /// The right side of a product: lines of `8 vectors` words.
@@ -94,6 +97,35 @@ pub(crate) fn tile(
         Token::Avx512(token) => {
             super::avx512_ifma::tile(token, prime, left, panel.words, extent, accumulate, out);
         }
+    }
+}
+
+/// Room for what [`prepare_left`] makes of up to [`TILE_ROWS`] rows of `depth` columns.
+pub(crate) fn left_buffer(token: Token, depth: usize) -> Words {
+    Words::zeros(if token.converts_left() { TILE_ROWS * depth } else { 0 })
+}
+
+/// Brings rows of residues that several tiles read into the form the kernel multiplies fastest.
+///
+/// # Panics
+/// When `left` is shorter than the rows and columns said, or `buffer` was made for fewer columns.
+pub(crate) fn prepare_left<'a>(
+    token: Token,
+    prime: Prime,
+    left: Left<'a>,
+    [rows, depth]: [usize; 2],
+    buffer: &'a mut [u64],
+) -> Left<'a> {
+    match token {
+        Token::Scalar(_) => left,
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx2(token) => {
+            let buffer = &mut buffer[..rows * depth];
+            super::avx2_fma::convert_rows(token, prime, left, buffer, depth);
+            Left { values: buffer, row_stride: depth, depth_stride: 1, prepared: true }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Token::Avx512(_) => left,
     }
 }
 

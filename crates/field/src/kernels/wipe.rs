@@ -12,16 +12,6 @@ pub(crate) fn wipe(words: &mut [u64]) {
     unsafe { std::arch::asm!("/* {0} */", in(reg) words.as_ptr(), options(nostack, preserves_flags)) };
 }
 
-/// Sets every number to 0, also when nobody reads them afterwards.
-pub(crate) fn wipe_f64(numbers: &mut [f64]) {
-    // SAFETY: both types have 8 bytes and the same alignment, and any 8 bytes are a word; that all zeros are a double
-    // matters to whoever reads them next.
-    let words = unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u64>(), numbers.len()) };
-    wipe(words);
-}
-
-const _: () = assert!(size_of::<f64>() == size_of::<u64>() && align_of::<f64>() >= align_of::<u64>());
-
 /// Sets every word to 0, also when nobody reads them afterwards.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn wipe(words: &mut [u64]) {

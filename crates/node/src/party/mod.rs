@@ -10,7 +10,7 @@ use crate::connect::Hubs;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
-use crate::{Limits, NodeError, Peer, limits};
+use crate::{Limits, NodeError, Peer, cores, limits};
 use amicus_net::NetError;
 use amicus_plan::Plan;
 use amicus_protocol::control::{self, AbortNotice, Binding};
@@ -41,6 +41,8 @@ pub struct PartyConfig {
     pub max_batch: u32,
     /// How long the online thread looks for data before it sleeps; zero where cores are shared by many.
     pub spin: Duration,
+    /// The core that the online thread stays on, if it is to stay on one.
+    pub core: Option<usize>,
     /// Deviations; none for an honest party.
     pub conduct: Option<Box<dyn Conduct>>,
     /// Where events go.
@@ -93,9 +95,14 @@ impl PartyNode {
             limits: config.limits,
             reporter: config.reporter,
         };
-        let name = config.me.to_string();
+        let (name, core) = (config.me.to_string(), config.core);
         let threads = vec![
-            spawn(&format!("{name} online"), move || party.run())?,
+            spawn(&format!("{name} online"), move || {
+                if let Some(core) = core {
+                    cores::stay_on(core);
+                }
+                party.run();
+            })?,
             spawn(&format!("{name} dealing"), move || dealer.run())?,
         ];
         Ok(PartyNode { hubs, threads })

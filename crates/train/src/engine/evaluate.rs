@@ -4,11 +4,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::Accuracy;
 use crate::architecture::{Architecture, CLASSES};
-use crate::data::{Images, augment};
+use crate::data::Images;
+use crate::data::augment::{self, Augment};
 use crate::engine::activation::{Activation, values};
 use crate::engine::network::{Mode, Network, Statistics};
 use crate::engine::watch::{Nobody, Ranges, Watch};
 use crate::range::LayerRange;
+use crate::rng::Rng;
 use crate::weights::Weights;
 
 /// Images in one forward pass.
@@ -23,10 +25,22 @@ pub(crate) fn plain_batch(
     indices: std::ops::Range<usize>,
     device: &Device,
 ) -> Tensor<4> {
+    batch_of(images, indices, device, |index, pixels| {
+        augment::push_plain(images.image(index), architecture.rule, pixels);
+    })
+}
+
+/// The images that `push` writes for every index, `[indices, channels, rows, columns]`.
+pub(crate) fn batch_of(
+    images: &Images,
+    indices: impl ExactSizeIterator<Item = usize>,
+    device: &Device,
+    mut push: impl FnMut(usize, &mut Vec<f32>),
+) -> Tensor<4> {
     let [channels, rows, columns] = images.shape();
     let shape = [indices.len(), channels, rows, columns];
     let mut pixels = Vec::with_capacity(shape.iter().product());
-    indices.for_each(|index| augment::push_plain(images.image(index), architecture.rule, &mut pixels));
+    indices.for_each(|index| push(index, &mut pixels));
     Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
@@ -67,16 +81,24 @@ impl Model<'_> {
         (accuracy, ranges.layers)
     }
 
-    /// The weights with every BatchNorm's running statistics replaced by their means over batches of unmoved training
-    /// images, each normalised by its own.
-    pub(crate) fn reestimated(&self, images: &Images) -> Weights {
+    /// The weights with every BatchNorm's running statistics replaced by their means over batches of training images, each
+    /// normalised by its own; the images are moved and mirrored as `augment` does in `epoch`.
+    pub(crate) fn reestimated(
+        &self,
+        images: &Images,
+        augment: &Augment,
+        epoch: usize,
+        rng: &mut Rng,
+    ) -> Weights {
         let network = self.network(Mode::Training);
         let count = images.len().min(MEASURED);
         let batch = BATCH.min(count);
         let mut sums: Vec<Statistics> = Vec::new();
         let batches = count / batch.max(1);
         for start in (0..batches).map(|i| i * batch) {
-            let x = plain_batch(self.architecture, images, start..start + batch, self.device);
+            let x = batch_of(images, start..start + batch, self.device, |index, pixels| {
+                augment.push(images, index, epoch, self.architecture.rule, rng, pixels);
+            });
             let found = network.forward(x, &mut Nobody).statistics;
             if sums.is_empty() {
                 sums = found;

@@ -22,9 +22,10 @@ use crate::data::{self, Split, split};
 use crate::engine::activation::Activation;
 use crate::engine::evaluate::{MEASURED, Model};
 use crate::engine::network::coefficients_of;
-use crate::engine::steps::Run;
+use crate::engine::steps::{Run, augmentation};
 use crate::equalise::{equalise, project};
 use crate::export::{self, NamedTensor, key};
+use crate::rng::{Rng, stream};
 use crate::weights::{self, Polynomials, Weights};
 use crate::{Accuracy, ModelName, Progress, TrainConfig, TrainError, TrainReport, plot};
 
@@ -165,7 +166,10 @@ fn finish(
     });
     let activation = polynomials.as_ref().map_or(Activation::Relu, Activation::fixed);
     let model = Model { architecture, weights: &weights, activation: activation.clone(), device };
-    let weights = model.reestimated(&data.training);
+    // As training saw them: over unmoved images statistics are slightly off.
+    let augment = augmentation(config, data.training.len());
+    let mut moves = Rng::new(config.seed, stream::STATISTICS);
+    let weights = model.reestimated(&data.training, &augment, config.epochs, &mut moves);
     progress(Progress::Reestimated);
     let model = Model { architecture, weights: &weights, activation, device };
     let interval = fit.map(|fit| fit.interval);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 use crate::architecture::Architecture;
@@ -13,7 +13,7 @@ use crate::curve::{self, CurvePoint};
 use crate::data::Split;
 use crate::data::augment::Augment;
 use crate::engine::activation::{Activation, Coefficients, Polynomial};
-use crate::engine::evaluate::Model;
+use crate::engine::evaluate::{Model, batch_of};
 use crate::engine::loss::{self, Answers, Distillation};
 use crate::engine::network::{Mode, Network, Statistics};
 use crate::engine::product::Burn;
@@ -59,6 +59,12 @@ struct Batch {
     classes: Tensor<2>,
 }
 
+/// How training images are moved and mirrored.
+pub(crate) fn augmentation(config: &TrainConfig, images: usize) -> Augment {
+    let mirrored = if config.mirror { images } else { 0 };
+    Augment::new(config.max_shift, config.max_rotation, mirrored, config.seed)
+}
+
 impl Run<'_> {
     /// The state before the first epoch.
     pub(crate) fn start(&self, weights: Weights) -> Checkpoint {
@@ -86,8 +92,7 @@ impl Run<'_> {
             let problem = format!("{images} images do not make one batch of {batch}");
             return Err(TrainError::Config { name: "batch-size", problem });
         }
-        let mirrored = if config.mirror { self.data.training.len() } else { 0 };
-        let augment = Augment::new(config.max_shift, config.max_rotation, mirrored, config.seed);
+        let augment = augmentation(config, self.data.training.len());
         while state.epochs < config.epochs {
             let start = Instant::now();
             let (loss, share) = self.epoch(&mut state, steps, &augment, progress)?;
@@ -200,13 +205,11 @@ impl Run<'_> {
     fn batch(&self, indices: &[usize], epoch: usize, augment: &Augment, moves: &mut Rng) -> Batch {
         let device = self.device.clone().autodiff();
         let images = &self.data.training;
-        let [channels, rows, columns] = images.shape();
-        let shape = [indices.len(), channels, rows, columns];
-        let mut pixels = Vec::with_capacity(shape.iter().product());
         let rule = self.architecture.rule;
-        indices.iter().for_each(|&index| augment.push(images, index, epoch, rule, moves, &mut pixels));
         Batch {
-            images: Tensor::from_data(TensorData::new(pixels, shape), &device),
+            images: batch_of(images, indices.iter().copied(), &device, |index, pixels| {
+                augment.push(images, index, epoch, rule, moves, pixels);
+            }),
             classes: loss::one_hot(
                 indices.iter().map(|&index| images.label(index)),
                 self.config.label_smoothing,

@@ -4,7 +4,8 @@ use amicus_model::{FloatExecutor, networks};
 use burn::tensor::{Device, Tensor};
 
 use super::*;
-use crate::data::{Images, augment};
+use crate::data::Images;
+use crate::data::augment::{self, Augment};
 use crate::engine::activation::values;
 use crate::engine::evaluate::plain_batch;
 use crate::engine::network::{Mode, Network};
@@ -19,6 +20,10 @@ fn random_images(architecture: &Architecture, count: usize) -> Images {
     Images::new(architecture.input, pixels, vec![0; count]).unwrap()
 }
 
+fn unmoved() -> Augment {
+    Augment::new(0.0, 0.0, 0, 0)
+}
+
 /// Weights in which every tensor matters: uneven gamma and beta, statistics of the images.
 fn random_weights(architecture: &Architecture, activation: &Activation, images: &Images) -> Weights {
     let mut weights = Weights::fresh(architecture, 0.8, 3);
@@ -31,7 +36,7 @@ fn random_weights(architecture: &Architecture, activation: &Activation, images: 
         }
     }
     Model { architecture, weights: &weights, activation: activation.clone(), device: &Device::flex() }
-        .reestimated(images)
+        .reestimated(images, &unmoved(), 0, &mut Rng::new(0, 0))
 }
 
 fn polynomials(architecture: &Architecture) -> Polynomials {
@@ -149,7 +154,7 @@ fn reestimated_statistics_normalise_the_images() {
         activation: activation.clone(),
         device: &device,
     };
-    let weights = model.reestimated(&images);
+    let weights = model.reestimated(&images, &unmoved(), 0, &mut Rng::new(0, 0));
     let mut check = Check(0.0);
     Model { architecture: &architecture, weights: &weights, activation, device: &device }
         .accuracy(&images, 200, &mut check);

@@ -1,0 +1,22 @@
+//! Which cores threads run on.
+
+/// The cores this process may use, if the operating system says so.
+pub(crate) fn usable() -> Vec<usize> {
+    #[cfg(target_os = "linux")]
+    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
+        return (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect();
+    }
+    Vec::new()
+}
+
+/// Keeps the calling thread on one core. That is a wish: where it cannot be had, the thread runs anywhere.
+pub(crate) fn stay_on(core: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        let mut set = rustix::thread::CpuSet::new();
+        set.set(core);
+        let _ = rustix::thread::sched_setaffinity(None, &set);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = core;
+}
