@@ -16,13 +16,29 @@ pub struct Limits {
     pub round: Duration,
     /// For a whole inference, at helper and client.
     pub inference: Duration,
-    /// For a model load, and for one step of dealing.
+    /// For a model load, and for one step of dealing; longer where a model is large, see [`Limits::for_plan`].
     pub load: Duration,
 }
+
+/// Bytes a second at which weights and dealt material must come at least.
+const SLOWEST: u64 = 1 << 20;
 
 /// Who waits for somebody who waits himself waits a round longer, so that he hears who is at fault instead of blaming
 /// the one who waits: parties wait for each other, then the helper for parties, then all for the helper.
 impl Limits {
+    /// The same with as much time for a load, or a step of dealing, as its bytes need at 1 MiB/s: AlexNet for 224 x 224
+    /// pixels has 1.7 GB of masked weights, more than two minutes at 100 Mbit/s.
+    ///
+    /// # Errors
+    /// An invalid plan.
+    pub fn for_plan(self, plan: &Plan) -> Result<Limits, NodeError> {
+        let cost = plan.cost(1).map_err(ProtocolError::from)?;
+        let weights: usize =
+            plan.weights.iter().flat_map(parts).map(|part| packed_len(plan.limbs, part.len())).sum();
+        let needed = Duration::from_secs((weights as u64).max(cost.dealt_bytes) / SLOWEST);
+        Ok(Limits { load: self.load.max(needed), ..self })
+    }
+
     /// Until the helper gives up parties in a load.
     pub(crate) fn load_at_helper(&self) -> Duration {
         self.load + self.round

@@ -37,6 +37,7 @@ impl OwnerNode {
     pub fn new(plan: Arc<Plan>, parties: Parties, limits: Limits) -> Result<Self, NodeError> {
         let inbox = Inbox::new(crate::limits::online(&plan, 1)?, Duration::ZERO)?;
         let hubs = Hubs { online: inbox.hub(), dealing: None };
+        let limits = limits.for_plan(&plan)?;
         Ok(OwnerNode { plan, parties, inbox, hubs, limits })
     }
 

@@ -2,9 +2,9 @@
 
 use amicus_client::Message;
 use amicus_client::load::{self, Loading};
-use amicus_field::{Element, I256, Limbs, PRIMES};
+use amicus_field::{Dense, Element, I256, Limbs, LinearShape, PRIMES};
 use amicus_node::event::Event;
-use amicus_node::{NodeError, Peer};
+use amicus_node::{Limits, NodeError, Peer};
 use amicus_protocol::affine::columns;
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError};
@@ -12,10 +12,23 @@ use amicus_testkit::deviation::{Deviation, How, Tamper};
 use amicus_testkit::direct::Shift;
 use amicus_testkit::run::{Run, Setup, assert_says, party};
 use amicus_testkit::user::{User, notice};
-use amicus_testkit::zoo;
+use amicus_testkit::{small, zoo};
 use std::sync::Arc;
+use std::time::Duration;
 
 const TWO: Limbs = Limbs::TWO;
+
+/// Two minutes are enough for a small model; 130 million weights of 13 bytes take longer at 100 Mbit/s.
+#[test]
+fn large_models_have_time_to_load() {
+    let (limits, mut plan) = (Limits::default(), small::plan(TWO));
+    assert_eq!(limits.for_plan(&plan).unwrap(), limits);
+    plan.input.shape = vec![32_500_000];
+    plan.weights[0].shape = LinearShape::Dense(Dense { inputs: 32_500_000, outputs: small::HIDDEN });
+    let larger = limits.for_plan(&plan).unwrap();
+    assert!(larger.load > Duration::from_secs(1600) && larger.load < Duration::from_secs(1700), "{larger:?}");
+    assert_eq!(Limits { load: limits.load, ..larger }, limits);
+}
 
 fn one() -> Element {
     Element::one(TWO)

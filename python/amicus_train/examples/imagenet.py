@@ -107,7 +107,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     x = torch.rand(IMAGES, 3, 224, 224)
-    model = polynomialize(NETWORKS[args.network](), degree=args.degree)
+    # Random residual networks have values much further out than trained ones, which have learned to stay inside.
+    model = polynomialize(NETWORKS[args.network](), degree=args.degree, sigmas=8.0)
     # Twice: the first pass meets layers whose inputs are not yet normalised as they will be.
     for _ in range(2):
         reestimate(model, [x])

@@ -12,7 +12,7 @@ use crate::event::Reporter;
 use crate::inbox::Inbox;
 use crate::journal::Journal;
 use crate::party::spawn;
-use crate::{Limits, NodeError, limits};
+use crate::{Limits, NodeError};
 use amicus_plan::Plan;
 use amicus_protocol::{Parties, ProtocolError};
 use std::collections::VecDeque;
@@ -60,8 +60,9 @@ impl HelperNode {
     pub fn start(config: HelperConfig) -> Result<Self, NodeError> {
         let terms_plan = config.plan.digest().map_err(ProtocolError::from)?;
         let journal = Journal::open(&config.journal)?;
-        let online = Inbox::new(limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
-        let dealing = Inbox::new(limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let limits = config.limits.for_plan(&config.plan)?;
+        let online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
         let (commands, commands_of_dealer) = channel();
         let (dealt, dealt_of_online) = channel();
@@ -77,7 +78,7 @@ impl HelperNode {
             ready: 0,
             wanted: VecDeque::new(),
             busy: Arc::clone(&busy),
-            limits: config.limits,
+            limits,
             reporter: config.reporter.clone(),
         };
         let helper = Helper {
@@ -95,7 +96,7 @@ impl HelperNode {
             requests: VecDeque::new(),
             flight: None,
             busy,
-            limits: config.limits,
+            limits,
             reporter: config.reporter,
             stop_after_decision: config.danger_stop_after_decision,
         };

@@ -10,7 +10,7 @@ use crate::connect::Hubs;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
-use crate::{Limits, NodeError, Peer, cores, limits};
+use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::NetError;
 use amicus_plan::Plan;
 use amicus_protocol::control::{self, AbortNotice, Binding};
@@ -63,9 +63,10 @@ impl PartyNode {
     /// An invalid plan, a journal that cannot be used, no threads.
     pub fn start(config: PartyConfig) -> Result<Self, NodeError> {
         let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
+        let limits = config.limits.for_plan(&config.plan)?;
         let journal = Arc::new(Mutex::new(Journal::open(&config.journal)?));
-        let online = Inbox::new(limits::online(&config.plan, config.max_batch)?, config.spin)?;
-        let dealing = Inbox::new(limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, config.spin)?;
+        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
         let (epochs, epochs_of_dealer) = channel();
         let (materials, materials_of_online) = channel();
@@ -77,7 +78,7 @@ impl PartyNode {
             materials,
             online: hubs.online.clone(),
             max_batch: config.max_batch,
-            limits: config.limits,
+            limits,
             reporter: config.reporter.clone(),
         };
         let party = Party {
@@ -92,7 +93,7 @@ impl PartyNode {
             epochs,
             materials: materials_of_online,
             ready: Vec::new(),
-            limits: config.limits,
+            limits,
             reporter: config.reporter,
         };
         let (name, core) = (config.me.to_string(), config.core);
