@@ -55,13 +55,22 @@ class Row:
     largest: float = 0.0
     problem: str = ""
 
+    def __str__(self) -> str:
+        """A line of the table."""
+        if self.validation is None or self.test is None:
+            return f"| {self.name} | {self.problem} | | | |"
+        return (
+            f"| {self.name} | {100 * self.validation.rate:.2f}% | {100 * self.test.rate:.2f}% "
+            f"| {100 * self.images_escaped:.2f}% | {self.largest:.2f} |"
+        )
+
 
 def ablate(
     teacher: Network, images: Images, test: Images, settings: Settings, polynomials: dict[str, Any],
     say: Callable[[str], None] = print, variants: tuple[Variant, ...] = VARIANTS,
 ) -> list[Row]:  # fmt: skip
     """Distills one student a variant, all with the same seed. Figures of ranges are of the validation images."""
-    rows = []
+    rows: list[Row] = []
     for variant in variants:
         say(f"== {variant.name}")
         own = replace(settings, **variant.settings)
@@ -77,23 +86,17 @@ def ablate(
             outcome = train(student, images, own, teacher=teacher, say=say)
         except Diverged as error:
             rows.append(Row(variant.name, problem=str(error)))
+            say(str(rows[-1]))
             continue
         accuracy, _ = evaluate(student, plain(test, student.input_rule))
         escaped = max(r.images_escaped / max(r.images, 1) for r in outcome.ranges)
         largest = max(r.largest for r in outcome.ranges)
         rows.append(Row(variant.name, outcome.validation, accuracy, escaped, largest))
+        say(str(rows[-1]))
     return rows
 
 
 def markdown(rows: list[Row]) -> str:
     """The table for the documentation."""
     lines = ["| variant | validation | test | images with an escape | largest \\|t\\| / B |", "| --- | --- | --- | --- | --- |"]
-    for row in rows:
-        if row.validation is None or row.test is None:
-            lines.append(f"| {row.name} | {row.problem} | | | |")
-        else:
-            lines.append(
-                f"| {row.name} | {100 * row.validation.rate:.2f}% | {100 * row.test.rate:.2f}% "
-                f"| {100 * row.images_escaped:.2f}% | {row.largest:.2f} |"
-            )
-    return "\n".join(lines)
+    return "\n".join(lines + [str(row) for row in rows])

@@ -9,6 +9,9 @@ use std::path::Path;
 
 /// Random inputs made.
 const RANDOM: usize = 100;
+/// How much of the input's range they fill, around its middle: the range goes a tenth beyond what the network was calibrated
+/// with on either side, and numbers spread wider than those can leave the intervals of activations layer after layer.
+const FILLED: f64 = 0.8;
 
 /// Arrays `x` and, if there, `y` of an `.npz` file.
 pub(super) fn read(path: &Path, graph: &Graph) -> Result<Data, DemoError> {
@@ -24,21 +27,22 @@ pub(super) fn read(path: &Path, graph: &Graph) -> Result<Data, DemoError> {
     Ok(data(path.display().to_string()).with_items(items))
 }
 
-/// Repeatable numbers, evenly spread over the input's range.
+/// Repeatable numbers, evenly spread over the inner part of the input's range.
 pub(super) fn random(graph: &Graph) -> Data {
     let (range, count) = (graph.input_range(), graph.input_shape().iter().product::<usize>());
+    let (middle, width) = (f64::midpoint(range.low, range.high), FILLED * (range.high - range.low));
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut number = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
         let unit = (state >> 11) as f64 / (1u64 << 53) as f64;
-        // Not quite to the ends: rounding must not leave the range.
-        ((range.low + range.high) / 2.0 + 0.9999 * (unit - 0.5) * (range.high - range.low)) as f32
+        (middle + (unit - 0.5) * width) as f32
     };
     let mut item = || Item { content: Content::Numbers((0..count).map(|_| number()).collect()), label: None };
     let items = (0..RANDOM).map(|_| item()).collect();
-    data(format!("random inputs from {} to {}", range.low, range.high)).with_items(items)
+    let [low, high] = [middle - width / 2.0, middle + width / 2.0];
+    data(format!("random inputs from {low:.3} to {high:.3}")).with_items(items)
 }
 
 /// Numbers need no pixels.
