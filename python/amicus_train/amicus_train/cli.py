@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from . import export
-from .ablation import ablate, markdown
+from .ablation import VARIANTS, Variant, ablate, markdown
 from .convert import control_ranges, polynomialize
 from .batches import plain
 from .data import DataError, Images, digits, load
@@ -61,6 +61,13 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
             group.add_argument(name, type=kinds[field.type], default=None)
 
 
+def _rows(text: str) -> tuple[Variant, ...]:
+    numbers = [int(number) for number in text.split(",")]
+    if not all(1 <= number <= len(VARIANTS) for number in numbers):
+        raise ValueError(text)
+    return tuple(VARIANTS[number - 1] for number in numbers)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("amicus-train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -99,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     ablation = commands.add_parser(
         "ablate", parents=[shared, polynomials], help="what each part of `distill` is worth, as a table"
     )
+    ablation.add_argument(
+        "--only", type=_rows, default=VARIANTS, metavar="ROW,..",
+        help=f"rows of the table to run, from 1 to {len(VARIANTS)}; rows do not depend on each other",
+    )  # fmt: skip
     _add_settings(ablation)
     evaluation = commands.add_parser("evaluate", parents=[shared], help="accuracy and ranges on the test images")
     evaluation.add_argument("--weights", required=True, type=Path)
@@ -228,7 +239,8 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "ablate":
         teacher = _teacher(args)
         settings = _settings(args, STUDENTS[teacher.architecture])
-        print(markdown(ablate(_prepared(teacher, args), images, test, settings, _polynomials(args))))
+        rows = ablate(_prepared(teacher, args), images, test, settings, _polynomials(args), variants=args.only)
+        print(markdown(rows))
         return
     if args.exclude is not None:
         images = _without(images, digits(args.exclude))

@@ -8,6 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from amicus_train import cli
+from amicus_train.ablation import VARIANTS
 from tests.test_data import as_folders
 
 
@@ -75,3 +76,13 @@ def test_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         run(monkeypatch, command, "--help")
     assert left.value.code == 0
     assert "--data-dir" in capsys.readouterr().out
+
+
+def test_rows_of_the_ablation_are_chosen_by_number() -> None:
+    words = ["ablate", "--dataset", "cifar10", "--data-dir", "DIR", "--teacher", "t.safetensors"]
+    parse = cli._parser().parse_args
+    assert parse(words).only == VARIANTS
+    assert parse([*words, "--only", "1,3"]).only == (VARIANTS[0], VARIANTS[2])
+    for wrong in ("0", "99", "two"):
+        with pytest.raises(SystemExit):
+            parse([*words, "--only", wrong])
