@@ -49,6 +49,7 @@ pub(crate) struct Left<'a> {
     pub(crate) row_stride: usize,
     pub(crate) depth_stride: usize,
     /// Whether it came from [`prepare_left`]; if not, values are residues.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) prepared: bool,
 }
 
@@ -57,6 +58,7 @@ pub(crate) struct Left<'a> {
 pub(crate) struct Panel<'a> {
     pub(crate) words: &'a [u64],
     /// Whether [`prepare`] was called on it; if not, words are residues.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) prepared: bool,
 }
 
@@ -109,6 +111,7 @@ pub(crate) fn left_buffer(token: Token, depth: usize) -> Words {
 ///
 /// # Panics
 /// When `left` is shorter than the rows and columns said, or `buffer` was made for fewer columns.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // only kernels of that architecture have such a form
 pub(crate) fn prepare_left<'a>(
     token: Token,
     prime: Prime,
@@ -130,6 +133,7 @@ pub(crate) fn prepare_left<'a>(
 }
 
 /// Brings a panel of residues that several tiles read into the form the kernel multiplies fastest.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))] // only kernels of that architecture have such a form
 pub(crate) fn prepare(token: Token, prime: Prime, panel: &mut [u64]) {
     match token {
         Token::Scalar(_) => {}
