@@ -103,7 +103,7 @@ impl Session {
         }
     }
 
-    /// Puts a goodbye (`close_notify`) into the outgoing buffer; after an error of this session (`failed`) the alert
+    /// Puts a goodbye (`close_notify`) into the outgoing buffer; after an error of this connection (`failed`) the alert
     /// about it instead. Data that still arrives is thrown away.
     pub(crate) fn say_goodbye(&mut self, failed: bool, incoming: &mut Buffer, outgoing: &mut Buffer) {
         loop {

@@ -20,3 +20,20 @@ pub(crate) fn stay_on(core: usize) {
     #[cfg(not(target_os = "linux"))]
     let _ = core;
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_stays_on_its_core_and_leaves_the_others_alone() {
+        let before = usable();
+        let last = *before.last().unwrap();
+        let seen = std::thread::spawn(move || {
+            stay_on(last);
+            usable()
+        });
+        assert_eq!(seen.join().unwrap(), [last]);
+        assert_eq!(usable(), before);
+    }
+}

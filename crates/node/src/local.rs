@@ -80,6 +80,8 @@ impl LocalConfig {
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let enough = available >= parties.count();
         let scarce = available < parties.count() + OTHERS;
+        // Where fewer may be busy than may be used, as under a quota of a container, others would choose the same ones.
+        let cores = Some(cores::usable()).filter(|cores| enough && scarce && cores.len() == available);
         LocalConfig {
             plan,
             parties,
@@ -88,7 +90,7 @@ impl LocalConfig {
             folder,
             limits: Limits::default(),
             spin: if enough { SPIN } else { Duration::ZERO },
-            cores: if enough && scarce { cores::usable() } else { Vec::new() },
+            cores: cores.unwrap_or_default(),
             ahead: (1, 1),
             max_batch: 64,
             first_port: None,

@@ -43,6 +43,13 @@ impl Rates {
     };
 }
 
+impl Rates {
+    /// Seconds to handle a message over a link, beside its delay.
+    pub fn hop_over(&self, link: &Link) -> f64 {
+        if link.one_way > 0.0 { self.delayed_hop } else { self.hop }
+    }
+}
+
 /// The network between the roles.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Link {
@@ -124,7 +131,7 @@ impl Plan {
             |roles: usize| link.shared_cores.map_or(1.0, |c| (roles as f64 / c.max(1) as f64).max(1.0));
         let transfer = |bytes: f64| link.bandwidth.map_or(0.0, |b| bytes / b);
         let input = amicus_field::packed_len(self.limbs, values.get(ValueId::INPUT).len * batch) as f64;
-        let hop = link.one_way + if link.one_way > 0.0 { rates.delayed_hop } else { rates.hop };
+        let hop = link.one_way + rates.hop_over(link);
         let hops = cost.rounds as f64 * hop;
         let compute = (products + elements * rates.element) * crowd(parties);
         let online = hops + transfer(cost.sent_bytes_per_party as f64 + input) + compute;

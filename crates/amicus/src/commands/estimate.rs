@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             dense_products_per_second: rates.dense,
             online_element_ns: 1e9 * rates.element,
             dealt_element_ns: 1e9 * rates.dealt,
-            hop_us: 1e6 * rates.hop,
+            hop_us: 1e6 * rates.hop_over(&link),
         },
         version: env!("CARGO_PKG_VERSION"),
     };

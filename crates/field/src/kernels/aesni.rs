@@ -34,6 +34,7 @@ impl AesNi {
             // SAFETY: whoever made this cipher had the proof that the instructions exist.
             unsafe { single(&self.keys, sub_stream, first / 2, &mut block) };
             *head = block[1];
+            super::wipe(&mut block);
         }
         let block = first.div_ceil(2);
         // SAFETY: as above, and for `pairs` they were detected.

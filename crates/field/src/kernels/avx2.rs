@@ -11,9 +11,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::Lanes;
-use super::packing::{self, BYTES};
-use super::product::LANES;
+use super::lanes::{Lanes, cold};
 use crate::prime::MASK52;
 
 /// Proof that this processor has the instructions of the AVX2 kernels.
@@ -122,11 +120,6 @@ impl Avx2 {
     }
 }
 
-/// Marks the branch it is called in as unlikely, so that the other one has no jump.
-#[cold]
-#[inline]
-fn cold() {}
-
 impl Lanes for Avx2 {
     const COUNT: usize = 4;
     type V = __m256i;
@@ -226,16 +219,6 @@ impl Lanes for Avx2 {
     fn madd_hi(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
         let [r, s] = self.split(a, b);
         self.add(acc, self.sub(r, self.shr(s, 63)))
-    }
-
-    #[inline(always)]
-    fn pack8(self, words: &[u64; LANES], bytes: &mut [u8; BYTES]) {
-        packing::pack8(words, bytes);
-    }
-
-    #[inline(always)]
-    fn unpack8(self, bytes: &[u8; BYTES]) -> [u64; LANES] {
-        packing::unpack8(bytes)
     }
 
     #[inline(always)]

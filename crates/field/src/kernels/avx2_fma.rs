@@ -14,6 +14,7 @@ use std::arch::x86_64::*;
 use super::avx2::{self, Avx2};
 use super::lanes::{Lanes, Residues};
 use super::product::{Extent, LANES, LEFT_DEPTH, Left, PANEL, Panel, TILE_ROWS, Tile};
+use super::wipe::wipe;
 use crate::prime::Prime;
 
 /// Lanes of a vector.
@@ -181,6 +182,8 @@ unsafe fn tile_of<const PREPARED: bool>(
             }
         }
     }
+    // SAFETY: vectors are nothing but words.
+    wipe(unsafe { std::slice::from_raw_parts_mut(sums.as_mut_ptr().cast::<u64>(), size_of::<Sums>() / 8) });
 }
 
 /// Converts rows of the left side, `depth` words each in `out`.

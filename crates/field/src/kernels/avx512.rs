@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, cold};
 use super::packing::BYTES;
 use super::product::LANES;
 
@@ -35,11 +35,6 @@ impl Avx512 {
         Avx512(())
     }
 }
-
-/// Marks the branch it is called in as unlikely, so that the other one has no jump.
-#[cold]
-#[inline]
-fn cold() {}
 
 /// A mask of the first `count` lanes, at most 8.
 #[inline(always)]

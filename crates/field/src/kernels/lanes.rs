@@ -1,6 +1,6 @@
 //! The small vector trait that element-wise kernels are written over, and residues modulo one prime in it.
 
-use super::packing::BYTES;
+use super::packing::{self, BYTES};
 use super::product::LANES;
 use crate::prime::Prime;
 
@@ -11,6 +11,11 @@ use crate::prime::Prime;
 pub(crate) const MAX_TERMS: usize = 4096;
 
 const _: () = assert!(MAX_TERMS as u128 * ((1u128 << 52) - 1) <= u64::MAX as u128);
+
+/// Marks the branch it is called in as unlikely, so that the other one has no jump.
+#[cold]
+#[inline]
+pub(super) fn cold() {}
 
 /// A token that proves that certain instructions can run, with operations on vectors of 64-bit lanes.
 ///
@@ -52,9 +57,15 @@ pub(crate) trait Lanes: Copy {
     /// `acc` + the high 52 bits of `a b`, for `a, b < 2^52`.
     fn madd_hi(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Packs eight words below 2^52 into 52 bytes, little endian.
-    fn pack8(self, words: &[u64; LANES], bytes: &mut [u8; BYTES]);
+    #[inline(always)]
+    fn pack8(self, words: &[u64; LANES], bytes: &mut [u8; BYTES]) {
+        packing::pack8(words, bytes);
+    }
     /// Unpacks eight 52-bit words.
-    fn unpack8(self, bytes: &[u8; BYTES]) -> [u64; LANES];
+    #[inline(always)]
+    fn unpack8(self, bytes: &[u8; BYTES]) -> [u64; LANES] {
+        packing::unpack8(bytes)
+    }
     /// The sum of all lanes mod 2^64.
     fn total(self, v: Self::V) -> u64;
 

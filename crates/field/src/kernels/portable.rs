@@ -1,7 +1,6 @@
 //! The portable kernel: one lane of plain Rust, and matrix tiles with 128-bit sums.
 
 use super::lanes::{Lanes, MAX_TERMS};
-use super::packing::{self, BYTES};
 use super::product::{Extent, LANES, Left, PANEL, Tile};
 use crate::prime::{MASK52, Prime};
 
@@ -64,14 +63,6 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn madd_hi(self, acc: u64, a: u64, b: u64) -> u64 {
         acc.wrapping_add(((u128::from(a) * u128::from(b)) >> 52) as u64)
-    }
-    #[inline(always)]
-    fn pack8(self, words: &[u64; LANES], bytes: &mut [u8; BYTES]) {
-        packing::pack8(words, bytes);
-    }
-    #[inline(always)]
-    fn unpack8(self, bytes: &[u8; BYTES]) -> [u64; LANES] {
-        packing::unpack8(bytes)
     }
     #[inline(always)]
     fn total(self, v: u64) -> u64 {

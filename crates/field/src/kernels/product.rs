@@ -217,3 +217,62 @@ pub(crate) fn pack_patches(
         Token::Avx512(token) => super::avx512_ifma::pack_patches(token, image, offsets, bases, panel),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Kernel, with_kernel};
+
+    /// Words below 2^52, also those that are no residues.
+    fn words(count: usize, p: u64) -> Vec<u64> {
+        let edges = [0, 1, p - 1, p, (1 << 52) - 1, (1 << 51) - 1, 1 << 51, 1 << 26];
+        let mut state = 9u64;
+        let mut word = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let x = state >> 12;
+            if x.is_multiple_of(3) { edges[(x >> 20) as usize % edges.len()] } else { x }
+        };
+        (0..count).map(|_| word()).collect()
+    }
+
+    #[test]
+    fn tiles_of_every_size_and_depth() {
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+            let token = with_kernel(kernel, Token::active);
+            for (prime, depth) in Prime::ALL.into_iter().cycle().zip([1, 3, 127, 129, 1025, 2500, 4100, 9000])
+            {
+                for (rows, vectors) in (1..=TILE_ROWS).flat_map(|r| (1..=PANEL / LANES).map(move |v| (r, v)))
+                {
+                    let a = words(rows * depth, prime.value());
+                    let mut panel = words(depth * vectors * LANES, prime.value());
+                    // The largest sums there are.
+                    if depth == 9000 {
+                        panel.fill((1 << 52) - 1);
+                    }
+                    check(token, prime, &a, &panel, Extent { rows, vectors, depth });
+                }
+            }
+        }
+    }
+
+    fn check(token: Token, prime: Prime, a: &[u64], panel: &[u64], extent: Extent) {
+        let Extent { rows, vectors, depth } = extent;
+        let left = Left { values: a, row_stride: depth, depth_stride: 1, prepared: false };
+        let (mut prepared, mut buffer) = (panel.to_vec(), left_buffer(token, depth));
+        prepare(token, prime, &mut prepared);
+        let plain = Panel { words: panel, prepared: false };
+        let mut tile_1 = Tile::new();
+        tile(token, prime, left, plain, extent, false, &mut tile_1);
+        let mut tile_2 = Tile::new();
+        tile_2.out.fill(5);
+        let left = prepare_left(token, prime, left, [rows, depth], &mut buffer);
+        let panel_2 = Panel { words: &prepared, prepared: true };
+        tile(token, prime, left, panel_2, extent, true, &mut tile_2);
+        for (r, c) in (0..rows).flat_map(|r| (0..vectors * LANES).map(move |c| (r, c))) {
+            let term = |k: usize| u128::from(a[r * depth + k]) * u128::from(panel[k * vectors * LANES + c]);
+            let sum = (0..depth).fold(0, |sum, k| prime.add(sum, prime.reduce_wide(term(k))));
+            assert_eq!(tile_1.out[r * PANEL + c], sum, "{rows} {vectors} {depth}");
+            assert_eq!(tile_2.out[r * PANEL + c], prime.add(sum, 5), "{rows} {vectors} {depth}");
+        }
+    }
+}
