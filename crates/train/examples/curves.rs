@@ -50,9 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let accuracies = runs.iter().map(|run| run.line("validation", 100.0)).collect::<Result<_, _>>()?;
     let mut charts = vec![chart("accuracy on images held out, %", accuracies)];
-    let ranges = runs.iter().map(|run| run.line("largest", 1.0)).collect::<Result<Vec<_>, _>>()?;
-    let ranges: Vec<Line> = ranges.into_iter().filter(|line| line.points.iter().any(|p| p.1 > 0.0)).collect();
-    if !ranges.is_empty() {
+    let mut ranges = runs.iter().map(|run| run.line("largest", 1.0)).collect::<Result<Vec<_>, _>>()?;
+    // A network of ReLUs has no interval; its line stays, empty, so that colours mean the same in both charts.
+    ranges.iter_mut().for_each(|line| line.points.retain(|p| p.1 > 0.0));
+    if ranges.iter().any(|line| !line.points.is_empty()) {
         charts.push(chart("largest |t| / B", ranges));
     }
     plot::write(Path::new(out), &charts)?;

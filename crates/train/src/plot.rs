@@ -38,7 +38,7 @@ pub struct Chart {
     pub horizontal: String,
     /// Beside the vertical axis.
     pub vertical: String,
-    /// The lines; with several there is a legend.
+    /// The lines, each in its colour; with several there is a legend. A line without points only takes a colour.
     pub lines: Vec<Line>,
 }
 
@@ -115,7 +115,8 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, chart: &Char
         .y_label_formatter(&|y| label(*y))
         .draw()
         .map_err(text)?;
-    for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()) {
+    let drawn = |line: &Line| !line.points.is_empty();
+    for (line, colour) in chart.lines.iter().zip(COLOURS.iter().cycle()).filter(|(line, _)| drawn(line)) {
         let style = colour.stroke_width(2);
         context
             .draw_series(LineSeries::new(line.points.iter().copied(), style))
@@ -123,7 +124,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, chart: &Char
             .label(&line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
-    if chart.lines.len() > 1 {
+    if chart.lines.iter().filter(|line| drawn(line)).count() > 1 {
         // The usual place of the legend, unless it would lie on a line there.
         let hidden = points().any(|&(x, y)| {
             (0.35..0.65).contains(&((x - left) / (right - left))) && (y - low) / (high - low) > 0.7
