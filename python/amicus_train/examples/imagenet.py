@@ -3,8 +3,8 @@
     python examples/imagenet.py resnet50 --degree 6 --folder DIR    (with amicus-train installed)
 
 writes DIR/resnet50.onnx, and DIR/images.npz with noise to calibrate on. Nothing is learned: BatchNorm gets the statistics
-of a few images, so that activations lie where they lie in a trained network, and what the network costs in private
-inference can be measured.
+of a few images and gammas that keep every activation inside its interval, as training would, so that what the network
+costs in private inference can be measured.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from amicus_train import polynomialize, to_onnx
-from amicus_train.ranges import reestimate
+from amicus_train.norm import RangeControl
 
 IMAGES = 8
+# How much of its interval an activation uses on these images, at most. Where the padding's corners meet, values of random
+# networks lie many standard deviations out, and deep ones carry small differences between images far.
+REACH = 0.4
 
 
 def normed(module: nn.Conv2d | nn.Linear) -> list[nn.Module]:
@@ -97,6 +100,32 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@torch.no_grad()
+def settle(model: nn.Module, x: Tensor) -> None:
+    """Statistics of `x` and smaller gammas for every BatchNorm, in the order of the data's way."""
+
+    def observe(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        axes = [0, *range(2, inputs[0].dim())]
+        norm.running_mean = inputs[0].mean(axes)
+        norm.running_var = inputs[0].var(axes, correction=0)
+
+    def shrink(norm: nn.Module, _: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        assert isinstance(norm, RangeControl) and isinstance(norm, nn.modules.batchnorm._BatchNorm)
+        factor = (REACH * norm.interval / y.abs().max()).clamp_max(1.0)
+        norm.weight.mul_(factor)
+        norm.bias.mul_(factor)
+        return y * factor
+
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, RangeControl)]
+    handles = [norm.register_forward_pre_hook(observe) for norm in norms]
+    handles += [norm.register_forward_hook(shrink) for norm in norms]
+    model(x)
+    for handle in handles:
+        handle.remove()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=tuple(NETWORKS))
@@ -107,11 +136,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     x = torch.rand(IMAGES, 3, 224, 224)
-    # Random residual networks have values much further out than trained ones, which have learned to stay inside.
-    model = polynomialize(NETWORKS[args.network](), degree=args.degree, sigmas=8.0)
-    # Twice: the first pass meets layers whose inputs are not yet normalised as they will be.
-    for _ in range(2):
-        reestimate(model, [x])
+    model = polynomialize(NETWORKS[args.network](), degree=args.degree)
+    settle(model, x)
     to_onnx(model, args.folder / f"{args.network}.onnx", (3, 224, 224))
     np.savez(args.folder / "images.npz", x=x.numpy())
     print(f"wrote {args.folder / args.network}.onnx and images.npz")
