@@ -1,6 +1,7 @@
 //! What calibration samples tell: how large values get, and what each rounding costs.
 
 use amicus_plan::ValueId;
+use rayon::prelude::*;
 
 use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
@@ -14,8 +15,14 @@ const REFERENCE: u32 = 13;
 const COEFFICIENTS: std::ops::RangeInclusive<u32> = 6..=20;
 /// Samples on which the effect of coefficients is measured: it is the same way on all.
 const COEFFICIENT_SAMPLES: usize = 8;
-/// Samples run at once when ranges are measured.
+/// Multiply-adds that one source of errors may cost, as a whole run of the network: every layer has several sources. Large
+/// networks are measured on fewer samples, each of which has more numbers that are rounded.
+const AFFORDABLE: u64 = 4_000_000_000;
+/// The same for one of an activation's coefficients.
+const AFFORDABLE_COEFFICIENT: u64 = AFFORDABLE / 3;
+/// Samples run at once when ranges are measured: at most so many, and as many as hold so many numbers.
 const CHUNK: usize = 32;
+const CHUNK_NUMBERS: usize = 1 << 26;
 
 /// Calibrated ranges and error sources of one folded network.
 #[derive(Clone, Debug)]
@@ -94,14 +101,21 @@ pub(crate) fn inputs(folded: &Folded, samples: &[Vec<f32>]) -> Result<Vec<Vec<f6
     Ok(samples.iter().map(|s| s.iter().map(|&x| f64::from(x)).collect()).collect())
 }
 
-/// Measures ranges on all samples and error sources on the first `error_samples`. Also gives the unrounded run of
-/// those, against which errors are measured.
+/// Samples, at least `least`, that a run may have to cost no more than `affordable` multiply-adds.
+fn affordable_samples(folded: &Folded, affordable: u64, least: usize) -> usize {
+    let each: u64 = folded.linears.iter().map(|l| l.shape.multiply_adds() as u64).sum();
+    usize::try_from(affordable / each.max(1)).unwrap_or(usize::MAX).max(least)
+}
+
+/// Measures ranges on all samples and error sources on the first `error_samples`, or fewer when the network is large.
+/// Also gives the unrounded run of those, against which errors are measured.
 pub(crate) fn calibrate(
     folded: &Folded,
     samples: &[Vec<f64>],
     error_samples: usize,
 ) -> Result<(Calibration, Emulation), ModelError> {
     let exact = Rounding::none(folded);
+    let error_samples = error_samples.min(affordable_samples(folded, AFFORDABLE, 2));
     let (head, tail) = samples.split_at(error_samples.clamp(1, samples.len()));
     let baseline = Emulation::run(folded, head, &exact);
     let mut seen = vec![0f64; folded.ops.len() + 1];
@@ -112,7 +126,9 @@ pub(crate) fn calibrate(
         }
     };
     widen(&baseline);
-    tail.chunks(CHUNK).for_each(|chunk| widen(&Emulation::run(folded, chunk, &exact)));
+    let numbers: usize = folded.ops.iter().map(|op| op.len).sum();
+    let chunk = (CHUNK_NUMBERS / numbers.max(1)).clamp(1, CHUNK);
+    tail.chunks(chunk).for_each(|chunk| widen(&Emulation::run(folded, chunk, &exact)));
     for &(value, recorded) in &truncated {
         // Recorded ranges are in units of the interval, as activations are; a result has interval 1.
         let seen = &mut seen[value.index()];
@@ -154,7 +170,7 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
         mean_square_error(&baseline.rerun(folded, changed, rounding), baseline.output(folded))
     };
     let ops = folded.ops.len();
-    let few = baseline.head(COEFFICIENT_SAMPLES);
+    let few = baseline.head(COEFFICIENT_SAMPLES.min(affordable_samples(folded, AFFORDABLE_COEFFICIENT, 1)));
     let mut sources = ErrorSources {
         input: cost(0, &Rounding { input: Some(REFERENCE), ..exact.clone() }),
         weights: vec![0.0; folded.linears.len()],
@@ -190,11 +206,12 @@ type Slope = Vec<Vec<f64>>;
 /// The slopes of all coefficients of activation `op`; none for those that every scale holds exactly.
 fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]) -> Vec<Option<Slope>> {
     let step = 1.0 / power_of_two(REFERENCE);
-    let mut moved = folded.clone();
     let slope = |(k, a): (usize, &f64)| {
         if (a * power_of_two(*COEFFICIENTS.start())).fract() == 0.0 {
             return None;
         }
+        // Weights are shared, not copied.
+        let mut moved = folded.clone();
         if let FoldedKind::Activation { coefficients: changed, .. } = &mut moved.ops[op].kind {
             changed.clone_from_slice(coefficients);
             changed[k] += step;
@@ -205,7 +222,7 @@ fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]
         }
         Some(results)
     };
-    coefficients.iter().enumerate().map(slope).collect()
+    coefficients.par_iter().enumerate().map(slope).collect()
 }
 
 /// Mean squared relative error of the results from rounding an activation's coefficients to `bits`, to first order.

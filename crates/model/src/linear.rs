@@ -15,6 +15,8 @@ use crate::graph::SecretReals;
 const MATRIX_FROM: usize = 16;
 /// Numbers in a block of patches: 1 MB, so that it stays in a cache.
 const BLOCK: usize = 1 << 17;
+/// Outputs in a block at least, if there are as many: weights are packed anew for every block.
+const BLOCK_OUTPUTS: usize = 192;
 /// Rows of a fully connected layer converted at once.
 const ROWS: usize = 32;
 
@@ -78,7 +80,7 @@ fn convolve(conv: &Conv2d, weights: &[f64], x: &[f64], out: &mut [f64]) {
     }
     let [oh, ow] = conv.out_size();
     let (channels, pixels) = (conv.out_channels / conv.groups, oh * ow);
-    let rows = (BLOCK / (depth * ow)).clamp(1, oh);
+    let rows = (BLOCK / depth).max(BLOCK_OUTPUTS).div_ceil(ow).min(oh);
     let mut patches = vec![0.0; depth * rows * ow];
     let groups = weights.chunks_exact(channels * depth).zip(out.chunks_exact_mut(channels * pixels));
     for (group, (weights, out)) in groups.enumerate() {
