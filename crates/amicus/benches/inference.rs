@@ -8,6 +8,7 @@
 use amicus_field::LimbVec;
 use amicus_model::{CompileOptions, Compiled, Simulator, compile, networks};
 use amicus_net::shaper::Shape;
+use amicus_node::Ahead;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_plan::WeightId;
@@ -19,8 +20,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Inferences dealt ahead.
-const AHEAD: usize = 2;
+/// Inferences for which material is kept.
+const KEPT: usize = 2;
 
 fn lenet() -> Compiled {
     let graph = networks::read(include_bytes!("../assets/lenet5-mnist.safetensors")).unwrap().graph;
@@ -93,7 +94,7 @@ fn online(c: &mut Criterion) {
         let mut config =
             LocalConfig::new(Arc::clone(&plan), Parties::new(2).unwrap(), folder.path().to_owned());
         config.wiring = wiring;
-        config.ahead = (1, AHEAD);
+        config.ahead = Ahead::new(1, KEPT);
         let mut cluster = LocalCluster::start(config).unwrap();
         cluster.owner().unwrap().load(&layers(&model)).unwrap();
         let mut client = cluster.client("1").unwrap();
@@ -103,7 +104,7 @@ fn online(c: &mut Criterion) {
                 (0..iterations)
                     .map(|_| {
                         // All cores are shared: no dealing while an inference is measured.
-                        while dealt < used + AHEAD {
+                        while dealt < used + KEPT {
                             dealt += usize::from(matches!(
                                 cluster.helper_events.recv().unwrap(),
                                 Event::Dealt { .. }

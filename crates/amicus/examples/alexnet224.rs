@@ -11,6 +11,7 @@ use amicus::client::load::WeightSource;
 use amicus::field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus::model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus::model::{Simulator, relative_error};
+use amicus::node::Ahead;
 use amicus::node::event::Event;
 use amicus::node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus::plan::{
@@ -187,7 +188,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config =
         LocalConfig::new(Arc::clone(&plan), Parties::new(2).ok_or("2 parties")?, folder.path().to_owned());
     config.wiring = Wiring::Tls;
-    config.ahead = (1, 1);
+    config.ahead = Ahead::new(1, 1);
     config.max_batch = 1;
     let mut cluster = LocalCluster::start(config)?;
     let started = Instant::now();

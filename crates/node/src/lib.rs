@@ -28,6 +28,7 @@ pub mod party;
 pub mod peer;
 
 pub use error::NodeError;
+pub use helper::Ahead;
 pub use peer::Peer;
 
 pub use limits::Limits;

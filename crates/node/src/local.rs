@@ -10,7 +10,7 @@ use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
-use crate::{Limits, NodeError, Peer, cores};
+use crate::{Ahead, Limits, NodeError, Peer, cores};
 use amicus_net::shaper::{Shape, ShapedProxy};
 use amicus_net::{Fingerprint, Identity, Link, Listener, PeerSet};
 use amicus_plan::Plan;
@@ -58,8 +58,8 @@ pub struct LocalConfig {
     pub spin: Duration,
     /// Cores of their own for the parties' online threads, in order; without one a thread runs anywhere.
     pub cores: Vec<usize>,
-    /// Batch size dealt ahead, and how many inferences are kept ready.
-    pub ahead: (u32, usize),
+    /// What is dealt before anybody asks.
+    pub ahead: Ahead,
     /// Largest batch.
     pub max_batch: u32,
     /// First port of helper and parties; any free ones when none is given.
@@ -71,7 +71,7 @@ pub struct LocalConfig {
 }
 
 impl LocalConfig {
-    /// The parties over TLS with one client called `1` and one inference dealt ahead.
+    /// The parties over TLS with one client called `1`, material for one inference at a time.
     ///
     /// Where every party can have a core, it looks for data before it sleeps; where that leaves no cores for helper and
     /// client too, it stays on its own: schedulers put two parties on one core, for milliseconds, while another has
@@ -91,7 +91,7 @@ impl LocalConfig {
             limits: Limits::default(),
             spin: if enough { SPIN } else { Duration::ZERO },
             cores: cores.unwrap_or_default(),
-            ahead: (1, 1),
+            ahead: Ahead::new(1, 1),
             max_batch: 64,
             first_port: None,
             conduct: None,
@@ -121,7 +121,7 @@ pub struct LocalCluster {
 #[derive(Debug)]
 struct HelperSeed {
     journal: PathBuf,
-    ahead: (u32, usize),
+    ahead: Ahead,
     port: Option<u16>,
 }
 

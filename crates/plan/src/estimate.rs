@@ -11,7 +11,7 @@
 
 use amicus_field::LinearShape;
 
-use crate::{Cost, OpKind, Plan, PlanError, ValueId};
+use crate::{Cost, OpKind, Plan, PlanError, ValueId, Values};
 
 /// How fast one core computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,9 +64,11 @@ pub struct Link {
 /// Bytes that each role holds at its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// A party: its share of the weights and material for this inference and two ahead.
+    /// A party: its share of the weights and material for one inference.
     pub party: u64,
-    /// The helper: the weights' masks and the material of one inference.
+    /// As much again at a party for every inference more that is kept ready.
+    pub ready: u64,
+    /// The helper: the masks of the weights and of all values, and the corrections of the largest operation.
     pub helper: u64,
     /// The model owner: the integer weights and one layer of them as residues.
     pub owner: u64,
@@ -138,25 +140,29 @@ impl Plan {
         let preprocessing = 2.0 * hop
             + transfer(cost.dealt_bytes as f64)
             + (products + elements * rates.dealt) * crowd(parties + 1);
-        Ok(Estimate {
-            cost,
-            memory: self.memory(&cost, values.get(ValueId::INPUT).len * batch),
-            online,
-            preprocessing,
-        })
+        Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
     }
 
-    fn memory(&self, cost: &Cost, inputs: usize) -> Memory {
+    fn memory(&self, cost: &Cost, values: &Values, batch: usize) -> Memory {
         let word = 8 * self.limbs.count() as u64;
+        let len = |id: ValueId| (values.get(id).len * batch) as u64;
+        let masks: u64 = (0..=self.ops.len()).map(|v| len(ValueId(v as u32))).sum();
+        // Corrections as vectors, packed, and in the queue.
+        let dealing = |op: &crate::Op| match &op.kind {
+            OpKind::Activation(a) => 3 * word * a.corrections_per_input() as u64 * len(a.input),
+            OpKind::Multiply { left, .. } => 3 * word * 4 * len(*left),
+            _ => 0,
+        };
         let count =
             |w: &crate::WeightSpec| (w.shape.weights() + if w.bias { w.shape.biases() } else { 0 }) as u64;
         let all: u64 = self.weights.iter().map(count).sum();
         let largest = self.weights.iter().map(count).max().unwrap_or(0);
         Memory {
-            party: word * all + 3 * cost.material_bytes,
-            helper: word * all + cost.material_bytes + cost.dealt_bytes,
+            party: word * all + cost.material_bytes,
+            ready: cost.material_bytes,
+            helper: word * (all + masks) + self.ops.iter().map(dealing).max().unwrap_or(0),
             owner: 8 * all + word * largest,
-            client: 2 * word * inputs as u64,
+            client: 2 * word * len(ValueId::INPUT),
         }
     }
 }

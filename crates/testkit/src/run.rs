@@ -8,7 +8,7 @@ use amicus_node::event::Event;
 use amicus_node::journal::Journal;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
-use amicus_node::{Limits, NodeError, Peer};
+use amicus_node::{Ahead, Limits, NodeError, Peer};
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -107,7 +107,7 @@ impl Setup {
         config.limits = self.limits;
         config.spin = Duration::ZERO;
         config.cores = Vec::new();
-        config.ahead = (self.batch, 1);
+        config.ahead = Ahead::new(self.batch, 1);
         config.danger_stop_after_decision = self.stop_after_decision;
         let switch = Switch::default();
         let malicious = self.malicious.as_ref().map(|(party, _)| *party);

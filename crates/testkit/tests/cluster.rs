@@ -2,6 +2,7 @@
 
 use amicus_field::Limbs;
 use amicus_net::shaper::Shape;
+use amicus_node::Ahead;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_protocol::Parties;
 use amicus_testkit::small::{INPUTS, Model, integers};
@@ -13,7 +14,7 @@ fn run(wiring: Wiring, n: usize, batch: u32) {
     let mut config =
         LocalConfig::new(Arc::clone(&model.plan), Parties::new(n).unwrap(), folder.path().to_owned());
     config.wiring = wiring;
-    config.ahead = (batch, 2);
+    config.ahead = Ahead::new(batch, 2);
     let mut cluster = LocalCluster::start(config).unwrap();
     cluster.owner().unwrap().load(model.layers().as_slice()).unwrap();
     let mut client = cluster.client("1").unwrap();

@@ -60,7 +60,10 @@ struct Summary {
 
 #[derive(Serialize)]
 struct Roles {
+    /// With the material of one inference.
     party: u64,
+    /// As much again for every inference more that is kept ready.
+    ready: u64,
     helper: u64,
     owner: u64,
     client: u64,
@@ -103,6 +106,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         material_bytes: cost.material_bytes,
         memory: Roles {
             party: memory.party,
+            ready: memory.ready,
             helper: memory.helper,
             owner: memory.owner,
             client: memory.client,
@@ -133,7 +137,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Refuses a model that a machine cannot hold, with the counts.
 fn refuse_beyond(limit: u64, s: &Summary) -> anyhow::Result<()> {
-    let Roles { party, helper, owner, client } = s.memory;
+    let Roles { party, helper, owner, client, .. } = s.memory;
     let mut roles =
         vec![("a party", party), ("the helper", helper), ("the owner", owner), ("a client", client)];
     if s.rates.cores.is_some() {
@@ -168,7 +172,11 @@ fn print(s: &Summary) {
         "multiply-adds of a party",
         format!("{:.1} million, all limbs together", s.multiply_adds as f64 / 1e6),
     );
-    row("memory of a party", bytes(s.memory.party));
+    let ready = bytes(s.memory.ready);
+    row(
+        "memory of a party",
+        format!("{}, and {ready} for every inference kept ready", bytes(s.memory.party)),
+    );
     row("memory of the helper", bytes(s.memory.helper));
     row("memory of the owner", bytes(s.memory.owner));
     row("memory of a client", bytes(s.memory.client));

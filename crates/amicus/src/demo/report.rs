@@ -112,8 +112,17 @@ impl DemoReport {
 
 /// The largest resident memory of this process so far, where the system tells.
 pub(super) fn peak_rss() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    bytes_in("/proc/self/status", "VmHWM:")
+}
+
+/// Memory that the system has left, where it tells.
+pub(super) fn available_memory() -> Option<u64> {
+    bytes_in("/proc/meminfo", "MemAvailable:")
+}
+
+fn bytes_in(file: &str, key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(file).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }

@@ -2,7 +2,7 @@
 
 use super::data::{Data, Sample};
 use super::models::Model;
-use super::report::{DemoReport, ScaleReport, Spread, peak_rss};
+use super::report::{DemoReport, ScaleReport, Spread, available_memory, peak_rss};
 use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation};
 use amicus_client::load::WeightSource;
 use amicus_field::{Kernel, LimbVec, Limbs};
@@ -11,12 +11,12 @@ use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Graph, ModelError, QuantizedWeights, Simulator, argmax, compile,
     quantize_input, relative_error,
 };
-use amicus_node::NodeError;
 use amicus_node::client::{ClientNode, Inferred};
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::{LoadedModel, OwnerNode};
-use amicus_plan::{OpKind, Plan, WeightId};
+use amicus_node::{Ahead, Limits, NodeError};
+use amicus_plan::{Estimate, OpKind, Plan, Rates, WeightId};
 use amicus_protocol::affine::Part;
 use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Step};
 use std::ops::Range;
@@ -31,10 +31,8 @@ const USUAL_SAMPLES: usize = 300;
 const SLOW_SAMPLES: usize = 20;
 /// Multiply-adds of a party in one inference that make a model large: about a second without AVX-512.
 const LARGE: u64 = 200_000_000;
-/// Longest wait for the helper to deal one inference.
-const DEALING: Duration = Duration::from_secs(120);
-/// Inferences dealt ahead.
-const AHEAD: usize = 2;
+/// Inferences for which material is kept where there is memory for it: the one in flight and the next.
+const KEPT: usize = 2;
 
 pub(super) struct Session {
     options: DemoOptions,
@@ -158,14 +156,15 @@ impl Session {
         let mut config = LocalConfig::new(Arc::clone(&plan), self.parties, folder.path().to_owned());
         config.wiring =
             if self.options.net.is_local() { Wiring::Tls } else { Wiring::Shaped(self.options.net) };
-        config.ahead = (batch, AHEAD);
+        let kept = self.kept();
+        config.ahead = Ahead { batch, kept, total: Some(self.inferences()) };
         config.max_batch = batch;
         config.first_port = self.options.port;
         if let Some(cheat) = &self.options.cheat {
             config.conduct = Some((self.parties.last(), cheat.into_conduct(&plan)));
         }
         let mut cluster = LocalCluster::start(config)?;
-        let result = self.with(&mut cluster, progress);
+        let result = self.with(&mut cluster, kept, progress);
         cluster.stop();
         result
     }
@@ -173,9 +172,11 @@ impl Session {
     fn with(
         &self,
         cluster: &mut LocalCluster,
+        kept: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<DemoReport, DemoError> {
         let mut figures = Figures::default();
+        let dealing = Limits::default().for_plan(&self.plan)?.load;
         let mut owner = cluster.owner()?;
         let started = Instant::now();
         let (model, mut verdict) = self.load(&mut owner, progress)?;
@@ -202,7 +203,7 @@ impl Session {
         let mut start = 0;
         let mut used = 0;
         while start < self.samples.len() {
-            settle(cluster, used, &mut figures);
+            settle(cluster, self.inferences().min(used + kept), dealing, &mut figures);
             used += 1;
             let range = start..(start + self.options.batch).min(self.samples.len());
             match self.infer(&mut client, range.clone()) {
@@ -290,6 +291,27 @@ impl Session {
         Ok(())
     }
 
+    /// Inferences that the samples take.
+    fn inferences(&self) -> usize {
+        self.samples.len().div_ceil(self.options.batch)
+    }
+
+    /// Inferences for which material is kept: one where memory is scarce.
+    fn kept(&self) -> usize {
+        let link = crate::rates::link(&self.options.net);
+        let estimate = self.plan.estimate(self.parties.count(), self.options.batch, &link, &Rates::STATED);
+        match (estimate, available_memory()) {
+            (Ok(Estimate { memory: m, .. }), Some(available)) => {
+                let each = m.party.saturating_add(m.ready);
+                let parties = each.saturating_mul(self.parties.count() as u64);
+                let needed = parties.saturating_add(m.helper).saturating_add(m.owner);
+                // Messages on their way, and the simulator that answers are compared with.
+                if needed.saturating_add(needed / 3) < available { KEPT } else { 1 }
+            }
+            _ => KEPT,
+        }
+    }
+
     fn estimate(&self) -> Option<f64> {
         let (link, rates) = (crate::rates::link(&self.options.net), self.options.rates.as_ref()?);
         let estimate = self.plan.estimate(self.parties.count(), self.options.batch, &link, rates);
@@ -342,13 +364,13 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// Waits until the helper has dealt `AHEAD` inferences more than were used.
+/// Waits until the helper has dealt for that many inferences: those that were used and those that are kept.
 ///
 /// All roles share this machine's cores: without the wait the next inference would be measured together with the
 /// dealing for the one after it, which other machines do in a deployment.
-fn settle(cluster: &LocalCluster, used: usize, figures: &mut Figures) {
-    while figures.preprocessing_ms.len() < used + AHEAD {
-        match cluster.helper_events.recv_timeout(DEALING) {
+fn settle(cluster: &LocalCluster, wanted: usize, patience: Duration, figures: &mut Figures) {
+    while figures.preprocessing_ms.len() < wanted {
+        match cluster.helper_events.recv_timeout(patience) {
             Ok(Event::Dealt { elapsed, bytes, .. }) => {
                 figures.preprocessing_ms.push(elapsed.as_secs_f64() * 1e3);
                 figures.dealt_bytes.push(bytes as f64);

@@ -5,6 +5,7 @@ use amicus_field::{Conv2d, Dense, Kernel, LimbVec, Limbs, LinearMap, LinearShape
 use amicus_model::graph::{ConvOptions, Graph, GraphBuilder};
 use amicus_model::{CompileOptions, Compiled, ModelError, compile, quantize_input};
 use amicus_net::shaper::Shape;
+use amicus_node::Ahead;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_plan::{OpKind, Plan, WeightId};
@@ -23,8 +24,8 @@ const DELAY: Duration = Duration::from_micros(250);
 const KERNEL_TIME: Duration = Duration::from_millis(400);
 /// Inferences of each network.
 const INFERENCES: usize = 40;
-/// Inferences dealt ahead.
-const AHEAD: usize = 2;
+/// Inferences for which material is kept.
+const KEPT: usize = 2;
 /// Compute parties.
 const PARTIES: usize = 2;
 
@@ -138,7 +139,7 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
     let folder = tempfile::tempdir().map_err(|e| setup(&e))?;
     let plan = Arc::new(plan);
     let mut config = LocalConfig::new(Arc::clone(&plan), parties, folder.path().to_owned());
-    config.ahead = (1, AHEAD);
+    config.ahead = Ahead::new(1, KEPT);
     config.wiring = wiring;
     let layers = (0u32..).map(WeightId).take(plan.weights.len()).map(|id| LayerWeights {
         weights: weights.weights(id, plan.limbs),
@@ -169,7 +170,7 @@ fn times(
     let (mut online, mut preprocessing) = (Vec::new(), Vec::new());
     for used in 0..INFERENCES {
         // All roles share this machine: nothing is dealt while an inference is measured.
-        while preprocessing.len() < used + AHEAD {
+        while preprocessing.len() < used + KEPT {
             match cluster.helper_events.recv_timeout(Duration::from_secs(10)) {
                 Ok(Event::Dealt { elapsed, .. }) => preprocessing.push(elapsed.as_secs_f64()),
                 Ok(_) => {}

@@ -1,7 +1,8 @@
 //! Dealing ahead of time (`docs/protocol.md`, section 5): keeps a few inferences ready, and deals on request.
 //!
 //! On machines that also run parties, dealing would slow down the inference in flight; so while one is in flight and
-//! another is ready, dealing waits.
+//! another is ready, dealing waits. An inference in flight counts as one that is kept: with one at most, material for
+//! two is never in memory at once.
 
 use crate::error::lost;
 use crate::event::{Event, Reporter};
@@ -17,6 +18,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
+
+/// Bytes of corrections in the queue from which on they leave before more are made: a large network's are gigabytes.
+const QUEUE: usize = 1 << 24;
+
+/// What the helper deals before anybody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Inputs of an inference. Other sizes are dealt when asked for.
+    pub batch: u32,
+    /// Inferences for which material is kept, the one in flight counted.
+    pub kept: usize,
+    /// Inferences dealt ahead in all, where that is known; more are dealt when asked for.
+    pub total: Option<usize>,
+}
+
+impl Ahead {
+    /// Material of that batch size for so many inferences, always.
+    pub fn new(batch: u32, kept: usize) -> Self {
+        Ahead { batch, kept, total: None }
+    }
+}
 
 /// What the online thread asks of the dealing thread.
 #[derive(Debug)]
@@ -37,8 +59,9 @@ pub(super) struct Dealer {
     pub(super) dealt: Sender<Result<Dealt, (u32, NodeError)>>,
     pub(super) online: Hub,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
-    pub(super) ahead: (u32, usize),
+    pub(super) ahead: Ahead,
     pub(super) ready: usize,
+    pub(super) dealt_ahead: usize,
     pub(super) wanted: VecDeque<u32>,
     pub(super) busy: Arc<AtomicBool>,
     pub(super) limits: Limits,
@@ -64,11 +87,13 @@ impl Dealer {
             match command {
                 Command::Epoch(epoch) => {
                     self.epoch = Some(epoch);
-                    self.ready = 0;
+                    (self.ready, self.dealt_ahead) = (0, 0);
                     self.wanted.clear();
                 }
                 Command::Wanted(batch) => self.wanted.push_back(batch),
-                Command::Taken(batch) if batch == self.ahead.0 => self.ready = self.ready.saturating_sub(1),
+                Command::Taken(batch) if batch == self.ahead.batch => {
+                    self.ready = self.ready.saturating_sub(1)
+                }
                 Command::Taken(_) => {}
             }
         }
@@ -85,9 +110,11 @@ impl Dealer {
     }
 
     fn next_batch(&self) -> Option<u32> {
-        let (batch, depth) = self.ahead;
-        let wait = self.ready > 0 && self.busy.load(Ordering::SeqCst);
-        self.wanted.front().copied().or_else(|| (self.ready < depth && !wait).then_some(batch))
+        let Ahead { batch, kept, total } = self.ahead;
+        let busy = self.busy.load(Ordering::SeqCst);
+        let wait = self.ready > 0 && busy;
+        let room = self.ready + usize::from(busy) < kept && total.is_none_or(|n| self.dealt_ahead < n);
+        self.wanted.front().copied().or_else(|| (room && !wait).then_some(batch))
     }
 
     fn peers(&self) -> Vec<Peer> {
@@ -106,8 +133,14 @@ impl Dealer {
             .and_then(|()| self.announce(epoch, raw, batch))
             .and_then(|()| {
                 let last = Peer::Party(self.parties.last());
-                let inbox = &mut self.inbox;
+                let (inbox, deadline) = (&mut self.inbox, started + self.limits.load);
+                let mut queued = 0;
                 epoch.deal::<NodeError>(id, batch as usize, &mut |op, body| {
+                    if queued > QUEUE {
+                        inbox.flush(deadline)?;
+                        queued = 0;
+                    }
+                    queued += body.len();
                     let header = Header::inference(Kind::DealCorrection, epoch.epoch(), raw, op.0);
                     Ok(inbox.send(&last, header, &body)?)
                 })
@@ -120,6 +153,7 @@ impl Dealer {
                 self.reporter.report(Event::Dealt { id: raw, elapsed: started.elapsed(), bytes });
                 if !wanted {
                     self.ready += 1;
+                    self.dealt_ahead += 1;
                 }
                 let _ = self.dealt.send(Ok(dealt));
                 self.online.wake();

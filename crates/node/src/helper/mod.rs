@@ -5,6 +5,7 @@ mod dealing;
 mod load;
 mod serve;
 
+pub use dealing::Ahead;
 use serve::Helper;
 
 use crate::connect::Hubs;
@@ -34,9 +35,8 @@ pub struct HelperConfig {
     pub journal: PathBuf,
     /// Deadlines.
     pub limits: Limits,
-    /// Batch size for which material is dealt ahead of time, and how many inferences of it are kept ready. Other sizes
-    /// are dealt when asked for.
-    pub ahead: (u32, usize),
+    /// What is dealt before anybody asks.
+    pub ahead: Ahead,
     /// Largest batch a client may ask for.
     pub max_batch: u32,
     /// Where events go.
@@ -76,6 +76,7 @@ impl HelperNode {
             epoch: None,
             ahead: config.ahead,
             ready: 0,
+            dealt_ahead: 0,
             wanted: VecDeque::new(),
             busy: Arc::clone(&busy),
             limits,
