@@ -64,13 +64,13 @@ pub struct Link {
 /// Bytes that each role holds at its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// A party: its share of the weights and material for one inference.
+    /// A party: the masked weights, its share of them, and material for one inference.
     pub party: u64,
     /// As much again at a party for every inference more that is kept ready.
     pub ready: u64,
     /// The helper: the masks of the weights and of all values, and the corrections of the largest operation.
     pub helper: u64,
-    /// The model owner: the integer weights and one layer of them as residues.
+    /// The model owner: the integer weights.
     pub owner: u64,
     /// A client: its input, masked, and the result.
     pub client: u64,
@@ -156,12 +156,11 @@ impl Plan {
         let count =
             |w: &crate::WeightSpec| (w.shape.weights() + if w.bias { w.shape.biases() } else { 0 }) as u64;
         let all: u64 = self.weights.iter().map(count).sum();
-        let largest = self.weights.iter().map(count).max().unwrap_or(0);
         Memory {
-            party: word * all + cost.material_bytes,
+            party: 2 * word * all + cost.material_bytes,
             ready: cost.material_bytes,
             helper: word * (all + masks) + self.ops.iter().map(dealing).max().unwrap_or(0),
-            owner: 8 * all + word * largest,
+            owner: 8 * all,
             client: 2 * word * len(ValueId::INPUT),
         }
     }
