@@ -2,12 +2,13 @@
 //!
 //! On machines that also run parties, dealing would slow down the inference in flight; so while one is in flight and
 //! another is ready, dealing waits. An inference in flight counts as one that is kept: with one at most, material for
-//! two is never in memory at once.
+//! two of one batch size is never in memory at once.
 
 use crate::error::lost;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Hub, Inbox, Incoming, Want};
 use crate::{Limits, NodeError, Peer};
+use amicus_net::NetError;
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of corrections in the queue from which on they leave before more are made: a large network's are gigabytes.
 const QUEUE: usize = 1 << 24;
+/// How often a thread that waits for its queue to empty looks whether it is to stop.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// What the helper deals before anybody asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,11 +136,11 @@ impl Dealer {
             .and_then(|()| self.announce(epoch, raw, batch))
             .and_then(|()| {
                 let last = Peer::Party(self.parties.last());
-                let (inbox, deadline) = (&mut self.inbox, started + self.limits.load);
+                let (inbox, limit) = (&mut self.inbox, self.limits.load);
                 let mut queued = 0;
                 epoch.deal::<NodeError>(id, batch as usize, &mut |op, body| {
                     if queued > QUEUE {
-                        inbox.flush(deadline)?;
+                        drain(inbox, started, limit)?;
                         queued = 0;
                     }
                     queued += body.len();
@@ -150,13 +153,15 @@ impl Dealer {
             Ok(dealt) => {
                 let after: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
                 let bytes = after.saturating_sub(before);
-                self.reporter.report(Event::Dealt { id: raw, elapsed: started.elapsed(), bytes });
+                let elapsed = started.elapsed();
                 if !wanted {
                     self.ready += 1;
                     self.dealt_ahead += 1;
                 }
                 let _ = self.dealt.send(Ok(dealt));
                 self.online.wake();
+                // Last: who asks for an inference because of this must find it.
+                self.reporter.report(Event::Dealt { id: raw, elapsed, bytes });
                 Ok(())
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
@@ -215,5 +220,22 @@ impl Dealer {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits until everything queued has left; who does not take it in time is named.
+fn drain(inbox: &mut Inbox, started: Instant, limit: Duration) -> Result<(), NodeError> {
+    let deadline = started + limit;
+    loop {
+        match inbox.flush(deadline.min(Instant::now() + GLANCE)) {
+            Ok(()) => return Ok(()),
+            Err(_) if inbox.hub().stopped() => return Err(NodeError::Stopped),
+            Err(NetError::Timeout { .. }) if Instant::now() < deadline => {}
+            Err(NetError::Timeout { peer, .. }) => {
+                let fault = Fault::Silent(started.elapsed().as_millis() as u64);
+                return Err(ProtocolError::peer(peer, Step::Preprocessing { layer: None }, fault).into());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
