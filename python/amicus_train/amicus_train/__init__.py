@@ -9,6 +9,7 @@ from .activation import PolyActivation
 from .convert import polynomialize
 from .export import load, save, to_onnx
 from .fit import least_squares
+from .mean import mean
 from .memory import keep_freed
 from .networks import build
 from .norm import RangeBatchNorm, RangeBatchNorm1d, RangeBatchNorm2d
@@ -18,5 +19,5 @@ from .winograd import accelerate
 
 __all__ = [
     "PolyActivation", "RangeBatchNorm", "RangeBatchNorm1d", "RangeBatchNorm2d", "Settings", "accelerate", "build",
-    "distill", "keep_freed", "least_squares", "load", "polynomialize", "save", "to_onnx", "train",
+    "distill", "keep_freed", "least_squares", "load", "mean", "polynomialize", "save", "to_onnx", "train",
 ]  # fmt: skip

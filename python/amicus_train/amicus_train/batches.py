@@ -16,7 +16,7 @@ from .settings import Settings
 
 Batch = tuple[Tensor, Tensor]
 EVALUATED_AT_ONCE = 250
-# Training images that statistics and ranges are taken from.
+# Training images that statistics are taken from.
 SAMPLE = 10_000
 
 
@@ -35,7 +35,7 @@ class Batches(Protocol):
         ...
 
     def plain(self) -> Iterable[Batch]:
-        """Training images, not augmented where that can be helped."""
+        """All training images, not augmented where that can be helped."""
         ...
 
 
@@ -59,16 +59,19 @@ class LoaderBatches:
 
 
 class ImageBatches:
-    """A data set in memory, shuffled anew every epoch, shifted and mirrored, on smaller images first if asked for."""
+    """A data set in memory, shuffled anew every epoch, shifted and mirrored, on smaller images first if asked for.
 
-    def __init__(self, images: Images, rule: str, settings: Settings) -> None:
+    Images lie on `device` and batches are made there; what is drawn is the same on every device.
+    """
+
+    def __init__(self, images: Images, rule: str, settings: Settings, device: torch.device | str = "cpu") -> None:
         if settings.limit:
             images = images.select(torch.arange(min(settings.limit, len(images))))
-        self.images, self.rule, self.settings = images, rule, settings
+        self.images, self.rule, self.settings, self.device = images, rule, settings, torch.device(device)
         self.steps = len(images) // settings.batch
         if self.steps == 0:
             raise ValueError(f"{len(images)} images do not make one batch of {settings.batch}")
-        self.size, self.augment = 0, Augment(images, rule, 0, False)
+        self.size, self.augment = 0, Augment(images, rule, 0, False, self.device)
 
     def epoch(self, number: int, epochs: float) -> Iterator[Batch]:
         # A generator for each epoch: a resumed run draws the same as one that was never interrupted.
@@ -85,7 +88,7 @@ class ImageBatches:
         return islice(self.epoch(math.ceil(epochs), epochs), max(1, SAMPLE // self.settings.batch))
 
     def plain(self) -> Iterable[Batch]:
-        return plain(self.images.select(torch.arange(min(len(self.images), SAMPLE))), self.rule)
+        return plain(self.images, self.rule)
 
     def _resize(self, position: float) -> None:
         own = self.images.pixels.shape[1]
@@ -93,7 +96,8 @@ class ImageBatches:
         if size == self.size:
             return
         shift = max(1, round(self.settings.shift * size / own)) if self.settings.shift else 0
-        self.size, self.augment = size, Augment(resized(self.images, size), self.rule, shift, self.settings.flip)
+        images = resized(self.images, size)
+        self.size, self.augment = size, Augment(images, self.rule, shift, self.settings.flip, self.device)
 
 
 def resized(images: Images, size: int) -> Images:
@@ -140,18 +144,20 @@ class Augment:
     Every image is mirrored in every second epoch, starting at random: in two epochs each is seen both ways.
     """
 
-    def __init__(self, images: Images, rule: str, shift: int, flip: bool) -> None:
-        self.rule, self.shift, self.flip = rule, shift, flip
+    def __init__(
+        self, images: Images, rule: str, shift: int, flip: bool, device: torch.device | str = "cpu"
+    ) -> None:  # fmt: skip
+        self.rule, self.shift, self.flip, self.device = rule, shift, flip, torch.device(device)
         self.height, self.width = images.pixels.shape[1:3]
         # [images, height, width, channels]: two dimensions before the last are padded.
         fill = 0 if rule == "pixel/255" else 128
         padding = (0, 0, shift, shift, shift, shift)
-        self.padded = torch.nn.functional.pad(images.pixels, padding, value=fill)
-        self.labels = images.labels
+        self.padded = F.pad(images.pixels, padding, value=fill).to(self.device)
+        self.labels = images.labels.to(self.device)
         self.mirrored = torch.randint(2, (len(images),), generator=torch.Generator().manual_seed(len(images)))
 
     def batch(self, indices: Tensor, epoch: int, generator: torch.Generator) -> Batch:
-        """Float images [images, channels, height, width] and their classes."""
+        """Float images [images, channels, height, width] and their classes, on the device."""
         count, spread = len(indices), 2 * self.shift + 1
         offsets = torch.randint(spread, (2, count, 1), generator=generator)
         rows = torch.arange(self.height) + offsets[0]
@@ -160,5 +166,6 @@ class Augment:
             mirror = (self.mirrored[indices] + epoch) % 2 == 1
             columns = torch.where(mirror[:, None], self.width - 1 - columns, columns)
         columns = columns + offsets[1]
+        indices, rows, columns = (part.to(self.device) for part in (indices, rows, columns))
         pixels = self.padded[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
         return to_input(pixels, self.rule), self.labels[indices]

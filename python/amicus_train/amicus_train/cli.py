@@ -1,4 +1,4 @@
-"""The command line: `amicus-train train`, `distill`, `ablate` and `evaluate`."""
+"""The command line: `amicus-train train`, `distill`, `mean`, `ablate` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ import torch
 from . import export
 from .ablation import VARIANTS, Variant, ablate, markdown
 from .convert import control_ranges, polynomialize
-from .batches import plain
+from .batches import ImageBatches, plain, split
 from .data import DataError, Images, digits, load
+from .mean import mean
 from .memory import keep_freed
 from .networks import NETWORKS, Network, build
 from .ranges import LayerRange
 from .settings import Settings
-from .training import Diverged, Outcome, evaluate, interval_of, train
+from .training import Diverged, Outcome, evaluate, interval_of, settled, train
 from .winograd import accelerate
 
 # What differs from the defaults, for ReLU teachers and for polynomial students.
@@ -68,6 +69,11 @@ def _rows(text: str) -> tuple[Variant, ...]:
     return tuple(VARIANTS[number - 1] for number in numbers)
 
 
+def _shared_weights(text: str) -> tuple[Path, float]:
+    name, colon, share = text.rpartition(":")
+    return (Path(name), float(share)) if colon else (Path(text), 1.0)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("amicus-train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -80,11 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         "--winograd", action=argparse.BooleanOptionalAction, default=True,
         help="3 x 3 convolutions with a quarter of the multiplications, on a CPU",
     )  # fmt: skip
-    run = argparse.ArgumentParser(add_help=False)
-    run.add_argument("--out", required=True, type=Path, help="weights (safetensors); OUT.csv gets the learning curve")
-    run.add_argument("--weights-type", default="f32", choices=("f32", "f16", "bf16"))
-    run.add_argument("--resume", action="store_true", help="go on from OUT.checkpoint")
-    run.add_argument("--exclude", type=Path, help="folder with the digits of the demonstration, which must not be trained on")
+    written = argparse.ArgumentParser(add_help=False)
+    written.add_argument("--out", required=True, type=Path, help="weights (safetensors)")
+    written.add_argument("--weights-type", default="f32", choices=("f32", "f16", "bf16"))
+    written.add_argument("--exclude", type=Path, help="folder with the digits of the demonstration, which must not be trained on")
+    run = argparse.ArgumentParser(add_help=False, parents=[written])
+    run.add_argument("--resume", action="store_true", help="go on from OUT.checkpoint; OUT.csv has the learning curve")
     teacher = commands.add_parser("train", parents=[shared, run], help="train a ReLU network")
     teacher.add_argument("--model", required=True, choices=tuple(NETWORKS))
     teacher.add_argument("--width", type=int, default=None, help="channels of resnet8's first stage (default 16)")
@@ -103,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
         "--student", type=Path, help="go on with this polynomial network, its polynomials as they are (safetensors)"
     )
     _add_settings(student)
+    average = commands.add_parser(
+        "mean", parents=[shared, written], help="the mean of networks that went on from each other, statistics taken anew"
+    )
+    average.add_argument(
+        "--weights", required=True, nargs="+", type=_shared_weights, metavar="FILE[:SHARE]", help="safetensors"
+    )
+    _add_settings(average)
     ablation = commands.add_parser(
         "ablate", parents=[shared, polynomials], help="what each part of `distill` is worth, as a table"
     )
@@ -222,8 +236,12 @@ def _student(args: argparse.Namespace, teacher: Network, settings: Settings) -> 
 
 
 def _run(args: argparse.Namespace) -> None:
-    torch.set_float32_matmul_precision("high")  # on a GPU; means nothing on a CPU
+    # Both for GPUs; they mean nothing on a CPU.
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     keep_freed()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {args.device}: PyTorch sees no such GPU on this machine; --device cpu works everywhere")
     if args.threads:
         torch.set_num_threads(args.threads)
     test = load(args.dataset, args.data_dir, "test")
@@ -244,6 +262,15 @@ def _run(args: argparse.Namespace) -> None:
         return
     if args.exclude is not None:
         images = _without(images, digits(args.exclude))
+    if args.command == "mean":
+        averaged = mean([(export.load(path)[0], share) for path, share in args.weights])
+        settings = _settings(args, STUDENTS[averaged.architecture])
+        settings.validate()
+        training, validation = split(images, settings.validation, settings.seed)
+        batches = ImageBatches(training, averaged.input_rule, settings, args.device)
+        outcome = settled(_prepared(averaged, args), batches, plain(validation, averaged.input_rule))
+        _finish(outcome, test, args, settings)
+        return
     files = {
         "checkpoint": args.out.with_name(args.out.name + ".checkpoint"),
         "table": args.out.with_name(args.out.name + ".csv"),

@@ -99,7 +99,8 @@ class TrainedPolynomial(torch.autograd.Function):
         ctx: Any, t: Tensor, coefficients: Tensor, inverse: Tensor, blend: Tensor, margin: Tensor, weight: Tensor
     ) -> Tensor:
         ctx.save_for_backward(t, coefficients, inverse, blend, margin, weight)
-        return _like(value(_flat(t), coefficients, inverse, blend), t)
+        # Detached, or it would be compiled again for every combination of what needs a gradient.
+        return _like(value(_flat(t.detach()), coefficients.detach(), inverse, blend), t)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

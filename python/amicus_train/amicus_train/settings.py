@@ -36,6 +36,8 @@ class Settings:
     penalty: float = 1.0  # of values beyond `margin` of the interval, summed over activations; 0: off
     margin: float = 0.8
     projection: bool = True
+    replay: float = 1.0  # last epochs in which images that go beyond `reach` times the interval join every step
+    reach: float = 1.2  # 0: off
     # Fixed-point-aware last epochs: 0 epochs: off.
     fixed_epochs: float = 0.0
     argument_bits: int = 11

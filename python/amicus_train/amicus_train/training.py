@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from .activation import PolyActivation
 from .batches import Batch, Batches, ImageBatches, LoaderBatches, plain, split
 from .data import Images
+from .far import Far, far
 from .fixed import FixedPoint
 from .networks import Network
 from .norm import RangeControl, project
@@ -27,6 +28,11 @@ from .optim import optimisers
 from .ranges import LayerRange, reestimate, watch
 from .settings import Settings
 from .structure import activations, equalise
+
+
+# Far images that join a step, as a share of its batch (one in so many), and what they count for beside it.
+FAR_SHARE = 16
+FAR_WEIGHT = 0.25
 
 
 class Diverged(Exception):
@@ -98,7 +104,8 @@ def train(
     """
     settings.validate()
     training, validation = split(images, settings.validation, settings.seed)
-    batches, held_out = ImageBatches(training, model.input_rule, settings), plain(validation, model.input_rule)
+    batches = ImageBatches(training, model.input_rule, settings, next(model.parameters()).device)
+    held_out = plain(validation, model.input_rule)
     return _Run(model, batches, held_out, settings, teacher, checkpoint, table, say).run(resume)
 
 
@@ -121,6 +128,21 @@ def distill(
     """
     settings.validate()
     return _Run(student, LoaderBatches(training), validation, settings, teacher, checkpoint, table, say).run(resume)
+
+
+def placed(x: Tensor, device: torch.device) -> Tensor:
+    x = x.to(device)
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def settled(model: nn.Module, training: Batches, validation: Iterable[Batch]) -> Outcome:
+    """What comes after the last step: statistics anew, and figures."""
+    start = time.monotonic()
+    device, interval = next(model.parameters()).device, interval_of(model)
+    reestimate(model, (placed(x, device) for x, _ in training.sample()))
+    accuracy, ranges = evaluate(model, validation, interval)
+    seen = evaluate(model, training.plain(), interval)[1] if interval else []
+    return Outcome(model, accuracy, ranges, seen, time.monotonic() - start)
 
 
 def interval_of(model: nn.Module) -> float | None:
@@ -149,6 +171,7 @@ class _Run:
             for group in optimiser.param_groups:
                 group["peak"] = group["lr"]
         self.step = 0
+        self.far: Far | None = None
         self.log: list[dict[str, float]] = []
 
     def run(self, resume: bool) -> Outcome:
@@ -157,7 +180,13 @@ class _Run:
             self._restore()
         fixed = FixedPoint(self.model, self.settings.argument_bits, self.settings.weight_bits)
         aware_from = self.steps - round(self.settings.fixed_epochs * self.training.steps)
+        replayed_from = self.steps - round(self.settings.replay * self.training.steps)
         while self.step < self.steps:
+            if self.interval is not None and self.settings.reach > 0 and self.step >= replayed_from:
+                found = far(self.model, self.training.plain(), self.settings.reach * self.interval)
+                self.say(f"  {len(found)} training images reach beyond {self.settings.reach} times the interval")
+                # One that is inside by now would leave again.
+                self.far = found if self.far is None else found.and_those_of(self.far)
             began, total, done = time.monotonic(), 0.0, 0
             for x, labels in self.training.epoch(self.step // self.training.steps, self.settings.epochs):
                 if self.step >= aware_from:
@@ -172,18 +201,12 @@ class _Run:
                     self.say(f"  step {self.step} of {self.steps}, loss {total / done:.4f}, {rate:.0f} images/s")
             self._epoch(total / max(done, 1), time.monotonic() - began)
         fixed.switch_off()
-        reestimate(self.model, (self._placed(x) for x, _ in self.training.sample()))
-        accuracy, ranges = evaluate(self.model, self.validation, self.interval)
-        training = evaluate(self.model, self.training.plain(), self.interval)[1] if self.interval else []
-        return Outcome(self.model, accuracy, ranges, training, time.monotonic() - start, self.log)
-
-    def _placed(self, x: Tensor) -> Tensor:
-        x = x.to(self.device)
-        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        outcome = settled(self.model, self.training, self.validation)
+        return replace(outcome, seconds=time.monotonic() - start, log=self.log)
 
     def _step(self, x: Tensor, labels: Tensor) -> float:
         s, position = self.settings, self.step / self.steps
-        x, labels = self._placed(x), labels.to(self.device)
+        x, labels = placed(x, self.device), labels.to(self.device)
         for polynomial in self.polynomials:
             warm = self.teacher is not None and s.warm_start and s.blend > 0
             polynomial.blend = min(1.0, position / s.blend) if warm else 1.0
@@ -199,12 +222,28 @@ class _Run:
             epoch = self.step // self.training.steps + 1
             raise Diverged(f"loss is {value} at step {self.step + 1} (epoch {epoch}); {self._culprit(x)}")
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.far is not None and len(self.far):
+            self._replay(self.far, len(x))
         nn.utils.clip_grad_norm_(self.model.parameters(), s.clip)
         for optimiser in self.optimisers:
             optimiser.step()
         if s.projection:
             project(self.model)
         return value
+
+    def _replay(self, images: Far, batch: int) -> None:
+        """Adds the gradient of some of these images, with the statistics of inference.
+
+        In the batch they would count in its statistics and look closer than they are.
+        """
+        x, labels = images.chosen(max(1, batch // FAR_SHARE), self.step)
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.eval()
+        for polynomial in self.polynomials:
+            polynomial.set_penalty(FAR_WEIGHT * self.settings.penalty / len(x), self.settings.margin)
+        loss = FAR_WEIGHT * self._loss(placed(x, self.device), labels.to(self.device))
+        loss.backward()  # type: ignore[no-untyped-call]
 
     def _loss(self, x: Tensor, labels: Tensor) -> Tensor:
         s = self.settings
@@ -257,6 +296,7 @@ class _Run:
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "log": json.dumps(self.log),
+            "far": None if self.far is None else [self.far.images, self.far.labels],
         }
         temporary = self.checkpoint.with_name(self.checkpoint.name + ".tmp")
         torch.save(state, temporary)
@@ -275,6 +315,7 @@ class _Run:
         for optimiser, stored in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(stored)
         self.step, self.log = state["step"], json.loads(state["log"])
+        self.far = None if state["far"] is None else Far(*(tensor.cpu() for tensor in state["far"]))
 
     def _architecture(self) -> str:
         return str(getattr(self.model, "architecture", type(self.model).__name__))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from amicus_train import cli
@@ -49,13 +50,32 @@ def test_a_student_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         run(monkeypatch, *further)
     with pytest.raises(SystemExit, match="teacher.safetensors is no polynomial resnet8"):
         run(monkeypatch, *[teacher if word is first else word for word in further], "--blend", 0)
-    # Steps too small to be seen: what comes out is what went in, within the interval.
-    run(monkeypatch, *further, "--blend", 0, "--rate", 1e-12, "--matrix-rate", 0)
+    # Steps too small to be seen, rare values left alone: what comes out is what went in, within the interval.
+    run(monkeypatch, *further, "--blend", 0, "--rate", 1e-12, "--matrix-rate", 0, "--reach", 0)
     with safe_open(first, "pt") as a, safe_open(second, "pt") as b:
         assert a.metadata()["activation.coefficients"] == b.metadata()["activation.coefficients"]
         for name in a.keys():
             if "running" not in name:
                 assert (a.get_tensor(name) - b.get_tensor(name)).abs().max() < 1e-5, name
+
+
+def test_the_mean_of_a_student_with_itself_is_that_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    as_folders(tmp_path)
+    common = ["--dataset", "cifar10", "--data-dir", tmp_path, "--batch", 8, "--validation", 4, "--epochs", 1]
+    teacher, student, average = (tmp_path / f"{name}.safetensors" for name in ("teacher", "student", "mean"))
+    run(monkeypatch, "train", "--model", "resnet8", "--out", teacher, *common)
+    run(monkeypatch, "distill", "--teacher", teacher, "--out", student, *common)
+    run(monkeypatch, "mean", "--weights", student, f"{student}:2", "--out", average, *common)
+    with safe_open(student, "pt") as a, safe_open(average, "pt") as b:
+        assert b.metadata()["command"].startswith("amicus-train mean --weights student.safetensors student.safetensors:2 --out")
+        assert a.metadata()["accuracy.test"] == b.metadata()["accuracy.test"]
+        assert len(json.loads(b.metadata()["activation.ranges"])) == 7
+        for name in a.keys():
+            assert (a.get_tensor(name) - b.get_tensor(name)).abs().max() < 1e-5, name
+    with pytest.raises(SystemExit, match="same polynomials"):
+        run(monkeypatch, "mean", "--weights", student, teacher, "--out", average, *common)
 
 
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +88,12 @@ def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         run(monkeypatch, "train", "--model", "resnet8", "--batch", 8, "--validation", 4, "--resume", *there)
     with pytest.raises(SystemExit, match="epochs -1"):
         run(monkeypatch, "train", "--model", "resnet8", "--epochs", -1, *there)
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="--device cuda: PyTorch sees no such GPU"):
+            run(monkeypatch, "train", "--model", "resnet8", "--device", "cuda", *there)
 
 
-@pytest.mark.parametrize("command", ["train", "distill", "ablate", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "distill", "mean", "ablate", "evaluate"])
 def test_help(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         run(monkeypatch, command, "--help")

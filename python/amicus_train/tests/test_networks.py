@@ -10,6 +10,7 @@ from torch import nn
 from amicus_train import PolyActivation, RangeBatchNorm2d, build, export, polynomialize
 from amicus_train.fixed import FixedPoint
 from amicus_train.networks import NETWORKS, Network
+from amicus_train.mean import mean
 from amicus_train.norm import project
 from amicus_train.ranges import reestimate, watch
 from amicus_train.structure import Structure, activations, equalise
@@ -71,6 +72,26 @@ def test_projection_holds_k_standard_deviations_inside_and_leaves_what_is_inside
     project(nn.Sequential(norm))
     assert norm.weight.tolist() == pytest.approx([1.0, -1.0, 0.5])
     assert norm.bias.tolist() == pytest.approx([1.0, 1.0, -0.5])
+
+
+def test_mean_of_networks() -> None:
+    networks = [polynomialize(shaken("lenet5"), degree=2) for _ in range(2)]
+    with torch.no_grad():
+        for name, value in networks[1].state_dict().items():
+            value.add_(0 if name.endswith("coefficients") else 8)
+    assert all(isinstance(network, Network) for network in networks)
+    average = mean([(networks[0], 3.0), (networks[1], 1.0)])  # type: ignore[list-item]
+    for name, value in networks[0].state_dict().items():
+        moved = 0 if name.endswith("coefficients") else 2
+        torch.testing.assert_close(average.state_dict()[name], value + moved, msg=name)
+    for models, reason in (
+        ([], "no networks"),
+        ([(build("lenet5"), 0.0)], "share 0.0"),
+        ([(build("lenet5"), 1.0), (build("resnet8"), 1.0)], "one architecture"),
+        ([(polynomialize(build("lenet5"), degree=d), 1.0) for d in (2, 4)], "same polynomials"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            mean(models)  # type: ignore[arg-type]
 
 
 def test_every_activation_gets_range_control() -> None:

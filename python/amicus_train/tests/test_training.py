@@ -9,6 +9,7 @@ import torch
 from amicus_train import Settings, build, distill, polynomialize, train, training
 from amicus_train.data import Images
 from amicus_train.networks import Network
+from amicus_train.far import far
 from amicus_train.optim import Muon, orthogonalised
 from amicus_train.ablation import VARIANTS, Variant, ablate, markdown
 from amicus_train.batches import ImageBatches, plain, split
@@ -75,6 +76,39 @@ def test_each_part_of_the_co_optimisation_changes_the_result(teacher: Network) -
         assert not torch.equal(weights(replace(short, **change)), whole), change
 
 
+def test_images_that_reach_far_out_are_pulled_back(teacher: Network) -> None:
+    images, generator = stripes(), torch.Generator().manual_seed(2)
+    for place in (3, 50):
+        images.pixels[place] = 255 * torch.randint(2, (28, 28, 1), generator=generator)
+    settings = replace(SETTINGS, validation=32)
+    seen, said = {}, []
+    for replay in (0.0, 2.0):
+        student = polynomialize(teacher)
+        outcome = train(student, images, replace(settings, replay=replay), teacher=teacher, say=said.append)
+        assert outcome.validation.rate > 0.9
+        assert not student.training and all(p.grad is None or p.grad.isfinite().all() for p in student.parameters())
+        seen[replay] = max(r.largest for r in outcome.training_ranges)
+    assert seen[0.0] > 4.0 and seen[2.0] < 2.0, seen
+    assert sum("training images reach beyond 1.2 times the interval" in line for line in said) == 2
+
+
+def test_far_images_are_found_once_each() -> None:
+    model = polynomialize(seeded()).eval()
+    x = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(4))
+    x[[4, 11]] *= 40
+    x[17, 0, 3, 3] = float("nan")
+    batches = [(x[:10], torch.arange(10)), (x[10:], torch.arange(10))]
+    found = far(model, batches, 4.8)
+    assert found.labels.tolist() == [4, 1, 7]
+    assert torch.equal(found.images[:2], x[[4, 11]])
+    assert len(far(model, [(x[:4], torch.arange(4))], 4.8)) == 0
+    both = found.and_those_of(far(model, batches[:1], 4.8))
+    assert both.labels.tolist() == [4, 1, 7]
+    chosen, labels = both.chosen(5, 9)
+    assert chosen.shape == (3, 1, 28, 28) and set(labels.tolist()) == {4, 1, 7}
+    assert torch.equal(both.chosen(2, 9)[1], labels[:2])
+
+
 def test_resuming_gives_what_an_uninterrupted_run_gives(tmp_path: Path) -> None:
     whole, parts = seeded(), seeded()
     settings = replace(SETTINGS, epochs=2.0)
@@ -98,6 +132,22 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(tmp_path: Path) -> None:
     again = seeded()
     train(again, stripes(), settings, checkpoint=checkpoint, resume=True, say=lambda _: None)
     for a, b in zip(whole.parameters(), again.parameters()):
+        torch.testing.assert_close(a, b)
+    # So it is with images that joined the steps.
+    runs = []
+    for stop in (False, True):
+        student = polynomialize(whole)
+        arguments = {"teacher": whole, "checkpoint": tmp_path / f"{stop}.checkpoint", "say": lambda _: None}
+        own = replace(settings, replay=2.0, reach=0.5)
+        if stop:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(training._Run, "_step", failing)
+                with pytest.raises(Stop):
+                    train(student, stripes(), own, **arguments)  # type: ignore[arg-type]
+            student = polynomialize(whole)
+        train(student, stripes(), own, resume=stop, **arguments)  # type: ignore[arg-type]
+        runs.append(list(student.parameters()))
+    for a, b in zip(*runs):
         torch.testing.assert_close(a, b)
     with pytest.raises(ValueError, match="rate is 0.001, the checkpoint has 0.005"):
         train(seeded(), stripes(), replace(settings, rate=1e-3), checkpoint=checkpoint, resume=True)
