@@ -24,8 +24,8 @@ const COLOUR_LINE: usize = 100;
     amicus demo --model resnet8-cifar10 --weights resnet8.safetensors --data-dir cifar10\n  \
     amicus demo --model model.amc --data test.npz")]
 pub(crate) struct Args {
-    /// Model to run: lenet5-mnist, lenet5-mnist-degree2, alexnet-cifar10, resnet8-cifar10, or a file made by `amicus compile` [default:
-    /// lenet5-mnist, or what --weights holds].
+    /// Model to run: lenet5-mnist, alexnet-cifar10, resnet8-cifar10, lenet5-mnist-degree2, resnet8-cifar10-degree2, or a
+    /// file made by `amicus compile` [default: lenet5-mnist, or what --weights holds].
     #[arg(long, value_name = "NAME|MODEL.amc")]
     model: Option<String>,
     /// Weights (safetensors) in place of those that ship.

@@ -19,7 +19,7 @@ struct Known {
     weights: &'static [u8],
 }
 
-const KNOWN: [Known; 4] = [
+const KNOWN: [Known; 5] = [
     Known {
         name: "lenet5-mnist",
         architecture: Architecture::LeNet5,
@@ -40,10 +40,15 @@ const KNOWN: [Known; 4] = [
         architecture: Architecture::LeNet5,
         weights: include_bytes!("../../assets/lenet5-mnist-degree2.safetensors"),
     },
+    Known {
+        name: "resnet8-cifar10-degree2",
+        architecture: Architecture::ResNet8,
+        weights: include_bytes!("../../assets/resnet8-cifar10-degree2.safetensors"),
+    },
 ];
 
 /// Names of the models that are known.
-pub const MODELS: [&str; 4] = [KNOWN[0].name, KNOWN[1].name, KNOWN[2].name, KNOWN[3].name];
+pub const MODELS: [&str; 5] = [KNOWN[0].name, KNOWN[1].name, KNOWN[2].name, KNOWN[3].name, KNOWN[4].name];
 
 /// A model to run.
 pub(super) struct Model {
