@@ -217,10 +217,7 @@ class _Run:
             optimiser.zero_grad(set_to_none=True)
         self.model.train()
         loss = self._loss(x, labels)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            epoch = self.step // self.training.steps + 1
-            raise Diverged(f"loss is {value} at step {self.step + 1} (epoch {epoch}); {self._culprit(x)}")
+        value = self._finite(loss, x)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.far is not None and len(self.far):
             self._replay(self.far, len(x))
@@ -229,6 +226,14 @@ class _Run:
             optimiser.step()
         if s.projection:
             project(self.model)
+        return value
+
+    def _finite(self, loss: Tensor, x: Tensor) -> float:
+        """The loss; raises `Diverged` when it is not a number."""
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            epoch = self.step // self.training.steps + 1
+            raise Diverged(f"loss is {value} at step {self.step + 1} (epoch {epoch}); {self._culprit(x)}")
         return value
 
     def _replay(self, images: Far, batch: int) -> None:
@@ -242,7 +247,9 @@ class _Run:
             norm.eval()
         for polynomial in self.polynomials:
             polynomial.set_penalty(FAR_WEIGHT * self.settings.penalty / len(x), self.settings.margin)
-        loss = FAR_WEIGHT * self._loss(placed(x, self.device), labels.to(self.device))
+        x, labels = placed(x, self.device), labels.to(self.device)
+        loss = FAR_WEIGHT * self._loss(x, labels)
+        self._finite(loss, x)
         loss.backward()  # type: ignore[no-untyped-call]
 
     def _loss(self, x: Tensor, labels: Tensor) -> Tensor:
