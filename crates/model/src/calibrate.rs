@@ -1,5 +1,7 @@
 //! What calibration samples tell: how large values get, and what each rounding costs.
 
+use std::sync::Arc;
+
 use amicus_plan::ValueId;
 use rayon::prelude::*;
 
@@ -45,6 +47,16 @@ pub struct ErrorSources {
     weights: Vec<f64>,
     arguments: Vec<f64>,
     coefficients: Vec<Vec<f64>>,
+    slopes: Arc<Slopes>,
+}
+
+/// What moving single coefficients does.
+#[derive(Clone, Debug, PartialEq)]
+struct Slopes {
+    /// By operation; none for what is no activation.
+    ops: Vec<Vec<Option<Slope>>>,
+    /// The results they belong to, one vector a sample.
+    results: Vec<Vec<f64>>,
 }
 
 impl ErrorSources {
@@ -68,6 +80,38 @@ impl ErrorSources {
         let (low, high) = (*COEFFICIENTS.start(), *COEFFICIENTS.end());
         let at = bits.clamp(low, high);
         self.coefficients[op].get((at - low) as usize).map_or(0.0, |e| e * 4f64.powi(at as i32 - bits as i32))
+    }
+}
+
+impl Calibration {
+    /// What would have been found for the same network, `folded`, with every value in units of `units[value]` times
+    /// its present one.
+    pub(crate) fn in_units(&self, folded: &Folded, units: &[f64]) -> Self {
+        let mut changed = self.clone();
+        changed.seen.iter_mut().zip(units).for_each(|(seen, unit)| *seen /= unit);
+        let sources = &mut changed.sources;
+        for (index, op) in folded.ops.iter().enumerate() {
+            let result = units[index + 1];
+            match &op.kind {
+                FoldedKind::Linear { input, linear } => {
+                    sources.weights[*linear] *= (result / units[input.index()]).powi(2);
+                }
+                FoldedKind::Activation { input, coefficients, .. } => {
+                    let unit = units[input.index()];
+                    if unit == 1.0 && result == 1.0 {
+                        continue;
+                    }
+                    sources.arguments[index] *= unit.powi(2);
+                    let moved = |k: usize| result / unit.powi(k as i32);
+                    sources.coefficients[index] = sources.slopes.coefficients(index, coefficients, moved);
+                }
+                FoldedKind::Add { .. }
+                | FoldedKind::SumPool { .. }
+                | FoldedKind::Concat { .. }
+                | FoldedKind::Weigh { .. } => {}
+            }
+        }
+        changed
     }
 }
 
@@ -176,7 +220,9 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
         weights: vec![0.0; folded.linears.len()],
         arguments: vec![0.0; ops],
         coefficients: vec![Vec::new(); ops],
+        slopes: Arc::new(Slopes { ops: Vec::new(), results: Vec::new() }),
     };
+    let mut all = Slopes { ops: vec![Vec::new(); ops], results: few.output(folded).to_vec() };
     for (index, op) in folded.ops.iter().enumerate() {
         let mut rounding = exact.clone();
         match &op.kind {
@@ -187,9 +233,8 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
             FoldedKind::Activation { coefficients, .. } => {
                 rounding.arguments[index] = Some(REFERENCE);
                 sources.arguments[index] = cost(index + 1, &rounding);
-                let slopes = slopes(folded, &few, index, coefficients);
-                let cost = |bits| rounded(&slopes, coefficients, bits, few.output(folded));
-                sources.coefficients[index] = COEFFICIENTS.map(cost).collect();
+                all.ops[index] = slopes(folded, &few, index, coefficients);
+                sources.coefficients[index] = all.coefficients(index, coefficients, |_| 1.0);
             }
             FoldedKind::Add { .. }
             | FoldedKind::SumPool { .. }
@@ -197,17 +242,19 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
             | FoldedKind::Weigh { .. } => {}
         }
     }
+    sources.slopes = Arc::new(all);
     sources
 }
 
 /// How much one coefficient of an activation moves the results, one vector a sample.
 type Slope = Vec<Vec<f64>>;
 
-/// The slopes of all coefficients of activation `op`; none for those that every scale holds exactly.
+/// The slopes of all coefficients of activation `op`; none for zeros, and for the 1 of a value opened by itself, which
+/// every scale holds exactly.
 fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]) -> Vec<Option<Slope>> {
     let step = 1.0 / power_of_two(REFERENCE);
     let slope = |(k, a): (usize, &f64)| {
-        if (a * power_of_two(*COEFFICIENTS.start())).fract() == 0.0 {
+        if *a == 0.0 || coefficients == [0.0, 1.0] {
             return None;
         }
         // Weights are shared, not copied.
@@ -225,15 +272,21 @@ fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]
     coefficients.par_iter().enumerate().map(slope).collect()
 }
 
-/// Mean squared relative error of the results from rounding an activation's coefficients to `bits`, to first order.
-fn rounded(slopes: &[Option<Slope>], coefficients: &[f64], bits: u32, expected: &[Vec<f64>]) -> f64 {
-    let mut results = expected.to_vec();
-    let integers = round_coefficients(coefficients, bits);
-    for ((slope, a), integer) in slopes.iter().zip(coefficients).zip(integers) {
-        let error = integer as f64 / power_of_two(bits) - a;
-        for (result, slope) in results.iter_mut().zip(slope.iter().flatten()) {
-            result.iter_mut().zip(slope).for_each(|(y, s)| *y += error * s);
-        }
+impl Slopes {
+    /// Mean squared relative error of the results from rounding the coefficients of activation `op` to each number of
+    /// bits, to first order. The slope of coefficient `k` is `by(k)` times that stored.
+    fn coefficients(&self, op: usize, coefficients: &[f64], by: impl Fn(usize) -> f64) -> Vec<f64> {
+        let cost = |bits| {
+            let mut results = self.results.clone();
+            let integers = round_coefficients(coefficients, bits);
+            for (k, (slope, integer)) in self.ops[op].iter().zip(integers).enumerate() {
+                let error = (integer as f64 / power_of_two(bits) - coefficients[k]) * by(k);
+                for (result, slope) in results.iter_mut().zip(slope.iter().flatten()) {
+                    result.iter_mut().zip(slope).for_each(|(y, s)| *y += error * s);
+                }
+            }
+            mean_square_error(&results, &self.results)
+        };
+        COEFFICIENTS.map(cost).collect()
     }
-    mean_square_error(&results, expected)
 }

@@ -74,8 +74,19 @@ pub struct Networks<'a> {
     pub original: &'a Graph,
     /// With polynomials: the same nodes.
     pub polynomial: &'a Graph,
-    /// Plan and weights, to compare the fixed point too.
-    pub fixed: Option<(&'a Plan, &'a QuantizedWeights)>,
+    /// To compare the fixed point too.
+    pub fixed: Option<FixedPoint<'a>>,
+}
+
+/// A compiled network.
+#[derive(Clone, Copy, Debug)]
+pub struct FixedPoint<'a> {
+    /// What all roles run.
+    pub plan: &'a Plan,
+    /// The integers of its layers.
+    pub weights: &'a QuantizedWeights,
+    /// See [`crate::compile::Compiled::factors`].
+    pub factors: &'a [f64],
 }
 
 /// Runs all samples through all networks; `labels` are classes, one a sample.
@@ -103,7 +114,7 @@ pub fn compare(
     let count = samples.len();
     let same = std::ptr::eq(original, polynomial);
     let (float, student) = (FloatExecutor::new(original), FloatExecutor::new(polynomial));
-    let fixed = fixed.map(|(plan, weights)| Fixed::new(plan, weights, polynomial)).transpose()?;
+    let fixed = fixed.map(|fixed| Fixed::new(fixed, polynomial)).transpose()?;
     let nodes = original.nodes().len();
     let mut errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
     let mut fixed_errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
@@ -224,24 +235,32 @@ struct Fixed<'a> {
     plan: &'a Plan,
     simulator: Simulator<'a>,
     folded: Folded,
-    scales: Vec<u32>,
+    /// The number of the folded network that one unit of a plan's integer is worth, by value.
+    units: Vec<f64>,
     /// Node of the graph behind every operation.
     nodes: Vec<Option<usize>>,
 }
 
 impl<'a> Fixed<'a> {
-    fn new(plan: &'a Plan, weights: &QuantizedWeights, polynomial: &Graph) -> Result<Self, ModelError> {
+    fn new(
+        FixedPoint { plan, weights, factors }: FixedPoint<'a>,
+        polynomial: &Graph,
+    ) -> Result<Self, ModelError> {
         let folded = Folded::new(polynomial)?;
         let same = folded.ops.len() == plan.ops.len()
             && folded.ops.iter().zip(&plan.ops).all(|(a, b)| a.name == b.name)
-            && folded.input_shape == plan.input.shape;
+            && folded.input_shape == plan.input.shape
+            && folded.factors.len() == factors.len();
         if !same {
             return Err(ModelError::data("plan", "is not that of the network it comes with"));
         }
         let values = plan.values()?;
-        let scales = (0..=plan.ops.len()).map(|v| values.get(ValueId(v as u32)).scale.0).collect();
+        let unit = |(v, (own, folded)): (usize, (&f64, &f64))| {
+            own / folded / power_of_two(values.get(ValueId(v as u32)).scale.0)
+        };
+        let units = factors.iter().zip(&folded.factors).enumerate().map(unit).collect();
         let nodes = folded.ops.iter().map(|op| polynomial.find(&op.name).map(|id| id.index())).collect();
-        Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, scales, nodes })
+        Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, units, nodes })
     }
 
     /// The logits of one sample, and errors by node.
@@ -251,9 +270,9 @@ impl<'a> Fixed<'a> {
         let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
         let exact = Emulation::run(&self.folded, &real, &Rounding::none(&self.folded));
         let error = |(op, node): (usize, &Option<usize>)| {
-            let unit = power_of_two(self.scales[op + 1]);
+            let unit = self.units[op + 1];
             let value = trace.value(ValueId(op as u32 + 1)).signed().into_iter();
-            let got: Vec<f64> = value.map(|z| z.as_f64() / unit).collect();
+            let got: Vec<f64> = value.map(|z| z.as_f64() * unit).collect();
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };
         let errors = self.nodes.iter().enumerate().filter_map(error).collect();

@@ -1,9 +1,12 @@
 //! From a graph and calibration samples to a plan, integer weights and a report (`docs/protocol.md`, section 8).
 //!
 //! Steps: fold, measure ranges and error sources on the samples, then for 1, 2 and 3 limbs choose scales and look at
-//! the error they give. The first number of limbs that meets the target wins, within it the choice that deals least;
-//! when none meets it, the most precise. Only then come integer weights, the overflow proof, the bounds of
-//! truncations, and a run of the exact simulator.
+//! the error they give; where it misses the target narrowly, arguments are stored in finer units (the module `stretch`).
+//! The first number of limbs that meets the target wins, within it the choice that deals least; when none meets it, the
+//! most precise. Only then come integer weights, the overflow proof, the bounds of truncations, and a run of the exact
+//! simulator.
+
+use std::rc::Rc;
 
 use amicus_field::{LimbVec, Limbs};
 use amicus_plan::Plan;
@@ -21,10 +24,15 @@ use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
 use crate::scales::{self, ForcedScales, Room, Scales};
 use crate::simulate::Simulator;
+use crate::stretch::{Stretched, stretch};
 
 /// How far out of its interval, times its half-width, an activation is named as the reason why scales do not fit. Up to
 /// here guard bits are few.
 const FAR_OUT: f64 = 2.0;
+
+/// Up to this many times the target for the error, finer units of arguments may make the difference: they are worth
+/// less than a bit.
+const NARROW: f64 = 2.0;
 
 /// What the caller decides.
 #[derive(Clone, Debug)]
@@ -74,6 +82,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// The model owner's integers; secret.
     pub weights: QuantizedWeights,
+    /// The real number behind a stored number of value `v` is the stored number times `factors[v]`.
+    pub factors: Vec<f64>,
     /// How the plan came about.
     pub report: Report,
 }
@@ -93,14 +103,15 @@ pub fn compile(
     check_layer_names(&folded, &options.scales)?;
     let inputs = calibrate::inputs(&folded, samples)?;
     let (calibration, baseline) = calibrate::calibrate(&folded, &inputs, options.error_samples)?;
-    let planner = Planner { folded: &folded, calibration: &calibration, baseline: &baseline, options };
-    let choice = planner.choose(&inputs)?;
-    let Draft { plan, weights, proofs } = choice.draft;
+    let plain = Rc::new(View { folded, calibration, options });
+    let choice = Planner { plain, baseline: &baseline }.choose(&inputs)?;
+    let Choice { view, scales, draft: Draft { plan, weights, proofs }, expected, passed_over } = choice;
+    let View { folded, calibration, .. } = &*view;
     let cost = plan.cost(1)?;
     let affordable = usize::try_from(SIMULATED / cost.multiply_adds.max(1)).unwrap_or(usize::MAX);
     let simulated_samples = calibration.error_samples.min(affordable.max(LEAST_SIMULATED));
-    let expected = &baseline.output(&folded)[..simulated_samples];
-    let simulated = simulate_errors(&plan, &weights, samples, expected)?;
+    let results = &baseline.output(folded)[..simulated_samples];
+    let simulated = simulate_errors(&plan, &weights, samples, results)?;
     let report = Report {
         network: plan.name.clone(),
         limbs: plan.limbs.count(),
@@ -109,8 +120,8 @@ pub fn compile(
         output_scale: plan.output.scale.0,
         layers: crate::report::layers(&plan, &proofs),
         proofs,
-        expected: choice.expected,
-        predicted: choice.scales.predicted(&calibration.sources).sqrt(),
+        expected,
+        predicted: scales.predicted(&calibration.sources).sqrt(),
         simulated,
         simulated_samples,
         max_error: options.max_error,
@@ -118,9 +129,9 @@ pub fn compile(
         calibration_samples: calibration.samples,
         error_samples: calibration.error_samples,
         cost,
-        passed_over: choice.passed_over,
+        passed_over,
     };
-    Ok(Compiled { plan, weights, report })
+    Ok(Compiled { plan, weights, factors: folded.factors.clone(), report })
 }
 
 fn check_options(options: &CompileOptions) -> Result<(), ModelError> {
@@ -162,48 +173,60 @@ struct Draft {
     proofs: Vec<LayerProof>,
 }
 
-struct Choice {
+struct Choice<'a> {
+    view: Rc<View<'a>>,
     scales: Scales,
     draft: Draft,
     expected: ErrorFigures,
     passed_over: Vec<String>,
 }
 
-struct Planner<'a> {
-    folded: &'a Folded,
-    calibration: &'a Calibration,
-    baseline: &'a Emulation,
-    options: &'a CompileOptions,
+/// Scales for one number of limbs and one rule.
+#[derive(Clone)]
+struct Candidate<'a> {
+    view: Rc<View<'a>>,
+    scales: Scales,
+    limbs: Limbs,
+    expected: ErrorFigures,
 }
 
-impl Planner<'_> {
+struct Planner<'a> {
+    plain: Rc<View<'a>>,
+    /// The unrounded run, whose results do not depend on units.
+    baseline: &'a Emulation,
+}
+
+impl<'a> Planner<'a> {
     /// The cheapest choice that meets the target, else the most precise one.
-    fn choose(&self, inputs: &[Vec<f64>]) -> Result<Choice, ModelError> {
-        let samples = &inputs[..self.calibration.error_samples];
-        let limbs: Vec<Limbs> = self.options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
-        let (mut best, mut last_error, mut passed_over) =
-            (None::<(Scales, Limbs, ErrorFigures)>, None, Vec::new());
+    fn choose(&self, inputs: &[Vec<f64>]) -> Result<Choice<'a>, ModelError> {
+        let View { calibration, options, .. } = &*self.plain;
+        let samples = &inputs[..calibration.error_samples];
+        let meets = |c: &Candidate<'_>| c.expected.median <= options.max_error;
+        let limbs: Vec<Limbs> = options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
+        let (mut best, mut last_error, mut passed_over) = (None::<Candidate<'a>>, None, Vec::new());
         for limbs in limbs {
-            let mut here = Vec::new();
+            // The slack rule everywhere comes first: it deals less and sends the same.
+            let mut here: Vec<Candidate<'a>> = Vec::new();
             for all_slack in [true, false] {
-                if all_slack && !self.options.slack {
+                if all_slack && !options.slack {
                     continue;
                 }
                 let rule = if all_slack { "slack rule everywhere" } else { "exact wrap rule" };
-                match scales::choose(
-                    self.folded,
-                    self.calibration,
-                    &self.room(limbs, all_slack),
-                    &self.options.scales,
-                ) {
+                let mut tried = |candidate: Candidate<'a>, how: &str| {
+                    let error = 100.0 * candidate.expected.median;
+                    passed_over
+                        .push(format!("{} limb(s), {rule}{how}: median error {error:.4}%", limbs.count()));
+                    here.push(candidate);
+                };
+                match self.plain.scales(limbs, all_slack) {
                     Ok(scales) => {
-                        let errors = self.errors(samples, &scales);
-                        passed_over.push(format!(
-                            "{} limb(s), {rule}: median error {:.4}%",
-                            limbs.count(),
-                            100.0 * errors.median
-                        ));
-                        here.push((scales, limbs, errors));
+                        let plain = self.candidate(&self.plain, scales, limbs, samples);
+                        let near = !meets(&plain) && plain.expected.median <= NARROW * options.max_error;
+                        tried(plain, "");
+                        if near && let Some((view, scales)) = self.plain.stretched(limbs, all_slack) {
+                            let finer = self.candidate(&Rc::new(view), scales, limbs, samples);
+                            tried(finer, ", arguments stretched");
+                        }
                     }
                     Err(error) => {
                         if !all_slack {
@@ -213,30 +236,64 @@ impl Planner<'_> {
                     }
                 }
             }
-            // The slack rule everywhere comes first: it deals less and sends the same.
-            if let Some((scales, limbs, expected)) =
-                here.iter().find(|(.., e)| e.median <= self.options.max_error).cloned()
-            {
-                let draft = self.draft(&scales, limbs)?;
-                return Ok(Choice { scales, draft, expected, passed_over });
+            if let Some(candidate) = here.iter().find(|c| meets(c)).cloned() {
+                return candidate.chosen(passed_over);
             }
-            let more_precise = |e: &ErrorFigures| best.as_ref().is_none_or(|(.., b)| e.median < b.median);
-            if let Some(better) = here
-                .into_iter()
-                .filter(|(.., e)| more_precise(e))
-                .min_by(|a, b| a.2.median.total_cmp(&b.2.median))
-            {
-                best = Some(better);
-            }
+            best =
+                best.into_iter().chain(here).min_by(|a, b| a.expected.median.total_cmp(&b.expected.median));
         }
         match (best, last_error) {
-            (Some((scales, limbs, expected)), _) => {
-                let draft = self.draft(&scales, limbs)?;
-                Ok(Choice { scales, draft, expected, passed_over })
-            }
-            (None, Some(error)) => Err(self.explained(error)),
+            (Some(candidate), _) => candidate.chosen(passed_over),
+            (None, Some(error)) => Err(self.plain.explained(error)),
             (None, None) => Err(ModelError::data("options", "no number of limbs to try")),
         }
+    }
+
+    fn candidate(
+        &self,
+        view: &Rc<View<'a>>,
+        scales: Scales,
+        limbs: Limbs,
+        samples: &[Vec<f64>],
+    ) -> Candidate<'a> {
+        let folded = &view.folded;
+        let run = Emulation::run(folded, samples, &scales.rounding());
+        let expected = ErrorFigures::of(run.output(folded), self.baseline.output(folded));
+        Candidate { view: Rc::clone(view), scales, limbs, expected }
+    }
+}
+
+impl<'a> Candidate<'a> {
+    fn chosen(self, passed_over: Vec<String>) -> Result<Choice<'a>, ModelError> {
+        let Candidate { view, scales, limbs, expected } = self;
+        let draft = view.draft(&scales, limbs)?;
+        Ok(Choice { view, scales, draft, expected, passed_over })
+    }
+}
+
+/// A folded network in the units chosen for its values, and what is known of it.
+struct View<'a> {
+    folded: Folded,
+    calibration: Calibration,
+    options: &'a CompileOptions,
+}
+
+impl<'a> View<'a> {
+    fn scales(&self, limbs: Limbs, all_slack: bool) -> Result<Scales, ModelError> {
+        choose_scales(&self.folded, &self.calibration, self.options, limbs, all_slack)
+    }
+
+    /// The same network in units for which the error to expect is smaller, if there are any.
+    fn stretched(&self, limbs: Limbs, all_slack: bool) -> Option<(View<'a>, Scales)> {
+        let options = self.options;
+        let predict = |folded: &Folded, calibration: &Calibration| {
+            let scales = choose_scales(folded, calibration, options, limbs, all_slack).ok()?;
+            Some(scales.predicted(&calibration.sources))
+        };
+        let Stretched { folded, calibration } = stretch(&self.folded, &self.calibration, predict)?;
+        let view = View { folded, calibration, options };
+        let scales = view.scales(limbs, all_slack).ok()?;
+        Some((view, scales))
     }
 
     /// The error, with the first activation that calibration data drives far out of its interval if there is one: then
@@ -260,29 +317,12 @@ impl Planner<'_> {
         error
     }
 
-    fn room(&self, limbs: Limbs, all_slack: bool) -> Room {
-        let largest = i64::from(emit::largest_ell(limbs));
-        let activation = if all_slack { emit::slack_ell(self.folded, limbs).min(largest) } else { largest };
-        let guard = self.calibrated().iter().map(|&r| scales::guard_bits(r)).collect();
-        Room { limbs, activation, output: largest, guard }
-    }
-
-    /// Calibrated ranges by value.
-    fn calibrated(&self) -> Vec<f64> {
-        self.calibration.seen.iter().map(|s| s * self.options.margin).collect()
-    }
-
-    fn errors(&self, samples: &[Vec<f64>], scales: &Scales) -> ErrorFigures {
-        let run = Emulation::run(self.folded, samples, &scales.rounding());
-        ErrorFigures::of(run.output(self.folded), self.baseline.output(self.folded))
-    }
-
     /// Integers, bounds and proof for chosen scales.
     fn draft(&self, scales: &Scales, limbs: Limbs) -> Result<Draft, ModelError> {
-        let mut plan = emit::emit(self.folded, scales, limbs, self.options.output_scale)?;
-        let weights = QuantizedWeights::of(self.folded, scales)?;
+        let mut plan = emit::emit(&self.folded, scales, limbs, self.options.output_scale)?;
+        let weights = QuantizedWeights::of(&self.folded, scales)?;
         weights.check(&plan)?;
-        let calibrated = self.calibrated();
+        let calibrated = calibrated(&self.calibration, self.options);
         let guard: Vec<i64> = calibrated.iter().map(|&r| scales::guard_bits(r)).collect();
         let always = proof::bounds(&plan, &weights, None);
         let inside = proof::bounds(&plan, &weights, Some(&calibrated));
@@ -342,6 +382,26 @@ impl Planner<'_> {
             verdict,
         })
     }
+}
+
+/// Calibrated ranges by value.
+fn calibrated(calibration: &Calibration, options: &CompileOptions) -> Vec<f64> {
+    calibration.seen.iter().map(|s| s * options.margin).collect()
+}
+
+/// The most precise scales for a number of limbs and a rule.
+fn choose_scales(
+    folded: &Folded,
+    calibration: &Calibration,
+    options: &CompileOptions,
+    limbs: Limbs,
+    all_slack: bool,
+) -> Result<Scales, ModelError> {
+    let largest = i64::from(emit::largest_ell(limbs));
+    let activation = if all_slack { emit::slack_ell(folded, limbs).min(largest) } else { largest };
+    let guard = calibrated(calibration, options).iter().map(|&r| scales::guard_bits(r)).collect();
+    let room = Room { limbs, activation, output: largest, guard };
+    scales::choose(folded, calibration, &room, &options.scales)
 }
 
 /// Errors of the exact simulator on the samples that `expected` belongs to.

@@ -48,6 +48,7 @@ pub mod quantize;
 pub mod report;
 pub mod scales;
 pub mod simulate;
+mod stretch;
 
 pub use compile::{CompileOptions, Compiled, compile};
 pub use error::ModelError;

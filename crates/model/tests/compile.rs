@@ -8,6 +8,7 @@ mod nets;
 use std::sync::OnceLock;
 
 use amicus_field::{I256, LimbVec, Limbs};
+use amicus_model::compare::{FixedPoint, Networks, compare};
 use amicus_model::graph::{ConvOptions, Graph, PoolOptions};
 use amicus_model::proof::Verdict;
 use amicus_model::scales::ForcedScales;
@@ -101,6 +102,43 @@ fn the_planner_is_no_worse_than_the_scales_known_to_be_good() {
     let chosen = default_lenet();
     let (known, chosen) = (known.report.expected.median, chosen.report.expected.median);
     assert!(chosen <= known * 1.1, "chosen {chosen}, known {known}");
+}
+
+/// A target that a number of limbs misses narrowly is met by other units of the arguments.
+#[test]
+fn arguments_are_stretched_where_that_meets_the_target() {
+    let (graph, samples) = nets::residual(1);
+    let within = |max_error: f64| {
+        compile(&graph, &samples, &CompileOptions { max_error, ..CompileOptions::default() }).unwrap()
+    };
+    let plain = within(0.005);
+    assert_eq!(plain.plan.limbs, Limbs::TWO, "{}", plain.report);
+    let finer = within(0.9 * plain.report.expected.median);
+    assert_eq!(finer.plan.limbs, Limbs::TWO, "{}", finer.report);
+    assert!(finer.report.meets_target());
+    let text = finer.report.to_string();
+    assert!(
+        text.contains(", arguments stretched: median error") && text.contains(" stretched to [-1."),
+        "{text}"
+    );
+    assert!(check_exactly(&graph, &finer, &samples) < 0.01);
+    assert!(finer.factors != plain.factors && finer.factors.len() == plain.factors.len());
+    // Figures by layer are of real numbers, whatever units they are stored in.
+    for compiled in [&plain, &finer] {
+        let Compiled { plan, weights, factors, .. } = compiled;
+        let fixed = Some(FixedPoint { plan, weights, factors });
+        let networks = Networks { original: &graph, polynomial: &graph, fixed };
+        let found = compare(networks, &samples, None, &mut |_| ()).unwrap();
+        let errors: Vec<f64> = found.layers.iter().filter_map(|l| l.fixed_point).collect();
+        assert!(errors.len() >= 9 && errors.iter().all(|e| *e < 0.005), "{errors:?}");
+    }
+    // Far from it, more limbs are taken without trying.
+    let far = within(0.1 * plain.report.expected.median);
+    assert!(
+        far.plan.limbs == Limbs::THREE && !far.report.to_string().contains("stretched"),
+        "{}",
+        far.report
+    );
 }
 
 #[test]

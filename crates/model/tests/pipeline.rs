@@ -6,12 +6,12 @@ use std::path::Path;
 use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{ApproximateOptions, MaxPooling, approximate};
 use amicus_model::check::check;
-use amicus_model::compare::{Networks, compare};
+use amicus_model::compare::{FixedPoint, Networks, compare};
 use amicus_model::graph::{Graph, GraphBuilder, Layer, PoolOptions};
 use amicus_model::npz::Npz;
 use amicus_model::onnx::{ImportOptions, import_file};
 use amicus_model::prepare::prepare;
-use amicus_model::{CompileOptions, FloatExecutor, compile};
+use amicus_model::{CompileOptions, Compiled, FloatExecutor, compile};
 use amicus_plan::Range;
 
 fn imported(name: &str) -> (Graph, Vec<Vec<f32>>) {
@@ -55,11 +55,9 @@ fn a_relu_network_compiles_with_warnings() {
         assert!(picked.max_error <= 4.0 * least && a.interval >= a.seen);
     }
     let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
-    let networks = Networks {
-        original: &graph,
-        polynomial: &approximated.graph,
-        fixed: Some((&compiled.plan, &compiled.weights)),
-    };
+    let Compiled { plan, weights, factors, .. } = &compiled;
+    let fixed = Some(FixedPoint { plan, weights, factors });
+    let networks = Networks { original: &graph, polynomial: &approximated.graph, fixed };
     let found = compare(networks, &samples, Some(&[0, 1, 2, 3]), &mut |_| ()).unwrap();
     let fixed = found.fixed.unwrap();
     assert!(found.polynomial.relative_error.median < 0.2, "{:?}", found.polynomial);
@@ -120,6 +118,7 @@ fn compiled_files_come_back_as_they_were() {
     let file = ModelFile {
         plan: compiled.plan,
         weights: compiled.weights,
+        factors: compiled.factors,
         original: graph,
         approximations: approximated.approximations,
         about: About { source: "resnet.onnx".into(), ..About::default() },
@@ -130,7 +129,12 @@ fn compiled_files_come_back_as_they_were() {
     file.save(&path).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let back = ModelFile::load(&path).unwrap();
-    assert!(back.plan == file.plan && back.weights == file.weights && back.about == file.about);
+    assert!(
+        back.plan == file.plan
+            && back.weights == file.weights
+            && back.factors == file.factors
+            && back.about == file.about
+    );
     assert_eq!(back.approximations, file.approximations);
     let run = |g: &Graph| FloatExecutor::new(g).run(&samples[0]).unwrap();
     assert_eq!(run(&back.original), run(&file.original));
@@ -157,4 +161,10 @@ fn compiled_files_come_back_as_they_were() {
     bytes[good.len() - 100] ^= 1;
     assert!(reason(&bytes).contains("its checksum does not match"));
     assert!(ModelFile::load(&folder.path().join("none.amc")).unwrap_err().to_string().contains("none.amc"));
+
+    for factors in [&file.factors[1..], &[&[f64::NAN], &file.factors[1..]].concat()] {
+        ModelFile { factors: factors.to_vec(), ..file.clone() }.save(&path).unwrap();
+        let error = ModelFile::load(&path).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("factors are not those of its plan"), "{error}");
+    }
 }

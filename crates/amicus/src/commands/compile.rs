@@ -5,7 +5,7 @@ use super::simulate::print_comparison;
 use amicus::field::Limbs;
 use amicus::model::amc::{About, ModelFile};
 use amicus::model::approximate::{ApproximateOptions, Approximated, Approximation, MaxPooling, approximate};
-use amicus::model::compare::{Comparison, Networks, compare};
+use amicus::model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus::model::fit::Method;
 use amicus::model::onnx::{ImportOptions, import_file};
 use amicus::model::prepare::{Prepared, prepare};
@@ -153,10 +153,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         slack: !args.no_slack,
         ..CompileOptions::default()
     };
-    let Compiled { plan, weights, report } = compile(&graph, &images, &options)?;
+    let Compiled { plan, weights, factors, report } = compile(&graph, &images, &options)?;
     steps.inc(1);
     let measured = images.len().min(MEASURED);
-    let networks = Networks { original: &original, polynomial: &graph, fixed: Some((&plan, &weights)) };
+    let fixed = FixedPoint { plan: &plan, weights: &weights, factors: &factors };
+    let networks = Networks { original: &original, polynomial: &graph, fixed: Some(fixed) };
     let labels = labels.as_ref().map(|l| &l[..measured]);
     let measured = compare(networks, &images[..measured], labels, &mut |_| ())?;
     let import_notes: Vec<String> = import.notes.into_iter().chain(prepared).collect();
@@ -164,6 +165,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let file = ModelFile {
         plan,
         weights,
+        factors,
         original,
         approximations,
         about: About {

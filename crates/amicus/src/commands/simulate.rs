@@ -3,7 +3,7 @@
 use super::files::bar;
 use amicus::demo::{DemoOptions, MODELS, Simulation, simulate};
 use amicus::model::amc::ModelFile;
-use amicus::model::compare::{Agreement, Comparison, Networks, compare};
+use amicus::model::compare::{Agreement, Comparison, FixedPoint, Networks, compare};
 use amicus::samples::{Samples, samples};
 use anyhow::bail;
 use comfy_table::{Table, presets};
@@ -72,7 +72,7 @@ fn compiled(args: &Args, path: &Path) -> anyhow::Result<()> {
     let networks = Networks {
         original: &file.original,
         polynomial: &polynomial,
-        fixed: Some((&file.plan, &file.weights)),
+        fixed: Some(FixedPoint { plan: &file.plan, weights: &file.weights, factors: &file.factors }),
     };
     let bar = bar(images.len(), "simulating");
     let comparison = compare(networks, &images, labels.as_deref(), &mut |n| bar.set_position(n as u64))?;

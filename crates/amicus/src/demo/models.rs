@@ -57,8 +57,8 @@ pub(super) struct Model {
     pub(super) graph: Graph,
     /// How it takes pixels; compiled files take numbers.
     pub(super) pixels: Option<PixelRule>,
-    /// What is already compiled.
-    pub(super) compiled: Option<(Plan, QuantizedWeights)>,
+    /// What is already compiled, with the factors of its values.
+    pub(super) compiled: Option<(Plan, QuantizedWeights, Vec<f64>)>,
 }
 
 impl Model {
@@ -112,7 +112,7 @@ impl Model {
             name: file.plan.name.clone(),
             graph,
             pixels: None,
-            compiled: Some((file.plan, file.weights)),
+            compiled: Some((file.plan, file.weights, file.factors)),
         })
     }
 

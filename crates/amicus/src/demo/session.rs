@@ -6,7 +6,7 @@ use super::report::{DemoReport, ScaleReport, Spread, available_memory, peak_rss}
 use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation};
 use amicus_client::load::WeightSource;
 use amicus_field::{Kernel, LimbVec, Limbs};
-use amicus_model::compare::{Networks, compare};
+use amicus_model::compare::{FixedPoint, Networks, compare};
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Graph, ModelError, QuantizedWeights, Simulator, argmax, compile,
     quantize_input, relative_error,
@@ -44,6 +44,7 @@ pub(super) struct Session {
     graph: Graph,
     plan: Plan,
     weights: QuantizedWeights,
+    factors: Vec<f64>,
     compile_ms: Option<f64>,
     kernel: Kernel,
 }
@@ -93,16 +94,16 @@ impl Session {
             _ => {}
         }
         let Model { name, graph, compiled, .. } = model;
-        let (plan, weights, compile_ms) = match compiled {
-            Some((plan, weights)) => (plan, weights, None),
+        let (plan, weights, factors, compile_ms) = match compiled {
+            Some((plan, weights, factors)) => (plan, weights, factors, None),
             None => {
                 let started = Instant::now();
                 let calibration = data.calibration(CALIBRATION)?;
                 progress(Progress::Compiling { samples: calibration.len() });
                 let compiled = compile(&graph, &calibration, &CompileOptions::default())?;
                 progress(Progress::Compiled(compiled.report.to_string()));
-                let Compiled { plan, weights, .. } = compiled;
-                (plan, weights, Some(milliseconds(started)))
+                let Compiled { plan, weights, factors, .. } = compiled;
+                (plan, weights, factors, Some(milliseconds(started)))
             }
         };
         if let Some(cheat) = &options.cheat {
@@ -131,6 +132,7 @@ impl Session {
             graph,
             plan,
             weights,
+            factors,
             compile_ms,
             kernel,
         })
@@ -139,8 +141,8 @@ impl Session {
     pub(super) fn simulate(self, done: &mut dyn FnMut(usize, usize)) -> Result<Simulation, DemoError> {
         let labels: Option<Vec<usize>> = self.samples.iter().map(|sample| sample.label).collect();
         let images: Vec<Vec<f32>> = self.samples.into_iter().map(|sample| sample.input).collect();
-        let fixed = Some((&self.plan, &self.weights));
-        let networks = Networks { original: &self.graph, polynomial: &self.graph, fixed };
+        let fixed = FixedPoint { plan: &self.plan, weights: &self.weights, factors: &self.factors };
+        let networks = Networks { original: &self.graph, polynomial: &self.graph, fixed: Some(fixed) };
         let count = images.len();
         let comparison = compare(networks, &images, labels.as_deref(), &mut |n| done(n, count))?;
         Ok(Simulation { model: self.name, data: self.source, limbs: self.plan.limbs.count(), comparison })

@@ -3,7 +3,7 @@
 //! It holds the plan, the quantised weights, and the float network with the polynomials chosen for it, so that the
 //! simulator can compare all three. It is the owner's secret: parties, helper and clients get the plan alone.
 //!
-//! Format, version 1, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
+//! Format, version 2, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
 //! description that follows in `postcard`; the float network's tensors in the order of its nodes; per linear layer of the
 //! plan its weights and biases as integers, each list with a byte that says how wide they are; the BLAKE3 hash of all
 //! that. Files are written beside their place and renamed, so a file is there wholly or not at all; on Unix only the
@@ -26,7 +26,7 @@ use crate::graph::{Graph, Layer};
 use crate::quantize::QuantizedWeights;
 
 const MAGIC: &[u8; 8] = b"amc.modl";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Longest description accepted.
 const MAX_DESCRIPTION: usize = 64 << 20;
 const HASH: usize = 32;
@@ -38,6 +38,8 @@ pub struct ModelFile {
     pub plan: Plan,
     /// The integers of its linear layers; secret.
     pub weights: QuantizedWeights,
+    /// What the plan's numbers stand for, see [`crate::compile::Compiled::factors`].
+    pub factors: Vec<f64>,
     /// The network as it was imported; secret.
     pub original: Graph,
     /// The polynomials that stand for its activations.

@@ -21,6 +21,7 @@ const CHUNK: usize = 8192;
 #[derive(Deserialize)]
 struct Header {
     plan: Vec<u8>,
+    factors: Vec<f64>,
     graph: Description,
     approximations: Vec<Approximation>,
     about: About,
@@ -93,8 +94,11 @@ fn read(path: &Path) -> Result<ModelFile, Failure> {
     }
     let weights = QuantizedWeights::new(&plan, layers)?;
     source.finish()?;
-    let Header { approximations, about, .. } = header;
-    Ok(ModelFile { plan, weights, original, approximations, about })
+    let Header { factors, approximations, about, .. } = header;
+    if factors.len() != plan.ops.len() + 1 || !factors.iter().all(|f| f.is_finite() && *f > 0.0) {
+        return Err(Failure::Format("its factors are not those of its plan".to_owned()));
+    }
+    Ok(ModelFile { plan, weights, factors, original, approximations, about })
 }
 
 fn no_model(size: u64) -> Failure {

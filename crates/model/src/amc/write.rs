@@ -18,6 +18,7 @@ const CHUNK: usize = 8192;
 #[derive(Serialize)]
 struct Header<'m> {
     plan: Vec<u8>,
+    factors: &'m [f64],
     graph: Description,
     approximations: &'m [Approximation],
     about: &'m About,
@@ -28,7 +29,8 @@ pub(super) fn save(model: &ModelFile, path: &Path) -> Result<(), FileError> {
     let format = |reason: String| FileError::Format { file: file.clone(), reason };
     let plan = model.plan.encode().map_err(|e| format(e.to_string()))?;
     let graph = Description::of(&model.original);
-    let header = Header { plan, graph, approximations: &model.approximations, about: &model.about };
+    let ModelFile { factors, approximations, about, .. } = model;
+    let header = Header { plan, factors, graph, approximations, about };
     let header = postcard::to_stdvec(&header).map_err(|e| format(e.to_string()))?;
     let length = u32::try_from(header.len()).ok().filter(|&l| l as usize <= super::MAX_DESCRIPTION);
     let length = length.ok_or_else(|| format(format!("a description of {} bytes", header.len())))?;

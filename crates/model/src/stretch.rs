@@ -1,0 +1,269 @@
+//! Units of arguments between powers of two.
+//!
+//! The argument of an activation of degree `d` has scale `f_u`, which counts `d` times in the scale of its result: one
+//! bit more of argument costs `d` bits of coefficients and weights, and up to `d - 1` bits are left over. Storing
+//! `s u` instead of `u`, with `s = 2^(j/d)`, and coefficients `a_k / s^k` moves `j` of these bits: the argument and
+//! the weights before it gain `j/d` bits, the coefficients lose up to `j`. What the network computes stays the same.
+//!
+//! Nothing is measured again: with the units of stored numbers, what a rounding costs changes by known factors.
+
+use amicus_plan::ValueId;
+
+use crate::calibrate::Calibration;
+use crate::fold::{Folded, FoldedKind};
+
+/// How often all activations are looked at: what is best for one depends a little on its neighbours.
+const SWEEPS: usize = 2;
+
+/// A folded network in other units, with its calibration.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretched {
+    pub(crate) folded: Folded,
+    pub(crate) calibration: Calibration,
+}
+
+/// The units for which `predict`, the error to expect, is smallest; `None` when the present ones are.
+pub(crate) fn stretch(
+    folded: &Folded,
+    calibration: &Calibration,
+    predict: impl Fn(&Folded, &Calibration) -> Option<f64>,
+) -> Option<Stretched> {
+    let groups = Groups::of(folded);
+    let mut steps = vec![0; folded.ops.len() + 1];
+    let mut best = predict(folded, calibration)?;
+    let mut found = None;
+    for _ in 0..SWEEPS {
+        let before = best;
+        for &(group, degree) in &groups.free {
+            for step in 0..degree {
+                let kept = std::mem::replace(&mut steps[group], step);
+                if step == kept {
+                    continue;
+                }
+                let tried = Stretched::new(folded, calibration, &groups.units(&steps));
+                match predict(&tried.folded, &tried.calibration) {
+                    Some(error) if error < best => (best, found) = (error, Some(tried)),
+                    _ => steps[group] = kept,
+                }
+            }
+        }
+        if best == before {
+            break;
+        }
+    }
+    found
+}
+
+impl Stretched {
+    /// Value `v` in units of `units[v]` times its present one.
+    fn new(folded: &Folded, calibration: &Calibration, units: &[f64]) -> Self {
+        let mut stretched = folded.clone();
+        for (index, op) in stretched.ops.iter_mut().enumerate() {
+            let result = units[index + 1];
+            match &mut op.kind {
+                FoldedKind::Linear { input, linear } => {
+                    let layer = &mut stretched.linears[*linear];
+                    let by = units[input.index()] / result;
+                    layer.row_scale.0.iter_mut().for_each(|s| *s *= by);
+                    layer.bias.0.iter_mut().for_each(|b| *b /= result);
+                }
+                FoldedKind::Activation { input, coefficients, interval, .. } => {
+                    let unit = units[input.index()];
+                    let mut by = 1.0 / result;
+                    for a in coefficients.iter_mut() {
+                        *a *= by;
+                        by *= unit;
+                    }
+                    *interval /= unit;
+                    if unit != 1.0 {
+                        stretched.rewrites.push(format!(
+                            "argument of {} stretched to [-{:.4}, {:.4}], to use bits that were left over",
+                            op.name, interval, interval
+                        ));
+                    }
+                }
+                FoldedKind::Add { .. }
+                | FoldedKind::SumPool { .. }
+                | FoldedKind::Concat { .. }
+                | FoldedKind::Weigh { .. } => {}
+            }
+        }
+        stretched.factors.iter_mut().zip(units).for_each(|(f, unit)| *f *= unit);
+        let calibration = calibration.in_units(&stretched, units);
+        Stretched { folded: stretched, calibration }
+    }
+}
+
+/// Values that have one unit, tied by additions, pooling and activations that only open a value.
+struct Groups {
+    /// The group of every value, named by one of its values.
+    of: Vec<usize>,
+    /// Groups that feed activations and hold neither the input nor the result: the group, the highest degree.
+    free: Vec<(usize, usize)>,
+    /// That degree by group, 1 elsewhere.
+    degree: Vec<usize>,
+}
+
+impl Groups {
+    fn of(folded: &Folded) -> Self {
+        let values = folded.ops.len() + 1;
+        let mut of: Vec<usize> = (0..values).collect();
+        let mut tie = |a: usize, b: ValueId| {
+            let (from, to) = (of[a], of[b.index()]);
+            of.iter_mut().filter(|g| **g == from).for_each(|g| *g = to);
+        };
+        for (index, op) in folded.ops.iter().enumerate() {
+            match &op.kind {
+                FoldedKind::Activation { input, coefficients, .. }
+                    if matches!(coefficients[..], [0.0, _]) =>
+                {
+                    tie(index + 1, *input);
+                }
+                FoldedKind::Linear { .. } | FoldedKind::Activation { .. } => {}
+                kind => kind.inputs().into_iter().for_each(|input| tie(index + 1, input)),
+            }
+        }
+        let fixed = [of[0], of[folded.output.index()]];
+        let mut degree = vec![1; values];
+        for op in &folded.ops {
+            if let FoldedKind::Activation { input, coefficients, .. } = &op.kind {
+                let group = of[input.index()];
+                if !fixed.contains(&group) {
+                    degree[group] = degree[group].max(coefficients.len() - 1);
+                }
+            }
+        }
+        let free = (0..values).filter(|&g| degree[g] > 1).map(|g| (g, degree[g])).collect();
+        Groups { of, free, degree }
+    }
+
+    /// The unit of every value: `2^(-j/d)` of the present one, `j` by group.
+    fn units(&self, steps: &[usize]) -> Vec<f64> {
+        let unit = |&g: &usize| (-(steps[g] as f64) / self.degree[g] as f64).exp2();
+        self.of.iter().map(unit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+    use super::*;
+    use crate::calibrate::calibrate;
+    use crate::emulate::{Emulation, Rounding, SplitMix};
+    use crate::fold::FoldedOp;
+    use crate::networks;
+
+    fn close(a: f64, b: f64, tolerance: f64) -> bool {
+        (a - b).abs() <= tolerance * a.abs().max(b.abs())
+    }
+
+    /// A network with sums, whose groups feed activations of their own.
+    fn residual(seed: u64) -> (Folded, Vec<Vec<f64>>) {
+        let folded = Folded::new(&networks::resnet8_random(seed, 8).unwrap()).unwrap();
+        let mut random = SplitMix(seed);
+        let samples = (0..3).map(|_| (0..folded.input_len()).map(|_| random.unit()).collect()).collect();
+        (folded, samples)
+    }
+
+    /// Some step for every group that may have one.
+    fn some_units(folded: &Folded) -> Vec<f64> {
+        let groups = Groups::of(folded);
+        let mut steps = vec![0; folded.ops.len() + 1];
+        for (i, &(group, degree)) in groups.free.iter().enumerate() {
+            steps[group] = (i + 1) % degree;
+        }
+        groups.units(&steps)
+    }
+
+    #[test]
+    fn values_are_the_same_in_other_units() {
+        let (folded, samples) = residual(3);
+        let (calibration, _) = calibrate(&folded, &samples, 3).unwrap();
+        let units = some_units(&folded);
+        assert!(units.iter().filter(|u| **u < 1.0).count() >= 8, "{units:?}");
+        assert_eq!((units[0], units[folded.output.index()]), (1.0, 1.0));
+        let stretched = Stretched::new(&folded, &calibration, &units).folded;
+        assert!(
+            stretched.rewrites.iter().any(|r| r.contains("stretched to [-1.")),
+            "{:?}",
+            stretched.rewrites
+        );
+        let run = |folded: &Folded| Emulation::run(folded, &samples, &Rounding::none(folded));
+        let (before, after) = (run(&folded), run(&stretched));
+        for (value, unit) in units.iter().enumerate() {
+            let real = |run: &Emulation, folded: &Folded| run.largest(value) * folded.factors[value];
+            let [a, b] = [real(&before, &folded), real(&after, &stretched)];
+            assert!(close(a, b, 1e-9), "value {value}: {a} and {b}");
+            assert!(close(stretched.factors[value], folded.factors[value] * unit, 1e-12));
+        }
+        let error = crate::measure::relative_error(
+            after.first(folded.output.index()),
+            before.first(folded.output.index()),
+        );
+        assert!(error < 1e-9, "{error}");
+    }
+
+    #[test]
+    fn calibration_in_other_units_is_what_would_be_measured() {
+        // Logarithms of known over measured. Rounding errors of single layers are random, those of many even out.
+        let (mut weights, mut arguments) = (Vec::new(), Vec::new());
+        for seed in 0..16 {
+            let (folded, samples) = residual(seed);
+            let (calibration, _) = calibrate(&folded, &samples, 3).unwrap();
+            let Stretched { folded, calibration: known } =
+                Stretched::new(&folded, &calibration, &some_units(&folded));
+            let (measured, _) = calibrate(&folded, &samples, 3).unwrap();
+            for (value, (a, b)) in known.seen.iter().zip(&measured.seen).enumerate() {
+                assert!(close(*a, *b, 1e-9), "range of value {value}: {a} and {b}");
+            }
+            let (known, measured) = (&known.sources, &measured.sources);
+            for (op, FoldedOp { name, kind, .. }) in folded.ops.iter().enumerate() {
+                match kind {
+                    FoldedKind::Linear { linear, .. } => {
+                        weights.push((known.weights(*linear, 12) / measured.weights(*linear, 12)).ln());
+                    }
+                    FoldedKind::Activation { .. } => {
+                        arguments.push((known.argument(op, 12) / measured.argument(op, 12)).ln());
+                        let [a, b] = [known, measured].map(|s| s.coefficients(op, 10));
+                        assert!(close(a, b, 1e-3), "coefficients of {name}: {a} and {b}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for mut ratios in [weights, arguments] {
+            ratios.retain(|r| r.abs() > 1e-6);
+            let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+            assert!(ratios.len() > 50 && mean.abs() < 0.3, "{mean}");
+        }
+    }
+
+    #[test]
+    fn the_best_units_are_found_and_none_when_all_are_worse() {
+        let (folded, samples) = residual(3);
+        let (calibration, _) = calibrate(&folded, &samples, 3).unwrap();
+        // The nearer every interval to 1.4, the better.
+        let wish = |folded: &Folded, _: &Calibration| {
+            let off = |op: &FoldedOp| match op.kind {
+                FoldedKind::Activation { interval, .. } => (interval - 1.4).abs(),
+                _ => 0.0,
+            };
+            Some(folded.ops.iter().map(off).sum::<f64>())
+        };
+        let found = stretch(&folded, &calibration, wish).unwrap();
+        assert!(wish(&found.folded, &found.calibration) < wish(&folded, &calibration));
+        // 2^(3/6) = 1.414, the nearest of the sixth parts of a power of two.
+        let at = |op: &FoldedOp| match &op.kind {
+            FoldedKind::Activation { interval, coefficients, .. } if coefficients.len() == 7 => {
+                Some(*interval)
+            }
+            _ => None,
+        };
+        assert!(found.folded.ops.iter().filter_map(at).any(|i| close(i, 2f64.sqrt(), 1e-12)));
+        assert!(
+            stretch(&folded, &calibration, |f, _| Some(if f.factors == folded.factors { 0.0 } else { 1.0 }))
+                .is_none()
+        );
+        assert!(stretch(&folded, &calibration, |_, _| None).is_none());
+    }
+}
