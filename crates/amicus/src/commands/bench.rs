@@ -51,6 +51,7 @@ struct Summary<'a> {
     suite: &'static str,
     /// Where the rates are kept.
     file: String,
+    /// The last that were measured.
     rates: &'a MachineRates,
     /// What `amicus demo --json` prints, for every model and network.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -105,9 +106,8 @@ fn calibrate(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Rates are measured anew, so that estimates are of the machine as it is now.
+/// Rates are measured anew before every run, so that estimates are of the machine as it is then.
 fn models(args: &Args) -> anyhow::Result<ExitCode> {
-    let (rates, file) = measure(args)?;
     let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     let models: Vec<String> = if args.models.is_empty() {
         named(&["lenet5-mnist", "lenet5-mnist-degree2"])
@@ -119,9 +119,10 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         args.nets.clone()
     };
-    let mut runs = Vec::new();
+    let (mut runs, mut measured) = (Vec::new(), None);
     for model in &models {
         for net in &nets {
+            let (rates, file) = measure(args)?;
             if !args.json {
                 eprintln!("{model}, {net}");
             }
@@ -131,11 +132,14 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
                 samples: args.samples,
                 net: *net,
                 rates: Some(rates.rates()),
+                warm_up: true,
                 ..DemoOptions::default()
             };
             runs.push(run_demo(&options, &mut |_| ()).with_context(|| format!("{model}, {net}"))?);
+            measured = Some((rates, file));
         }
     }
+    let (rates, file) = measured.context("no model and network to run")?;
     let accepted = runs.iter().all(DemoReport::accepted);
     if args.json {
         print_json("models", file, &rates, runs)?;

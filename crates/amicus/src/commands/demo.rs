@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         cheat: args.cheat,
         port: args.port,
         rates: rates::load(Kernel::from_env()?).ok().flatten().map(|r| r.rates()),
+        warm_up: false,
     };
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let mut view = View { quiet: args.json, colour, ..View::default() };

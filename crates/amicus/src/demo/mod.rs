@@ -53,6 +53,8 @@ pub struct DemoOptions {
     pub port: Option<u16>,
     /// This machine's rates, for an estimate beside the measurement.
     pub rates: Option<Rates>,
+    /// One inference before those that are measured: the first one meets memory that nobody has used yet.
+    pub warm_up: bool,
 }
 
 impl Default for DemoOptions {
@@ -69,6 +71,7 @@ impl Default for DemoOptions {
             cheat: None,
             port: None,
             rates: None,
+            warm_up: false,
         }
     }
 }

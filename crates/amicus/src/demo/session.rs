@@ -204,6 +204,11 @@ impl Session {
         }
         let mut start = 0;
         let mut used = 0;
+        if self.options.warm_up {
+            settle(cluster, self.inferences().min(kept), dealing, &mut figures);
+            self.infer(&mut client, 0..self.options.batch.min(self.samples.len()))?;
+            used = 1;
+        }
         while start < self.samples.len() {
             settle(cluster, self.inferences().min(used + kept), dealing, &mut figures);
             used += 1;
@@ -293,9 +298,9 @@ impl Session {
         Ok(())
     }
 
-    /// Inferences that the samples take.
+    /// Inferences that the samples take, and the one before them.
     fn inferences(&self) -> usize {
-        self.samples.len().div_ceil(self.options.batch)
+        self.samples.len().div_ceil(self.options.batch) + usize::from(self.options.warm_up)
     }
 
     /// Inferences for which material is kept: one where memory is scarce.

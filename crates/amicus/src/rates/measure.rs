@@ -106,9 +106,9 @@ fn narrow() -> Result<Graph, ModelError> {
     g.finish(x)
 }
 
-/// Few rounds, much dealt material.
+/// Few rounds, so much material that their time hardly counts.
 fn wide() -> Result<Graph, ModelError> {
-    let mut g = GraphBuilder::new("material", &[1, 32, 32], -1.0..=1.0);
+    let mut g = GraphBuilder::new("material", &[1, 64, 64], -1.0..=1.0);
     let mut x = g.input();
     for (i, channels) in [1, 4, 4].into_iter().enumerate() {
         x = g.conv2d(&format!("conv{i}"), x, ConvOptions::square(4, 1), vec![0.2; 4 * channels], None);
