@@ -53,6 +53,11 @@ impl Geometry {
         Geometry { shape, padded, out: shape.out_size(), offsets }
     }
 
+    /// The shape.
+    pub(crate) fn shape(&self) -> &Conv2d {
+        &self.shape
+    }
+
     fn pixels(&self) -> usize {
         self.out[0] * self.out[1]
     }

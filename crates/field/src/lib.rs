@@ -52,6 +52,7 @@ mod storage;
 mod stream;
 mod truncation;
 mod vector;
+mod winograd;
 
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};

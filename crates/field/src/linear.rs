@@ -10,6 +10,7 @@ use crate::prime::Limbs;
 use crate::shape::LinearShape;
 use crate::storage::Words;
 use crate::vector::LimbVec;
+use crate::winograd::{self, Tiling};
 
 /// A fully connected layer or a convolution with its weights, without bias, packed once for many products.
 ///
@@ -107,9 +108,10 @@ impl LinearMap {
         for (l, (prime, out)) in out.planes_mut().enumerate() {
             let x = x.plane(l);
             match (&self.form, &self.shape) {
-                (Form::Rows { weights, geometry }, _) => {
-                    convolution::apply(geometry, prime, weights.plane(l), x, batch, out);
-                }
+                (Form::Rows { weights, geometry }, _) => match Tiling::of(geometry.shape(), batch) {
+                    Some(tiling) => winograd::apply(geometry, tiling, prime, weights.plane(l), x, batch, out),
+                    None => convolution::apply(geometry, prime, weights.plane(l), x, batch, out),
+                },
                 (Form::Panels { planes, .. }, shape) => {
                     matrix::multiply_packed(prime, x, &planes[l], shape.inputs(), shape.outputs(), out);
                 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ShapeError;
+use crate::winograd::Tiling;
 
 /// A two-dimensional convolution (cross-correlation, as in every framework), layout `[channel, y, x]`.
 ///
@@ -246,6 +247,16 @@ impl LinearShape {
             LinearShape::Dense(_) => self.weights(),
             LinearShape::Conv2d(conv) => self.outputs() * conv.taps(),
         }
+    }
+
+    /// Products that the kernels take for `batch` inputs: the multiply-adds, or fewer for convolutions that are computed
+    /// over tiles.
+    pub fn products(&self, batch: usize) -> usize {
+        let tiled = match self {
+            LinearShape::Dense(_) => None,
+            LinearShape::Conv2d(conv) => Tiling::of(conv, batch).map(|tiling| tiling.products(conv, batch)),
+        };
+        tiled.unwrap_or_else(|| self.multiply_adds() * batch)
     }
 }
 

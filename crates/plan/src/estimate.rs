@@ -16,7 +16,7 @@ use crate::{Cost, OpKind, Plan, PlanError, ValueId, Values};
 /// How fast one core computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Multiply-adds of convolutions and of products with many inputs, a second and limb.
+    /// Products of convolutions ([`LinearShape::products`]) and of layers with many inputs, a second and limb.
     pub product: f64,
     /// Multiply-adds of a fully connected layer with one input, which the memory limits, a second and limb.
     pub dense: f64,
@@ -113,7 +113,7 @@ impl Plan {
                         LinearShape::Dense(_) if batch < 4 => rates.dense,
                         _ => rates.product,
                     };
-                    products += shape.multiply_adds() as f64 * batch as f64 * limbs / rate;
+                    products += shape.products(batch) as f64 * limbs / rate;
                 }
                 OpKind::Activation(a) => {
                     elements += (a.corrections_per_input() * values.get(a.input).len * batch) as f64 * limbs;

@@ -77,7 +77,7 @@ pub fn measure(kernel: Kernel, progress: &mut dyn FnMut(&str)) -> Result<Machine
     })
 }
 
-/// Multiply-adds a second of one limb, one input at a time.
+/// Products a second of one limb, one input at a time.
 fn products(shape: LinearShape) -> Result<f64, RatesError> {
     let limbs = Limbs::ONE;
     let numbers = |n: usize| LimbVec::from_i64(limbs, &(0..n as i64).collect::<Vec<i64>>());
@@ -91,7 +91,7 @@ fn products(shape: LinearShape) -> Result<f64, RatesError> {
         black_box(map.apply(black_box(&x), 1));
         times.push(once.elapsed().as_secs_f64());
     }
-    Ok(shape.multiply_adds() as f64 / typical(times))
+    Ok(shape.products(1) as f64 / typical(times))
 }
 
 /// Many rounds, next to nothing to compute.

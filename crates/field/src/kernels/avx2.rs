@@ -104,13 +104,6 @@ impl Avx2 {
         }
     }
 
-    /// `a b` for `a, b < 2^32`.
-    #[inline(always)]
-    fn mul32(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: `self` proves that the instruction exists.
-        unsafe { _mm256_mul_epu32(a, b) }
-    }
-
     /// The mask of the first `count` lanes.
     #[inline(always)]
     fn first_lanes(self, count: usize) -> __m256i {
@@ -194,6 +187,12 @@ impl Lanes for Avx2 {
     fn or(self, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: `self` proves that the instruction exists.
         unsafe { _mm256_or_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul32(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm256_mul_epu32(a, b) }
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 use super::evaluation::ShareRows;
 use super::pooling::Direction;
 use super::selection::Kernel;
-use super::{elementwise, evaluation, packing, pooling, product, words};
+use super::{elementwise, evaluation, packing, pooling, product, winograd, words};
 use crate::prime::{Limbs, Prime};
 use crate::shape::SumPool2d;
 
@@ -98,6 +98,9 @@ dispatch! {
     evaluation::shares(prime: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64;
     evaluation::taylor(prime: Prime, binomials: &[[u64; 9]; 9], mu: &[u64], out: &mut [&mut [u64]]);
     evaluation::horner(prime: Prime, b: &[u64], u: &[u64], out: &mut [u64]);
+    winograd::image_patch(prime: Prime, image: &[u64], line: usize, channels: usize, out: &mut [u64], stride: usize);
+    winograd::filter_line(prime: Prime, size: usize, taps: &[u64], line: usize, out: &mut [u64], stride: usize);
+    winograd::output_patch(prime: Prime, size: usize, factor: u64, products: &[u64], spacing: [usize; 2], out: &mut [u64]);
     elementwise::mask52(prime: Prime, words: &mut [u64]) -> bool;
     packing::pack(plane: &[u64], out: &mut [u8]);
     packing::unpack(prime: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool) -> bool;

@@ -28,6 +28,7 @@ mod product;
 mod selection;
 #[cfg(target_arch = "x86_64")]
 mod vaes;
+mod winograd;
 mod wipe;
 mod words;
 

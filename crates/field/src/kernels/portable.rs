@@ -49,6 +49,10 @@ impl Lanes for Scalar {
         a | b
     }
     #[inline(always)]
+    fn mul32(self, a: u64, b: u64) -> u64 {
+        a * b
+    }
+    #[inline(always)]
     fn shl(self, v: u64, bits: u32) -> u64 {
         v << bits
     }

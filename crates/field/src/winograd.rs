@@ -1,0 +1,230 @@
+//! Convolutions of stride 1 by Winograd's method: two-dimensional Toom-Cook multiplication at the points 0, 1, -1, 2, -2
+//! and infinity, which is exact modulo a prime.
+//!
+//! A tile of `m x m` results of a filter of `r x r` taps, `m + r = 7`, takes 36 products of a transformed patch of 6 x 6
+//! pixels with a transformed filter instead of `m^2 r^2`: four times fewer for 3 x 3 taps, 2.8 times for 5 x 5. All tiles and
+//! channels together, that is one matrix product for each of the 36 points. Transforms are additions
+//! (`crate::kernels::winograd`). Filters are transformed on the way, one panel of output channels at a time, since their
+//! transforms take four times the memory of the weights.
+//!
+//! Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, for real numbers. Transforms of
+//! filters are divided by 24 along both axes there; here results are, once, by a factor modulo the prime.
+
+use crate::convolution::Geometry;
+use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
+use crate::matrix::panel_vectors;
+use crate::prime::Prime;
+use crate::shape::Conv2d;
+use crate::storage::Words;
+
+/// Points of evaluation along one axis, and pixels of a patch.
+pub(crate) const POINTS: usize = 6;
+/// Points over both axes.
+pub(crate) const AREA: usize = POINTS * POINTS;
+/// What transforms of filters are multiplied by.
+const SCALE: u64 = 24 * 24;
+
+/// Words of transformed patches that one pass over the filters meets: as many as a second- or third-level cache holds.
+const PATCHES: usize = (4 << 20) / 8;
+/// Tiles of a pass at least: filters are transformed anew in each.
+const PASS: usize = 64;
+
+/// Tiles from which on this is worthwhile: with fewer, transforming the filters costs more than the products saved.
+const FEWEST_TILES: usize = 12;
+/// What transforming the filters costs, in tiles.
+const FILTER_COST: usize = 6;
+/// What transforming a tile costs for a channel of input or output, in products for every point.
+const TILE_COST: usize = 14;
+
+/// A shape as tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiling {
+    /// Results of a tile along one axis.
+    size: usize,
+    /// Tiles of an image, vertically and horizontally.
+    tiles: [usize; 2],
+}
+
+impl Tiling {
+    /// The tiles of a validated shape, where this method takes fewer products for `batch` images than the plain one.
+    pub(crate) fn of(shape: &Conv2d, batch: usize) -> Option<Tiling> {
+        let taps = shape.kernel[0];
+        let square = shape.kernel == [taps; 2] && (3..=5).contains(&taps);
+        let dense = shape.stride == [1; 2] && shape.dilation == [1; 2] && shape.groups == 1;
+        if !(square && dense) {
+            return None;
+        }
+        let size = POINTS + 1 - taps;
+        let out = shape.out_size();
+        let tiling = Tiling { size, tiles: out.map(|n| n.div_ceil(size)) };
+        let columns = (out[0] * out[1] * batch).next_multiple_of(LANES);
+        let plain = taps * taps * columns * shape.in_channels * shape.out_channels;
+        let worthwhile = tiling.count(batch) >= FEWEST_TILES && tiling.products(shape, batch) < plain;
+        worthwhile.then_some(tiling)
+    }
+
+    /// Tiles of `batch` images.
+    fn count(&self, batch: usize) -> usize {
+        batch * self.tiles[0] * self.tiles[1]
+    }
+
+    /// Products for `batch` images of a shape, with what the transforms cost.
+    pub(crate) fn products(&self, shape: &Conv2d, batch: usize) -> usize {
+        let tiles = self.count(batch);
+        let (inputs, outputs) = (shape.in_channels, shape.out_channels);
+        let filters = (tiles.next_multiple_of(TILE_ROWS) + FILTER_COST) * inputs * outputs;
+        AREA * (filters + tiles * TILE_COST * (inputs + outputs))
+    }
+}
+
+/// The images with the channels of a pixel side by side, and zeros around.
+struct Image {
+    words: Words,
+    /// Height and width.
+    size: [usize; 2],
+    /// Channels, up to the next multiple of a vector.
+    channels: usize,
+}
+
+impl Image {
+    fn new(shape: &Conv2d, tiling: Tiling, plane: &[u64], batch: usize) -> Image {
+        let size = tiling.tiles.map(|n| n * tiling.size + POINTS - tiling.size);
+        let channels = shape.in_channels.next_multiple_of(LANES);
+        let mut words = Words::zeros(batch * size[0] * size[1] * channels);
+        let [top, left, ..] = shape.padding;
+        let (height, width) = (shape.in_height, shape.in_width);
+        for image in 0..batch {
+            for first in (0..shape.in_channels).step_by(LANES) {
+                let lanes = LANES.min(shape.in_channels - first);
+                let planes = &plane[(image * shape.in_channels + first) * height * width..];
+                for y in 0..height {
+                    let to = ((image * size[0] + top + y) * size[1] + left) * channels + first;
+                    for (x, pixel) in words[to..].chunks_mut(channels).take(width).enumerate() {
+                        for (lane, word) in pixel[..lanes].iter_mut().enumerate() {
+                            *word = planes[(lane * height + y) * width + x];
+                        }
+                    }
+                }
+            }
+        }
+        Image { words, size, channels }
+    }
+
+    /// Words of a line of pixels.
+    fn line(&self) -> usize {
+        self.size[1] * self.channels
+    }
+}
+
+/// `out = W x` for one plane of `batch` images.
+pub(crate) fn apply(
+    g: &Geometry,
+    tiling: Tiling,
+    prime: Prime,
+    weights: &[u64],
+    x: &[u64],
+    batch: usize,
+    out: &mut [u64],
+) {
+    let token = Token::active();
+    let shape = g.shape();
+    let Tiling { size, tiles } = tiling;
+    let image = Image::new(shape, tiling, x, batch);
+    let (total, depth) = (tiling.count(batch), shape.in_channels);
+    let block = (PATCHES / (AREA * image.channels)).max(PASS).next_multiple_of(TILE_ROWS).min(total);
+    // Zeros stay where there are no channels.
+    let mut patches = Words::zeros(AREA * block * image.channels);
+    let mut filters = Words::zeros(AREA * depth * PANEL);
+    let mut products = Words::zeros(AREA * block * PANEL);
+    let mut taps = Words::zeros(shape.kernel[0] * shape.kernel[1] * PANEL);
+    let mut pixels = Words::zeros(size * size * PANEL);
+    let mut tile = Tile::new();
+    let inverse = prime.inv(SCALE).unwrap_or_else(|| unreachable!("576 is no multiple of the prime"));
+    let place = |t: usize| (t / (tiles[0] * tiles[1]), t / tiles[1] % tiles[0], t % tiles[1]);
+    for start in (0..total).step_by(block) {
+        let count = block.min(total - start);
+        for t in 0..count {
+            let (index, row, column) = place(start + t);
+            let at = (index * image.size[0] + row * size) * image.line() + column * size * image.channels;
+            let (line, channels) = (image.line(), image.channels);
+            let patch = &mut patches[t * channels..];
+            kernels::image_patch(prime, &image.words[at..], line, channels, patch, block * channels);
+        }
+        kernels::prepare(token, prime, &mut patches);
+        for column in (0..shape.out_channels).step_by(PANEL) {
+            let line = panel_vectors(shape.out_channels, column) * LANES;
+            let channels = line.min(shape.out_channels - column);
+            let filters = &mut filters[..AREA * depth * line];
+            transform_filters(shape, prime, weights, column..column + channels, line, &mut taps, filters);
+            kernels::prepare(token, prime, filters);
+            for (point, words) in filters.chunks_exact(depth * line).enumerate() {
+                for row in (0..count).step_by(TILE_ROWS) {
+                    let rows = TILE_ROWS.min(count - row);
+                    let left = Left {
+                        values: &patches[(point * block + row) * image.channels..],
+                        row_stride: image.channels,
+                        depth_stride: 1,
+                        prepared: token.converts_left(),
+                    };
+                    let extent = Extent { rows, vectors: line / LANES, depth };
+                    kernels::tile(
+                        token,
+                        prime,
+                        left,
+                        Panel { words, prepared: true },
+                        extent,
+                        false,
+                        &mut tile,
+                    );
+                    let to = &mut products[(point * block + row) * PANEL..];
+                    for (to, from) in to.chunks_exact_mut(PANEL).zip(tile.out.chunks_exact(PANEL)).take(rows)
+                    {
+                        to[..line].copy_from_slice(&from[..line]);
+                    }
+                }
+            }
+            for t in 0..count {
+                let (spacing, products) = ([block * PANEL, line], &products[t * PANEL..]);
+                kernels::output_patch(prime, size, inverse, products, spacing, &mut pixels);
+                let (index, row, left) = place(start + t);
+                let [height, width] = shape.out_size();
+                let (top, left) = (row * size, left * size);
+                for c in 0..channels {
+                    let plane = (index * shape.out_channels + column + c) * height * width;
+                    for y in 0..size.min(height - top) {
+                        let to = &mut out[plane + (top + y) * width + left..];
+                        for (x, to) in to.iter_mut().take(size.min(width - left)).enumerate() {
+                            *to = pixels[(y * size + x) * line + c];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Panels of transformed filters, one for every point: `depth` lines of the output channels `columns`.
+fn transform_filters(
+    shape: &Conv2d,
+    prime: Prime,
+    weights: &[u64],
+    columns: std::ops::Range<usize>,
+    line: usize,
+    taps: &mut [u64],
+    filters: &mut [u64],
+) {
+    let (depth, area) = (shape.in_channels, shape.kernel[0] * shape.kernel[1]);
+    let taps = &mut taps[..area * line];
+    for k in 0..depth {
+        for (c, column) in columns.clone().enumerate() {
+            let filter = &weights[(column * depth + k) * area..][..area];
+            for (line, &weight) in taps.chunks_exact_mut(line).zip(filter) {
+                line[c] = weight;
+            }
+        }
+        for line in taps.chunks_exact_mut(line) {
+            line[columns.len()..].fill(0);
+        }
+        kernels::filter_line(prime, shape.kernel[0], taps, line, &mut filters[k * line..], depth * line);
+    }
+}
