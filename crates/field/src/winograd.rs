@@ -116,6 +116,13 @@ impl Image {
     }
 }
 
+/// Words from one point's numbers to the next one's: an odd number of cache lines, since 36 streams a multiple of a page apart
+/// would fall into the same few places of a cache.
+fn apart(words: usize) -> usize {
+    let lines = words.div_ceil(LANES);
+    (lines + 1 - lines % 2) * LANES
+}
+
 /// `out = W x` for one plane of `batch` images.
 pub(crate) fn apply(
     g: &Geometry,
@@ -133,10 +140,12 @@ pub(crate) fn apply(
     let (total, depth) = (tiling.count(batch), shape.in_channels);
     let block = (PATCHES / (AREA * image.channels)).max(PASS).next_multiple_of(TILE_ROWS).min(total);
     // Zeros stay where there are no channels.
-    let mut patches = Words::zeros(AREA * block * image.channels);
-    let mut filters = Words::zeros(AREA * depth * PANEL);
-    let mut products = Words::zeros(AREA * block * PANEL);
-    let mut taps = Words::zeros(shape.kernel[0] * shape.kernel[1] * PANEL);
+    let patch_stride = apart(block * image.channels);
+    let mut patches = Words::zeros(AREA * patch_stride);
+    let mut filters = Words::zeros(AREA * apart(depth * PANEL));
+    let product_stride = apart(block * PANEL);
+    let mut products = Words::zeros(AREA * product_stride);
+    let mut taps = Words::zeros(GATHERED * shape.kernel[0] * shape.kernel[1] * PANEL);
     let mut pixels = Words::zeros(size * size * PANEL);
     let mut tile = Tile::new();
     let inverse = prime.inv(SCALE).unwrap_or_else(|| unreachable!("576 is no multiple of the prime"));
@@ -148,20 +157,30 @@ pub(crate) fn apply(
             let at = (index * image.size[0] + row * size) * image.line() + column * size * image.channels;
             let (line, channels) = (image.line(), image.channels);
             let patch = &mut patches[t * channels..];
-            kernels::image_patch(prime, &image.words[at..], line, channels, patch, block * channels);
+            kernels::image_patch(prime, &image.words[at..], line, channels, patch, patch_stride);
         }
         kernels::prepare(token, prime, &mut patches);
         for column in (0..shape.out_channels).step_by(PANEL) {
             let line = panel_vectors(shape.out_channels, column) * LANES;
             let channels = line.min(shape.out_channels - column);
-            let filters = &mut filters[..AREA * depth * line];
-            transform_filters(shape, prime, weights, column..column + channels, line, &mut taps, filters);
+            let filter_stride = apart(depth * line);
+            let filters = &mut filters[..AREA * filter_stride];
+            transform_filters(
+                shape,
+                prime,
+                weights,
+                column..column + channels,
+                line,
+                &mut taps,
+                filters,
+                filter_stride,
+            );
             kernels::prepare(token, prime, filters);
-            for (point, words) in filters.chunks_exact(depth * line).enumerate() {
+            for (point, words) in filters.chunks_exact(filter_stride).enumerate() {
                 for row in (0..count).step_by(TILE_ROWS) {
                     let rows = TILE_ROWS.min(count - row);
                     let left = Left {
-                        values: &patches[(point * block + row) * image.channels..],
+                        values: &patches[point * patch_stride + row * image.channels..],
                         row_stride: image.channels,
                         depth_stride: 1,
                         prepared: token.converts_left(),
@@ -171,12 +190,12 @@ pub(crate) fn apply(
                         token,
                         prime,
                         left,
-                        Panel { words, prepared: true },
+                        Panel { words: &words[..depth * line], prepared: true },
                         extent,
                         false,
                         &mut tile,
                     );
-                    let to = &mut products[(point * block + row) * PANEL..];
+                    let to = &mut products[point * product_stride + row * PANEL..];
                     for (to, from) in to.chunks_exact_mut(PANEL).zip(tile.out.chunks_exact(PANEL)).take(rows)
                     {
                         to[..line].copy_from_slice(&from[..line]);
@@ -184,7 +203,7 @@ pub(crate) fn apply(
                 }
             }
             for t in 0..count {
-                let (spacing, products) = ([block * PANEL, line], &products[t * PANEL..]);
+                let (spacing, products) = ([product_stride, line], &products[t * PANEL..]);
                 kernels::output_patch(prime, size, inverse, products, spacing, &mut pixels);
                 let (index, row, left) = place(start + t);
                 let [height, width] = shape.out_size();
@@ -203,6 +222,10 @@ pub(crate) fn apply(
     }
 }
 
+/// Filters of an output channel that are gathered at a time: what was written word by word had better not be read in
+/// vectors right away.
+const GATHERED: usize = 8;
+
 /// Panels of transformed filters, one for every point: `depth` lines of the output channels `columns`.
 fn transform_filters(
     shape: &Conv2d,
@@ -212,19 +235,19 @@ fn transform_filters(
     line: usize,
     taps: &mut [u64],
     filters: &mut [u64],
+    stride: usize,
 ) {
     let (depth, area) = (shape.in_channels, shape.kernel[0] * shape.kernel[1]);
-    let taps = &mut taps[..area * line];
-    for k in 0..depth {
+    for first in (0..depth).step_by(GATHERED) {
+        let count = GATHERED.min(depth - first);
         for (c, column) in columns.clone().enumerate() {
-            let filter = &weights[(column * depth + k) * area..][..area];
-            for (line, &weight) in taps.chunks_exact_mut(line).zip(filter) {
+            let filters = &weights[(column * depth + first) * area..][..count * area];
+            for (line, &weight) in taps.chunks_exact_mut(line).zip(filters) {
                 line[c] = weight;
             }
         }
-        for line in taps.chunks_exact_mut(line) {
-            line[columns.len()..].fill(0);
+        for (k, taps) in (first..first + count).zip(taps.chunks_exact(area * line)) {
+            kernels::filter_line(prime, shape.kernel[0], taps, line, &mut filters[k * line..], stride);
         }
-        kernels::filter_line(prime, shape.kernel[0], taps, line, &mut filters[k * line..], depth * line);
     }
 }
