@@ -249,8 +249,8 @@ impl LinearShape {
         }
     }
 
-    /// Products that the kernels take for `batch` inputs: the multiply-adds, or fewer for convolutions that are computed
-    /// over tiles.
+    /// Products that the active kernel takes for `batch` inputs: the multiply-adds, or fewer for convolutions that are
+    /// computed over tiles, with what the transforms there cost.
     pub fn products(&self, batch: usize) -> usize {
         let tiled = match self {
             LinearShape::Dense(_) => None,

@@ -29,10 +29,6 @@ const PATCHES: usize = (4 << 20) / 8;
 /// Tiles of a pass at least: filters are transformed anew in each.
 const PASS: usize = 64;
 
-/// Tiles from which on this is worthwhile: with fewer, transforming the filters costs more than the products saved.
-const FEWEST_TILES: usize = 12;
-/// What transforming the filters costs, in tiles.
-const FILTER_COST: usize = 6;
 /// What transforming a tile costs for a channel of input or output, in products for every point.
 const TILE_COST: usize = 14;
 
@@ -46,7 +42,7 @@ pub(crate) struct Tiling {
 }
 
 impl Tiling {
-    /// The tiles of a validated shape, where this method takes fewer products for `batch` images than the plain one.
+    /// The tiles of a validated shape, where this method costs the active kernel less for `batch` images than the plain one.
     pub(crate) fn of(shape: &Conv2d, batch: usize) -> Option<Tiling> {
         let taps = shape.kernel[0];
         let square = shape.kernel == [taps; 2] && (3..=5).contains(&taps);
@@ -59,8 +55,7 @@ impl Tiling {
         let tiling = Tiling { size, tiles: out.map(|n| n.div_ceil(size)) };
         let columns = (out[0] * out[1] * batch).next_multiple_of(LANES);
         let plain = taps * taps * columns * shape.in_channels * shape.out_channels;
-        let worthwhile = tiling.count(batch) >= FEWEST_TILES && tiling.products(shape, batch) < plain;
-        worthwhile.then_some(tiling)
+        (tiling.products(shape, batch) < plain).then_some(tiling)
     }
 
     /// Tiles of `batch` images.
@@ -68,12 +63,14 @@ impl Tiling {
         batch * self.tiles[0] * self.tiles[1]
     }
 
-    /// Products for `batch` images of a shape, with what the transforms cost.
+    /// Products for `batch` images of a shape, with what the transforms cost on the active kernel.
     pub(crate) fn products(&self, shape: &Conv2d, batch: usize) -> usize {
         let tiles = self.count(batch);
         let (inputs, outputs) = (shape.in_channels, shape.out_channels);
-        let filters = (tiles.next_multiple_of(TILE_ROWS) + FILTER_COST) * inputs * outputs;
-        AREA * (filters + tiles * TILE_COST * (inputs + outputs))
+        let filters = tiles.next_multiple_of(TILE_ROWS) + Token::active().filter_cost();
+        // Shapes may be as large as a word counts.
+        let products = filters.saturating_mul(inputs).saturating_mul(outputs);
+        AREA.saturating_mul(products.saturating_add(tiles.saturating_mul(TILE_COST * (inputs + outputs))))
     }
 }
 
@@ -165,16 +162,8 @@ pub(crate) fn apply(
             let channels = line.min(shape.out_channels - column);
             let filter_stride = apart(depth * line);
             let filters = &mut filters[..AREA * filter_stride];
-            transform_filters(
-                shape,
-                prime,
-                weights,
-                column..column + channels,
-                line,
-                &mut taps,
-                filters,
-                filter_stride,
-            );
+            let columns = column..column + channels;
+            transform_filters(shape, prime, weights, columns, &mut taps, filters, filter_stride);
             kernels::prepare(token, prime, filters);
             for (point, words) in filters.chunks_exact(filter_stride).enumerate() {
                 for row in (0..count).step_by(TILE_ROWS) {
@@ -226,18 +215,19 @@ pub(crate) fn apply(
 /// vectors right away.
 const GATHERED: usize = 8;
 
-/// Panels of transformed filters, one for every point: `depth` lines of the output channels `columns`.
+/// Panels of transformed filters, one for every point: `depth` lines of the output channels `columns`, from one point to the
+/// next `stride` words. What lines hold beyond these channels is of no use.
 fn transform_filters(
     shape: &Conv2d,
     prime: Prime,
     weights: &[u64],
     columns: std::ops::Range<usize>,
-    line: usize,
     taps: &mut [u64],
     filters: &mut [u64],
     stride: usize,
 ) {
     let (depth, area) = (shape.in_channels, shape.kernel[0] * shape.kernel[1]);
+    let line = columns.len().next_multiple_of(LANES);
     for first in (0..depth).step_by(GATHERED) {
         let count = GATHERED.min(depth - first);
         for (c, column) in columns.clone().enumerate() {

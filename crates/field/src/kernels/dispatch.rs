@@ -30,6 +30,18 @@ impl Token {
         }
     }
 
+    /// What transforming a filter costs ([`super::winograd::filter_line`]), in tiles that meet it.
+    pub(crate) fn filter_cost(self) -> usize {
+        match self {
+            Token::Scalar(_) => 6,
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx2(_) => 6,
+            // Products are cheap there.
+            #[cfg(target_arch = "x86_64")]
+            Token::Avx512(_) => 14,
+        }
+    }
+
     /// The token of the active kernel.
     pub(crate) fn active() -> Token {
         match Kernel::active() {
