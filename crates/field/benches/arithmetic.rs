@@ -70,6 +70,10 @@ fn layers(c: &mut Criterion) {
     layer(c, "conv_lenet1_1x28x28_6c5p2_2limbs", conv(1, 28, 6, 5, 2), Limbs::TWO, 1);
     layer(c, "conv_lenet2_6x14x14_16c5_2limbs", conv(6, 14, 16, 5, 0), Limbs::TWO, 1);
     layer(c, "conv_alexnet_192x16x16_384c3p1_2limbs", conv(192, 16, 384, 3, 1), Limbs::TWO, 1);
+    layer(c, "conv_96x27x27_256c5p2_2limbs", conv(96, 27, 256, 5, 2), Limbs::TWO, 1);
+    layer(c, "conv_384x13x13_384c3p1_2limbs", conv(384, 13, 384, 3, 1), Limbs::TWO, 1);
+    layer(c, "conv_128x28x28_128c3p1_2limbs", conv(128, 28, 128, 3, 1), Limbs::TWO, 1);
+    layer(c, "conv_16x32x32_16c3p1_2limbs", conv(16, 32, 16, 3, 1), Limbs::TWO, 1);
 
     let map = LinearMap::new(square, &random(3, Limbs::ONE, square.weights())).expect("a valid shape");
     let y = random(4, Limbs::ONE, square.outputs());

@@ -44,6 +44,14 @@ pub(crate) struct Tiling {
 impl Tiling {
     /// The tiles of a validated shape, where this method costs the active kernel less for `batch` images than the plain one.
     pub(crate) fn of(shape: &Conv2d, batch: usize) -> Option<Tiling> {
+        let [height, width] = shape.out_size();
+        let columns = (height * width * batch).next_multiple_of(LANES);
+        let plain = columns * shape.taps() * shape.out_channels;
+        Tiling::possible(shape).filter(|tiling| tiling.products(shape, batch) < plain)
+    }
+
+    /// The tiles of a shape that this method computes at all.
+    fn possible(shape: &Conv2d) -> Option<Tiling> {
         let taps = shape.kernel[0];
         let square = shape.kernel == [taps; 2] && (3..=5).contains(&taps);
         let dense = shape.stride == [1; 2] && shape.dilation == [1; 2] && shape.groups == 1;
@@ -51,11 +59,7 @@ impl Tiling {
             return None;
         }
         let size = POINTS + 1 - taps;
-        let out = shape.out_size();
-        let tiling = Tiling { size, tiles: out.map(|n| n.div_ceil(size)) };
-        let columns = (out[0] * out[1] * batch).next_multiple_of(LANES);
-        let plain = taps * taps * columns * shape.in_channels * shape.out_channels;
-        (tiling.products(shape, batch) < plain).then_some(tiling)
+        Some(Tiling { size, tiles: shape.out_size().map(|n| n.div_ceil(size)) })
     }
 
     /// Tiles of `batch` images.
@@ -136,7 +140,6 @@ pub(crate) fn apply(
     let image = Image::new(shape, tiling, x, batch);
     let (total, depth) = (tiling.count(batch), shape.in_channels);
     let block = (PATCHES / (AREA * image.channels)).max(PASS).next_multiple_of(TILE_ROWS).min(total);
-    // Zeros stay where there are no channels.
     let patch_stride = apart(block * image.channels);
     let mut patches = Words::zeros(AREA * patch_stride);
     let mut filters = Words::zeros(AREA * apart(depth * PANEL));
@@ -238,6 +241,68 @@ fn transform_filters(
         }
         for (k, taps) in (first..first + count).zip(taps.chunks_exact(area * line)) {
             kernels::filter_line(prime, shape.kernel[0], taps, line, &mut filters[k * line..], stride);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convolution;
+    use crate::kernels::{Kernel, with_kernel};
+
+    fn residues(count: usize, prime: Prime, seed: u64) -> Vec<u64> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // One in eight is the largest there is.
+            if state >> 61 == 0 { prime.value() - 1 } else { prime.reduce(state >> 8) }
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// Whatever it costs: full tiles and cut ones, padding on any side, channels that fill no vector and panels that are not
+    /// full, one panel after a fuller one, batches, and passes of which the last is shorter.
+    #[test]
+    fn tiles_give_what_the_plain_way_gives() {
+        let shapes = [
+            (1, [4, 4], 1, 3, [0; 4], 1),
+            (16, [8, 8], 16, 3, [1; 4], 2),
+            (17, [9, 12], 26, 3, [0; 4], 1),
+            (24, [7, 5], 50, 3, [2, 0, 1, 3], 3),
+            (3, [13, 6], 9, 4, [0, 1, 2, 1], 2),
+            (19, [7, 8], 21, 5, [2; 4], 1),
+            (9, [5, 5], 8, 5, [0; 4], 5),
+            (260, [37, 41], 25, 3, [1; 4], 1),
+        ];
+        for (in_channels, [in_height, in_width], out_channels, taps, padding, batch) in shapes {
+            let [stride, dilation, kernel] = [[1; 2], [1; 2], [taps; 2]];
+            let shape = Conv2d {
+                in_channels,
+                in_height,
+                in_width,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups: 1,
+            };
+            let (geometry, tiling) = (Geometry::new(shape), Tiling::possible(&shape).expect("stride 1"));
+            let [height, width] = shape.out_size();
+            for prime in Prime::ALL {
+                let weights = residues(out_channels * shape.taps(), prime, 1);
+                let x = residues(batch * in_channels * in_height * in_width, prime, 2);
+                for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+                    let mut plain = vec![0; batch * out_channels * height * width];
+                    let mut tiles = plain.clone();
+                    with_kernel(kernel, || {
+                        convolution::apply(&geometry, prime, &weights, &x, batch, &mut plain);
+                        apply(&geometry, tiling, prime, &weights, &x, batch, &mut tiles);
+                    });
+                    assert!(plain == tiles, "{shape:?}, batch {batch}, {kernel:?}");
+                }
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What calibration samples tell: how large values get, and what each rounding costs.
 
+use std::fmt;
 use std::sync::Arc;
 
 use amicus_plan::ValueId;
@@ -50,8 +51,8 @@ pub struct ErrorSources {
     slopes: Arc<Slopes>,
 }
 
-/// What moving single coefficients does.
-#[derive(Clone, Debug, PartialEq)]
+/// What moving single coefficients does. It follows from the weights, so `Debug` shows none of it.
+#[derive(Clone, PartialEq)]
 struct Slopes {
     /// By operation; none for what is no activation.
     ops: Vec<Vec<Option<Slope>>>,
@@ -270,6 +271,12 @@ fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]
         Some(results)
     };
     coefficients.par_iter().enumerate().map(slope).collect()
+}
+
+impl fmt::Debug for Slopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slopes").finish_non_exhaustive()
+    }
 }
 
 impl Slopes {

@@ -53,7 +53,7 @@ pub struct DemoOptions {
     pub port: Option<u16>,
     /// This machine's rates, for an estimate beside the measurement.
     pub rates: Option<Rates>,
-    /// One inference before those that are measured: the first one meets memory that nobody has used yet.
+    /// One inference before those that are measured, which meets memory that nobody has used yet; none with a cheat.
     pub warm_up: bool,
 }
 

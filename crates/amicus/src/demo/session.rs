@@ -204,7 +204,7 @@ impl Session {
         }
         let mut start = 0;
         let mut used = 0;
-        if self.options.warm_up {
+        if self.warms_up() {
             settle(cluster, self.inferences().min(kept), dealing, &mut figures);
             self.infer(&mut client, 0..self.options.batch.min(self.samples.len()))?;
             used = 1;
@@ -300,7 +300,12 @@ impl Session {
 
     /// Inferences that the samples take, and the one before them.
     fn inferences(&self) -> usize {
-        self.samples.len().div_ceil(self.options.batch) + usize::from(self.options.warm_up)
+        self.samples.len().div_ceil(self.options.batch) + usize::from(self.warms_up())
+    }
+
+    /// A cheat is for the first inference.
+    fn warms_up(&self) -> bool {
+        self.options.warm_up && self.options.cheat.is_none()
     }
 
     /// Inferences for which material is kept: one where memory is scarce.

@@ -55,6 +55,18 @@ impl<S: Lanes> Sums<S> {
         self.f.reduce_word(self.s.add(sum, self.offset))
     }
 
+    /// `A x A` vectors from `from[at..]` on: rows and columns lie so many words apart.
+    #[inline(always)]
+    fn load<const A: usize>(&self, from: &[u64], [row, column]: [usize; 2], at: usize) -> [[S::V; A]; A] {
+        let mut d = [[self.s.splat(0); A]; A];
+        for y in 0..A {
+            for x in 0..A {
+                d[y][x] = self.s.load(from, y * row + x * column + at);
+            }
+        }
+        d
+    }
+
     /// Residues of all points; that of point `i` goes to `out[i * stride + at..]`.
     #[inline(always)]
     fn store(&self, points: &[[S::V; POINTS]; POINTS], out: &mut [u64], stride: usize, at: usize) {
@@ -171,12 +183,7 @@ pub(super) fn image_patch<S: Lanes>(
 ) {
     let sums = Sums::new(s, prime);
     for c in (0..channels).step_by(S::COUNT) {
-        let mut d = [[s.splat(0); POINTS]; POINTS];
-        for y in 0..POINTS {
-            for x in 0..POINTS {
-                d[y][x] = s.load(image, y * line + x * channels + c);
-            }
-        }
+        let d = sums.load(image, [line, channels], c);
         sums.store(&Image::both(&sums, &d), out, stride, c);
     }
 }
@@ -212,12 +219,7 @@ fn filters<S: Lanes, const R: usize>(
 ) {
     let sums = Sums::new(s, prime);
     for c in (0..line).step_by(S::COUNT) {
-        let mut w = [[s.splat(0); R]; R];
-        for y in 0..R {
-            for x in 0..R {
-                w[y][x] = s.load(taps, (y * R + x) * line + c);
-            }
-        }
+        let w: [[S::V; R]; R] = sums.load(taps, [R * line, line], c);
         sums.store(&Filter::both(&sums, &w), out, stride, c);
     }
 }
@@ -253,12 +255,7 @@ fn outputs<S: Lanes, const M: usize>(
 ) {
     let (sums, factor) = (Sums::new(s, prime), s.splat(factor));
     for c in (0..line).step_by(S::COUNT) {
-        let mut p = [[s.splat(0); POINTS]; POINTS];
-        for y in 0..POINTS {
-            for x in 0..POINTS {
-                p[y][x] = s.load(products, (y * POINTS + x) * stride + c);
-            }
-        }
+        let p = sums.load(products, [POINTS * stride, stride], c);
         let pixels: [[S::V; M]; M] = Output::both(&sums, &p);
         for y in 0..M {
             for x in 0..M {
