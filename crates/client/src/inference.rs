@@ -6,6 +6,7 @@
 //! ```
 
 use crate::Message;
+use amicus_field::Randomness;
 use amicus_plan::Plan;
 use amicus_protocol::control::{self, Binding, Request, TicketGrant};
 use amicus_protocol::input::Ticket;
@@ -57,18 +58,23 @@ impl Wish {
         Ok((Wish { plan, parties, batch }, Message { header, body }))
     }
 
-    /// Takes the helper's ticket.
+    /// Takes the helper's ticket and draws this client's key.
     ///
     /// # Errors
-    /// A ticket that does not decode or is for another batch size.
-    pub fn granted(self, header: &Header, body: &[u8]) -> Result<Admission, ProtocolError> {
+    /// A ticket that does not decode or is for another batch size; no randomness.
+    pub fn granted(
+        self,
+        header: &Header,
+        body: &[u8],
+        randomness: &mut dyn Randomness,
+    ) -> Result<Admission, ProtocolError> {
         let fail = |fault| ProtocolError::peer("helper", Step::Input, fault);
         let grant: TicketGrant = control::decode(body).map_err(fail)?;
         if grant.binding.batch != self.batch {
             return Err(fail(Fault::Unexpected(format!("ticket for a batch of {}", grant.binding.batch))));
         }
         let (epoch, id, batch) = (header.epoch, header.id, self.batch as usize);
-        let awaiting = Awaiting::new(&self.plan, self.parties, epoch, id, batch)?;
+        let awaiting = Awaiting::new(&self.plan, self.parties, epoch, id, batch, randomness)?;
         let ticket = Ticket::from_grant(self.plan, self.parties, epoch, id, batch, &grant.seeds)?;
         Ok(Admission { ticket, awaiting })
     }
@@ -105,8 +111,9 @@ impl Awaiting {
         epoch: EpochId,
         id: InferenceId,
         batch: usize,
+        randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
-        let receiver = Receiver::new(plan, epoch, id, batch)?;
+        let receiver = Receiver::new(plan, epoch, id, batch, randomness)?;
         Ok(Awaiting { receiver, parties, epoch, id, outputs: Vec::new(), release: None })
     }
 
@@ -114,16 +121,18 @@ impl Awaiting {
     /// every party.
     ///
     /// # Errors
-    /// An invitation that does not decode.
+    /// An invitation that does not decode; no randomness.
     pub fn invited(
         plan: &Plan,
         parties: Parties,
         header: &Header,
         body: &[u8],
+        randomness: &mut dyn Randomness,
     ) -> Result<(Self, Message), ProtocolError> {
         let binding: Binding =
             control::decode(body).map_err(|fault| ProtocolError::peer("helper", Step::Output, fault))?;
-        let awaiting = Awaiting::new(plan, parties, header.epoch, header.id, binding.batch as usize)?;
+        let batch = binding.batch as usize;
+        let awaiting = Awaiting::new(plan, parties, header.epoch, header.id, batch, randomness)?;
         let key = awaiting.key();
         Ok((awaiting, key))
     }

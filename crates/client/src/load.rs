@@ -1,7 +1,7 @@
 //! A model load as the owner sees it.
 
 use crate::Message;
-use amicus_field::{LimbVec, Limbs, Seed, pack_into};
+use amicus_field::{LimbVec, Limbs, Randomness, Seed, pack_into};
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::affine::{LayerWeights, Part, parts};
 use amicus_protocol::epoch::OwnerLoad;
@@ -28,7 +28,7 @@ pub fn request(plan: &Plan) -> Result<Message, ProtocolError> {
 }
 
 impl Loading {
-    /// Takes the helper's grant.
+    /// Takes the helper's grant and draws the nonce.
     ///
     /// # Errors
     /// A grant that does not decode, or no randomness.
@@ -37,9 +37,10 @@ impl Loading {
         parties: Parties,
         header: &Header,
         body: &[u8],
+        randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         let load = OwnerLoad::from_grant(Arc::clone(&plan), parties, header.epoch, body)?;
-        Ok(Loading { plan, load, nonce: Seed::random()? })
+        Ok(Loading { plan, load, nonce: randomness.seed()? })
     }
 
     /// The epoch.

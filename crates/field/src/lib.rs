@@ -7,7 +7,7 @@
 //!
 //! The way of the data:
 //!
-//! - [`Seed`] and [`Stream`] expand shares and masks, [`pack`] moves elements over the wire,
+//! - [`OperatingSystem`] draws a [`Seed`], a [`Stream`] expands it to shares and masks, [`pack`] moves elements over the wire,
 //! - [`LinearMap`] multiplies with a weight matrix or a convolution, [`sum_pool`] pools,
 //! - [`Truncation`] opens the truncated value and its case bit, [`taylor_coefficients`] and
 //!   [`evaluate_shares`] are the two sides of a polynomial activation.
@@ -15,10 +15,10 @@
 //! Two additive shares of a vector, and a product computed on each of them:
 //!
 //! ```
-//! use amicus_field::{Dense, LimbVec, LinearMap, LinearShape, Limbs, Seed};
+//! use amicus_field::{Dense, LimbVec, LinearMap, LinearShape, Limbs, OperatingSystem, Randomness};
 //!
 //! let x = LimbVec::from_i64(Limbs::TWO, &[3, -1, 4]);
-//! let share_1 = Seed::random()?.stream().sample(0, Limbs::TWO, x.len());
+//! let share_1 = OperatingSystem.seed()?.stream().sample(0, Limbs::TWO, x.len());
 //! let mut share_2 = x.clone();
 //! share_2.sub_assign(&share_1);
 //!
@@ -64,7 +64,7 @@ pub use matrix::matmul;
 pub use pack::{pack_into, packed_len, unpack, unpack_add};
 pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficients};
 pub use pool::{sum_pool, sum_pool_transposed};
-pub use prg::Seed;
+pub use prg::{OperatingSystem, Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;

@@ -16,17 +16,32 @@ pub struct Seed([u8; 32]);
 /// The BLAKE3 context of AES keys. A context keeps them apart from derived seeds, whatever their labels.
 const STREAM_CONTEXT: &str = "amicus-field 2026-11 AES-128-CTR key of a stream";
 
-impl Seed {
-    /// A seed from the operating system.
+/// A source of fresh seeds: of all keys, nonces and seeds that are not derived from others.
+///
+/// Whoever draws something takes its source as an argument. Outside tests there is one, [`OperatingSystem`], and
+/// nodes name it where they draw: no configuration can put another in its place.
+pub trait Randomness {
+    /// The next seed, independent of all others.
     ///
     /// # Errors
-    /// When the operating system gives no randomness. There is no fallback.
-    pub fn random() -> Result<Seed, RandomnessError> {
+    /// When there is no randomness.
+    fn seed(&mut self) -> Result<Seed, RandomnessError>;
+}
+
+/// The operating system's generator.
+#[derive(Clone, Copy, Debug)]
+pub struct OperatingSystem;
+
+impl Randomness for OperatingSystem {
+    /// A seed from the operating system. There is no fallback.
+    fn seed(&mut self) -> Result<Seed, RandomnessError> {
         let mut seed = Seed([0; 32]);
         getrandom::fill(&mut seed.0).map_err(RandomnessError)?;
         Ok(seed)
     }
+}
 
+impl Seed {
     /// The seed with these bytes, which the caller wipes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Seed {
         Seed(bytes)
@@ -76,7 +91,7 @@ mod tests {
         assert_eq!(seed.derive(b"a"), seed.derive(b"a"));
         assert_ne!(seed.derive(b"a"), seed.derive(b"b"));
         assert_ne!(seed.derive(b"a").derive(b"b"), seed.derive(b"ab"));
-        assert_ne!(Seed::random().unwrap(), Seed::random().unwrap());
+        assert_ne!(OperatingSystem.seed().unwrap(), OperatingSystem.seed().unwrap());
         assert_eq!(format!("{seed:?}"), "Seed(..)");
         // The keyed hash itself, so that other implementations can follow.
         assert_eq!(seed.derive(b"a").as_bytes(), blake3::keyed_hash(&[7; 32], b"a").as_bytes());

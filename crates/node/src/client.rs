@@ -7,6 +7,7 @@ use crate::{Limits, NodeError, Peer};
 use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::{Admission, Awaiting, Wish};
+use amicus_field::OperatingSystem;
 use amicus_plan::Plan;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
@@ -109,7 +110,7 @@ impl ClientNode {
         if answer.header.kind == Kind::Abort {
             return Err(crate::party::aborted_by(&answer));
         }
-        let admission = wish.granted(&answer.header, answer.body())?;
+        let admission = wish.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
         match self.compared {
             Some(epoch) if epoch != admission.epoch() => {
                 let (was, is) = (epoch, admission.epoch());
@@ -148,7 +149,9 @@ impl ClientNode {
         let invite = self.wait(deadline, &Peer::Helper, &Step::Output, |peer, h| {
             *peer == Peer::Helper && h.kind == Kind::Invite
         })?;
-        let (awaiting, key) = Awaiting::invited(&self.plan, self.parties, &invite.header, invite.body())?;
+        let (header, body) = (&invite.header, invite.body());
+        let (awaiting, key) =
+            Awaiting::invited(&self.plan, self.parties, header, body, &mut OperatingSystem)?;
         for party in self.party_peers() {
             self.send(&party, &key)?;
         }

@@ -5,6 +5,7 @@ use crate::error::lost;
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_client::load::{self, Loading, WeightSource};
+use amicus_field::OperatingSystem;
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
@@ -59,7 +60,8 @@ impl OwnerNode {
         let request = load::request(&self.plan)?;
         self.inbox.send(&Peer::Helper, request.header, &request.body)?;
         let grant = self.next_of(&Peer::Helper, deadline, Kind::LoadGrant, None)?;
-        let loading = Loading::granted(Arc::clone(&self.plan), self.parties, &grant.header, grant.body())?;
+        let (plan, header, body) = (Arc::clone(&self.plan), &grant.header, grant.body());
+        let loading = Loading::granted(plan, self.parties, header, body, &mut OperatingSystem)?;
         let epoch = loading.epoch();
         let nonce = loading.nonce();
         for party in &parties {

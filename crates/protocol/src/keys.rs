@@ -7,7 +7,7 @@
 use crate::label::{Label, Purpose, domain};
 use crate::transcript::Digest;
 use crate::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
-use amicus_field::{LimbVec, Limbs, Seed};
+use amicus_field::{LimbVec, Limbs, Randomness, Seed};
 use zeroize::Zeroize;
 
 /// Bytes of a contribution message: the common part and the part of the pair.
@@ -39,11 +39,16 @@ impl KeyAgreement {
     /// Draws this party's contributions for an epoch.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
-    pub fn new(parties: Parties, me: PartyId, epoch: EpochId) -> Result<Self, ProtocolError> {
+    /// When there is no randomness.
+    pub fn new(
+        parties: Parties,
+        me: PartyId,
+        epoch: EpochId,
+        randomness: &mut dyn Randomness,
+    ) -> Result<Self, ProtocolError> {
         let mut common: Vec<Option<Seed>> = parties.all().map(|_| None).collect();
-        common[me.index()] = Some(Seed::random()?);
-        let own_pairs = parties.all().map(|_| Seed::random()).collect::<Result<_, _>>()?;
+        common[me.index()] = Some(randomness.seed()?);
+        let own_pairs = parties.all().map(|_| randomness.seed()).collect::<Result<_, _>>()?;
         Ok(KeyAgreement {
             parties,
             me,
@@ -174,11 +179,15 @@ impl PartyKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use amicus_field::OperatingSystem;
+
+    fn begun(parties: Parties, me: PartyId, epoch: u64) -> KeyAgreement {
+        KeyAgreement::new(parties, me, EpochId(epoch), &mut OperatingSystem).unwrap()
+    }
 
     fn agree(n: usize) -> Vec<PartyKeys> {
         let parties = Parties::new(n).unwrap();
-        let mut all: Vec<KeyAgreement> =
-            parties.all().map(|p| KeyAgreement::new(parties, p, EpochId(3)).unwrap()).collect();
+        let mut all: Vec<KeyAgreement> = parties.all().map(|p| begun(parties, p, 3)).collect();
         for from in parties.all() {
             for to in parties.others(from) {
                 let message = all[from.index()].message(to);
@@ -220,8 +229,8 @@ mod tests {
     fn second_and_short_contributions_are_refused() {
         let parties = Parties::new(2).unwrap();
         let (one, two) = (parties.party(1).unwrap(), parties.party(2).unwrap());
-        let mut a = KeyAgreement::new(parties, one, EpochId(1)).unwrap();
-        let b = KeyAgreement::new(parties, two, EpochId(1)).unwrap();
+        let mut a = begun(parties, one, 1);
+        let b = begun(parties, two, 1);
         assert!(a.receive(two, &[0; 63]).is_err());
         assert_eq!(a.missing(), Some(two));
         a.receive(two, &b.message(one)).unwrap();

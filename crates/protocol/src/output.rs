@@ -7,7 +7,7 @@
 use crate::preprocess::{Dealt, truncation};
 use crate::transcript::Digest;
 use crate::{EpochId, Fault, InferenceId, ProtocolError, Step};
-use amicus_field::{LimbVec, Seed, Truncation, U256};
+use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
 use amicus_plan::{Plan, PlanDigest, Values};
 
 /// Bytes of a key or digest.
@@ -21,9 +21,9 @@ impl ReceiverKey {
     /// Draws a key.
     ///
     /// # Errors
-    /// When the operating system gives no randomness.
-    pub fn random() -> Result<Self, ProtocolError> {
-        Ok(ReceiverKey(Seed::random()?))
+    /// When there is no randomness.
+    pub fn random(randomness: &mut dyn Randomness) -> Result<Self, ProtocolError> {
+        Ok(ReceiverKey(randomness.seed()?))
     }
 
     /// The message for every party.
@@ -169,14 +169,20 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver of an inference of `batch` inputs.
+    /// A receiver of an inference of `batch` inputs, with a fresh key.
     ///
     /// # Errors
     /// An invalid plan, or no randomness.
-    pub fn new(plan: &Plan, epoch: EpochId, id: InferenceId, batch: usize) -> Result<Self, ProtocolError> {
+    pub fn new(
+        plan: &Plan,
+        epoch: EpochId,
+        id: InferenceId,
+        batch: usize,
+        randomness: &mut dyn Randomness,
+    ) -> Result<Self, ProtocolError> {
         let values = plan.values()?;
         Ok(Receiver {
-            key: ReceiverKey::random()?,
+            key: ReceiverKey::random(randomness)?,
             epoch,
             id,
             digest: plan.digest()?,

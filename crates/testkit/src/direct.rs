@@ -1,19 +1,24 @@
 //! All roles in one thread, calling the states directly: the protocol without channels.
 //!
-//! Messages still go through their encoding. Deviations are closures that change what a party computes or sends.
+//! Messages still go through their encoding, and a [`World`] carries them. Deviations are closures that change what a
+//! party computes or sends.
 
-use amicus_client::load::Loading;
+use crate::world::{Drawing, Honest, Letter, World};
+use amicus_client::inference::Wish;
+use amicus_client::load::{self, Loading};
 use amicus_field::{Element, LimbVec};
+use amicus_node::Peer;
 use amicus_plan::{OpIndex, Plan, ValueId, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
+use amicus_protocol::control::{self, Binding, Request, TicketGrant};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
-use amicus_protocol::input::Ticket;
 use amicus_protocol::keys::{KeyAgreement, PartyKeys};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next};
-use amicus_protocol::output::{Receiver, ReceiverKey};
+use amicus_protocol::output::ReceiverKey;
+use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{self, Header, Kind};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError};
+use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError, Step};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -64,23 +69,28 @@ impl DecisionLog for NoLog {
     }
 }
 
-/// Carries every message from one role to another, and may change it.
-pub struct Post<'a>(pub &'a mut dyn FnMut(Kind, &mut Vec<u8>));
-
-impl Post<'_> {
-    fn carry(&mut self, kind: Kind, body: &[u8]) -> Vec<u8> {
-        let mut body = body.to_vec();
-        (self.0)(kind, &mut body);
-        body
-    }
+/// The client of every run.
+pub fn client() -> Peer {
+    Peer::Client("1".into())
 }
 
-fn agree(parties: Parties, epoch: EpochId, post: &mut Post<'_>) -> Result<Vec<PartyKeys>, ProtocolError> {
-    let mut all: Vec<KeyAgreement> =
-        parties.all().map(|p| KeyAgreement::new(parties, p, epoch)).collect::<Result<_, _>>()?;
+/// Carries a message of the load or inference that `header` names.
+fn carry(world: &mut dyn World, from: &Peer, to: &Peer, header: Header, body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    world.carry(&Letter { from: from.clone(), to: to.clone(), header }, &mut body);
+    body
+}
+
+fn agree(parties: Parties, epoch: EpochId, world: &mut dyn World) -> Result<Vec<PartyKeys>, ProtocolError> {
+    let mut all = Vec::new();
+    for me in parties.all() {
+        all.push(KeyAgreement::new(parties, me, epoch, &mut Drawing(world, Peer::Party(me)))?);
+    }
     for from in parties.all() {
         for to in parties.others(from) {
-            let message = post.carry(Kind::Keys, &all[from.index()].message(to));
+            let header = Header::epoch(Kind::Keys, epoch, 0);
+            let message = all[from.index()].message(to);
+            let message = carry(world, &Peer::Party(from), &Peer::Party(to), header, &message);
             all[to.index()].receive(from, &message)?;
         }
     }
@@ -98,10 +108,10 @@ pub fn load(
     epoch: u64,
     shift: Option<Shift>,
 ) -> Result<Loaded, ProtocolError> {
-    load_over(plan, weights, parties, epoch, shift, &mut Post(&mut |_, _| ()))
+    load_over(plan, weights, parties, epoch, shift, &mut Honest)
 }
 
-/// The same, with every message carried by `post`.
+/// The same in a given world.
 ///
 /// # Errors
 /// What the protocol answers.
@@ -111,26 +121,47 @@ pub fn load_over(
     parties: Parties,
     epoch: u64,
     shift: Option<Shift>,
-    post: &mut Post<'_>,
+    world: &mut dyn World,
 ) -> Result<Loaded, ProtocolError> {
     let epoch = EpochId(epoch);
-    let helper = HelperLoad::begin(Arc::clone(plan), parties, Fresh::recorded(epoch))?;
-    let granted = Header::epoch(Kind::LoadGrant, epoch, 0);
-    let grant = post.carry(Kind::LoadGrant, &helper.owner_grant());
-    let loading = Loading::granted(Arc::clone(plan), parties, &granted, &grant)?;
+    let (owner, helper) = (Peer::Owner, Peer::Helper);
+    let header = |kind, index| Header::epoch(kind, epoch, index);
+    let request = load::request(plan)?;
+    if carry(world, &owner, &helper, request.header, &request.body) != plan.digest()?.0 {
+        return Err(ProtocolError::Misuse("a load of another plan".into()));
+    }
+    let begin = HelperLoad::begin(
+        Arc::clone(plan),
+        parties,
+        Fresh::recorded(epoch),
+        &mut Drawing(world, Peer::Helper),
+    )?;
+    let granted = header(Kind::LoadGrant, 0);
+    let grant = carry(world, &helper, &owner, granted, &begin.owner_grant());
+    let loading =
+        Loading::granted(Arc::clone(plan), parties, &granted, &grant, &mut Drawing(world, Peer::Owner))?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
-    let masked = ids().flat_map(|id| loading.tensor(id, weights)).collect::<Result<Vec<_>, _>>()?;
+    let mut messages = vec![loading.nonce()];
+    for id in ids() {
+        messages.extend(loading.tensor(id, weights).collect::<Result<Vec<_>, _>>()?);
+    }
     let mut tagging = Vec::new();
-    for (me, keys) in parties.all().zip(agree(parties, epoch, post)?) {
-        let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
-        let grant = post.carry(Kind::EpochBegin, helper.party_grant(me).as_bytes());
+    for (me, keys) in parties.all().zip(agree(parties, epoch, world)?) {
+        let (ctx, to) = (PartyContext::new(Arc::clone(plan), parties, me)?, Peer::Party(me));
+        let seed = begin.party_grant(me).as_bytes();
+        let grant = carry(world, &helper, &to, header(Kind::EpochBegin, 0), seed);
         let mut load = PartyLoad::begin(ctx, Fresh::recorded(epoch), keys, &grant)?;
-        load.nonce(&post.carry(Kind::Nonce, &[7; 32]))?;
-        for m in &masked {
-            load.weights(m.header.index, &post.carry(Kind::Weights, &m.body))?;
+        for m in &messages {
+            let body = carry(world, &owner, &to, m.header, &m.body);
+            match m.header.kind {
+                Kind::Nonce => load.nonce(&body)?,
+                _ => load.weights(m.header.index, &body)?,
+            }
         }
         for id in ids().filter(|_| me == parties.last()) {
-            load.correction(id.0, &post.carry(Kind::LoadCorrection, &helper.corrections(id)))?;
+            let corrections = begin.corrections(id);
+            let body = carry(world, &helper, &to, header(Kind::LoadCorrection, id.0), &corrections);
+            load.correction(id.0, &body)?;
         }
         tagging.push(load.tag()?);
     }
@@ -141,18 +172,27 @@ pub fn load_over(
         for id in ids() {
             let body = wire::pack(tagging[from.index()].message(id));
             for to in parties.others(from) {
-                tagging[to.index()].receive(from, id.0, &post.carry(Kind::Tags, &body))?;
+                let tags = header(Kind::Tags, id.0);
+                let body = carry(world, &Peer::Party(from), &Peer::Party(to), tags, &body);
+                tagging[to.index()].receive(from, id.0, &body)?;
             }
         }
     }
     let confirming = tagging.into_iter().map(|t| t.confirm()).collect::<Result<Vec<_>, _>>()?;
-    let hashes: Vec<_> = confirming.iter().map(|c| c.hash()).collect();
-    let challenge = helper.hashes(&hashes)?;
+    let mut hashes = Vec::new();
+    for (me, c) in parties.all().zip(&confirming) {
+        let hash = carry(world, &Peer::Party(me), &helper, header(Kind::LoadHash, 0), &c.hash().0);
+        let hash = <[u8; 32]>::try_from(hash);
+        hashes.push(Digest(hash.map_err(|_| ProtocolError::Misuse("a hash of another length".into()))?));
+    }
+    let challenge = begin.hashes(&hashes, &mut Drawing(world, Peer::Helper))?;
     let (mut awaiting, mut answers) = (Vec::new(), Vec::new());
-    for c in confirming {
-        let (a, answer) = c.respond(&post.carry(Kind::Challenge, challenge.seed().as_bytes()))?;
+    for (me, c) in parties.all().zip(confirming) {
+        let me = Peer::Party(me);
+        let seed = carry(world, &helper, &me, header(Kind::Challenge, 0), challenge.seed().as_bytes());
+        let (a, answer) = c.respond(&seed)?;
         awaiting.push(a);
-        answers.push(post.carry(Kind::LoadResponse, &wire::pack(&answer)));
+        answers.push(carry(world, &me, &helper, header(Kind::LoadResponse, 0), &wire::pack(&answer)));
     }
     let helper = challenge.responses(&answers)?;
     Ok(Loaded { helper, parties: awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect() })
@@ -170,10 +210,10 @@ pub fn infer(
     shifts: &[Shift],
     check: &mut dyn FnMut(&mut Vec<CheckMessage>),
 ) -> Result<Outcome, ProtocolError> {
-    infer_over(loaded, inputs, batch, shifts, check, &mut Post(&mut |_, _| ()))
+    infer_over(loaded, inputs, batch, shifts, check, &mut Honest)
 }
 
-/// The same, with every message carried by `post`.
+/// The same in a given world.
 ///
 /// # Errors
 /// What the protocol answers before the check; the check's verdict is in the outcome.
@@ -183,27 +223,43 @@ pub fn infer_over(
     batch: usize,
     shifts: &[Shift],
     check: &mut dyn FnMut(&mut Vec<CheckMessage>),
-    post: &mut Post<'_>,
+    world: &mut dyn World,
 ) -> Result<Outcome, ProtocolError> {
     let (helper, parties) = (&loaded.helper, loaded.helper.parties());
     let plan = helper.plan();
     let id = helper.next_inference();
     let raw = id.id();
+    let header = |kind, index| Header::inference(kind, helper.epoch(), raw, index);
+    let to_helper = Peer::Helper;
     let mut deals: Vec<_> =
         loaded.parties.iter().map(|p| p.begin_deal(Fresh::recorded(raw), batch)).collect();
     let dealt = helper.deal::<ProtocolError>(id, batch, &mut |op, body| {
-        let (last, body) = (parties.last().index(), post.carry(Kind::DealCorrection, &body));
-        deals[last].correction(&loaded.parties[last], op.0, &body)
+        let last = parties.last();
+        let correction = header(Kind::DealCorrection, op.0);
+        let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, &body);
+        deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
-    let grant = post.carry(Kind::Ticket, &dealt.grant().encode());
-    let ticket = Ticket::from_grant(Arc::clone(plan), parties, helper.epoch(), raw, batch, &grant)?;
-    let masked_input = ticket.mask(inputs)?;
-    let input = wire::pack(&masked_input);
-    let receiver = Receiver::new(plan, helper.epoch(), raw, batch)?;
+    let client = client();
+    let (wish, request) = Wish::new(Arc::clone(plan), parties, batch as u32, Vec::new())?;
+    let body = carry(world, &client, &to_helper, request.header, &request.body);
+    let request: Request =
+        control::decode(&body).map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
+    let receivers = vec![client.to_string()];
+    let binding = Binding { batch: request.batch, client: client.to_string(), receivers };
+    let grant = control::encode(&TicketGrant { binding, seeds: dealt.grant().encode() })?;
+    let ticket = header(Kind::Ticket, 0);
+    let grant = carry(world, &to_helper, &client, ticket, &grant);
+    let admission = wish.granted(&ticket, &grant, &mut Drawing(world, client.clone()))?;
+    let (mut waiting, [input, key]) = admission.mask(inputs)?;
+    let input_len = helper.plan().values()?.get(ValueId::INPUT).len * batch;
+    let masked_input = wire::unpack(plan.limbs, input_len, &input.body)
+        .map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
     let mut running = Vec::new();
     for (party, deal) in loaded.parties.iter().zip(deals) {
         let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
-        running.push(awaiting.receive("client", &post.carry(Kind::Input, &input))?);
+        let me = Peer::Party(party.context().me);
+        let body = carry(world, &client, &me, input.header, &input.body);
+        running.push(awaiting.receive(&client.to_string(), &body)?);
     }
     let mut opened = Vec::new();
     let finished = 'run: loop {
@@ -239,33 +295,37 @@ pub fn infer_over(
         for from in parties.all() {
             for to in parties.others(from) {
                 for (op, body) in &bodies[from.index()] {
-                    collecting[to.index()].receive(from, op.0, &post.carry(Kind::Opening, body))?;
+                    let opening = header(Kind::Opening, op.0);
+                    let body = carry(world, &Peer::Party(from), &Peer::Party(to), opening, body);
+                    collecting[to.index()].receive(from, op.0, &body)?;
                 }
             }
         }
         running = collecting.into_iter().map(|c| c.complete()).collect::<Result<_, _>>()?;
     };
-    let (mut messages, mut outputs) = (Vec::new(), Vec::new());
-    for f in finished {
-        let key = ReceiverKey::decode("client", &post.carry(Kind::ReceiverKey, receiver.key().encode()))?;
-        let (message, output) = f.messages(&[key])?;
+    let mut messages = Vec::new();
+    for (party, f) in parties.all().zip(finished) {
+        let me = Peer::Party(party);
+        let key = carry(world, &client, &me, key.header, &key.body);
+        let (message, output) = f.messages(&[ReceiverKey::decode(&client.to_string(), &key)?])?;
         messages.push(message);
-        outputs.push(post.carry(Kind::Output, &output));
+        waiting.output(party, carry(world, &me, &client, header(Kind::Output, 0), &output));
     }
     check(&mut messages);
-    let decoded: Vec<CheckMessage> = parties
-        .all()
-        .zip(&messages)
-        .map(|(p, m)| CheckMessage::decode(plan, batch, 1, p, &post.carry(Kind::Check, &m.encode())))
-        .collect::<Result<_, _>>()?;
+    let mut decoded = Vec::new();
+    for (party, message) in parties.all().zip(&messages) {
+        let from = Peer::Party(party);
+        let body = carry(world, &from, &to_helper, header(Kind::Check, 0), &message.encode());
+        decoded.push(CheckMessage::decode(plan, batch, 1, party, &body)?);
+    }
     let logits = helper.verify(dealt, &decoded).and_then(|accepted| {
         let release = match accepted.release(&mut NoLog) {
             Ok(release) => release,
             Err(never) => match never {},
         };
         let body = release.message(0).ok_or_else(|| ProtocolError::Misuse("no receiver".into()))?;
-        let body = post.carry(Kind::Release, &body);
-        receiver.unmask(&body, outputs.iter().map(Vec::as_slice))
+        waiting.release(carry(world, &to_helper, &client, header(Kind::Release, 0), &body));
+        waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
     Ok(Outcome { id: raw, batch, input: masked_input, logits, opened })
 }

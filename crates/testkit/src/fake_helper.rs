@@ -6,6 +6,7 @@ use crate::nets::Net;
 use crate::user::User;
 use amicus_client::Message;
 use amicus_client::load::Loading;
+use amicus_field::OperatingSystem;
 use amicus_net::Link;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
@@ -93,7 +94,8 @@ impl FakeHelper {
     /// When there is no randomness.
     pub fn begin_epoch(&mut self, epoch: u64) -> HelperLoad {
         let fresh = Fresh::recorded(EpochId(epoch));
-        let load = HelperLoad::begin(Arc::clone(&self.net.plan), self.parties, fresh).expect("a load");
+        let load = HelperLoad::begin(Arc::clone(&self.net.plan), self.parties, fresh, &mut OperatingSystem)
+            .expect("a load");
         for party in self.parties.all() {
             let header = Header::epoch(Kind::EpochBegin, EpochId(epoch), 0);
             let body = load.party_grant(party).as_bytes().to_vec();
@@ -110,7 +112,8 @@ impl FakeHelper {
         let load = self.begin_epoch(epoch);
         let (plan, layers) = (Arc::clone(&self.net.plan), self.net.layers());
         let granted = Header::epoch(Kind::LoadGrant, EpochId(epoch), 0);
-        let owner = Loading::granted(Arc::clone(&plan), self.parties, &granted, &load.owner_grant());
+        let (of_plan, grant) = (Arc::clone(&plan), load.owner_grant());
+        let owner = Loading::granted(of_plan, self.parties, &granted, &grant, &mut OperatingSystem);
         let owner = owner.expect("a grant");
         let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
         let tensors = ids().flat_map(|id| owner.tensor(id, layers.as_slice())).map(|m| m.expect("weights"));
@@ -131,7 +134,7 @@ impl FakeHelper {
         let hashes = answers(self, Kind::LoadHash);
         let hashes: Vec<Digest> =
             hashes.iter().map(|b| Digest(b.as_slice().try_into().expect("a hash"))).collect();
-        let challenge = load.hashes(&hashes).expect("equal hashes");
+        let challenge = load.hashes(&hashes, &mut OperatingSystem).expect("equal hashes");
         let to_all = |this: &mut Self, kind, body: &[u8]| {
             let header = Header::epoch(kind, EpochId(epoch), 0);
             this.peers().iter().for_each(|p| this.online.send(p, &Message { header, body: body.to_vec() }));
@@ -179,7 +182,7 @@ impl FakeHelper {
         let ticket =
             Ticket::from_grant(Arc::clone(&plan), self.parties, epoch, id, 1, &dealt.grant().encode());
         let input = pack(&ticket.expect("a ticket").mask(inputs).expect("inputs of this plan"));
-        let receiver = OutputReceiver::new(&plan, epoch, id, 1).expect("randomness");
+        let receiver = OutputReceiver::new(&plan, epoch, id, 1, &mut OperatingSystem).expect("randomness");
         for party in self.peers() {
             let body = control::encode(&binding).expect("a binding");
             self.online.send(&party, &Message { header: Header::inference(Kind::Bind, epoch, id, 0), body });

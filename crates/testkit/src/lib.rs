@@ -1,6 +1,7 @@
 //! Harness of n parties, malicious parties and test vectors. For tests only.
 //!
-//! - [`direct`]: all roles in one thread, without channels; [`steps`] holds such a run to its plan
+//! - [`direct`]: all roles in one thread, without channels; [`world`]: their seeds and messages; [`steps`] holds such a
+//!   run to its plan
 //! - [`run`]: whole deployments in one line; [`deviation`]: what a malicious party in one of them does
 //! - [`nets`], [`zoo`], [`small`]: networks; [`random`]: repeatable numbers
 #![forbid(unsafe_code)]
@@ -14,4 +15,5 @@ pub mod run;
 pub mod small;
 pub mod steps;
 pub mod user;
+pub mod world;
 pub mod zoo;

@@ -2,6 +2,7 @@
 
 use amicus_client::Message;
 use amicus_client::inference::{Admission, Awaiting, Wish};
+use amicus_field::OperatingSystem;
 use amicus_net::Link;
 use amicus_node::connect::{Arrival, Hubs};
 use amicus_node::inbox::{Inbox, Incoming, Received, Want};
@@ -122,7 +123,7 @@ impl User {
         let (wish, message) = Wish::new(Arc::clone(plan), parties, batch, also_to).expect("a request");
         self.send(&Peer::Helper, &message);
         let ticket = self.expect(&Peer::Helper, &[Kind::Ticket]);
-        wish.granted(&ticket.header, ticket.body()).expect("a valid ticket")
+        wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).expect("a valid ticket")
     }
 
     /// Waits for the result of an inference.

@@ -2,7 +2,7 @@
 
 use amicus_client::Message;
 use amicus_client::load::{self, Loading};
-use amicus_field::{Dense, Element, I256, Limbs, LinearShape, PRIMES};
+use amicus_field::{Dense, Element, I256, Limbs, LinearShape, OperatingSystem, PRIMES};
 use amicus_node::event::Event;
 use amicus_node::{Limits, NodeError, Peer};
 use amicus_protocol::affine::columns;
@@ -164,7 +164,9 @@ fn misloaded(run: &mut Run, change: Change<'_>) -> Result<(), NodeError> {
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
     owner.send(&Peer::Helper, &load::request(&plan).unwrap());
     let grant = owner.expect(&Peer::Helper, &[Kind::LoadGrant]);
-    let loading = Loading::granted(Arc::clone(&plan), run.parties, &grant.header, grant.body()).unwrap();
+    let (header, body) = (&grant.header, grant.body());
+    let loading = Loading::granted(Arc::clone(&plan), run.parties, header, body, &mut OperatingSystem);
+    let loading = loading.unwrap();
     let layers = run.net.layers();
     let ids = (0u32..).take(plan.weights.len()).map(amicus_plan::WeightId);
     let tensors = ids.flat_map(|id| loading.tensor(id, layers.as_slice())).map(Result::unwrap);

@@ -2,7 +2,7 @@
 
 use amicus_client::Message;
 use amicus_client::inference::Wish;
-use amicus_field::Limbs;
+use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_protocol::control::{self, TicketGrant};
 use amicus_protocol::wire::{Header, Kind};
@@ -211,7 +211,8 @@ fn seeds_of_a_mask_go_to_the_bound_client_only() {
 
     // Alice's inference goes on undisturbed; then Mallory gets a ticket of her own.
     let inputs = run.next_inputs();
-    let (awaiting, messages) = wish.granted(&ticket.header, ticket.body()).unwrap().mask(&inputs).unwrap();
+    let admission = wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
+    let (awaiting, messages) = admission.mask(&inputs).unwrap();
     peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
     run.assert_right(&inputs, &alice.result(awaiting).unwrap());
     let ticket = mallory.expect(&Peer::Helper, &[Kind::Ticket]);

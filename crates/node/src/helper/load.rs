@@ -4,6 +4,7 @@ use super::serve::Helper;
 use crate::error::lost;
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
+use amicus_field::OperatingSystem;
 use amicus_plan::WeightId;
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::transcript::Digest;
@@ -21,7 +22,7 @@ impl Helper {
         let id = epoch.id();
         let parties = self.party_peers();
         self.inbox.wait_for(&parties, deadline)?;
-        let load = HelperLoad::begin(Arc::clone(&self.plan), self.parties, epoch)?;
+        let load = HelperLoad::begin(Arc::clone(&self.plan), self.parties, epoch, &mut OperatingSystem)?;
         for party in self.parties.all() {
             let header = Header::epoch(Kind::EpochBegin, id, 0);
             self.inbox.send(&Peer::Party(party), header, load.party_grant(party).as_bytes())?;
@@ -42,7 +43,7 @@ impl Helper {
             })?;
             hashes.push(Digest(digest));
         }
-        let challenge = load.hashes(&hashes)?;
+        let challenge = load.hashes(&hashes, &mut OperatingSystem)?;
         for party in &parties {
             self.inbox.send(party, Header::epoch(Kind::Challenge, id, 0), challenge.seed().as_bytes())?;
         }

@@ -4,6 +4,7 @@ use super::{Party, aborted_by};
 use crate::error::lost;
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
+use amicus_field::OperatingSystem;
 use amicus_plan::WeightId;
 use amicus_protocol::epoch::{PartyEpoch, PartyLoad};
 use amicus_protocol::keys::KeyAgreement;
@@ -21,7 +22,7 @@ impl Party {
         let fresh = self.lock_journal()?.spend_epoch(epoch)?;
         self.inbox.wait_for(&self.others(), deadline)?;
 
-        let mut agreement = KeyAgreement::new(self.ctx.parties, self.ctx.me, epoch)?;
+        let mut agreement = KeyAgreement::new(self.ctx.parties, self.ctx.me, epoch, &mut OperatingSystem)?;
         for other in self.ctx.parties.others(self.ctx.me) {
             self.send(&Peer::Party(other), Header::epoch(Kind::Keys, epoch, 0), &agreement.message(other))?;
         }

@@ -6,7 +6,7 @@ use crate::label::{Label, Purpose, correction, domain, sum_of};
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
 use crate::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError, Step};
-use amicus_field::{Element, LimbVec, Seed, Stream};
+use amicus_field::{Element, LimbVec, Randomness, Seed, Stream};
 use amicus_plan::{Plan, Values, WeightId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -59,9 +59,14 @@ impl HelperLoad {
     ///
     /// # Errors
     /// An invalid plan, or no randomness.
-    pub fn begin(plan: Arc<Plan>, parties: Parties, epoch: Fresh<EpochId>) -> Result<Self, ProtocolError> {
+    pub fn begin(
+        plan: Arc<Plan>,
+        parties: Parties,
+        epoch: Fresh<EpochId>,
+        randomness: &mut dyn Randomness,
+    ) -> Result<Self, ProtocolError> {
         plan.values()?;
-        let seeds: Vec<Seed> = parties.all().map(|_| Seed::random()).collect::<Result<_, _>>()?;
+        let seeds: Vec<Seed> = parties.all().map(|_| randomness.seed()).collect::<Result<_, _>>()?;
         let mut load = HelperLoad {
             layers: Vec::with_capacity(plan.weights.len()),
             tagged_masks: Vec::with_capacity(plan.weights.len()),
@@ -138,12 +143,16 @@ impl HelperLoad {
     /// Compares the parties' hashes of masked weights and tags, in party order; draws the challenge.
     ///
     /// # Errors
-    /// [`ProtocolError::Rejected`] when they do not all agree; the epoch is burned.
-    pub fn hashes(self, hashes: &[Digest]) -> Result<HelperChallenge, ProtocolError> {
+    /// [`ProtocolError::Rejected`] when they do not all agree; the epoch is burned. No randomness.
+    pub fn hashes(
+        self,
+        hashes: &[Digest],
+        randomness: &mut dyn Randomness,
+    ) -> Result<HelperChallenge, ProtocolError> {
         if hashes.len() != self.parties.count() || hashes.iter().any(|h| h != &hashes[0]) {
             return Err(ProtocolError::Rejected { step: Step::load_part("hash of masked weights and tags") });
         }
-        Ok(HelperChallenge { load: self, seed: Seed::random()? })
+        Ok(HelperChallenge { load: self, seed: randomness.seed()? })
     }
 }
 
