@@ -3,6 +3,8 @@
 //! Where it stands: what `amicus compile` and `amicus simulate` print. The fixed point is the exact simulator's
 //! ([`mod@crate::simulate`]); the secure run differs from it by at most one unit per truncation.
 
+use std::fmt;
+
 use amicus_field::LimbVec;
 use amicus_plan::{Plan, ValueId};
 use rayon::prelude::*;
@@ -10,6 +12,7 @@ use serde::Serialize;
 
 use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
+use crate::escapes::{Bounds, EscapeTally, Escapes, Outside};
 use crate::float::FloatExecutor;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer, NodeId};
@@ -28,8 +31,8 @@ const OF_INTEREST: f64 = 1e-3;
 /// How often two executions name the same class, and how far their logits are apart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Agreement {
-    /// Samples on which the largest logit is the same.
-    pub same_class: usize,
+    /// Samples on which the largest logit is the same; `None` where outputs are no classes.
+    pub same_class: Option<usize>,
     /// Relative errors of the logits.
     pub relative_error: ErrorFigures,
 }
@@ -51,6 +54,8 @@ pub struct LayerError {
 pub struct Comparison {
     /// Samples compared.
     pub samples: usize,
+    /// Whether the outputs tell classes apart ([`tells_classes`]); where not, errors are all there is to compare.
+    pub classes: bool,
     /// Labels among them that the network as imported gets right; `None` without labels.
     pub float_correct: Option<usize>,
     /// The same with polynomials.
@@ -61,10 +66,40 @@ pub struct Comparison {
     pub polynomial: Agreement,
     /// Fixed point against polynomials; `None` when it was not run.
     pub fixed: Option<Agreement>,
+    /// Fixed point against the network as imported: both losses together; `None` when it was not run.
+    pub total: Option<Agreement>,
     /// Layer by layer.
     pub layers: Vec<LayerError>,
     /// The first layer whose error stands out, and which of the two errors.
     pub stands_out: Option<String>,
+    /// Where samples leave what the network was compiled for; `None` when the fixed point was not run.
+    pub escapes: Option<Escapes>,
+    /// The outputs of every sample.
+    #[serde(skip)]
+    pub outputs: Outputs,
+}
+
+/// Outputs of the executions, one vector a sample. They are answers, so `Debug` shows how many there are.
+#[derive(Clone, Default, PartialEq)]
+pub struct Outputs {
+    /// Of the network as imported.
+    pub float: Vec<Vec<f64>>,
+    /// In fixed point; none when it was not run.
+    pub fixed: Vec<Vec<f64>>,
+}
+
+impl fmt::Debug for Outputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outputs({}, {})", self.float.len(), self.fixed.len())
+    }
+}
+
+/// Whether a network's outputs tell classes apart: at least two numbers, all in one row. A single number is a
+/// regression, and an output with rows and columns (a segmentation, an image) has a meaning at each place.
+pub fn tells_classes(graph: &Graph) -> bool {
+    let shape = &graph.node(graph.output()).shape;
+    let most = shape.iter().copied().max().unwrap_or(0);
+    most > 1 && shape.iter().product::<usize>() == most
 }
 
 /// The networks to compare.
@@ -118,7 +153,11 @@ pub fn compare(
     let nodes = original.nodes().len();
     let mut errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
     let mut fixed_errors: Vec<Vec<f64>> = vec![Vec::new(); nodes];
-    let (mut poly, mut int) = (Tally::default(), Tally::default());
+    let classes = tells_classes(original);
+    let [mut poly, mut int, mut total] =
+        [(); 3].map(|()| Tally { same: classes.then_some(0), errors: Vec::new() });
+    let mut escaped = fixed.as_ref().map(|f| EscapeTally::new(&f.bounds));
+    let mut outputs = Outputs::default();
     let mut correct = [0usize; 3];
     let run = |sample: &Vec<f32>| -> Result<Runs, ModelError> {
         let float = float.values(sample)?;
@@ -139,11 +178,17 @@ pub fn compare(
             correct[0] += usize::from(Some(argmax(&float)) == label);
             correct[1] += usize::from(Some(argmax(&student)) == label);
             poly.add(&student, &float);
-            if let Some(FixedRun { logits, errors }) = fixed {
+            if let Some(FixedRun { logits, errors, outside }) = fixed {
                 errors.into_iter().for_each(|(node, error)| fixed_errors[node].push(error));
                 correct[2] += usize::from(Some(argmax(&logits)) == label);
                 int.add(&logits, &student);
+                total.add(&logits, &float);
+                if let Some(escaped) = &mut escaped {
+                    escaped.add(chunk * CHUNK + s, &outside);
+                }
+                outputs.fixed.push(logits);
             }
+            outputs.float.push(float);
         }
         progress((chunk * CHUNK + samples.len()).min(count));
     }
@@ -159,16 +204,20 @@ pub fn compare(
             fixed_point: (!fixed_errors[i].is_empty()).then(|| median(&fixed_errors[i])),
         })
         .collect();
-    let with_labels = |n: usize| labels.map(|_| n);
+    let with_labels = |n: usize| labels.filter(|_| classes).map(|_| n);
     Ok(Comparison {
         samples: samples.len(),
+        classes,
         float_correct: with_labels(correct[0]),
         polynomial_correct: with_labels(correct[1]),
         fixed_correct: fixed.as_ref().and_then(|_| with_labels(correct[2])),
         polynomial: poly.agreement(),
         fixed: fixed.as_ref().map(|_| int.agreement()),
+        total: fixed.as_ref().map(|_| total.agreement()),
         stands_out: stands_out(&layers),
         layers,
+        escapes: escaped.map(EscapeTally::finish),
+        outputs,
     })
 }
 
@@ -186,17 +235,18 @@ struct FixedRun {
     logits: Vec<f64>,
     /// Node and error.
     errors: Vec<(usize, f64)>,
+    /// What is out of bounds, by bounded value.
+    outside: Vec<Outside>,
 }
 
-#[derive(Default)]
 struct Tally {
-    same: usize,
+    same: Option<usize>,
     errors: Vec<f64>,
 }
 
 impl Tally {
     fn add(&mut self, got: &[f64], expected: &[f64]) {
-        self.same += usize::from(argmax(got) == argmax(expected));
+        self.same = self.same.map(|n| n + usize::from(argmax(got) == argmax(expected)));
         self.errors.push(relative_error(got, expected));
     }
 
@@ -239,6 +289,7 @@ struct Fixed<'a> {
     units: Vec<f64>,
     /// Node of the graph behind every operation.
     nodes: Vec<Option<usize>>,
+    bounds: Bounds,
 }
 
 impl<'a> Fixed<'a> {
@@ -260,7 +311,8 @@ impl<'a> Fixed<'a> {
         };
         let units = factors.iter().zip(&folded.factors).enumerate().map(unit).collect();
         let nodes = folded.ops.iter().map(|op| polynomial.find(&op.name).map(|id| id.index())).collect();
-        Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, units, nodes })
+        let bounds = Bounds::of(plan, &folded, factors)?;
+        Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, units, nodes, bounds })
     }
 
     /// The logits of one sample, and errors by node.
@@ -276,6 +328,6 @@ impl<'a> Fixed<'a> {
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };
         let errors = self.nodes.iter().enumerate().filter_map(error).collect();
-        Ok(FixedRun { logits: trace.outputs().logits(), errors })
+        Ok(FixedRun { logits: trace.outputs().logits(), errors, outside: self.bounds.look(&exact) })
     }
 }

@@ -18,6 +18,7 @@
 //!   and a [`report`]
 //! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
 //! - [`mod@compare`]: the imported network, the one with polynomials, and the fixed point, layer by layer
+//! - [`mod@escapes`]: values outside what a network was compiled for, [`quality`]: errors and targets
 //! - [`amc`]: the compiled file with all three
 //! - [`digits`], [`npz`] and [`measure`]: reading images, comparing logits
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod digits;
 mod emit;
 pub mod emulate;
 pub mod error;
+pub mod escapes;
 pub mod fit;
 pub mod float;
 pub mod fold;
@@ -44,6 +46,7 @@ pub mod npz;
 pub mod onnx;
 pub mod prepare;
 pub mod proof;
+pub mod quality;
 pub mod quantize;
 pub mod report;
 pub mod scales;

@@ -60,6 +60,26 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// A share of one for people: three digits, and never 0% for what is not 0.
+pub fn percent(share: f64) -> String {
+    let percent = 100.0 * share;
+    match percent {
+        p if !p.is_finite() => "infinitely much".to_owned(),
+        p if p >= 100.0 => format!("{p:.0}%"),
+        p if p >= 10.0 => format!("{p:.1}%"),
+        p if p >= 1.0 => format!("{p:.2}%"),
+        p if p >= 0.001 => format!("{p:.3}%"),
+        p if p > 0.0 => "below 0.001%".to_owned(),
+        _ => "0%".to_owned(),
+    }
+}
+
+/// How many of how many, for people: rounded down, so that 100% is all of them.
+pub fn count_of(n: usize, of: usize) -> String {
+    let tenths = (1000 * n as u128) / (of.max(1) as u128);
+    format!("{n} of {of} ({}.{}%)", tenths / 10, tenths % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +95,17 @@ mod tests {
         assert_eq!(argmax(&[1.0, 7.0, 7.0, -1.0]), 1);
         assert_eq!(median(&[4.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn shares_for_people() {
+        assert_eq!(count_of(1999, 2000), "1999 of 2000 (99.9%)");
+        assert_eq!(count_of(2000, 2000), "2000 of 2000 (100.0%)");
+        assert_eq!(count_of(0, 0), "0 of 0 (0.0%)");
+        let shown = [0.0, 1e-9, 0.00123, 0.0123, 0.123, 1.5, f64::INFINITY].map(percent);
+        assert_eq!(
+            shown,
+            ["0%", "below 0.001%", "0.123%", "1.23%", "12.3%", "150%", "infinitely much"].map(String::from)
+        );
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use amicus_plan::{Cost, OpKind, Plan, WrapRule};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::proof::{LayerProof, Verdict};
 
 /// Relative errors of logits against the float model.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorFigures {
     /// Median over samples.
     pub median: f64,

@@ -11,6 +11,8 @@ use amicus_model::graph::{Graph, GraphBuilder, Layer, PoolOptions};
 use amicus_model::npz::Npz;
 use amicus_model::onnx::{ImportOptions, import_file};
 use amicus_model::prepare::prepare;
+use amicus_model::quality::{Quality, Targets};
+use amicus_model::report::ErrorFigures;
 use amicus_model::{CompileOptions, Compiled, FloatExecutor, compile};
 use amicus_plan::Range;
 
@@ -59,9 +61,23 @@ fn a_relu_network_compiles_with_warnings() {
     let fixed = Some(FixedPoint { plan, weights, factors });
     let networks = Networks { original: &graph, polynomial: &approximated.graph, fixed };
     let found = compare(networks, &samples, Some(&[0, 1, 2, 3]), &mut |_| ()).unwrap();
+    let targets = Targets { fixed_point: 0.005, total: None };
+    let quality = Quality::of(&found, &compiled.report, targets);
+    assert!(quality.meets_targets() && quality.total.median > 10.0 * quality.fixed_point.median);
+    let both = quality.polynomials.median + 2.0 * quality.fixed_point.median;
+    assert!((quality.total.median - quality.polynomials.median).abs() < both - quality.polynomials.median);
+    assert_eq!(found.outputs.float[2], FloatExecutor::new(&graph).run(&samples[2]).unwrap());
+    for (targets, missed) in [
+        (Targets { fixed_point: 1e-9, total: None }, &["of the fixed point"][..]),
+        (Targets { fixed_point: 0.5, total: Some(1e-3) }, &["against the network as imported"]),
+        (Targets { fixed_point: f64::NAN, total: Some(1e-3) }, &["of the fixed point", "as imported"]),
+    ] {
+        let misses = Quality { targets, ..quality.clone() }.misses();
+        assert!(misses.len() == missed.len() && misses.iter().zip(missed).all(|(m, w)| m.contains(w)));
+    }
     let fixed = found.fixed.unwrap();
     assert!(found.polynomial.relative_error.median < 0.2, "{:?}", found.polynomial);
-    assert!(fixed.relative_error.median < 0.005 && fixed.same_class == 4, "{fixed:?}");
+    assert!(fixed.relative_error.median < 0.005 && fixed.same_class == Some(4), "{fixed:?}");
     assert!(found.layers.iter().filter(|l| l.fixed_point.is_some()).count() >= 10);
     assert!(found.layers.iter().all(|l| l.fixed_point.is_none_or(|e| e < 0.005)));
 }
@@ -115,12 +131,17 @@ fn compiled_files_come_back_as_they_were() {
     let (graph, samples) = imported("resnet_legacy");
     let approximated = approximate(&graph, &samples, &ApproximateOptions::default()).unwrap();
     let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+    let [total, polynomials, fixed_point] =
+        [1.0, 2.0, f64::INFINITY].map(|median| ErrorFigures { median, max: 9.0 });
+    let targets = Targets { fixed_point: 0.005, total: Some(0.3) };
+    let quality = Quality { samples: 4, total, polynomials, fixed_point, same_class: Some(3), targets };
     let file = ModelFile {
         plan: compiled.plan,
         weights: compiled.weights,
         factors: compiled.factors,
         original: graph,
         approximations: approximated.approximations,
+        quality,
         about: About { source: "resnet.onnx".into(), ..About::default() },
     };
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +151,8 @@ fn compiled_files_come_back_as_they_were() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let back = ModelFile::load(&path).unwrap();
     assert!(
-        back.plan == file.plan
+        back.quality == file.quality
+            && back.plan == file.plan
             && back.weights == file.weights
             && back.factors == file.factors
             && back.about == file.about

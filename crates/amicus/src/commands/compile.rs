@@ -9,6 +9,7 @@ use amicus::model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus::model::fit::Method;
 use amicus::model::onnx::{ImportOptions, import_file};
 use amicus::model::prepare::{Prepared, prepare};
+use amicus::model::quality::{Quality, Targets};
 use amicus::model::{CompileOptions, Compiled, Report, compile};
 use amicus::plan::Range;
 use amicus::samples::{Samples, samples};
@@ -160,6 +161,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let networks = Networks { original: &original, polynomial: &graph, fixed: Some(fixed) };
     let labels = labels.as_ref().map(|l| &l[..measured]);
     let measured = compare(networks, &images[..measured], labels, &mut |_| ())?;
+    let targets = Targets { fixed_point: args.max_error.0, total: None };
+    let quality = Quality::of(&measured, &report, targets);
     let import_notes: Vec<String> = import.notes.into_iter().chain(prepared).collect();
     let notes: Vec<String> = import_notes.iter().chain(&warnings).cloned().collect();
     let file = ModelFile {
@@ -168,6 +171,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         factors,
         original,
         approximations,
+        quality,
         about: About {
             source: args.model.display().to_string(),
             program: env!("CARGO_PKG_VERSION").to_owned(),

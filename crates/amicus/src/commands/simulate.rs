@@ -4,6 +4,8 @@ use super::files::bar;
 use amicus::demo::{DemoOptions, MODELS, Simulation, simulate};
 use amicus::model::amc::ModelFile;
 use amicus::model::compare::{Agreement, Comparison, FixedPoint, Networks, compare};
+use amicus::model::escapes::Escapes;
+use amicus::model::measure::count_of;
 use amicus::samples::{Samples, samples};
 use anyhow::bail;
 use comfy_table::{Table, presets};
@@ -121,17 +123,13 @@ pub(super) fn print_comparison(c: &Comparison) {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header(["execution", "as labelled", "same class", "relative error of logits"]);
-    let labelled = |correct: Option<usize>| {
-        correct.map_or_else(
-            || "no labels".to_owned(),
-            |n| format!("{n} of {} ({:.1}%)", c.samples, share(n, c.samples)),
-        )
-    };
+    let labelled =
+        |correct: Option<usize>| correct.map_or_else(|| "no labels".to_owned(), |n| count_of(n, c.samples));
     let row = |name: &str, correct: Option<usize>, agreement: Option<&Agreement>| {
         let (same, error) = agreement.map_or(("".to_owned(), "".to_owned()), |a| {
             let (median, max) = (100.0 * a.relative_error.median, 100.0 * a.relative_error.max);
             (
-                format!("{} of {} ({:.1}%)", a.same_class, c.samples, share(a.same_class, c.samples)),
+                a.same_class.map_or_else(|| "no classes".to_owned(), |n| count_of(n, c.samples)),
                 format!("median {median:.3}%, largest {max:.3}%"),
             )
         });
@@ -152,12 +150,11 @@ pub(super) fn print_comparison(c: &Comparison) {
         table.add_row([layer.name.clone(), percent(layer.approximation), fixed]);
     }
     println!("{table}");
+    for line in c.escapes.iter().flat_map(Escapes::meaning) {
+        println!("outside: {line}");
+    }
     match &c.stands_out {
         Some(layer) => println!("the first layer whose error stands out is {layer}"),
         None => println!("no layer's error stands out"),
     }
-}
-
-fn share(n: usize, of: usize) -> f64 {
-    100.0 * n as f64 / of.max(1) as f64
 }

@@ -3,7 +3,7 @@
 //! It holds the plan, the quantised weights, and the float network with the polynomials chosen for it, so that the
 //! simulator can compare all three. It is the owner's secret: parties, helper and clients get the plan alone.
 //!
-//! Format, version 2, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
+//! Format, version 3, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
 //! description that follows in `postcard`; the float network's tensors in the order of its nodes; per linear layer of the
 //! plan its weights and biases as integers, each list with a byte that says how wide they are; the BLAKE3 hash of all
 //! that. Files are written beside their place and renamed, so a file is there wholly or not at all; on Unix only the
@@ -23,10 +23,11 @@ use thiserror::Error;
 use crate::approximate::Approximation;
 use crate::error::ModelError;
 use crate::graph::{Graph, Layer};
+use crate::quality::Quality;
 use crate::quantize::QuantizedWeights;
 
 const MAGIC: &[u8; 8] = b"amc.modl";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Longest description accepted.
 const MAX_DESCRIPTION: usize = 64 << 20;
 const HASH: usize = 32;
@@ -44,6 +45,8 @@ pub struct ModelFile {
     pub original: Graph,
     /// The polynomials that stand for its activations.
     pub approximations: Vec<Approximation>,
+    /// What it reached on calibration data, and what it was asked to reach.
+    pub quality: Quality,
     /// Where it came from and how.
     pub about: About,
 }
@@ -92,6 +95,11 @@ pub enum FileError {
 }
 
 impl ModelFile {
+    /// The network as its owner imported it, with its own activations: what private answers are compared with.
+    pub fn user_network(&self) -> &Graph {
+        &self.original
+    }
+
     /// The network that was compiled: the original with polynomials for activations and means for largest numbers.
     pub fn polynomial(&self) -> Graph {
         polynomial(&self.original, &self.approximations)

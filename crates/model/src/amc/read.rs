@@ -13,6 +13,7 @@ use super::graph::{Description, Tensors};
 use super::{About, FileError, HASH, MAGIC, MAX_DESCRIPTION, ModelFile, VERSION};
 use crate::approximate::Approximation;
 use crate::error::ModelError;
+use crate::quality::Quality;
 use crate::quantize::{QuantizedLayer, QuantizedWeights};
 
 /// Numbers converted at once.
@@ -24,6 +25,7 @@ struct Header {
     factors: Vec<f64>,
     graph: Description,
     approximations: Vec<Approximation>,
+    quality: Quality,
     about: About,
 }
 
@@ -94,11 +96,11 @@ fn read(path: &Path) -> Result<ModelFile, Failure> {
     }
     let weights = QuantizedWeights::new(&plan, layers)?;
     source.finish()?;
-    let Header { factors, approximations, about, .. } = header;
+    let Header { factors, approximations, quality, about, .. } = header;
     if factors.len() != plan.ops.len() + 1 || !factors.iter().all(|f| f.is_finite() && *f > 0.0) {
         return Err(Failure::Format("its factors are not those of its plan".to_owned()));
     }
-    Ok(ModelFile { plan, weights, factors, original, approximations, about })
+    Ok(ModelFile { plan, weights, factors, original, approximations, quality, about })
 }
 
 fn no_model(size: u64) -> Failure {

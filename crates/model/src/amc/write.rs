@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::graph::{Description, Numbers, numbers};
 use super::{About, FileError, MAGIC, ModelFile, VERSION};
 use crate::approximate::Approximation;
+use crate::quality::Quality;
 
 /// Numbers converted at once.
 const CHUNK: usize = 8192;
@@ -21,6 +22,7 @@ struct Header<'m> {
     factors: &'m [f64],
     graph: Description,
     approximations: &'m [Approximation],
+    quality: &'m Quality,
     about: &'m About,
 }
 
@@ -29,8 +31,8 @@ pub(super) fn save(model: &ModelFile, path: &Path) -> Result<(), FileError> {
     let format = |reason: String| FileError::Format { file: file.clone(), reason };
     let plan = model.plan.encode().map_err(|e| format(e.to_string()))?;
     let graph = Description::of(&model.original);
-    let ModelFile { factors, approximations, about, .. } = model;
-    let header = Header { plan, factors, graph, approximations, about };
+    let ModelFile { factors, approximations, quality, about, .. } = model;
+    let header = Header { plan, factors, graph, approximations, quality, about };
     let header = postcard::to_stdvec(&header).map_err(|e| format(e.to_string()))?;
     let length = u32::try_from(header.len()).ok().filter(|&l| l as usize <= super::MAX_DESCRIPTION);
     let length = length.ok_or_else(|| format(format!("a description of {} bytes", header.len())))?;

@@ -1,0 +1,252 @@
+//! Values outside what a network was compiled for: counted by layer, and what they mean.
+//!
+//! An input can be in range while a value behind some layer is far larger than anything calibration saw. Nobody notices
+//! in the secure run: values are hidden, and the check says that the parties computed what the plan says, not that its
+//! polynomials fit. So the float network tells, on samples whose owner wants to know. Two borders matter:
+//!
+//! - the interval of an activation's polynomial, which was fitted inside only and grows fast outside;
+//! - the bound `2^ell` of a truncation (`docs/protocol.md`, section 5), beyond which numbers wrap around.
+
+use amicus_plan::{OpKind, Plan, ValueId};
+use serde::Serialize;
+
+use crate::emulate::{Emulation, Rounding, power_of_two};
+use crate::error::ModelError;
+use crate::fold::{Folded, FoldedKind};
+use crate::graph::Graph;
+
+/// Intervals are ends of what was seen with a margin; this much beyond is rounding.
+const ROUNDING: f64 = 1e-6;
+/// Samples that are listed by number, at most.
+const LISTED: usize = 10;
+
+/// Values of one layer outside.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerEscapes {
+    /// The activation fed, or `output`.
+    pub layer: String,
+    /// Values looked at, over all samples.
+    pub values: u64,
+    /// Those outside the interval that the polynomial was fitted on.
+    pub outside_interval: u64,
+    /// Those that the fixed point cannot hold.
+    pub wrapped: u64,
+    /// Samples with any of them.
+    pub samples: usize,
+    /// The largest value over the end of the interval; `None` where there is no interval.
+    pub largest: Option<f64>,
+}
+
+/// Values outside, layer by layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Escapes {
+    /// Samples looked at.
+    pub samples: usize,
+    /// Numbers of the samples with a value outside some interval.
+    pub outside_interval: Vec<usize>,
+    /// Numbers of the samples with a value that the fixed point cannot hold.
+    pub wrapped: Vec<usize>,
+    /// The layers concerned, in order.
+    pub layers: Vec<LayerEscapes>,
+}
+
+impl Escapes {
+    /// What they mean, a line each; none when no value is outside.
+    pub fn meaning(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.layers.iter().map(LayerEscapes::line).collect();
+        if !self.outside_interval.is_empty() {
+            lines.push(format!(
+                "there a polynomial no longer follows the activation it stands for: do not rely on the answers of {}",
+                self.listed(&self.outside_interval)
+            ));
+        }
+        if !self.wrapped.is_empty() {
+            lines.push(format!(
+                "the fixed point cannot hold the numbers behind {}: their answers mean nothing, although the check \
+                 accepts them",
+                self.listed(&self.wrapped)
+            ));
+        }
+        if !lines.is_empty() {
+            lines.push("calibrate with data like these, or with a larger --margin".to_owned());
+        }
+        lines
+    }
+
+    fn listed(&self, samples: &[usize]) -> String {
+        let first: Vec<String> = samples.iter().take(LISTED).map(ToString::to_string).collect();
+        let more = if samples.len() > LISTED { ", .." } else { "" };
+        let what = if samples.len() == 1 { "sample" } else { "samples" };
+        format!("{} of {} {what} (number {}{more})", samples.len(), self.samples, first.join(", "))
+    }
+}
+
+impl LayerEscapes {
+    fn line(&self) -> String {
+        let mut parts = Vec::new();
+        if self.outside_interval > 0 {
+            let times =
+                self.largest.map_or_else(String::new, |l| format!(", up to {} times its end", times(l)));
+            parts.push(format!("{} outside the interval{times}", self.outside_interval));
+        }
+        if self.wrapped > 0 {
+            parts.push(format!("{} too large for the fixed point", self.wrapped));
+        }
+        format!(
+            "{}: of {} values {} (in {} samples)",
+            self.layer,
+            self.values,
+            parts.join(", "),
+            self.samples
+        )
+    }
+}
+
+fn times(ratio: f64) -> String {
+    if ratio < 1e4 { format!("{ratio:.2}") } else { format!("{ratio:.0e}") }
+}
+
+/// Borders of one truncated value, in numbers of the folded network.
+#[derive(Clone, Debug)]
+struct Bound {
+    name: String,
+    value: usize,
+    interval: Option<f64>,
+    limit: f64,
+}
+
+/// Borders of all truncated values.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds(Vec<Bound>);
+
+/// What one sample has outside at one truncated value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outside {
+    values: u64,
+    outside: u64,
+    wrapped: u64,
+    largest: f64,
+}
+
+impl Bounds {
+    /// Those of a plan; `factors` are what its numbers stand for, as [`crate::compile::Compiled::factors`].
+    pub(crate) fn of(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Self, ModelError> {
+        let infos = plan.values()?;
+        let limit = |value: ValueId, ell: u32| {
+            let unit = factors[value.index()] / folded.factors[value.index()];
+            power_of_two(ell) / power_of_two(infos.get(value).scale.0) * unit
+        };
+        let mut bounds = Vec::new();
+        for (op, folded) in plan.ops.iter().zip(&folded.ops) {
+            if let (OpKind::Activation(a), FoldedKind::Activation { coefficients, interval, .. }) =
+                (&op.kind, &folded.kind)
+            {
+                // A value opened by itself has no polynomial that could stop fitting.
+                let interval = (*coefficients != [0.0, 1.0]).then_some(*interval);
+                let (name, value) = (op.name.clone(), a.input.index());
+                bounds.push(Bound { name, value, interval, limit: limit(a.input, a.ell) });
+            }
+        }
+        let value = plan.output.value;
+        bounds.push(Bound {
+            name: "output".to_owned(),
+            value: value.index(),
+            interval: None,
+            limit: limit(value, plan.output.ell),
+        });
+        Ok(Bounds(bounds))
+    }
+
+    /// What the first sample of an unrounded run has outside.
+    pub(crate) fn look(&self, run: &Emulation) -> Vec<Outside> {
+        let look = |bound: &Bound| {
+            let end = bound.interval.map_or(f64::INFINITY, |i| i * (1.0 + ROUNDING));
+            let mut found = Outside::default();
+            for x in run.first(bound.value) {
+                // What is not finite is outside too.
+                let size = if x.is_nan() { f64::INFINITY } else { x.abs() };
+                found.values += 1;
+                found.outside += u64::from(size > end);
+                found.wrapped += u64::from(size >= bound.limit);
+                found.largest = found.largest.max(size / bound.interval.unwrap_or(1.0));
+            }
+            found
+        };
+        self.0.iter().map(look).collect()
+    }
+}
+
+/// Counts over samples.
+pub(crate) struct EscapeTally {
+    intervals: Vec<bool>,
+    found: Escapes,
+}
+
+impl EscapeTally {
+    pub(crate) fn new(bounds: &Bounds) -> Self {
+        let layer = |b: &Bound| LayerEscapes {
+            layer: b.name.clone(),
+            values: 0,
+            outside_interval: 0,
+            wrapped: 0,
+            samples: 0,
+            largest: b.interval.map(|_| 0.0),
+        };
+        let intervals = bounds.0.iter().map(|b| b.interval.is_some()).collect();
+        EscapeTally {
+            intervals,
+            found: Escapes { layers: bounds.0.iter().map(layer).collect(), ..Escapes::default() },
+        }
+    }
+
+    pub(crate) fn add(&mut self, sample: usize, outside: &[Outside]) {
+        self.found.samples += 1;
+        for ((layer, o), interval) in self.found.layers.iter_mut().zip(outside).zip(&self.intervals) {
+            layer.values += o.values;
+            layer.outside_interval += o.outside;
+            layer.wrapped += o.wrapped;
+            layer.samples += usize::from(o.outside + o.wrapped > 0);
+            if *interval {
+                layer.largest = layer.largest.map(|l| l.max(o.largest));
+            }
+        }
+        if outside.iter().any(|o| o.outside > 0) {
+            self.found.outside_interval.push(sample);
+        }
+        if outside.iter().any(|o| o.wrapped > 0) {
+            self.found.wrapped.push(sample);
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> Escapes {
+        self.found.layers.retain(|l| l.samples > 0);
+        self.found
+    }
+}
+
+/// Counts what `samples` have outside a compiled network; `polynomial` is the network that was compiled.
+///
+/// # Errors
+/// Samples of the wrong size, a network that cannot be folded, or a plan that is not its own.
+pub fn escapes(
+    plan: &Plan,
+    factors: &[f64],
+    polynomial: &Graph,
+    samples: &[Vec<f32>],
+) -> Result<Escapes, ModelError> {
+    let folded = Folded::new(polynomial)?;
+    if folded.ops.len() != plan.ops.len() || folded.factors.len() != factors.len() {
+        return Err(ModelError::data("plan", "is not that of the network it comes with"));
+    }
+    let bounds = Bounds::of(plan, &folded, factors)?;
+    let mut tally = EscapeTally::new(&bounds);
+    for (i, sample) in samples.iter().enumerate() {
+        if sample.len() != folded.input_len() {
+            let reason = format!("{} numbers, expected {}", sample.len(), folded.input_len());
+            return Err(ModelError::data(format!("sample {i}"), reason));
+        }
+        let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
+        tally.add(i, &bounds.look(&Emulation::run(&folded, &real, &Rounding::none(&folded))));
+    }
+    Ok(tally.finish())
+}
