@@ -2,6 +2,7 @@
 //!
 //! It stands alone with two real parties, plays owner and client too, and talks to them over links in memory.
 
+use crate::PATIENCE;
 use crate::nets::Net;
 use crate::user::User;
 use amicus_client::Message;
@@ -26,8 +27,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two real parties, and everybody else by hand.
 pub struct FakeHelper {

@@ -17,3 +17,7 @@ pub mod steps;
 pub mod user;
 pub mod world;
 pub mod zoo;
+
+/// How long a test waits for what must come: longer than all deadlines of a run together, so that only what never
+/// comes is missed, however busy the machine.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);

@@ -1,5 +1,6 @@
 //! A deployment for tests in one line: n parties (one of them possibly malicious), a helper, an owner, a client.
 
+use crate::PATIENCE;
 use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
 use amicus_net::shaper::Shape;
@@ -64,8 +65,18 @@ impl Setup {
         Setup { wiring: Wiring::Shaped(shape), ..self }
     }
 
-    /// Short deadlines, for parties that fall silent.
+    /// Deadlines that a test can wait for, where parties fall silent.
+    ///
+    /// Seconds where an honest round takes less than a millisecond: on a busy machine a thread may get no core for a
+    /// long time, and a deadline that comes too early blames somebody else. Tests that wait use no core meanwhile.
     pub fn impatient(self) -> Self {
+        let long = Duration::from_secs(20);
+        Setup { limits: Limits { round: Duration::from_secs(5), inference: long, load: long }, ..self }
+    }
+
+    /// Deadlines so short that an honest party may miss one on a busy machine, for many attacks in a row where it does
+    /// not matter who is blamed.
+    pub fn hasty(self) -> Self {
         let long = Duration::from_secs(3);
         Setup { limits: Limits { round: Duration::from_millis(700), inference: long, load: long }, ..self }
     }
@@ -367,7 +378,7 @@ pub fn assert_says(who: &str, error: &NodeError, words: &[&str]) {
 
 /// How a node reported the end of an inference.
 fn outcome(events: &Receiver<Event>, inference: InferenceId) -> Option<Result<(), NodeError>> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()? {
             Event::Finished { id, .. } if id == inference => return Some(Ok(())),

@@ -1,5 +1,6 @@
 //! A user who speaks the protocol by hand, message by message: what malicious clients and owners are made of.
 
+use crate::PATIENCE;
 use amicus_client::Message;
 use amicus_client::inference::{Admission, Awaiting, Wish};
 use amicus_field::OperatingSystem;
@@ -14,9 +15,6 @@ use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Links to helper and parties, and nothing else.
 pub struct User {

@@ -6,6 +6,7 @@ use amicus_node::Ahead;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_protocol::Parties;
+use amicus_testkit::PATIENCE;
 use amicus_testkit::small::{INPUTS, Model, integers};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,12 +73,13 @@ fn material_is_dealt_for_as_many_inferences_as_told() {
         std::iter::from_fn(|| cluster.helper_events.recv_timeout(patience).ok())
             .any(|event| matches!(event, Event::Dealt { .. }))
     };
-    let (long, short) = (Duration::from_secs(20), Duration::from_millis(200));
+    let (long, short) = (PATIENCE, Duration::from_millis(200));
     for inference in 0..3 {
         // The third is beyond the total: dealt because a client asks, not before.
         assert_eq!(dealt(&cluster, if inference < 2 { long } else { short }), inference < 2);
         let admission = client.request(1, &[]).unwrap();
-        assert_eq!(dealt(&cluster, short), inference == 2, "while inference {inference} is in flight");
+        let patience = if inference == 2 { long } else { short };
+        assert_eq!(dealt(&cluster, patience), inference == 2, "while inference {inference} is in flight");
         client.infer(admission, &inputs).unwrap();
     }
     assert!(!dealt(&cluster, short));

@@ -5,6 +5,7 @@ use amicus_field::{Element, Limbs};
 use amicus_node::Peer;
 use amicus_node::event::Event;
 use amicus_node::local::LocalCluster;
+use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Setup, assert_says};
 use amicus_testkit::zoo;
@@ -16,7 +17,7 @@ const TWO: Limbs = Limbs::TWO;
 fn helper_is_dead(cluster: &LocalCluster) {
     for events in &cluster.party_events {
         loop {
-            match events.recv_timeout(Duration::from_secs(20)).unwrap() {
+            match events.recv_timeout(PATIENCE).unwrap() {
                 Event::Failed { error, .. } => {
                     assert_says("party", &error, &["check", "helper", "link lost"]);
                     break;

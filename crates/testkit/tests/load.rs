@@ -12,7 +12,7 @@ use amicus_testkit::deviation::{Deviation, How, Tamper};
 use amicus_testkit::direct::Shift;
 use amicus_testkit::run::{Run, Setup, assert_says, party};
 use amicus_testkit::user::{User, notice};
-use amicus_testkit::{small, zoo};
+use amicus_testkit::{PATIENCE, small, zoo};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -293,7 +293,7 @@ fn an_owner_who_leaves_or_falls_silent() {
             assert_says("owner", &notice(&abort), &["masked weights", "model owner", "nothing received"]);
         }
         for events in &run.cluster.party_events {
-            let failed = events.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+            let failed = events.recv_timeout(PATIENCE).unwrap();
             let Event::LoadFailed { error } = failed else { panic!("{failed:?}") };
             let words = if leaves { "link lost" } else { "nothing received" };
             assert_says("party", &error, &["masked weights", "model owner", words]);

@@ -18,7 +18,7 @@ fn noise_in_inferences() {
     for kind in [Kind::Opening, Kind::Check, Kind::Output] {
         for n in [2, 3] {
             let deviation = Deviation::message(kind, How::Noise(Random(n as u64)));
-            let mut run = Setup::new(zoo::mlp(TWO), n).impatient().last_deviating(deviation).start();
+            let mut run = Setup::new(zoo::mlp(TWO), n).hasty().last_deviating(deviation).start();
             for _ in 0..40 {
                 // It may be dropped, refused, or do no harm.
                 run.attack();
@@ -33,7 +33,7 @@ fn noise_in_inferences() {
 fn noise_in_loads() {
     for kind in [Kind::Keys, Kind::Tags, Kind::LoadHash, Kind::LoadResponse] {
         let deviation = Deviation::message(kind, How::Noise(Random(3)));
-        let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().last_deviating(deviation).start();
+        let mut run = Setup::new(zoo::mlp(TWO), 2).hasty().last_deviating(deviation).start();
         for _ in 0..10 {
             run.switch.set(true);
             let _ = run.load();

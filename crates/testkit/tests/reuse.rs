@@ -5,6 +5,7 @@ use amicus_node::event::Event;
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError};
+use amicus_testkit::PATIENCE;
 use amicus_testkit::fake_helper::FakeHelper;
 use amicus_testkit::run::party;
 use amicus_testkit::user::notice;
@@ -20,7 +21,7 @@ fn peers() -> Vec<Peer> {
 /// The next event that is a failure.
 fn failure(events: &Receiver<Event>) -> NodeError {
     loop {
-        match events.recv_timeout(Duration::from_secs(20)).unwrap() {
+        match events.recv_timeout(PATIENCE).unwrap() {
             Event::Failed { error, .. } | Event::DealFailed { error } | Event::LoadFailed { error } => {
                 return error;
             }
