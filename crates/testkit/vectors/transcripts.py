@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Writes transcripts.json: what every role must send in a few runs, computed by the specification beside this file.
+
+    python3 transcripts.py            write transcripts.json anew
+    python3 transcripts.py --check    fail if it would change
+
+The Rust test `known_answers` of the testkit runs the same plans with the same seeds and compares every message.
+"""
+
+import json
+import pathlib
+import sys
+
+sys.dont_write_bytecode = True  # these folders are for sources
+
+import primitives
+from epoch import Run
+from networks import Values, encode
+from primitives import blake3, keyed
+
+FILE = pathlib.Path(__file__).with_name("transcripts.json")
+INPUT = 0
+
+
+class Draft:
+    """A network that grows operation by operation; weights and coefficients are small and follow from its name."""
+
+    def __init__(self, name, limbs, shape):
+        self.extra = 0 if limbs == 1 else 5
+        self.numbers, self.weights = 0, []
+        self.plan = dict(name=name, limbs=limbs, input=shape, input_scale=3 + self.extra, range=(-1.0, 1.0), weights=[],
+                         ops=[], output=None)
+
+    def integers(self, count, limit):
+        """Integers of absolute value at most `limit`."""
+        out = []
+        for _ in range(count):
+            self.numbers += 1
+            word = keyed(bytes(32), f"{self.plan['name']}, number {self.numbers}".encode())[:8]
+            out.append(int.from_bytes(word, "little") % (2 * limit + 1) - limit)
+        return out
+
+    def scale(self, value):
+        return Values(self.plan).scale[value]
+
+    def push(self, kind, **fields):
+        self.plan["ops"].append(dict(name=f"{kind} {len(self.plan['ops'])}", kind=kind, **fields))
+        return len(self.plan["ops"])
+
+    def linear(self, value, shape, bias, weights, biases):
+        scale = 3 + self.extra
+        self.plan["weights"].append(dict(name=f"tensor {len(self.weights)}", shape=shape, scale=scale, bias=bias))
+        self.weights.append((self.integers(weights, 2**scale), self.integers(biases, 2**scale) if bias else None))
+        return self.push("linear", input=value, weights=len(self.weights) - 1, use=0)
+
+    def dense(self, value, inputs, outputs, bias=True):
+        return self.linear(value, dict(kind="dense", inputs=inputs, outputs=outputs), bias, inputs * outputs, outputs)
+
+    def conv(self, value, size, channels, kernel, bias=True, stride=(1, 1), padding=(0,) * 4, dilation=(1, 1), groups=1):
+        shape = dict(kind="conv", in_channels=size[0], in_height=size[1], in_width=size[2], out_channels=channels,
+                     kernel=kernel, stride=stride, padding=padding, dilation=dilation, groups=groups)
+        return self.linear(value, shape, bias, channels * size[0] // groups * kernel[0] * kernel[1], channels)
+
+    def again(self, value, tensor):
+        uses = sum(op["kind"] == "linear" and op["weights"] == tensor for op in self.plan["ops"])
+        return self.push("linear", input=value, weights=tensor, use=uses)
+
+    def activation(self, value, argument, degree, pool=None, slack=False, ell=None):
+        coefficients = self.integers(degree, 8) + [1 + abs(self.integers(1, 6)[0])]
+        return self.push("activation", input=value, ell=ell or self.ell(), input_scale=argument + self.extra,
+                         coefficients=coefficients, coefficient_scale=3, pool=pool, slack=slack)
+
+    def add(self, left, right):
+        scales = [self.scale(v) for v in (left, right)]
+        shifts = [max(scales) - s for s in scales]
+        return self.push("add", left=left, left_shift=shifts[0], right=right, right_shift=shifts[1])
+
+    def concat(self, *values):
+        scales = [self.scale(v) for v in values]
+        return self.push("concat", parts=[(v, max(scales) - s) for v, s in zip(values, scales)])
+
+    def ell(self):
+        return 52 * self.plan["limbs"] - 3
+
+    def reveal(self, value):
+        scale = self.scale(value)
+        self.plan["output"] = dict(value=value, ell=self.ell(), scale=scale - scale // 3)
+        return self
+
+
+def pool(size, kernel, stride, padding=(0,) * 4):
+    return dict(channels=size[0], height=size[1], width=size[2], kernel=kernel, stride=stride, padding=padding)
+
+
+def dense(limbs):
+    net = Draft(f"dense, {limbs} limbs", limbs, [5])
+    y = net.activation(net.dense(INPUT, 5, 4), 3, 3 if limbs > 1 else 2)
+    return net.reveal(net.dense(y, 4, 3))
+
+
+def convolution(limbs):
+    net = Draft(f"convolution, {limbs} limbs", limbs, [2, 4, 4])
+    z = net.conv(INPUT, (2, 4, 4), 2, (3, 3), padding=(1, 1, 1, 1))
+    y = net.activation(z, 3, 2, pool((2, 4, 4), (2, 2), (2, 2)))
+    z = net.conv(y, (2, 2, 2), 4, (1, 2), bias=False, stride=(1, 2), padding=(0, 1, 1, 1), groups=2)
+    y = net.activation(z, 2, 2, pool((4, 3, 2), (2, 2), (1, 1), (1, 0, 0, 0)))  # windows that overlap
+    return net.reveal(net.dense(y, 12, 2))
+
+
+def products(limbs):
+    net = Draft(f"products, {limbs} limbs", limbs, [6])
+    left, right = net.push("slice", input=INPUT, start=0, len=3), net.push("slice", input=INPUT, start=3, len=3)
+    y = net.activation(net.push("multiply", left=left, right=right), 3, 1)
+    y = net.activation(net.push("multiply", left=y, right=y), 2, 2)
+    return net.reveal(net.dense(y, 3, 2))
+
+
+def residual(limbs):
+    net = Draft(f"residual, {limbs} limbs", limbs, [4])
+    y = net.activation(net.dense(INPUT, 4, 4), 3, 2)
+    added = net.add(INPUT, y)                                # masks are shared
+    both = net.add(net.dense(added, 4, 3, bias=False), net.dense(INPUT, 4, 3))  # masks are the helper's
+    return net.reveal(net.dense(net.activation(both, 2, 2), 3, 2))
+
+
+def repeated(limbs):
+    net = Draft(f"repeated, {limbs} limbs", limbs, [3])
+    y = net.activation(net.dense(INPUT, 3, 3), 2, 2)
+    y = net.activation(net.again(y, 0), 2, 1)
+    return net.reveal(net.again(y, 0))
+
+
+def joined(limbs):
+    net = Draft(f"joined, {limbs} limbs", limbs, [1, 3, 3])
+    z = net.conv(INPUT, (1, 3, 3), 1, (1, 1))
+    y = net.activation(net.push("weigh", input=z, rows=[3, 2, 3], columns=[1, 1, 2]), 3, 2, slack=True, ell=100)
+    both = net.concat(INPUT, y)
+    pooled = net.push("sum_pool", input=both, pool=pool((2, 3, 3), (2, 2), (2, 2), (0, 0, 1, 1)))
+    return net.reveal(net.concat(net.dense(pooled, 8, 2), INPUT))
+
+
+# Network, parties, epoch, batches of the inferences.
+CASES = [(dense(2), 2, 1, [1, 2]), (dense(1), 3, 7, [1]), (convolution(2), 3, 2, [2]), (convolution(1), 2, 1, [1, 1]),
+         (products(2), 2, 1, [2, 1]), (products(1), 3, 1, [1]), (residual(2), 3, 1, [1, 2]), (residual(1), 2, 1, [1]),
+         (repeated(2), 2, 1, [2]), (joined(3), 2, 2**40 + 1, [1])]
+
+
+def case(net, parties, epoch, batches):
+    name = f"{net.plan['name']}, {parties} parties"
+    run, inferences = Run(name, net.plan, net.weights, parties, epoch), []
+    for number, batch in enumerate(batches):
+        inputs = net.integers(batch * run.values.length[0], 2**net.plan["input_scale"])
+        inferences.append(dict(batch=batch, inputs=inputs, outputs=run.infer(number + 1, inputs, batch)))
+    # The hash of a message covers its header and is cut to 16 bytes.
+    messages = [f"{sender} > {to}: {kind} {index} {inference}, {len(body)} bytes, {blake3(body)[:16].hex()}"
+                for sender, to, kind, index, inference, body in run.sent]
+    return dict(name=name, parties=parties, epoch=epoch, plan=encode(net.plan).hex(), weights=net.weights,
+                fingerprint=run.fingerprint.hex(), inferences=inferences, messages=messages)
+
+
+def as_text(cases):
+    """JSON with one message, and otherwise one field, a line."""
+    lines = []
+    for c in cases:
+        fields = [f'    "{key}": {json.dumps(value)}' for key, value in c.items() if key != "messages"]
+        messages = ",\n".join(f"      {json.dumps(m)}" for m in c["messages"])
+        lines.append("  {\n" + ",\n".join(fields) + f',\n    "messages": [\n{messages}\n    ]\n  }}')
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def main():
+    primitives.self_test()
+    written = as_text([case(*c) for c in CASES])
+    if sys.argv[1:] == ["--check"]:
+        if FILE.read_text() != written:
+            sys.exit(f"{FILE} is not what the specification says")
+    elif sys.argv[1:]:
+        sys.exit(__doc__)
+    else:
+        FILE.write_text(written)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Names and bytes of messages and labels (docs/protocol.md, 7.1 and 7.5)."""
+
+KINDS = {"Keys": 10, "LoadRequest": 11, "LoadGrant": 12, "EpochBegin": 13, "LoadCorrection": 14, "Nonce": 15,
+         "Weights": 16, "Tags": 17, "LoadHash": 18, "Challenge": 19, "LoadResponse": 20, "DealCorrection": 31,
+         "Request": 40, "Ticket": 41, "Input": 43, "Opening": 44, "Check": 45, "Output": 46, "Release": 47,
+         "ReceiverKey": 51}
+HELPER, OWNER, CLIENT = "helper", "model owner", "client 1"
+
+# Purposes, and the domains of their streams.
+WEIGHT_MASK, LOAD_TAGS, INPUT_MASK, MATERIAL, LOAD_ZERO, CHECK_ZERO, CHALLENGE = range(1, 8)
+FOLLOW, KEY, OUT_MASK, PRODUCT_TAGS = 0, 1, 2, (3, 4)
+COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG = 16, 32, 48, 64
+
+
+def le(value, size):
+    return value.to_bytes(size, "little")
+
+
+def label(purpose, epoch, inference, index):
+    return le(purpose, 1) + le(epoch, 8) + le(inference, 8) + le(index, 4)
+
+
+def header(kind, index, epoch, inference):
+    """Version 1; hops are counted by nodes only and are 0 here."""
+    return bytes([1, KINDS[kind]]) + le(0, 2) + le(index, 4) + le(epoch, 8) + le(inference, 8)
