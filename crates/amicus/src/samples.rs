@@ -1,7 +1,7 @@
 //! Samples from NumPy's `.npz` files, as the commands take them.
 
 use amicus_model::npz::Npz;
-use amicus_model::{ModelError, argmax};
+use amicus_model::{Graph, ModelError, argmax};
 use std::path::Path;
 
 /// Images and, where the file has them, their classes.
@@ -11,6 +11,15 @@ pub struct Samples {
     pub images: Vec<Vec<f32>>,
     /// One class an image.
     pub labels: Option<Vec<usize>>,
+}
+
+/// Samples for a network, given as its file says and arranged as it takes them; see [`samples`].
+///
+/// # Errors
+/// As [`samples`].
+pub fn samples_for(path: &Path, graph: &Graph, limit: Option<usize>) -> Result<Samples, ModelError> {
+    let Samples { images, labels } = samples(path, &graph.given_shape(), limit)?;
+    Ok(Samples { images: images.into_iter().map(|image| graph.arranged(image)).collect(), labels })
 }
 
 /// Reads arrays `x` (`[samples, ...]`, each as large as `shape`) and, if there, `y` (a class, or scores, of each); the

@@ -137,7 +137,7 @@ pub(crate) fn inputs(folded: &Folded, samples: &[Vec<f32>]) -> Result<Vec<Vec<f6
             );
             return Err(ModelError::data(what(), reason));
         }
-        let outside = |x: &&f32| !(range.low..=range.high).contains(&f64::from(**x));
+        let outside = |x: &&f32| range.hold(**x).is_none();
         if let Some(x) = sample.iter().find(outside) {
             let reason = format!("holds {x}, outside the input's range {} to {}", range.low, range.high);
             return Err(ModelError::data(what(), reason));

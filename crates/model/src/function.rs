@@ -44,6 +44,18 @@ pub enum Elementary {
         low: f64,
         high: f64,
     },
+    Sin,
+    Cos,
+    Atan,
+    /// `x` above `alpha`, else 0.
+    ThresholdedRelu {
+        alpha: f64,
+    },
+    /// `x` without `bias` where it is further from 0 than `lambda`, else 0.
+    Shrink {
+        bias: f64,
+        lambda: f64,
+    },
 }
 
 impl Elementary {
@@ -63,6 +75,13 @@ impl Elementary {
             Elementary::LeakyRelu { alpha } => x.max(0.0) + alpha * x.min(0.0),
             Elementary::Elu { alpha } => x.max(0.0) + alpha * x.min(0.0).exp_m1(),
             Elementary::Clip { low, high } => x.max(low).min(high),
+            Elementary::Sin => x.sin(),
+            Elementary::Cos => x.cos(),
+            Elementary::Atan => x.atan(),
+            Elementary::ThresholdedRelu { alpha } if x > alpha => x,
+            Elementary::Shrink { bias, lambda } if x < -lambda => x + bias,
+            Elementary::Shrink { bias, lambda } if x > lambda => x - bias,
+            Elementary::ThresholdedRelu { .. } | Elementary::Shrink { .. } => 0.0,
         }
     }
 }
@@ -218,7 +237,10 @@ impl Function {
         let gelu = |x: f64| 0.5 * x * (1.0 + erf(x * std::f64::consts::FRAC_1_SQRT_2));
         let gelu_tanh = |x: f64| 0.5 * x * (1.0 + (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh());
         let hard = |x: f64| (x / 6.0 + 0.5).clamp(0.0, 1.0);
-        let known: [(&str, &dyn Fn(f64) -> f64); 5] = [
+        let selu = |x: f64| 1.050_700_987 * if x > 0.0 { x } else { 1.673_263_242 * x.exp_m1() };
+        let known: [(&str, &dyn Fn(f64) -> f64); 7] = [
+            ("SELU", &selu),
+            ("Softsign", &|x| x / (1.0 + x.abs())),
             ("SiLU", &|x| x * sigmoid(x)),
             ("GELU", &gelu),
             ("GELU (tanh)", &gelu_tanh),

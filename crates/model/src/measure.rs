@@ -15,13 +15,13 @@ pub fn quantize_input(plan: &Plan, x: &[f32]) -> Result<Vec<i64>, ModelError> {
         let reason = format!("{} numbers, expected {expected} ({:?})", x.len(), plan.input.shape);
         return Err(ModelError::data("input", reason));
     }
-    let Range { low, high } = plan.input.range;
+    let range = plan.input.range;
     let scale = crate::emulate::power_of_two(plan.input.scale.0);
     let quantize = |(i, &x): (usize, &f32)| {
-        let real = f64::from(x);
-        if !(low..=high).contains(&real) {
+        let Some(real) = range.hold(x) else {
+            let Range { low, high } = range;
             return Err(ModelError::data("input", format!("element {i} is {x}, outside {low} to {high}")));
-        }
+        };
         let scaled = (real * scale).round();
         if scaled.abs() >= crate::emulate::power_of_two(62) {
             let reason =

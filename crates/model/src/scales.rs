@@ -6,7 +6,7 @@
 //! different places add up as squares, so each activation with the layers behind it is chosen by itself.
 
 use amicus_field::Limbs;
-use amicus_plan::ValueId;
+use amicus_plan::{Range, ValueId};
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, ErrorSources};
@@ -82,21 +82,23 @@ impl Scales {
     /// Scale of every value of a folded network.
     pub fn values(&self, folded: &Folded) -> Vec<u32> {
         let mut scales = vec![self.input];
-        for (index, op) in folded.ops.iter().enumerate() {
-            let scale = match &op.kind {
-                FoldedKind::Linear { input, linear } => scales[input.index()] + self.weights[*linear],
-                FoldedKind::Activation { coefficients, .. } => {
-                    self.activations[index].map_or(0, |a| result_scale(coefficients.len() - 1, a))
-                }
-                FoldedKind::Add { left, right } => scales[left.index()].max(scales[right.index()]),
-                FoldedKind::Concat { parts } => {
-                    parts.iter().map(|p| scales[p.index()]).max().unwrap_or_default()
-                }
-                FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => scales[input.index()],
-            };
-            scales.push(scale);
+        for index in 0..folded.ops.len() {
+            scales.push(self.result(folded, index, &scales));
         }
         scales
+    }
+
+    /// Scale of the result of operation `op`, from those of the values before it.
+    fn result(&self, folded: &Folded, op: usize, scales: &[u32]) -> u32 {
+        match &folded.ops[op].kind {
+            FoldedKind::Linear { input, linear } => scales[input.index()] + self.weights[*linear],
+            FoldedKind::Activation { coefficients, .. } => {
+                self.activations[op].map_or(0, |a| result_scale(coefficients.len() - 1, a))
+            }
+            FoldedKind::Add { left, right } => scales[left.index()].max(scales[right.index()]),
+            FoldedKind::Concat { parts } => parts.iter().map(|p| scales[p.index()]).max().unwrap_or_default(),
+            FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => scales[input.index()],
+        }
     }
 
     /// Scale of the result of every linear layer.
@@ -192,21 +194,37 @@ impl Search<'_> {
         let ops = self.folded.ops.len();
         let mut scales =
             Scales { input: 0, weights: vec![0; self.folded.linears.len()], activations: vec![None; ops] };
-        let allowed = self.allowed(self.forced.input, INPUT);
+        // Small numbers have their bits further behind the point.
+        let Range { low, high } = self.folded.input_range;
+        let small = guard_bits(low.abs().max(high.abs())).min(0).unsigned_abs() as u32;
+        let allowed = self.allowed(self.forced.input, [INPUT[0], INPUT[1] + small]);
         let cost = |f: u32| Some(self.sources.input(f) + self.behind(0, f)?);
         scales.input = cheapest(allowed.clone().map(|f| (f, cost(f))))
             .ok_or_else(|| self.too_large(0, *allowed.start(), format!("input at 2^{}", allowed.start())))?;
+        let mut values = vec![scales.input];
         for (index, op) in self.folded.ops.iter().enumerate() {
-            if let FoldedKind::Activation { coefficients, .. } = &op.kind {
-                scales.activations[index] = Some(self.activation(index, coefficients.len() - 1)?);
+            // What comes before is chosen: so is the scale of what is read.
+            match &op.kind {
+                FoldedKind::Activation { input, coefficients, .. } => {
+                    let chosen = self.activation(index, coefficients.len() - 1, values[input.index()])?;
+                    scales.activations[index] = Some(chosen);
+                }
+                FoldedKind::Linear { input, linear } => {
+                    let at = values[input.index()];
+                    let fits = self.weight_scale(index, *linear, at, *input == ValueId::INPUT);
+                    scales.weights[*linear] = fits.unwrap_or(WEIGHTS[0]);
+                }
+                _ => {}
             }
+            values.push(scales.result(self.folded, index, &values));
         }
-        self.weights(&mut scales);
         Ok(scales)
     }
 
-    fn activation(&self, op: usize, degree: usize) -> Result<ActivationScales, ModelError> {
-        let arguments = self.allowed(self.forced.argument, ARGUMENT);
+    /// The scales of an activation; a truncation only drops bits, so its argument has at most those `most` of its input.
+    fn activation(&self, op: usize, degree: usize, most: u32) -> Result<ActivationScales, ModelError> {
+        let [least, largest] = ARGUMENT;
+        let arguments = self.allowed(self.forced.argument, [least.min(most), largest.min(most)]);
         let coefficients = self.allowed(self.forced.coefficients, COEFFICIENTS);
         let pairs = arguments.clone().flat_map(|argument| {
             coefficients.clone().map(move |coefficients| ActivationScales { argument, coefficients })
@@ -272,17 +290,6 @@ impl Search<'_> {
             let weights = self.weight_scale(op, linear, scale, value == 0)?;
             Some(sum + self.sources.weights(linear, weights))
         })
-    }
-
-    /// All weights, once the scales of activations are known.
-    fn weights(&self, scales: &mut Scales) {
-        for (index, op) in self.folded.ops.iter().enumerate() {
-            if let FoldedKind::Linear { input, linear } = op.kind {
-                let at = scales.values(self.folded)[input.index()];
-                let fits = self.weight_scale(index, linear, at, input == ValueId::INPUT);
-                scales.weights[linear] = fits.unwrap_or(WEIGHTS[0]);
-            }
-        }
     }
 
     /// What does not fit behind a value even with its smallest scale.

@@ -84,7 +84,7 @@ fn each_mistake_has_its_error() {
     assert!(import_bytes("m.onnx", &good, None, &ImportOptions::default()).is_ok());
     let cases: [(Vec<u8>, &str); 15] = [
         (model(&[], &[]), "m.onnx: the graph has no nodes"),
-        (b"PK\x03\x04 something else".to_vec(), "m.onnx: not a complete ONNX file"),
+        (b"PK\x03\x04 something else".to_vec(), "m.onnx: no ONNX file, but a zip archive: unpack it first"),
         (
             model(&[gemm()], &[tensor("w", &[2, 2], &[1.0, f32::NAN, 3.0, 4.0])]),
             "m.onnx, node the y node (MatMul): weight 2 is NaN",
@@ -119,7 +119,7 @@ fn each_mistake_has_its_error() {
         ),
         (
             model(&[node("Frobnicate", &["x"], "y")], &[]),
-            "the y node (Frobnicate): this operator is not supported; replace it, or cut the model before it",
+            "the y node (Frobnicate): this operator is not supported; replace it by layers that are",
         ),
         (
             model(&[node("Reshape", &["x", "s"], "y")], &[ints("s", &[1, 3])]),

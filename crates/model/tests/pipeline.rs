@@ -95,19 +95,27 @@ fn max_pooling_needs_leave() {
 }
 
 #[test]
-fn everything_that_cannot_be_compiled_is_listed() {
+fn what_meets_a_pooled_copy_of_itself_or_is_the_input_is_opened_once_more() {
     let mut g = GraphBuilder::new("bad", &[1, 4, 4], 0.0..=1.0);
     let input = g.input();
     let pooled = g.average_pool("first pool", input, PoolOptions::square(3).stride(1).padding(1));
     let both = g.add("first sum", input, pooled);
     let flat = g.flatten("flat", both);
-    let found = check(&g.finish(flat).unwrap());
-    assert_eq!(found.problems.len(), 1, "{:?}", found.problems);
-    assert_eq!((found.problems[0].node.as_str(), found.problems[0].op.as_str()), ("first sum", "sum"));
-    let g = GraphBuilder::new("nothing", &[4], 0.0..=1.0);
-    let input = g.input();
-    let found = check(&g.finish(input).unwrap());
-    assert!(found.problems[0].why.contains("the result is the input itself"), "{:?}", found.problems);
+    let pooled = g.finish(flat).unwrap();
+    let mut g = GraphBuilder::new("means", &[1, 4, 4], 0.0..=1.0);
+    let means = g.average_pool("means", input, PoolOptions::square(2));
+    let means = g.finish(means).unwrap();
+    let nothing = GraphBuilder::new("nothing", &[1, 4, 4], 0.0..=1.0).finish(input).unwrap();
+    let samples: Vec<Vec<f32>> = (0..4).map(|s| (0..16).map(|i| (i * s % 7) as f32 / 7.0).collect()).collect();
+    for graph in [pooled, means, nothing] {
+        assert!(check(&graph).problems.is_empty(), "{}", graph.name());
+        let prepared = prepare(&graph).unwrap().graph;
+        let opened = prepared.nodes().iter().filter(|n| n.name.ends_with(".opened")).count();
+        assert_eq!(opened, 1, "{}", graph.name());
+        let approximated = approximate(&prepared, &samples, &ApproximateOptions::default()).unwrap();
+        let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
+        assert!(compiled.report.meets_target(), "{}", compiled.report);
+    }
 }
 
 #[test]
@@ -185,8 +193,10 @@ fn compiled_files_come_back_as_they_were() {
     assert!(ModelFile::load(&folder.path().join("none.amc")).unwrap_err().to_string().contains("none.amc"));
 
     for factors in [&file.factors[1..], &[&[f64::NAN], &file.factors[1..]].concat()] {
-        ModelFile { factors: factors.to_vec(), ..file.clone() }.save(&path).unwrap();
-        let error = ModelFile::load(&path).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("factors are not those of its plan"), "{error}");
+        std::fs::write(&path, b"what was there before").unwrap();
+        let error = ModelFile { factors: factors.to_vec(), ..file.clone() }.save(&path).unwrap_err().to_string();
+        assert!(error.contains("was not written") && error.contains("factors are not those of its plan"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"what was there before");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -43,6 +43,14 @@ pub struct Range {
     pub high: f64,
 }
 
+impl Range {
+    /// A client's number as a real number inside the range; `None` when it is outside. Borders compare in single
+    /// precision, in which clients have their numbers: one that prints as the border is on it.
+    pub fn hold(self, x: f32) -> Option<f64> {
+        (x >= self.low as f32 && x <= self.high as f32).then(|| f64::from(x).clamp(self.low, self.high))
+    }
+}
+
 /// A weight tensor of one linear layer; the values are secret, this description is public.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeightSpec {

@@ -12,7 +12,7 @@ use amicus::model::prepare::{Prepared, prepare};
 use amicus::model::quality::{Quality, Targets};
 use amicus::model::{CompileOptions, Compiled, Report, compile};
 use amicus::plan::Range;
-use amicus::samples::{Samples, samples};
+use amicus::samples::{Samples, samples_for};
 use anyhow::Context;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -121,7 +121,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         },
     )?;
     let Samples { images, labels } =
-        samples(&args.calibrate, import.graph.input_shape(), Some(args.samples.max(1)))?;
+        samples_for(&args.calibrate, &import.graph, Some(args.samples.max(1)))?;
     let range = input_range(&images);
     let Prepared { graph: original, notes: prepared } = prepare(&import.graph.with_input_range(range)?)?;
 

@@ -6,7 +6,7 @@ use amicus::model::amc::ModelFile;
 use amicus::model::compare::{Agreement, Comparison, FixedPoint, Networks, compare};
 use amicus::model::escapes::Escapes;
 use amicus::model::measure::count_of;
-use amicus::samples::{Samples, samples};
+use amicus::samples::{Samples, samples_for};
 use anyhow::bail;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -69,7 +69,7 @@ fn compiled(args: &Args, path: &Path) -> anyhow::Result<()> {
         bail!("--weights: a compiled model holds its weights already");
     }
     let file = ModelFile::load(path)?;
-    let Samples { images, labels } = samples(data, file.original.input_shape(), args.samples)?;
+    let Samples { images, labels } = samples_for(data, &file.original, args.samples)?;
     let polynomial = file.polynomial();
     let networks = Networks {
         original: &file.original,

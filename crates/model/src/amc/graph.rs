@@ -14,6 +14,7 @@ pub(super) struct Description {
     name: String,
     shape: Vec<usize>,
     range: Range,
+    given_axes: Option<[usize; 3]>,
     /// All nodes but the input.
     nodes: Vec<NodeDescription>,
     output: usize,
@@ -160,6 +161,7 @@ impl Description {
             name: graph.name().to_owned(),
             shape: graph.input_shape().to_vec(),
             range: graph.input_range(),
+            given_axes: graph.given_axes(),
             nodes: nodes.collect(),
             output: graph.output().index(),
         }
@@ -168,6 +170,9 @@ impl Description {
     /// The graph, with numbers as they come; everything is checked as if it were built anew.
     pub(super) fn build<T: Tensors>(self, tensors: &mut T) -> Result<Graph, T::Error> {
         let mut g = GraphBuilder::new(&self.name, &self.shape, self.range.low..=self.range.high);
+        if let Some(axes) = self.given_axes {
+            g.arrange_input(axes);
+        }
         if let Some(error) = g.take_error() {
             return Err(error.into());
         }

@@ -84,6 +84,15 @@ pub enum FileError {
         /// What is wrong.
         reason: String,
     },
+    /// What was written could not be read, folded or planned again, so the file was not kept.
+    #[error("{file} was not written, because later commands could not use it: {reason}. This is a fault of this program: please \
+         report it")]
+    Useless {
+        /// The file.
+        file: String,
+        /// What went wrong when it was read back.
+        reason: String,
+    },
     /// What the file holds does not fit together.
     #[error("{file}: {error}")]
     Model {
@@ -105,10 +114,11 @@ impl ModelFile {
         polynomial(&self.original, &self.approximations)
     }
 
-    /// Writes the file, replacing one that is there, wholly or not at all.
+    /// Writes the file, replacing one that is there, wholly or not at all. What was written is read back, folded and
+    /// planned before it takes its place.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file system refuses, or what was written could not be used.
     pub fn save(&self, path: &Path) -> Result<(), FileError> {
         write::save(self, path)
     }

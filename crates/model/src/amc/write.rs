@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::graph::{Description, Numbers, numbers};
 use super::{About, FileError, MAGIC, ModelFile, VERSION};
 use crate::approximate::Approximation;
+use crate::fold::Folded;
 use crate::quality::Quality;
 
 /// Numbers converted at once.
@@ -38,17 +39,38 @@ pub(super) fn save(model: &ModelFile, path: &Path) -> Result<(), FileError> {
     let length = length.ok_or_else(|| format(format!("a description of {} bytes", header.len())))?;
 
     let draft = draft(path);
-    let written = write(model, &header, length, &draft).and_then(|()| fs::rename(&draft, path));
+    let io = |error| FileError::Io { file: file.clone(), error };
+    let written = write(model, &header, length, &draft)
+        .map_err(io)
+        .and_then(|()| read_back(model, &draft, &file))
+        .and_then(|()| fs::rename(&draft, path).map_err(io));
     if let Err(error) = written {
         // Best effort: what is left is a file that nobody will look for.
         let _ = fs::remove_file(&draft);
-        return Err(FileError::Io { file, error });
+        return Err(error);
     }
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         // The rename survives a power cut once the folder is written; systems that cannot do this go without.
         let _ = File::open(folder).and_then(|f| f.sync_all());
     }
     Ok(())
+}
+
+/// Holds a written draft to what every later command does with it: it is read, folded and planned.
+fn read_back(model: &ModelFile, draft: &Path, file: &str) -> Result<(), FileError> {
+    let useless = |reason: String| FileError::Useless { file: file.to_owned(), reason };
+    let read = super::read::load(draft).map_err(|error| {
+        useless(match error {
+            FileError::Io { error, .. } => error.to_string(),
+            FileError::Format { reason, .. } | FileError::Useless { reason, .. } => reason,
+            FileError::Model { error, .. } => error.to_string(),
+        })
+    })?;
+    if read.plan != model.plan {
+        return Err(useless("its plan is not the one that was made".to_owned()));
+    }
+    read.plan.cost(1).map_err(|e| useless(e.to_string()))?;
+    Folded::new(&read.polynomial()).map(drop).map_err(|e| useless(e.to_string()))
 }
 
 /// Where the file is written first.

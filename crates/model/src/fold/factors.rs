@@ -16,7 +16,8 @@ use super::{Folded, FoldedKind};
 use crate::error::ModelError;
 
 /// Values tied by additions and pooling: `factor(v) = ratio(v) * scale(group(v))`.
-struct Groups {
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
     parent: Vec<usize>,
     ratio: Vec<f64>,
 }
@@ -26,8 +27,15 @@ impl Groups {
         Groups { parent: (0..values).collect(), ratio: vec![1.0; values] }
     }
 
+    /// One value more, in a group of its own.
+    pub(crate) fn push(&mut self) -> usize {
+        self.parent.push(self.parent.len());
+        self.ratio.push(1.0);
+        self.parent.len() - 1
+    }
+
     /// The group of a value and the value's ratio in it.
-    fn find(&self, value: usize) -> (usize, f64) {
+    pub(crate) fn find(&self, value: usize) -> (usize, f64) {
         let (mut v, mut ratio) = (value, 1.0);
         while self.parent[v] != v {
             ratio *= self.ratio[v];
@@ -37,7 +45,7 @@ impl Groups {
     }
 
     /// Ties `factor(a) = by * factor(b)`; false when they are tied differently already.
-    fn tie(&mut self, a: usize, b: usize, by: f64) -> bool {
+    pub(crate) fn tie(&mut self, a: usize, b: usize, by: f64) -> bool {
         let ((root_a, ratio_a), (root_b, ratio_b)) = (self.find(a), self.find(b));
         if root_a == root_b {
             return (ratio_a / (by * ratio_b) - 1.0).abs() < 1e-9;

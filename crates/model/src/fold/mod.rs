@@ -15,6 +15,8 @@ mod factors;
 mod lower;
 mod norm;
 
+pub(crate) use factors::Groups;
+
 use amicus_field::{LinearShape, SumPool2d};
 use amicus_plan::{Range, ValueId};
 

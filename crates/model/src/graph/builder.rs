@@ -7,7 +7,9 @@ use amicus_plan::Range;
 
 use crate::error::ModelError;
 use crate::function::Function;
-use crate::graph::{BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor};
+use crate::graph::{
+    BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor, reaching,
+};
 
 /// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that building reads
 /// straight through:
@@ -31,6 +33,7 @@ pub struct GraphBuilder {
     name: String,
     nodes: Vec<Node>,
     names: HashSet<String>,
+    given_axes: Option<[usize; 3]>,
     error: Option<ModelError>,
 }
 
@@ -39,7 +42,13 @@ impl GraphBuilder {
     /// range of numbers.
     pub fn new(name: &str, shape: &[usize], range: std::ops::RangeInclusive<f64>) -> Self {
         let mut builder =
-            GraphBuilder { name: name.to_owned(), nodes: Vec::new(), names: HashSet::new(), error: None };
+            GraphBuilder {
+                name: name.to_owned(),
+                nodes: Vec::new(),
+                names: HashSet::new(),
+                given_axes: None,
+                error: None,
+            };
         let range = Range { low: *range.start(), high: *range.end() };
         builder.push("input", &[], |_| {
             if !(range.low.is_finite() && range.high.is_finite() && range.low <= range.high) {
@@ -56,6 +65,16 @@ impl GraphBuilder {
     /// The input node.
     pub fn input(&self) -> NodeId {
         NodeId(0)
+    }
+
+    /// Users give images with axis `k` of the input at place `axes[k]`: `[2, 0, 1]` for height, width, channels.
+    pub fn arrange_input(&mut self, axes: [usize; 3]) {
+        let mut sorted = axes;
+        sorted.sort_unstable();
+        if self.error.is_none() && (sorted != [0, 1, 2] || self.nodes[0].shape.len() != 3) {
+            self.error = Some(ModelError::node("input", format!("axes {axes:?} of an image")));
+        }
+        self.given_axes = (axes != [0, 1, 2]).then_some(axes);
     }
 
     /// The node of that name, if it was added.
@@ -327,25 +346,9 @@ impl GraphBuilder {
 
     /// Leaves out nodes whose value does not reach `output`; gives its new place.
     pub(crate) fn prune(&mut self, output: NodeId) -> NodeId {
-        let mut used = vec![false; self.nodes.len()];
-        used[0] = true;
-        used[output.0] = true;
-        for i in (0..self.nodes.len()).rev().filter(|&i| i <= output.0) {
-            if used[i] {
-                self.nodes[i].inputs.iter().for_each(|id| used[id.0] = true);
-            }
-        }
-        let mut places = vec![NodeId(0); self.nodes.len()];
-        let mut kept = Vec::with_capacity(self.nodes.len());
-        for (i, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
-            if used[i] {
-                node.inputs.iter_mut().for_each(|id| *id = places[id.0]);
-                places[i] = NodeId(kept.len());
-                kept.push(node);
-            }
-        }
-        self.nodes = kept;
-        places[output.0]
+        let (nodes, output) = reaching(std::mem::take(&mut self.nodes), output);
+        self.nodes = nodes;
+        output
     }
 
     /// The finished graph whose result is `output`.
@@ -356,7 +359,7 @@ impl GraphBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let graph = Graph { name: self.name, nodes: self.nodes, output };
+        let graph = Graph { name: self.name, nodes: self.nodes, output, given_axes: self.given_axes };
         let unused = |i: &usize| *i != output.0 && graph.consumers(NodeId(*i)).next().is_none();
         match (0..graph.nodes.len()).find(unused) {
             Some(i) => Err(ModelError::node(&graph.nodes[i].name, "its value is never used")),

@@ -156,6 +156,8 @@ pub struct Graph {
     name: String,
     nodes: Vec<Node>,
     output: NodeId,
+    /// Where axis `k` of the input stands in images as users give them.
+    given_axes: Option<[usize; 3]>,
 }
 
 impl Graph {
@@ -189,6 +191,33 @@ impl Graph {
         &self.nodes[0].shape
     }
 
+    /// Shape of an image as users give it: that of the input, unless the network's file takes images with other axes
+    /// first (height, width, channels).
+    pub fn given_shape(&self) -> Vec<usize> {
+        let stored = self.input_shape();
+        let Some(axes) = self.given_axes else { return stored.to_vec() };
+        let mut given = vec![0; 3];
+        axes.iter().zip(stored).for_each(|(&a, &size)| given[a] = size);
+        given
+    }
+
+    /// An image as users give it in the order of the input. Images of another length come back as they are.
+    pub fn arranged(&self, image: Vec<f32>) -> Vec<f32> {
+        let (Some(axes), &[c, h, w]) = (self.given_axes, self.input_shape()) else { return image };
+        if image.len() != c * h * w {
+            return image;
+        }
+        let given = self.given_shape();
+        let steps = axes.map(|a| given[a + 1..].iter().product::<usize>());
+        let places = (0..c).flat_map(|k| (0..h).flat_map(move |y| (0..w).map(move |x| [k, y, x])));
+        places.map(|at| image[at.iter().zip(steps).map(|(i, step)| i * step).sum::<usize>()]).collect()
+    }
+
+    /// Where axis `k` of the input stands in images as users give them, if that is elsewhere.
+    pub(crate) fn given_axes(&self) -> Option<[usize; 3]> {
+        self.given_axes
+    }
+
     /// Range of the input's numbers.
     pub fn input_range(&self) -> Range {
         match self.nodes[0].layer {
@@ -210,9 +239,11 @@ impl Graph {
         Ok(self)
     }
 
-    /// A graph of nodes whose inputs come before them and whose shapes fit.
-    pub(crate) fn from_nodes(name: &str, nodes: Vec<Node>, output: NodeId) -> Self {
-        Graph { name: name.to_owned(), nodes, output }
+    /// A graph of the same input with other nodes behind, whose inputs come before them and whose shapes fit; without
+    /// those that do not reach the output.
+    pub(crate) fn with_nodes(&self, nodes: Vec<Node>, output: NodeId) -> Self {
+        let (nodes, output) = reaching(nodes, output);
+        Graph { name: self.name.clone(), nodes, output, given_axes: self.given_axes }
     }
 
     /// A graph of changed nodes: same names, inputs and shapes.
@@ -220,11 +251,34 @@ impl Graph {
         let mut layers = layers;
         let change = |(i, node): (usize, &Node)| Node { layer: layers(NodeId(i), node), ..node.clone() };
         let nodes = self.nodes.iter().enumerate().map(change).collect();
-        Graph { name: self.name.clone(), nodes, output: self.output }
+        Graph { name: self.name.clone(), nodes, output: self.output, given_axes: self.given_axes }
     }
 
     /// Nodes that read a value.
     pub fn consumers(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().enumerate().filter(move |(_, n)| n.inputs.contains(&id)).map(|(i, _)| NodeId(i))
     }
+}
+
+/// The input and the nodes whose value reaches `output`, and its new place.
+fn reaching(nodes: Vec<Node>, output: NodeId) -> (Vec<Node>, NodeId) {
+    let mut used = vec![false; nodes.len()];
+    used[0] = true;
+    used[output.0] = true;
+    for i in (0..=output.0).rev().filter(|&i| i < nodes.len()) {
+        if used[i] {
+            nodes[i].inputs.iter().for_each(|id| used[id.0] = true);
+        }
+    }
+    let mut places = vec![NodeId(0); nodes.len()];
+    let mut kept = Vec::with_capacity(nodes.len());
+    for (i, mut node) in nodes.into_iter().enumerate() {
+        if used[i] {
+            node.inputs.iter_mut().for_each(|id| *id = places[id.0]);
+            places[i] = NodeId(kept.len());
+            kept.push(node);
+        }
+    }
+    let output = places[output.0];
+    (kept, output)
 }

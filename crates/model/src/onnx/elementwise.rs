@@ -8,7 +8,7 @@ use super::importer::Importer;
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, View, unsupported};
 use crate::function::{Elementary, Function, MAX_DEGREE};
-use crate::graph::SecretReals;
+use crate::graph::{NodeId, SecretReals};
 
 /// Too many operators in one activation.
 fn too_long() -> Refusal {
@@ -40,10 +40,21 @@ impl<'b> Importer<'_, 'b> {
             "Reciprocal" => Elementary::Reciprocal,
             "LeakyRelu" => Elementary::LeakyRelu { alpha: alpha(0.01) },
             "Elu" => Elementary::Elu { alpha: alpha(1.0) },
+            "ThresholdedRelu" => Elementary::ThresholdedRelu { alpha: alpha(1.0) },
+            "Shrink" => Elementary::Shrink {
+                bias: f64::from(node.float("bias", 0.0)),
+                lambda: f64::from(node.float("lambd", 0.5)),
+            },
+            "Sin" => Elementary::Sin,
+            "Cos" => Elementary::Cos,
+            "Atan" => Elementary::Atan,
             "Clip" => self.clip(node)?,
             "Neg" => return self.polynomial_of(node, &[0.0, -1.0]).map(Some),
             "Pow" => return self.power(node).map(Some),
-            "HardSigmoid" | "HardSwish" | "Mish" | "Gelu" | "Swish" => return self.composed(node).map(Some),
+            "PRelu" => return self.learned_slope(name, node).map(Some),
+            "HardSigmoid" | "HardSwish" | "Mish" | "Gelu" | "Swish" | "Selu" | "Celu" | "Softsign" => {
+                return self.composed(node).map(Some);
+            }
             "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Min" | "Max" => {
                 return self.binary(name, node).map(Some);
             }
@@ -57,7 +68,7 @@ impl<'b> Importer<'_, 'b> {
     fn function(&mut self, node: &NodeProto<'b>, index: usize) -> Result<(View, Function), Refusal> {
         match self.input(node, index)? {
             Some(Value::Scalar(view, function)) => Ok((view, function)),
-            _ => Ok((self.tensor(node, index)?, Function::identity())),
+            _ => Ok((self.tensor_in_any_order(node, index)?, Function::identity())),
         }
     }
 
@@ -113,16 +124,69 @@ impl<'b> Importer<'_, 'b> {
         }
     }
 
+    /// `x` below 0 times a slope: one for all, or one a channel as `slope x + (1 - slope) relu(x)`.
+    fn learned_slope(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let (view, function) = self.function(node, 0)?;
+        let slope = self.constant(node, 1, "slope")?.ok_or("it has no slope")?;
+        let slopes = match operand(&slope, &view)? {
+            Operand::Number(alpha) => {
+                let alpha = Elementary::LeakyRelu { alpha };
+                return Ok(Value::Scalar(view, function.then(alpha).ok_or_else(too_long)?));
+            }
+            Operand::Channels(slopes) => slopes,
+        };
+        let view = self.tensor_in_any_order(node, 0)?;
+        self.spend(64 * slopes.len() as u64)?;
+        let input = self.channels(&view)?;
+        let label = self.unique(&format!("{name}.relu"));
+        let relu = self.builder.activation(&label, input, Function::elementary(Elementary::Relu));
+        let zeros = || -> SecretReals { slopes.iter().map(|_| 0.0).collect() };
+        let label = self.unique(&format!("{name}.above"));
+        let above = self.builder.affine(&label, relu, slopes.iter().map(|s| 1.0 - s).collect(), zeros());
+        let label = self.unique(&format!("{name}.below"));
+        let below = self.builder.affine(&label, input, slopes.iter().copied().collect(), zeros());
+        let label = self.unique(name);
+        let node = self.builder.add(&label, above, below);
+        self.notes.push(format!(
+            "{name}: a slope for each channel takes layers of its own; one slope for all channels costs nothing"
+        ));
+        Ok(Value::Tensor(View { node, ..view }))
+    }
+
+    /// A value as images or as vectors, in the order of its node.
+    fn channels(&mut self, view: &View) -> Result<NodeId, Refusal> {
+        match view.dims.len() {
+            2 => self.flat(&view.stored()),
+            _ => self.image(&view.stored()),
+        }
+    }
+
     /// Operators that are chains of others.
     fn composed(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let (view, x) = self.function(node, 0)?;
         let number = |name: &str, default: f32| f64::from(node.float(name, default));
+        if node.op == "Celu" && !(number("alpha", 1.0) > 0.0) {
+            return Err(format!("alpha {}, must be above 0", number("alpha", 1.0)).into());
+        }
         let hard = |x: Function, alpha: f64, beta: f64| {
             x.then_polynomial(&[beta, alpha])?.then(Elementary::Clip { low: 0.0, high: 1.0 })
         };
         let result = (|| match node.op {
             "HardSigmoid" => hard(x, number("alpha", 0.2), number("beta", 0.5)),
             "HardSwish" => hard(x.clone(), 1.0 / 6.0, 0.5)?.times(x),
+            "Selu" => {
+                let (alpha, gamma) = (number("alpha", 1.673_263_2), number("gamma", 1.050_701));
+                x.then(Elementary::Elu { alpha })?.then_polynomial(&[0.0, gamma])
+            }
+            "Celu" => {
+                let alpha = number("alpha", 1.0);
+                let inner = x.then_polynomial(&[0.0, 1.0 / alpha])?;
+                inner.then(Elementary::Elu { alpha: 1.0 })?.then_polynomial(&[0.0, alpha])
+            }
+            "Softsign" => {
+                let below = x.clone().then(Elementary::Abs)?.then_polynomial(&[1.0, 1.0])?;
+                below.then(Elementary::Reciprocal)?.times(x)
+            }
             "Mish" => x.clone().then(Elementary::Softplus)?.then(Elementary::Tanh)?.times(x),
             "Swish" => {
                 x.clone().then_polynomial(&[0.0, number("alpha", 1.0)])?.then(Elementary::Sigmoid)?.times(x)
@@ -165,7 +229,7 @@ impl<'b> Importer<'_, 'b> {
     ) -> Result<Value, Refusal> {
         let (view, function) = self.function(node, index)?;
         let first = index == 0;
-        match operand(constant, &view.dims)? {
+        match operand(constant, &view)? {
             Operand::Number(c) if !c.is_finite() => Err(format!("its constant is {c}").into()),
             Operand::Number(c) => {
                 let result = match (node.op, first) {
@@ -184,7 +248,7 @@ impl<'b> Importer<'_, 'b> {
                 Ok(Value::Scalar(view, result.ok_or_else(too_long)?))
             }
             Operand::Channels(c) => {
-                let view = self.tensor(node, index)?;
+                let view = self.tensor_in_any_order(node, index)?;
                 self.spend(16 * c.len() as u64)?;
                 let n = c.len();
                 let ones = || -> SecretReals { std::iter::repeat_n(1.0, n).collect() };
@@ -202,13 +266,10 @@ impl<'b> Importer<'_, 'b> {
                         ));
                     }
                 };
-                let input = match view.dims.len() {
-                    2 => self.flat(&view)?,
-                    _ => self.image(&view)?,
-                };
+                let input = self.channels(&view)?;
                 let label = self.unique(name);
                 let result = self.builder.affine(&label, input, scale, offset);
-                Ok(Value::Tensor(View { node: result, dims: view.dims }))
+                Ok(Value::Tensor(View { node: result, ..view }))
             }
         }
     }
@@ -232,15 +293,31 @@ impl<'b> Importer<'_, 'b> {
                 return Ok(Value::Scalar(base, function));
             }
         }
-        if !matches!(node.op, "Add" | "Sum" | "Sub") {
-            return Err(unsupported(
-                "combines two values of the network otherwise than by a sum (gating, attention)",
-                "replace it by a sum, or by a polynomial of one value",
-            ));
+        match node.op {
+            "Add" | "Sum" | "Sub" => {}
+            "Min" | "Max" => {
+                return Err(unsupported(
+                    "compares two values of the network with each other",
+                    "replace it by a sum, and retrain",
+                ));
+            }
+            _ => {
+                return Err(unsupported(
+                    "multiplies or divides two values of the network by each other (a gate, as in squeeze-and-excitation, \
+                     or attention)",
+                    "use a network without gates (RegNetX in place of RegNetY, ResNet in place of SE-ResNet, MobileNetV2 in \
+                     place of V3), or take them out and retrain",
+                ));
+            }
         }
-        let mut sum = self.tensor(node, 0)?;
+        let mut sum = self.tensor_in_any_order(node, 0)?;
         for index in 1..node.inputs.len() {
-            let mut next = self.tensor(node, index)?;
+            let mut next = self.tensor_in_any_order(node, index)?;
+            let axes = |view: &View| view.moved.as_ref().map(|m| m.axes.clone());
+            if axes(&sum) != axes(&next) {
+                let moved = sum.moved.or(next.moved);
+                return Err(moved.map_or(Refusal::Follows, Refusal::Moved));
+            }
             if next.dims != sum.dims {
                 let why = format!("adds values of shapes {:?} and {:?}", sum.dims, next.dims);
                 return Err(unsupported(why, "bring them to one shape before"));
@@ -261,8 +338,9 @@ impl<'b> Importer<'_, 'b> {
     }
 }
 
-/// A constant as it is spread over a value of shape `dims` (batch, channels, ...).
-fn operand(constant: &Constant, dims: &[usize]) -> Result<Operand, Refusal> {
+/// A constant as it is spread over a value (batch, channels, ...).
+fn operand(constant: &Constant, view: &View) -> Result<Operand, Refusal> {
+    let (dims, channels) = (view.dims.as_slice(), view.channel_axis());
     if constant.len() == 1 {
         return constant.scalar().map(Operand::Number).ok_or_else(|| "a constant without a number".into());
     }
@@ -274,10 +352,10 @@ fn operand(constant: &Constant, dims: &[usize]) -> Result<Operand, Refusal> {
     };
     let missing = dims.len().checked_sub(constant.dims.len()).ok_or_else(refused)?;
     let spread = constant.dims.iter().enumerate().all(|(i, &d)| match i + missing {
-        1 => d == dims[1],
+        axis if axis == channels => d == dims[axis],
         _ => d == 1,
     });
-    if !spread {
+    if !spread || dims.len() <= channels {
         return Err(refused());
     }
     Ok(match constant.scalar() {

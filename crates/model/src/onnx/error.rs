@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::text::visible;
+
 /// One node that cannot be imported or compiled, and what its author can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -58,6 +60,44 @@ pub enum OnnxError {
     },
 }
 
+impl OnnxError {
+    /// The error with names of the file in a form that can be printed.
+    pub(super) fn visible(self) -> Self {
+        match self {
+            OnnxError::File { file, reason } => OnnxError::File { file: visible(&file), reason: visible(&reason) },
+            OnnxError::Node { file, node, op, reason } => {
+                let [file, node, op, reason] = [file, node, op, reason].map(|s| visible(&s));
+                OnnxError::Node { file, node, op, reason }
+            }
+            OnnxError::Unsupported { file, problems } => {
+                let problems = problems.into_iter().map(|Problem { node, op, why, what_to_do }| {
+                    let [node, op, why, what_to_do] = [node, op, why, what_to_do].map(|s| visible(&s));
+                    Problem { node, op, why, what_to_do }
+                });
+                OnnxError::Unsupported { file: visible(&file), problems: problems.collect() }
+            }
+        }
+    }
+}
+
+/// Problems of one kind together: the first of them, and the names of all their nodes.
+pub fn grouped(problems: &[Problem]) -> Vec<(&Problem, Vec<&str>)> {
+    let mut groups: Vec<(&Problem, Vec<&str>)> = Vec::new();
+    for problem in problems {
+        let same = |p: &Problem| (&p.op, &p.why, &p.what_to_do) == (&problem.op, &problem.why, &problem.what_to_do);
+        match groups.iter_mut().find(|(first, _)| same(first)) {
+            Some((_, nodes)) => nodes.push(&problem.node),
+            None => groups.push((problem, vec![&problem.node])),
+        }
+    }
+    groups
+}
+
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(|p| format!("\n  {p}")).collect()
+    let groups = grouped(problems).into_iter();
+    let line = |(first, nodes): (&Problem, Vec<&str>)| {
+        let Problem { op, why, what_to_do, .. } = first;
+        format!("\n  {} ({op}): {why}; {what_to_do}", nodes.join(", "))
+    };
+    groups.map(line).collect()
 }

@@ -69,7 +69,7 @@ impl<'b> Importer<'_, 'b> {
     fn shape_of(&mut self, node: &NodeProto<'b>) -> Result<Option<Constant>, Refusal> {
         let dims = match self.input(node, 0)?.ok_or("input 0 is missing")? {
             Value::Constant(constant) => constant.dims.clone(),
-            Value::Tensor(view) | Value::Scalar(view, _) | Value::Probabilities(view) => view.dims,
+            Value::Tensor(view) | Value::Scalar(view, _) | Value::Probabilities(view, _) => view.dims,
             Value::Padded(view, [top, left, bottom, right]) => match view.dims[..] {
                 [b, c, h, w] => vec![b, c, h + top + bottom, w + left + right],
                 _ => return Err(Refusal::Follows),

@@ -38,7 +38,8 @@ impl<'f> Externals<'f> {
         let location =
             entry("location").filter(|l| !l.is_empty()).ok_or("external data without a location")?;
         let offset = number("offset")?.unwrap_or(0);
-        if let Some(length) = number("length")?
+        // Some programs write a length of 0 for "all that the shape needs".
+        if let Some(length) = number("length")?.filter(|&length| length != 0)
             && length != expected as u64
         {
             return Err(format!("external data of {length} bytes, shape {:?} needs {expected}", tensor.dims));

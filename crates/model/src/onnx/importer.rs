@@ -7,12 +7,15 @@ use std::rc::Rc;
 use super::constant::Constant;
 use super::external::Externals;
 use super::proto::{ModelProto, NodeProto, TensorProto};
-use super::start::{input_dims, label, order, the_input};
-use super::value::{Refusal, Value, View, unsupported};
+use super::layout::is_layout;
+use super::start::{check_names, input_dims, input_order, label, order, the_input};
+use super::text::visible;
+use super::value::{Moved, Refusal, Value, View, unsupported};
+use super::{foreign, training};
 use super::{Import, ImportOptions, OPSETS, OnnxError, Problem};
 use crate::error::ModelError;
 use crate::function::Function;
-use crate::graph::{GraphBuilder, NodeId, SecretReals};
+use crate::graph::{ConvOptions, GraphBuilder, NodeId, SecretReals};
 
 /// Bytes of parameters that any file may have.
 const BASE_BUDGET: u64 = 16 << 20;
@@ -31,16 +34,21 @@ pub(super) fn import(
     if bytes.is_empty() {
         return Err(whole("the file is empty".into()));
     }
+    if let Some(found) = foreign::kind(bytes) {
+        return Err(whole(format!("no ONNX file, but {found}")));
+    }
     let model = ModelProto::parse(bytes).map_err(|e| whole(format!("not a complete ONNX file: {e}")))?;
-    let graph = model.graph.as_ref().ok_or_else(|| whole("no ONNX file: it holds no graph".into()))?;
+    let no_onnx = |what: &str| whole(format!("no ONNX file: it {what}; {}", foreign::EXPORT));
+    let graph = model.graph.as_ref().ok_or_else(|| no_onnx("holds no graph"))?;
     let opset = model.opsets.iter().find(|(domain, _)| is_onnx(domain)).map(|(_, version)| *version);
-    let opset = opset.ok_or_else(|| whole("no ONNX file: it names no operator set".into()))?;
+    let opset = opset.ok_or_else(|| no_onnx("names no operator set"))?;
     if !OPSETS.contains(&opset) {
         let (first, last) = (OPSETS.start(), OPSETS.end());
         return Err(whole(format!(
             "operator set {opset}, supported are {first} to {last}; export with opset_version={last}"
         )));
     }
+    check_names(graph).map_err(whole)?;
     let input = the_input(graph).map_err(whole)?;
     let [output] = graph.outputs.as_slice() else {
         let names: Vec<&str> = graph.outputs.iter().map(|o| o.name).collect();
@@ -50,13 +58,29 @@ pub(super) fn import(
     let dims = input_dims(input, options).map_err(whole)?;
     let order = order(graph, output.name).map_err(whole)?;
     let name = network_name(file, graph.name);
+    let arrangement = input_order(graph, &order, input.name, &dims);
+    let mut view = View::new(NodeId(0), dims.clone());
+    if let Some(axes) = &arrangement {
+        view.moved = Some(Rc::new(Moved { axes: axes.clone(), by: None }));
+    }
+    let stored = view.stored().dims;
     let flat = [dims[1..].iter().product()];
-    let shape = if dims.len() == 4 { &dims[1..] } else { &flat[..] };
+    let shape = if dims.len() == 4 { &stored[1..] } else { &flat[..] };
     let mut builder = GraphBuilder::new(&name, shape, 0.0..=1.0);
     if let Some(error) = builder.take_error() {
         return Err(whole(format!("input {}: {error}", input.name)));
     }
-    let view = View { node: builder.input(), dims: dims.clone() };
+    let mut notes = Vec::new();
+    if let Some([0, axes @ ..]) = arrangement.as_deref()
+        && let Ok(axes) = <[usize; 3]>::try_from(axes)
+    {
+        let axes = axes.map(|a| a - 1);
+        builder.arrange_input(axes);
+        notes.push(format!(
+            "images are given as the file says, {:?}, and brought to [channels, height, width] before they are encrypted",
+            &dims[1..]
+        ));
+    }
     let mut importer = Importer {
         initializers: graph.initializers.iter().map(|t| (t.name, t)).collect(),
         externals: Externals::new(folder),
@@ -66,7 +90,7 @@ pub(super) fn import(
         shaped: HashMap::new(),
         names: HashMap::from([("input".to_owned(), 1)]),
         labels: HashMap::new(),
-        notes: Vec::new(),
+        notes,
         batch: dims[0],
         file_bytes: bytes.len() as u64,
         generated: options.generated_bytes,
@@ -80,7 +104,15 @@ pub(super) fn import(
     if !problems.is_empty() {
         return Err(OnnxError::Unsupported { file: file.to_owned(), problems });
     }
-    let last = last.map_err(|refusal| whole(format!("output {}: {}", output.name, describe(&refusal))))?;
+    let last = match last {
+        Err(Refusal::Moved(moved)) if moved.by.is_some() => {
+            let node = moved.by.clone().unwrap_or_default();
+            let (why, what_to_do) = (MOVED.to_owned(), KEEP_ORDER.to_owned());
+            let problems = vec![Problem { node, op: "Transpose".to_owned(), why, what_to_do }];
+            return Err(OnnxError::Unsupported { file: file.to_owned(), problems });
+        }
+        other => other.map_err(|r| whole(format!("output {}: {}", output.name, describe(&r))))?,
+    };
     let Importer { mut builder, notes, .. } = importer;
     let last = builder.prune(last);
     let graph_built = builder.finish(last).map_err(|e| whole(e.to_string()))?;
@@ -90,7 +122,7 @@ pub(super) fn import(
         graph: graph_built,
         notes,
         opset,
-        producer: format!("{} {}", model.producer, model.producer_version).trim().to_owned(),
+        producer: visible(format!("{} {}", model.producer, model.producer_version).trim()),
         operators: operators.into_iter().map(|(op, n)| (op.to_owned(), n)).collect(),
     })
 }
@@ -99,8 +131,8 @@ pub(super) fn import(
 fn network_name(file: &str, graph: &str) -> String {
     let stem = Path::new(file).file_stem().and_then(|s| s.to_str());
     match (graph, stem) {
-        ("" | "main_graph" | "torch_jit" | "torch-jit-export", Some(stem)) => stem.to_owned(),
-        _ => graph.to_owned(),
+        ("" | "main_graph" | "torch_jit" | "torch-jit-export", Some(stem)) => visible(stem),
+        _ => visible(graph),
     }
 }
 
@@ -109,10 +141,16 @@ fn is_onnx(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
+/// Why a `Transpose` is refused.
+const MOVED: &str = "moves the numbers of images to another order, which only the input may need";
+/// What to do about it.
+const KEEP_ORDER: &str = "export the model with images as [batch, channels, height, width] throughout";
+
 fn describe(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Unsupported { why, what_to_do } => format!("{why}; {what_to_do}"),
         Refusal::Invalid(reason) => reason.clone(),
+        Refusal::Moved(_) => MOVED.to_owned(),
         Refusal::Follows => "needs a second output of a node, which is not computed".to_owned(),
     }
 }
@@ -147,7 +185,10 @@ impl<'m, 'b> Importer<'m, 'b> {
     ) -> Result<(), OnnxError> {
         let name = label(node, index);
         if let Some(output) = node.outputs.first() {
-            self.labels.insert(output, name.clone());
+            // An activation keeps its name behind what only changes shapes.
+            let before = node.inputs.first().filter(|_| is_layout(node.op)).and_then(|i| self.labels.get(i));
+            let label = before.unwrap_or(&name).clone();
+            self.labels.insert(output, label);
         }
         let value = self.handle(&name, node).and_then(|value| match self.builder.take_error() {
             None => Ok(value),
@@ -162,6 +203,21 @@ impl<'m, 'b> Importer<'m, 'b> {
             }
             Err(Refusal::Unsupported { why, what_to_do }) => {
                 problems.push(Problem { node: name, op: node.op.to_owned(), why, what_to_do });
+                self.stand_in(node)
+            }
+            Err(Refusal::Moved(moved)) => {
+                let why = MOVED.to_owned();
+                let (node_at_fault, op) = match &moved.by {
+                    Some(transpose) => (transpose.clone(), "Transpose".to_owned()),
+                    None => (name, node.op.to_owned()),
+                };
+                let what_to_do = match &moved.by {
+                    Some(_) => KEEP_ORDER,
+                    None => "let only the Transpose read the input, and this node its result",
+                };
+                if !problems.iter().any(|p| p.node == node_at_fault && p.why == why) {
+                    problems.push(Problem { node: node_at_fault, op, why, what_to_do: what_to_do.to_owned() });
+                }
                 self.stand_in(node)
             }
             Err(Refusal::Follows) => Value::Unknown,
@@ -181,10 +237,11 @@ impl<'m, 'b> Importer<'m, 'b> {
             let todo = "export with standard operators only";
             return Err(unsupported(format!("an operator of the domain {}", node.domain), todo));
         }
+        training::refuse(self, node)?;
         if let Some(constant) = self.evaluated(node)? {
             return Ok(Value::Constant(Rc::new(constant)));
         }
-        if let Some(value) = self.layout(node)? {
+        if let Some(value) = self.layout(name, node)? {
             return Ok(value);
         }
         if let Some(value) = self.elementwise(name, node)? {
@@ -195,7 +252,7 @@ impl<'m, 'b> Importer<'m, 'b> {
 
     /// What to go on with behind a refused node, so that later nodes are looked at too.
     fn stand_in(&self, node: &NodeProto<'b>) -> Value {
-        const SAME_SHAPE: [&str; 10] = [
+        const SAME_SHAPE: [&str; 14] = [
             "LRN",
             "InstanceNormalization",
             "LayerNormalization",
@@ -203,14 +260,24 @@ impl<'m, 'b> Importer<'m, 'b> {
             "PRelu",
             "Mul",
             "Div",
-            "Transpose",
+            "Min",
+            "Max",
+            "BatchNormalization",
+            "Dropout",
+            "Pow",
             "LpNormalization",
             "MeanVarianceNormalization",
         ];
-        match node.inputs.first().and_then(|n| self.values.get(n)) {
-            Some(value) if SAME_SHAPE.contains(&node.op) => value.clone(),
-            _ => Value::Unknown,
+        let view = |name: &&str| match self.values.get(*name) {
+            Some(Value::Tensor(view) | Value::Scalar(view, _)) => Some(view.clone()),
+            _ => None,
+        };
+        if !SAME_SHAPE.contains(&node.op) {
+            return Value::Unknown;
         }
+        // A gate is spread over what it is multiplied with, whichever is written first.
+        let largest = node.inputs.iter().filter_map(view).max_by_key(|v| v.dims.iter().product::<usize>());
+        largest.map_or(Value::Unknown, Value::Tensor)
     }
 
     /// The value of input `index`; `None` where it is left out.
@@ -278,6 +345,15 @@ impl<'m, 'b> Importer<'m, 'b> {
 
     /// Input `index` as a value of the network, with functions made into nodes.
     pub(super) fn tensor(&mut self, node: &NodeProto<'b>, index: usize) -> Result<View, Refusal> {
+        let view = self.tensor_in_any_order(node, index)?;
+        match view.moved {
+            Some(moved) => Err(Refusal::Moved(moved)),
+            None => Ok(view),
+        }
+    }
+
+    /// As [`Self::tensor`], for operators that treat every number alike.
+    pub(super) fn tensor_in_any_order(&mut self, node: &NodeProto<'b>, index: usize) -> Result<View, Refusal> {
         let name = *node.inputs.get(index).ok_or_else(|| format!("input {index} is missing"))?;
         let value = self.input(node, index)?.ok_or_else(|| format!("input {index} is missing"))?;
         self.materialise(name, value)
@@ -290,10 +366,10 @@ impl<'m, 'b> Importer<'m, 'b> {
                 let known =
                     self.emitted.get(&base.node).and_then(|all| all.iter().find(|(f, _)| *f == function));
                 if let Some(&(_, node)) = known {
-                    return Ok(View { node, dims: base.dims });
+                    return Ok(View { node, ..base });
                 }
                 let kept = function.clone();
-                let label = self.labels.get(name).cloned().unwrap_or_else(|| name.to_owned());
+                let label = self.labels.get(name).cloned().unwrap_or_else(|| visible(name));
                 let label = self.unique(&label);
                 let node = match function.coefficients().as_deref() {
                     Some([_]) => return Err(unsupported("a constant", "remove it from the model")),
@@ -310,15 +386,17 @@ impl<'m, 'b> Importer<'m, 'b> {
                     None => self.builder.activation(&label, base.node, function),
                 };
                 self.emitted.entry(base.node).or_default().push((kept, node));
-                Ok(View { node, dims: base.dims })
+                Ok(View { node, ..base })
             }
-            Value::Padded(..) => Err(unsupported(
-                "zeros are padded where no convolution or pooling follows",
-                "pad in the convolution instead",
+            Value::Padded(view, padding) => self.zeros_around(name, view, padding),
+            Value::Probabilities(_, "ArgMax" | "Hardmax") => Err(unsupported(
+                "goes on with the place of the largest number, which would compare secret numbers",
+                "end the network with the logits; whoever receives them can do this with them",
             )),
-            Value::Probabilities(_) => Err(unsupported(
-                "reads a Softmax inside the network",
-                "only a Softmax at the very end is possible",
+            Value::Probabilities(_, op) => Err(unsupported(
+                format!("reads a {op} inside the network, which divides by a sum of secret numbers"),
+                "only at the very end is it possible, where receivers take it of the logits themselves; use a network \
+                 without attention",
             )),
             Value::Constant(_) => {
                 Err(unsupported("a constant where an image's value belongs", "simplify the model"))
@@ -331,16 +409,38 @@ impl<'m, 'b> Importer<'m, 'b> {
     fn result(&mut self, name: &'b str) -> Result<NodeId, Refusal> {
         let value = self.values.get(name).cloned().unwrap_or(Value::Unknown);
         let view = match value {
-            Value::Probabilities(view) => view,
+            Value::Probabilities(view, _) => view,
             other => self.materialise(name, other)?,
         };
-        if view.dims.first() != Some(&self.batch) {
+        if let Some(moved) = view.moved {
+            return Err(Refusal::Moved(moved));
+        }
+        // A single image may come without its batch of 1.
+        let of_one = self.batch == 1
+            && view.dims.iter().product::<usize>() == self.builder.shape(view.node).iter().product::<usize>();
+        if view.dims.first() != Some(&self.batch) && !of_one {
             return Err(Refusal::Invalid(format!("shape {:?} does not start with the batch", view.dims)));
         }
         match self.builder.take_error() {
             Some(error) => Err(Refusal::Invalid(error.to_string())),
             None => Ok(view.node),
         }
+    }
+
+    /// Zeros around an image where no convolution or pooling takes them along: a convolution of one weight a channel.
+    fn zeros_around(&mut self, name: &'b str, view: View, padding: [usize; 4]) -> Result<View, Refusal> {
+        let input = self.image(&view)?;
+        let channels = self.builder.shape(input)[0];
+        self.spend(4 * channels as u64)?;
+        let label = self.labels.get(name).cloned().unwrap_or_else(|| visible(name));
+        let label = self.unique(&label);
+        let options = ConvOptions { padding, ..ConvOptions::square(channels, 1).groups(channels) };
+        let node = self.builder.conv2d(&label, input, options, vec![1.0; channels], None);
+        self.notes.push(format!("{label} becomes a layer of its own: no convolution behind it takes its zeros along"));
+        let dims = std::iter::once(self.batch).chain(self.builder.shape(node).iter().copied()).collect();
+        let view = View::new(node, dims);
+        self.values.insert(name, Value::Tensor(view.clone()));
+        Ok(view)
     }
 
     /// A node that holds a view's numbers under a shape without the batch.

@@ -148,13 +148,10 @@ impl<'b> Importer<'_, 'b> {
         };
         let label = self.unique(name);
         let result = self.builder.linear(&label, input, outputs, values, bias);
-        Ok(Value::Tensor(View { node: result, dims: vec![self.batch, outputs] }))
+        Ok(Value::Tensor(View::new(result, vec![self.batch, outputs])))
     }
 
     fn batch_norm(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
-        if node.int("training_mode", 0) != 0 {
-            return Err(unsupported("BatchNorm in training mode", "call model.eval() before exporting"));
-        }
         let view = self.tensor(node, 0)?;
         let input = match view.dims.len() {
             2 => self.flat(&view)?,
@@ -173,7 +170,7 @@ impl<'b> Importer<'_, 'b> {
         let label = self.unique(name);
         let bn = BatchNorm { gamma, beta, mean, variance, eps };
         let result = self.builder.batch_norm(&label, input, bn);
-        Ok(Value::Tensor(View { node: result, dims: view.dims }))
+        Ok(Value::Tensor(View::new(result, view.dims)))
     }
 
     fn pool(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
@@ -245,7 +242,7 @@ impl<'b> Importer<'_, 'b> {
         let reduced = [false, false, down, across];
         let sizes = view.dims.iter().zip(reduced).take(rank);
         let dims = sizes.filter(|(_, gone)| keep || !gone).map(|(&d, gone)| if gone { 1 } else { d });
-        Ok(Value::Tensor(View { node: result, dims: dims.collect() }))
+        Ok(Value::Tensor(View::new(result, dims.collect())))
     }
 
     /// A reduction over height, width or both.
@@ -266,8 +263,8 @@ impl<'b> Importer<'_, 'b> {
 
     /// Zeros around images wait for the convolution or average pooling behind.
     fn pad(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
-        let view = self.tensor(node, 0)?;
-        let pads = match node.ints("pads") {
+        let (view, before) = self.padded(node)?;
+        let given = match node.ints("pads") {
             Some(pads) => pads.to_vec(),
             None => self.constant(node, 1, "padding")?.ok_or("a Pad without sizes")?.as_ints()?,
         };
@@ -275,24 +272,45 @@ impl<'b> Importer<'_, 'b> {
             Some(constant) => constant.scalar().unwrap_or(f64::NAN),
             None => f64::from(node.float("value", 0.0)),
         };
-        let mode = node.text("mode");
-        if !matches!(mode, "" | "constant")
-            || value != 0.0
-            || node.inputs.get(3).is_some_and(|n| !n.is_empty())
-        {
-            let what = if mode.is_empty() { "constant" } else { mode };
-            return Err(unsupported(format!("padding of kind {what} with {value}"), "zeros are possible"));
+        let rank = view.dims.len();
+        let axes = match self.constant(node, 3, "list of axes")? {
+            Some(axes) => axes.as_ints()?,
+            None => (0..rank as i64).collect(),
+        };
+        if given.len() != 2 * axes.len() {
+            return Err(format!("{} pads for {} axes", given.len(), axes.len()).into());
         }
-        if pads.iter().all(|&p| p == 0) {
-            return Ok(Value::Tensor(view));
+        let mut pads = vec![[0; 2]; rank];
+        for (i, &a) in axes.iter().enumerate() {
+            let sizes = [given[i], given[i + axes.len()]];
+            if std::mem::replace(&mut pads[axis(a, rank)?], sizes) != [0; 2] {
+                return Err(format!("pads axis {a} twice").into());
+            }
+        }
+        if pads.iter().all(|&p| p == [0; 2]) {
+            return Ok(if before == [0; 4] { Value::Tensor(view) } else { Value::Padded(view, before) });
+        }
+        let mode = node.text("mode");
+        if !matches!(mode, "" | "constant") {
+            return Err(unsupported(
+                format!("padding of kind {mode}"),
+                "pad with zeros, in the convolution or by ZeroPad2d, and retrain",
+            ));
+        }
+        if value != 0.0 {
+            return Err(unsupported(format!("padding with {value}"), "pad with zeros, and retrain"));
+        }
+        if let Some(cut) = pads.iter().flatten().find(|&&p| p < 0) {
+            return Err(unsupported(format!("padding of {cut}, which cuts off"), "only zeros can be added"));
         }
         match pads[..] {
-            [0, 0, top, left, 0, 0, bottom, right] if view.dims.len() == 4 => {
-                Ok(Value::Padded(view, window("pads", [top, left, bottom, right])?))
+            [[0, 0], [0, 0], [top, bottom], [left, right]] => {
+                let padding = window("pads", [top, left, bottom, right])?;
+                Ok(Value::Padded(view, added(before, padding)))
             }
             _ => Err(unsupported(
-                format!("pads {pads:?} of a value of shape {:?}", view.dims),
-                "only height and width of images can be padded, and not cut",
+                format!("pads other axes than height and width of a value of shape {:?}", view.dims),
+                "for a shortcut of more channels, use a convolution of size 1",
             )),
         }
     }
@@ -316,7 +334,7 @@ impl<'b> Importer<'_, 'b> {
         let result = self.builder.concat(&label, &inputs);
         if flat {
             let dims = vec![self.batch, self.builder.shape(result).iter().product()];
-            return Ok(Value::Tensor(View { node: result, dims }));
+            return Ok(Value::Tensor(View::new(result, dims)));
         }
         Ok(self.image_value(result))
     }
@@ -336,7 +354,7 @@ impl<'b> Importer<'_, 'b> {
     /// A new image node with the shape the file gives it.
     fn image_value(&self, node: NodeId) -> Value {
         let dims = std::iter::once(self.batch).chain(self.builder.shape(node).iter().copied()).collect();
-        Value::Tensor(View { node, dims })
+        Value::Tensor(View::new(node, dims))
     }
 }
 
@@ -345,32 +363,58 @@ fn refusal(op: &str) -> (&'static str, &'static str) {
     match op {
         "ConvTranspose" => (
             "transposed convolutions are not supported",
-            "use resizing-free layers, or run this part in the clear",
+            "where it makes a value larger inside a network (decoders, U-Nets), there is no way around it: use a \
+             network without a decoder",
         ),
-        "LRN" => {
-            ("local response normalisation divides by secret sums", "replace it by BatchNorm and retrain")
-        }
+        "LRN" => (
+            "local response normalisation divides by sums of secret numbers",
+            "replace it by BatchNorm and retrain",
+        ),
         "InstanceNormalization"
         | "LayerNormalization"
         | "GroupNormalization"
+        | "RMSNormalization"
         | "LpNormalization"
         | "MeanVarianceNormalization" => (
             "normalisation by statistics of the image divides by secret numbers",
-            "use BatchNorm, which is constant at inference",
+            "use BatchNorm, whose statistics are constants once trained, and retrain",
         ),
-        "PRelu" => ("a learned slope for each channel", "use a polynomial activation and retrain"),
         "LSTM" | "GRU" | "RNN" | "Attention" | "MultiHeadAttention" => {
             ("recurrent and attention layers are not supported", "use a convolutional network")
         }
-        "If" | "Loop" | "Scan" => ("control flow is not supported", "export the model by tracing"),
-        "Resize" | "Upsample" => ("resizing is not supported", "resize the image before it is encrypted"),
+        "If" | "Loop" | "Scan" => (
+            "control flow is not supported",
+            "export the model by tracing (torch.onnx.export of the model itself, not of a script)",
+        ),
+        "Resize" | "Upsample" => (
+            "resizing is not supported",
+            "right behind the input: leave it out and give images of the right size; inside a network (U-Nets, feature \
+             pyramids) there is no way around it: use a network that only gets smaller",
+        ),
         "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger"
-        | "MatMulInteger" => {
+        | "MatMulInteger" | "DynamicQuantizeLinear" => {
             ("quantised models are not supported", "export the float32 model: amicus chooses its own scales")
         }
-        "ArgMax" | "TopK" | "Hardmax" => {
-            ("comparing secret numbers is not supported", "let the client do it with the logits it receives")
+        "TopK" | "NonMaxSuppression" | "Where" | "Greater" | "Less" | "Equal" | "GreaterOrEqual" | "LessOrEqual"
+        | "NonZero" | "Sign" | "ArgMin" => (
+            "comparing secret numbers is not supported",
+            "end the network with the logits before; whoever receives them can do this with them",
+        ),
+        "Floor" | "Ceil" | "Round" | "Mod" => {
+            ("rounding secret numbers is not supported", "leave it out, and retrain if the network depends on it")
         }
-        _ => ("this operator is not supported", "replace it, or cut the model before it"),
+        "LpPool" | "GlobalLpPool" | "MaxUnpool" | "MaxRoiPool" | "RoiAlign" => {
+            ("this pooling is not supported", "use average pooling and retrain")
+        }
+        "Gather" | "GatherND" | "GatherElements" | "Slice" | "Split" | "DepthToSpace" | "SpaceToDepth" | "Tile"
+        | "Expand" | "ScatterND" => (
+            "taking a value apart or rearranging it is not supported",
+            "write it with convolutions (grouped ones take channels apart), or use a network without it",
+        ),
+        _ => (
+            "this operator is not supported",
+            "replace it by layers that are (convolutions, fully connected layers, BatchNorm, pooling, sums, joins, \
+             activations) and retrain",
+        ),
     }
 }

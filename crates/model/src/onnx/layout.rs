@@ -5,52 +5,87 @@ use super::importer::Importer;
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, View, unsupported};
 
+/// Operators that change shapes only, or nothing at all.
+pub(super) fn is_layout(op: &str) -> bool {
+    matches!(
+        op,
+        "Identity" | "Dropout" | "Cast" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose"
+    )
+}
+
 impl<'b> Importer<'_, 'b> {
     /// The value of a node that only renames or reshapes; `None` for other operators.
-    pub(super) fn layout(&mut self, node: &NodeProto<'b>) -> Result<Option<Value>, Refusal> {
+    pub(super) fn layout(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Option<Value>, Refusal> {
         match node.op {
-            "Identity" | "Dropout" | "Cast" | "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze"
-            | "Transpose" => {}
-            "Softmax" | "LogSoftmax" => return self.softmax(node).map(Some),
+            "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" => return self.at_the_end(node).map(Some),
+            "Log" => {
+                let value = self.input(node, 0)?;
+                return Ok(value.filter(|v| matches!(v, Value::Probabilities(_, "Softmax"))));
+            }
+            op if is_layout(op) => {}
             _ => return Ok(None),
         }
         let value = self.input(node, 0)?.ok_or("input 0 is missing")?;
-        let dims = match &value {
-            Value::Tensor(view) | Value::Scalar(view, _) => view.dims.clone(),
-            Value::Padded(..) if node.op == "Identity" => return Ok(Some(value)),
+        let view = match &value {
+            Value::Tensor(view) | Value::Scalar(view, _) => view.clone(),
+            // The receiver takes the largest: whatever becomes of its place, the logits stay.
+            Value::Probabilities(_, "ArgMax") => return Ok(Some(value)),
+            Value::Probabilities(view, _) => view.clone(),
+            Value::Padded(..) if matches!(node.op, "Identity" | "Dropout" | "Cast") => return Ok(Some(value)),
             Value::Unknown => return Err(Refusal::Follows),
-            // Says why: a Softmax or a padding inside the network.
-            _ => self.tensor(node, 0)?.dims,
+            // Says why, or puts the zeros in place.
+            Value::Padded(..) | Value::Constant(_) => self.tensor(node, 0)?,
         };
-        let dims = match node.op {
-            "Cast" if !matches!(node.int("to", 1), 1 | 10 | 11 | 16) => {
-                return Err(unsupported("turns real numbers into integers", "remove the conversion"));
+        let view = match node.op {
+            "Identity" | "Dropout" => view,
+            "Cast" if matches!(node.int("to", 1), 1 | 10 | 11 | 16) => view,
+            "Cast" => return Err(unsupported("turns real numbers into integers", "remove the conversion")),
+            "Transpose" => view.transposed(&permutation(node.ints("perm"), view.dims.len())?, Some(name)),
+            _ => {
+                if let Some(moved) = view.moved {
+                    return Err(Refusal::Moved(moved));
+                }
+                View::new(view.node, self.other_shape(node, &view.dims)?)
             }
-            "Flatten" => flattened(node.int("axis", 1), &dims)?,
-            "Reshape" => {
-                let shape = self.constant(node, 1, "shape")?.ok_or("a Reshape without a shape")?.as_ints()?;
-                reshaped(&shape, &dims, node.int("allowzero", 0) != 0)?
-            }
-            "Squeeze" => squeezed(self.axes(node, 1)?.as_deref(), &dims)?,
-            "Unsqueeze" => unsqueezed(&self.axes(node, 1)?.ok_or("an Unsqueeze without axes")?, &dims)?,
-            "Transpose" => transposed(node.ints("perm"), &dims)?,
-            _ => dims,
         };
         Ok(Some(match value {
-            Value::Scalar(view, function) => Value::Scalar(View { dims, ..view }, function),
-            Value::Tensor(view) => Value::Tensor(View { dims, ..view }),
-            other => other,
+            Value::Scalar(_, function) => Value::Scalar(view, function),
+            Value::Probabilities(_, op) => Value::Probabilities(view, op),
+            _ => Value::Tensor(view),
         }))
     }
 
-    /// A Softmax is dropped where nothing comes behind it.
-    fn softmax(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
-        let view = self.tensor(node, 0)?;
-        let text = format!("{} at the end dropped: receivers get the logits", node.op);
+    /// The shape that a node gives to a value of shape `dims`.
+    fn other_shape(&mut self, node: &NodeProto<'b>, dims: &[usize]) -> Result<Vec<usize>, Refusal> {
+        Ok(match node.op {
+            "Flatten" => flattened(node.int("axis", 1), dims)?,
+            "Squeeze" => squeezed(self.axes(node, 1)?.as_deref(), dims)?,
+            "Unsqueeze" => unsqueezed(&self.axes(node, 1)?.ok_or("an Unsqueeze without axes")?, dims)?,
+            _ => {
+                let shape = self.constant(node, 1, "shape")?.ok_or("a Reshape without a shape")?.as_ints()?;
+                reshaped(&shape, dims, node.int("allowzero", 0) != 0)?
+            }
+        })
+    }
+
+    /// What receivers can do with the logits is dropped where nothing but layout comes behind it.
+    fn at_the_end(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let op = match node.op {
+            "ArgMax" => "ArgMax",
+            "LogSoftmax" => "LogSoftmax",
+            "Hardmax" => "Hardmax",
+            _ => "Softmax",
+        };
+        let view = match self.input(node, 0)? {
+            // The largest probability belongs to the largest logit.
+            Some(Value::Probabilities(view, "Softmax" | "LogSoftmax")) if op == "ArgMax" => view,
+            _ => self.tensor(node, 0)?,
+        };
+        let text = format!("{op} at the end dropped: receivers get the logits");
         if !self.notes.contains(&text) {
             self.notes.push(text);
         }
-        Ok(Value::Probabilities(view))
+        Ok(Value::Probabilities(view, op))
     }
 
     /// The attribute or input `index` that lists axes.
@@ -146,16 +181,4 @@ pub(super) fn permutation(perm: Option<&[i64]>, rank: usize) -> Result<Vec<usize
         return Err(format!("order {perm:?} of {rank} axes"));
     }
     Ok(order)
-}
-
-fn transposed(perm: Option<&[i64]>, dims: &[usize]) -> Result<Vec<usize>, Refusal> {
-    let order = permutation(perm, dims.len())?;
-    let large: Vec<usize> = order.iter().copied().filter(|&a| dims[a] != 1).collect();
-    if !large.is_sorted() {
-        return Err(unsupported(
-            format!("moves the numbers of a value of shape {dims:?}"),
-            "export the model with images as [batch, channels, height, width] throughout",
-        ));
-    }
-    Ok(order.iter().map(|&a| dims[a]).collect())
 }

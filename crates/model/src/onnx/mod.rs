@@ -14,18 +14,21 @@ mod elementwise;
 mod error;
 mod evaluate;
 mod external;
+mod foreign;
 mod importer;
 mod layers;
 mod layout;
 mod proto;
 mod start;
+mod text;
+mod training;
 mod value;
 mod window;
 mod wire;
 
 use std::path::Path;
 
-pub use error::{OnnxError, Problem};
+pub use error::{OnnxError, Problem, grouped};
 
 use crate::graph::Graph;
 
@@ -63,8 +66,10 @@ pub struct Import {
 /// [`OnnxError`]: the file, the node, and all nodes that cannot be imported.
 pub fn import_file(path: &Path, options: &ImportOptions) -> Result<Import, OnnxError> {
     let file = path.display().to_string();
-    let bytes =
-        std::fs::read(path).map_err(|e| OnnxError::File { file: file.clone(), reason: e.to_string() })?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        let reason = foreign::folder(path).map_or_else(|| error.to_string(), str::to_owned);
+        OnnxError::File { file: file.clone(), reason }
+    })?;
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -82,5 +87,5 @@ pub fn import_bytes(
     folder: Option<&Path>,
     options: &ImportOptions,
 ) -> Result<Import, OnnxError> {
-    importer::import(file, bytes, folder, options)
+    importer::import(file, bytes, folder, options).map_err(OnnxError::visible)
 }

@@ -121,6 +121,7 @@ impl<'b> ModelProto<'b> {
             match number {
                 2 => model.producer = value.text()?,
                 3 => model.producer_version = value.text()?,
+                7 if model.graph.is_some() => return Err("a second graph".to_owned()),
                 7 => model.graph = Some(GraphProto::parse(value.bytes()?)?),
                 8 => {
                     let mut opset = ("", 0);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::ImportOptions;
 use super::proto::{GraphProto, NodeProto, ValueInfo};
+use super::text::visible;
 
 /// The one input that is no initializer.
 pub(super) fn the_input<'m, 'b>(graph: &'m GraphProto<'b>) -> Result<&'m ValueInfo<'b>, String> {
@@ -27,6 +28,69 @@ pub(super) fn the_input<'m, 'b>(graph: &'m GraphProto<'b>) -> Result<&'m ValueIn
             Err(format!("{} inputs ({}); one image is expected", many.len(), names.join(", ")))
         }
     }
+}
+
+/// Every name stands for one thing.
+pub(super) fn check_names(graph: &GraphProto<'_>) -> Result<(), String> {
+    let mut known = HashSet::new();
+    for tensor in &graph.initializers {
+        if !known.insert(tensor.name) {
+            return Err(format!("two initializers are named {}", tensor.name));
+        }
+    }
+    let mut inputs = HashSet::new();
+    for input in &graph.inputs {
+        // Old files list initializers among the inputs too.
+        if !inputs.insert(input.name) {
+            return Err(format!("two inputs are named {}", input.name));
+        }
+    }
+    let mut computed = HashSet::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for name in node.outputs.iter().filter(|n| !n.is_empty()) {
+            let other = match (known.contains(name), inputs.contains(name)) {
+                (true, _) => "an initializer",
+                (_, true) => "an input",
+                _ if !computed.insert(*name) => return Err(format!("two nodes compute {name}")),
+                _ => continue,
+            };
+            let node = label(node, index);
+            return Err(format!("{name} is {other} and the result of node {node}: which one is meant is not clear"));
+        }
+        let mut attributes = HashSet::new();
+        if let Some(twice) = node.attributes.iter().find(|a| !attributes.insert(a.name)) {
+            return Err(format!("node {} has the attribute {} twice", label(node, index), twice.name));
+        }
+    }
+    Ok(())
+}
+
+/// The order in which images are given, where a `Transpose` brings them into another one before anything else looks at
+/// them: axis `k` of the network's input is axis `order[k]` of what the file declares.
+pub(super) fn input_order(graph: &GraphProto<'_>, order: &[usize], input: &str, dims: &[usize]) -> Option<Vec<usize>> {
+    if dims.len() != 4 {
+        return None;
+    }
+    let mut orders: HashMap<&str, Vec<usize>> = HashMap::from([(input, (0..4).collect())]);
+    for &index in order {
+        let node = &graph.nodes[index];
+        let Some(before) = node.inputs.iter().find_map(|name| orders.get(name)).cloned() else { continue };
+        let after = match node.op {
+            "Transpose" => {
+                let perm = super::layout::permutation(node.ints("perm"), 4).ok()?;
+                perm.iter().map(|&a| before[a]).collect()
+            }
+            // Whatever treats every number alike, or every channel, leaves the order open.
+            "Identity" | "Cast" | "Dropout" | "Add" | "Sub" | "Mul" | "Div" | "Neg" | "Clip" => before,
+            _ => {
+                let sizes = before.iter().filter(|&&a| dims[a] != 1);
+                return (before[0] == 0 && !sizes.is_sorted()).then_some(before);
+            }
+        };
+        let name = node.outputs.first()?;
+        orders.insert(name, after);
+    }
+    None
 }
 
 /// Sizes of the input, batch first.
@@ -87,9 +151,7 @@ pub(super) fn order(graph: &GraphProto<'_>, output: &str) -> Result<Vec<usize>, 
     let mut producer: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
         for name in node.outputs.iter().filter(|n| !n.is_empty()) {
-            if producer.insert(name, i).is_some() {
-                return Err(format!("two nodes compute {name}"));
-            }
+            producer.insert(name, i);
         }
     }
     let known: HashSet<&str> =
@@ -138,8 +200,8 @@ pub(super) fn order(graph: &GraphProto<'_>, output: &str) -> Result<Vec<usize>, 
     Ok(sorted.unwrap_or(order))
 }
 
-/// A node's name, or what it computes where it has none.
+/// A node's name, or what it computes where it has none, fit to be printed.
 pub(super) fn label(node: &NodeProto<'_>, index: usize) -> String {
     let name = [node.name, node.outputs.first().copied().unwrap_or_default()];
-    name.into_iter().find(|n| !n.is_empty()).map_or_else(|| format!("number {index}"), str::to_owned)
+    name.into_iter().find(|n| !n.is_empty()).map_or_else(|| format!("number {index}"), visible)
 }

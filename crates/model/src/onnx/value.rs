@@ -12,6 +12,50 @@ use crate::graph::NodeId;
 pub(super) struct View {
     pub(super) node: NodeId,
     pub(super) dims: Vec<usize>,
+    /// Set where a `Transpose` moved the numbers and the node still holds them in the order before.
+    pub(super) moved: Option<Rc<Moved>>,
+}
+
+/// In which order a node holds the numbers of a view.
+#[derive(Debug, PartialEq)]
+pub(super) struct Moved {
+    /// The node's axis `k` is the view's axis `axes[k]`.
+    pub(super) axes: Vec<usize>,
+    /// The `Transpose` that moved them; `None` for the input itself.
+    pub(super) by: Option<String>,
+}
+
+impl View {
+    /// A view whose numbers are in the order of its node.
+    pub(super) fn new(node: NodeId, dims: Vec<usize>) -> Self {
+        View { node, dims, moved: None }
+    }
+
+    /// The value in the order of its node.
+    pub(super) fn stored(&self) -> View {
+        View::new(self.node, self.axes().iter().map(|&a| self.dims[a]).collect())
+    }
+
+    /// The view's axis that is axis 1 of the node, the channels.
+    pub(super) fn channel_axis(&self) -> usize {
+        self.moved.as_ref().map_or(1, |m| m.axes[1])
+    }
+
+    /// The same value with axis `k` taken from axis `order[k]`.
+    pub(super) fn transposed(&self, order: &[usize], by: Option<&str>) -> View {
+        let dims: Vec<usize> = order.iter().map(|&a| self.dims[a]).collect();
+        let place = |a: &usize| order.iter().position(|o| o == a).unwrap_or(0);
+        let axes: Vec<usize> = self.axes().iter().map(place).collect();
+        // Axes of one element are nowhere in particular.
+        let in_order = axes.iter().filter(|&&a| dims[a] != 1).is_sorted();
+        let by = by.map(str::to_owned).or_else(|| self.moved.as_ref().and_then(|m| m.by.clone()));
+        let moved = (!in_order).then(|| Rc::new(Moved { axes, by }));
+        View { node: self.node, dims, moved }
+    }
+
+    fn axes(&self) -> Vec<usize> {
+        self.moved.as_ref().map_or_else(|| (0..self.dims.len()).collect(), |m| m.axes.clone())
+    }
 }
 
 /// What a name stands for.
@@ -25,8 +69,8 @@ pub(super) enum Value {
     Scalar(View, Function),
     /// A value with zeros around its images (top, left, bottom, right), waiting for its convolution.
     Padded(View, [usize; 4]),
-    /// The result of a Softmax, of use as the last value only.
-    Probabilities(View),
+    /// What a Softmax or the like makes of a value, of use at the end only; by its operator.
+    Probabilities(View, &'static str),
     /// The result of a node that was refused, or a second output.
     Unknown,
 }
@@ -38,6 +82,8 @@ pub(super) enum Refusal {
     Unsupported { why: String, what_to_do: String },
     /// Not valid: import stops.
     Invalid(String),
+    /// It needs the result of a `Transpose` in the order the file says; that node is the one to name.
+    Moved(Rc<Moved>),
     /// It needs the result of a refused node.
     Follows,
 }

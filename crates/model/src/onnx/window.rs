@@ -39,7 +39,16 @@ pub(super) fn window_padding(
     stride: [usize; 2],
     dilation: [usize; 2],
 ) -> Result<[usize; 4], Refusal> {
-    match node.text("auto_pad") {
+    let mode = node.text("auto_pad");
+    if !matches!(mode, "" | "NOTSET")
+        && let Some(pads) = node.ints("pads").filter(|pads| pads.iter().any(|&p| p != 0))
+    {
+        return Err(unsupported(
+            format!("auto_pad {mode} beside pads {pads:?}: one of them would be ignored"),
+            "remove one of these attributes",
+        ));
+    }
+    match mode {
         "" | "NOTSET" => match node.ints("pads") {
             None | Some([]) => Ok([0; 4]),
             Some([top, left, bottom, right]) => window("pads", [*top, *left, *bottom, *right]),

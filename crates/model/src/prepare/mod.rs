@@ -5,6 +5,10 @@
 //!
 //! - a convolution or fully connected layer on a value that no activation opened gets one before it that changes
 //!   nothing (a polynomial of degree 1): one more round, as MobileNet's linear bottlenecks need it;
+//! - a value that meets a pooled copy of itself, and an input that reaches the result without any layer, is opened
+//!   once more, because an opening may change the factor behind a stored number;
+//! - an activation of the input itself gets a layer of one weight a channel before it where the input's numbers are
+//!   very small or large;
 //! - BatchNorm, and every other factor and offset for each channel, goes into the layer before it ([`crate::fold`]), into
 //!   all layers whose sums, joined channels or means it follows, into the layers behind it, or becomes a 1x1 convolution
 //!   of every channel by itself where none of these is possible.
@@ -15,9 +19,15 @@ mod place;
 
 use std::collections::{HashMap, HashSet};
 
+use amicus_plan::Range;
+
 use crate::error::ModelError;
+use crate::fold::Groups;
 use crate::graph::{Graph, Layer, Node, NodeId, SecretReals, Tensor};
 use place::{Place, Places};
+
+/// Largest numbers of an input that an activation can take as they are.
+const NEAR_ONE: std::ops::RangeInclusive<f64> = 0.25..=8.0;
 
 /// A network that can be folded, unless [`crate::fold::Folded::problems`] finds more.
 #[derive(Clone, Debug)]
@@ -42,6 +52,9 @@ pub fn prepare(graph: &Graph) -> Result<Prepared, ModelError> {
         values: Vec::with_capacity(nodes.len()),
         pending: HashMap::new(),
         open_copies: HashMap::new(),
+        ties: Groups::default(),
+        activated: activated(graph),
+        scaled_input: None,
         names: nodes.iter().map(|n| n.name.clone()).collect(),
         notes: Vec::new(),
     };
@@ -50,8 +63,9 @@ pub fn prepare(graph: &Graph) -> Result<Prepared, ModelError> {
         preparing.values.push(value);
     }
     let output = preparing.values[graph.output().index()];
+    let output = preparing.result(output);
     let Preparing { nodes, notes, .. } = preparing;
-    Ok(Prepared { graph: Graph::from_nodes(graph.name(), nodes, output), notes })
+    Ok(Prepared { graph: graph.with_nodes(nodes, output), notes })
 }
 
 /// `scale[c] x + offset[c]` for every channel or element of a flat value.
@@ -84,6 +98,12 @@ struct Preparing<'g> {
     pending: HashMap<NodeId, Affine>,
     /// Opened copies of new nodes.
     open_copies: HashMap<NodeId, NodeId>,
+    /// Which new nodes' stored numbers have a fixed ratio, as [`crate::fold`] will find.
+    ties: Groups,
+    /// Old nodes through which the input reaches an activation without any layer.
+    activated: Vec<bool>,
+    /// The input behind a layer of its own.
+    scaled_input: Option<NodeId>,
     names: HashSet<String>,
     notes: Vec<String>,
 }
@@ -94,6 +114,13 @@ impl Preparing<'_> {
         let node = self.old.node(id);
         let mut inputs: Vec<NodeId> = node.inputs.iter().map(|i| self.values[i.index()]).collect();
         let mut layer = node.layer.clone();
+        if self.activated[id.index()] && self.input_is_far_from_one() {
+            for (input, old) in inputs.iter_mut().zip(&node.inputs) {
+                if old.index() == 0 {
+                    *input = self.scaled_input()?;
+                }
+            }
+        }
         match &mut layer {
             Layer::Conv2d { .. } | Layer::Linear { .. } => {
                 if !self.opened[inputs[0].index()] && !self.merges(node) {
@@ -144,7 +171,29 @@ impl Preparing<'_> {
         Ok(self.push(Node { name, layer, inputs: vec![value], shape, recorded: None }))
     }
 
-    fn push(&mut self, node: Node) -> NodeId {
+    fn push(&mut self, mut node: Node) -> NodeId {
+        let gain = match &node.layer {
+            Layer::AveragePool(pool) | Layer::MaxPool(pool) => {
+                Some(1.0 / (pool.kernel[0] * pool.kernel[1]) as f64)
+            }
+            Layer::Weigh { divisor, .. } => Some(1.0 / divisor),
+            Layer::Flatten | Layer::Reshape | Layer::SumPool(_) | Layer::Add | Layer::Concat => Some(1.0),
+            Layer::BatchNorm { .. } => Some(1.0),
+            _ => None,
+        };
+        let first = node.inputs.first().copied();
+        if let Some(first) = first.filter(|_| gain.is_some()) {
+            for input in &mut node.inputs[1..] {
+                if !self.ties.tie(input.index(), first.index(), 1.0) {
+                    *input = self.open_again(*input, &node.name);
+                    self.ties.tie(input.index(), first.index(), 1.0);
+                }
+            }
+        }
+        let place = self.ties.push();
+        if let (Some(first), Some(gain)) = (first, gain) {
+            self.ties.tie(place, first.index(), gain);
+        }
         let opened = match &node.layer {
             Layer::Input { .. } | Layer::Polynomial { .. } | Layer::Activation(_) => true,
             Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. } => false,
@@ -201,20 +250,87 @@ impl Preparing<'_> {
         if let Some(&copy) = self.open_copies.get(&value) {
             return copy;
         }
-        let Node { name, shape, .. } = self.nodes[value.index()].clone();
+        let name = &self.nodes[value.index()].name;
         self.notes.push(format!(
             "{name} opened by itself, one round more: no activation stands between it and {reader}"
         ));
-        let name = self.unique(&format!("{name}.opened"));
-        let layer = Layer::Polynomial { coefficients: vec![0.0, 1.0], interval: 1.0 };
-        let copy = self.push(Node { name, layer, inputs: vec![value], shape, recorded: None });
+        let copy = self.opening(value);
         self.open_copies.insert(value, copy);
         copy
     }
 
+    /// A copy of a value whose stored numbers may have any factor.
+    fn open_again(&mut self, value: NodeId, reader: &str) -> NodeId {
+        let name = &self.nodes[value.index()].name;
+        self.notes.push(format!("{name} opened by itself, one round more: {reader} joins it with a pooled copy"));
+        self.opening(value)
+    }
+
+    /// An activation that changes nothing.
+    fn opening(&mut self, value: NodeId) -> NodeId {
+        let Node { name, shape, .. } = self.nodes[value.index()].clone();
+        let name = self.unique(&format!("{name}.opened"));
+        let layer = Layer::Polynomial { coefficients: vec![0.0, 1.0], interval: 1.0 };
+        self.push(Node { name, layer, inputs: vec![value], shape, recorded: None })
+    }
+
+    /// The result, opened if it is the input, perhaps reshaped or pooled.
+    fn result(&mut self, output: NodeId) -> NodeId {
+        let mut first = output;
+        while matches!(self.nodes[first.index()].layer, Layer::Flatten | Layer::Reshape) {
+            first = self.nodes[first.index()].inputs[0];
+        }
+        let ((group, ratio), (input, of_input)) = (self.ties.find(output.index()), self.ties.find(0));
+        let pooled = group == input && (ratio / of_input - 1.0).abs() > 1e-9;
+        if first.index() != 0 && !pooled {
+            return output;
+        }
+        self.notes.push("the input reaches the result without any layer: it is opened by itself".to_owned());
+        self.opening(output)
+    }
+
+    /// Whether numbers of the input are so small or large that polynomials of them have coefficients out of all scales.
+    fn input_is_far_from_one(&self) -> bool {
+        let Range { low, high } = self.old.input_range();
+        !NEAR_ONE.contains(&low.abs().max(high.abs()))
+    }
+
+    /// The input behind a layer of one weight a channel, which may change its factor.
+    fn scaled_input(&mut self) -> Result<NodeId, ModelError> {
+        if let Some(known) = self.scaled_input {
+            return Ok(known);
+        }
+        let node = self.old.node(NodeId(0));
+        let channels = node.shape[0];
+        let one: SecretReals = std::iter::repeat_n(1.0, channels).collect();
+        let zero: SecretReals = std::iter::repeat_n(0.0, channels).collect();
+        let name = self.unique("input.scaled");
+        self.notes.push(format!(
+            "{name} is added: an activation of the input itself, whose numbers are far from 1, needs a layer before it"
+        ));
+        let copy = self.depthwise(&Node { name, ..node.clone() }, &Affine { scale: one, offset: zero }, NodeId(0))?;
+        self.scaled_input = Some(copy);
+        Ok(copy)
+    }
+
     /// Factors and offsets as a convolution of every channel by itself.
     fn own(&mut self, node: &Node, affine: &Affine, input: NodeId) -> Result<NodeId, ModelError> {
-        let mut value = self.open(input, &node.name);
+        let opened = self.open(input, &node.name);
+        let value = self.depthwise(node, affine, opened)?;
+        let advice = match self.nodes[input.index()].layer {
+            Layer::Input { .. } => "; normalise the images before they are given to save two rounds",
+            _ => "",
+        };
+        self.notes.push(format!(
+            "{} becomes a layer of its own: no layer before or behind it can take its factors and offsets{advice}",
+            node.name
+        ));
+        Ok(value)
+    }
+
+    /// A layer of one weight a channel on an opened value, under the name of `node`.
+    fn depthwise(&mut self, node: &Node, affine: &Affine, input: NodeId) -> Result<NodeId, ModelError> {
+        let mut value = input;
         let [channels, height, width] = match node.shape[..] {
             [c, h, w] => [c, h, w],
             _ => [node.len(), 1, 1],
@@ -257,14 +373,6 @@ impl Preparing<'_> {
         if flat {
             value = self.push(added(node.name.clone(), Layer::Flatten, value, node.shape.clone()));
         }
-        let advice = match self.nodes[input.index()].layer {
-            Layer::Input { .. } => "; normalise the images before they are given to save two rounds",
-            _ => "",
-        };
-        self.notes.push(format!(
-            "{} becomes a layer of its own: no layer before or behind it can take its factors and offsets{advice}",
-            node.name
-        ));
         Ok(value)
     }
 
@@ -277,6 +385,34 @@ impl Preparing<'_> {
         }
         name
     }
+}
+
+/// For every node whether it reads the input, without a layer between, on the way to an activation.
+fn activated(graph: &Graph) -> Vec<bool> {
+    let nodes = graph.nodes();
+    let local = |node: &Node| {
+        use Layer::{Add, AveragePool, Concat, Flatten, MaxPool, Reshape, SumPool, Weigh};
+        matches!(
+            node.layer,
+            Add | AveragePool(_) | Concat | Flatten | MaxPool(_) | Reshape | SumPool(_) | Weigh { .. }
+        )
+    };
+    let mut from_input = vec![true];
+    for node in &nodes[1..] {
+        let reads = node.inputs.iter().any(|i| from_input[i.index()]);
+        from_input.push(reads && local(node));
+    }
+    let mut activated = vec![false; nodes.len()];
+    for (i, node) in nodes.iter().enumerate().skip(1).rev() {
+        let activation = matches!(node.layer, Layer::Activation(_) | Layer::Polynomial { .. });
+        activated[i] |= activation;
+        if activated[i] && (activation || local(node)) {
+            for input in node.inputs.iter().filter(|input| from_input[input.index()]) {
+                activated[input.index()] = true;
+            }
+        }
+    }
+    activated
 }
 
 /// Weights and bias of a layer whose input goes through factors and offsets first.

@@ -2,7 +2,7 @@
 
 use super::super::DemoError;
 use super::{Content, Data, Item};
-use crate::samples::{Samples, samples};
+use crate::samples::{Samples, samples_for};
 use amicus_model::Graph;
 use amicus_model::networks::PixelRule;
 use std::path::Path;
@@ -15,7 +15,7 @@ const FILLED: f64 = 0.8;
 
 /// Arrays `x` and, if there, `y` of an `.npz` file.
 pub(super) fn read(path: &Path, graph: &Graph) -> Result<Data, DemoError> {
-    let Samples { images, labels } = samples(path, graph.input_shape(), None)?;
+    let Samples { images, labels } = samples_for(path, graph, None)?;
     let classes = graph.node(graph.output()).len();
     if let Some(label) = labels.iter().flatten().find(|&&label| label >= classes) {
         let reason = format!("array y: class {label}, the model tells {classes} classes apart");
