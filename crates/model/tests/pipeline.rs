@@ -106,7 +106,8 @@ fn what_meets_a_pooled_copy_of_itself_or_is_the_input_is_opened_once_more() {
     let means = g.average_pool("means", input, PoolOptions::square(2));
     let means = g.finish(means).unwrap();
     let nothing = GraphBuilder::new("nothing", &[1, 4, 4], 0.0..=1.0).finish(input).unwrap();
-    let samples: Vec<Vec<f32>> = (0..4).map(|s| (0..16).map(|i| (i * s % 7) as f32 / 7.0).collect()).collect();
+    let samples: Vec<Vec<f32>> =
+        (0..4).map(|s| (0..16).map(|i| (i * s % 7) as f32 / 7.0).collect()).collect();
     for graph in [pooled, means, nothing] {
         assert!(check(&graph).problems.is_empty(), "{}", graph.name());
         let prepared = prepare(&graph).unwrap().graph;
@@ -194,8 +195,12 @@ fn compiled_files_come_back_as_they_were() {
 
     for factors in [&file.factors[1..], &[&[f64::NAN], &file.factors[1..]].concat()] {
         std::fs::write(&path, b"what was there before").unwrap();
-        let error = ModelFile { factors: factors.to_vec(), ..file.clone() }.save(&path).unwrap_err().to_string();
-        assert!(error.contains("was not written") && error.contains("factors are not those of its plan"), "{error}");
+        let error =
+            ModelFile { factors: factors.to_vec(), ..file.clone() }.save(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("was not written") && error.contains("factors are not those of its plan"),
+            "{error}"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), b"what was there before");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }

@@ -120,8 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             generated_bytes: args.generated_weights.0,
         },
     )?;
-    let Samples { images, labels } =
-        samples_for(&args.calibrate, &import.graph, Some(args.samples.max(1)))?;
+    let Samples { images, labels } = samples_for(&args.calibrate, &import.graph, Some(args.samples.max(1)))?;
     let range = input_range(&images);
     let Prepared { graph: original, notes: prepared } = prepare(&import.graph.with_input_range(range)?)?;
 

@@ -85,8 +85,10 @@ pub enum FileError {
         reason: String,
     },
     /// What was written could not be read, folded or planned again, so the file was not kept.
-    #[error("{file} was not written, because later commands could not use it: {reason}. This is a fault of this program: please \
-         report it")]
+    #[error(
+        "{file} was not written, because later commands could not use it: {reason}. This is a fault of this program: please \
+         report it"
+    )]
     Useless {
         /// The file.
         file: String,

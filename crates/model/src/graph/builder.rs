@@ -41,14 +41,13 @@ impl GraphBuilder {
     /// A graph with one input, named `input`, of the given shape (`[channels, height, width]` or `[length]`) and
     /// range of numbers.
     pub fn new(name: &str, shape: &[usize], range: std::ops::RangeInclusive<f64>) -> Self {
-        let mut builder =
-            GraphBuilder {
-                name: name.to_owned(),
-                nodes: Vec::new(),
-                names: HashSet::new(),
-                given_axes: None,
-                error: None,
-            };
+        let mut builder = GraphBuilder {
+            name: name.to_owned(),
+            nodes: Vec::new(),
+            names: HashSet::new(),
+            given_axes: None,
+            error: None,
+        };
         let range = Range { low: *range.start(), high: *range.end() };
         builder.push("input", &[], |_| {
             if !(range.low.is_finite() && range.high.is_finite() && range.low <= range.high) {

@@ -93,7 +93,10 @@ impl Constant {
         let kind = kind(tensor.data_type)?;
         let bytes = len.checked_mul(kind.bytes).ok_or("more elements than fit memory")?;
         let stored = usize::from(tensor.external || tensor.raw.is_some_and(|raw| !raw.is_empty()))
-            + [tensor.floats.len(), tensor.ints.len(), tensor.doubles.len()].iter().filter(|&&n| n > 0).count();
+            + [tensor.floats.len(), tensor.ints.len(), tensor.doubles.len()]
+                .iter()
+                .filter(|&&n| n > 0)
+                .count();
         if stored > 1 {
             return Err("its numbers are stored twice, in different forms".to_owned());
         }

@@ -64,7 +64,9 @@ impl OnnxError {
     /// The error with names of the file in a form that can be printed.
     pub(super) fn visible(self) -> Self {
         match self {
-            OnnxError::File { file, reason } => OnnxError::File { file: visible(&file), reason: visible(&reason) },
+            OnnxError::File { file, reason } => {
+                OnnxError::File { file: visible(&file), reason: visible(&reason) }
+            }
             OnnxError::Node { file, node, op, reason } => {
                 let [file, node, op, reason] = [file, node, op, reason].map(|s| visible(&s));
                 OnnxError::Node { file, node, op, reason }
@@ -84,7 +86,8 @@ impl OnnxError {
 pub fn grouped(problems: &[Problem]) -> Vec<(&Problem, Vec<&str>)> {
     let mut groups: Vec<(&Problem, Vec<&str>)> = Vec::new();
     for problem in problems {
-        let same = |p: &Problem| (&p.op, &p.why, &p.what_to_do) == (&problem.op, &problem.why, &problem.what_to_do);
+        let same =
+            |p: &Problem| (&p.op, &p.why, &p.what_to_do) == (&problem.op, &problem.why, &problem.what_to_do);
         match groups.iter_mut().find(|(first, _)| same(first)) {
             Some((_, nodes)) => nodes.push(&problem.node),
             None => groups.push((problem, vec![&problem.node])),

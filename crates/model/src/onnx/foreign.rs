@@ -3,7 +3,8 @@
 use std::path::Path;
 
 /// What to do about a file that holds no network in this format.
-pub(super) const EXPORT: &str = "export the model as ONNX (in PyTorch: torch.onnx.export(model, example, \"model.onnx\"))";
+pub(super) const EXPORT: &str =
+    "export the model as ONNX (in PyTorch: torch.onnx.export(model, example, \"model.onnx\"))";
 
 const PYTORCH: &str = "a checkpoint of PyTorch: load it there, call model.eval() and torch.onnx.export(model, example, \
                        \"model.onnx\")";
@@ -38,7 +39,10 @@ pub(super) fn kind(bytes: &[u8]) -> Option<&'static str> {
         (at(4, b"TFL3"), TFLITE),
         (at(4, b"ORTM"), "a model in ONNX Runtime's own format (.ort): use the .onnx file it was made from"),
         (starts(b"\x93NUMPY"), NUMPY),
-        (starts(b"GGUF"), "a GGUF file, which holds a quantised language model: convolutional networks as ONNX are possible"),
+        (
+            starts(b"GGUF"),
+            "a GGUF file, which holds a quantised language model: convolutional networks as ONNX are possible",
+        ),
         (
             starts(b"version https://git-lfs"),
             "a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`",

@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use super::constant::Constant;
 use super::external::Externals;
-use super::proto::{ModelProto, NodeProto, TensorProto};
 use super::layout::is_layout;
+use super::proto::{ModelProto, NodeProto, TensorProto};
 use super::start::{check_names, input_dims, input_order, label, order, the_input};
 use super::text::visible;
 use super::value::{Moved, Refusal, Value, View, unsupported};
-use super::{foreign, training};
 use super::{Import, ImportOptions, OPSETS, OnnxError, Problem};
+use super::{foreign, training};
 use crate::error::ModelError;
 use crate::function::Function;
 use crate::graph::{ConvOptions, GraphBuilder, NodeId, SecretReals};
@@ -216,7 +216,12 @@ impl<'m, 'b> Importer<'m, 'b> {
                     None => "let only the Transpose read the input, and this node its result",
                 };
                 if !problems.iter().any(|p| p.node == node_at_fault && p.why == why) {
-                    problems.push(Problem { node: node_at_fault, op, why, what_to_do: what_to_do.to_owned() });
+                    problems.push(Problem {
+                        node: node_at_fault,
+                        op,
+                        why,
+                        what_to_do: what_to_do.to_owned(),
+                    });
                 }
                 self.stand_in(node)
             }
@@ -353,7 +358,11 @@ impl<'m, 'b> Importer<'m, 'b> {
     }
 
     /// As [`Self::tensor`], for operators that treat every number alike.
-    pub(super) fn tensor_in_any_order(&mut self, node: &NodeProto<'b>, index: usize) -> Result<View, Refusal> {
+    pub(super) fn tensor_in_any_order(
+        &mut self,
+        node: &NodeProto<'b>,
+        index: usize,
+    ) -> Result<View, Refusal> {
         let name = *node.inputs.get(index).ok_or_else(|| format!("input {index} is missing"))?;
         let value = self.input(node, index)?.ok_or_else(|| format!("input {index} is missing"))?;
         self.materialise(name, value)
@@ -436,7 +445,9 @@ impl<'m, 'b> Importer<'m, 'b> {
         let label = self.unique(&label);
         let options = ConvOptions { padding, ..ConvOptions::square(channels, 1).groups(channels) };
         let node = self.builder.conv2d(&label, input, options, vec![1.0; channels], None);
-        self.notes.push(format!("{label} becomes a layer of its own: no convolution behind it takes its zeros along"));
+        self.notes.push(format!(
+            "{label} becomes a layer of its own: no convolution behind it takes its zeros along"
+        ));
         let dims = std::iter::once(self.batch).chain(self.builder.shape(node).iter().copied()).collect();
         let view = View::new(node, dims);
         self.values.insert(name, Value::Tensor(view.clone()));

@@ -391,23 +391,29 @@ fn refusal(op: &str) -> (&'static str, &'static str) {
             "right behind the input: leave it out and give images of the right size; inside a network (U-Nets, feature \
              pyramids) there is no way around it: use a network that only gets smaller",
         ),
-        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger"
-        | "MatMulInteger" | "DynamicQuantizeLinear" => {
+        "QuantizeLinear"
+        | "DequantizeLinear"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "ConvInteger"
+        | "MatMulInteger"
+        | "DynamicQuantizeLinear" => {
             ("quantised models are not supported", "export the float32 model: amicus chooses its own scales")
         }
-        "TopK" | "NonMaxSuppression" | "Where" | "Greater" | "Less" | "Equal" | "GreaterOrEqual" | "LessOrEqual"
-        | "NonZero" | "Sign" | "ArgMin" => (
+        "TopK" | "NonMaxSuppression" | "Where" | "Greater" | "Less" | "Equal" | "GreaterOrEqual"
+        | "LessOrEqual" | "NonZero" | "Sign" | "ArgMin" => (
             "comparing secret numbers is not supported",
             "end the network with the logits before; whoever receives them can do this with them",
         ),
-        "Floor" | "Ceil" | "Round" | "Mod" => {
-            ("rounding secret numbers is not supported", "leave it out, and retrain if the network depends on it")
-        }
+        "Floor" | "Ceil" | "Round" | "Mod" => (
+            "rounding secret numbers is not supported",
+            "leave it out, and retrain if the network depends on it",
+        ),
         "LpPool" | "GlobalLpPool" | "MaxUnpool" | "MaxRoiPool" | "RoiAlign" => {
             ("this pooling is not supported", "use average pooling and retrain")
         }
-        "Gather" | "GatherND" | "GatherElements" | "Slice" | "Split" | "DepthToSpace" | "SpaceToDepth" | "Tile"
-        | "Expand" | "ScatterND" => (
+        "Gather" | "GatherND" | "GatherElements" | "Slice" | "Split" | "DepthToSpace" | "SpaceToDepth"
+        | "Tile" | "Expand" | "ScatterND" => (
             "taking a value apart or rearranging it is not supported",
             "write it with convolutions (grouped ones take channels apart), or use a network without it",
         ),

@@ -31,7 +31,9 @@ impl<'b> Importer<'_, 'b> {
             // The receiver takes the largest: whatever becomes of its place, the logits stay.
             Value::Probabilities(_, "ArgMax") => return Ok(Some(value)),
             Value::Probabilities(view, _) => view.clone(),
-            Value::Padded(..) if matches!(node.op, "Identity" | "Dropout" | "Cast") => return Ok(Some(value)),
+            Value::Padded(..) if matches!(node.op, "Identity" | "Dropout" | "Cast") => {
+                return Ok(Some(value));
+            }
             Value::Unknown => return Err(Refusal::Follows),
             // Says why, or puts the zeros in place.
             Value::Padded(..) | Value::Constant(_) => self.tensor(node, 0)?,

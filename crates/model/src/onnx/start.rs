@@ -55,7 +55,9 @@ pub(super) fn check_names(graph: &GraphProto<'_>) -> Result<(), String> {
                 _ => continue,
             };
             let node = label(node, index);
-            return Err(format!("{name} is {other} and the result of node {node}: which one is meant is not clear"));
+            return Err(format!(
+                "{name} is {other} and the result of node {node}: which one is meant is not clear"
+            ));
         }
         let mut attributes = HashSet::new();
         if let Some(twice) = node.attributes.iter().find(|a| !attributes.insert(a.name)) {
@@ -67,7 +69,12 @@ pub(super) fn check_names(graph: &GraphProto<'_>) -> Result<(), String> {
 
 /// The order in which images are given, where a `Transpose` brings them into another one before anything else looks at
 /// them: axis `k` of the network's input is axis `order[k]` of what the file declares.
-pub(super) fn input_order(graph: &GraphProto<'_>, order: &[usize], input: &str, dims: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn input_order(
+    graph: &GraphProto<'_>,
+    order: &[usize],
+    input: &str,
+    dims: &[usize],
+) -> Option<Vec<usize>> {
     if dims.len() != 4 {
         return None;
     }

@@ -4,14 +4,21 @@
 /// the direction of writing, spaces of no width.
 pub(super) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if acts(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if acts(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
         out
     })
 }
 
 fn acts(c: char) -> bool {
-    let unseen = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{fff9}'..='\u{fffb}'];
-    c.is_control() || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}') || unseen.iter().any(|range| range.contains(&c))
+    let unseen =
+        ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{fff9}'..='\u{fffb}'];
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{feff}')
+        || unseen.iter().any(|range| range.contains(&c))
 }
 
 #[cfg(test)]

@@ -262,7 +262,8 @@ impl Preparing<'_> {
     /// A copy of a value whose stored numbers may have any factor.
     fn open_again(&mut self, value: NodeId, reader: &str) -> NodeId {
         let name = &self.nodes[value.index()].name;
-        self.notes.push(format!("{name} opened by itself, one round more: {reader} joins it with a pooled copy"));
+        self.notes
+            .push(format!("{name} opened by itself, one round more: {reader} joins it with a pooled copy"));
         self.opening(value)
     }
 
@@ -308,7 +309,8 @@ impl Preparing<'_> {
         self.notes.push(format!(
             "{name} is added: an activation of the input itself, whose numbers are far from 1, needs a layer before it"
         ));
-        let copy = self.depthwise(&Node { name, ..node.clone() }, &Affine { scale: one, offset: zero }, NodeId(0))?;
+        let copy =
+            self.depthwise(&Node { name, ..node.clone() }, &Affine { scale: one, offset: zero }, NodeId(0))?;
         self.scaled_input = Some(copy);
         Ok(copy)
     }
