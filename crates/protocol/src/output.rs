@@ -248,3 +248,28 @@ impl Receiver {
         Some(((floor + wrap).as_i256() - (mu + offset).as_i256()).as_f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_part_of_an_output_hash() {
+        let of = |key, epoch, id, plan, message: &[u8]| {
+            let key = ReceiverKey(Seed::from_bytes([key; 32]));
+            hash(&key, EpochId(epoch), InferenceId(id), &PlanDigest([plan; 32]), message)
+        };
+        let all = [
+            of(1, 1, 1, 1, b"output"),
+            of(2, 1, 1, 1, b"output"),
+            of(1, 2, 1, 1, b"output"),
+            of(1, 1, 2, 1, b"output"),
+            of(1, 1, 1, 2, b"output"),
+            of(1, 1, 1, 1, b"Output"),
+            of(1, 1, 1, 1, b"output "),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|b| a != b), "hash {i} is like an earlier one");
+        }
+    }
+}

@@ -93,3 +93,68 @@ impl Transcript {
         Digest(*self.0.finalize().as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::KeyAgreement;
+    use crate::{Parties, PartyId};
+    use amicus_field::{Limbs, OperatingSystem};
+
+    fn keys() -> PartyKeys {
+        let parties = Parties::new(2).unwrap();
+        let begun = |p| KeyAgreement::new(parties, p, EpochId(1), &mut OperatingSystem).unwrap();
+        let (mut one, two) = (begun(PartyId::FIRST), begun(parties.last()));
+        one.receive(parties.last(), &two.message(PartyId::FIRST)).unwrap();
+        one.finish().unwrap()
+    }
+
+    #[test]
+    fn everything_is_part_of_a_transcript() {
+        let (keys, other_keys, plan) = (keys(), keys(), PlanDigest([1; 32]));
+        let id = Some(InferenceId(1));
+        let vector = |v: &[i64]| LimbVec::from_i64(Limbs::TWO, v);
+        let of =
+            |topic, epoch, id, plan: &PlanDigest| Transcript::new(&keys, topic, EpochId(epoch), id, plan);
+        let with = |tag, values: &[i64]| {
+            let mut transcript = of(Topic::Inference, 1, id, &plan);
+            transcript.values(tag, &vector(values));
+            transcript
+        };
+        let mut split = with(1, &[5]);
+        split.values(1, &vector(&[6]));
+        let mut digest = of(Topic::Inference, 1, id, &plan);
+        digest.digest(1, &Digest([2; 32]));
+        let mut other_digest = of(Topic::Inference, 1, id, &plan);
+        other_digest.digest(2, &Digest([2; 32]));
+        let all = [
+            of(Topic::Inference, 1, id, &plan),
+            of(Topic::Inference, 2, id, &plan),
+            of(Topic::Inference, 1, Some(InferenceId(2)), &plan),
+            of(Topic::Inference, 1, None, &plan),
+            of(Topic::Inference, 1, id, &PlanDigest([3; 32])),
+            of(Topic::Load, 1, id, &plan),
+            of(Topic::Tensor(0), 1, id, &plan),
+            of(Topic::Tensor(1), 1, id, &plan),
+            Transcript::new(&other_keys, Topic::Inference, EpochId(1), id, &plan),
+            with(1, &[]),
+            with(2, &[]),
+            with(1, &[5]),
+            with(1, &[5, 6]),
+            with(1, &[6, 5]),
+            with(1, &[5, 0]),
+            split,
+            digest,
+            other_digest,
+        ]
+        .map(|transcript| transcript.finish());
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|b| a != b), "transcript {i} is like an earlier one");
+        }
+        let view = all[0].with(&[all[1], all[2]]);
+        for other in [all[0].with(&[all[2], all[1]]), all[0].with(&[all[1]]), all[3].with(&[all[1], all[2]])]
+        {
+            assert_ne!(view, other);
+        }
+    }
+}

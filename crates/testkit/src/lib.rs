@@ -1,11 +1,12 @@
 //! Harness of n parties, malicious parties and test vectors. For tests only.
 //!
 //! - [`direct`]: all roles in one thread, without channels; [`world`]: their seeds and messages; [`steps`] holds such a
-//!   run to its plan
+//!   run to its plan, [`covers`] finds what hides its values
 //! - [`run`]: whole deployments in one line; [`deviation`]: what a malicious party in one of them does
 //! - [`nets`], [`zoo`], [`small`]: networks; [`random`]: repeatable numbers
 #![forbid(unsafe_code)]
 
+pub mod covers;
 pub mod deviation;
 pub mod direct;
 pub mod fake_helper;
