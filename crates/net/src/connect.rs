@@ -146,11 +146,17 @@ pub struct Listener {
     peers: PeerSet,
     pending: Vec<Handshake>,
     handshake_limit: Duration,
+    /// Nothing is accepted before this: the operating system had no room for another connection.
+    resume: Option<Instant>,
 }
 
 impl Listener {
-    /// Handshakes at a time; beyond that the oldest is given up, so that stalled ones cannot lock others out.
+    /// Handshakes at a time; beyond that the oldest is given up of the host that has most, so that stalled ones cannot
+    /// lock others out.
     const MAX_PENDING: usize = 64;
+    /// Rest after an error of the operating system. Without descriptors left the socket stays readable: without a rest
+    /// the listener would report the same error as fast as it can.
+    const PAUSE: Duration = Duration::from_millis(100);
 
     /// Starts listening; `peers` are those that may connect.
     ///
@@ -175,6 +181,7 @@ impl Listener {
             peers,
             pending: Vec::new(),
             handshake_limit: Duration::from_secs(10),
+            resume: None,
         })
     }
 
@@ -196,8 +203,11 @@ impl Listener {
     pub fn accept(&mut self, deadline: Instant) -> Result<Link, NetError> {
         let start = Instant::now();
         loop {
-            self.take_connections()?;
             let now = Instant::now();
+            self.resume = self.resume.filter(|&until| now < until);
+            if self.resume.is_none() {
+                self.take_connections()?;
+            }
             for index in 0..self.pending.len() {
                 if let Some(result) = self.advance(index, now) {
                     return result;
@@ -208,8 +218,11 @@ impl Listener {
                 return Err(NetError::Timeout { peer, waited: start.elapsed() });
             }
             let limits = self.pending.iter().map(|handshake| handshake.started + self.handshake_limit);
-            let until = limits.min().map_or(deadline, |limit| limit.min(deadline));
-            let mut fds = vec![Interest { read: true, write: false }.poll_listener(&self.socket)];
+            let until = limits.chain(self.resume).min().map_or(deadline, |limit| limit.min(deadline));
+            let mut fds = Vec::with_capacity(1 + self.pending.len());
+            if self.resume.is_none() {
+                fds.push(Interest { read: true, write: false }.poll_listener(&self.socket));
+            }
             fds.extend(self.pending.iter().map(|handshake| {
                 handshake.stream.interest(&handshake.inbox).poll_fd(handshake.stream.socket())
             }));
@@ -226,7 +239,10 @@ impl Listener {
                     io::ErrorKind::WouldBlock => return Ok(()),
                     // The connection died while it waited in the queue.
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
-                    _ => return Err(NetError::io(format!("accepting on {}", self.address), &error)),
+                    _ => {
+                        self.resume = Some(Instant::now() + Self::PAUSE);
+                        return Err(NetError::io(format!("accepting on {}", self.address), &error));
+                    }
                 },
             };
             let handshake = Session::server(self.config.clone())
@@ -234,10 +250,18 @@ impl Listener {
                 .map_err(|failure| failure.named(&address.to_string()))?;
             self.pending.push(handshake);
             if self.pending.len() > Self::MAX_PENDING {
-                let oldest = self.pending.remove(0);
+                let oldest = self.pending.remove(self.most_crowded());
                 return Err(self.stalled(&oldest, Instant::now()));
             }
         }
+    }
+
+    /// The oldest handshake of the host that has most of them.
+    fn most_crowded(&self) -> usize {
+        let of_host = |host| self.pending.iter().filter(|h| h.address.ip() == host).count();
+        let hosts = self.pending.iter().enumerate().map(|(index, h)| (of_host(h.address.ip()), index));
+        // The first of equals is the oldest.
+        hosts.max_by_key(|&(count, index)| (count, std::cmp::Reverse(index))).map_or(0, |(_, index)| index)
     }
 
     /// Moves one handshake on; its result when it has one.

@@ -59,6 +59,16 @@ pub enum NetError {
         /// Bytes allowed, see [`Link::set_max_frame`](crate::Link::set_max_frame).
         limit: usize,
     },
+    /// The peer does not read what it is sent, and more waits for it than is kept for anybody.
+    #[error("{peer} does not read: {waiting} bytes wait for it, the limit is {limit} bytes")]
+    Unread {
+        /// The peer.
+        peer: String,
+        /// Bytes that wait, with those that would have been too many.
+        waiting: usize,
+        /// Bytes kept, see [`Link::set_max_unsent`](crate::Link::set_max_unsent).
+        limit: usize,
+    },
     /// The peer does not speak our TLS, or a record was forged or damaged on its way.
     #[error("TLS with {peer} failed: {reason}")]
     Tls {
@@ -153,7 +163,7 @@ impl NetError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::FrameTooLong { .. } | Self::Tls { .. } => Fault::Peer,
+            Self::FrameTooLong { .. } | Self::Unread { .. } | Self::Tls { .. } => Fault::Peer,
             Self::Incompatible { .. }
             | Self::Refused { .. }
             | Self::UnknownPeer { .. }
@@ -180,6 +190,7 @@ pub(crate) enum Failure {
     Closed,
     Truncated(&'static str),
     TooLong { announced: usize, limit: usize },
+    Unread { waiting: usize, limit: usize },
     Tls(TlsError),
     Io(io::Error),
 }
@@ -191,6 +202,7 @@ impl Failure {
             Self::Closed => NetError::Closed { peer },
             Self::Truncated(detail) => NetError::Truncated { peer, detail },
             Self::TooLong { announced, limit } => NetError::FrameTooLong { peer, announced, limit },
+            Self::Unread { waiting, limit } => NetError::Unread { peer, waiting, limit },
             Self::Tls(TlsError::AlertReceived(alert)) if is_refusal(alert) => {
                 NetError::Refused { peer, alert: format!("{alert:?}") }
             }

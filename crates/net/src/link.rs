@@ -63,6 +63,7 @@ pub struct Link {
     inbox: Inbox,
     failed: Option<NetError>,
     counters: Counters,
+    max_unsent: usize,
     recorder: Option<Recorder>,
     /// Only for a link that is used without a mesh.
     parker: Option<Parker>,
@@ -77,6 +78,7 @@ impl Link {
             inbox: Inbox::new(),
             failed: None,
             counters: Counters::default(),
+            max_unsent: usize::MAX,
             recorder: None,
             parker: None,
         };
@@ -131,6 +133,20 @@ impl Link {
         }
     }
 
+    /// Sets how many bytes may wait for a peer that does not read them; no bound unless set. A frame that would exceed it
+    /// ends the link with [`NetError::Unread`], so that a peer's silence costs a bounded amount of memory.
+    pub fn set_max_unsent(&mut self, bytes: usize) {
+        self.max_unsent = bytes;
+    }
+
+    /// Bytes of frames that were sent and have not left: not taken by the operating system, or, in memory, by the peer.
+    pub fn unsent(&self) -> usize {
+        match &self.transport {
+            Transport::Tls(stream) => stream.unsent(),
+            Transport::Memory(end) => end.unsent(),
+        }
+    }
+
     /// What went through so far.
     pub fn counters(&self) -> Counters {
         let (bytes_sent, bytes_received) = match &self.transport {
@@ -149,7 +165,7 @@ impl Link {
     /// during later calls of `recv` or `flush`.
     ///
     /// # Errors
-    /// The error that ended the link, if it has failed; nothing is sent then.
+    /// The error that ended the link, if it has failed or fails now; nothing is sent then.
     pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), NetError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -160,6 +176,12 @@ impl Link {
         };
         if let Some(recorder) = &self.recorder {
             recorder.push(Direction::Sent, parts.concat());
+        }
+        if self.max_unsent < usize::MAX {
+            let (waiting, limit) = (self.unsent().saturating_add(length), self.max_unsent);
+            if waiting > limit {
+                return Err(self.fail(Failure::Unread { waiting, limit }));
+            }
         }
         let result = match &mut self.transport {
             Transport::Tls(stream) => stream.send(&header, parts, &mut self.inbox),

@@ -11,6 +11,8 @@ use crate::poll::Doorbell;
 #[derive(Default)]
 struct Pipe {
     frames: VecDeque<Vec<u8>>,
+    /// Bytes of these frames.
+    bytes: usize,
     closed: bool,
     /// Whom to wake when something arrives.
     reader: Option<Arc<Doorbell>>,
@@ -50,12 +52,18 @@ impl MemoryEnd {
         lock(&self.inward).reader = Some(bell.clone());
     }
 
+    /// Bytes that the other end has not taken.
+    pub(crate) fn unsent(&self) -> usize {
+        lock(&self.outward).bytes
+    }
+
     pub(crate) fn send(&mut self, frame: Vec<u8>) -> Result<(), Failure> {
         let mut pipe = lock(&self.outward);
         if pipe.closed {
             return Err(Failure::Closed);
         }
         self.sent += (HEADER + frame.len()) as u64;
+        pipe.bytes += frame.len();
         pipe.frames.push_back(frame);
         ring(pipe);
         Ok(())
@@ -68,6 +76,7 @@ impl MemoryEnd {
             let Some(frame) = pipe.frames.pop_front() else {
                 return if pipe.closed { Err(Failure::Closed) } else { Ok(progress) };
             };
+            pipe.bytes -= frame.len();
             if frame.len() > self.max_frame {
                 return Err(Failure::TooLong { announced: frame.len(), limit: self.max_frame });
             }

@@ -28,6 +28,8 @@ pub(crate) struct Stream {
     assembler: Assembler,
     /// Plaintext the socket could not take yet, each with the number of bytes already encrypted.
     queue: VecDeque<(Vec<u8>, usize)>,
+    /// Bytes in the queue, those already encrypted included.
+    queued: usize,
     peer_closed: bool,
     /// The session found an error; rustls must not process anything any more.
     broken: bool,
@@ -49,6 +51,7 @@ impl Stream {
             outgoing: Buffer::new(WRITE + WRITE / 64),
             assembler: Assembler::new(DEFAULT_MAX_FRAME),
             queue: VecDeque::new(),
+            queued: 0,
             peer_closed: false,
             broken: false,
             received: 0,
@@ -76,6 +79,16 @@ impl Stream {
     /// True while something waits for the socket to take it.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.queue.is_empty() || !self.outgoing.is_empty()
+    }
+
+    /// Bytes that wait for the socket.
+    pub(crate) fn unsent(&self) -> usize {
+        self.queued + self.outgoing.filled().len()
+    }
+
+    fn enqueue(&mut self, bytes: Vec<u8>, done: usize) {
+        self.queued += bytes.len();
+        self.queue.push_back((bytes, done));
     }
 
     pub(crate) fn interest(&self, inbox: &Inbox) -> Interest {
@@ -108,10 +121,10 @@ impl Stream {
             clear = left.is_empty();
             let done = first.len() - left.len();
             if !clear {
-                self.queue.push_back((first, done));
+                self.enqueue(first, done);
             }
         } else {
-            self.queue.push_back((first, 0));
+            self.enqueue(first, 0);
         }
         for mut part in std::iter::once(part).chain(rest.copied()) {
             if clear {
@@ -119,7 +132,7 @@ impl Stream {
                 clear = part.is_empty();
             }
             if !part.is_empty() {
-                self.queue.push_back((part.to_vec(), 0));
+                self.enqueue(part.to_vec(), 0);
             }
         }
         Ok(())
@@ -190,6 +203,7 @@ impl Stream {
                 self.queue.push_front((bytes, done));
                 return Ok(result? || progress);
             }
+            self.queued -= bytes.len();
             progress |= result?;
         }
         Ok(progress)

@@ -294,3 +294,43 @@ fn inserting_again_replaces_the_link() {
     assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"new".to_vec() }));
     assert_eq!(mesh.iter().count(), 1);
 }
+
+#[test]
+fn a_peer_that_does_not_read_costs_a_bounded_amount() {
+    for kind in KINDS {
+        let (mut a, b) = kind.pair();
+        a.set_max_unsent(100_000);
+        let frame = pattern(1, 10_000);
+        // Kernels buffer some megabytes of a TLS link; everything beyond waits here.
+        let error = (0..10_000).find_map(|_| {
+            let error = a.send(&[&frame]).err();
+            assert!(a.unsent() <= 100_000 + 200_000, "{}", a.unsent());
+            error
+        });
+        let error = error.expect("a bound");
+        assert!(matches!(error, NetError::Unread { limit: 100_000, .. }), "{kind:?}: {error}");
+        assert_eq!(error.fault(), Fault::Peer);
+        // The link has ended, and says why again.
+        assert_eq!(a.send(&[b"x"]).unwrap_err(), error);
+        drop(b);
+    }
+}
+
+#[test]
+fn what_is_read_does_not_count_as_unread() {
+    for kind in KINDS {
+        let (mut a, mut b) = kind.pair();
+        a.set_max_unsent(100_000);
+        for i in 0..100 {
+            let frame = pattern(i, 50_000);
+            a.send(&[&frame]).unwrap();
+            let reading = thread::spawn(move || {
+                assert!(b.recv(soon()).unwrap() == frame);
+                b
+            });
+            a.flush(soon()).unwrap();
+            b = reading.join().unwrap();
+        }
+        assert_eq!(a.unsent(), 0, "{kind:?}");
+    }
+}

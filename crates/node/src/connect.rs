@@ -4,6 +4,8 @@
 //! everybody. Both ends say which channel a link is for and which plan they run, and refuse one another when the
 //! plans differ.
 
+mod greeting;
+
 use crate::inbox::Hub;
 use crate::party::spawn;
 use crate::{NodeError, Peer};
@@ -15,7 +17,7 @@ use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -90,32 +92,13 @@ impl Terms {
         Ok(hello.channel)
     }
 
-    /// Greets over a fresh link. The dialling end names the channel; the other end repeats it.
-    fn greet(
-        &self,
-        link: &mut Link,
-        channel: Option<Channel>,
-        deadline: Instant,
-    ) -> Result<Channel, NodeError> {
-        if let Some(channel) = channel {
-            link.send(&[&self.hello(channel)?])?;
-        }
+    /// Greets over a link that we dialled, and hears the other end's greeting.
+    fn greet(&self, link: &mut Link, channel: Channel, deadline: Instant) -> Result<(), NodeError> {
+        link.send(&[&self.hello(channel)?])?;
         let frame = link.recv(deadline)?;
         let peer = link.peer().to_owned();
-        let incompatible = |fault| NodeError::from(ProtocolError::peer(peer, Step::Keys, fault));
-        let checked = self.check(&frame);
-        let answer = match (channel, &checked) {
-            (None, Ok(channel)) => Some(*channel),
-            // Say what we run, so that the other end can tell its operator too.
-            (None, Err(Fault::Incompatible(_))) => Some(Channel::Online),
-            _ => None,
-        };
-        if let Some(channel) = answer {
-            link.send(&[&self.hello(channel)?])?;
-            link.flush(deadline)?;
-        }
-        let theirs = checked.map_err(incompatible)?;
-        Ok(channel.unwrap_or(theirs))
+        self.check(&frame).map_err(|fault| ProtocolError::peer(peer, Step::Keys, fault))?;
+        Ok(())
     }
 }
 
@@ -132,24 +115,44 @@ pub struct Target {
     pub channel: Channel,
 }
 
+/// Errors kept for whoever reads them; a flood of connections that fail costs no more memory than that.
+const KEPT_ERRORS: usize = 256;
+
+/// Where errors of single connections go; what nobody reads is dropped.
+#[derive(Clone, Debug)]
+pub struct Complaints(SyncSender<NodeError>);
+
+impl Complaints {
+    /// A way to report, and where reports are read.
+    pub fn channel() -> (Self, Receiver<NodeError>) {
+        let (sender, receiver) = sync_channel(KEPT_ERRORS);
+        (Complaints(sender), receiver)
+    }
+
+    fn report(&self, error: NodeError) {
+        // Full, or nobody is there: connections go on.
+        let _ = self.0.try_send(error);
+    }
+}
+
 /// Threads that accept and dial links for one node. Ends with [`Connector::stop`].
 #[derive(Debug)]
 pub struct Connector {
     stop: Arc<AtomicBool>,
     /// Accepting threads; they are waited for, so that their ports are free again.
     listeners: Mutex<Vec<JoinHandle<()>>>,
-    errors: Sender<NodeError>,
+    complaints: Complaints,
 }
 
 impl Connector {
-    /// A connector without threads; errors of single connections go to `errors`.
-    pub fn new(errors: Sender<NodeError>) -> Self {
-        Connector { stop: Arc::default(), listeners: Mutex::default(), errors }
+    /// A connector without threads, and where errors of single connections go.
+    pub fn new(complaints: Complaints) -> Self {
+        Connector { stop: Arc::default(), listeners: Mutex::default(), complaints }
     }
 
     /// Another connector that reports to the same place and is stopped on its own.
     pub fn sibling(&self) -> Self {
-        Connector::new(self.errors.clone())
+        Connector::new(self.complaints.clone())
     }
 
     /// Accepts links for a node.
@@ -157,31 +160,26 @@ impl Connector {
     /// # Errors
     /// When no thread can be started.
     pub fn listen(&self, mut listener: Listener, terms: Terms, hubs: Hubs) -> Result<(), NodeError> {
-        let (stop, errors) = (Arc::clone(&self.stop), self.errors.clone());
-        let thread = spawn("accept", move || {
-            // Links that are authenticated but have not said hello; each has a thread of its own, so that a silent
-            // one holds up nobody. Only pinned peers get here.
-            let mut greeting: Vec<JoinHandle<()>> = Vec::new();
+        let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
+        // Another thread hears what accepted links say first. Only pinned peers get there.
+        let (door, greeter) = greeting::start(terms, hubs, complaints.clone())?;
+        let accepting = spawn("accept", move || {
             while !stop.load(Ordering::SeqCst) {
-                greeting.retain(|t| !t.is_finished());
                 match listener.accept(Instant::now() + Duration::from_millis(100)) {
                     Ok(link) => {
-                        let (hubs, errors) = (hubs.clone(), errors.clone());
-                        greeting.push(std::thread::spawn(move || {
-                            if let Err(e) = welcome(link, terms, &hubs) {
-                                let _ = errors.send(e);
-                            }
-                        }));
+                        let peer = link.peer().to_owned();
+                        if !door.hand(link) {
+                            let fault = Fault::NotAllowed("more links than can be greeted".into());
+                            complaints.report(ProtocolError::peer(peer, Step::Keys, fault).into());
+                        }
                     }
                     Err(NetError::Timeout { .. }) => {}
-                    Err(error) => {
-                        let _ = errors.send(error.into());
-                    }
+                    Err(error) => complaints.report(error.into()),
                 }
             }
         })?;
         if let Ok(mut listeners) = self.listeners.lock() {
-            listeners.push(thread);
+            listeners.extend([accepting, greeter]);
         }
         Ok(())
     }
@@ -220,7 +218,7 @@ impl Connector {
         hubs: Hubs,
         wanted: Receiver<()>,
     ) -> Result<(), NodeError> {
-        let (stop, errors) = (Arc::clone(&self.stop), self.errors.clone());
+        let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
         spawn("dial", move || {
             let mut asked = false;
             while !stop.load(Ordering::SeqCst) {
@@ -237,7 +235,7 @@ impl Connector {
                         hubs.deliver(target.channel, Arrival { peer: target.peer.clone(), link });
                     }
                     Err(error) => {
-                        let _ = errors.send(error);
+                        complaints.report(error);
                         std::thread::sleep(Duration::from_millis(100));
                     }
                 }
@@ -264,20 +262,6 @@ pub fn connect(target: &Target, identity: &Identity, terms: Terms) -> Result<Lin
     let deadline = Instant::now() + ATTEMPT;
     let name = target.peer.to_string();
     let mut link = amicus_net::dial(target.address, identity, (&name, target.fingerprint), deadline)?;
-    terms.greet(&mut link, Some(target.channel), deadline)?;
+    terms.greet(&mut link, target.channel, deadline)?;
     Ok(link)
-}
-
-fn welcome(mut link: Link, terms: Terms, hubs: &Hubs) -> Result<(), NodeError> {
-    let channel = terms.greet(&mut link, None, Instant::now() + ATTEMPT)?;
-    let name = link.peer().to_owned();
-    let unknown = || ProtocolError::peer(&name, Step::Keys, Fault::NotAllowed("no role of this name".into()));
-    let peer = Peer::parse(&name, terms.parties).ok_or_else(unknown)?;
-    // Between helper and parties; users have no business there.
-    if channel == Channel::Dealing && matches!(peer, Peer::Owner | Peer::Client(_)) {
-        let fault = Fault::NotAllowed("a link for dealing".into());
-        return Err(ProtocolError::peer(&name, Step::Keys, fault).into());
-    }
-    hubs.deliver(channel, Arrival { peer, link });
-    Ok(())
 }

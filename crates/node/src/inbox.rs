@@ -136,6 +136,8 @@ pub struct Inbox {
     replaced: VecDeque<Peer>,
     hop: u16,
     max_frame: usize,
+    /// Bytes that may wait for a client or owner.
+    max_unread_by_user: usize,
 }
 
 impl Inbox {
@@ -158,7 +160,14 @@ impl Inbox {
             replaced: VecDeque::new(),
             hop: 0,
             max_frame,
+            max_unread_by_user: usize::MAX,
         })
+    }
+
+    /// Sets how many bytes may wait for a client or owner that does not read, see [`Link::set_max_unsent`]. Nodes read
+    /// always; users may not.
+    pub fn set_max_unread_by_user(&mut self, bytes: usize) {
+        self.max_unread_by_user = bytes;
     }
 
     /// How others deliver links to this inbox.
@@ -181,6 +190,9 @@ impl Inbox {
     /// Adds a link.
     pub fn insert(&mut self, peer: &Peer, mut link: Link) {
         link.set_max_frame(self.max_frame);
+        if matches!(peer, Peer::Client(_) | Peer::Owner) {
+            link.set_max_unsent(self.max_unread_by_user);
+        }
         let key = self.key(peer);
         self.mesh.insert(key, link);
     }

@@ -5,7 +5,7 @@
 
 use crate::client::ClientNode;
 use crate::conduct::Conduct;
-use crate::connect::{Arrival, Connector, Hubs, Target, Terms};
+use crate::connect::{Arrival, Complaints, Connector, Hubs, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
 use crate::owner::OwnerNode;
@@ -147,7 +147,7 @@ impl LocalCluster {
     /// # Errors
     /// An invalid plan, journals that cannot be used, a port in use.
     pub fn start(mut config: LocalConfig) -> Result<Self, NodeError> {
-        let (errors, connection_errors) = channel();
+        let (complaints, connection_errors) = Complaints::channel();
         let mut party_events = Vec::new();
         let mut nodes = Vec::new();
         let mut conduct = config.conduct.take();
@@ -175,8 +175,8 @@ impl LocalCluster {
         let (_, helper_events) = channel();
         let wires = match config.wiring {
             Wiring::Memory => Wires::Memory,
-            Wiring::Tls => Wires::Tls(Box::new(TlsWires::new(&config, None, errors)?)),
-            Wiring::Shaped(shape) => Wires::Tls(Box::new(TlsWires::new(&config, Some(shape), errors)?)),
+            Wiring::Tls => Wires::Tls(Box::new(TlsWires::new(&config, None, complaints)?)),
+            Wiring::Shaped(shape) => Wires::Tls(Box::new(TlsWires::new(&config, Some(shape), complaints)?)),
         };
         let mut cluster = LocalCluster {
             plan: config.plan,
@@ -345,11 +345,7 @@ fn join(a: &Peer, a_hubs: &Hubs, b: &Peer, b_hubs: &Hubs, channel: Channel) {
 }
 
 impl TlsWires {
-    fn new(
-        config: &LocalConfig,
-        shape: Option<Shape>,
-        errors: std::sync::mpsc::Sender<NodeError>,
-    ) -> Result<Self, NodeError> {
+    fn new(config: &LocalConfig, shape: Option<Shape>, complaints: Complaints) -> Result<Self, NodeError> {
         let clients = config.clients.iter().map(|name| Peer::Client(name.clone()));
         let everybody =
             config.parties.all().map(Peer::Party).chain([Peer::Helper, Peer::Owner]).chain(clients);
@@ -359,7 +355,7 @@ impl TlsWires {
             identities.insert(peer, Arc::new(identity));
         }
         let plan = config.plan.digest().map_err(ProtocolError::from)?;
-        let connector = Connector::new(errors);
+        let connector = Connector::new(complaints);
         Ok(TlsWires {
             terms: Terms { plan, parties: config.parties },
             shape,

@@ -67,6 +67,14 @@ impl User {
         self.inbox.flush(Instant::now() + PATIENCE).expect("a link");
     }
 
+    /// Sends a message, if the link still takes it.
+    ///
+    /// # Errors
+    /// How the link ended.
+    pub fn try_send(&mut self, to: &Peer, message: &Message) -> Result<(), NodeError> {
+        Ok(self.inbox.send(to, message.header, &message.body)?)
+    }
+
     /// Sends bytes.
     ///
     /// # Panics

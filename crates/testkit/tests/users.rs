@@ -1,18 +1,20 @@
 //! Malicious clients (`docs/protocol.md`, sections 6.1, 6.8 and 7): different inputs, second inputs, other clients' ids.
 
 use amicus_client::Message;
+use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::Wish;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_protocol::control::{self, TicketGrant};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId};
+use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, assert_says};
 use amicus_testkit::user::{User, notice};
 use amicus_testkit::zoo;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TWO: Limbs = Limbs::TWO;
 
@@ -337,4 +339,23 @@ fn inferences_of_different_sizes_follow_each_other() {
         run.infer().unwrap();
     }
     run.finish();
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_cut_off_and_others_are_served() {
+    for tls in [false, true] {
+        let setup = Setup::new(zoo::mlp(TWO), 2);
+        let mut run = if tls { setup.tls() } else { setup }.start();
+        let mut mallory = user(&mut run, "2");
+        let question = Fingerprints::question();
+        let one = Peer::Party(run.parties.party(1).unwrap());
+        // Answers of some 70 bytes; kernels buffer megabytes of a TLS link, so it takes a while until any waits.
+        let deadline = Instant::now() + PATIENCE;
+        while mallory.try_send(&one, &question).is_ok() {
+            assert!(Instant::now() < deadline, "answers wait for somebody who does not read");
+        }
+        run.recovers();
+        run.client.fingerprint().unwrap();
+        run.finish();
+    }
 }

@@ -61,7 +61,8 @@ impl HelperNode {
         let terms_plan = config.plan.digest().map_err(ProtocolError::from)?;
         let journal = Journal::open(&config.journal)?;
         let limits = config.limits.for_plan(&config.plan)?;
-        let online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
         let (commands, commands_of_dealer) = channel();

@@ -65,7 +65,8 @@ impl PartyNode {
         let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
         let limits = config.limits.for_plan(&config.plan)?;
         let journal = Arc::new(Mutex::new(Journal::open(&config.journal)?));
-        let online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, config.spin)?;
+        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, config.spin)?;
+        online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
         let (epochs, epochs_of_dealer) = channel();

@@ -1,0 +1,181 @@
+//! The thread that hears the first message of accepted links: one thread and a bounded number of links, however many
+//! peers connect and say nothing.
+
+use super::{ATTEMPT, Arrival, Complaints, Hubs, Terms};
+use crate::party::spawn;
+use crate::{NodeError, Peer};
+use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
+use amicus_protocol::control::Channel;
+use amicus_protocol::{Fault, ProtocolError, Step};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Silent links of one peer: a link for each channel, and one more where a peer dials again before we saw its old link
+/// end. A further one ends the oldest, so that a peer can always get through to itself.
+const OF_A_PEER: usize = 4;
+/// Silent links of all peers together.
+const IN_ALL: usize = 256;
+/// Accepted links on their way to this thread.
+const WAITING: usize = 64;
+/// Longest wait: the accepting thread may have ended.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Where the accepting thread leaves links.
+pub(super) struct Door {
+    links: SyncSender<Link>,
+    // Dropped after `links`, so that the thread finds out at once that no more will come.
+    bell: Bell,
+}
+
+/// Wakes the thread, also when it is dropped.
+struct Bell(Waker);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+impl Door {
+    /// Hands a link over; false when it was closed because too many wait.
+    pub(super) fn hand(&self, link: Link) -> bool {
+        match self.links.try_send(link) {
+            Ok(()) => {
+                self.bell.0.wake();
+                true
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+/// Starts the thread; it ends when the door is dropped.
+///
+/// # Errors
+/// When there are no handles or no threads left.
+pub(super) fn start(
+    terms: Terms,
+    hubs: Hubs,
+    complaints: Complaints,
+) -> Result<(Door, JoinHandle<()>), NodeError> {
+    let mesh = Mesh::new(MeshConfig::default())?;
+    let (links, arrivals) = sync_channel(WAITING);
+    let door = Door { links, bell: Bell(mesh.waker()) };
+    let greeter = Greeter { terms, hubs, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
+    Ok((door, spawn("greet", move || greeter.run(&arrivals))?))
+}
+
+/// A link that has said nothing yet.
+struct Silent {
+    key: usize,
+    peer: String,
+    deadline: Instant,
+}
+
+struct Greeter {
+    terms: Terms,
+    hubs: Hubs,
+    complaints: Complaints,
+    mesh: Mesh,
+    /// In the order of their deadlines.
+    silent: VecDeque<Silent>,
+    next_key: usize,
+}
+
+impl Greeter {
+    fn run(mut self, arrivals: &Receiver<Link>) {
+        loop {
+            loop {
+                match arrivals.recv_timeout(Duration::ZERO) {
+                    Ok(link) => self.admit(link),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            let now = Instant::now();
+            while self.silent.front().is_some_and(|silent| silent.deadline <= now) {
+                self.give_up_oldest(0);
+            }
+            let deadline = self.silent.front().map_or(now + GLANCE, |s| s.deadline.min(now + GLANCE));
+            match self.mesh.recv(deadline) {
+                Ok(Event::Frame { key, bytes }) => {
+                    if let Some(link) = self.take(key) {
+                        self.welcome(link, &bytes);
+                    }
+                }
+                Ok(Event::Down { key, error }) => {
+                    self.take(key);
+                    self.complaints.report(error.into());
+                }
+                Ok(Event::Woken) | Err(NetError::Timeout { .. }) => {}
+                Err(error) => {
+                    // The operating system cannot wait for sockets now; it may later.
+                    self.complaints.report(error.into());
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, link: Link) {
+        let peer = link.peer().to_owned();
+        let of_peer = |silent: &Silent| silent.peer == peer;
+        if self.silent.iter().filter(|s| of_peer(s)).count() >= OF_A_PEER {
+            if let Some(oldest) = self.silent.iter().position(of_peer) {
+                self.give_up_oldest(oldest);
+            }
+        } else if self.silent.len() >= IN_ALL {
+            self.give_up_oldest(0);
+        }
+        let key = self.next_key;
+        self.next_key += 1;
+        self.silent.push_back(Silent { key, peer, deadline: Instant::now() + ATTEMPT });
+        self.mesh.insert(key, link);
+    }
+
+    fn give_up_oldest(&mut self, index: usize) {
+        if let Some(Silent { key, peer, .. }) = self.silent.remove(index) {
+            self.mesh.remove(key);
+            self.complaints.report(NetError::Timeout { peer, waited: ATTEMPT }.into());
+        }
+    }
+
+    fn take(&mut self, key: usize) -> Option<Link> {
+        self.silent.retain(|silent| silent.key != key);
+        self.mesh.remove(key)
+    }
+
+    /// Answers a peer's greeting and delivers the link, or says why not.
+    fn welcome(&self, mut link: Link, frame: &[u8]) {
+        if let Err(error) = self.answer(&mut link, frame).map(|(channel, peer)| {
+            self.hubs.deliver(channel, Arrival { peer, link });
+        }) {
+            self.complaints.report(error);
+        }
+    }
+
+    fn answer(&self, link: &mut Link, frame: &[u8]) -> Result<(Channel, Peer), NodeError> {
+        let name = link.peer().to_owned();
+        let error = |fault| NodeError::from(ProtocolError::peer(&name, Step::Keys, fault));
+        let channel = match self.terms.check(frame) {
+            Ok(channel) => channel,
+            Err(fault) => {
+                if matches!(fault, Fault::Incompatible(_)) {
+                    // Say what we run, so that the other end can tell its operator too.
+                    link.send(&[&self.terms.hello(Channel::Online)?])?;
+                }
+                return Err(error(fault));
+            }
+        };
+        let peer = Peer::parse(&name, self.terms.parties)
+            .ok_or_else(|| error(Fault::NotAllowed("no role of this name".into())))?;
+        // Between helper and parties; users have no business there.
+        if channel == Channel::Dealing && matches!(peer, Peer::Owner | Peer::Client(_)) {
+            return Err(error(Fault::NotAllowed("a link for dealing".into())));
+        }
+        link.send(&[&self.terms.hello(channel)?])?;
+        Ok((channel, peer))
+    }
+}
