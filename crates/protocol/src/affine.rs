@@ -4,8 +4,8 @@
 //! serve many outputs (all pixels of a channel). Input masks end in that 0, so products with masks leave the bias
 //! out; the transposed product has one more element, the sum against the bias column.
 
-use crate::label::domain;
-use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap, Stream};
+use crate::label::{LabelStream, domain};
+use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap};
 use amicus_plan::WeightSpec;
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ impl Part {
     }
 
     /// This part of the tensor's mask, or of a party's share of it, from the tensor's mask stream.
-    pub fn sample(&self, stream: &Stream, limbs: Limbs) -> LimbVec {
+    pub fn sample(&self, stream: &LabelStream, limbs: Limbs) -> LimbVec {
         match self {
             Part::Weights(range) => stream.sample_from(domain::MAIN, limbs, range.start as u64, range.len()),
             Part::Bias(len) => stream.sample(domain::BIAS, limbs, *len),

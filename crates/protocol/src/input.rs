@@ -1,7 +1,7 @@
 //! The client's side of an inference's beginning: mask the input (`docs/protocol.md`, section 6.1).
 
 use crate::epoch::SEED_BYTES;
-use crate::label::domain;
+use crate::label::{Label, Purpose, domain};
 use crate::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, ValueId};
@@ -70,8 +70,9 @@ impl Ticket {
             return Err(ProtocolError::Misuse(format!("input of {} elements, expected {len}", x.len())));
         }
         let mut masked = LimbVec::from_i64(self.plan.limbs, x);
+        let label = Label::inference(Purpose::InputMask, self.epoch, self.id, 0);
         for seed in &self.seeds {
-            masked.add_assign(&seed.stream().sample(domain::MAIN, self.plan.limbs, len));
+            masked.add_assign(&label.expand(seed).sample(domain::MAIN, self.plan.limbs, len));
         }
         Ok(masked)
     }

@@ -4,7 +4,7 @@
 //! the pair. The common key hashes transcripts; pair keys make shares of zero. Both depend on every contributor, so
 //! one honest party suffices to make them unpredictable to the helper (`docs/protocol.md`, section 7).
 
-use crate::label::{Label, Purpose, domain};
+use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::transcript::Digest;
 use crate::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
 use amicus_field::{LimbVec, Limbs, Randomness, Seed};
@@ -142,7 +142,8 @@ impl PartyKeys {
 
     /// This party's share of a vector of zeros, for the check of a load.
     pub(crate) fn zero_share_of_load(&self, epoch: EpochId, limbs: Limbs, len: usize) -> LimbVec {
-        self.zero_share(limbs, len, |key| Label::load(Purpose::LoadZero, epoch, 0).seed(key))
+        let label = Label::load(Purpose::LoadZero, epoch, 0);
+        self.zero_share(limbs, len, |key| label.stream(key))
     }
 
     /// This party's share of a vector of zeros, for the check of an inference.
@@ -159,13 +160,13 @@ impl PartyKeys {
         len: usize,
     ) -> LimbVec {
         let label = Label::inference(Purpose::CheckZero, epoch, id, 0);
-        self.zero_share(limbs, len, |key| label.seed(key).derive(&view.0))
+        self.zero_share(limbs, len, |key| label.expand(&label.seed(key).derive(&view.0)))
     }
 
-    fn zero_share(&self, limbs: Limbs, len: usize, seed: impl Fn(&Seed) -> Seed) -> LimbVec {
+    fn zero_share(&self, limbs: Limbs, len: usize, stream: impl Fn(&Seed) -> LabelStream) -> LimbVec {
         let mut share = LimbVec::zeros(limbs, len);
         for (other, key) in &self.pairs {
-            let term = seed(key).stream().sample(domain::MAIN, limbs, len);
+            let term = stream(key).sample(domain::MAIN, limbs, len);
             if self.me < *other {
                 share.add_assign(&term);
             } else {

@@ -6,8 +6,12 @@
 //! stream itself, and batch elements are consecutive positions. A client or owner that is given a derived seed can
 //! expand that label only.
 
+use crate::draws::{self, Draw};
 use crate::{EpochId, InferenceId};
 use amicus_field::{LimbVec, Limbs, Seed, Stream};
+
+/// Bytes of a label.
+pub const LABEL_BYTES: usize = 21;
 
 /// What a stream is for; the first byte of its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +97,13 @@ impl Label {
         Label { purpose, epoch, inference: id.0, index }
     }
 
-    fn bytes(self) -> [u8; 21] {
-        let mut bytes = [0; 21];
+    /// What the stream is for.
+    pub fn purpose(self) -> Purpose {
+        self.purpose
+    }
+
+    fn bytes(self) -> [u8; LABEL_BYTES] {
+        let mut bytes = [0; LABEL_BYTES];
         bytes[0] = self.purpose as u8;
         bytes[1..9].copy_from_slice(&self.epoch.0.to_le_bytes());
         bytes[9..17].copy_from_slice(&self.inference.to_le_bytes());
@@ -108,13 +117,43 @@ impl Label {
     }
 
     /// The stream of this label under a parent seed.
-    pub fn stream(self, parent: &Seed) -> Stream {
-        self.seed(parent).stream()
+    pub fn stream(self, parent: &Seed) -> LabelStream {
+        self.expand(&self.seed(parent))
+    }
+
+    /// The stream of a seed that was derived for this label.
+    pub fn expand(self, seed: &Seed) -> LabelStream {
+        LabelStream { stream: seed.stream(), label: self, name: draws::name(seed) }
+    }
+}
+
+/// The vectors of a label under one parent seed.
+#[derive(Debug)]
+pub struct LabelStream {
+    stream: Stream,
+    label: Label,
+    /// Only while a test takes notes.
+    name: Option<[u8; 8]>,
+}
+
+impl LabelStream {
+    /// The first `len` uniform elements of a domain.
+    pub fn sample(&self, domain: u32, limbs: Limbs, len: usize) -> LimbVec {
+        self.sample_from(domain, limbs, 0, len)
+    }
+
+    /// Elements `first..first + len` of a domain: the same values as within a longer [`sample`](Self::sample).
+    pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
+        if let Some(stream) = self.name {
+            let (label, bytes, positions) = (self.label, self.label.bytes(), first..first + len as u64);
+            draws::note(Draw { stream, label, bytes, domain, positions });
+        }
+        self.stream.sample_from(domain, limbs, first, len)
     }
 }
 
 /// The sum over all parties of one domain: what the helper computes where only *some* sharing is needed.
-pub fn sum_of(streams: &[Stream], domain: u32, limbs: Limbs, len: usize) -> LimbVec {
+pub fn sum_of(streams: &[LabelStream], domain: u32, limbs: Limbs, len: usize) -> LimbVec {
     let mut total = LimbVec::zeros(limbs, len);
     for stream in streams {
         total.add_assign(&stream.sample(domain, limbs, len));
@@ -123,7 +162,7 @@ pub fn sum_of(streams: &[Stream], domain: u32, limbs: Limbs, len: usize) -> Limb
 }
 
 /// The last party's correction: `value` minus what all other parties expand.
-pub fn correction(streams: &[Stream], domain: u32, value: &LimbVec) -> LimbVec {
+pub fn correction(streams: &[LabelStream], domain: u32, value: &LimbVec) -> LimbVec {
     let mut rest = value.clone();
     for stream in &streams[..streams.len() - 1] {
         rest.sub_assign(&stream.sample(domain, value.limbs(), value.len()));

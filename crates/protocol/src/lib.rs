@@ -3,7 +3,7 @@
 //! Read top to bottom, the modules follow one model epoch and one inference (`docs/protocol.md` has the mathematics,
 //! `docs/security.md` the argument):
 //!
-//! - [`ids`], [`label`], [`keys`], [`wire`], [`control`], [`transcript`], [`error`]: names, randomness, bytes
+//! - [`ids`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`], [`error`]: names, randomness, bytes
 //! - [`affine`]: a linear layer with its bias, the matrix that shares and masks of weights stand for
 //! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags (section 4)
 //! - [`preprocess`]: one-time material of an inference, at the helper and at a party (section 5)
@@ -19,6 +19,7 @@
 pub mod affine;
 pub mod check;
 pub mod control;
+pub mod draws;
 pub mod epoch;
 pub mod error;
 pub mod fingerprint;

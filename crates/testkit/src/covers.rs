@@ -10,15 +10,15 @@ use crate::nets::Net;
 use crate::steps::masked_values;
 use crate::world::{DangerKnownSeeds, Letter, World};
 use amicus_field::{
-    Element, LimbVec, Limbs, LinearMap, RandomnessError, Seed, Stream, Truncation, evaluate,
-    scaled_coefficients, sum_pool, sum_pool_transposed, taylor_coefficients,
+    Element, LimbVec, Limbs, LinearMap, RandomnessError, Seed, Truncation, evaluate, scaled_coefficients,
+    sum_pool, sum_pool_transposed, taylor_coefficients,
 };
 use amicus_model::Simulator;
 use amicus_model::simulate::Step;
 use amicus_node::Peer;
 use amicus_plan::{Activation, OpIndex, OpKind, Plan, ValueId, WeightId, WrapRule};
 use amicus_protocol::affine::{Affine, LayerWeights, columns, parts};
-use amicus_protocol::label::{Label, Purpose, domain};
+use amicus_protocol::label::{Label, LabelStream, Purpose, domain};
 use amicus_protocol::wire::{Kind, unpack, unpack_all};
 use amicus_protocol::{EpochId, InferenceId, Parties};
 
@@ -143,11 +143,11 @@ impl<'a> Covers<'a> {
         self.all
     }
 
-    fn streams(&self, label: Label) -> Vec<Stream> {
-        self.seeds.iter().map(|seed| label.seed(seed).stream()).collect()
+    fn streams(&self, label: Label) -> Vec<LabelStream> {
+        self.seeds.iter().map(|seed| label.stream(seed)).collect()
     }
 
-    fn sampled(&self, streams: &[Stream], domain: u32, len: usize) -> Vec<LimbVec> {
+    fn sampled(&self, streams: &[LabelStream], domain: u32, len: usize) -> Vec<LimbVec> {
         streams.iter().map(|s| s.sample(domain, self.limbs, len)).collect()
     }
 
@@ -161,7 +161,7 @@ impl<'a> Covers<'a> {
         name: &str,
         value: &LimbVec,
         correction: &LimbVec,
-        streams: &[Stream],
+        streams: &[LabelStream],
         domain: u32,
     ) {
         let others = &streams[..streams.len() - 1];

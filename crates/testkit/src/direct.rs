@@ -84,6 +84,7 @@ fn carry(world: &mut dyn World, from: &Peer, to: &Peer, header: Header, body: &[
 fn agree(parties: Parties, epoch: EpochId, world: &mut dyn World) -> Result<Vec<PartyKeys>, ProtocolError> {
     let mut all = Vec::new();
     for me in parties.all() {
+        world.acts(&Peer::Party(me));
         all.push(KeyAgreement::new(parties, me, epoch, &mut Drawing(world, Peer::Party(me)))?);
     }
     for from in parties.all() {
@@ -130,6 +131,7 @@ pub fn load_over(
     if carry(world, &owner, &helper, request.header, &request.body) != plan.digest()?.0 {
         return Err(ProtocolError::Misuse("a load of another plan".into()));
     }
+    world.acts(&helper);
     let begin = HelperLoad::begin(
         Arc::clone(plan),
         parties,
@@ -138,6 +140,7 @@ pub fn load_over(
     )?;
     let granted = header(Kind::LoadGrant, 0);
     let grant = carry(world, &helper, &owner, granted, &begin.owner_grant());
+    world.acts(&owner);
     let loading =
         Loading::granted(Arc::clone(plan), parties, &granted, &grant, &mut Drawing(world, Peer::Owner))?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
@@ -148,6 +151,7 @@ pub fn load_over(
     let mut tagging = Vec::new();
     for (me, keys) in parties.all().zip(agree(parties, epoch, world)?) {
         let (ctx, to) = (PartyContext::new(Arc::clone(plan), parties, me)?, Peer::Party(me));
+        world.acts(&to);
         let seed = begin.party_grant(me).as_bytes();
         let grant = carry(world, &helper, &to, header(Kind::EpochBegin, 0), seed);
         let mut load = PartyLoad::begin(ctx, Fresh::recorded(epoch), keys, &grant)?;
@@ -159,7 +163,9 @@ pub fn load_over(
             }
         }
         for id in ids().filter(|_| me == parties.last()) {
+            world.acts(&helper);
             let corrections = begin.corrections(id);
+            world.acts(&to);
             let body = carry(world, &helper, &to, header(Kind::LoadCorrection, id.0), &corrections);
             load.correction(id.0, &body)?;
         }
@@ -189,11 +195,13 @@ pub fn load_over(
     let (mut awaiting, mut answers) = (Vec::new(), Vec::new());
     for (me, c) in parties.all().zip(confirming) {
         let me = Peer::Party(me);
+        world.acts(&me);
         let seed = carry(world, &helper, &me, header(Kind::Challenge, 0), challenge.seed().as_bytes());
         let (a, answer) = c.respond(&seed)?;
         awaiting.push(a);
         answers.push(carry(world, &me, &helper, header(Kind::LoadResponse, 0), &wire::pack(&answer)));
     }
+    world.acts(&helper);
     let helper = challenge.responses(&answers)?;
     Ok(Loaded { helper, parties: awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect() })
 }
@@ -233,6 +241,7 @@ pub fn infer_over(
     let to_helper = Peer::Helper;
     let mut deals: Vec<_> =
         loaded.parties.iter().map(|p| p.begin_deal(Fresh::recorded(raw), batch)).collect();
+    world.acts(&to_helper);
     let dealt = helper.deal::<ProtocolError>(id, batch, &mut |op, body| {
         let last = parties.last();
         let correction = header(Kind::DealCorrection, op.0);
@@ -240,6 +249,7 @@ pub fn infer_over(
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     let client = client();
+    world.acts(&client);
     let (wish, request) = Wish::new(Arc::clone(plan), parties, batch as u32, Vec::new())?;
     let body = carry(world, &client, &to_helper, request.header, &request.body);
     let request: Request =
@@ -256,8 +266,9 @@ pub fn infer_over(
         .map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
     let mut running = Vec::new();
     for (party, deal) in loaded.parties.iter().zip(deals) {
-        let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
         let me = Peer::Party(party.context().me);
+        world.acts(&me);
+        let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
         let body = carry(world, &client, &me, input.header, &input.body);
         running.push(awaiting.receive(&client.to_string(), &body)?);
     }
@@ -306,6 +317,7 @@ pub fn infer_over(
     let mut messages = Vec::new();
     for (party, f) in parties.all().zip(finished) {
         let me = Peer::Party(party);
+        world.acts(&me);
         let key = carry(world, &client, &me, key.header, &key.body);
         let (message, output) = f.messages(&[ReceiverKey::decode(&client.to_string(), &key)?])?;
         messages.push(message);
@@ -318,6 +330,7 @@ pub fn infer_over(
         let body = carry(world, &from, &to_helper, header(Kind::Check, 0), &message.encode());
         decoded.push(CheckMessage::decode(plan, batch, 1, party, &body)?);
     }
+    world.acts(&to_helper);
     let logits = helper.verify(dealt, &decoded).and_then(|accepted| {
         let release = match accepted.release(&mut NoLog) {
             Ok(release) => release,

@@ -26,6 +26,9 @@ pub trait World {
         OperatingSystem.seed()
     }
 
+    /// From now on this role computes.
+    fn acts(&mut self, _role: &Peer) {}
+
     /// Carries a message, and may change its body.
     fn carry(&mut self, _letter: &Letter, _body: &mut Vec<u8>) {}
 }

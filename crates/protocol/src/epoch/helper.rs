@@ -2,11 +2,11 @@
 
 use super::{SEED_BYTES, challenge, correction_lengths};
 use crate::affine::{Affine, columns, parts};
-use crate::label::{Label, Purpose, correction, domain, sum_of};
+use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
 use crate::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError, Step};
-use amicus_field::{Element, LimbVec, Randomness, Seed, Stream};
+use amicus_field::{Element, LimbVec, Randomness, Seed};
 use amicus_plan::{Plan, Values, WeightId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -101,7 +101,7 @@ impl HelperLoad {
         Ok(())
     }
 
-    fn streams(&self, purpose: Purpose, id: WeightId) -> Vec<Stream> {
+    fn streams(&self, purpose: Purpose, id: WeightId) -> Vec<LabelStream> {
         self.seeds.iter().map(|s| Label::load(purpose, self.epoch.id(), id.0).stream(s)).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use super::{SEED_BYTES, seed_from};
 use crate::affine::Part;
+use crate::label::{Label, Purpose};
 use crate::{EpochId, Fault, Parties, ProtocolError, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, WeightId};
@@ -55,9 +56,10 @@ impl OwnerLoad {
             return Err(ProtocolError::Misuse(format!("layer {name}: {got} values, expected {expected}")));
         }
         let n = self.parties.count();
+        let label = Label::load(Purpose::WeightMask, self.epoch, id.0);
         let mut masked = plain;
         for seed in &self.seeds[id.index() * n..(id.index() + 1) * n] {
-            masked.add_assign(&part.sample(&seed.stream(), self.plan.limbs));
+            masked.add_assign(&part.sample(&label.expand(seed), self.plan.limbs));
         }
         Ok(masked)
     }

@@ -9,7 +9,7 @@ use crate::label::{Label, Purpose, domain};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::{unpack, unpack_all};
 use crate::{EpochId, Fault, Fresh, Parties, PartyId, ProtocolError, Step};
-use amicus_field::{Element, LimbVec, Seed, Stream};
+use amicus_field::{Element, LimbVec, Seed};
 use amicus_plan::{Plan, PlanDigest, Schedule, Values, WeightId};
 use std::sync::Arc;
 
@@ -258,7 +258,7 @@ fn tag_layer(
 ) -> Tagging {
     let (spec, limbs) = (ctx.plan.weight(id), ctx.plan.limbs);
     let (rows, cols) = (spec.shape.outputs(), columns(spec));
-    let tags: Stream = Label::load(Purpose::LoadTags, epoch, id.0).stream(seed);
+    let tags = Label::load(Purpose::LoadTags, epoch, id.0).stream(seed);
     let mut corrections = corrections.into_iter().flatten();
     let mut dealt = |domain, len| corrections.next().unwrap_or_else(|| tags.sample(domain, limbs, len));
     let tagged_mask = dealt(domain::TAGGED_MASK, cols);

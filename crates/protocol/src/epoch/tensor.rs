@@ -3,9 +3,10 @@
 use crate::Fault;
 use crate::affine::{Affine, Part, parts};
 use crate::fingerprint::TensorFingerprint;
+use crate::label::LabelStream;
 use crate::transcript::{Digest, Transcript};
 use crate::wire::unpack;
-use amicus_field::{FieldError, Limbs, Seed, Stream};
+use amicus_field::{FieldError, Limbs, Seed};
 use amicus_plan::{Plan, WeightId};
 
 /// Bytes of a part's number before its elements.
@@ -17,7 +18,7 @@ pub(super) struct Tensor {
     limbs: Limbs,
     parts: Vec<Part>,
     next: usize,
-    mask: Stream,
+    mask: LabelStream,
     /// Whether this is the party whose share contains `D_W`.
     first: bool,
     masked: Affine,
@@ -37,7 +38,7 @@ impl Tensor {
     pub(super) fn new(
         plan: &Plan,
         id: WeightId,
-        mask: Stream,
+        mask: LabelStream,
         transcript: Transcript,
         nonce: &Seed,
         first: bool,

@@ -3,12 +3,10 @@
 use super::{activation_domains, truncation};
 use crate::affine::dot_mask;
 use crate::epoch::{HelperEpoch, SEED_BYTES};
-use crate::label::{Label, Purpose, correction, domain, sum_of};
+use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::wire::pack_all;
 use crate::{EpochId, Fresh, InferenceId, ProtocolError};
-use amicus_field::{
-    CaseMask, Element, LimbVec, Seed, Stream, scaled_coefficients, sum_pool, sum_pool_transposed,
-};
+use amicus_field::{CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_pool, sum_pool_transposed};
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
 
@@ -141,14 +139,14 @@ impl<'a> Dealing<'a> {
         Label::inference(purpose, self.epoch.epoch, self.id, op)
     }
 
-    fn streams(&self, op: OpIndex) -> Vec<Stream> {
+    fn streams(&self, op: OpIndex) -> Vec<LabelStream> {
         self.epoch.seeds.iter().map(|s| self.label(Purpose::Material, op.0).stream(s)).collect()
     }
 
     fn input(&mut self) -> InputGrant {
         let label = self.label(Purpose::InputMask, 0);
         let seeds: Vec<Seed> = self.epoch.seeds.iter().map(|s| label.seed(s)).collect();
-        let streams: Vec<Stream> = seeds.iter().map(Seed::stream).collect();
+        let streams: Vec<LabelStream> = seeds.iter().map(|seed| label.expand(seed)).collect();
         let len = self.epoch.values.get(ValueId::INPUT).len * self.batch;
         self.masks.push(sum_of(&streams, domain::MAIN, self.epoch.plan.limbs, len));
         InputGrant(seeds)

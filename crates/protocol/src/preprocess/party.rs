@@ -4,10 +4,10 @@ use super::helper::{add_shifted, concat_shifted, slice_each, weigh};
 use super::{activation_domains, correction_lengths};
 use crate::affine::dot_mask;
 use crate::epoch::PartyEpoch;
-use crate::label::{Label, Purpose, domain};
+use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::wire::unpack_all;
 use crate::{EpochId, Fault, Fresh, InferenceId, ProtocolError, Step};
-use amicus_field::{Element, LimbVec, Stream, sum_pool, sum_pool_transposed};
+use amicus_field::{Element, LimbVec, sum_pool, sum_pool_transposed};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, ValueId, WrapRule};
 
 /// A dealt inference that collects its corrections.
@@ -144,7 +144,7 @@ struct Preparing<'a> {
 
 /// Vectors of one operation: from the corrections where there are some, else from the stream.
 struct Source {
-    stream: Stream,
+    stream: LabelStream,
     limbs: amicus_field::Limbs,
     corrections: Option<std::vec::IntoIter<LimbVec>>,
 }
