@@ -2,8 +2,8 @@
 
 use amicus_field::Limbs;
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, ScaleBits, UseIndex, ValueId, WeightId,
-    WeightSpec, WrapRule,
+    Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Printable, ScaleBits, UseIndex, ValueId,
+    WeightId, WeightSpec, WrapRule,
 };
 
 use crate::error::ModelError;
@@ -25,6 +25,8 @@ pub(crate) fn emit(
 ) -> Result<Plan, ModelError> {
     let values = scales.values(folded);
     let ell = largest_ell(limbs);
+    // Names come from files; a plan goes to people who did not write them.
+    let printable = |name: &str| Printable::new(name).into_string();
     let mut ops = Vec::with_capacity(folded.ops.len());
     for (index, op) in folded.ops.iter().enumerate() {
         let kind = match &op.kind {
@@ -59,17 +61,17 @@ pub(crate) fn emit(
                 OpKind::Weigh { input: *input, rows: rows.clone(), columns: columns.clone() }
             }
         };
-        ops.push(Op { name: op.name.clone(), kind });
+        ops.push(Op { name: printable(&op.name), kind });
     }
     let weights = folded.linears.iter().zip(&scales.weights).map(|(linear, &scale)| WeightSpec {
-        name: linear.name.clone(),
+        name: printable(&linear.name),
         shape: linear.shape,
         scale: ScaleBits(scale),
         bias: !linear.bias.0.is_empty(),
     });
     let output = values[folded.output.index()];
     let plan = Plan {
-        name: folded.name.clone(),
+        name: printable(&folded.name),
         limbs,
         input: InputSpec {
             shape: folded.input_shape.clone(),

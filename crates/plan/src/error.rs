@@ -1,5 +1,6 @@
 //! Why a plan is refused.
 
+use crate::Printable;
 use thiserror::Error;
 
 /// A plan that cannot be run, with the operation at fault.
@@ -46,6 +47,6 @@ pub enum PlanError {
 
 impl PlanError {
     pub(crate) fn op(op: &str, reason: impl Into<String>) -> Self {
-        PlanError::Op { op: op.to_owned(), reason: reason.into() }
+        PlanError::Op { op: Printable::new(op).into_string(), reason: reason.into() }
     }
 }

@@ -12,6 +12,7 @@
 //! - [`encoding`]: the versioned file format and the digest
 //! - [`cost`]: rounds, bytes and multiply-adds before anything runs
 //! - [`estimate`]: time and memory by a stated model
+//! - [`printable`]: names from files and peers, fit for logs and terminals
 #![forbid(unsafe_code)]
 
 pub mod cost;
@@ -19,6 +20,7 @@ pub mod encoding;
 pub mod error;
 pub mod estimate;
 pub mod plan;
+pub mod printable;
 pub mod schedule;
 pub mod units;
 pub mod values;
@@ -28,6 +30,7 @@ pub use encoding::PlanDigest;
 pub use error::PlanError;
 pub use estimate::{Estimate, Link, Memory, Rates};
 pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, WeightSpec, WrapRule};
+pub use printable::Printable;
 pub use schedule::{Round, Schedule};
 pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
 pub use values::{MaskKind, ValueInfo, Values};

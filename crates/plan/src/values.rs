@@ -3,7 +3,7 @@
 //! [`Plan::values`] walks the operations once, checks every reference, shape, scale and bound, and returns
 //! what every consumer needs: length, scale and mask of each value.
 
-use crate::{Activation, Op, OpKind, Plan, PlanError, Range, ScaleBits, ValueId, WrapRule};
+use crate::{Activation, Op, OpKind, Plan, PlanError, Printable, Range, ScaleBits, ValueId, WrapRule};
 use amicus_field::{LinearShape, SumPool2d};
 
 /// Most elements a single value may have; keeps hostile plans from asking for absurd memory.
@@ -63,6 +63,10 @@ impl Plan {
                 self.ops.len(),
                 self.weights.len()
             )));
+        }
+        let names = self.weights.iter().map(|w| &w.name).chain(self.ops.iter().map(|op| &op.name));
+        if let Some(name) = names.chain([&self.name]).find(|name| !Printable::is(name)) {
+            return Err(PlanError::op(name, "a name that is too long or not printable"));
         }
         for w in &self.weights {
             check_linear(&w.name, &w.shape)?;

@@ -45,10 +45,13 @@ fn every_part_of_a_plan_changes_the_digest() {
     }
 }
 
+fn refused(bytes: &[u8]) -> PlanError {
+    Plan::decode(bytes).unwrap_err()
+}
+
 #[test]
 fn other_bytes_are_refused() {
     let good = common::lenet5().encode().unwrap();
-    let refused = |bytes: &[u8]| Plan::decode(bytes).unwrap_err();
     assert_eq!(refused(&[]).to_string(), "not a plan: does not start with the plan's magic word");
     assert_eq!(refused(&good[..9]).to_string(), "not a plan: ends inside the version");
     let mut newer = good.clone();
@@ -60,6 +63,35 @@ fn other_bytes_are_refused() {
     }
     let huge = vec![0; amicus_plan::encoding::MAX_BYTES + 1];
     assert!(refused(&huge).to_string().contains("at most"));
+}
+
+#[test]
+fn a_plan_has_one_encoding() {
+    let plan = common::lenet5();
+    let good = plan.encode().unwrap();
+    // The length of the name in two bytes instead of one.
+    let name = 10;
+    assert_eq!(usize::from(good[name]), plan.name.len());
+    let padded = [&good[..name], &[good[name] | 0x80, 0], &good[name + 1..]].concat();
+    assert!(refused(&padded).to_string().contains("never written"));
+}
+
+#[test]
+fn names_are_short_and_printable() {
+    for name in ["\x1b[2J", "a\nb", "\u{202e}", &"x".repeat(257)] {
+        let change: [fn(&mut Plan, &str); 3] = [
+            |plan, name| plan.name = name.to_owned(),
+            |plan, name| plan.ops[1].name = name.to_owned(),
+            |plan, name| plan.weights[0].name = name.to_owned(),
+        ];
+        for change in change {
+            let mut plan = common::lenet5();
+            change(&mut plan, name);
+            let error = refused(&plan.encode().unwrap()).to_string();
+            assert!(error.contains("not printable") && !error.chars().any(char::is_control), "{error:?}");
+            assert!(error.len() < 400);
+        }
+    }
 }
 
 proptest! {
@@ -91,7 +123,7 @@ proptest! {
             plan.values().unwrap();
             plan.cost(1).unwrap();
             prop_assert!(Schedule::of(&plan).openings() <= plan.ops.len());
-            prop_assert_eq!(Plan::decode(&plan.encode().unwrap()).unwrap().digest().unwrap(), plan.digest().unwrap());
+            prop_assert_eq!(plan.encode().unwrap(), bytes);
         }
     }
 }

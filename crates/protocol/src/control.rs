@@ -1,8 +1,12 @@
 //! Short control messages: everything that is not residues. Encoded with `postcard`, bounded in size.
+//!
+//! A body has one encoding: what decodes is encoded again and compared, so that two peers that look at the same bytes
+//! see the same value, and text that is not printable is refused.
 
-use crate::{Fault, ProtocolError, Step};
+use crate::{Fault, Printable, ProtocolError, Step};
 use amicus_plan::PlanDigest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
 /// Largest control body accepted.
 pub const MAX_BYTES: usize = 16 << 10;
@@ -27,19 +31,19 @@ pub struct Hello {
     pub parties: u8,
 }
 
-/// Why a node gave up an inference or a load.
+/// Why a node gave up an inference or a load. Its text is short and printable, whoever wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AbortNotice {
     /// The peer at fault, as far as the sender can tell.
-    pub accused: Option<String>,
+    pub accused: Option<Printable>,
     /// Where.
     pub step: Step,
     /// What happened.
-    pub reason: String,
+    pub reason: Printable,
     /// Whether the helper's check failed.
     pub rejected: bool,
     /// Who says so, when it is passed on.
-    pub reporter: Option<String>,
+    pub reporter: Option<Printable>,
 }
 
 /// A client's wish.
@@ -95,13 +99,16 @@ pub fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, ProtocolError> {
 /// Decodes a control body.
 ///
 /// # Errors
-/// Bytes that are no such body, trailing bytes, or too many.
-pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+/// Bytes that are no such body, trailing bytes, too many, or bytes that [`encode`] does not write for that value.
+pub fn decode<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     if body.len() > MAX_BYTES {
         return Err(Fault::Length { expected: MAX_BYTES, got: body.len() });
     }
     match postcard::take_from_bytes(body) {
-        Ok((value, [])) => Ok(value),
+        Ok((value, [])) => match encode(&value).map(Zeroizing::new) {
+            Ok(again) if *again == body => Ok(value),
+            _ => Err(Fault::Encoding("control message in a form that no honest peer writes".into())),
+        },
         Ok((_, rest)) => {
             Err(Fault::Encoding(format!("{} bytes after the end of a control message", rest.len())))
         }
@@ -114,9 +121,9 @@ impl AbortNotice {
     pub fn of(error: &ProtocolError, step: &Step) -> Self {
         match error {
             ProtocolError::Peer { peer, step, fault } => AbortNotice {
-                accused: Some(peer.clone()),
+                accused: Some(peer.as_str().into()),
                 step: step.clone(),
-                reason: fault.to_string(),
+                reason: fault.to_string().into(),
                 rejected: false,
                 reporter: None,
             },
@@ -130,15 +137,15 @@ impl AbortNotice {
             ProtocolError::Aborted { by, notice } => {
                 // Whoever passes something on answers for it: a claim of what another said is only a claim.
                 let reporter = match &notice.reporter {
-                    None => by.clone(),
-                    Some(first) => format!("{first}, says {by}"),
+                    None => by.as_str().into(),
+                    Some(first) => format!("{first}, says {by}").into(),
                 };
                 AbortNotice { reporter: Some(reporter), ..(**notice).clone() }
             }
             other => AbortNotice {
                 accused: None,
                 step: step.clone(),
-                reason: other.to_string(),
+                reason: other.to_string().into(),
                 rejected: false,
                 reporter: None,
             },
@@ -157,5 +164,84 @@ impl std::fmt::Display for AbortNotice {
             Some(reporter) => write!(f, " (says {reporter})"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amicus_plan::printable;
+
+    const HOSTILE: [&str; 4] = ["\x1b[2J\x1b[H", "a\r\nhelper: all is well", "\u{202e}lasrever", "\u{9b}1A"];
+
+    /// A notice as somebody writes it who does not care for its rules.
+    #[derive(Serialize)]
+    struct Written {
+        accused: Option<String>,
+        step: WrittenStep,
+        reason: String,
+        rejected: bool,
+        reporter: Option<String>,
+    }
+
+    /// Same places in the list of steps as [`Step`].
+    #[derive(Serialize)]
+    enum WrittenStep {
+        _Keys,
+        Load { part: String, layer: Option<String> },
+    }
+
+    fn written(place: usize, text: &str) -> Vec<u8> {
+        let at = |p| if p == place { text.to_owned() } else { "x".to_owned() };
+        let step = WrittenStep::Load { part: at(0), layer: Some(at(1)) };
+        let (accused, reporter) = (Some(at(2)), Some(at(3)));
+        encode(&Written { accused, step, reason: at(4), rejected: false, reporter }).unwrap()
+    }
+
+    #[test]
+    fn notices_that_are_not_short_and_printable_are_refused() {
+        for place in 0..5 {
+            assert!(decode::<AbortNotice>(&written(place, "x")).is_ok());
+            assert!(decode::<AbortNotice>(&written(place, &"x".repeat(printable::MAX_BYTES))).is_ok());
+            let long = "x".repeat(printable::MAX_BYTES + 1);
+            for text in HOSTILE.into_iter().chain([long.as_str()]) {
+                let refused = decode::<AbortNotice>(&written(place, text));
+                assert!(matches!(refused, Err(Fault::Encoding(_))), "{place}: {text:?}");
+            }
+        }
+    }
+
+    /// However often a notice is passed on, and whatever it is about.
+    #[test]
+    fn notices_stay_short_and_printable_when_they_are_made_and_passed_on() {
+        for text in HOSTILE.into_iter().chain(["y".repeat(5000).as_str()]) {
+            let step = Step::Load { part: text.into(), layer: Some(text.into()) };
+            let fault = Fault::Unexpected(text.to_owned());
+            let mut error = ProtocolError::peer(text, step.clone(), fault);
+            for hop in 0..20 {
+                let notice = AbortNotice::of(&error, &step);
+                let body = encode(&notice).unwrap();
+                assert!(body.len() < 6 * (printable::MAX_BYTES + 3), "{} bytes", body.len());
+                assert_eq!(decode::<AbortNotice>(&body).as_ref(), Ok(&notice));
+                let shown = notice.to_string();
+                assert!(shown.len() < 6 * printable::MAX_BYTES && !shown.chars().any(char::is_control), "{shown:?}");
+                error = ProtocolError::Aborted { by: format!("party {hop}"), notice: Box::new(notice) };
+            }
+            let other = AbortNotice::of(&ProtocolError::Misuse(text.to_owned()), &Step::Check);
+            assert!(printable::Printable::is(other.reason.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_body_has_one_encoding() {
+        let request = Request { batch: 1, also_to: vec!["client 2".into()] };
+        let body = encode(&request).unwrap();
+        assert_eq!(decode::<Request>(&body).as_ref(), Ok(&request));
+        // 1 in two bytes.
+        let padded = [&[0x81, 0x00], &body[1..]].concat();
+        assert_eq!(postcard::from_bytes::<Request>(&padded).as_ref(), Ok(&request));
+        assert!(matches!(decode::<Request>(&padded), Err(Fault::Encoding(_))));
+        assert!(matches!(decode::<Request>(&[&body[..], &[0]].concat()), Err(Fault::Encoding(_))));
+        assert!(matches!(decode::<Request>(&vec![0; MAX_BYTES + 1]), Err(Fault::Length { .. })));
     }
 }

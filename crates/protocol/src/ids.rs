@@ -1,6 +1,6 @@
 //! Who and which: parties, epochs, inferences, and the step of the protocol an error speaks of.
 
-use amicus_plan::{OpIndex, Plan, WeightId};
+use amicus_plan::{OpIndex, Plan, Printable, WeightId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -129,14 +129,14 @@ pub enum Step {
     /// Model load; names the weight tensor, if one is concerned.
     Load {
         /// What part of the load: masked weights, tags, hashes, challenge.
-        part: String,
+        part: Printable,
         /// Name of the weight tensor.
-        layer: Option<String>,
+        layer: Option<Printable>,
     },
     /// Preprocessing of an inference; names the operation, if one is concerned.
     Preprocessing {
         /// Name of the operation.
-        layer: Option<String>,
+        layer: Option<Printable>,
     },
     /// The client's masked input.
     Input,
@@ -145,7 +145,7 @@ pub enum Step {
         /// Position in the plan.
         op: OpIndex,
         /// Name of the operation.
-        layer: String,
+        layer: Printable,
     },
     /// The batch check at the helper.
     Check,
@@ -157,17 +157,18 @@ impl Step {
     /// The opening of an operation, with its name from the plan.
     pub fn opening(plan: &Plan, op: OpIndex) -> Self {
         let layer = plan.ops.get(op.index()).map_or_else(|| op.to_string(), |o| o.name.clone());
-        Step::Opening { op, layer }
+        Step::Opening { op, layer: layer.into() }
     }
 
     /// A part of the model load that concerns one weight tensor.
     pub fn load(part: &str, plan: &Plan, weights: WeightId) -> Self {
-        Step::Load { part: part.to_owned(), layer: plan.weights.get(weights.index()).map(|w| w.name.clone()) }
+        let layer = plan.weights.get(weights.index()).map(|w| w.name.as_str().into());
+        Step::Load { part: part.into(), layer }
     }
 
     /// A part of the model load as a whole.
     pub fn load_part(part: &str) -> Self {
-        Step::Load { part: part.to_owned(), layer: None }
+        Step::Load { part: part.into(), layer: None }
     }
 }
 

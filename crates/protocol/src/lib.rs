@@ -34,4 +34,5 @@ pub mod transcript;
 pub mod wire;
 
 pub use error::{Fault, ProtocolError};
+pub use amicus_plan::Printable;
 pub use ids::{EpochId, Fresh, InferenceId, Parties, PartyId, Step};

@@ -5,6 +5,7 @@ use crate::error::lost;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
+use crate::peer::MAX_NAME;
 use crate::{Limits, NodeError, Peer};
 use amicus_plan::{Plan, PlanDigest};
 use amicus_protocol::check::CheckMessage;
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 const MAX_REQUESTS: usize = 256;
 /// Receivers besides the client, at most.
 const MAX_RECEIVERS: usize = 16;
+// A binding that names all of them is no longer than parties and receivers accept.
+const _: () = assert!((1 + MAX_RECEIVERS) * (MAX_NAME + 16) < control::MAX_BYTES);
 
 pub(super) struct Helper {
     pub(super) plan: Arc<Plan>,

@@ -12,7 +12,7 @@ use amicus_protocol::online::{AwaitingInput, Next, Opening, Running};
 use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Printable, ProtocolError, Step};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,8 @@ impl Party {
         binding: &Binding,
     ) -> Result<Event, NodeError> {
         let unknown = |name: &str| {
-            ProtocolError::peer("helper", Step::Input, Fault::Unexpected(format!("binding to {name}")))
+            let fault = Fault::Unexpected(format!("binding to {}", Printable::new(name)));
+            ProtocolError::peer("helper", Step::Input, fault)
         };
         let role = |name: &String| match Peer::parse(name, self.ctx.parties) {
             Some(peer @ Peer::Client(_)) => Ok(peer),

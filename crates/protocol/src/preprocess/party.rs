@@ -8,7 +8,7 @@ use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::wire::unpack_all;
 use crate::{EpochId, Fault, Fresh, InferenceId, ProtocolError, Step};
 use amicus_field::{Element, LimbVec, sum_pool, sum_pool_transposed};
-use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, ValueId, WrapRule};
+use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId, WrapRule};
 
 /// A dealt inference that collects its corrections.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl PartyDeal {
     /// An operation without corrections for this party, a second message, a wrong length, a residue out of range.
     pub fn correction(&mut self, epoch: &PartyEpoch, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let plan = &epoch.ctx.plan;
-        let layer = plan.ops.get(index as usize).map(|op| op.name.clone());
+        let layer = plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
         let fail = |fault| ProtocolError::peer("helper", Step::Preprocessing { layer: layer.clone() }, fault);
         let (Some(slot), true) =
             (self.corrections.get_mut(index as usize), epoch.ctx.me == epoch.ctx.parties.last())
