@@ -55,7 +55,9 @@ mod tests {
     fn a_name_is_read_only_as_it_is_written() {
         let parties = Parties::new(3).unwrap();
         let long = "x".repeat(MAX_NAME);
-        for name in ["helper", "model owner", "party 1", "party 3", "client 1", "client é", &format!("client {long}")] {
+        for name in
+            ["helper", "model owner", "party 1", "party 3", "client 1", "client é", &format!("client {long}")]
+        {
             assert_eq!(Peer::parse(name, parties).map(|p| p.to_string()).as_deref(), Some(name));
         }
         let hostile = ["client \x1b[2J", "client a\nb", "client \u{202e}a", "client ", "client"];

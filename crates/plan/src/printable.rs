@@ -25,7 +25,11 @@ impl Printable {
         let mut out = String::new();
         for c in text.chars() {
             let start = out.len();
-            if is_printable(c) { out.push(c) } else { out.extend(c.escape_unicode()) }
+            if is_printable(c) {
+                out.push(c)
+            } else {
+                out.extend(c.escape_unicode())
+            }
             if out.len() > MAX_BYTES {
                 out.truncate(start);
                 return Printable(cut(out));

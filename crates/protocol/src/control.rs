@@ -224,7 +224,10 @@ mod tests {
                 assert!(body.len() < 6 * (printable::MAX_BYTES + 3), "{} bytes", body.len());
                 assert_eq!(decode::<AbortNotice>(&body).as_ref(), Ok(&notice));
                 let shown = notice.to_string();
-                assert!(shown.len() < 6 * printable::MAX_BYTES && !shown.chars().any(char::is_control), "{shown:?}");
+                assert!(
+                    shown.len() < 6 * printable::MAX_BYTES && !shown.chars().any(char::is_control),
+                    "{shown:?}"
+                );
                 error = ProtocolError::Aborted { by: format!("party {hop}"), notice: Box::new(notice) };
             }
             let other = AbortNotice::of(&ProtocolError::Misuse(text.to_owned()), &Step::Check);

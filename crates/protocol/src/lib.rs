@@ -33,6 +33,6 @@ pub mod preprocess;
 pub mod transcript;
 pub mod wire;
 
-pub use error::{Fault, ProtocolError};
 pub use amicus_plan::Printable;
+pub use error::{Fault, ProtocolError};
 pub use ids::{EpochId, Fresh, InferenceId, Parties, PartyId, Step};

@@ -51,9 +51,8 @@ fn a_party_that_gives_up_in_hostile_words_is_named_and_not_quoted() {
         // The second inference of the first epoch, after an honest one.
         let header = Header::inference(Kind::Abort, EpochId(1), amicus_protocol::InferenceId(2), 0);
         let frame = [&header.encode()[..], &hostile_notice(&text)].concat();
-        let mut run = Setup::new(zoo::mlp(TWO), 3)
-            .last_deviating(Deviation::opening(1, How::Garbage(frame)))
-            .start();
+        let mut run =
+            Setup::new(zoo::mlp(TWO), 3).last_deviating(Deviation::opening(1, How::Garbage(frame))).start();
         run.infer().unwrap();
         let ending = run.attack();
         assert_all_loggable(&ending);
@@ -74,7 +73,8 @@ fn a_party_that_gives_up_in_long_words_within_the_rules_is_passed_on() {
         rejected: false,
         reporter: Some(long.as_str().into()),
     };
-    let mut run = Setup::new(zoo::mlp(TWO), 3).last_deviating(Deviation::opening(1, How::GiveUp(words))).start();
+    let mut run =
+        Setup::new(zoo::mlp(TWO), 3).last_deviating(Deviation::opening(1, How::GiveUp(words))).start();
     let ending = run.attack();
     assert_all_loggable(&ending);
     // Everybody passes it on within the rules: nobody accuses one who only repeats it.
