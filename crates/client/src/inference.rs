@@ -121,7 +121,7 @@ impl Awaiting {
     /// every party.
     ///
     /// # Errors
-    /// An invitation that does not decode; no randomness.
+    /// An invitation that does not decode or is to no inputs; no randomness.
     pub fn invited(
         plan: &Plan,
         parties: Parties,
@@ -129,8 +129,11 @@ impl Awaiting {
         body: &[u8],
         randomness: &mut dyn Randomness,
     ) -> Result<(Self, Message), ProtocolError> {
-        let binding: Binding =
-            control::decode(body).map_err(|fault| ProtocolError::peer("helper", Step::Output, fault))?;
+        let fail = |fault| ProtocolError::peer("helper", Step::Output, fault);
+        let binding: Binding = control::decode(body).map_err(fail)?;
+        if binding.batch == 0 {
+            return Err(fail(Fault::Unexpected("invitation to no inputs".into())));
+        }
         let batch = binding.batch as usize;
         let awaiting = Awaiting::new(plan, parties, header.epoch, header.id, batch, randomness)?;
         let key = awaiting.key();

@@ -182,6 +182,11 @@ impl Inbox {
         })
     }
 
+    /// Number of peers that have, or had, a link.
+    pub fn known(&self) -> usize {
+        self.peers.len()
+    }
+
     /// Whether there is a working link to a peer.
     pub fn connected(&self, peer: &Peer) -> bool {
         self.peers.iter().position(|p| p == peer).is_some_and(|key| self.mesh.contains(key))
@@ -204,8 +209,9 @@ impl Inbox {
 
     /// Closes the link to a peer. Whoever dials the other establishes a new one.
     pub fn close(&mut self, peer: &Peer) {
-        let key = self.key(peer);
-        self.mesh.remove(key);
+        if let Some(key) = self.peers.iter().position(|p| p == peer) {
+            self.mesh.remove(key);
+        }
         self.hub.redial(peer);
     }
 
@@ -239,10 +245,9 @@ impl Inbox {
     /// # Errors
     /// As [`Inbox::send`].
     pub fn send_raw(&mut self, to: &Peer, parts: &[&[u8]]) -> Result<(), NetError> {
-        let key = self.key(to);
-        if !self.mesh.contains(key) {
-            return Err(NetError::Closed { peer: to.to_string() });
-        }
+        // Whoever never had a link gets no key: names of receivers come from clients.
+        let key = self.peers.iter().position(|p| p == to).filter(|&key| self.mesh.contains(key));
+        let key = key.ok_or_else(|| NetError::Closed { peer: to.to_string() })?;
         self.mesh.send(key, parts)
     }
 

@@ -160,6 +160,11 @@ impl Journal {
         if self.broken {
             return Err(self.error(&std::io::Error::other("an earlier write failed; restart the node")));
         }
+        if record.len() > MAX_RECORD {
+            // It could not be read back.
+            let reason = format!("a record of {} bytes, at most {MAX_RECORD}", record.len());
+            return Err(self.error(&std::io::Error::other(reason)));
+        }
         let bytes = framed(record);
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         self.broken |= written.is_err();
@@ -201,7 +206,9 @@ impl Journal {
     /// # Errors
     /// When the record cannot be written.
     pub fn next_epoch(&mut self) -> Result<Fresh<EpochId>, NodeError> {
-        self.spend_epoch(EpochId(self.last_epoch + 1))
+        let next = self.last_epoch.checked_add(1);
+        let next = next.ok_or_else(|| ProtocolError::Spent { what: "every epoch id".into() })?;
+        self.spend_epoch(EpochId(next))
     }
 
     /// Records an epoch id as spent.
@@ -464,6 +471,20 @@ mod tests {
         assert_eq!(journal.pending().map(|(_, id, _)| Some(id)).collect::<Vec<_>>(), [kept]);
         assert!(journal.spend_inference(EpochId(1), InferenceId(400)).is_err());
         assert_eq!(journal.next_epoch().unwrap().id(), EpochId(2));
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = reopen(&path);
+        let error = journal.accepted(EpochId(1), InferenceId(1), &vec![0; MAX_RECORD]).unwrap_err();
+        assert!(error.to_string().contains("at most"), "{error}");
+        assert_eq!(journal.pending().count(), 0);
+        // The last epoch id there is was spent: no other follows, and the first is not given out again.
+        journal.spend_epoch(EpochId(u64::MAX)).unwrap();
+        drop(journal);
+        assert!(reopen(&path).next_epoch().unwrap_err().to_string().contains("spent"));
     }
 
     #[test]

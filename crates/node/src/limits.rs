@@ -79,17 +79,18 @@ impl Default for Limits {
 /// An invalid plan.
 pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     let values = plan.values().map_err(ProtocolError::from)?;
-    let packed = |lengths: Vec<usize>| lengths.iter().map(|&n| packed_len(plan.limbs, n)).sum();
-    let weights = plan.weights.iter().flat_map(parts).map(|part| packed(vec![part.len()]));
-    let opened =
-        (0..values.count() as u32).map(|v| packed(vec![values.get(ValueId(v)).len * max_batch as usize]));
+    let batch = max_batch as usize;
+    let packed = |elements: usize| packed_len(plan.limbs, elements);
+    let weights = plan.weights.iter().flat_map(parts).map(|part| packed(part.len()));
+    let opened = (0..values.count() as u32).map(|v| packed(values.get(ValueId(v)).len.saturating_mul(batch)));
     let load = HelperEpoch::longest_load_message(plan);
     // An output element takes at most the modulus in whole bytes, and one more.
-    let batch = max_batch as usize;
-    let output = values.get(plan.output.value).len * batch * (plan.limbs.bits().div_ceil(8) as usize + 1);
-    let check = packed(vec![plan.check_slots() * batch]);
+    let each = plan.limbs.bits().div_ceil(8) as usize + 1;
+    let output = values.get(plan.output.value).len.saturating_mul(batch).saturating_mul(each);
+    let check = packed(plan.check_slots().saturating_mul(batch));
     let grant = plan.weights.len() * PARTIES.end() * SEED_BYTES;
-    Ok(weights.chain(opened).chain([load, output, check, grant]).max().unwrap_or(0) + control::MAX_BYTES)
+    let longest = weights.chain(opened).chain([load, output, check, grant]).max().unwrap_or(0);
+    Ok(longest.saturating_add(control::MAX_BYTES))
 }
 
 /// Most bytes that wait for a client or owner that does not read: all that a node says to one in two inferences or
@@ -115,8 +116,8 @@ pub fn dealing(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     let longest = (0..plan.ops.len() as u32)
         .map(|op| {
             let lengths = preprocess::correction_lengths(plan, &values, OpIndex(op), max_batch as usize);
-            lengths.iter().map(|&n| packed_len(plan.limbs, n)).sum::<usize>()
+            lengths.iter().map(|&n| packed_len(plan.limbs, n)).fold(0, usize::saturating_add)
         })
         .max();
-    Ok(longest.unwrap_or(0) + control::MAX_BYTES)
+    Ok(longest.unwrap_or(0).saturating_add(control::MAX_BYTES))
 }

@@ -39,28 +39,33 @@ impl Plan {
     pub fn cost(&self, batch: usize) -> Result<Cost, PlanError> {
         let values = self.values()?;
         let limbs = self.limbs;
-        let element_bytes = |elements: usize| amicus_field::packed_len(limbs, elements * batch) as u64;
+        // Saturating: the shapes of a hostile plan and a batch multiply to more than a word.
+        let element_bytes =
+            |elements: usize| amicus_field::packed_len(limbs, elements.saturating_mul(batch)) as u64;
+        let expanded =
+            |elements: usize| elements.saturating_mul(batch).saturating_mul(8 * limbs.count()) as u64;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         let (mut sent, mut dealt, mut macs, mut material) = (0u64, 0u64, 0u64, 0u64);
-        material += (8 * limbs.count() * batch * values.get(crate::ValueId::INPUT).len) as u64;
+        add(&mut material, expanded(values.get(crate::ValueId::INPUT).len));
         for (index, op) in self.indexed_ops() {
             let out = values.get(crate::ValueId::of(index)).len;
             let held = match &op.kind {
                 OpKind::Linear { weights, .. } => {
-                    sent += element_bytes(out);
-                    // Saturating: the shapes of a hostile plan multiply to more than a word.
+                    add(&mut sent, element_bytes(out));
                     let each = self.weight(*weights).shape.multiply_adds() as u64;
-                    macs = macs.saturating_add(each.saturating_mul((batch * limbs.count()) as u64));
+                    add(&mut macs, each.saturating_mul(batch as u64).saturating_mul(limbs.count() as u64));
                     out
                 }
                 OpKind::Multiply { .. } => {
-                    sent += element_bytes(out);
-                    dealt += 2 * element_bytes(out);
-                    4 * out
+                    add(&mut sent, element_bytes(out));
+                    add(&mut dealt, element_bytes(out).saturating_mul(2));
+                    out.saturating_mul(4)
                 }
                 OpKind::Activation(a) => {
                     let inputs = values.get(a.input).len;
-                    sent += element_bytes(out);
-                    dealt += a.corrections_per_input() as u64 * element_bytes(inputs) + element_bytes(out);
+                    add(&mut sent, element_bytes(out));
+                    add(&mut dealt, element_bytes(inputs).saturating_mul(a.corrections_per_input() as u64));
+                    add(&mut dealt, element_bytes(out));
                     a.corrections_per_input() * inputs + 3 * out
                 }
                 OpKind::Add { .. }
@@ -69,7 +74,7 @@ impl Plan {
                 | OpKind::Concat { .. }
                 | OpKind::Weigh { .. } => 0,
             };
-            material += (8 * limbs.count() * batch * held) as u64;
+            add(&mut material, expanded(held));
         }
         // Input, the openings, the check at the helper, the release.
         let rounds = Schedule::of(self).openings() + 3;

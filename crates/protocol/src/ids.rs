@@ -8,7 +8,7 @@ use std::fmt;
 pub const PARTIES: std::ops::RangeInclusive<usize> = 2..=8;
 
 /// One of the compute parties, counted from 1 as in the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartyId(u8);
 
 /// How many compute parties there are: 2 to 8.

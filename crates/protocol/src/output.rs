@@ -164,7 +164,8 @@ pub struct Receiver {
     id: InferenceId,
     digest: PlanDigest,
     t: Truncation,
-    elements: usize,
+    /// Bytes of a party's message: every element with its case bit.
+    bytes: usize,
     scale: u32,
 }
 
@@ -172,7 +173,7 @@ impl Receiver {
     /// A receiver of an inference of `batch` inputs, with a fresh key.
     ///
     /// # Errors
-    /// An invalid plan, or no randomness.
+    /// An invalid plan, a batch of no inputs or of more than can be counted, or no randomness.
     pub fn new(
         plan: &Plan,
         epoch: EpochId,
@@ -181,13 +182,16 @@ impl Receiver {
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         let values = plan.values()?;
+        let t = output_truncation(plan, &values)?;
+        let each = values.get(plan.output.value).len * (floor_bytes(&t) + 1);
+        let bytes = each.checked_mul(batch).filter(|&bytes| bytes > 0 && bytes < usize::MAX - KEY_BYTES);
         Ok(Receiver {
             key: ReceiverKey::random(randomness)?,
             epoch,
             id,
             digest: plan.digest()?,
-            t: output_truncation(plan, &values)?,
-            elements: values.get(plan.output.value).len * batch,
+            t,
+            bytes: bytes.ok_or_else(|| ProtocolError::Misuse(format!("an output of {batch} inputs")))?,
             scale: plan.output.scale.0,
         })
     }
@@ -208,15 +212,14 @@ impl Receiver {
         messages: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<f64>, ProtocolError> {
         let width = floor_bytes(&self.t) + 1;
-        let expected = KEY_BYTES + width * self.elements;
+        let expected = KEY_BYTES + self.bytes;
         let fail = |fault| ProtocolError::peer("helper", Step::Output, fault);
         if release.len() != expected {
             return Err(fail(Fault::Length { expected, got: release.len() }));
         }
         let (agreed, masks) = release.split_at(KEY_BYTES);
         let right = |m: &&[u8]| {
-            m.len() == width * self.elements
-                && hash(&self.key, self.epoch, self.id, &self.digest, m).0 == *agreed
+            m.len() == self.bytes && hash(&self.key, self.epoch, self.id, &self.digest, m).0 == *agreed
         };
         let Some(message) = messages.into_iter().find(right) else {
             let fault = Fault::Disagreement(

@@ -72,6 +72,9 @@ impl HelperEpoch {
         send: &mut dyn FnMut(OpIndex, Vec<u8>) -> Result<(), E>,
     ) -> Result<Dealt, E> {
         self.usable().map_err(E::from)?;
+        if batch == 0 {
+            return Err(ProtocolError::Misuse("a deal for no inputs".into()).into());
+        }
         let mut dealing = Dealing::new(self, id.id(), batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
