@@ -26,6 +26,9 @@ mod buffer;
 mod connect;
 mod error;
 mod frame;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod link;
 mod memory;

@@ -13,7 +13,7 @@ use crate::session::{Desk, RECORD, Session, Stop};
 
 /// One read takes at most this much: large frames need few system calls, and it stays in the second-level cache.
 /// It must exceed the 64 KiB that rustls allows one handshake message to have.
-const READ: usize = 128 << 10;
+pub(crate) const READ: usize = 128 << 10;
 /// Reads in a row before other links get their turn and deadlines are looked at.
 const READS: usize = 32;
 /// Plaintext is encrypted at most this far ahead of the socket, so a large frame is not held twice.

@@ -1,0 +1,43 @@
+//! Arbitrary bytes as a source of choices.
+
+/// Bytes that are used up from the front; zeros once they are gone.
+pub(crate) struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Input(bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    /// A number of two bytes.
+    pub(crate) fn word(&mut self) -> usize {
+        usize::from(self.byte()) | usize::from(self.byte()) << 8
+    }
+
+    /// One of some things.
+    pub(crate) fn pick<'t, T>(&mut self, things: &'t [T]) -> &'t T {
+        &things[usize::from(self.byte()) % things.len()]
+    }
+
+    /// As many bytes as the next byte says, if they are there.
+    pub(crate) fn chunk(&mut self) -> &'a [u8] {
+        let length = usize::from(self.byte()).min(self.0.len());
+        let (chunk, rest) = self.0.split_at(length);
+        self.0 = rest;
+        chunk
+    }
+
+    /// All that is left.
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+}

@@ -1,0 +1,37 @@
+//! Seeds: small real inputs of every target, from the encoders themselves.
+
+mod files;
+mod protocol;
+
+/// A seed's name and bytes.
+pub type Seed = (String, Vec<u8>);
+
+/// The seeds of a target.
+///
+/// # Panics
+/// When there is no such target, or an encoder fails.
+pub fn of(target: &str) -> Vec<Seed> {
+    match target {
+        "wire" => protocol::wire(),
+        "control" => protocol::control(),
+        "plan" => protocol::plans(),
+        "names" => protocol::names(),
+        "messages" => protocol::messages(),
+        "states" => protocol::states(),
+        "frames" => protocol::frames(),
+        "handshake" => protocol::handshake(),
+        "journal" => protocol::journals(),
+        "amc" => files::amc(),
+        "onnx" => files::onnx(),
+        "npz" => files::npz(),
+        "weights" => files::weights(),
+        "images" => files::images(),
+        "archive" => files::archives(),
+        "picture" => files::pictures(),
+        other => panic!("no target {other}"),
+    }
+}
+
+fn seed(name: &str, bytes: impl Into<Vec<u8>>) -> Seed {
+    (name.to_owned(), bytes.into())
+}

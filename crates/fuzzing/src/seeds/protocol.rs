@@ -1,0 +1,181 @@
+//! Seeds of what goes between roles, and of what a node keeps.
+
+use super::{Seed, seed};
+use amicus_field::{LimbVec, Limbs, packed_len};
+use amicus_net::fuzz::{Door, frame};
+use amicus_net::shaper::Shape;
+use amicus_net::{Identity, PeerSet};
+use amicus_node::journal::Journal;
+use amicus_plan::ValueId;
+use amicus_protocol::check::DecisionLog;
+use amicus_protocol::control::{self, AbortNotice, Binding, Channel, Hello, Request, TicketGrant};
+use amicus_protocol::epoch::SEED_BYTES;
+use amicus_protocol::keys::CONTRIBUTION_BYTES;
+use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::{EpochId, InferenceId, ProtocolError, Step};
+use amicus_testkit::zoo;
+
+const EPOCH: EpochId = EpochId(3);
+const ID: InferenceId = InferenceId(70);
+
+pub(super) fn wire() -> Vec<Seed> {
+    let header = Header::inference(Kind::Opening, EPOCH, ID, 2).encode();
+    let vector = |limbs: Limbs| {
+        let largest = amicus_field::PRIMES[0] as i64 / 3;
+        pack(&LimbVec::from_i64(limbs, &[0, 1, -1, largest, -largest]))
+    };
+    let limbs = |index: u8| {
+        let body = vector(Limbs::ALL[usize::from(index)]);
+        seed(&format!("vector-{}", index + 1), [&[index, 5, 0], &body[..]].concat())
+    };
+    let mut all = vec![seed("header", header), seed("opening", [&header[..], &vector(Limbs::TWO)].concat())];
+    all.extend((0..3).map(limbs));
+    all
+}
+
+fn notice() -> AbortNotice {
+    let plan = zoo::mlp(Limbs::TWO).plan;
+    let fault = amicus_protocol::Fault::Length { expected: 65, got: 64 };
+    let error = ProtocolError::peer("party 2", Step::opening(&plan, amicus_plan::OpIndex(1)), fault);
+    let first = AbortNotice::of(&error, &Step::Check);
+    AbortNotice::of(&ProtocolError::Aborted { by: "party 1".into(), notice: Box::new(first) }, &Step::Check)
+}
+
+pub(super) fn control() -> Vec<Seed> {
+    let chosen =
+        |kind: u8, body: Result<Vec<u8>, ProtocolError>| [&[kind], &body.expect("memory")[..]].concat();
+    let plan = zoo::mlp(Limbs::TWO).plan.digest().expect("memory");
+    let binding = Binding {
+        batch: 2,
+        client: "client 1".into(),
+        receivers: vec!["client 1".into(), "client 2".into()],
+    };
+    let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 2 * SEED_BYTES] };
+    let load = AbortNotice { step: Step::load_part("tags"), rejected: true, accused: None, ..notice() };
+    vec![
+        seed("hello", chosen(0, control::encode(&Hello { channel: Channel::Dealing, plan, parties: 3 }))),
+        seed("request", chosen(1, control::encode(&Request { batch: 1, also_to: vec!["client 2".into()] }))),
+        seed("binding", chosen(2, control::encode(&binding))),
+        seed("ticket", chosen(3, control::encode(&grant))),
+        seed("notice", chosen(4, control::encode(&notice()))),
+        seed("notice-of-load", chosen(4, control::encode(&load))),
+    ]
+}
+
+pub(super) fn plans() -> Vec<Seed> {
+    let nets =
+        [zoo::mlp(Limbs::TWO), zoo::conv_net(Limbs::ONE), zoo::residual(Limbs::TWO), zoo::joined(Limbs::TWO)];
+    let more = [zoo::products(Limbs::TWO), zoo::repeated(Limbs::ONE), zoo::pools(Limbs::THREE), zoo::slack()];
+    let plans = nets.into_iter().chain(more).map(|net| net.plan);
+    plans.map(|plan| seed(&plan.name, plan.encode().expect("memory"))).collect()
+}
+
+pub(super) fn names() -> Vec<Seed> {
+    let identity = Identity::generate("party 1").expect("a key");
+    let texts = ["helper", "model owner", "party 2", "client 1", "wan", "\u{1b}[2J\u{202e}"];
+    let shape = Shape { bits_per_second: Some(2_500_000_000), ..Shape::wan() }.to_string();
+    let mut all: Vec<Seed> =
+        texts.iter().zip(1..).map(|(text, i)| seed(&format!("text-{i}"), *text)).collect();
+    all.push(seed("shape", shape));
+    all.push(seed("fingerprint", identity.fingerprint().to_string()));
+    all.push(seed("identity", identity.to_pem().as_str()));
+    all
+}
+
+/// A change of message `number`, as `messages` reads it.
+fn change(number: u8, how: u8, at: u16, bytes: &[u8]) -> Vec<u8> {
+    [&[number, how], &at.to_le_bytes()[..], &[bytes.len() as u8], bytes].concat()
+}
+
+pub(super) fn messages() -> Vec<Seed> {
+    let mut all = vec![seed("honest", [0, 0]), seed("honest-3", [3, 1])];
+    for net in 0..4 {
+        // Every fifth message of a run, each in another way.
+        let numbers = (0u8..60).step_by(5).zip((0u8..5).cycle());
+        all.extend(numbers.map(|(number, how)| {
+            let change = change(number, how, 3 * u16::from(number), &[1, 0, 0xff]);
+            seed(&format!("net-{net}-message-{number}"), [&[net, 0], &change[..]].concat())
+        }));
+    }
+    all
+}
+
+pub(super) fn states() -> Vec<Seed> {
+    let plan = zoo::joined(Limbs::TWO).plan;
+    let values = plan.values().expect("a valid plan");
+    let sums = packed_len(plan.limbs, plan.check_slots());
+    let check = [vec![0, 0, 2], vec![0; sums + 3 * 32]].concat();
+    let binding = Binding { batch: 1, client: "client 1".into(), receivers: vec!["client 1".into()] };
+    let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 3 * SEED_BYTES] };
+    let grant = control::encode(&grant).expect("memory");
+    let invitation = control::encode(&binding).expect("memory");
+    let element = (plan.limbs.bits().div_ceil(8) + 1) as usize;
+    let outputs = values.get(plan.output.value).len * element;
+    let release = [&2u32.to_le_bytes()[..], &vec![0; 2 * 32 + outputs]].concat();
+    let contribution = [&[CONTRIBUTION_BYTES as u8], &[9; CONTRIBUTION_BYTES][..], &[1]].concat();
+    let mut load = [&[5, SEED_BYTES as u8][..], &[5; SEED_BYTES], &[0, 0, 32], &[6; 32]].concat();
+    let first = packed_len(plan.limbs, plan.weights[0].shape.weights());
+    load.extend([&[1, 0, (4 + first) as u8][..], &vec![0; 4 + first]].concat());
+    let nonce_only = load.clone();
+    load.extend([2, 0, 3, 1, 2, 3]);
+    let grants = plan.weights.len() * 3 * SEED_BYTES;
+    assert_eq!(values.get(ValueId::INPUT).len, 18, "seeds fit the network that the target uses");
+    vec![
+        seed("check", check),
+        seed("ticket", [&[1, 0], &grant[..]].concat()),
+        seed("invitation", [&[2, invitation.len() as u8], &invitation[..], &[0; 40]].concat()),
+        seed("release", [&[3, 3, 1, 2, 3], &release[..]].concat()),
+        seed("keys", [&[4], &contribution[..], &contribution].concat()),
+        seed("load", load),
+        seed("weights", nonce_only),
+        seed("owner", [vec![6], vec![3; grants]].concat()),
+        seed("receiver-key", [&[7], &[1; 32][..]].concat()),
+    ]
+}
+
+pub(super) fn frames() -> Vec<Seed> {
+    let stream = [frame(b""), frame(b"one"), frame(&[2; 40])].concat();
+    let limited = |limit: u16, step: u8, stream: &[u8]| [&limit.to_le_bytes()[..], &[step], stream].concat();
+    vec![
+        seed("whole", limited(100, 255, &stream)),
+        seed("bytes", limited(100, 0, &stream)),
+        seed("cut", limited(100, 6, &stream[..stream.len() - 3])),
+        seed("long", limited(39, 9, &stream)),
+    ]
+}
+
+pub(super) fn handshake() -> Vec<Seed> {
+    let [node, friend, stranger] =
+        ["party 1", "client 1", "nobody"].map(|name| Identity::generate(name).expect("a key"));
+    let peers = PeerSet::from_iter([(node.fingerprint(), "party 1")]);
+    let step = |step: u16, bytes: &[u8]| [&step.to_le_bytes()[..], bytes].concat();
+    let hello = Door::first_words(&friend, peers.clone()).expect("a client");
+    let other = Door::first_words(&stranger, peers).expect("a client");
+    vec![
+        seed("client-hello", step(u16::MAX, &hello)),
+        seed("client-hello-in-pieces", step(10, &other)),
+        seed("alert", step(0, &[21, 3, 3, 0, 2, 2, 40])),
+        seed("http", step(0, b"GET / HTTP/1.1\r\n\r\n")),
+    ]
+}
+
+pub(super) fn journals() -> Vec<Seed> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal");
+    let mut all = Vec::new();
+    let mut keep = |name| all.push(seed(name, std::fs::read(&path).expect("a journal")));
+    let mut journal = Journal::open(&path).expect("a new journal");
+    keep("new");
+    for epoch in 1..=3 {
+        journal.next_epoch().expect("a record");
+        journal.spend_inference(EpochId(epoch), InferenceId(epoch)).expect("a record");
+    }
+    keep("ids");
+    let receivers = ["client 1".to_owned(), "client 2".to_owned()];
+    let release = [&2u32.to_le_bytes()[..], &[8; 100]].concat();
+    journal.receivers(&receivers).accepted(EPOCH, ID, &release).expect("a record");
+    keep("decision");
+    journal.delivered(EPOCH, ID, "client 2").expect("a record");
+    keep("delivered");
+    all
+}
