@@ -23,7 +23,7 @@ pub(crate) fn wire(bytes: &[u8]) {
     let said = input.word();
     let body = input.rest();
     let element = packed_len(limbs, 2);
-    let fits = body.len() / element * 2 + usize::from(body.len() % element != 0);
+    let fits = body.len() / element * 2 + usize::from(!body.len().is_multiple_of(element));
     for len in [fits, said, said << 48] {
         if let Ok(vector) = unpack(limbs, len, body) {
             assert_eq!(pack(&vector), body, "a vector has one encoding");

@@ -46,7 +46,7 @@ fn every_part_of_a_plan_changes_the_digest() {
 }
 
 fn refused(bytes: &[u8]) -> PlanError {
-    Plan::decode(bytes).unwrap_err()
+    Plan::decode(bytes).expect_err("bytes that are no plan")
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub(super) fn npz() -> Vec<Seed> {
 /// What `numpy.savez(x=..)` or `numpy.savez_compressed(x=..)` write for six floats in two rows.
 fn zip(deflated: bool) -> Vec<u8> {
     let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }".to_owned();
-    while (10 + header.len() + 1) % 64 != 0 {
+    while !(10 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');
