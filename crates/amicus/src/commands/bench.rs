@@ -1,12 +1,12 @@
 //! `amicus bench`.
 
 use super::files::bytes;
+use super::output::{self, Table};
 use amicus::demo::{DemoOptions, DemoReport, run as run_demo};
 use amicus::field::Kernel;
 use amicus::net::shaper::Shape;
 use amicus::rates::{self, MachineRates};
 use anyhow::Context;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -70,7 +70,7 @@ fn measure(args: &Args) -> anyhow::Result<(MachineRates, String)> {
     let kernel = Kernel::from_env()?;
     let rates = rates::measure(kernel, &mut |what| {
         if !args.json {
-            eprintln!("measuring {what}");
+            output::note(format_args!("measuring {what}"));
         }
     })?;
     let file = rates::save(kernel, &rates)?.display().to_string();
@@ -84,8 +84,7 @@ fn print_json(
     runs: Vec<DemoReport>,
 ) -> anyhow::Result<()> {
     let summary = Summary { suite, file, rates, runs, version: env!("CARGO_PKG_VERSION") };
-    println!("{}", serde_json::to_string_pretty(&summary)?);
-    Ok(())
+    output::json(&summary)
 }
 
 fn calibrate(args: &Args) -> anyhow::Result<ExitCode> {
@@ -94,15 +93,19 @@ fn calibrate(args: &Args) -> anyhow::Result<ExitCode> {
         print_json("calibrate", file, &rates, Vec::new())?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}, {} kernels", rates.machine, rates.kernel);
-    println!("  {:.2} G multiply-adds/s in convolutions", rates.products_per_second / 1e9);
-    println!("  {:.2} G multiply-adds/s in fully connected layers", rates.dense_products_per_second / 1e9);
-    println!(
-        "  {:.1} ns to use and {:.1} ns to deal an element of material",
-        rates.online_element_ns, rates.dealt_element_ns
-    );
-    println!("  {:.0} us a hop, {:.0} us beside the delay of a network", rates.hop_us, rates.delayed_hop_us);
-    println!("kept in {file}");
+    output::line(format_args!(
+        "{}, {} kernels\n  {:.2} G multiply-adds/s in convolutions\n  {:.2} G multiply-adds/s in fully connected \
+         layers\n  {:.1} ns to use and {:.1} ns to deal an element of material\n  {:.0} us a hop, {:.0} us beside the \
+         delay of a network\nkept in {file}",
+        rates.machine,
+        rates.kernel,
+        rates.products_per_second / 1e9,
+        rates.dense_products_per_second / 1e9,
+        rates.online_element_ns,
+        rates.dealt_element_ns,
+        rates.hop_us,
+        rates.delayed_hop_us
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,7 +127,7 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
         for net in &nets {
             let (rates, file) = measure(args)?;
             if !args.json {
-                eprintln!("{model}, {net}");
+                output::note(format_args!("{model}, {net}"));
             }
             let options = DemoOptions {
                 model: Some(model.clone()),
@@ -144,39 +147,38 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
     if args.json {
         print_json("models", file, &rates, runs)?;
     } else {
-        println!("{}, {} kernels, {} parties", rates.machine, rates.kernel, args.parties);
-        println!("{}", table(&runs));
+        output::line(format_args!("{}, {} kernels, {} parties", rates.machine, rates.kernel, args.parties));
+        table(&runs).print();
     }
     Ok(if accepted { ExitCode::SUCCESS } else { super::cheated() })
 }
 
 fn table(runs: &[DemoReport]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header([
+    let mut table = Table::with_header([
         "model",
         "network",
         "estimated",
         "online, median (least to most)",
         "off by",
-        "rounds",
-        "sent",
-        "dealt",
+        "rounds, sent, dealt",
         "check",
     ]);
     for run in runs {
         let unknown = || "unknown".to_owned();
         let off = run.online_ms.zip(run.estimated_online_ms).map(|(o, e)| 100.0 * (e / o.median - 1.0));
-        table.add_row([
+        table.row([
             run.model.clone(),
             run.net.clone(),
             run.estimated_online_ms.map_or_else(unknown, |ms| format!("{ms:.2} ms")),
             run.online_ms
                 .map_or_else(unknown, |o| format!("{:.2} ms ({:.2} to {:.2})", o.median, o.min, o.max)),
             off.map_or_else(unknown, |percent| format!("{percent:+.0}%")),
-            run.rounds.map_or_else(unknown, |r| r.to_string()),
-            run.sent_bytes_per_party.map_or_else(unknown, bytes),
-            run.dealt_bytes.map_or_else(unknown, bytes),
+            [
+                run.rounds.map_or_else(unknown, |r| r.to_string()),
+                run.sent_bytes_per_party.map_or_else(unknown, bytes),
+                run.dealt_bytes.map_or_else(unknown, bytes),
+            ]
+            .join(", "),
             run.check.clone(),
         ]);
     }

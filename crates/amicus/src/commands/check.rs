@@ -1,11 +1,15 @@
 //! `amicus check`.
 
 use super::files::{Bytes, Sizes};
+use super::output;
 use amicus::model::check::{Check, check};
 use amicus::model::onnx::{Import, ImportOptions, OnnxError, Problem, import_file};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Names listed where many nodes share one line.
+const LISTED: usize = 6;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  amicus check resnet18.onnx")]
@@ -35,8 +39,21 @@ struct Found {
     operators: Vec<(String, usize)>,
     notes: Vec<String>,
     #[serde(flatten)]
-    check: Option<Check>,
+    structure: Option<Structure>,
     version: &'static str,
+}
+
+/// What is known of a file that could be imported.
+#[derive(Serialize)]
+struct Structure {
+    rewrites: Vec<String>,
+    approximated: Vec<(String, String)>,
+    max_pools: Vec<String>,
+    linear_layers: usize,
+    parameters: usize,
+    /// Names of all nodes, by which lines are recognised as alike.
+    #[serde(skip)]
+    nodes: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -54,13 +71,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             producer: None,
             operators: Vec::new(),
             notes: Vec::new(),
-            check: None,
+            structure: None,
             version: env!("CARGO_PKG_VERSION"),
         },
         Err(error) => return Err(error.into()),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        output::json(&found)?;
     } else {
         print(&found);
     }
@@ -68,8 +85,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn imported(args: &Args, import: Import) -> Found {
-    let mut check = check(&import.graph);
-    let problems = std::mem::take(&mut check.problems);
+    let Check { problems, rewrites, approximated, max_pools, linear_layers, parameters } =
+        check(&import.graph);
+    let nodes = import.graph.nodes().iter().map(|node| node.name.clone()).collect();
     Found {
         model: args.model.display().to_string(),
         ok: problems.is_empty(),
@@ -78,34 +96,115 @@ fn imported(args: &Args, import: Import) -> Found {
         producer: Some(import.producer),
         operators: import.operators,
         notes: import.notes,
-        check: Some(check),
+        structure: Some(Structure { rewrites, approximated, max_pools, linear_layers, parameters, nodes }),
         version: env!("CARGO_PKG_VERSION"),
     }
 }
 
 fn print(found: &Found) {
-    if let (Some(opset), Some(check)) = (found.opset, &found.check) {
+    if let (Some(opset), Some(structure)) = (found.opset, &found.structure) {
         let producer = found.producer.as_deref().filter(|p| !p.is_empty()).unwrap_or("an unnamed program");
-        println!("{}: operator set {opset}, written by {producer}", found.model);
+        output::line(format_args!("{}: operator set {opset}, written by {producer}", found.model));
         let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();
-        println!("operators: {}", operators.join(", "));
-        println!("{} linear layers, {} parameters", check.linear_layers, check.parameters);
-        found.notes.iter().chain(&check.rewrites).for_each(|note| println!("note: {note}"));
-        for (node, function) in &check.approximated {
-            println!("note: {node} ({function}) will be replaced by a polynomial, which may cost accuracy");
+        output::line(format_args!("operators: {}", operators.join(", ")));
+        output::line(format_args!(
+            "{} linear layers, {} parameters",
+            structure.linear_layers, structure.parameters
+        ));
+        let notes: Vec<&String> = found.notes.iter().chain(&structure.rewrites).collect();
+        for alike in grouped(&notes, |note| pattern(note, &structure.nodes)) {
+            let more = match alike.len() {
+                1 => String::new(),
+                n => format!(" ({} more like this)", n - 1),
+            };
+            output::line(format_args!("note: {}{more}", alike[0]));
         }
-        for pool in &check.max_pools {
-            println!(
-                "note: {pool} (max pooling) needs `amicus compile --maxpool average`, which may cost accuracy"
-            );
+        for alike in grouped(&structure.approximated, |(_, function)| function.clone()) {
+            output::line(format_args!(
+                "note: {} will be replaced by a polynomial, which may cost accuracy: {}",
+                alike[0].1,
+                names(alike.iter().map(|(node, _)| node))
+            ));
+        }
+        if !structure.max_pools.is_empty() {
+            output::line(format_args!(
+                "note: max pooling needs `amicus compile --maxpool average`, which may cost accuracy: {}",
+                names(structure.max_pools.iter())
+            ));
         }
     }
     if found.problems.is_empty() {
-        println!("every node can be compiled");
+        output::line("every node can be compiled");
         return;
     }
-    println!("{}: {} node(s) cannot be compiled", found.model, found.problems.len());
-    for Problem { node, op, why, what_to_do } in &found.problems {
-        println!("  {node} ({op})\n    why:        {why}\n    what to do: {what_to_do}");
+    output::line(format_args!("{}: {} node(s) cannot be compiled", found.model, found.problems.len()));
+    for alike in grouped(&found.problems, |p| (p.op.clone(), p.why.clone(), p.what_to_do.clone())) {
+        let Problem { node, op, why, what_to_do } = alike[0];
+        let nodes = if alike.len() == 1 { node.clone() } else { names(alike.iter().map(|p| &p.node)) };
+        output::line(format_args!("  {nodes} ({op})"));
+        output::line(format_args!("    why:        {why}"));
+        output::line(format_args!("    what to do: {what_to_do}"));
+    }
+}
+
+/// Items in groups of one key, in the order in which keys appear.
+fn grouped<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> {
+    let mut groups: Vec<(K, Vec<&T>)> = Vec::new();
+    for item in items {
+        let key = key(item);
+        match groups.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, group)) => group.push(item),
+            None => groups.push((key, vec![item])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// A note without the names of nodes and without numbers: notes that say the same of several nodes have one pattern.
+fn pattern(note: &str, nodes: &[String]) -> String {
+    let mut words = note.split(' ').map(|word| {
+        let bare = word.trim_matches(|c: char| matches!(c, ',' | '.' | ':' | ';' | '(' | ')' | '`'));
+        let varies = nodes.iter().any(|node| node == bare) || bare.parse::<f64>().is_ok();
+        if varies && !bare.is_empty() { word.replacen(bare, "*", 1) } else { word.to_owned() }
+    });
+    let first = words.next().unwrap_or_default();
+    words.fold(first, |line, word| line + " " + &word)
+}
+
+/// The first few of several names, and how many there are.
+fn names<'a>(all: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let count = all.len();
+    let first: Vec<&str> = all.take(LISTED).map(String::as_str).collect();
+    match count {
+        1 => first.concat(),
+        n if n <= LISTED => first.join(", "),
+        n => format!("{} and {} more", first.join(", "), n - LISTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_say_the_same_are_one_group() {
+        let nodes = ["bn1", "/layer1/bn2", "conv1", "2"].map(str::to_owned);
+        let notes = [
+            "bn1 folded into what reads it",
+            "factor 1.5 of conv1 goes to bn1",
+            "/layer1/bn2 folded into what reads it",
+            "factor 2.5 of conv1 goes to 2, later",
+            "factor 2.5 of conv1 goes to bn1",
+        ];
+        let groups = grouped(&notes, |note| pattern(note, &nodes));
+        let groups: Vec<Vec<&str>> = groups.into_iter().map(|g| g.into_iter().copied().collect()).collect();
+        assert_eq!(groups, [vec![notes[0], notes[2]], vec![notes[1], notes[4]], vec![notes[3]]]);
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let all: Vec<String> = (0..16).map(|i| format!("gate{i}")).collect();
+        assert_eq!(names(all[..2].iter()), "gate0, gate1");
+        assert_eq!(names(all.iter()), "gate0, gate1, gate2, gate3, gate4, gate5 and 10 more");
     }
 }

@@ -1,13 +1,13 @@
 //! `amicus estimate`.
 
 use super::files::{Bytes, bytes};
+use super::output::{self, Table};
 use amicus::field::Kernel;
 use amicus::model::amc::ModelFile;
 use amicus::net::shaper::Shape;
 use amicus::plan::{Estimate, Rates};
 use amicus::rates;
 use anyhow::bail;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (parties, batch) = (usize::from(args.parties), usize::from(args.batch));
     let link = rates::link(&args.net);
     let measured = rates::load(Kernel::from_env()?).unwrap_or_else(|error| {
-        eprintln!("warning: {error}");
+        output::note(format_args!("warning: {error}"));
         None
     });
     let measured_here = measured.is_some();
@@ -125,7 +125,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         version: env!("CARGO_PKG_VERSION"),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        output::json(&summary)?;
     } else {
         print(&summary);
     }
@@ -157,10 +157,7 @@ fn refuse_beyond(limit: u64, s: &Summary) -> anyhow::Result<()> {
 
 fn print(s: &Summary) {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY);
-    let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
+    let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("model", format!("{}, {} limb(s) of 52 bits", s.model, s.limbs));
     row("parties", format!("{} + helper, batch {}, network {}", s.parties, s.batch, s.net));
     row("online, an inference", format!("{:.2} ms", s.online_ms));
@@ -180,9 +177,9 @@ fn print(s: &Summary) {
     row("memory of the helper", bytes(s.memory.helper));
     row("memory of the owner", bytes(s.memory.owner));
     row("memory of a client", bytes(s.memory.client));
-    println!("{table}");
+    table.print();
     let r = &s.rates;
-    println!(
+    output::line(format_args!(
         "times follow from {}: {:.1} G multiply-adds/s in convolutions, {:.1} G/s in fully connected layers, {:.1} ns to \
          use and {:.1} ns to deal an element, {:.0} us a hop{}",
         if r.measured_here {
@@ -196,5 +193,5 @@ fn print(s: &Summary) {
         r.dealt_element_ns,
         r.hop_us,
         r.cores.map_or_else(String::new, |c| format!(", all roles on {c} core(s)"))
-    );
+    ));
 }

@@ -6,7 +6,12 @@ pub(crate) mod compile;
 pub(crate) mod demo;
 pub(crate) mod estimate;
 mod files;
+pub(crate) mod output;
 pub(crate) mod simulate;
+#[cfg(feature = "train-command")]
+pub(crate) mod train;
+#[cfg(not(feature = "train-command"))]
+#[path = "train_absent.rs"]
 pub(crate) mod train;
 
 use std::process::ExitCode;

@@ -1,9 +1,9 @@
 //! `amicus train`.
 
+use super::output::{self, Table};
 use amicus::train::{
     ActivationName, DatasetName, ModelName, Progress, TrainConfig, TrainReport, WeightsType, train,
 };
-use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -242,7 +242,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let report = result?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::json(&report)?;
     } else {
         print(&config, &report);
     }
@@ -251,10 +251,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn show(bar: &ProgressBar, progress: &Progress) {
     match progress {
-        Progress::Loaded { training, validation, test, dropped } => eprintln!(
+        Progress::Loaded { training, validation, test, dropped } => output::note(format_args!(
             "{training} images to train on, {validation} for validation, {test} for the test; {dropped} left out"
-        ),
-        Progress::Resumed { epochs } => eprintln!("going on after epoch {epochs}"),
+        )),
+        Progress::Resumed { epochs } => output::note(format_args!("going on after epoch {epochs}")),
         Progress::Step { epoch, step, steps, loss, .. } => {
             if *step == 1 {
                 bar.reset();
@@ -265,10 +265,10 @@ fn show(bar: &ProgressBar, progress: &Progress) {
         }
         Progress::Epoch { epochs, validation, point } => {
             bar.suspend(|| {
-                eprintln!(
+                output::note(format_args!(
                     "epoch {} of {epochs}: loss {:.4}, validation {validation}, {:.1e} of values outside, {:.1} s",
                     point.epoch, point.loss, point.escape_rate, point.seconds
-                );
+                ));
             });
         }
         _ => {}
@@ -276,15 +276,13 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 }
 
 fn print(config: &TrainConfig, report: &TrainReport) {
-    println!("weights: {}", config.out.display());
-    println!("validation: {}\ntest: {}", report.validation, report.test);
+    output::line(format_args!("weights: {}", config.out.display()));
+    output::line(format_args!("validation: {}\ntest: {}", report.validation, report.test));
     if report.test_ranges.is_empty() {
         return;
     }
-    println!("arguments t of the activations against the interval [-B, B], on the test images:");
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header([
+    output::line("arguments t of the activations against the interval [-B, B], on the test images:");
+    let mut table = Table::with_header([
         "activation",
         "largest |t| / B",
         "values outside",
@@ -292,7 +290,7 @@ fn print(config: &TrainConfig, report: &TrainReport) {
         "largest in training",
     ]);
     for (layer, seen) in report.test_ranges.iter().zip(&report.ranges) {
-        table.add_row([
+        table.row([
             layer.layer.clone(),
             format!("{:.2}", layer.max_ratio),
             format!("{} of {}", layer.escaped, layer.values),
@@ -300,7 +298,7 @@ fn print(config: &TrainConfig, report: &TrainReport) {
             format!("{seen:.2}"),
         ]);
     }
-    println!("{table}");
+    table.print();
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::data::{Data, Sample};
 use super::models::Model;
 use super::report::{DemoReport, ScaleReport, Spread, available_memory, peak_rss};
 use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation};
+use crate::interrupt::TemporaryFolder;
 use amicus_client::load::WeightSource;
 use amicus_field::{Kernel, LimbVec, Limbs};
 use amicus_model::compare::{FixedPoint, Networks, compare};
@@ -149,7 +150,7 @@ impl Session {
     }
 
     pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
-        let folder = tempfile::tempdir().map_err(|e| DemoError::File {
+        let folder = TemporaryFolder::new().map_err(|e| DemoError::File {
             path: std::env::temp_dir().display().to_string(),
             reason: e.to_string(),
         })?;

@@ -1,6 +1,7 @@
 //! The measurements.
 
 use super::{MachineRates, RatesError, machine};
+use crate::interrupt::TemporaryFolder;
 use amicus_field::{Conv2d, Dense, Kernel, LimbVec, Limbs, LinearMap, LinearShape};
 use amicus_model::graph::{ConvOptions, Graph, GraphBuilder};
 use amicus_model::{CompileOptions, Compiled, ModelError, compile, quantize_input};
@@ -136,7 +137,7 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
     let input = quantize_input(&plan, &image)?;
     let setup = |e: &dyn std::fmt::Display| RatesError::Setup(e.to_string());
     let parties = Parties::new(PARTIES).ok_or_else(|| setup(&"number of parties"))?;
-    let folder = tempfile::tempdir().map_err(|e| setup(&e))?;
+    let folder = TemporaryFolder::new().map_err(|e| setup(&e))?;
     let plan = Arc::new(plan);
     let mut config = LocalConfig::new(Arc::clone(&plan), parties, folder.path().to_owned());
     config.ahead = Ahead::new(1, KEPT);
