@@ -13,6 +13,7 @@ use amicus_protocol::input::Ticket;
 use amicus_protocol::output::Receiver;
 use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
+use std::fmt;
 use std::sync::Arc;
 
 /// A request that was sent to the helper.
@@ -31,7 +32,6 @@ pub struct Admission {
 }
 
 /// An inference whose output is on its way.
-#[derive(Debug)]
 pub struct Awaiting {
     receiver: Receiver,
     parties: Parties,
@@ -39,6 +39,18 @@ pub struct Awaiting {
     id: InferenceId,
     outputs: Vec<(PartyId, Vec<u8>)>,
     release: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Outputs and release together are the logits.
+        f.debug_struct("Awaiting")
+            .field("epoch", &self.epoch)
+            .field("id", &self.id)
+            .field("outputs", &self.outputs.len())
+            .field("released", &self.release.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Wish {

@@ -19,7 +19,6 @@ pub(crate) fn length(parts: &[&[u8]]) -> usize {
 }
 
 /// Complete frames waiting for the program, and when to stop reading more.
-#[derive(Debug)]
 pub(crate) struct Inbox {
     frames: VecDeque<Vec<u8>>,
     cost: usize,
@@ -59,7 +58,6 @@ impl Inbox {
 }
 
 /// Cuts a byte stream into frames.
-#[derive(Debug)]
 pub(crate) struct Assembler {
     limit: usize,
     header: [u8; HEADER],

@@ -15,7 +15,7 @@ pub struct MeshConfig {
 }
 
 /// What [`Mesh::recv`] reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Event {
     /// A frame arrived.
     Frame {
@@ -34,6 +34,16 @@ pub enum Event {
     },
     /// A [`Waker`] was used.
     Woken,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Event::Frame { key, bytes } => write!(f, "Frame({key}, {} bytes)", bytes.len()),
+            Event::Down { key, error } => write!(f, "Down({key}, {error:?})"),
+            Event::Woken => write!(f, "Woken"),
+        }
+    }
 }
 
 struct Slot {

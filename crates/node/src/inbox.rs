@@ -33,13 +33,23 @@ pub enum Want {
 }
 
 /// A message with who sent it.
-#[derive(Debug)]
 pub struct Received {
     /// Who.
     pub peer: Peer,
     /// What it is about.
     pub header: Header,
     frame: Vec<u8>,
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Bodies hold seeds, keys and shares.
+        f.debug_struct("Received")
+            .field("peer", &self.peer)
+            .field("header", &self.header)
+            .field("bytes", &self.frame.len())
+            .finish()
+    }
 }
 
 impl Received {

@@ -30,7 +30,7 @@ const BLOCK: u64 = 64;
 const COMPACT_AT: u64 = 1 << 20;
 
 /// A release that is recorded but not acknowledged by every receiver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PendingRelease {
     /// Receivers in the order of the release's hashes.
     pub receivers: Vec<String>,
@@ -38,6 +38,15 @@ pub struct PendingRelease {
     pub delivered: Vec<bool>,
     /// The release, as [`Release::from_log`](amicus_protocol::output::Release::from_log) reads it.
     pub release: Vec<u8>,
+}
+
+impl std::fmt::Debug for PendingRelease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PendingRelease")
+            .field("receivers", &self.receivers)
+            .field("delivered", &self.delivered)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A node's journal.

@@ -9,6 +9,7 @@ use crate::transcript::Digest;
 use crate::{EpochId, Fault, InferenceId, ProtocolError, Step};
 use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
 use amicus_plan::{Plan, PlanDigest, Values};
+use std::fmt;
 
 /// Bytes of a key or digest.
 const KEY_BYTES: usize = 32;
@@ -95,10 +96,16 @@ pub(crate) fn encode_masked(t: &Truncation, opened: &LimbVec) -> Vec<u8> {
 }
 
 /// What acceptance releases to the receivers.
-#[derive(Debug)]
 pub struct Release {
     hashes: Vec<Digest>,
     masks: Vec<u8>,
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // With a party's message the masks are the output.
+        f.debug_struct("Release").field("receivers", &self.hashes.len()).finish_non_exhaustive()
+    }
 }
 
 impl Release {

@@ -95,7 +95,10 @@ fn agree(parties: Parties, epoch: EpochId, world: &mut dyn World) -> Result<Vec<
             all[to.index()].receive(from, &message)?;
         }
     }
-    all.into_iter().map(KeyAgreement::finish).collect()
+    world.looks_at(&all);
+    let keys = all.into_iter().map(KeyAgreement::finish).collect();
+    world.looks_at(&keys);
+    keys
 }
 
 /// Loads a model; `shift` makes the last party contribute a wrong tag.
@@ -138,12 +141,14 @@ pub fn load_over(
         Fresh::recorded(epoch),
         &mut Drawing(world, Peer::Helper),
     )?;
+    world.looks_at(&begin);
     let granted = header(Kind::LoadGrant, 0);
     let grant = carry(world, &helper, &owner, granted, &begin.owner_grant());
     world.acts(&owner);
     let loading =
         Loading::granted(Arc::clone(plan), parties, &granted, &grant, &mut Drawing(world, Peer::Owner))?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
+    world.looks_at(&loading);
     let mut messages = vec![loading.nonce()];
     for id in ids() {
         messages.extend(loading.tensor(id, weights).collect::<Result<Vec<_>, _>>()?);
@@ -169,6 +174,7 @@ pub fn load_over(
             let body = carry(world, &helper, &to, header(Kind::LoadCorrection, id.0), &corrections);
             load.correction(id.0, &body)?;
         }
+        world.looks_at(&load);
         tagging.push(load.tag()?);
     }
     if let (Some(shift), Some(last)) = (shift, tagging.last_mut()) {
@@ -184,6 +190,7 @@ pub fn load_over(
             }
         }
     }
+    world.looks_at(&tagging);
     let confirming = tagging.into_iter().map(|t| t.confirm()).collect::<Result<Vec<_>, _>>()?;
     let mut hashes = Vec::new();
     for (me, c) in parties.all().zip(&confirming) {
@@ -192,6 +199,7 @@ pub fn load_over(
         hashes.push(Digest(hash.map_err(|_| ProtocolError::Misuse("a hash of another length".into()))?));
     }
     let challenge = begin.hashes(&hashes, &mut Drawing(world, Peer::Helper))?;
+    world.looks_at(&(&confirming, &challenge));
     let (mut awaiting, mut answers) = (Vec::new(), Vec::new());
     for (me, c) in parties.all().zip(confirming) {
         let me = Peer::Party(me);
@@ -203,7 +211,10 @@ pub fn load_over(
     }
     world.acts(&helper);
     let helper = challenge.responses(&answers)?;
-    Ok(Loaded { helper, parties: awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect() })
+    world.looks_at(&awaiting);
+    let loaded = Loaded { helper, parties: awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect() };
+    world.looks_at(&loaded);
+    Ok(loaded)
 }
 
 /// Runs one inference of a batch; every `shift` makes the last party add an error to its share of an opening, and
@@ -248,6 +259,7 @@ pub fn infer_over(
         let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, &body);
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
+    world.looks_at(&(&deals, &dealt, dealt.grant()));
     let client = client();
     world.acts(&client);
     let (wish, request) = Wish::new(Arc::clone(plan), parties, batch as u32, Vec::new())?;
@@ -256,10 +268,13 @@ pub fn infer_over(
         control::decode(&body).map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
     let receivers = vec![client.to_string()];
     let binding = Binding { batch: request.batch, client: client.to_string(), receivers };
-    let grant = control::encode(&TicketGrant { binding, seeds: dealt.grant().encode() })?;
+    let grant = TicketGrant { binding, seeds: dealt.grant().encode() };
+    world.looks_at(&(&wish, &request, &grant));
+    let grant = control::encode(&grant)?;
     let ticket = header(Kind::Ticket, 0);
     let grant = carry(world, &to_helper, &client, ticket, &grant);
     let admission = wish.granted(&ticket, &grant, &mut Drawing(world, client.clone()))?;
+    world.looks_at(&admission);
     let (mut waiting, [input, key]) = admission.mask(inputs)?;
     let input_len = helper.plan().values()?.get(ValueId::INPUT).len * batch;
     let masked_input = wire::unpack(plan.limbs, input_len, &input.body)
@@ -268,12 +283,16 @@ pub fn infer_over(
     for (party, deal) in loaded.parties.iter().zip(deals) {
         let me = Peer::Party(party.context().me);
         world.acts(&me);
-        let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
+        let material = party.prepare(deal)?;
+        world.looks_at(&material);
+        let awaiting = AwaitingInput::new(Arc::clone(party), material)?;
+        world.looks_at(&awaiting);
         let body = carry(world, &client, &me, input.header, &input.body);
         running.push(awaiting.receive(&client.to_string(), &body)?);
     }
     let mut opened = Vec::new();
     let finished = 'run: loop {
+        world.looks_at(&running);
         let mut openings = Vec::new();
         let mut finished = Vec::new();
         for r in running {
@@ -290,6 +309,7 @@ pub fn infer_over(
                 last.danger_shift(OpIndex(s.index), s.element, s.error);
             }
         }
+        world.looks_at(&openings);
         let bodies: Vec<Vec<(OpIndex, Vec<u8>)>> = openings
             .iter()
             .map(|o| o.shares().iter().map(|(op, s)| (*op, wire::pack(s))).collect())
@@ -312,6 +332,7 @@ pub fn infer_over(
                 }
             }
         }
+        world.looks_at(&collecting);
         running = collecting.into_iter().map(|c| c.complete()).collect::<Result<_, _>>()?;
     };
     let mut messages = Vec::new();
@@ -319,7 +340,9 @@ pub fn infer_over(
         let me = Peer::Party(party);
         world.acts(&me);
         let key = carry(world, &client, &me, key.header, &key.body);
-        let (message, output) = f.messages(&[ReceiverKey::decode(&client.to_string(), &key)?])?;
+        let key = ReceiverKey::decode(&client.to_string(), &key)?;
+        world.looks_at(&(&f, &key));
+        let (message, output) = f.messages(&[key])?;
         messages.push(message);
         waiting.output(party, carry(world, &me, &client, header(Kind::Output, 0), &output));
     }
@@ -332,12 +355,15 @@ pub fn infer_over(
     }
     world.acts(&to_helper);
     let logits = helper.verify(dealt, &decoded).and_then(|accepted| {
+        world.looks_at(&(&messages, &decoded, &accepted));
         let release = match accepted.release(&mut NoLog) {
             Ok(release) => release,
             Err(never) => match never {},
         };
+        world.looks_at(&release);
         let body = release.message(0).ok_or_else(|| ProtocolError::Misuse("no receiver".into()))?;
         waiting.release(carry(world, &to_helper, &client, header(Kind::Release, 0), &body));
+        world.looks_at(&waiting);
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
     Ok(Outcome { id: raw, batch, input: masked_input, logits, opened })

@@ -4,6 +4,7 @@ use amicus_field::{OperatingSystem, Randomness, RandomnessError, Seed};
 use amicus_node::Peer;
 use amicus_protocol::wire::Header;
 use std::collections::HashMap;
+use std::fmt::Debug;
 
 /// A message on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub trait World {
 
     /// From now on this role computes.
     fn acts(&mut self, _role: &Peer) {}
+
+    /// Looks at a state or message of the role that computes.
+    fn looks_at(&mut self, _state: &dyn Debug) {}
 
     /// Carries a message, and may change its body.
     fn carry(&mut self, _letter: &Letter, _body: &mut Vec<u8>) {}

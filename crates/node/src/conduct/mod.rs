@@ -15,7 +15,7 @@ use amicus_protocol::online::Opening;
 use amicus_protocol::wire::Header;
 
 /// What is sent in place of an honest message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Outgoing {
     /// A message with a proper header.
     Message(Header, Vec<u8>),
@@ -25,6 +25,19 @@ pub enum Outgoing {
     Raw(Vec<u8>),
     /// The link is closed.
     Close,
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outgoing::Message(header, body) => write!(f, "Message({header:?}, {} bytes)", body.len()),
+            Outgoing::MessageTo(peer, header, body) => {
+                write!(f, "MessageTo({peer:?}, {header:?}, {} bytes)", body.len())
+            }
+            Outgoing::Raw(bytes) => write!(f, "Raw({} bytes)", bytes.len()),
+            Outgoing::Close => write!(f, "Close"),
+        }
+    }
 }
 
 /// A party's deviations. Every method may change what an honest party would do.

@@ -9,9 +9,9 @@ use crate::{EpochId, Fresh, InferenceId, ProtocolError};
 use amicus_field::{CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_pool, sum_pool_transposed};
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
+use std::fmt;
 
 /// A dealt inference at the helper: what the check must give and what acceptance releases.
-#[derive(Debug)]
 pub struct Dealt {
     pub(crate) epoch: EpochId,
     pub(crate) id: Fresh<InferenceId>,
@@ -23,6 +23,16 @@ pub struct Dealt {
     /// `h = [r >= Q/2]` of every output element.
     pub(crate) output_high: CaseMask,
     grant: InputGrant,
+}
+
+impl fmt::Debug for Dealt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dealt")
+            .field("epoch", &self.epoch)
+            .field("id", &self.id)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Seeds of the shares of the input's mask: for the client this inference is bound to, and nobody else.
