@@ -1,0 +1,53 @@
+//! DANGER, for tests only: the field of `amicus-field` with primes of a few bits and randomness
+//! that can be enumerated.
+//!
+//! The protocol's sources are compiled against this crate instead of the real one. What does not
+//! depend on the primes is the real crate's own source; primes, elements, kernels, linear maps,
+//! seeds and streams are replaced by the plainest code there is, which `tests/same_results.rs`
+//! holds to the real crate at the real primes.
+//!
+//! - [`oracle`]: everything random is a value of one lazily drawn random function, from a tape that
+//!   tests enumerate
+//! - primes are those of the [`oracle::Oracle`] that runs, the real ones outside
+#![forbid(unsafe_code)]
+
+mod element;
+#[path = "../../../crates/field/src/error.rs"]
+mod error;
+#[path = "../../../crates/field/src/evaluation.rs"]
+mod evaluation;
+mod kernels;
+mod linear;
+pub mod oracle;
+#[path = "../../../crates/field/src/pack.rs"]
+pub mod pack;
+#[path = "../../../crates/field/src/polynomial.rs"]
+mod polynomial;
+#[path = "../../../crates/field/src/pool.rs"]
+mod pool;
+mod prg;
+mod prime;
+#[path = "../../../crates/field/src/shape.rs"]
+mod shape;
+mod storage;
+mod stream;
+#[path = "../../../crates/field/src/truncation.rs"]
+mod truncation;
+#[path = "../../../crates/field/src/vector.rs"]
+mod vector;
+mod winograd;
+
+pub use element::Element;
+pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
+pub use ethnum::{I256, U256};
+pub use evaluation::{PolynomialShares, evaluate_shares};
+pub use linear::LinearMap;
+pub use pack::{pack_into, packed_len, unpack, unpack_add};
+pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficients};
+pub use pool::{sum_pool, sum_pool_transposed};
+pub use prg::{Randomness, Seed};
+pub use prime::{Limbs, PRIMES, Prime};
+pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
+pub use stream::Stream;
+pub use truncation::{CaseMask, Opened, Truncation};
+pub use vector::LimbVec;

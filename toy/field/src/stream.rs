@@ -1,0 +1,47 @@
+//! Streams of elements, whose values the oracle draws.
+
+use crate::oracle::{self, Draw};
+use crate::prg::Seed;
+use crate::prime::Limbs;
+use crate::vector::LimbVec;
+use std::fmt;
+
+/// A generator of uniform elements, random access.
+pub struct Stream {
+    seed: [u8; 32],
+}
+
+impl Stream {
+    pub(crate) fn new(seed: &Seed) -> Stream {
+        Stream { seed: *seed.as_bytes() }
+    }
+
+    /// The first `len` uniform elements of a domain.
+    ///
+    /// # Panics
+    /// Outside [`oracle::Oracle::run`].
+    pub fn sample(&self, domain: u32, limbs: Limbs, len: usize) -> LimbVec {
+        self.sample_from(domain, limbs, 0, len)
+    }
+
+    /// Elements `first..first + len` of a domain.
+    ///
+    /// # Panics
+    /// Outside [`oracle::Oracle::run`].
+    pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
+        let mut out = LimbVec::zeros(limbs, len);
+        for (limb, (prime, plane)) in out.planes_mut().enumerate() {
+            for (position, residue) in (first..).zip(plane) {
+                let draw = Draw { seed: self.seed, domain, limb, position };
+                *residue = oracle::value(draw, prime);
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream(..)")
+    }
+}

@@ -1,0 +1,458 @@
+//! All roles in one thread, calling the protocol's states: every message is encoded, recorded and
+//! decoded, and parties may deviate.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use amicus_client::load::Loading;
+use amicus_field::oracle::FreshSeeds;
+use amicus_field::{Element, LimbVec, Seed};
+use amicus_plan::{OpIndex, ValueId, WeightId};
+use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::check::{CheckMessage, DecisionLog};
+use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
+use amicus_protocol::input::Ticket;
+use amicus_protocol::keys::{KeyAgreement, PartyKeys};
+use amicus_protocol::label::{Label, Purpose, domain};
+use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening};
+use amicus_protocol::output::{Receiver, ReceiverKey};
+use amicus_protocol::wire::{self, Header, Kind};
+use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError};
+
+use crate::nets::Net;
+
+/// Somebody who takes part. Parties count from 1.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// The helper.
+    Helper,
+    /// The owner of the weights.
+    Owner,
+    /// The client, who gets the output too.
+    Client,
+    /// A further receiver of the output.
+    Receiver,
+    /// A compute party.
+    Party(usize),
+}
+
+/// A message on its way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Message {
+    /// Who sent it.
+    pub from: Role,
+    /// Who gets it.
+    pub to: Role,
+    /// What it is; a verdict goes as `Outcome` with one byte.
+    pub kind: Kind,
+    /// The operation or tensor concerned.
+    pub index: u32,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Every message of a run, in order.
+#[derive(Default, Debug)]
+pub struct Log(pub Vec<Message>);
+
+impl Log {
+    fn send(&mut self, from: Role, to: Role, kind: Kind, body: impl Into<Vec<u8>>) -> Vec<u8> {
+        self.send_of(0, from, to, kind, body)
+    }
+
+    fn send_of(&mut self, index: u32, from: Role, to: Role, kind: Kind, body: impl Into<Vec<u8>>) -> Vec<u8> {
+        let body = body.into();
+        self.0.push(Message { from, to, kind, index, body: body.clone() });
+        body
+    }
+
+    /// The sum of all bytes that a role has seen so far: what an adversary may make its errors
+    /// depend on.
+    fn seen_by(&self, role: Role) -> i128 {
+        let to = self.0.iter().filter(|m| m.to == role);
+        to.flat_map(|m| &m.body).map(|&byte| i128::from(byte)).sum()
+    }
+}
+
+/// What is added at one place, by one party that keeps to the protocol otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Deviation {
+    /// The party's number.
+    pub by: usize,
+    /// Where.
+    pub at: Place,
+    /// What.
+    pub error: Error,
+}
+
+/// Where a party deviates.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// Its part of the masked tags of a tensor: the column.
+    Tags(u32, usize),
+    /// Its answer for a tensor.
+    Answer(u32),
+    /// Its share of an operation's result: the element.
+    Opening(u32, usize),
+    /// Its sums for the helper: which.
+    Sum(usize),
+}
+
+/// The error that is added.
+#[derive(Clone, Debug, Copy)]
+pub enum Error {
+    /// Always the same.
+    Fixed(Element),
+    /// A sum of everything the party has seen, plus a constant.
+    Adaptive(i128),
+    /// For an answer: as many times the challenge's first element as said, plus as many times its
+    /// second.
+    OfChallenge([i128; 2]),
+}
+
+impl Error {
+    /// The same number in every limb.
+    pub fn of(net: &Net, error: i128) -> Error {
+        Error::Fixed(Element::from_i128(net.plan.limbs, error))
+    }
+}
+
+/// One load or inference: who takes part, what with, and who deviates how.
+#[derive(Clone, Copy, Debug)]
+pub struct Conduct<'a> {
+    /// The network.
+    pub net: &'a Net,
+    /// Number of parties.
+    pub parties: usize,
+    /// Deviations of parties.
+    pub deviations: &'a [Deviation],
+    /// Parties that the client sends its input plus 1.
+    pub misled: &'a [usize],
+    /// Parties that the second receiver sends another key.
+    pub misled_about_keys: &'a [usize],
+}
+
+impl<'a> Conduct<'a> {
+    /// Everybody keeps to the protocol.
+    pub fn honest(net: &'a Net, parties: usize) -> Conduct<'a> {
+        Conduct { net, parties, deviations: &[], misled: &[], misled_about_keys: &[] }
+    }
+
+    /// Whether everybody keeps to the protocol.
+    pub fn is_honest(&self) -> bool {
+        self.deviations.is_empty() && self.misled.is_empty() && self.misled_about_keys.is_empty()
+    }
+
+    /// The same without deviations.
+    pub fn kept(&self) -> Conduct<'a> {
+        Conduct::honest(self.net, self.parties)
+    }
+
+    fn count(&self) -> Parties {
+        Parties::new(self.parties).expect("a number of parties")
+    }
+
+    fn errors(&self, log: &Log) -> Vec<(usize, Place, Element)> {
+        let limbs = self.net.plan.limbs;
+        let of = |d: &Deviation| match d.error {
+            Error::Fixed(error) => Some((d.by, d.at, error)),
+            Error::Adaptive(constant) => {
+                let seen = log.seen_by(Role::Party(d.by)) + constant;
+                Some((d.by, d.at, Element::from_i128(limbs, seen)))
+            }
+            Error::OfChallenge(_) => None,
+        };
+        self.deviations.iter().filter_map(of).collect()
+    }
+}
+
+/// A model loaded at a helper and parties.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The helper.
+    pub helper: HelperEpoch,
+    /// The parties in order.
+    pub parties: Vec<Arc<PartyEpoch>>,
+}
+
+/// How an inference ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether the helper accepted.
+    pub accepted: bool,
+    /// Logits of the client and of the second receiver.
+    pub logits: Option<[Vec<f64>; 2]>,
+    /// The masked input and every opened value, as the first party holds them.
+    pub opened: Vec<(ValueId, LimbVec)>,
+}
+
+struct NoLog;
+
+impl DecisionLog for NoLog {
+    type Error = Infallible;
+
+    fn accepted(&mut self, _: EpochId, _: InferenceId, _: &[u8]) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+const EPOCH: EpochId = EpochId(1);
+
+fn role(party: PartyId) -> Role {
+    Role::Party(party.number())
+}
+
+fn agree(parties: Parties, log: &mut Log) -> Result<Vec<PartyKeys>, ProtocolError> {
+    let new = |p| KeyAgreement::new(parties, p, EPOCH, &mut FreshSeeds);
+    let mut all: Vec<KeyAgreement> = parties.all().map(new).collect::<Result<_, _>>()?;
+    for from in parties.all() {
+        for to in parties.others(from) {
+            let body = all[from.index()].message(to);
+            let body = log.send(role(from), role(to), Kind::Keys, body);
+            all[to.index()].receive(from, &body)?;
+        }
+    }
+    all.into_iter().map(KeyAgreement::finish).collect()
+}
+
+/// Loads a model. `Ok(None)` when the helper rejects.
+///
+/// # Errors
+/// What the protocol answers otherwise.
+pub fn load(
+    conduct: Conduct<'_>,
+    weights: &[LayerWeights],
+    log: &mut Log,
+) -> Result<Option<Loaded>, ProtocolError> {
+    let (plan, parties) = (&conduct.net.plan, conduct.count());
+    let helper = HelperLoad::begin(Arc::clone(plan), parties, Fresh::recorded(EPOCH), &mut FreshSeeds)?;
+    let grant = log.send(Role::Helper, Role::Owner, Kind::LoadGrant, helper.owner_grant());
+    let granted = Header::epoch(Kind::LoadGrant, EPOCH, 0);
+    let loading = Loading::granted(Arc::clone(plan), parties, &granted, &grant, &mut FreshSeeds)?;
+    let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
+    let masked = ids().flat_map(|id| loading.tensor(id, weights)).collect::<Result<Vec<_>, _>>()?;
+    let mut tagging = Vec::new();
+    for (me, keys) in parties.all().zip(agree(parties, log)?) {
+        let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
+        let grant = log.send(Role::Helper, role(me), Kind::EpochBegin, *helper.party_grant(me).as_bytes());
+        let mut load = PartyLoad::begin(ctx, Fresh::recorded(EPOCH), keys, &grant)?;
+        load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body))?;
+        for m in &masked {
+            load.weights(m.header.index, &log.send(Role::Owner, role(me), Kind::Weights, m.body.clone()))?;
+        }
+        for id in ids().filter(|_| me == parties.last()) {
+            let body = log.send(Role::Helper, role(me), Kind::LoadCorrection, helper.corrections(id));
+            load.correction(id.0, &body)?;
+        }
+        tagging.push(load.tag()?);
+    }
+    // Who deviates sees the others' messages first.
+    let deviating: Vec<usize> = conduct.deviations.iter().map(|d| d.by).collect();
+    for turn in [false, true] {
+        for from in parties.all().filter(|p| deviating.contains(&p.number()) == turn) {
+            for (by, at, error) in conduct.errors(log) {
+                if let Place::Tags(tensor, column) = at
+                    && by == from.number()
+                {
+                    tagging[from.index()].danger_shift(WeightId(tensor), column, error);
+                }
+            }
+            for id in ids() {
+                let body = wire::pack(tagging[from.index()].message(id));
+                for to in parties.others(from) {
+                    let body = log.send(role(from), role(to), Kind::Tags, body.clone());
+                    tagging[to.index()].receive(from, id.0, &body)?;
+                }
+            }
+        }
+    }
+    let confirming = tagging.into_iter().map(|t| t.confirm()).collect::<Result<Vec<_>, _>>()?;
+    let hashes: Vec<_> = confirming.iter().map(|c| c.hash()).collect();
+    for (p, hash) in parties.all().zip(&hashes) {
+        log.send(role(p), Role::Helper, Kind::LoadHash, hash.0);
+    }
+    let challenge = match helper.hashes(&hashes, &mut FreshSeeds) {
+        Ok(challenge) => challenge,
+        Err(ProtocolError::Rejected { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (mut awaiting, mut answers) = (Vec::new(), Vec::new());
+    for (p, c) in parties.all().zip(confirming) {
+        let seed = log.send(Role::Helper, role(p), Kind::Challenge, *challenge.seed().as_bytes());
+        let (a, mut answer) = c.respond(&seed)?;
+        for d in conduct.deviations.iter().filter(|d| d.by == p.number()) {
+            if let Place::Answer(tensor) = d.at {
+                let error = answer_error(conduct.net, d.error, challenge.seed(), tensor);
+                answer.set(tensor as usize, answer.get(tensor as usize) + error);
+            }
+        }
+        awaiting.push(a);
+        answers.push(log.send(role(p), Role::Helper, Kind::LoadResponse, wire::pack(&answer)));
+    }
+    let result = challenge.responses(&answers);
+    let accepted = u8::from(result.is_ok());
+    for to in parties.all().map(role).chain([Role::Owner]) {
+        log.send(Role::Helper, to, Kind::LoadAccepted, [accepted]);
+    }
+    match result {
+        Ok(helper) => {
+            let parties = awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect();
+            Ok(Some(Loaded { helper, parties }))
+        }
+        Err(ProtocolError::Rejected { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn answer_error(net: &Net, error: Error, seed: &Seed, tensor: u32) -> Element {
+    let limbs = net.plan.limbs;
+    match error {
+        Error::Fixed(error) => error,
+        Error::Adaptive(constant) => Element::from_i128(limbs, constant),
+        Error::OfChallenge(factors) => {
+            let columns = amicus_protocol::affine::columns(net.plan.weight(WeightId(tensor)));
+            let stream = Label::load(Purpose::Challenge, EPOCH, tensor).stream(seed);
+            let c = stream.sample(domain::MAIN, limbs, columns);
+            let term = |(i, factor)| c.get(i) * Element::from_i128(limbs, factor);
+            let terms = (0..columns).zip(factors).map(term);
+            terms.fold(Element::zero(limbs), |sum, term| sum + term)
+        }
+    }
+}
+
+/// Runs one inference of as many inputs as `x` holds, under an id of its own.
+///
+/// # Errors
+/// What the protocol answers, but for a rejection by the helper.
+pub fn infer(
+    conduct: Conduct<'_>,
+    loaded: &Loaded,
+    id: u64,
+    x: &[i64],
+    log: &mut Log,
+) -> Result<Outcome, ProtocolError> {
+    let (helper, parties) = (&loaded.helper, conduct.count());
+    let (plan, batch) = (helper.plan(), x.len() / conduct.net.input_len());
+    let id = InferenceId(id);
+    let mut deals: Vec<_> = loaded.parties.iter().map(|p| p.begin_deal(Fresh::recorded(id), batch)).collect();
+    let last = parties.last();
+    let dealt = helper.deal::<ProtocolError>(Fresh::recorded(id), batch, &mut |op, body| {
+        let body = log.send(Role::Helper, role(last), Kind::DealCorrection, body);
+        deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
+    })?;
+    let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());
+    let masked = Ticket::from_grant(Arc::clone(plan), parties, EPOCH, id, batch, &grant)?.mask(x)?;
+    let new = || Receiver::new(plan, EPOCH, id, batch, &mut FreshSeeds);
+    let (receivers, other) = ([new()?, new()?], new()?);
+    let mut running = Vec::new();
+    for ((me, party), deal) in parties.all().zip(&loaded.parties).zip(deals) {
+        let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
+        let mut input = masked.clone();
+        if conduct.misled.contains(&me.number()) {
+            input.add_constant(&Element::one(plan.limbs));
+        }
+        let body = log.send(Role::Client, role(me), Kind::Input, wire::pack(&input));
+        running.push(awaiting.receive("client", &body)?);
+    }
+    let mut opened = vec![(ValueId::INPUT, masked)];
+    let finished = loop {
+        let (mut openings, mut finished) = (Vec::new(), Vec::new());
+        for r in running {
+            match r.next()? {
+                Next::Open(opening) => openings.push(opening),
+                Next::Check(f) => finished.push(f),
+            }
+        }
+        if openings.is_empty() {
+            break finished;
+        }
+        running = open(conduct, openings, &mut opened, log)?;
+    };
+    let roles = [Role::Client, Role::Receiver];
+    let (mut messages, mut outputs) = (Vec::new(), Vec::new());
+    for (p, f) in parties.all().zip(finished) {
+        let mut keys = Vec::new();
+        for (receiver, to) in receivers.iter().zip(roles) {
+            let misled = to == Role::Receiver && conduct.misled_about_keys.contains(&p.number());
+            let key = if misled { other.key() } else { receiver.key() };
+            let key = log.send(to, role(p), Kind::ReceiverKey, *key.encode());
+            keys.push(ReceiverKey::decode("receiver", &key)?);
+        }
+        let (mut message, output) = f.messages(&keys)?;
+        for (by, at, error) in conduct.errors(log) {
+            if let Place::Sum(at) = at
+                && by == p.number()
+            {
+                message.sums.set(at, message.sums.get(at) + error);
+            }
+        }
+        let body = log.send(role(p), Role::Helper, Kind::Check, message.encode());
+        messages.push(CheckMessage::decode(plan, batch, roles.len(), p, &body)?);
+        roles.iter().for_each(|&to| {
+            log.send(role(p), to, Kind::Output, output.clone());
+        });
+        outputs.push(output);
+    }
+    let accepted = match helper.verify(dealt, &messages) {
+        Ok(accepted) => Some(accepted),
+        Err(ProtocolError::Rejected { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    for to in parties.all().map(role).chain(roles) {
+        log.send(Role::Helper, to, Kind::Outcome, [u8::from(accepted.is_some())]);
+    }
+    let Some(accepted) = accepted else { return Ok(Outcome { accepted: false, logits: None, opened }) };
+    let release = match accepted.release(&mut NoLog) {
+        Ok(release) => release,
+        Err(never) => match never {},
+    };
+    let mut logits = [Vec::new(), Vec::new()];
+    for ((number, receiver), to) in receivers.iter().enumerate().zip(roles) {
+        let body = release.message(number).ok_or_else(|| ProtocolError::Misuse("no release".into()))?;
+        let body = log.send(Role::Helper, to, Kind::Release, body);
+        logits[number] = receiver.unmask(&body, outputs.iter().map(Vec::as_slice))?;
+    }
+    Ok(Outcome { accepted: true, logits: Some(logits), opened })
+}
+
+/// One round: whoever deviates sees the others' shares first.
+fn open(
+    conduct: Conduct<'_>,
+    mut openings: Vec<Opening>,
+    opened: &mut Vec<(ValueId, LimbVec)>,
+    log: &mut Log,
+) -> Result<Vec<amicus_protocol::online::Running>, ProtocolError> {
+    let parties = conduct.count();
+    let deviating: Vec<usize> = conduct.deviations.iter().map(|d| d.by).collect();
+    let mut sent = Vec::new();
+    for turn in [false, true] {
+        for from in parties.all().filter(|p| deviating.contains(&p.number()) == turn) {
+            for (by, at, error) in conduct.errors(log) {
+                if let Place::Opening(op, element) = at
+                    && by == from.number()
+                {
+                    openings[from.index()].danger_shift(OpIndex(op), element, error);
+                }
+            }
+            for (op, share) in openings[from.index()].shares() {
+                for to in parties.others(from) {
+                    let body = log.send_of(op.0, role(from), role(to), Kind::Opening, wire::pack(share));
+                    sent.push((from, to, *op, body));
+                }
+            }
+        }
+    }
+    for (op, share) in openings[0].shares() {
+        let mut sum = share.clone();
+        for other in &openings[1..] {
+            other.shares().iter().filter(|(o, _)| o == op).for_each(|(_, s)| sum.add_assign(s));
+        }
+        opened.push((ValueId::of(*op), sum));
+    }
+    let mut collecting: Vec<Collecting> =
+        openings.into_iter().map(|o| o.collect()).collect::<Result<_, _>>()?;
+    for (from, to, op, body) in sent {
+        collecting[to.index()].receive(from, op.0, &body)?;
+    }
+    collecting.into_iter().map(|c| c.complete()).collect()
+}
