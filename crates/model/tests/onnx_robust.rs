@@ -1,46 +1,15 @@
 //! ONNX files that are wrong: one clear error each, never a panic, never more memory than the file warrants.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
+#[path = "common/onnx_file.rs"]
+mod onnx_file;
+
 use std::path::Path;
 
 use amicus_model::check::check;
 use amicus_model::onnx::{ImportOptions, import_bytes};
+use onnx_file::{Message, info};
 use proptest::prelude::*;
-
-/// A tiny writer of the wire format.
-#[derive(Clone, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut v: u64) {
-        while v >= 128 {
-            self.0.push(v as u8 | 128);
-            v >>= 7;
-        }
-        self.0.push(v as u8);
-    }
-
-    fn int(mut self, field: u64, v: i64) -> Self {
-        self.varint(field << 3);
-        self.varint(v as u64);
-        self
-    }
-
-    fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-        self
-    }
-
-    fn text(self, field: u64, text: &str) -> Self {
-        self.bytes(field, text.as_bytes())
-    }
-
-    fn message(self, field: u64, message: Message) -> Self {
-        self.bytes(field, &message.0)
-    }
-}
 
 fn tensor(name: &str, dims: &[i64], floats: &[f32]) -> Message {
     let raw: Vec<u8> = floats.iter().flat_map(|f| f.to_le_bytes()).collect();
@@ -53,12 +22,6 @@ fn ints(name: &str, values: &[i64]) -> Message {
     Message::default().int(1, values.len() as i64).int(2, 7).text(8, name).bytes(9, &raw)
 }
 
-fn info(name: &str, dims: &[i64]) -> Message {
-    let shape = dims.iter().fold(Message::default(), |m, &d| m.message(1, Message::default().int(1, d)));
-    let kind = Message::default().int(1, 1).message(2, shape);
-    Message::default().text(1, name).message(2, Message::default().message(1, kind))
-}
-
 fn node(op: &str, inputs: &[&str], output: &str) -> Message {
     let m = inputs.iter().fold(Message::default(), |m, i| m.text(1, i));
     m.text(2, output).text(3, &format!("the {output} node")).text(4, op)
@@ -67,7 +30,7 @@ fn node(op: &str, inputs: &[&str], output: &str) -> Message {
 /// A model with an input `x` of shape `[1, 2]`.
 fn model(nodes: &[Message], tensors: &[Message]) -> Vec<u8> {
     let mut graph =
-        Message::default().text(2, "g").message(11, info("x", &[1, 2])).message(12, info("y", &[1, 2]));
+        Message::default().text(2, "g").message(11, info("x", Some(&[1, 2]))).message(12, info("y", None));
     graph = nodes.iter().fold(graph, |g, n| g.message(1, n.clone()));
     graph = tensors.iter().fold(graph, |g, t| g.message(5, t.clone()));
     Message::default().message(7, graph).message(8, Message::default().int(2, 17)).0

@@ -137,7 +137,7 @@ impl<'b> Importer<'_, 'b> {
         };
         let view = self.tensor_in_any_order(node, 0)?;
         self.spend(64 * slopes.len() as u64)?;
-        let input = self.channels(&view)?;
+        let input = self.channels(&view, slopes.len())?;
         let label = self.unique(&format!("{name}.relu"));
         let relu = self.builder.activation(&label, input, Function::elementary(Elementary::Relu));
         let zeros = || -> SecretReals { slopes.iter().map(|_| 0.0).collect() };
@@ -153,11 +153,14 @@ impl<'b> Importer<'_, 'b> {
         Ok(Value::Tensor(View { node, ..view }))
     }
 
-    /// A value as images or as vectors, in the order of its node.
-    fn channels(&mut self, view: &View) -> Result<NodeId, Refusal> {
+    /// A value of `count` channels as images or as vectors, in the order of its node.
+    fn channels(&mut self, view: &View, count: usize) -> Result<NodeId, Refusal> {
+        let view = view.stored();
         match view.dims.len() {
-            2 => self.flat(&view.stored()),
-            _ => self.image(&view.stored()),
+            2 => self.flat(&view),
+            // The only axis of more than one element, wherever it stands.
+            _ if view.dims[1] != count => Ok(self.shaped(&view, &[count])),
+            _ => self.image(&view),
         }
     }
 
@@ -266,7 +269,7 @@ impl<'b> Importer<'_, 'b> {
                         ));
                     }
                 };
-                let input = self.channels(&view)?;
+                let input = self.channels(&view, n)?;
                 let label = self.unique(name);
                 let result = self.builder.affine(&label, input, scale, offset);
                 Ok(Value::Tensor(View { node: result, ..view }))
@@ -351,8 +354,9 @@ fn operand(constant: &Constant, view: &View) -> Result<Operand, Refusal> {
         )
     };
     let missing = dims.len().checked_sub(constant.dims.len()).ok_or_else(refused)?;
+    let alone = |axis: usize| axis > 0 && dims[1..].iter().product::<usize>() == dims[axis];
     let spread = constant.dims.iter().enumerate().all(|(i, &d)| match i + missing {
-        axis if axis == channels => d == dims[axis],
+        axis if axis == channels || alone(axis) => d == dims[axis],
         _ => d == 1,
     });
     if !spread || dims.len() <= channels {

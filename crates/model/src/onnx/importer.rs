@@ -380,8 +380,10 @@ impl<'m, 'b> Importer<'m, 'b> {
                 let kept = function.clone();
                 let label = self.labels.get(name).cloned().unwrap_or_else(|| visible(name));
                 let label = self.unique(&label);
-                let node = match function.coefficients().as_deref() {
-                    Some([_]) => return Err(unsupported("a constant", "remove it from the model")),
+                // A function that gives the same for every number (x - x) still has the value's shape.
+                let coefficients =
+                    function.coefficients().map(|c| if c.len() == 1 { vec![c[0], 0.0] } else { c });
+                let node = match coefficients.as_deref() {
                     Some([offset, factor]) if (*offset, *factor) == (0.0, 1.0) => base.node,
                     Some([offset, factor]) => {
                         let channels = self.builder.shape(base.node)[0];

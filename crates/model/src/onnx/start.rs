@@ -78,26 +78,38 @@ pub(super) fn input_order(
     if dims.len() != 4 {
         return None;
     }
+    let settled = |axes: &Vec<usize>| axes[0] == 0 && !axes.iter().filter(|&&a| dims[a] != 1).is_sorted();
     let mut orders: HashMap<&str, Vec<usize>> = HashMap::from([(input, (0..4).collect())]);
+    let mut last = None;
     for &index in order {
         let node = &graph.nodes[index];
         let Some(before) = node.inputs.iter().find_map(|name| orders.get(name)).cloned() else { continue };
-        let after = match node.op {
+        if looks_at_axes(node.op) {
+            return Some(before).filter(settled);
+        }
+        let after: Vec<usize> = match node.op {
             "Transpose" => {
                 let perm = super::layout::permutation(node.ints("perm"), 4).ok()?;
                 perm.iter().map(|&a| before[a]).collect()
             }
-            // Whatever treats every number alike, or every channel, leaves the order open.
-            "Identity" | "Cast" | "Dropout" | "Add" | "Sub" | "Mul" | "Div" | "Neg" | "Clip" => before,
-            _ => {
-                let sizes = before.iter().filter(|&&a| dims[a] != 1);
-                return (before[0] == 0 && !sizes.is_sorted()).then_some(before);
-            }
+            _ => before,
         };
-        let name = node.outputs.first()?;
-        orders.insert(name, after);
+        last = Some(after.clone());
+        orders.insert(node.outputs.first()?, after);
     }
-    None
+    last.filter(settled)
+}
+
+/// Whether an operator treats the axes of a value differently. What does not, every number or channel by itself, leaves
+/// the order of axes open.
+fn looks_at_axes(op: &str) -> bool {
+    let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Pad", "Concat", "Resize", "Upsample", "LRN"];
+    let shapes = ["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Softmax", "LogSoftmax", "Hardmax", "ArgMax"];
+    layers.contains(&op)
+        || shapes.contains(&op)
+        || op.contains("Pool")
+        || op.contains("Reduce")
+        || op.ends_with("Normalization")
 }
 
 /// Sizes of the input, batch first.
