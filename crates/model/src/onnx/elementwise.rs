@@ -168,8 +168,9 @@ impl<'b> Importer<'_, 'b> {
     fn composed(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let (view, x) = self.function(node, 0)?;
         let number = |name: &str, default: f32| f64::from(node.float(name, default));
-        if node.op == "Celu" && !(number("alpha", 1.0) > 0.0) {
-            return Err(format!("alpha {}, must be above 0", number("alpha", 1.0)).into());
+        let slope = number("alpha", 1.0);
+        if node.op == "Celu" && (slope <= 0.0 || !slope.is_finite()) {
+            return Err(format!("alpha {slope}, must be above 0").into());
         }
         let hard = |x: Function, alpha: f64, beta: f64| {
             x.then_polynomial(&[beta, alpha])?.then(Elementary::Clip { low: 0.0, high: 1.0 })

@@ -83,7 +83,7 @@ impl OnnxError {
 }
 
 /// Problems of one kind together: the first of them, and the names of all their nodes.
-pub fn grouped(problems: &[Problem]) -> Vec<(&Problem, Vec<&str>)> {
+fn grouped(problems: &[Problem]) -> Vec<(&Problem, Vec<&str>)> {
     let mut groups: Vec<(&Problem, Vec<&str>)> = Vec::new();
     for problem in problems {
         let same =

@@ -7,7 +7,7 @@ use super::constant::{Constant, Data, elements, sizes};
 use super::importer::Importer;
 use super::layout::{axis, permutation, reshaped, squeezed, unsqueezed};
 use super::proto::NodeProto;
-use super::value::{Refusal, Value, unsupported};
+use super::value::{Refusal, SIMPLIFY, Value, unsupported};
 
 /// Longest axis of a constant that is cut or picked from.
 const MAX_PLACES: usize = 1 << 16;
@@ -197,7 +197,7 @@ fn everything(x: &Constant) -> Result<Vec<Vec<usize>>, Refusal> {
     // A list takes memory, which the file may not have paid for: no numbers stand behind a filled constant.
     match x.dims.iter().all(|&d| d <= MAX_PLACES) {
         true => Ok(x.dims.iter().map(|&d| (0..d).collect()).collect()),
-        false => Err(unsupported(format!("cuts a constant of shape {:?}", x.dims), "simplify the model")),
+        false => Err(unsupported(format!("cuts a constant of shape {:?}", x.dims), SIMPLIFY)),
     }
 }
 
@@ -267,7 +267,7 @@ fn concat(inputs: &[&Constant], along: i64) -> Result<Constant, Refusal> {
     }
     dims[along] = total;
     if elements(&dims)? > MAX_INTS {
-        let todo = "simplify the model";
+        let todo = SIMPLIFY;
         return Err(unsupported(format!("joins constants to more than {MAX_INTS} numbers"), todo));
     }
     // All numbers before the axis, one row of each input after the other.
@@ -299,7 +299,7 @@ fn filled(dims: Vec<usize>, value: &Constant) -> Result<Constant, Refusal> {
         Data::Ints(_) => return Err(Refusal::Invalid(format!("{len} integers, at most {MAX_INTS}"))),
         _ => match value.scalar() {
             Some(v) => Data::Filled(v as f32),
-            None => return Err(unsupported("repeats a constant", "simplify the model")),
+            None => return Err(unsupported("repeats a constant", SIMPLIFY)),
         },
     };
     Ok(Constant { dims, data })
@@ -308,7 +308,7 @@ fn filled(dims: Vec<usize>, value: &Constant) -> Result<Constant, Refusal> {
 fn range(bounds: [&Constant; 3]) -> Result<Constant, Refusal> {
     let int = |c: &Constant| c.as_ints().ok().filter(|v| v.len() == 1).map(|v| v[0]);
     let [Some(start), Some(end), Some(step)] = bounds.map(int) else {
-        return Err(unsupported("a range of real numbers", "simplify the model"));
+        return Err(unsupported("a range of real numbers", SIMPLIFY));
     };
     if step == 0 {
         return Err(Refusal::Invalid("a range with step 0".to_owned()));
@@ -349,7 +349,7 @@ fn binary(op: &str, a: &Constant, b: &Constant) -> Result<Constant, Refusal> {
     if !fits || size == 0 {
         return Err(unsupported(
             format!("combines constants of shapes {:?} and {:?}", a.dims, b.dims),
-            "simplify the model",
+            SIMPLIFY,
         ));
     }
     if let (Data::Ints(x), Data::Ints(y)) = (&a.data, &b.data) {

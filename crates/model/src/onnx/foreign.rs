@@ -3,8 +3,8 @@
 use std::path::Path;
 
 /// What to do about a file that holds no network in this format.
-pub(super) const EXPORT: &str =
-    "export the model as ONNX (in PyTorch: torch.onnx.export(model, example, \"model.onnx\"))";
+pub(super) const EXPORT: &str = "export the model as ONNX (in PyTorch: torch.onnx.export(model, example, \"model.onnx\"); from \
+                                 TensorFlow: tf2onnx)";
 
 const PYTORCH: &str = "a checkpoint of PyTorch: load it there, call model.eval() and torch.onnx.export(model, example, \
                        \"model.onnx\")";

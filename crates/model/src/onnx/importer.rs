@@ -10,7 +10,7 @@ use super::layout::is_layout;
 use super::proto::{ModelProto, NodeProto, TensorProto};
 use super::start::{check_names, input_dims, input_order, label, order, the_input};
 use super::text::visible;
-use super::value::{Moved, Refusal, Value, View, unsupported};
+use super::value::{Moved, Refusal, SIMPLIFY, Value, View, unsupported};
 use super::{Import, ImportOptions, OPSETS, OnnxError, Problem};
 use super::{foreign, training};
 use crate::error::ModelError;
@@ -409,9 +409,7 @@ impl<'m, 'b> Importer<'m, 'b> {
                 "only at the very end is it possible, where receivers take it of the logits themselves; use a network \
                  without attention",
             )),
-            Value::Constant(_) => {
-                Err(unsupported("a constant where an image's value belongs", "simplify the model"))
-            }
+            Value::Constant(_) => Err(unsupported("a constant where an image's value belongs", SIMPLIFY)),
             Value::Unknown => Err(Refusal::Follows),
         }
     }

@@ -46,7 +46,7 @@ impl<'b> Importer<'_, 'b> {
         let [out_channels, depth, kh, kw] = weights.dims[..] else {
             return Err(unsupported(
                 format!("a convolution with weights of shape {:?}", weights.dims),
-                "two-dimensional convolutions are possible",
+                "write it as a two-dimensional convolution (Conv2d with a height of 1 in place of Conv1d)",
             ));
         };
         let input = self.image(&view)?;

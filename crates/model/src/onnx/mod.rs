@@ -28,7 +28,7 @@ mod wire;
 
 use std::path::Path;
 
-pub use error::{OnnxError, Problem, grouped};
+pub use error::{OnnxError, Problem};
 
 use crate::graph::Graph;
 

@@ -100,6 +100,9 @@ impl From<&str> for Refusal {
     }
 }
 
+/// What to do about operators on constants that are not folded here.
+pub(super) const SIMPLIFY: &str = "simplify the file with onnxsim (python -m onnxsim model.onnx simple.onnx)";
+
 /// A refusal of something valid.
 pub(super) fn unsupported(why: impl Into<String>, what_to_do: impl Into<String>) -> Refusal {
     Refusal::Unsupported { why: why.into(), what_to_do: what_to_do.into() }

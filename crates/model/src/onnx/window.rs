@@ -26,7 +26,7 @@ pub(super) fn pair(what: &str, values: Option<&[i64]>, default: i64) -> Result<[
         Some([a, b]) => window(what, [*a, *b]),
         Some(other) => Err(unsupported(
             format!("{what} for {} dimensions", other.len()),
-            "two-dimensional windows are possible",
+            "two-dimensional windows are possible: write a one-dimensional one with a height of 1",
         )),
     }
 }
