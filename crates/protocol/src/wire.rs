@@ -182,7 +182,9 @@ pub fn pack_all<'a>(values: impl IntoIterator<Item = &'a LimbVec>) -> Vec<u8> {
 /// # Errors
 /// A body of another length, a residue at or above its prime, padding that is not zero.
 pub fn unpack_all(limbs: Limbs, lengths: &[usize], body: &[u8]) -> Result<Vec<LimbVec>, Fault> {
-    let expected = lengths.iter().map(|&len| packed_len(limbs, len)).sum();
+    // Saturating as each length does: no body is that long.
+    let packed = lengths.iter().map(|&len| packed_len(limbs, len));
+    let expected = packed.fold(0, usize::saturating_add);
     if body.len() != expected {
         return Err(Fault::Length { expected, got: body.len() });
     }
@@ -211,6 +213,16 @@ pub fn unpack(limbs: Limbs, len: usize, body: &[u8]) -> Result<LimbVec, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_whose_sum_is_no_number_are_refused() {
+        for limbs in Limbs::ALL {
+            // In a word the packed lengths of these vectors add up to that of this body.
+            let lengths = [usize::MAX, 1];
+            let body = vec![0; packed_len(limbs, 1) - 1];
+            assert!(matches!(unpack_all(limbs, &lengths, &body), Err(Fault::Length { .. })));
+        }
+    }
 
     #[test]
     fn headers_round_trip_and_bad_ones_are_refused() {
