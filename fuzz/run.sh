@@ -8,6 +8,8 @@ cd "$(dirname "$0")"
 seconds=$1
 shift
 sanitizer=${SANITIZER:-none}
+# Formats change: what encoders write today is tried beside what is kept.
+cargo run --release --locked --quiet --manifest-path ../Cargo.toml -p amicus-fuzzing --bin seeds -- grown
 cargo +nightly fuzz build -s "$sanitizer"
 if [ $# -eq 0 ]; then
     mapfile -t targets < <(cargo +nightly fuzz list)

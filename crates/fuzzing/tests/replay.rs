@@ -4,10 +4,16 @@
 //! `fuzz/artifacts/TARGET`, where libFuzzer keeps its own, and is run first from then on.
 
 use amicus_fuzzing::{TARGETS, Target, seeds};
+use amicus_model::amc::ModelFile;
+use amicus_model::networks::WeightFile;
+use amicus_model::npz::Npz;
+use amicus_node::journal::Journal;
+use amicus_plan::Plan;
 use amicus_testkit::random::Random;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Changed copies of each target's seeds, where the environment asks for no other number.
 const COPIES: usize = 1500;
@@ -72,9 +78,15 @@ fn run(target: &Target, name: &str, bytes: &[u8]) {
     }
 }
 
-/// In one test: memory is counted for all threads of the process.
+/// Held by every test: memory is counted for all threads of the process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn seeds_and_changed_copies_of_them_break_no_promise() {
+    let _alone = alone();
     let copies = std::env::var("AMICUS_REPLAY").map_or(COPIES, |text| text.parse().expect("a number"));
     for target in &TARGETS {
         let seeds = inputs(&fuzz_folder("corpus", target));
@@ -98,6 +110,7 @@ fn seeds_and_changed_copies_of_them_break_no_promise() {
 
 #[test]
 fn every_target_is_one_of_the_fuzzers() {
+    let _alone = alone();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
     for target in &TARGETS {
@@ -108,4 +121,23 @@ fn every_target_is_one_of_the_fuzzers() {
         assert!(!seeds::of(name).is_empty());
     }
     assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len());
+}
+
+/// A seed that is refused at the door finds nothing behind it.
+#[test]
+fn seeds_of_files_are_accepted() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let all = |target: &str, accepted: &dyn Fn(&[u8]) -> bool| {
+        for (name, bytes) in seeds::of(target) {
+            assert!(accepted(&bytes), "{target}, {name}");
+        }
+    };
+    let written = |bytes: &[u8]| fs::write(&path, bytes).is_ok();
+    all("plan", &|bytes| Plan::decode(bytes).is_ok());
+    all("amc", &|bytes| written(bytes) && ModelFile::load(&path).is_ok());
+    all("journal", &|bytes| written(bytes) && Journal::open(&path).is_ok());
+    all("npz", &|bytes| Npz::parse("x", bytes).is_ok_and(|npz| npz.array("x").is_ok()));
+    all("weights", &|bytes| WeightFile::parse(bytes).is_ok());
 }
