@@ -19,6 +19,11 @@ const MAX_KEPT: usize = 512;
 /// Messages of one client kept for later: it has little to say ahead of time.
 const MAX_KEPT_OF_CLIENT: usize = 16;
 
+/// Messages heard after a deadline, at most: what was there already is heard, a flood keeps nobody waiting.
+const MAX_LATE: u32 = 1 << 16;
+/// Messages in a row after which commands and new links get their turn.
+const MAX_IN_A_ROW: u32 = 256;
+
 /// What to do with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {
@@ -146,6 +151,10 @@ pub struct Inbox {
     replaced: VecDeque<Peer>,
     hop: u16,
     max_frame: usize,
+    /// Messages heard after the present deadline.
+    late: u32,
+    /// Messages heard since somebody looked for commands and new links.
+    in_a_row: u32,
     /// Bytes that may wait for a client or owner.
     max_unread_by_user: usize,
 }
@@ -170,6 +179,8 @@ impl Inbox {
             replaced: VecDeque::new(),
             hop: 0,
             max_frame,
+            late: 0,
+            in_a_row: 0,
             max_unread_by_user: usize::MAX,
         })
     }
@@ -315,7 +326,8 @@ impl Inbox {
         }
     }
 
-    /// The next message that `want` takes, or whatever else ends the wait.
+    /// The next message that `want` takes, or whatever else ends the wait. Somebody who sends without end what is not
+    /// taken cannot make it longer than the deadline, nor keep commands and new links away.
     ///
     /// # Errors
     /// [`NodeError::Stopped`] when the node was told to end.
@@ -346,8 +358,12 @@ impl Inbox {
             if self.hub.stopped() {
                 return Err(NodeError::Stopped);
             }
+            if let Some(pause) = self.flooded(deadline) {
+                return Ok(pause);
+            }
             match self.mesh.recv(deadline) {
                 Ok(Event::Frame { key, bytes }) => {
+                    self.in_a_row += 1;
                     let peer = self.peers[key].clone();
                     let header = match Header::decode(&bytes) {
                         Ok((header, _)) => header,
@@ -374,6 +390,7 @@ impl Inbox {
                     return Ok(Incoming::Lost(peer, error));
                 }
                 Ok(Event::Woken) => {
+                    self.in_a_row = 0;
                     self.take_arrivals();
                     return if self.hub.stopped() { Err(NodeError::Stopped) } else { Ok(Incoming::Woken) };
                 }
@@ -381,6 +398,24 @@ impl Inbox {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// What ends the wait although there may be more messages.
+    fn flooded(&mut self, deadline: Instant) -> Option<Incoming> {
+        if Instant::now() < deadline {
+            self.late = 0;
+        } else if self.late == MAX_LATE {
+            self.late = 0;
+            return Some(Incoming::Timeout);
+        } else {
+            self.late += 1;
+        }
+        if self.in_a_row == MAX_IN_A_ROW {
+            self.in_a_row = 0;
+            self.take_arrivals();
+            return Some(Incoming::Woken);
+        }
+        None
     }
 
     /// Whether one more message can be kept. Counted for each peer, so that nobody can use up what others need; and

@@ -149,7 +149,11 @@ impl User {
             let next = self
                 .inbox
                 .next(deadline, |_, h| if (h.epoch, h.id) == this { Want::Take } else { Want::Keep })?;
-            let Incoming::Message(message) = next else { panic!("no result: {next:?}") };
+            let message = match next {
+                Incoming::Message(message) => message,
+                Incoming::Woken => continue,
+                other => panic!("no result: {other:?}"),
+            };
             match (&message.peer, message.header.kind) {
                 (Peer::Helper, Kind::Abort) => return Err(self::notice(&message)),
                 (Peer::Helper, Kind::Release) => awaiting.release(message.body().to_vec()),
