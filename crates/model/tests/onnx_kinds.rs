@@ -198,6 +198,14 @@ fn a_name_stands_for_one_thing() {
     ] {
         assert!(error(&file).contains(expected), "{}", error(&file));
     }
+    let value = |name| onnx_file::info(name, Some(&[1, 2]));
+    let node = onnx_file::Message::default().text(1, "x").text(2, "y").text(4, "Relu");
+    let graph =
+        onnx_file::Message::default().message(1, node).message(11, value("x")).message(11, value("x"));
+    let bytes = onnx_file::Message::default().message(7, graph.message(12, value("y")));
+    let bytes = bytes.message(8, onnx_file::Message::default().int(2, 13)).0;
+    let twice = import_bytes("m.onnx", &bytes, None, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(twice.contains("two inputs are named x"), "{twice}");
 }
 
 #[test]
