@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+pub mod clock;
 mod connect;
 mod error;
 mod frame;

@@ -13,7 +13,7 @@ use crate::memory::MemoryEnd;
 use crate::poll::{Doorbell, Interest, Parker};
 use crate::record::{Direction, Recorder};
 use crate::stream::Stream;
-use crate::{Fingerprint, NetError};
+use crate::{Fingerprint, NetError, clock};
 
 /// The longest frame accepted unless [`Link::set_max_frame`] says otherwise: 1 MiB.
 pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
@@ -235,7 +235,7 @@ impl Link {
         deadline: Instant,
         mut ready: impl FnMut(&mut Self) -> Option<T>,
     ) -> Result<T, NetError> {
-        let start = Instant::now();
+        let start = clock::now();
         if let Some(found) = ready(self) {
             return Ok(found);
         }
@@ -245,8 +245,8 @@ impl Link {
                 return Ok(found);
             }
             // Looked at even after progress: a peer that keeps us busy must not keep us forever.
-            if Instant::now() >= deadline {
-                return Err(NetError::Timeout { peer: self.peer.clone(), waited: start.elapsed() });
+            if clock::now() >= deadline {
+                return Err(NetError::Timeout { peer: self.peer.clone(), waited: clock::since(start) });
             }
             if !progress {
                 self.block(deadline)?;

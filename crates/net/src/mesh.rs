@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::poll::Parker;
-use crate::{Link, NetError, Waker};
+use crate::{Link, NetError, Waker, clock};
 
 /// How a mesh waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Mesh {
         mut ready: impl FnMut(&mut Self) -> Option<T>,
         peers: impl Fn(&Self) -> Vec<&str>,
     ) -> Result<T, NetError> {
-        let start = Instant::now();
+        let start = clock::now();
         // Waiting frames must not keep queued ones from leaving.
         for slot in self.slots.iter_mut().filter(|slot| slot.link.has_unsent()) {
             slot.link.pump();
@@ -203,9 +203,9 @@ impl Mesh {
                 return Ok(found);
             }
             // Looked at even after progress: a peer that keeps us busy must not keep us forever.
-            let now = Instant::now();
+            let now = clock::now();
             if now >= deadline {
-                return Err(NetError::Timeout { peer: peers(self).join(", "), waited: start.elapsed() });
+                return Err(NetError::Timeout { peer: peers(self).join(", "), waited: clock::since(start) });
             }
             if progress {
                 spin_until = None;

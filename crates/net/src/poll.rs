@@ -66,12 +66,19 @@ pub(crate) struct Doorbell {
     /// Set while the thread is about to block or blocked, so that a wake costs no system call otherwise.
     parked: AtomicBool,
     woken: AtomicBool,
+    /// The thread of a world that sleeps here.
+    #[cfg(feature = "virtual-time")]
+    sleeper: std::sync::Mutex<Option<crate::clock::world::Task>>,
 }
 
 impl Doorbell {
     /// Makes a parked thread look again at whatever the caller changed before.
     pub(crate) fn ring(&self) {
         if self.parked.swap(false, Ordering::SeqCst) {
+            #[cfg(feature = "virtual-time")]
+            if let Some(task) = self.sleeper.lock().ok().and_then(|mut sleeper| sleeper.take()) {
+                return task.wake();
+            }
             // At most one byte per parking, so the pipe is never full; it fails only when the thread is gone.
             let _ = (&self.pipe).write(&[1]);
         }
@@ -88,7 +95,13 @@ pub(crate) struct Parker {
 impl Parker {
     pub(crate) fn new() -> io::Result<Self> {
         let (pipe, writer) = io::pipe()?;
-        let bell = Doorbell { pipe: writer, parked: AtomicBool::new(false), woken: AtomicBool::new(false) };
+        let bell = Doorbell {
+            pipe: writer,
+            parked: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
+            #[cfg(feature = "virtual-time")]
+            sleeper: std::sync::Mutex::default(),
+        };
         Ok(Self { pipe, bell: Arc::new(bell) })
     }
 
@@ -122,6 +135,16 @@ impl Parker {
         sockets: impl Iterator<Item = PollFd<'a>>,
         deadline: Instant,
     ) -> io::Result<()> {
+        #[cfg(feature = "virtual-time")]
+        if let Some(task) = crate::clock::world::current() {
+            // Only links in memory: nobody rings for a socket.
+            if let Ok(mut sleeper) = self.bell.sleeper.lock() {
+                *sleeper = Some(task.clone());
+            }
+            task.park(Some(deadline));
+            self.cancel();
+            return Ok(());
+        }
         let bell = Interest { read: true, write: false };
         let mut fds = vec![bell.poll_borrowed(self.pipe.as_fd())];
         fds.extend(sockets);
