@@ -8,6 +8,7 @@ use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::{Admission, Awaiting, Wish};
 use amicus_field::OperatingSystem;
+use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
@@ -57,6 +58,7 @@ impl ClientNode {
     pub fn new(plan: Arc<Plan>, parties: Parties, max_batch: u32, limits: Limits) -> Result<Self, NodeError> {
         let inbox = Inbox::new(crate::limits::online(&plan, max_batch)?, Duration::ZERO)?;
         let hubs = Hubs { online: inbox.hub(), dealing: None };
+        let limits = limits.for_plan(&plan)?;
         Ok(ClientNode {
             plan,
             parties,
@@ -86,8 +88,8 @@ impl ClientNode {
     /// # Errors
     /// A party that does not answer; fingerprints that differ: the owner gave parties different models.
     pub fn fingerprint(&mut self) -> Result<[u8; 32], NodeError> {
-        let deadline = Instant::now() + self.limits.round;
-        self.inbox.wait_for(&self.everybody(), deadline)?;
+        let deadline = clock::now() + self.limits.round;
+        self.inbox.wait_for(&self.everybody(), &Step::load_part("fingerprint"), deadline)?;
         let mut fingerprints = Fingerprints::default();
         let mut common = None;
         for party in self.parties.all() {
@@ -107,15 +109,20 @@ impl ClientNode {
     /// # Errors
     /// The helper's refusal, no answer, or a model that was loaded anew since its fingerprint was compared.
     pub fn request(&mut self, batch: u32, also_to: &[Peer]) -> Result<Admission, NodeError> {
-        let deadline = Instant::now() + self.limits.inference;
-        self.inbox.wait_for(&self.everybody(), deadline)?;
+        let deadline = clock::now() + self.limits.ticket();
+        self.inbox.wait_for(&self.everybody(), &Step::Input, deadline)?;
         let also_to = also_to.iter().map(Peer::to_string).collect();
         let (wish, message) = Wish::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
         self.send(&Peer::Helper, &message)?;
         let last = self.last;
         let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |peer, h| {
-            let new = h.epoch == EpochId(0) || (h.epoch, h.id) > last;
-            *peer == Peer::Helper && new && (h.kind == Kind::Ticket || h.kind == Kind::Abort)
+            // A notice about an inference is none about this request: anybody may name this client as a receiver.
+            let new = match h.kind {
+                Kind::Ticket => (h.epoch, h.id) > last,
+                Kind::Abort => h.epoch == EpochId(0),
+                _ => false,
+            };
+            *peer == Peer::Helper && new
         })?;
         self.last = last.max((answer.header.epoch, answer.header.id));
         if answer.header.kind == Kind::Abort {
@@ -139,7 +146,7 @@ impl ClientNode {
     /// # Errors
     /// An abort, with its reason; a rejected check; no answer.
     pub fn infer(&mut self, admission: Admission, x: &[i64]) -> Result<Inferred, NodeError> {
-        let started = Instant::now();
+        let started = clock::now();
         self.inbox.reset_hop();
         let (awaiting, messages) = admission.mask(x)?;
         for party in self.party_peers() {
@@ -155,8 +162,9 @@ impl ClientNode {
     /// # Errors
     /// As [`ClientNode::infer`].
     pub fn receive_invited(&mut self) -> Result<(InferenceId, Inferred), NodeError> {
-        let deadline = Instant::now() + self.limits.inference;
-        self.inbox.wait_for(&self.everybody(), deadline)?;
+        // As long as the client who asks may wait for a ticket.
+        let deadline = clock::now() + self.limits.ticket();
+        self.inbox.wait_for(&self.everybody(), &Step::Output, deadline)?;
         let invite = self.wait(deadline, &Peer::Helper, &Step::Output, |peer, h| {
             *peer == Peer::Helper && h.kind == Kind::Invite
         })?;
@@ -167,7 +175,7 @@ impl ClientNode {
             self.send(&party, &key)?;
         }
         let id = awaiting.id();
-        Ok((id, self.receive(awaiting, Instant::now())?))
+        Ok((id, self.receive(awaiting, clock::now())?))
     }
 
     fn send(&mut self, to: &Peer, message: &Message) -> Result<(), NodeError> {
@@ -180,9 +188,9 @@ impl ClientNode {
         let this = (awaiting.epoch(), awaiting.id());
         loop {
             if let Some(logits) = awaiting.result()? {
-                let (elapsed, rounds) = (started.elapsed(), self.inbox.hop());
+                let (elapsed, rounds) = (clock::since(started), self.inbox.hop());
                 self.send(&Peer::Helper, &awaiting.acknowledgement()).ok();
-                self.inbox.flush(Instant::now() + self.limits.round).ok();
+                self.inbox.flush(clock::now() + self.limits.round).ok();
                 return Ok(Inferred { logits, elapsed, rounds });
             }
             let incoming = self.inbox.next(deadline, |peer, h| match (peer, h.kind) {
@@ -200,7 +208,7 @@ impl ClientNode {
                 // A helper that comes back repeats its release.
                 Incoming::Lost(..) | Incoming::Woken | Incoming::Refused(..) => {}
                 Incoming::Timeout => {
-                    let waited = Fault::Silent(started.elapsed().as_millis() as u64);
+                    let waited = Fault::Silent(clock::since(started).as_millis() as u64);
                     let who = if awaiting.released() {
                         "every party heard".into()
                     } else {
@@ -219,7 +227,7 @@ impl ClientNode {
         step: &Step,
         take: impl Fn(&Peer, &Header) -> bool,
     ) -> Result<Received, NodeError> {
-        let started = Instant::now();
+        let started = clock::now();
         let fail = |fault| Err(ProtocolError::peer(from, step.clone(), fault).into());
         loop {
             match self.inbox.next(deadline, |peer, h| if take(peer, h) { Want::Take } else { Want::Drop })? {
@@ -227,7 +235,7 @@ impl ClientNode {
                 Incoming::Lost(peer, e) if peer == *from => return fail(lost(&e)),
                 Incoming::Refused(peer, fault) if peer == *from => return fail(fault),
                 Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
-                Incoming::Timeout => return fail(Fault::Silent(started.elapsed().as_millis() as u64)),
+                Incoming::Timeout => return fail(Fault::Silent(clock::since(started).as_millis() as u64)),
             }
         }
     }

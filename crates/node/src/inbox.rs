@@ -5,9 +5,9 @@
 
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
-use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
+use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header};
-use amicus_protocol::{EpochId, Fault, InferenceId};
+use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -283,9 +283,9 @@ impl Inbox {
     /// Waits until all these peers are connected.
     ///
     /// # Errors
-    /// [`NodeError::Stopped`], or a timeout that names who is missing.
-    pub fn wait_for(&mut self, peers: &[Peer], deadline: Instant) -> Result<(), NodeError> {
-        let started = Instant::now();
+    /// [`NodeError::Stopped`], or that one of them is missing at this step.
+    pub fn wait_for(&mut self, peers: &[Peer], step: &Step, deadline: Instant) -> Result<(), NodeError> {
+        let started = clock::now();
         let mut faults = Vec::new();
         // Links that ended while this thread did something else do not count as connected.
         let mut until = started;
@@ -305,7 +305,10 @@ impl Inbox {
         self.refused.extend(faults);
         match missing {
             None => Ok(()),
-            Some(peer) => Err(NetError::Timeout { peer: peer.to_string(), waited: started.elapsed() }.into()),
+            Some(peer) => {
+                let fault = Fault::Lost(format!("no link for {} ms", clock::since(started).as_millis()));
+                Err(ProtocolError::peer(peer, step.clone(), fault).into())
+            }
         }
     }
 

@@ -16,7 +16,8 @@ pub struct Limits {
     pub round: Duration,
     /// For a whole inference, at helper and client.
     pub inference: Duration,
-    /// For a model load, and for one step of dealing; longer where a model is large, see [`Limits::for_plan`].
+    /// For the first links of a model load, each later stage of which may take a little longer, and for one step of
+    /// dealing; more where a model is large, see [`Limits::for_plan`].
     pub load: Duration,
 }
 
@@ -39,14 +40,40 @@ impl Limits {
         Ok(Limits { load: self.load.max(needed), ..self })
     }
 
+    /// Until a party gives up another that sends no keys: it may wait for a link, which it gives up after `load`.
+    pub(crate) fn load_of_keys(&self) -> Duration {
+        self.load + self.round / 2
+    }
+
+    /// Until an owner gives up a party that is not ready for weights: it may lack the keys of another party.
+    pub(crate) fn load_by_owner(&self) -> Duration {
+        self.load + self.round
+    }
+
+    /// Until a party gives up the owner, who waits for all parties.
+    pub(crate) fn load_of_weights(&self) -> Duration {
+        self.load + 2 * self.round
+    }
+
+    /// Until a party gives up another that sends no tags: it may lack weights.
+    pub(crate) fn load_of_tags(&self) -> Duration {
+        self.load + 3 * self.round
+    }
+
     /// Until the helper gives up parties in a load.
     pub(crate) fn load_at_helper(&self) -> Duration {
-        self.load + self.round
+        self.load + 4 * self.round
     }
 
     /// Until the helper is given up in a load.
     pub(crate) fn load_by_helper(&self) -> Duration {
-        self.load + 2 * self.round
+        self.load + 5 * self.round
+    }
+
+    /// Until a client gives up the helper that gives it no ticket or invitation: it may wait for the end of another inference, and for
+    /// material from parties.
+    pub(crate) fn ticket(&self) -> Duration {
+        self.load + self.outcome()
     }
 
     /// Until the helper is given up in an inference, which itself gives up parties after `inference`.

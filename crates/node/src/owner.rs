@@ -6,8 +6,10 @@ use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_client::load::{self, Loading, WeightSource};
 use amicus_field::OperatingSystem;
+use amicus_net::clock;
 use amicus_plan::{Plan, WeightId};
-use amicus_protocol::wire::Kind;
+use amicus_protocol::control::{self, AbortNotice};
+use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +30,8 @@ pub struct OwnerNode {
     inbox: Inbox,
     hubs: Hubs,
     limits: Limits,
+    /// The last epoch that the helper granted: what is still said of it is no answer to a new request.
+    last: EpochId,
 }
 
 impl OwnerNode {
@@ -39,7 +43,7 @@ impl OwnerNode {
         let inbox = Inbox::new(crate::limits::online(&plan, 1)?, Duration::ZERO)?;
         let hubs = Hubs { online: inbox.hub(), dealing: None };
         let limits = limits.for_plan(&plan)?;
-        Ok(OwnerNode { plan, parties, inbox, hubs, limits })
+        Ok(OwnerNode { plan, parties, inbox, hubs, limits, last: EpochId(0) })
     }
 
     /// Where links are delivered.
@@ -53,20 +57,26 @@ impl OwnerNode {
     /// # Errors
     /// A refusal or abort with its reason; weights that do not fit the plan.
     pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<LoadedModel, NodeError> {
-        let deadline = Instant::now() + self.limits.load_by_helper();
+        let deadline = clock::now() + self.limits.load_by_helper();
         let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
         let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
-        self.inbox.wait_for(&everybody, deadline)?;
+        self.inbox.wait_for(&everybody, &Step::load_part("request"), deadline)?;
         let request = load::request(&self.plan)?;
         self.inbox.send(&Peer::Helper, request.header, &request.body)?;
         let grant = self.next_of(&Peer::Helper, deadline, Kind::LoadGrant, None)?;
         let (plan, header, body) = (Arc::clone(&self.plan), &grant.header, grant.body());
+        self.last = self.last.max(grant.header.epoch);
         let loading = Loading::granted(plan, self.parties, header, body, &mut OperatingSystem)?;
         let epoch = loading.epoch();
         let nonce = loading.nonce();
+        let patience = clock::now() + self.limits.load_by_owner();
         for party in &parties {
             // Until it has its keys, a party could only pile weights up.
-            self.next_of(party, deadline, Kind::LoadReady, Some(epoch))?;
+            let ready = self.next_of(party, patience, Kind::LoadReady, Some(epoch));
+            if let Err(error) = ready {
+                self.give_up(epoch, &error);
+                return Err(error);
+            }
         }
         for party in &parties {
             self.inbox.send(party, nonce.header, &nonce.body)?;
@@ -89,6 +99,16 @@ impl OwnerNode {
         Ok(LoadedModel { epoch, fingerprint: fingerprint.finish().0 })
     }
 
+    /// Tells the helper who holds up the load: parties that wait for weights would blame the owner.
+    fn give_up(&mut self, epoch: EpochId, error: &NodeError) {
+        let notice = AbortNotice::of(&error.as_protocol(), &Step::load_part("request"));
+        if let Ok(body) = control::encode(&notice) {
+            // A helper that is gone needs not be told.
+            self.inbox.send(&Peer::Helper, Header::epoch(Kind::Abort, epoch, 0), &body).ok();
+            self.inbox.flush(clock::now() + self.limits.round).ok();
+        }
+    }
+
     /// The next message of a kind from a peer; others of that kind are kept. Only the helper's abort counts.
     fn next_of(
         &mut self,
@@ -97,12 +117,12 @@ impl OwnerNode {
         kind: Kind,
         epoch: Option<EpochId>,
     ) -> Result<Received, NodeError> {
-        let started = Instant::now();
+        let (started, last) = (clock::now(), self.last);
         let fail =
             |peer: &Peer, fault| Err(ProtocolError::peer(peer, Step::load_part("request"), fault).into());
         loop {
             let incoming = self.inbox.next(deadline, |peer, h| match h.kind {
-                _ if epoch.is_some_and(|e| e != h.epoch) => Want::Drop,
+                _ if epoch.map_or(h.epoch <= last, |e| e != h.epoch) => Want::Drop,
                 Kind::Abort if *peer == Peer::Helper => Want::Take,
                 k if k == kind && peer == from => Want::Take,
                 // A party may be faster than the helper's grant.
@@ -117,7 +137,9 @@ impl OwnerNode {
                 Incoming::Lost(peer, e) => return fail(&peer, lost(&e)),
                 Incoming::Refused(peer, fault) => return fail(&peer, fault),
                 Incoming::Woken => {}
-                Incoming::Timeout => return fail(from, Fault::Silent(started.elapsed().as_millis() as u64)),
+                Incoming::Timeout => {
+                    return fail(from, Fault::Silent(clock::since(started).as_millis() as u64));
+                }
             }
         }
     }

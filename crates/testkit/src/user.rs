@@ -12,7 +12,7 @@ use amicus_node::{NodeError, Peer};
 use amicus_plan::Plan;
 use amicus_protocol::control::{self, AbortNotice, Channel};
 use amicus_protocol::wire::Kind;
-use amicus_protocol::{Parties, ProtocolError};
+use amicus_protocol::{Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ impl User {
         let mut user = User::new();
         cluster.connect_user(me, &user.hubs).expect("a connected user");
         let everybody: Vec<Peer> = parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
-        user.inbox.wait_for(&everybody, Instant::now() + PATIENCE).expect("links");
+        user.inbox.wait_for(&everybody, &Step::Keys, Instant::now() + PATIENCE).expect("links");
         user
     }
 

@@ -8,12 +8,12 @@ use crate::error::lost;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Hub, Inbox, Incoming, Want};
 use crate::{Limits, NodeError, Peer};
-use amicus_net::NetError;
+use amicus_net::{NetError, clock};
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,14 +58,16 @@ pub(super) struct Dealer {
     pub(super) inbox: Inbox,
     pub(super) parties: Parties,
     pub(super) commands: Receiver<Command>,
-    /// What was dealt, or the batch size that could not be.
-    pub(super) dealt: Sender<Result<Dealt, (u32, NodeError)>>,
+    /// What was dealt, or the epoch and batch size that could not be.
+    pub(super) dealt: Sender<Result<Dealt, (EpochId, u32, NodeError)>>,
     pub(super) online: Hub,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
     pub(super) ahead: Ahead,
     pub(super) ready: usize,
     pub(super) dealt_ahead: usize,
     pub(super) wanted: VecDeque<u32>,
+    /// Since when material is wanted while a party has no link.
+    pub(super) unlinked: Option<Instant>,
     pub(super) busy: Arc<AtomicBool>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
@@ -100,13 +102,33 @@ impl Dealer {
                 Command::Taken(_) => {}
             }
         }
-        let connected = self.peers().iter().all(|p| self.inbox.connected(p));
-        let next = self.next_batch().filter(|_| connected);
+        let unlinked = self.peers().into_iter().find(|p| !self.inbox.connected(p));
+        let next = self.next_batch().filter(|_| unlinked.is_none());
         if let (Some(epoch), Some(batch)) = (self.epoch.clone(), next) {
+            self.unlinked = None;
             return self.deal(&epoch, batch);
         }
+        let mut until = clock::now() + Duration::from_secs(3600);
+        let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
+        match unlinked.filter(|_| !self.wanted.is_empty()).zip(epoch) {
+            None => self.unlinked = None,
+            Some((party, epoch)) => {
+                // Links come again by themselves, but a client is not to wait for one that does not.
+                until = *self.unlinked.get_or_insert(clock::now()) + self.limits.round;
+                if clock::now() >= until {
+                    let fault = Fault::Lost("no link for dealing".into());
+                    let error = ProtocolError::peer(party, Step::Preprocessing { layer: None }, fault);
+                    for batch in std::mem::take(&mut self.wanted) {
+                        let _ = self.dealt.send(Err((epoch, batch, error.clone().into())));
+                    }
+                    self.unlinked = None;
+                    self.online.wake();
+                    return Ok(());
+                }
+            }
+        }
         // Wakes come with commands and links; the end of an inference wakes too.
-        match self.inbox.next(Instant::now() + Duration::from_secs(3600), |_, _| Want::Drop)? {
+        match self.inbox.next(until, |_, _| Want::Drop)? {
             Incoming::Lost(..) | Incoming::Woken | Incoming::Timeout => Ok(()),
             Incoming::Message(_) | Incoming::Refused(..) => Ok(()),
         }
@@ -125,7 +147,7 @@ impl Dealer {
     }
 
     fn deal(&mut self, epoch: &HelperEpoch, batch: u32) -> Result<(), NodeError> {
-        let started = Instant::now();
+        let started = clock::now();
         let wanted = self.wanted.pop_front().is_some();
         let id = epoch.next_inference();
         let raw = id.id();
@@ -153,7 +175,7 @@ impl Dealer {
             Ok(dealt) => {
                 let after: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
                 let bytes = after.saturating_sub(before);
-                let elapsed = started.elapsed();
+                let elapsed = clock::since(started);
                 if !wanted {
                     self.ready += 1;
                     self.dealt_ahead += 1;
@@ -177,12 +199,11 @@ impl Dealer {
                     self.epoch = None;
                 }
                 self.reporter.report(Event::DealFailed { error: error.clone() });
-                if wanted {
-                    let _ = self.dealt.send(Err((batch, error)));
-                    self.online.wake();
-                }
+                // A client that asked meanwhile waits no longer, even where this was dealt ahead.
+                let _ = self.dealt.send(Err((epoch.epoch(), batch, error)));
+                self.online.wake();
                 // Not at once again: a party that keeps failing must not keep the helper busy.
-                std::thread::sleep(Duration::from_millis(50));
+                clock::sleep(Duration::from_millis(50));
                 Ok(())
             }
         }
@@ -196,7 +217,7 @@ impl Dealer {
     }
 
     fn wait_ready(&mut self, epoch: &HelperEpoch, id: InferenceId) -> Result<(), NodeError> {
-        let started = Instant::now();
+        let started = clock::now();
         let step = Step::Preprocessing { layer: None };
         let mut missing = self.peers();
         while let Some(first) = missing.first().cloned() {
@@ -216,7 +237,9 @@ impl Dealer {
                 Incoming::Refused(peer @ Peer::Party(_), fault) => return fail(peer, fault),
                 Incoming::Lost(peer @ Peer::Party(_), e) => return fail(peer, lost(&e)),
                 Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
-                Incoming::Timeout => return fail(first, Fault::Silent(started.elapsed().as_millis() as u64)),
+                Incoming::Timeout => {
+                    return fail(first, Fault::Silent(clock::since(started).as_millis() as u64));
+                }
             }
         }
         Ok(())
@@ -227,12 +250,12 @@ impl Dealer {
 fn drain(inbox: &mut Inbox, started: Instant, limit: Duration) -> Result<(), NodeError> {
     let deadline = started + limit;
     loop {
-        match inbox.flush(deadline.min(Instant::now() + GLANCE)) {
+        match inbox.flush(deadline.min(clock::now() + GLANCE)) {
             Ok(()) => return Ok(()),
             Err(_) if inbox.hub().stopped() => return Err(NodeError::Stopped),
-            Err(NetError::Timeout { .. }) if Instant::now() < deadline => {}
+            Err(NetError::Timeout { .. }) if clock::now() < deadline => {}
             Err(NetError::Timeout { peer, .. }) => {
-                let fault = Fault::Silent(started.elapsed().as_millis() as u64);
+                let fault = Fault::Silent(clock::since(started).as_millis() as u64);
                 return Err(ProtocolError::peer(peer, Step::Preprocessing { layer: None }, fault).into());
             }
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ use crate::error::lost;
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
+use amicus_net::clock;
 use amicus_plan::WeightId;
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::transcript::Digest;
@@ -18,10 +19,10 @@ impl Helper {
         &mut self,
         epoch: amicus_protocol::Fresh<EpochId>,
     ) -> Result<HelperEpoch, NodeError> {
-        let deadline = Instant::now() + self.limits.load_at_helper();
+        let deadline = clock::now() + self.limits.load_at_helper();
         let id = epoch.id();
         let parties = self.party_peers();
-        self.inbox.wait_for(&parties, deadline)?;
+        self.inbox.wait_for(&parties, &Step::load_part("request"), deadline)?;
         let load = HelperLoad::begin(Arc::clone(&self.plan), self.parties, epoch, &mut OperatingSystem)?;
         for party in self.parties.all() {
             let header = Header::epoch(Kind::EpochBegin, id, 0);
@@ -60,7 +61,7 @@ impl Helper {
         step: &Step,
         deadline: Instant,
     ) -> Result<Vec<Vec<u8>>, NodeError> {
-        let started = Instant::now();
+        let started = clock::now();
         let parties = self.party_peers();
         let mut bodies: Vec<Option<Vec<u8>>> = parties.iter().map(|_| None).collect();
         let fail = |peer: &Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
@@ -78,7 +79,10 @@ impl Helper {
                 // Whether the owner is still needed, the parties know.
                 Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
-                    return Err(fail(&parties[missing], Fault::Silent(started.elapsed().as_millis() as u64)));
+                    return Err(fail(
+                        &parties[missing],
+                        Fault::Silent(clock::since(started).as_millis() as u64),
+                    ));
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::inbox::Inbox;
 use crate::journal::Journal;
 use crate::party::spawn;
 use crate::{Limits, NodeError};
+use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::{Parties, ProtocolError};
 use std::collections::VecDeque;
@@ -79,6 +80,7 @@ impl HelperNode {
             ready: 0,
             dealt_ahead: 0,
             wanted: VecDeque::new(),
+            unlinked: None,
             busy: Arc::clone(&busy),
             limits,
             reporter: config.reporter.clone(),
@@ -121,7 +123,7 @@ impl HelperNode {
             dealing.stop();
         }
         for thread in self.threads {
-            let _ = thread.join();
+            clock::join(thread);
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::peer::MAX_NAME;
 use crate::{Limits, NodeError, Peer};
+use amicus_net::clock;
 use amicus_plan::{Plan, PlanDigest};
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::control::{self, AbortNotice, Binding, Request, TicketGrant};
@@ -37,7 +38,7 @@ pub(super) struct Helper {
     pub(super) epoch: Option<Arc<HelperEpoch>>,
     pub(super) commands: Sender<Command>,
     pub(super) dealing: Option<Hub>,
-    pub(super) dealt: Receiver<Result<Dealt, (u32, NodeError)>>,
+    pub(super) dealt: Receiver<Result<Dealt, (EpochId, u32, NodeError)>>,
     pub(super) ready: Vec<Dealt>,
     pub(super) max_batch: u32,
     pub(super) requests: VecDeque<Waiting>,
@@ -92,7 +93,7 @@ impl Helper {
     fn step(&mut self) -> Result<(), NodeError> {
         self.take_dealt();
         self.start_next()?;
-        let idle = Instant::now() + Duration::from_secs(3600);
+        let idle = clock::now() + Duration::from_secs(3600);
         let deadline = self.flight.as_ref().map_or(idle, |f| f.deadline);
         let this = self.flight.as_ref().map(|f| (f.epoch.epoch(), f.dealt.id()));
         match self.inbox.next(deadline, |peer, h| want(this, peer, h))? {
@@ -148,6 +149,8 @@ impl Helper {
         let id = fresh.id();
         self.epoch = None;
         self.ready.clear();
+        // What was asked of the dealing thread was for the old epoch.
+        self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
         let loaded = if message.body() == self.digest.0 {
             self.run_load(fresh)
         } else {
@@ -223,7 +226,8 @@ impl Helper {
                 // Dealt while another model was being loaded.
                 Ok(dealt) if self.epoch.as_ref().is_none_or(|e| e.epoch() != dealt.epoch()) => {}
                 Ok(dealt) => self.ready.push(dealt),
-                Err((batch, error)) => {
+                Err((epoch, ..)) if self.epoch.as_ref().is_none_or(|e| e.epoch() != epoch) => {}
+                Err((_, batch, error)) => {
                     let waiting = self.requests.iter().position(|w| w.asked && w.request.batch == batch);
                     if let Some(waiting) = waiting.and_then(|at| self.requests.remove(at)) {
                         let notice =
@@ -279,12 +283,15 @@ impl Helper {
             dealt,
             epoch,
             checks: self.parties.all().map(|_| None).collect(),
-            deadline: Instant::now() + self.limits.inference,
+            deadline: clock::now() + self.limits.inference,
             binding,
         };
         let started = self.announce(&flight, &client);
         self.flight = Some(flight);
         if let Err(error) = started {
+            // It has no ticket, so it knows of no id.
+            let notice = AbortNotice::of(&error.as_protocol(), &Step::Input);
+            self.tell(&client, Header::epoch(Kind::Abort, EpochId(0), 0), &notice);
             self.fail_flight(error);
         }
         Ok(())
@@ -303,19 +310,25 @@ impl Helper {
     fn announce(&mut self, flight: &Flight, client: &Peer) -> Result<(), NodeError> {
         let body = control::encode(&flight.binding)?;
         for party in self.party_peers() {
-            self.inbox.send(&party, flight.header(Kind::Bind), &body)?;
+            self.announce_to(&party, flight.header(Kind::Bind), &body)?;
         }
         for name in &flight.binding.receivers[1..] {
             if let Some(receiver) = Peer::parse(name, self.parties) {
-                self.inbox.send(&receiver, flight.header(Kind::Invite), &body)?;
+                self.announce_to(&receiver, flight.header(Kind::Invite), &body)?;
             }
         }
         // Only the bound client, over its own channel, learns the seeds of the input mask.
         let grant = TicketGrant { binding: flight.binding.clone(), seeds: flight.dealt.grant().encode() };
         let mut body = control::encode(&grant)?;
-        let sent = self.inbox.send(client, flight.header(Kind::Ticket), &body);
+        let sent = self.announce_to(client, flight.header(Kind::Ticket), &body);
         zeroize::Zeroize::zeroize(&mut body);
-        Ok(sent?)
+        sent
+    }
+
+    /// Sends a message without which an inference cannot be; who cannot be reached is named.
+    fn announce_to(&mut self, to: &Peer, header: Header, body: &[u8]) -> Result<(), NodeError> {
+        let sent = self.inbox.send(to, header, body);
+        sent.map_err(|e| ProtocolError::peer(to, Step::Input, lost(&e)).into())
     }
 
     /// Takes a party's message; with the last one, decides.

@@ -5,6 +5,7 @@ use crate::event::{Event, Reporter};
 use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer};
+use amicus_net::clock;
 use amicus_protocol::control::AbortNotice;
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::preprocess::Material;
@@ -30,7 +31,7 @@ impl Dealer {
     pub(super) fn run(mut self) {
         loop {
             let deal =
-                self.inbox.next(Instant::now() + Duration::from_secs(3600), |peer, h| match (peer, h.kind) {
+                self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| match (peer, h.kind) {
                     (Peer::Helper, Kind::Deal) => Want::Take,
                     (Peer::Helper, Kind::DealCorrection) => Want::Keep,
                     _ => Want::Drop,
@@ -62,7 +63,7 @@ impl Dealer {
 
     fn prepare(&mut self, message: &Received) -> Result<(), NodeError> {
         let Header { epoch: epoch_id, id, index: batch, .. } = message.header;
-        let deadline = Instant::now() + self.limits.load;
+        let deadline = clock::now() + self.limits.load;
         let step = Step::Preprocessing { layer: None };
         let fail = |fault| NodeError::from(ProtocolError::peer("helper", step.clone(), fault));
         if batch == 0 || batch > self.max_batch {
@@ -117,9 +118,9 @@ impl Dealer {
             if self.inbox.hub().stopped() {
                 return Err(NodeError::Stopped);
             }
-            match self.epochs.recv_timeout(Duration::from_millis(100)) {
+            match clock::receive(&self.epochs, clock::now() + Duration::from_millis(100)) {
                 Ok(epoch) => self.epoch = Some(epoch),
-                Err(_) if Instant::now() < deadline => {}
+                Err(_) if clock::now() < deadline => {}
                 Err(_) => return Err(ProtocolError::Misuse(format!("{id} is not loaded")).into()),
             }
         }

@@ -5,6 +5,7 @@ use crate::error::lost;
 use crate::event::Event;
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
+use amicus_net::clock;
 use amicus_plan::OpIndex;
 use amicus_protocol::control::Binding;
 use amicus_protocol::epoch::PartyEpoch;
@@ -85,7 +86,8 @@ impl Party {
             // A receiver that is gone gets the output from another party, or not at all; that is its own affair.
             self.send(receiver, Header::inference(Kind::Output, epoch, id, 0), &output).ok();
         }
-        self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, self.limits.outcome())?;
+        let wait = (clock::now(), self.limits.outcome());
+        self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, wait)?;
         let sent =
             self.sent().iter().zip(sent_before).map(|(after, before)| after.saturating_sub(before)).collect();
         Ok(Event::Finished { id, sent, waited_for_material })
@@ -102,7 +104,7 @@ impl Party {
         id: InferenceId,
         batch: usize,
     ) -> Result<(Material, bool), NodeError> {
-        let deadline = Instant::now() + self.limits.load;
+        let deadline = clock::now() + self.limits.load;
         let mut waited = false;
         loop {
             self.ready.extend(self.materials.try_iter());
@@ -120,7 +122,7 @@ impl Party {
                 return Err(ProtocolError::Spent { what: format!("{id} of {}", epoch.epoch()) }.into());
             }
             waited = true;
-            match self.materials.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match clock::receive(&self.materials, deadline) {
                 Ok(material) => self.ready.push(material),
                 Err(_) => {
                     let fault = Fault::Silent(self.limits.load.as_millis() as u64);
@@ -141,6 +143,8 @@ impl Party {
         let mut awaiting = Some(awaiting);
         let mut running = None;
         let mut keys: Vec<Option<ReceiverKey>> = current.receivers.iter().map(|_| None).collect();
+        // For all messages together: who sends them one by one must not make this party late itself.
+        let wait = (clock::now(), self.limits.round);
         loop {
             let missing = match keys.iter().position(Option::is_none) {
                 Some(at) => &current.receivers[at],
@@ -148,7 +152,7 @@ impl Party {
                 None => break,
             };
             let phase = Phase::Input { input: running.is_none(), keys: &keys };
-            let message = self.message(current, phase, missing, &Step::Input, self.limits.round)?;
+            let message = self.message(current, phase, missing, &Step::Input, wait)?;
             if message.header.kind == Kind::Input {
                 if let Some(awaiting) = awaiting.take() {
                     running = Some(awaiting.receive(&message.peer.to_string(), message.body())?);
@@ -178,11 +182,12 @@ impl Party {
             }
         }
         let mut collecting = opening.collect()?;
+        let started = clock::now();
         while let Some((missing, op)) = collecting.missing() {
             let round = current.round_of[op.index()].unwrap_or(0);
             let step = collecting.step();
-            let limit = self.limits.of_round(round);
-            let message = self.message(current, Phase::Round(round), &Peer::Party(missing), &step, limit)?;
+            let wait = (started, self.limits.of_round(round));
+            let message = self.message(current, Phase::Round(round), &Peer::Party(missing), &step, wait)?;
             if let Peer::Party(from) = message.peer {
                 collecting.receive(from, message.header.index, message.body())?;
             }
@@ -190,16 +195,15 @@ impl Party {
         Ok(collecting.complete()?)
     }
 
-    /// The next message the inference waits for.
+    /// The next message of a phase, which began at an instant and may take a time.
     fn message(
         &mut self,
         current: &Current,
         phase: Phase<'_>,
         waiting_for: &Peer,
         step: &Step,
-        limit: Duration,
+        (started, limit): (Instant, Duration),
     ) -> Result<Received, NodeError> {
-        let started = Instant::now();
         let fail = |peer: &Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
         loop {
             let aborted = &self.aborted;
@@ -218,7 +222,7 @@ impl Party {
                 // Of somebody else's inference.
                 Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
-                    return Err(fail(waiting_for, Fault::Silent(started.elapsed().as_millis() as u64)));
+                    return Err(fail(waiting_for, Fault::Silent(clock::since(started).as_millis() as u64)));
                 }
             }
         }

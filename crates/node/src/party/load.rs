@@ -5,6 +5,7 @@ use crate::error::lost;
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
+use amicus_net::clock;
 use amicus_plan::WeightId;
 use amicus_protocol::epoch::{PartyEpoch, PartyLoad};
 use amicus_protocol::keys::KeyAgreement;
@@ -16,15 +17,17 @@ use std::time::Instant;
 impl Party {
     pub(super) fn run_load(&mut self, begin: &Received) -> Result<PartyEpoch, NodeError> {
         let epoch = begin.header.epoch;
-        let started = Instant::now();
+        let started = clock::now();
         let deadline = started + self.limits.load;
         self.owner_left = None;
         let fresh = self.lock_journal()?.spend_epoch(epoch)?;
-        self.inbox.wait_for(&self.others(), deadline)?;
+        self.inbox.wait_for(&self.others(), &Step::Keys, deadline)?;
+        let deadline = started + self.limits.load_of_keys();
 
         let mut agreement = KeyAgreement::new(self.ctx.parties, self.ctx.me, epoch, &mut OperatingSystem)?;
         for other in self.ctx.parties.others(self.ctx.me) {
-            self.send(&Peer::Party(other), Header::epoch(Kind::Keys, epoch, 0), &agreement.message(other))?;
+            let (to, header) = (Peer::Party(other), Header::epoch(Kind::Keys, epoch, 0));
+            self.send_in_load(&to, &Step::Keys, header, &agreement.message(other))?;
         }
         while let Some(missing) = agreement.missing() {
             let waiting = (Peer::Party(missing), Step::Keys);
@@ -36,17 +39,11 @@ impl Party {
 
         let mut load = PartyLoad::begin(self.ctx.clone(), fresh, agreement.finish()?, begin.body())?;
         // The owner waits for this: weights that come early would pile up here. Its link may be a moment late.
-        let reached = self
-            .inbox
-            .wait_for(&[Peer::Owner], deadline.min(Instant::now() + self.limits.round))
-            .and_then(|()| self.send(&Peer::Owner, Header::epoch(Kind::LoadReady, epoch, 0), &[]));
-        reached.map_err(|e| match e {
-            NodeError::Stopped => e,
-            e => {
-                let step = Step::load_part("masked weights");
-                ProtocolError::peer(Peer::Owner, step, Fault::Lost(e.to_string())).into()
-            }
-        })?;
+        let (owner, step) = (Peer::Owner, Step::load_part("masked weights"));
+        let patience = deadline.min(clock::now() + self.limits.round);
+        self.inbox.wait_for(std::slice::from_ref(&owner), &step, patience)?;
+        self.send_in_load(&owner, &step, Header::epoch(Kind::LoadReady, epoch, 0), &[])?;
+        let deadline = started + self.limits.load_of_weights();
         while !load.complete() {
             let waiting = (Peer::Owner, Step::load_part("masked weights"));
             let message = self.load_message(epoch, Stage::Weights, deadline, &waiting)?;
@@ -63,10 +60,12 @@ impl Party {
         }
         for index in 0..self.ctx.plan.weights.len() as u32 {
             let body = pack(tagging.message(WeightId(index)));
+            let step = Step::load("tags", &self.ctx.plan, WeightId(index));
             for other in self.others() {
-                self.send(&other, Header::epoch(Kind::Tags, epoch, index), &body)?;
+                self.send_in_load(&other, &step, Header::epoch(Kind::Tags, epoch, index), &body)?;
             }
         }
+        let deadline = started + self.limits.load_of_tags();
         while let Some((missing, tensor)) = tagging.missing() {
             let waiting = (Peer::Party(missing), Step::load("tags", &self.ctx.plan, tensor));
             let message = self.load_message(epoch, Stage::Tags, deadline, &waiting)?;
@@ -86,6 +85,14 @@ impl Party {
         Ok(awaiting.accepted())
     }
 
+    /// Sends a message to another role, whose fault it is when it cannot be reached.
+    fn send_in_load(&mut self, to: &Peer, step: &Step, header: Header, body: &[u8]) -> Result<(), NodeError> {
+        self.send(to, header, body).map_err(|e| match e {
+            NodeError::Net(e) => ProtocolError::peer(to, step.clone(), lost(&e)).into(),
+            e => e,
+        })
+    }
+
     /// The next message of this stage of the load.
     fn load_message(
         &mut self,
@@ -94,13 +101,13 @@ impl Party {
         deadline: Instant,
         (waiting_for, step): &(Peer, Step),
     ) -> Result<Received, NodeError> {
-        let started = Instant::now();
+        let started = clock::now();
         let fail = |peer: Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
         loop {
             // What the owner sent before it left comes first.
             let waits_for_owner = *waiting_for == Peer::Owner && !self.inbox.connected(&Peer::Owner);
             let left = self.owner_left.clone().filter(|_| waits_for_owner);
-            let until = if left.is_some() { Instant::now() } else { deadline };
+            let until = if left.is_some() { clock::now() } else { deadline };
             let aborted = &self.aborted;
             let incoming = self.inbox.next(until, |peer, h| load_want(aborted, epoch, stage, peer, h))?;
             match incoming {
@@ -116,7 +123,7 @@ impl Party {
                 Incoming::Lost(Peer::Owner, e) => self.owner_left = Some(lost(&e)),
                 Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
                 Incoming::Timeout => {
-                    let silent = Fault::Silent(started.elapsed().as_millis() as u64);
+                    let silent = Fault::Silent(clock::since(started).as_millis() as u64);
                     return Err(fail(waiting_for.clone(), left.unwrap_or(silent)));
                 }
             }

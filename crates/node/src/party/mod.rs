@@ -11,7 +11,7 @@ use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer, cores};
-use amicus_net::NetError;
+use amicus_net::{NetError, clock};
 use amicus_plan::Plan;
 use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a party is told when it starts.
 pub struct PartyConfig {
@@ -122,13 +122,13 @@ impl PartyNode {
             dealing.stop();
         }
         for thread in self.threads {
-            let _ = thread.join();
+            clock::join(thread);
         }
     }
 }
 
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|e| {
+    clock::spawn(name, work).map_err(|e| {
         let context = format!("starting thread {name}");
         NetError::Io { context, kind: e.kind(), message: e.to_string() }.into()
     })
@@ -172,9 +172,8 @@ impl Party {
     /// Waits for the helper to begin something, and does it.
     fn idle(&mut self) -> Result<(), NodeError> {
         let last = self.last;
-        let incoming = self
-            .inbox
-            .next(Instant::now() + Duration::from_secs(3600), |peer, h| idle_want(last, peer, h))?;
+        let incoming =
+            self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| idle_want(last, peer, h))?;
         let Incoming::Message(message) = incoming else { return Ok(()) };
         match message.header.kind {
             Kind::EpochBegin => self.load(&message),
