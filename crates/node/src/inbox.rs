@@ -405,7 +405,7 @@ impl Inbox {
 
     /// What ends the wait although there may be more messages.
     fn flooded(&mut self, deadline: Instant) -> Option<Incoming> {
-        if Instant::now() < deadline {
+        if clock::now() < deadline {
             self.late = 0;
         } else if self.late == MAX_LATE {
             self.late = 0;

@@ -3,9 +3,11 @@
 //! - [`direct`]: all roles in one thread, without channels; [`world`]: their seeds and messages; [`steps`] holds such a
 //!   run to its plan, [`covers`] finds what hides its values
 //! - [`run`]: whole deployments in one line; [`deviation`]: what a malicious party in one of them does
+//! - [`coalition`]: random malicious coalitions against whole deployments
 //! - [`nets`], [`zoo`], [`small`]: networks; [`random`]: repeatable numbers
 #![forbid(unsafe_code)]
 
+pub mod coalition;
 pub mod covers;
 pub mod deviation;
 pub mod direct;

@@ -1,0 +1,594 @@
+//! The adversary at work: a thread that holds every link of the corrupt roles and plays its moves on what passes.
+//!
+//! A rushing one runs only when no honest thread can: it passes on what honest roles say, and lets corrupt ones speak
+//! when nothing more comes.
+
+use super::moves::{Act, Error, Move, Name};
+use super::scenario::Scenario;
+use crate::nets::Net;
+use crate::random::Random;
+use amicus_field::{Element, I256, LimbVec, Limbs, PRIMES, pack_into, packed_len, unpack};
+use amicus_net::clock::{self, world};
+use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
+use amicus_node::Peer;
+use amicus_node::connect::{Arrival, Hubs};
+use amicus_protocol::control::{Channel, encode};
+use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
+use amicus_protocol::{InferenceId, Step};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a message waits for another that does not come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The adversary, as the rest of an execution sees it.
+pub struct Handle {
+    plot: Arc<Mutex<Plot>>,
+    waker: Waker,
+    thread: JoinHandle<()>,
+}
+
+/// What the adversary is about.
+#[derive(Debug, Default)]
+struct Plot {
+    /// Whether it plays; else it passes everything on.
+    active: bool,
+    stop: bool,
+    /// Links that were closed are to be made anew, and what was withheld is to be sent or forgotten.
+    renew: Option<bool>,
+    moves: Vec<Armed>,
+    /// Moves played since the stage began: which one, and whether it changed the body of a message of this kind.
+    played: Vec<(usize, Option<Kind>)>,
+}
+
+#[derive(Clone, Debug)]
+struct Armed {
+    what: Move,
+    skip: usize,
+    ready: bool,
+    done: bool,
+    /// The first of two messages that are to be exchanged.
+    waiting: Option<Frame>,
+}
+
+#[derive(Clone, Debug)]
+struct Frame {
+    from: Peer,
+    to: Peer,
+    /// The end of a link on which it leaves.
+    out: usize,
+    bytes: Vec<u8>,
+}
+
+/// A message that leaves later.
+#[derive(Clone, Debug)]
+struct Late {
+    at: Instant,
+    frame: Frame,
+    /// It leaves once another of its link has overtaken it.
+    overtaken: bool,
+}
+
+/// One side of a tapped link.
+#[derive(Clone, Debug)]
+struct End {
+    /// Who is on this side.
+    peer: Peer,
+    channel: Channel,
+}
+
+struct Adversary {
+    plot: Arc<Mutex<Plot>>,
+    mesh: Mesh,
+    /// Ends `2 k` and `2 k + 1` are the two sides of one link.
+    ends: Vec<End>,
+    hubs: BTreeMap<Peer, Hubs>,
+    corrupt: Vec<Peer>,
+    /// The honest party whose messages are changed on their way to corrupt ones where all are to see the same.
+    mouthpiece: Peer,
+    rushing: bool,
+    limbs: Limbs,
+    /// Elements in the sums of a check.
+    sums: usize,
+    /// Operations that are opened, and number of weight tensors.
+    opened: Vec<u32>,
+    tensors: usize,
+    random: Random,
+    history: Vec<Frame>,
+    held: Vec<Frame>,
+    later: Vec<Late>,
+    withheld: Vec<Frame>,
+    quiet: bool,
+}
+
+impl Handle {
+    /// Taps these links and starts the thread.
+    ///
+    /// # Panics
+    /// When the thread does not start.
+    pub fn start(
+        scenario: &Scenario,
+        net: &Net,
+        hubs: &BTreeMap<Peer, Hubs>,
+        links: &[(Peer, Peer, Channel)],
+    ) -> Self {
+        let mesh = Mesh::new(MeshConfig::default()).expect("a mesh");
+        let (waker, plot) = (mesh.waker(), Arc::<Mutex<Plot>>::default());
+        let end = |peer: &Peer, channel| End { peer: peer.clone(), channel };
+        let honest = scenario.all_parties().all().map(Peer::Party).find(|p| scenario.is_honest(p));
+        let mut adversary = Adversary {
+            plot: Arc::clone(&plot),
+            mesh,
+            ends: links.iter().flat_map(|(a, b, channel)| [end(a, *channel), end(b, *channel)]).collect(),
+            hubs: hubs.clone(),
+            corrupt: scenario.corrupt.clone(),
+            mouthpiece: honest.expect("an honest party"),
+            rushing: scenario.rushing,
+            limbs: scenario.limbs,
+            sums: net.plan.check_slots() * scenario.batch as usize,
+            opened: net.plan.indexed_ops().filter(|(_, op)| op.kind.opens()).map(|(i, _)| i.0).collect(),
+            tensors: net.plan.weights.len(),
+            random: Random(!scenario.seed),
+            history: Vec::new(),
+            held: Vec::new(),
+            later: Vec::new(),
+            withheld: Vec::new(),
+            quiet: false,
+        };
+        (0..links.len()).for_each(|link| adversary.tap(link));
+        let thread = clock::spawn("adversary", move || adversary.run()).expect("a thread");
+        Handle { plot, waker, thread }
+    }
+
+    fn plot(&self) -> MutexGuard<'_, Plot> {
+        self.plot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to play these moves; links that were closed are made anew, and what was withheld is sent.
+    pub fn attack(&self, moves: &[Move]) {
+        let armed = |what: &Move| Armed {
+            what: what.clone(),
+            skip: what.skip,
+            ready: what.after.is_none(),
+            done: false,
+            waiting: None,
+        };
+        let moves = moves.iter().map(armed).collect();
+        *self.plot() = Plot { active: true, renew: Some(true), moves, ..Plot::default() };
+        self.settle();
+    }
+
+    /// Becomes honest: passes everything on, over new links where some were closed. Returns the moves that were played,
+    /// each with the kind of the message whose body it changed, if it did.
+    pub fn rest(&self) -> Vec<(usize, Option<Kind>)> {
+        let played = std::mem::take(&mut self.plot().played);
+        *self.plot() = Plot { renew: Some(false), ..Plot::default() };
+        self.settle();
+        played
+    }
+
+    fn settle(&self) {
+        self.waker.wake();
+        // Time passes when everybody has done what there was to do.
+        clock::sleep(Duration::from_millis(1));
+    }
+
+    /// Ends the thread.
+    pub fn stop(self) {
+        self.plot().stop = true;
+        self.waker.wake();
+        clock::join(self.thread);
+    }
+}
+
+impl Adversary {
+    fn run(mut self) {
+        world::be_patient(self.rushing);
+        loop {
+            let now = clock::now();
+            let due = self.later.iter().map(|late| late.at).min();
+            let deadline = due.unwrap_or(now + Duration::from_secs(3600));
+            match self.mesh.recv(if self.held.is_empty() { deadline } else { now }) {
+                Ok(Event::Frame { key, bytes }) => {
+                    self.quiet = false;
+                    self.take(key, bytes);
+                }
+                Ok(Event::Down { key, .. }) => self.close(key / 2),
+                Ok(Event::Woken) => {
+                    let (stop, renew) = {
+                        let mut plot = self.lock();
+                        (plot.stop, plot.renew.take())
+                    };
+                    if stop {
+                        return;
+                    }
+                    if let Some(send) = renew {
+                        self.renew(send);
+                    }
+                }
+                // Nothing comes: others first, and when still nothing comes, corrupt roles speak.
+                Err(NetError::Timeout { .. }) if !self.held.is_empty() => {
+                    if self.quiet {
+                        let held = std::mem::take(&mut self.held);
+                        held.into_iter().for_each(|frame| self.play(frame));
+                    } else {
+                        world::pause();
+                    }
+                    self.quiet = !self.quiet;
+                }
+                Err(_) => {}
+            }
+            let now = clock::now();
+            self.release(|late| late.at <= now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Plot> {
+        self.plot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the two sides of a link through this thread.
+    fn tap(&mut self, link: usize) {
+        for (key, other) in [(2 * link, 2 * link + 1), (2 * link + 1, 2 * link)] {
+            let (peer, from) = (self.ends[key].peer.clone(), self.ends[other].peer.clone());
+            let (here, there) = Link::pair(&from.to_string(), &peer.to_string());
+            self.mesh.insert(key, here);
+            self.hubs[&peer].deliver(self.ends[key].channel, Arrival { peer: from, link: there });
+        }
+    }
+
+    fn close(&mut self, link: usize) {
+        self.mesh.remove(2 * link);
+        self.mesh.remove(2 * link + 1);
+    }
+
+    fn renew(&mut self, send: bool) {
+        for link in 0..self.ends.len() / 2 {
+            if !self.mesh.contains(2 * link) {
+                self.tap(link);
+            }
+        }
+        let withheld = std::mem::take(&mut self.withheld);
+        let late = std::mem::take(&mut self.later);
+        if send {
+            withheld.iter().chain(late.iter().map(|late| &late.frame)).for_each(|frame| self.emit(frame));
+        }
+    }
+
+    fn is_corrupt(&self, role: &Peer) -> bool {
+        self.corrupt.contains(role)
+    }
+
+    /// A message that came in on one side.
+    fn take(&mut self, key: usize, bytes: Vec<u8>) {
+        let (from, to) = (self.ends[key].peer.clone(), self.ends[key ^ 1].peer.clone());
+        let frame = Frame { from, to, out: key ^ 1, bytes };
+        if self.is_corrupt(&frame.from) {
+            if self.rushing {
+                self.held.push(frame)
+            } else {
+                self.play(frame)
+            }
+            return;
+        }
+        if let Ok((header, _)) = Header::decode(&frame.bytes) {
+            let mut plot = self.lock();
+            plot.moves.iter_mut().filter(|m| m.what.after == Some(header.kind)).for_each(|m| m.ready = true);
+        }
+        self.history.push(frame.clone());
+        let frame = if self.lock().active { self.for_all(frame) } else { frame };
+        self.emit(&frame);
+    }
+
+    /// Errors that all parties are to see.
+    fn for_all(&mut self, frame: Frame) -> Frame {
+        let Ok((header, body)) = Header::decode(&frame.bytes) else { return frame };
+        let (from_corrupt, to_corrupt) = (self.is_corrupt(&frame.from), self.is_corrupt(&frame.to));
+        if from_corrupt == to_corrupt {
+            return frame;
+        }
+        let mut body = body.to_vec();
+        let moves: Vec<Move> = self.lock().moves.iter().map(|m| m.what.clone()).collect();
+        for (number, m) in moves.iter().enumerate() {
+            let speaker = if from_corrupt { &m.from } else { &self.mouthpiece };
+            if m.kind != header.kind || frame.from != *speaker {
+                continue;
+            }
+            let errors = match m.act {
+                Act::AddForAll(at, error) => vec![(m.skip, at, error, false)],
+                // Within one vector, or in two of them.
+                Act::Cancel(a, b, error) => {
+                    vec![(m.skip, a, error, false), (m.skip + usize::from(b % 2 == 0), b, error, true)]
+                }
+                _ => continue,
+            };
+            let before = body.clone();
+            for (target, at, error, negative) in errors {
+                let index = match m.kind {
+                    Kind::Tags => (target % self.tensors.max(1)) as u32,
+                    _ => self.opened[target % self.opened.len()],
+                };
+                if index == header.index {
+                    body = self.add(m.kind, &body, at, error, negative);
+                }
+            }
+            if body != before {
+                self.note(number, Some(m.kind));
+            }
+        }
+        Frame { bytes: [&header.encode()[..], &body].concat(), ..frame }
+    }
+
+    fn note(&self, number: usize, changed: Option<Kind>) {
+        self.lock().played.push((number, changed));
+    }
+
+    /// Plays the first move that concerns a corrupt role's message.
+    fn play(&mut self, frame: Frame) {
+        self.history.push(frame.clone());
+        if !self.lock().active {
+            return self.emit(&frame);
+        }
+        let frame = self.for_all(frame);
+        let decoded = Header::decode(&frame.bytes).map(|(header, body)| (header, body.to_vec()));
+        let Ok((header, body)) = decoded else { return self.emit(&frame) };
+        let found = {
+            let mut plot = self.lock();
+            let mut found = None;
+            for (number, m) in plot.moves.iter_mut().enumerate() {
+                let concerned = m.ready
+                    && !m.done
+                    && m.what.from == frame.from
+                    && m.what.kind == header.kind
+                    && m.what.to.as_ref().is_none_or(|to| *to == frame.to);
+                if !concerned || matches!(m.what.act, Act::AddForAll(..) | Act::Cancel(..)) {
+                    continue;
+                }
+                if m.skip > 0 {
+                    m.skip -= 1;
+                    continue;
+                }
+                m.done = !m.what.always && m.what.act != Act::SwapBodies;
+                found = Some((number, m.what.act.clone()));
+                break;
+            }
+            found
+        };
+        match found {
+            Some((number, act)) => self.act(number, &act, frame, header, body),
+            None => self.emit(&frame),
+        }
+    }
+
+    fn act(&mut self, number: usize, act: &Act, frame: Frame, header: Header, body: Vec<u8>) {
+        let with = |header: Header, body: &[u8]| Frame {
+            bytes: [&header.encode()[..], body].concat(),
+            ..frame.clone()
+        };
+        let mut changed = None;
+        let mut out = Vec::new();
+        let mut edited = None;
+        match act {
+            Act::Flip(bit) if !body.is_empty() => {
+                let mut body = body.clone();
+                let bit = bit % (8 * body.len());
+                body[bit / 8] ^= 1 << (bit % 8);
+                edited = Some(body);
+            }
+            Act::FlipHeader(bit) => {
+                let mut bytes = frame.bytes.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                out.push(Frame { bytes, ..frame.clone() });
+            }
+            Act::Add(at, error) => edited = Some(self.add(header.kind, &body, *at, *error, false)),
+            Act::Scale(by) => {
+                let factor = Element::from_i128(self.limbs, i128::from(*by));
+                edited = self.edit(header.kind, &body, |v| v.scale_assign(&factor));
+            }
+            Act::Swap(a, b) => {
+                edited = self.edit(header.kind, &body, |v| {
+                    let (a, b) = (a % v.len(), b % v.len());
+                    let (x, y) = (v.get(a), v.get(b));
+                    v.set(a, y);
+                    v.set(b, x);
+                });
+            }
+            Act::SwapBodies => {
+                let waiting = {
+                    let mut plot = self.lock();
+                    let armed = &mut plot.moves[number];
+                    let waiting = armed.waiting.take();
+                    match waiting {
+                        Some(_) => armed.done = true,
+                        None => armed.waiting = Some(frame.clone()),
+                    }
+                    waiting
+                };
+                let Some(first) = waiting else {
+                    self.note(number, None);
+                    return self.put_off(PATIENCE, frame, false);
+                };
+                let same = |late: &Late| late.frame.bytes == first.bytes && late.frame.out == first.out;
+                let Some(at) = self.later.iter().position(same) else {
+                    return self.emit(&frame);
+                };
+                self.later.remove(at);
+                out.push(Frame { bytes: [&first.bytes[..HEADER_BYTES], &body].concat(), ..first.clone() });
+                out.push(with(header, &first.bytes[HEADER_BYTES..]));
+                changed = (first.bytes[HEADER_BYTES..] != body).then_some(header.kind);
+            }
+            Act::Replay | Act::ReplayToo(_) | Act::ReplayBody => {
+                let Some(old) = self.earlier(&frame, &header) else { return self.emit(&frame) };
+                match act {
+                    Act::Replay => out.push(old),
+                    Act::ReplayToo(true) => out.extend([old, frame.clone()]),
+                    Act::ReplayToo(false) => out.extend([frame.clone(), old]),
+                    _ => edited = Some(old.bytes[HEADER_BYTES..].to_vec()),
+                }
+            }
+            Act::Delay(time) => self.put_off(*time, frame.clone(), false),
+            Act::Withhold => self.withheld.push(frame.clone()),
+            Act::Truncate(bytes) => {
+                out.push(with(header, &body[..body.len() - (*bytes).min(body.len())]));
+            }
+            Act::Extend(bytes) => out.push(with(header, &[&body[..], &vec![0; *bytes]].concat())),
+            Act::Reorder => self.put_off(PATIENCE, frame.clone(), true),
+            Act::Twice => out.extend([frame.clone(), frame.clone()]),
+            Act::AnotherToo => {
+                let mut bytes = frame.bytes.clone();
+                let last = bytes.len() - 1;
+                bytes[last] ^= 1;
+                out.extend([frame.clone(), Frame { bytes, ..frame.clone() }]);
+            }
+            Act::Rename(kind) => out.push(with(Header { kind: *kind, ..header }, &body)),
+            Act::Reindex(index) => out.push(with(Header { index: *index, ..header }, &body)),
+            Act::Renumber(id) => out.push(with(Header { id: InferenceId(*id), ..header }, &body)),
+            Act::Garbage(length) => {
+                let bytes = self.random.bytes(*length);
+                out.push(Frame { bytes, ..frame.clone() });
+            }
+            Act::Close => self.close(frame.out / 2),
+            Act::Accuse(who, length) => {
+                // As a notice is written, but with words that no honest role writes.
+                let reason = "x".repeat(*length);
+                let notice = (Some(who.to_string()), Step::Check, reason, true, Some("helper"));
+                let body = encode(&notice).expect("a notice");
+                out.push(with(Header { kind: Kind::Abort, index: 0, ..header }, &body));
+            }
+            Act::Echo | Act::Negate => {
+                let Some(said) = self.honest(&header) else { return self.emit(&frame) };
+                edited = match act {
+                    Act::Echo => Some(said),
+                    _ => self.edit(header.kind, &said, LimbVec::neg_assign),
+                };
+            }
+            Act::Also(peer) => {
+                let channel = self.ends[frame.out].channel;
+                let link = self.ends.chunks(2).position(|pair| {
+                    pair.iter().any(|e| e.peer == *peer)
+                        && pair.iter().any(|e| e.peer == frame.from)
+                        && pair[0].channel == channel
+                });
+                if let Some(link) = link {
+                    let out_end = if self.ends[2 * link].peer == *peer { 2 * link } else { 2 * link + 1 };
+                    out.push(Frame { to: peer.clone(), out: out_end, ..frame.clone() });
+                }
+                out.push(frame.clone());
+            }
+            Act::Drop => {}
+            Act::Flip(_) | Act::AddForAll(..) | Act::Cancel(..) => return self.emit(&frame),
+        }
+        if let Some(edited) = edited {
+            changed = (edited != body).then_some(header.kind);
+            out.push(with(header, &edited));
+        }
+        self.note(number, changed);
+        out.iter().for_each(|frame| self.emit(frame));
+    }
+
+    fn put_off(&mut self, time: Duration, frame: Frame, overtaken: bool) {
+        self.later.push(Late { at: clock::now() + time, frame, overtaken });
+    }
+
+    fn release(&mut self, due: impl Fn(&Late) -> bool) {
+        let (due, later) = std::mem::take(&mut self.later).into_iter().partition(due);
+        self.later = later;
+        let due: Vec<Late> = due;
+        due.iter().for_each(|late| self.emit(&late.frame));
+    }
+
+    /// Sends a message, and after it those that it overtook.
+    fn emit(&mut self, frame: &Frame) {
+        if self.mesh.contains(frame.out) {
+            // Who has gone hears nothing.
+            let _ = self.mesh.send(frame.out, &[&frame.bytes]);
+        }
+        if self.later.iter().any(|late| late.overtaken && late.frame.out == frame.out) {
+            self.release(|late| late.overtaken && late.frame.out == frame.out);
+        }
+    }
+
+    /// The last message of this kind between the same two before the present load or inference.
+    fn earlier(&self, frame: &Frame, header: &Header) -> Option<Frame> {
+        let other = |old: &&Frame| {
+            let same = old.from == frame.from && old.to == frame.to && old.out == frame.out;
+            let old = Header::decode(&old.bytes).map(|(old, _)| old);
+            same && old.is_ok_and(|old| {
+                old.kind == header.kind
+                    && old.index == header.index
+                    && (old.epoch, old.id) != (header.epoch, header.id)
+            })
+        };
+        self.history.iter().rev().find(other).cloned()
+    }
+
+    /// What an honest role has just said of this kind.
+    fn honest(&self, header: &Header) -> Option<Vec<u8>> {
+        let said = self.history.iter().rev().filter(|f| !self.is_corrupt(&f.from));
+        let mut said = said.filter_map(|f| Header::decode(&f.bytes).ok());
+        said.find(|(h, _)| {
+            (h.kind, h.index, h.epoch, h.id) == (header.kind, header.index, header.epoch, header.id)
+        })
+        .map(|(_, body)| body.to_vec())
+    }
+
+    /// A body with an error in one element, or in a byte where it has none.
+    fn add(&self, kind: Kind, body: &[u8], at: usize, error: Error, negative: bool) -> Vec<u8> {
+        let error = error.element(self.limbs);
+        let error = if negative { -error } else { error };
+        let edited = self.edit(kind, body, |v| v.set(at % v.len(), v.get(at % v.len()) + error));
+        edited.unwrap_or_else(|| {
+            let mut body = body.to_vec();
+            let at = at % body.len().max(1);
+            body.get_mut(at..=at).into_iter().flatten().for_each(|byte| *byte = byte.wrapping_add(1));
+            body
+        })
+    }
+
+    /// A body with its vector changed; none when there is none.
+    fn edit(&self, kind: Kind, body: &[u8], change: impl FnOnce(&mut LimbVec)) -> Option<Vec<u8>> {
+        let before = if kind == Kind::Weights { 4 } else { 0 };
+        let end = match kind {
+            Kind::Check => packed_len(self.limbs, self.sums),
+            Kind::Opening | Kind::Tags | Kind::Input | Kind::LoadResponse | Kind::Weights => body.len(),
+            _ => return None,
+        };
+        let packed = body.get(before..end)?;
+        // Two residues take 13 bytes, an odd last one 7.
+        let plane = packed.len() / self.limbs.count();
+        let mut vector = unpack(self.limbs, plane / 13 * 2 + usize::from(plane % 13 == 7), packed).ok()?;
+        if vector.is_empty() {
+            return None;
+        }
+        change(&mut vector);
+        let mut edited = body[..before].to_vec();
+        pack_into(&vector, &mut edited);
+        edited.extend_from_slice(&body[end..]);
+        Some(edited)
+    }
+}
+
+impl Error {
+    fn element(self, limbs: Limbs) -> Element {
+        let of = |x: I256| Element::from_signed(limbs, x);
+        match self {
+            Error::One => Element::one(limbs),
+            Error::MinusOne => -Element::one(limbs),
+            Error::Large(exponent) => Element::power_of_two(limbs, exponent),
+            Error::Limb(limb) => {
+                let others = (0..limbs.count()).filter(|&other| other != limb % limbs.count());
+                others.fold(Element::one(limbs), |product, other| product * of(I256::from(PRIMES[other])))
+            }
+        }
+    }
+}
+
+/// Names of moves by number.
+pub fn names(moves: &[Move], played: &[(usize, Option<Kind>)]) -> Vec<Name> {
+    let mut numbers: Vec<usize> = played.iter().map(|(number, _)| *number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.into_iter().map(|number| moves[number].name()).collect()
+}

@@ -1,0 +1,129 @@
+//! The nodes of an execution, joined by links in memory, those of corrupt roles through the adversary.
+
+use super::adversary::Handle;
+use super::scenario::{CLIENTS, Scenario, client};
+use crate::nets::Net;
+use amicus_net::Link;
+use amicus_node::client::ClientNode;
+use amicus_node::connect::{Arrival, Hubs};
+use amicus_node::event::{Event, Reporter};
+use amicus_node::helper::{HelperConfig, HelperNode};
+use amicus_node::owner::OwnerNode;
+use amicus_node::party::{PartyConfig, PartyNode};
+use amicus_node::{Ahead, Limits, Peer};
+use amicus_protocol::control::Channel;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use tempfile::TempDir;
+
+/// Largest batch.
+const MAX_BATCH: u32 = 4;
+/// A folder in memory, where there is one: nothing is to survive an execution.
+const MEMORY: &str = "/dev/shm";
+
+/// Running nodes.
+pub struct Deployment {
+    /// The network.
+    pub net: Net,
+    /// The model owner.
+    pub owner: OwnerNode,
+    /// Clients by number; none while one is away in a thread.
+    pub clients: Vec<Option<ClientNode>>,
+    /// What helper and parties report.
+    pub events: BTreeMap<Peer, Receiver<Event>>,
+    /// Who holds the links of corrupt roles.
+    pub adversary: Handle,
+    parties: Vec<PartyNode>,
+    helper: HelperNode,
+    _folder: TempDir,
+}
+
+impl Deployment {
+    /// Starts the nodes of a scenario, with the deadlines of a product.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub fn start(scenario: &Scenario) -> Self {
+        let net = scenario.net();
+        let folder =
+            if Path::new(MEMORY).is_dir() { tempfile::tempdir_in(MEMORY) } else { tempfile::tempdir() };
+        let folder = folder.expect("a folder");
+        let (all, limits) = (scenario.all_parties(), Limits::default());
+        let (mut events, mut hubs) = (BTreeMap::new(), BTreeMap::new());
+        let mut report = |role: &Peer| {
+            let (sender, receiver) = channel();
+            events.insert(role.clone(), receiver);
+            Reporter::to(sender)
+        };
+        let start = |me| {
+            PartyNode::start(PartyConfig {
+                plan: Arc::clone(&net.plan),
+                parties: all,
+                me,
+                journal: folder.path().join(format!("party-{}.journal", me.number())),
+                limits,
+                max_batch: MAX_BATCH,
+                spin: std::time::Duration::ZERO,
+                core: None,
+                conduct: None,
+                reporter: report(&Peer::Party(me)),
+            })
+            .expect("a party")
+        };
+        let parties: Vec<PartyNode> = all.all().map(start).collect();
+        let helper = HelperNode::start(HelperConfig {
+            plan: Arc::clone(&net.plan),
+            parties: all,
+            journal: folder.path().join("helper.journal"),
+            limits,
+            ahead: Ahead::new(scenario.batch, 1),
+            max_batch: MAX_BATCH,
+            reporter: report(&Peer::Helper),
+            danger_stop_after_decision: false,
+        })
+        .expect("a helper");
+        let owner = OwnerNode::new(Arc::clone(&net.plan), all, limits).expect("an owner");
+        let clients: Vec<ClientNode> = (0..=CLIENTS)
+            .map(|_| ClientNode::new(Arc::clone(&net.plan), all, MAX_BATCH, limits).expect("a client"))
+            .collect();
+        hubs.extend(all.all().zip(&parties).map(|(p, node)| (Peer::Party(p), node.hubs().clone())));
+        hubs.insert(Peer::Helper, helper.hubs().clone());
+        hubs.insert(Peer::Owner, owner.hubs().clone());
+        hubs.extend(clients.iter().enumerate().map(|(number, node)| (client(number), node.hubs().clone())));
+
+        let (tapped, plain): (Vec<_>, Vec<_>) =
+            links(&hubs).into_iter().partition(|(a, b, _)| !(scenario.is_honest(a) && scenario.is_honest(b)));
+        for (a, b, channel) in plain {
+            let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
+            hubs[&a].deliver(channel, Arrival { peer: b.clone(), link: at_a });
+            hubs[&b].deliver(channel, Arrival { peer: a, link: at_b });
+        }
+        let adversary = Handle::start(scenario, &net, &hubs, &tapped);
+        let clients = clients.into_iter().map(Some).collect();
+        Deployment { net, owner, clients, events, adversary, parties, helper, _folder: folder }
+    }
+
+    /// Stops everything.
+    pub fn stop(self) {
+        self.adversary.stop();
+        self.helper.stop();
+        self.parties.into_iter().for_each(PartyNode::stop);
+    }
+}
+
+/// Who talks to whom: parties to each other, everybody to helper and parties.
+fn links(hubs: &BTreeMap<Peer, Hubs>) -> Vec<(Peer, Peer, Channel)> {
+    let mut all = Vec::new();
+    let node = |role: &Peer| matches!(role, Peer::Party(_) | Peer::Helper);
+    for (at, a) in hubs.keys().enumerate() {
+        for b in hubs.keys().skip(at + 1).filter(|b| node(a) || node(b)) {
+            all.push((a.clone(), b.clone(), Channel::Online));
+            if node(a) && node(b) && (*a == Peer::Helper || *b == Peer::Helper) {
+                all.push((a.clone(), b.clone(), Channel::Dealing));
+            }
+        }
+    }
+    all
+}
