@@ -6,8 +6,8 @@ use amicus_node::Peer;
 use amicus_node::connect::{Complaints, Connector, Hubs, Target, Terms, connect};
 use amicus_node::inbox::Inbox;
 use amicus_plan::PlanDigest;
-use amicus_protocol::Parties;
 use amicus_protocol::control::Channel;
+use amicus_protocol::{Parties, Step};
 use std::time::{Duration, Instant};
 
 fn soon() -> Instant {
@@ -62,10 +62,10 @@ fn silent_links_cost_no_threads_and_push_out_nobody_else() {
     }
     assert!(open <= 4, "{open} silent links of one peer stay open");
     let bob = connect(&site.target, &site.bob, site.terms).unwrap();
-    site.inbox.wait_for(&[Peer::Client("bob".into())], soon()).unwrap();
+    site.inbox.wait_for(&[Peer::Client("bob".into())], &Step::Keys, soon()).unwrap();
     // Alice herself gets through as well.
     let alice = connect(&site.target, &site.alice, site.terms).unwrap();
-    site.inbox.wait_for(&[Peer::Client("alice".into())], soon()).unwrap();
+    site.inbox.wait_for(&[Peer::Client("alice".into())], &Step::Keys, soon()).unwrap();
     // Errors of this flood are kept up to a bound.
     assert!(site.errors.try_iter().count() <= 256);
     site.connector.stop();
