@@ -6,8 +6,36 @@ use amicus_protocol::{EpochId, InferenceId};
 use std::fs;
 use std::path::Path;
 
-/// What is open is opened again as it was, and ids only grow.
+/// Bytes of the magic word, and of length and checksum before each record.
+const MAGIC: usize = 8;
+const LENGTH: usize = 4;
+const CHECKSUM: usize = 8;
+
+/// The bytes as they are, and with the checksums of their records put right, so that what these protect is reached.
 pub(crate) fn journal(bytes: &[u8]) {
+    opened(bytes);
+    let right = put_right(bytes);
+    if right != bytes {
+        opened(&right);
+    }
+}
+
+fn put_right(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let mut at = MAGIC;
+    while let Some(length) = bytes.get(at..).and_then(|rest| rest.first_chunk::<LENGTH>()) {
+        let start = at + LENGTH + CHECKSUM;
+        let end = start.saturating_add(u32::from_le_bytes(*length) as usize);
+        let Some(record) = bytes.get(start..end) else { break };
+        let sum = blake3::hash(record);
+        bytes[at + LENGTH..start].copy_from_slice(&sum.as_bytes()[..CHECKSUM]);
+        at = end;
+    }
+    bytes
+}
+
+/// What is open is opened again as it was, and ids only grow.
+fn opened(bytes: &[u8]) {
     crate::files::with_folder(|folder| {
         let path = folder.join("journal");
         fs::write(&path, bytes).expect("a file");
