@@ -14,6 +14,7 @@ use crate::{Ahead, Limits, NodeError, Peer, cores};
 use amicus_net::shaper::{Shape, ShapedProxy};
 use amicus_net::{Fingerprint, Identity, Link, Listener, PeerSet};
 use amicus_plan::Plan;
+use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Parties, PartyId, ProtocolError};
 use std::collections::BTreeMap;
@@ -62,6 +63,8 @@ pub struct LocalConfig {
     pub ahead: Ahead,
     /// Largest batch.
     pub max_batch: u32,
+    /// Failed checks after which the helper retires a model.
+    pub failure_limit: u32,
     /// First port of helper and parties; any free ones when none is given.
     pub first_port: Option<u16>,
     /// The party that misbehaves, and how.
@@ -93,6 +96,7 @@ impl LocalConfig {
             cores: cores.unwrap_or_default(),
             ahead: Ahead::new(1, 1),
             max_batch: 64,
+            failure_limit: FAILURE_LIMIT,
             first_port: None,
             conduct: None,
             danger_stop_after_decision: false,
@@ -106,6 +110,7 @@ pub struct LocalCluster {
     parties: Parties,
     limits: Limits,
     max_batch: u32,
+    failure_limit: u32,
     helper: Option<HelperNode>,
     helper_config: HelperSeed,
     nodes: Vec<PartyNode>,
@@ -183,6 +188,7 @@ impl LocalCluster {
             parties: config.parties,
             limits: config.limits,
             max_batch: config.max_batch,
+            failure_limit: config.failure_limit,
             helper: None,
             helper_config,
             nodes,
@@ -228,6 +234,7 @@ impl LocalCluster {
             limits: self.limits,
             ahead: self.helper_config.ahead,
             max_batch: self.max_batch,
+            failure_limit: self.failure_limit,
             reporter: Reporter::to(sender),
             danger_stop_after_decision,
         })?;

@@ -13,7 +13,7 @@ use amicus_field::{LimbVec, packed_len};
 use amicus_plan::Plan;
 use std::sync::atomic::Ordering;
 
-/// Failed checks after which an epoch is retired.
+/// Failed checks after which an epoch is retired, at most.
 pub const FAILURE_LIMIT: u32 = 1 << 10;
 
 /// A party's message to the helper at the end of an inference.
@@ -98,13 +98,14 @@ impl Accepted {
 }
 
 impl HelperEpoch {
-    /// Whether the epoch may still be used; it is retired after [`FAILURE_LIMIT`] failed checks.
+    /// Whether the epoch may still be used; it is retired after [`FAILURE_LIMIT`] failed checks, or fewer where
+    /// [`retired_after`](HelperEpoch::retired_after) says so.
     ///
     /// # Errors
     /// [`ProtocolError::Retired`] with the number of failures.
     pub fn usable(&self) -> Result<(), ProtocolError> {
         match self.failures.load(Ordering::Relaxed) {
-            failures if failures >= FAILURE_LIMIT => Err(ProtocolError::Retired { failures }),
+            failures if failures >= self.failure_limit => Err(ProtocolError::Retired { failures }),
             _ => Ok(()),
         }
     }

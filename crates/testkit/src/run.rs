@@ -10,6 +10,7 @@ use amicus_node::journal::Journal;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
 use amicus_node::{Ahead, Limits, NodeError, Peer};
+use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -30,6 +31,8 @@ pub struct Setup {
     limits: Limits,
     malicious: Option<(PartyId, Deviation)>,
     stop_after_decision: bool,
+    kept: usize,
+    failure_limit: u32,
 }
 
 impl Setup {
@@ -47,6 +50,8 @@ impl Setup {
             limits: Limits { round: patient, inference: patient, load: patient },
             malicious: None,
             stop_after_decision: false,
+            kept: 1,
+            failure_limit: FAILURE_LIMIT,
         }
     }
 
@@ -101,6 +106,16 @@ impl Setup {
         Setup { stop_after_decision: true, ..self }
     }
 
+    /// Material is kept for so many inferences, the one in flight counted.
+    pub fn keeping(self, kept: usize) -> Self {
+        Setup { kept, ..self }
+    }
+
+    /// The helper retires a model after so many failed checks.
+    pub fn failure_limit(self, failure_limit: u32) -> Self {
+        Setup { failure_limit, ..self }
+    }
+
     /// Whether links are queues in memory, which nobody re-establishes.
     pub fn is_in_memory(&self) -> bool {
         self.wiring == Wiring::Memory
@@ -118,7 +133,8 @@ impl Setup {
         config.limits = self.limits;
         config.spin = Duration::ZERO;
         config.cores = Vec::new();
-        config.ahead = Ahead::new(self.batch, 1);
+        config.ahead = Ahead::new(self.batch, self.kept);
+        config.failure_limit = self.failure_limit;
         config.danger_stop_after_decision = self.stop_after_decision;
         let switch = Switch::default();
         let malicious = self.malicious.as_ref().map(|(party, _)| *party);

@@ -50,7 +50,7 @@ impl Helper {
         }
         let step = Step::load_part("answer to the challenge");
         let answers = self.one_of_each(id, Kind::LoadResponse, &step, deadline)?;
-        Ok(challenge.responses(&answers)?)
+        Ok(challenge.responses(&answers)?.retired_after(self.failure_limit))
     }
 
     /// One message of a kind from every party, in party order.

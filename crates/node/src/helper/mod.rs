@@ -40,6 +40,9 @@ pub struct HelperConfig {
     pub ahead: Ahead,
     /// Largest batch a client may ask for.
     pub max_batch: u32,
+    /// Failed checks after which a model must be loaded again; never more than
+    /// [`FAILURE_LIMIT`](amicus_protocol::check::FAILURE_LIMIT).
+    pub failure_limit: u32,
     /// Where events go.
     pub reporter: Reporter,
     /// For tests of what happens when the helper dies: it stops after it recorded its first decision.
@@ -92,11 +95,13 @@ impl HelperNode {
             inbox: online,
             journal,
             epoch: None,
+            retired: None,
             commands,
             dealing: hubs.dealing.clone(),
             dealt: dealt_of_online,
             ready: Vec::new(),
             max_batch: config.max_batch,
+            failure_limit: config.failure_limit,
             requests: VecDeque::new(),
             flight: None,
             busy,

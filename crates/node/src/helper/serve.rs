@@ -36,11 +36,14 @@ pub(super) struct Helper {
     pub(super) inbox: Inbox,
     pub(super) journal: Journal,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
+    /// The last epoch is retired: until a model is loaded, requests are refused.
+    pub(super) retired: Option<ProtocolError>,
     pub(super) commands: Sender<Command>,
     pub(super) dealing: Option<Hub>,
     pub(super) dealt: Receiver<Result<Dealt, (EpochId, u32, NodeError)>>,
     pub(super) ready: Vec<Dealt>,
     pub(super) max_batch: u32,
+    pub(super) failure_limit: u32,
     pub(super) requests: VecDeque<Waiting>,
     pub(super) flight: Option<Flight>,
     pub(super) busy: Arc<AtomicBool>,
@@ -148,6 +151,7 @@ impl Helper {
         let fresh = self.journal.next_epoch()?;
         let id = fresh.id();
         self.epoch = None;
+        self.retired = None;
         self.ready.clear();
         // What was asked of the dealing thread was for the old epoch.
         self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
@@ -245,11 +249,16 @@ impl Helper {
         if self.flight.is_some() {
             return Ok(());
         }
-        let Some(epoch) = self.epoch.clone() else { return Ok(()) };
-        if let Err(retired) = epoch.usable() {
-            self.retire(&retired.into());
+        if let Some(Err(retired)) = self.epoch.as_ref().map(|epoch| epoch.usable()) {
+            self.epoch = None;
+            self.ready.clear();
+            self.retired = Some(retired);
+        }
+        if let Some(retired) = self.retired.clone() {
+            self.refuse_waiting(&retired);
             return Ok(());
         }
+        let Some(epoch) = self.epoch.clone() else { return Ok(()) };
         let Some(waiting) = self.requests.front_mut() else { return Ok(()) };
         let batch = waiting.request.batch;
         let Some(at) = self.ready.iter().position(|d| d.batch() == batch as usize) else {
@@ -297,11 +306,9 @@ impl Helper {
         Ok(())
     }
 
-    /// Forgets an epoch with all its material; whoever waits for it is told.
-    fn retire(&mut self, error: &NodeError) {
-        self.epoch = None;
-        self.ready.clear();
-        let notice = AbortNotice::of(&error.as_protocol(), &Step::Input);
+    /// Tells all who wait why they wait in vain.
+    fn refuse_waiting(&mut self, error: &ProtocolError) {
+        let notice = AbortNotice::of(error, &Step::Input);
         for waiting in std::mem::take(&mut self.requests) {
             self.tell(&waiting.client, Header::epoch(Kind::Abort, EpochId(0), 0), &notice);
         }

@@ -2,6 +2,7 @@
 
 use super::{SEED_BYTES, challenge, correction_lengths};
 use crate::affine::{Affine, columns, parts};
+use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
@@ -52,6 +53,8 @@ pub struct HelperEpoch {
     pub(crate) layers: Vec<HelperLayer>,
     next: AtomicU64,
     pub(crate) failures: AtomicU32,
+    /// Failed checks after which the epoch is used no more.
+    pub(crate) failure_limit: u32,
 }
 
 impl HelperLoad {
@@ -205,6 +208,7 @@ impl HelperChallenge {
             layers: load.layers,
             next: AtomicU64::new(1),
             failures: AtomicU32::new(0),
+            failure_limit: FAILURE_LIMIT,
         })
     }
 }
@@ -223,6 +227,11 @@ impl HelperEpoch {
     /// Number of compute parties.
     pub fn parties(&self) -> Parties {
         self.parties
+    }
+
+    /// The epoch, to be retired after fewer failed checks than [`FAILURE_LIMIT`]; more are never allowed.
+    pub fn retired_after(self, failures: u32) -> Self {
+        HelperEpoch { failure_limit: failures.min(FAILURE_LIMIT), ..self }
     }
 
     /// The next inference id; each is given out once. An epoch does not outlive the helper's process, so the
