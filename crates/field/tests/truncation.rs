@@ -143,6 +143,10 @@ fn values_that_do_not_fit_are_refused() {
             assert_eq!(Truncation::new(limbs, ell, 0), Err(error.clone()));
             assert!(ell > 1000 || error.to_string().contains(&format!("{} bits or more", ell + 2)));
         }
+        for (ell, shift) in [(0, 1), (bits - 3, bits - 2), (bits - 3, u32::MAX)] {
+            assert_eq!(Truncation::new(limbs, ell, shift), Err(FieldError::ShiftTooLong { shift, ell }));
+            assert!(Truncation::new(limbs, ell, ell).is_ok());
+        }
         // The bound itself: 2^(ell + 1) <= Q / 2.
         assert!(U256::ONE << (bits - 2) <= limbs.modulus() / 2);
         assert!(U256::ONE << (bits - 1) > limbs.modulus() / 2);

@@ -445,6 +445,8 @@ mod tests {
         journal.receivers(&names).accepted(EpochId(1), InferenceId(9), b"release").unwrap();
         journal.delivered(EpochId(1), InferenceId(9), "client b").unwrap();
         drop(journal);
+        // It is written anew each time it is opened; nothing is lost by that.
+        drop(reopen(&path));
         let mut journal = reopen(&path);
         let (epoch, id, pending) = journal.pending().next().unwrap();
         assert_eq!((epoch, id, &pending.delivered[..]), (EpochId(1), InferenceId(9), &[false, true][..]));
@@ -475,11 +477,62 @@ mod tests {
             assert!(std::fs::metadata(&path).unwrap().len() < COMPACT_AT + 8192);
         }
         drop(journal);
+        drop(reopen(&path));
         let mut journal = reopen(&path);
         assert!(std::fs::metadata(&path).unwrap().len() < 5000);
         assert_eq!(journal.pending().map(|(_, id, _)| Some(id)).collect::<Vec<_>>(), [kept]);
         assert!(journal.spend_inference(EpochId(1), InferenceId(400)).is_err());
         assert_eq!(journal.next_epoch().unwrap().id(), EpochId(2));
+    }
+
+    /// A journal whose disk takes nothing any more.
+    fn fail_writes(journal: &mut Journal) {
+        journal.file = File::open(&journal.path).unwrap();
+    }
+
+    #[test]
+    fn nothing_counts_as_recorded_that_could_not_be_written() {
+        type Action = fn(&mut Journal) -> Result<(), NodeError>;
+        let (epoch, id) = (EpochId(1), InferenceId(1));
+        let actions: [(&str, Action); 5] = [
+            ("a new epoch", |j| j.next_epoch().map(drop)),
+            ("an epoch", |j| j.spend_epoch(EpochId(9)).map(drop)),
+            ("an inference", |j| j.spend_inference(EpochId(1), InferenceId(9)).map(drop)),
+            ("a decision", |j| j.receivers(&["client a".into()]).accepted(EpochId(1), InferenceId(2), b"r")),
+            ("a delivery", |j| j.delivered(EpochId(1), InferenceId(1), "client a")),
+        ];
+        for (what, action) in actions {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal");
+            let mut journal = reopen(&path);
+            journal.receivers(&["client a".into()]).accepted(epoch, id, b"release").unwrap();
+            fail_writes(&mut journal);
+            let error = action(&mut journal).expect_err(what);
+            assert!(matches!(error, NodeError::Journal { .. }), "{what}: {error}");
+            // Part of the record may be in the file: nothing may follow it, even when the disk works again.
+            journal.file = open(&path).unwrap();
+            for (other, action) in actions {
+                let error = action(&mut journal).expect_err(other);
+                assert!(error.to_string().contains("restart the node"), "{other} after {what}: {error}");
+            }
+            // What was written before is still there.
+            assert_eq!(journal.pending().count(), 1);
+            drop(journal);
+            let mut journal = reopen(&path);
+            assert_eq!(journal.pending().map(|(_, id, _)| id).collect::<Vec<_>>(), [id]);
+            assert_eq!(journal.next_epoch().unwrap().id(), epoch);
+        }
+    }
+
+    #[test]
+    fn the_last_ids_are_spent_before_they_could_wrap() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = reopen(&folder.path().join("journal"));
+        for id in [u64::MAX, u64::MAX - BLOCK + 1] {
+            assert!(journal.spend_inference(EpochId(1), InferenceId(id)).is_err());
+        }
+        journal.spend_inference(EpochId(1), InferenceId(u64::MAX - BLOCK)).unwrap();
+        assert!(journal.spend_inference(EpochId(1), InferenceId(1)).is_err());
     }
 
     #[test]

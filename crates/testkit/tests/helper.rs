@@ -1,13 +1,17 @@
 //! The helper dies between its decision and the release (`docs/protocol.md`, 6.8): the right output reaches everybody
 //! after all, exactly once decided.
 
+use amicus_client::Message;
 use amicus_field::{Element, Limbs};
 use amicus_node::Peer;
 use amicus_node::event::Event;
 use amicus_node::local::LocalCluster;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{EpochId, InferenceId};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
-use amicus_testkit::run::{Setup, assert_says};
+use amicus_testkit::run::{Run, Setup, assert_says};
+use amicus_testkit::user::User;
 use amicus_testkit::zoo;
 use std::time::Duration;
 
@@ -101,10 +105,76 @@ fn a_rejected_inference_is_not_released_by_a_restart() {
     run.attack().rejected();
     run.cluster.restart_helper().unwrap();
     run.owner = run.cluster.owner().unwrap();
-    let mut user = amicus_testkit::user::User::connect(&mut run.cluster, run.parties, &client());
+    let mut user = User::connect(&mut run.cluster, run.parties, &client());
     assert!(user.heard(Duration::from_millis(300)).is_none(), "something was released");
     run.client = run.cluster.client("1").unwrap();
     run.load().unwrap();
     run.recovers();
     run.finish();
+}
+
+/// The helper dies after its decision about an inference of a client who is gone when it comes back.
+fn undelivered(run: &mut Run, client: &Peer) {
+    let inputs = run.next_inputs();
+    let mut alice = User::connect(&mut run.cluster, run.parties, client);
+    let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+    let (_, messages) = admission.mask(&inputs).unwrap();
+    for party in run.parties.all().map(Peer::Party) {
+        messages.iter().for_each(|message| alice.send(&party, message));
+    }
+    helper_is_dead(&run.cluster);
+    run.cluster.restart_helper().unwrap();
+}
+
+/// The release that the helper has sent a user so far: it comes before the answer to a request that cannot be.
+fn released(user: &mut User) -> Option<Vec<u8>> {
+    let header = Header::epoch(Kind::Request, EpochId(0), 0);
+    user.send(&Peer::Helper, &Message { header, body: Vec::new() });
+    let mut release = None;
+    loop {
+        let message = user.expect(&Peer::Helper, &[Kind::Release, Kind::Abort]);
+        if message.header.kind == Kind::Abort {
+            return release;
+        }
+        assert!(release.replace(message.body().to_vec()).is_none(), "two releases");
+    }
+}
+
+/// A user who has just connected, and the release it got for that.
+fn connected(run: &mut Run, peer: &Peer) -> (User, Option<Vec<u8>>) {
+    let mut user = User::connect(&mut run.cluster, run.parties, peer);
+    let release = released(&mut user);
+    (user, release)
+}
+
+/// Acknowledges a release and waits until the helper has heard it.
+fn acknowledge(user: &mut User, epoch: u64, id: u64) {
+    let header = Header::inference(Kind::ReleaseAck, EpochId(epoch), InferenceId(id), 0);
+    user.send(&Peer::Helper, &Message { header, body: Vec::new() });
+    assert!(released(user).is_none());
+}
+
+#[test]
+fn a_release_is_repeated_to_its_receiver_alone_until_that_one_acknowledges_it() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
+    let [alice, mallory] = ["2", "3"].map(|name| Peer::Client(name.into()));
+    undelivered(&mut run, &alice);
+    let (mut user, nothing) = connected(&mut run, &mallory);
+    assert!(nothing.is_none(), "somebody else's release");
+    let (_, first) = connected(&mut run, &alice);
+    let (_, second) = connected(&mut run, &alice);
+    assert!(first.is_some() && first == second, "not repeated");
+    // Others cannot acknowledge it, nor she another one.
+    acknowledge(&mut user, 1, 1);
+    let (mut user, third) = connected(&mut run, &alice);
+    assert_eq!(first, third);
+    acknowledge(&mut user, 1, 2);
+    acknowledge(&mut user, 2, 1);
+    let (mut user, fourth) = connected(&mut run, &alice);
+    assert_eq!(first, fourth);
+    acknowledge(&mut user, 1, 1);
+    assert!(connected(&mut run, &alice).1.is_none(), "acknowledged, and repeated");
+    // Nor does a restart bring it back.
+    run.cluster.restart_helper().unwrap();
+    assert!(connected(&mut run, &alice).1.is_none() && connected(&mut run, &mallory).1.is_none());
 }

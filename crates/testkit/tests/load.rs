@@ -115,6 +115,21 @@ fn wrong_words_to_the_helper() {
 }
 
 #[test]
+fn every_partys_word_counts() {
+    for party in 1..=3 {
+        let three = |kind, how| Setup::new(zoo::mlp(TWO), 3).deviating(party, Deviation::message(kind, how));
+        rejected(three(Kind::LoadHash, How::Flip(31)), "hash of masked weights and tags");
+        for tensor in 0..2 {
+            rejected(three(Kind::LoadResponse, How::Shift(tensor, one())), "check of the tags");
+        }
+        // Both halves of a pair's key come from both.
+        let victim = self::party(Parties::new(3).unwrap(), party % 3 + 1);
+        let keys = Deviation::message(Kind::Keys, How::Flip(63)).to(victim);
+        rejected(Setup::new(zoo::mlp(TWO), 3).deviating(party, keys), "check of the tags");
+    }
+}
+
+#[test]
 fn malformed_keys_and_tags() {
     let to_all = |kind, how| Setup::new(zoo::mlp(TWO), 2).last_deviating(Deviation::message(kind, how));
     let keys = |how| to_all(Kind::Keys, how);
@@ -122,16 +137,18 @@ fn malformed_keys_and_tags() {
     given_up(keys(How::Twice), &["party 2", "second Keys"]);
     given_up(keys(How::Kind(Kind::Opening)), &["key exchange", "party 2", "unexpected Opening"]);
     given_up(keys(How::Garbage(Vec::new())), &["key exchange", "party 2", "0 bytes"]);
-    let tags = |how| {
-        let tamper = Tamper { kind: Kind::Tags, index: Some(1), to: None, how };
+    let tags_of = |tensor, how| {
+        let tamper = Tamper { kind: Kind::Tags, index: Some(tensor), to: None, how };
         Setup::new(zoo::mlp(TWO), 2).last_deviating(Deviation::Message(tamper))
     };
+    let tags = |how| tags_of(1, how);
     let step = "tags of layer weights 1";
     given_up(tags(How::Shorter(2)), &[step, "party 2", "bytes, expected"]);
     given_up(tags(How::Residue(0)), &[step, "party 2", "residue"]);
     given_up(tags(How::Index(0)), &["tags of layer weights 0", "party 2", "second part of the tags"]);
     given_up(tags(How::Index(9)), &["party 2", "unexpected tags of weight tensor 9"]);
-    given_up(tags(How::Twice), &["party 2", "second"]);
+    // Followed by those of another tensor: the load cannot end before the second copy comes.
+    given_up(tags_of(0, How::Twice), &["party 2", "second part of the tags"]);
     given_up(tags(How::Nothing).impatient(), &[step, "party 2", "nothing received for"]);
 }
 

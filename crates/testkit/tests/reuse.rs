@@ -1,10 +1,11 @@
 //! Nothing is used twice (`docs/protocol.md`, section 7): a helper that repeats itself gets nothing from honest parties.
 
+use amicus_client::Message;
 use amicus_field::Limbs;
 use amicus_node::event::Event;
 use amicus_node::{NodeError, Peer};
-use amicus_protocol::wire::Kind;
-use amicus_protocol::{Parties, ProtocolError};
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{InferenceId, Parties, ProtocolError};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::fake_helper::FakeHelper;
 use amicus_testkit::run::party;
@@ -73,6 +74,27 @@ fn an_inference_bound_twice() {
     }
     assert!(helper.online.heard(Duration::from_millis(200)).is_none(), "a party went on with it");
     helper.infer(&epoch, 2, &inputs);
+    helper.stop();
+}
+
+#[test]
+fn an_inference_of_a_size_that_was_not_agreed() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = zoo::mlp(Limbs::TWO);
+    let inputs = net.inputs(1, 1);
+    let mut helper = FakeHelper::start(net, folder.path());
+    let epoch = helper.load(1);
+    // Else it could make parties expand as much as it likes.
+    for (id, batch) in [(1, 0), (2, 5), (3, u32::MAX)] {
+        let header = Header::inference(Kind::Deal, epoch.epoch(), InferenceId(id), batch);
+        for (peer, events) in peers().iter().zip(&helper.events) {
+            helper.dealing.send(peer, &Message { header, body: Vec::new() });
+            let text = failure(events).to_string();
+            assert!(text.contains(&format!("helper misbehaved: unexpected batch of {batch}")), "{text}");
+            helper.dealing.expect(peer, &[Kind::Abort]);
+        }
+    }
+    helper.infer(&epoch, 4, &inputs);
     helper.stop();
 }
 

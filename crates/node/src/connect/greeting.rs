@@ -179,3 +179,106 @@ impl Greeter {
         Ok((channel, peer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::{Inbox, Incoming, Want};
+    use amicus_plan::PlanDigest;
+    use amicus_protocol::wire::{Header, Kind};
+    use amicus_protocol::{EpochId, Parties};
+
+    const PATIENCE: Duration = Duration::from_secs(120);
+
+    fn terms(plan: u8, parties: usize) -> Terms {
+        Terms { plan: PlanDigest([plan; 32]), parties: Parties::new(parties).unwrap() }
+    }
+
+    /// How a link began.
+    struct Beginning {
+        /// What the dialling end says.
+        dialled: Result<(), NodeError>,
+        /// What the accepting end says.
+        complaint: Option<String>,
+        /// Links that its online and its dealing thread got.
+        delivered: [usize; 2],
+    }
+
+    /// A peer with this name dials a node that accepts, and does as `dial` says.
+    fn begin(name: &str, accepts: Terms, dial: impl Fn(&mut Link) -> Result<(), NodeError>) -> Beginning {
+        let mut inboxes = [(); 2].map(|()| Inbox::new(1 << 16, Duration::ZERO).unwrap());
+        let hubs = Hubs { online: inboxes[0].hub(), dealing: Some(inboxes[1].hub()) };
+        let (complaints, heard) = Complaints::channel();
+        let (door, thread) = start(accepts, hubs, complaints).unwrap();
+        let (mut here, there) = Link::pair(name, "party 2");
+        assert!(door.hand(there));
+        let dialled = dial(&mut here);
+        drop(door);
+        thread.join().unwrap();
+        let delivered = inboxes.each_mut().map(|inbox| {
+            let next = inbox.next(Instant::now() + Duration::from_millis(20), |_, _| Want::Drop);
+            assert!(matches!(next, Ok(Incoming::Woken | Incoming::Timeout)), "{next:?}");
+            inbox.take_arrived().len()
+        });
+        Beginning { dialled, complaint: heard.try_recv().ok().map(|e| e.to_string()), delivered }
+    }
+
+    fn greets(name: &str, dials: Terms, channel: Channel, accepts: Terms) -> Beginning {
+        begin(name, accepts, |link| dials.greet(link, channel, Instant::now() + PATIENCE))
+    }
+
+    #[test]
+    fn both_ends_must_run_the_same_plan_with_as_many_parties() {
+        let ours = terms(1, 2);
+        let alike = greets("party 1", ours, Channel::Online, ours);
+        assert!(alike.dialled.is_ok() && alike.complaint.is_none() && alike.delivered == [1, 0]);
+        for (other, word) in [(terms(2, 2), "it runs plan"), (terms(1, 3), "it knows")] {
+            for (dials, accepts) in [(ours, other), (other, ours)] {
+                let Beginning { dialled, complaint, delivered } =
+                    greets("party 1", dials, Channel::Online, accepts);
+                for text in [dialled.unwrap_err().to_string(), complaint.unwrap()] {
+                    assert!(text.contains("incompatible") && text.contains(word), "{text}");
+                }
+                assert_eq!(delivered, [0, 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_message_must_be_a_greeting() {
+        let request = Header::epoch(Kind::Request, EpochId(0), 0).encode();
+        let beginning = begin("party 1", terms(1, 2), |link| {
+            link.send(&[&request])?;
+            Ok(link.recv(Instant::now() + PATIENCE).map(drop)?)
+        });
+        assert!(beginning.dialled.is_err());
+        assert!(beginning.complaint.unwrap().contains("Request before Hello"));
+        assert_eq!(beginning.delivered, [0, 0]);
+    }
+
+    #[test]
+    fn users_get_no_link_for_dealing_and_strangers_none() {
+        let ours = terms(1, 2);
+        let both = [Channel::Online, Channel::Dealing];
+        for (name, online, dealing) in [
+            ("party 1", Ok(()), Ok(())),
+            ("helper", Ok(()), Ok(())),
+            ("client a", Ok(()), Err("not allowed: a link for dealing")),
+            ("model owner", Ok(()), Err("not allowed: a link for dealing")),
+            ("party 3", Err("no role of this name"), Err("no role of this name")),
+            ("somebody", Err("no role of this name"), Err("no role of this name")),
+        ] {
+            for (channel, expected) in both.into_iter().zip([online, dealing]) {
+                let Beginning { dialled, complaint, delivered } = greets(name, ours, channel, ours);
+                assert_eq!(dialled.is_ok(), expected.is_ok(), "{name}, {channel:?}");
+                match expected {
+                    Ok(()) => assert_eq!(delivered, both.map(|c| usize::from(c == channel)), "{name}"),
+                    Err(words) => {
+                        assert!(complaint.unwrap().contains(words), "{name}, {channel:?}");
+                        assert_eq!(delivered, [0, 0], "{name}, {channel:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Secrets are drawn anew, and each is given to the role it is for and to nobody else (`docs/protocol.md`, 4, 6, 7).
+
+use amicus_client::inference::{Awaiting, Wish};
+use amicus_client::load::Loading;
+use amicus_field::{Limbs, OperatingSystem};
+use amicus_node::Peer;
+use amicus_node::event::Event;
+use amicus_protocol::check::{CheckMessage, DecisionLog};
+use amicus_protocol::control::{self, TicketGrant};
+use amicus_protocol::epoch::HelperLoad;
+use amicus_protocol::keys::KeyAgreement;
+use amicus_protocol::output::{ReceiverKey, Release};
+use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
+use amicus_testkit::PATIENCE;
+use amicus_testkit::direct::{self, Loaded};
+use amicus_testkit::nets::Net;
+use amicus_testkit::run::{Run, Setup};
+use amicus_testkit::user::User;
+use amicus_testkit::world::{Letter, World};
+use amicus_testkit::zoo;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TWO: Limbs = Limbs::TWO;
+
+fn parties(n: usize) -> Parties {
+    Parties::new(n).unwrap()
+}
+
+/// All of these secrets of 32 bytes are different, and none is all zeros.
+fn assert_distinct(secrets: &[Vec<u8>]) {
+    let each: BTreeSet<&[u8]> = secrets.iter().flat_map(|s| s.chunks(32)).collect();
+    assert_eq!(each.len(), secrets.iter().map(|s| s.len() / 32).sum::<usize>(), "two secrets are alike");
+    assert!(!each.contains(&[0; 32][..]));
+}
+
+fn begun(net: &Net, n: usize, epoch: u64) -> HelperLoad {
+    let fresh = Fresh::recorded(EpochId(epoch));
+    HelperLoad::begin(Arc::clone(&net.plan), parties(n), fresh, &mut OperatingSystem).unwrap()
+}
+
+/// What messages of a kind carry.
+struct Overheard {
+    kind: Kind,
+    bodies: Vec<Vec<u8>>,
+}
+
+impl World for Overheard {
+    fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
+        if letter.header.kind == self.kind {
+            self.bodies.push(body.clone());
+        }
+    }
+}
+
+/// A load, and what its messages of a kind carried.
+fn overheard(net: &Net, kind: Kind) -> (Loaded, Vec<Vec<u8>>) {
+    let mut world = Overheard { kind, bodies: Vec::new() };
+    let loaded = direct::load_over(&net.plan, &net.layers(), parties(3), 1, None, &mut world).unwrap();
+    (loaded, world.bodies)
+}
+
+#[test]
+fn seeds_of_loads_parties_and_tensors_differ() {
+    let net = zoo::mlp(TWO);
+    let mut secrets = Vec::new();
+    // Two loads, even of one epoch id, share nothing.
+    for _ in 0..2 {
+        let load = begun(&net, 3, 4);
+        secrets.extend(parties(3).all().map(|party| load.party_grant(party).as_bytes().to_vec()));
+        // The owner's seeds are derived one-way: none is a party's seed.
+        secrets.push(load.owner_grant());
+    }
+    assert_distinct(&secrets);
+}
+
+#[test]
+fn challenges_differ_from_load_to_load() {
+    let net = zoo::mlp(TWO);
+    let mut challenges = Vec::new();
+    for _ in 0..2 {
+        let (_, of_load) = overheard(&net, Kind::Challenge);
+        // The same for all parties.
+        assert_eq!(of_load.iter().collect::<BTreeSet<_>>().len(), 1);
+        challenges.extend(of_load.into_iter().next());
+    }
+    assert_distinct(&challenges);
+}
+
+#[test]
+fn contributions_of_parties_to_their_keys_are_fresh() {
+    let (one, others) = (parties(3).party(1).unwrap(), [2, 3].map(|n| parties(3).party(n).unwrap()));
+    let mut secrets = Vec::new();
+    for _ in 0..2 {
+        let agreement = KeyAgreement::new(parties(3), one, EpochId(1), &mut OperatingSystem).unwrap();
+        let messages = others.map(|other| agreement.message(other));
+        // One common part, and one for each pair.
+        assert_eq!(messages[0][..32], messages[1][..32]);
+        secrets.extend([messages[0].to_vec(), messages[1][32..].to_vec()]);
+    }
+    assert_distinct(&secrets);
+}
+
+#[test]
+fn nonces_and_keys_of_receivers_are_fresh() {
+    let net = zoo::mlp(TWO);
+    let load = begun(&net, 2, 1);
+    let header = Header::epoch(Kind::LoadGrant, EpochId(1), 0);
+    let grant = load.owner_grant();
+    let nonces = [(); 2].map(|()| {
+        let plan = Arc::clone(&net.plan);
+        let loading = Loading::granted(plan, parties(2), &header, &grant, &mut OperatingSystem);
+        loading.unwrap().nonce().body
+    });
+    let keys = [(); 2].map(|()| ReceiverKey::random(&mut OperatingSystem).unwrap().encode().to_vec());
+    assert_distinct(&[nonces, keys].concat());
+}
+
+/// Deals an inference, once more when it was dealt before.
+fn dealt(loaded: &Loaded, id: u64) -> Dealt {
+    loaded.helper.deal::<ProtocolError>(Fresh::recorded(InferenceId(id)), 1, &mut |_, _| Ok(())).unwrap()
+}
+
+#[test]
+fn seeds_of_a_mask_are_of_one_inference_and_no_partys() {
+    let net = zoo::mlp(TWO);
+    let (loaded, mut secrets) = overheard(&net, Kind::EpochBegin);
+    secrets.extend((1..=3).map(|id| dealt(&loaded, id).grant().encode()));
+    assert_eq!(secrets.len(), 6);
+    assert_distinct(&secrets);
+}
+
+/// An honest inference as the helper sees it: what it dealt, and the parties' messages.
+fn inference(loaded: &Loaded, net: &Net) -> (Dealt, Vec<CheckMessage>) {
+    let mut messages = Vec::new();
+    let mut keep = |all: &mut Vec<CheckMessage>| {
+        let copy = |m: &CheckMessage| CheckMessage {
+            sums: m.sums.clone(),
+            transcript: m.transcript,
+            outputs: m.outputs.clone(),
+        };
+        messages = all.iter().map(copy).collect();
+    };
+    let outcome = direct::infer(loaded, &net.inputs(1, 1), 1, &[], &mut keep).unwrap();
+    (dealt(loaded, outcome.id.0), messages)
+}
+
+#[test]
+fn material_is_verified_in_its_own_epoch_only() {
+    let net = zoo::mlp(TWO);
+    let [old, new] =
+        [1, 2].map(|epoch| direct::load(&net.plan, &net.layers(), parties(2), epoch, None).unwrap());
+    let (dealt, messages) = inference(&old, &net);
+    let error = new.helper.verify(dealt, &messages).unwrap_err();
+    assert!(matches!(error, ProtocolError::Misuse(_)), "{error}");
+}
+
+/// A log that cannot be written.
+struct FullDisk;
+
+impl DecisionLog for FullDisk {
+    type Error = &'static str;
+
+    fn accepted(&mut self, _: EpochId, _: InferenceId, _: &[u8]) -> Result<(), &'static str> {
+        Err("no space left on the device")
+    }
+}
+
+/// A log in memory.
+#[derive(Default)]
+struct Log(Vec<(EpochId, InferenceId, Vec<u8>)>);
+
+impl DecisionLog for Log {
+    type Error = ProtocolError;
+
+    fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), ProtocolError> {
+        self.0.push((epoch, id, release.to_vec()));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_decision_that_cannot_be_recorded_releases_nothing() {
+    let net = zoo::mlp(TWO);
+    let loaded = direct::load(&net.plan, &net.layers(), parties(2), 6, None).unwrap();
+    let accepted = || {
+        let (dealt, messages) = inference(&loaded, &net);
+        loaded.helper.verify(dealt, &messages).unwrap()
+    };
+    assert_eq!(accepted().release(&mut FullDisk).unwrap_err(), "no space left on the device");
+    // Recorded is all that a receiver needs, under the right ids.
+    let mut log = Log::default();
+    let release = accepted().release(&mut log).unwrap();
+    let (epoch, id, bytes) = log.0.pop().unwrap();
+    assert_eq!((epoch, id), (EpochId(6), InferenceId(2)));
+    let again = Release::from_log(&bytes).unwrap();
+    for receiver in 0..2 {
+        assert_eq!(release.message(receiver), again.message(receiver));
+    }
+    assert_eq!(release.message(0).is_some(), release.message(1).is_none());
+}
+
+#[test]
+fn further_receivers_are_told_no_seeds() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let user =
+        |run: &mut Run, name: &str| User::connect(&mut run.cluster, run.parties, &Peer::Client(name.into()));
+    let (mut alice, mut bob) = (user(&mut run, "2"), user(&mut run, "3"));
+    let also = vec!["client 3".to_owned()];
+    let plan = Arc::clone(&run.net.plan);
+    let (wish, request) = Wish::new(Arc::clone(&plan), run.parties, 1, also).unwrap();
+    alice.send(&Peer::Helper, &request);
+    let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
+    let seeds = control::decode::<TicketGrant>(ticket.body()).unwrap().seeds.clone();
+    // With them Bob, and one party, would know Alice's input.
+    let invite = bob.expect(&Peer::Helper, &[Kind::Invite, Kind::Ticket]);
+    assert_eq!((&invite.peer, invite.header.kind), (&Peer::Helper, Kind::Invite));
+    let told = |bytes: &[u8]| seeds.chunks(32).any(|seed| bytes.windows(32).any(|w| w == seed));
+    assert!(told(ticket.body()) && !told(invite.body()));
+    let more = bob.heard(Duration::from_millis(300));
+    assert!(more.is_none(), "{more:?} besides the invitation");
+    // Both receive the output.
+    let (awaiting_of_bob, key_of_bob) =
+        Awaiting::invited(&plan, run.parties, &invite.header, invite.body(), &mut OperatingSystem).unwrap();
+    let inputs = run.next_inputs();
+    let (awaiting, [input, key]) =
+        wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap().mask(&inputs).unwrap();
+    for party in run.parties.all().map(Peer::Party) {
+        alice.send(&party, &input);
+        alice.send(&party, &key);
+        bob.send(&party, &key_of_bob);
+    }
+    run.assert_right(&inputs, &alice.result(awaiting).unwrap());
+    run.assert_right(&inputs, &bob.result(awaiting_of_bob).unwrap());
+    run.finish();
+}
+
+#[test]
+fn a_ticket_of_another_epoch_than_compared_is_refused() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
+    run.client.fingerprint().unwrap();
+    run.infer().unwrap();
+    // Somebody loads other weights; the client would not know.
+    run.load().unwrap();
+    run.drain();
+    let error = run.client.request(1, &[]).unwrap_err().to_string();
+    assert!(error.contains("loaded anew (epoch 2 after epoch 1); compare its fingerprint again"), "{error}");
+    // The ticket it does not use goes stale; then it compares again.
+    for events in run.cluster.party_events.iter().chain([&run.cluster.helper_events]) {
+        while !matches!(events.recv_timeout(PATIENCE).unwrap(), Event::Failed { .. }) {}
+    }
+    run.client.fingerprint().unwrap();
+    run.recovers();
+    run.finish();
+}

@@ -1,0 +1,175 @@
+//! The protocol's states refuse what they must not take, whoever moves the messages (`docs/protocol.md`, 4 to 7).
+
+use amicus_field::{Limbs, Seed, packed_len};
+use amicus_node::Peer;
+use amicus_node::inbox::{Inbox, Incoming, Want};
+use amicus_protocol::affine::Part;
+use amicus_protocol::label::{Label, Purpose};
+use amicus_protocol::online::{AwaitingInput, Next};
+use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
+use amicus_testkit::PATIENCE;
+use amicus_testkit::direct::{self, Loaded};
+use amicus_testkit::nets::Net;
+use amicus_testkit::world::{Letter, World};
+use amicus_testkit::zoo;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const TWO: Limbs = Limbs::TWO;
+
+fn loaded(net: &Net, epoch: u64) -> Loaded {
+    direct::load(&net.plan, &net.layers(), Parties::new(3).unwrap(), epoch, None).unwrap()
+}
+
+fn says(error: Result<(), ProtocolError>, words: &str) {
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains(words), "{text}");
+}
+
+/// The first of three parties, dealt an inference and given an input of zeros.
+fn running(loaded: &Loaded, net: &Net, id: u64) -> amicus_protocol::online::Running {
+    let one = &loaded.parties[0];
+    let material = one.prepare(one.begin_deal(Fresh::recorded(InferenceId(id)), 1)).unwrap();
+    let input = vec![0; packed_len(TWO, net.input_len())];
+    AwaitingInput::new(Arc::clone(one), material).unwrap().receive("client", &input).unwrap()
+}
+
+#[test]
+fn one_share_of_each_operation_of_each_other_party() {
+    let net = zoo::mlp(TWO);
+    let loaded = loaded(&net, 1);
+    let parties = loaded.helper.parties();
+    let [one, two, three] = [1, 2, 3].map(|n| parties.party(n).unwrap());
+    let Next::Open(opening) = running(&loaded, &net, 1).next().unwrap() else { panic!("nothing opened") };
+    let (op, share) = &opening.shares()[0];
+    let (op, body) = (op.0, pack(share));
+    let mut collecting = opening.collect().unwrap();
+    // Its own share is there already.
+    says(collecting.receive(one, op, &body), "party 1 misbehaved: second share");
+    collecting.receive(two, op, &body).unwrap();
+    says(collecting.receive(two, op, &body), "party 2 misbehaved: second share");
+    says(collecting.receive(three, op + 1, &body), "unexpected share of operation");
+    assert_eq!(collecting.missing().map(|(party, _)| party), Some(three));
+    says(collecting.complete().map(drop), "share of party 3");
+}
+
+#[test]
+fn material_is_used_in_its_own_epoch_only() {
+    let net = zoo::mlp(TWO);
+    let [old, new] = [1, 2].map(|epoch| loaded(&net, epoch));
+    let deal = old.parties[0].begin_deal(Fresh::recorded(InferenceId(1)), 1);
+    let material = old.parties[0].prepare(deal).unwrap();
+    let error = AwaitingInput::new(Arc::clone(&new.parties[0]), material).map(drop);
+    says(error, "material of epoch 1 in epoch 2");
+}
+
+#[test]
+fn the_last_party_needs_every_correction_once() {
+    let net = zoo::mlp(TWO);
+    let loaded = loaded(&net, 1);
+    let last = &loaded.parties[2];
+    let mut corrections = Vec::new();
+    let deal = |op: amicus_plan::OpIndex, body| {
+        corrections.push((op.0, body));
+        Ok::<(), ProtocolError>(())
+    };
+    let mut deal = deal;
+    loaded.helper.deal(loaded.helper.next_inference(), 1, &mut deal).unwrap();
+    let (op, body) = corrections.remove(0);
+    let begin = || last.begin_deal(Fresh::recorded(InferenceId(1)), 1);
+    says(last.prepare(begin()).map(drop), "corrections are missing");
+    let mut deal = begin();
+    deal.correction(last, op, &body).unwrap();
+    says(deal.correction(last, op, &body), "second corrections");
+    // Those of an operation without any, and of a party that gets none.
+    says(begin().correction(last, op + 1, &body), "unexpected corrections");
+    let first = &loaded.parties[0];
+    let mut deal = first.begin_deal(Fresh::recorded(InferenceId(1)), 1);
+    says(deal.correction(first, op, &body), "unexpected corrections");
+}
+
+#[test]
+fn messages_ahead_of_their_time_are_bounded_for_each_peer() {
+    let mut inbox = Inbox::new(1 << 10, Duration::ZERO).unwrap();
+    let peers = [Peer::Client("a".into()), Peer::Client("b".into())];
+    let mut links = Vec::new();
+    for peer in &peers {
+        let (mut here, there) = amicus_net::Link::pair(&peer.to_string(), "node");
+        inbox.insert(peer, there);
+        for id in 1..=20 {
+            let header = Header::inference(Kind::Input, EpochId(1), InferenceId(id), 0);
+            here.send(&[&header.encode()]).unwrap();
+        }
+        links.push(here);
+    }
+    let mut refused = [0; 2];
+    loop {
+        match inbox.next(Instant::now() + Duration::from_millis(200), |_, _| Want::Keep).unwrap() {
+            Incoming::Refused(peer, fault) => {
+                assert!(fault.to_string().contains("number of early messages"), "{fault}");
+                refused[peers.iter().position(|p| *p == peer).unwrap()] += 1;
+            }
+            Incoming::Timeout => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, [4, 4]);
+    // What is kept is delivered when it is wanted.
+    let mut delivered = 0;
+    while let Ok(Incoming::Message(_)) = inbox.next(Instant::now(), |_, _| Want::Take) {
+        delivered += 1;
+    }
+    assert_eq!(delivered, 32);
+}
+
+#[test]
+fn a_message_longer_than_the_plan_says_ends_the_link() {
+    let mut inbox = Inbox::new(1 << 10, Duration::ZERO).unwrap();
+    let peer = Peer::Client("a".into());
+    let (mut here, there) = amicus_net::Link::pair(&peer.to_string(), "node");
+    inbox.insert(&peer, there);
+    let header = Header::inference(Kind::Input, EpochId(1), InferenceId(1), 0).encode();
+    here.send(&[&header, &[0; 1000]]).unwrap();
+    here.send(&[&header, &[0; 1001]]).unwrap();
+    let mut next = || inbox.next(Instant::now() + PATIENCE, |_, _| Want::Take).unwrap();
+    assert!(matches!(next(), Incoming::Message(message) if message.body().len() == 1000));
+    let Incoming::Lost(_, error) = next() else { panic!("a message that is too long") };
+    assert!(error.to_string().contains("announced a frame of 1025 bytes"), "{error}");
+}
+
+#[test]
+fn parts_of_weights_have_their_part_of_the_mask() {
+    let stream = Label::load(Purpose::WeightMask, EpochId(1), 0).stream(&Seed::from_bytes([5; 32]));
+    let part = |part: Part| part.sample(&stream, TWO);
+    let whole = part(Part::Weights(0..70));
+    for (start, end) in [(0, 30), (30, 31), (31, 70)] {
+        assert_eq!(part(Part::Weights(start..end)), whole.slice(start..end));
+    }
+    // No element of it covers a bias too.
+    let bias = part(Part::Bias(70));
+    assert!((0..70).all(|i| (0..70).all(|j| bias.get(i) != whole.get(j))));
+}
+
+/// A party sends the receiver another output than it said it would.
+struct WrongOutput(Peer);
+
+impl World for WrongOutput {
+    fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
+        if letter.header.kind == Kind::Output && letter.from == self.0 {
+            body.iter_mut().for_each(|byte| *byte ^= 1);
+        }
+    }
+}
+
+#[test]
+fn an_output_that_the_parties_did_not_agree_on_is_passed_over() {
+    let net = zoo::mlp(TWO);
+    let loaded = loaded(&net, 1);
+    let inputs = net.inputs(1, 3);
+    for party in loaded.helper.parties().all().map(Peer::Party) {
+        let mut world = WrongOutput(party);
+        let outcome = direct::infer_over(&loaded, &inputs, 1, &[], &mut |_| (), &mut world).unwrap();
+        assert!(net.error_of(&inputs, &outcome.logits.unwrap()) < 0.05, "{:?}", world.0);
+    }
+}
