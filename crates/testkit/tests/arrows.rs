@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("field", &[]),
     ("net", &[]),
     ("plan", &["field"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("node", &["client", "field", "net", "plan", "protocol"]),
     ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("xtask", &[]),
 ];
 
 fn folder(package: &str) -> &str {

@@ -151,6 +151,7 @@ fn deployment(
         limits,
         ahead: Ahead { total: Some(inputs.len()), ..Ahead::new(batch, 1) },
         max_batch: batch,
+        failure_limit: amicus_protocol::check::FAILURE_LIMIT,
         reporter: Reporter::default(),
         danger_stop_after_decision: false,
     })
