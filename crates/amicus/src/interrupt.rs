@@ -3,6 +3,7 @@
 //! Journals of demonstrations and measurements lie in temporary folders. [`TemporaryFolder`] removes its own when dropped;
 //! where the process ends otherwise, by a signal or by [`end`], they are removed all the same.
 
+use amicus_model::private_file;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -93,9 +94,10 @@ fn remove(path: &Path) {
     }
 }
 
-/// Removes all folders. As long as the result is held nobody makes new ones.
+/// Removes all folders, and drafts of private files. As long as the result is held nobody makes new ones.
 fn remove_all() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     let folders = folders();
+    private_file::remove_drafts();
     folders.iter().for_each(|path| remove(path));
     folders
 }

@@ -2,8 +2,11 @@
 //!
 //! Where it stands: between an imported graph and [`mod@crate::compile`]. Node by node, on calibration samples and with all
 //! earlier replacements already in place, it looks at what an activation is fed, takes the largest number seen times a
-//! margin as the interval, fits polynomials by every [`Method`], and picks one by a stated rule. Polynomials that the
-//! file wrote out itself only get the interval they are used on. Max pooling becomes average pooling where asked.
+//! margin as the interval, and fits a polynomial. Method, margin and degree that the caller leaves open are chosen by what
+//! the network then answers (module `choose`). Polynomials that the file wrote out itself only get the interval they are
+//! used on. Max pooling becomes average pooling where asked.
+
+mod choose;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -13,10 +16,11 @@ use crate::fit::{DEGREES, Distribution, Fit, Method, fit_by};
 use crate::float;
 use crate::graph::{Graph, Layer, Node, NodeId};
 
-/// Among fits whose largest error is at most this many times the smallest, the one of least weighted error is picked.
-const TOLERATED: f64 = 4.0;
 /// Coefficients below this share of the largest are rounding errors.
 const NEGLIGIBLE: f64 = 1e-9;
+/// Intervals of polynomials that the file wrote out are the largest number seen times this, unless told otherwise: they
+/// are exact outside too, so a wide one costs little.
+const WRITTEN_MARGIN: f64 = 1.2;
 
 /// What becomes of max pooling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,23 +32,43 @@ pub enum MaxPooling {
     Average,
 }
 
-/// What the caller decides.
-#[derive(Clone, Debug)]
+/// What the caller decides; the rest is chosen.
+#[derive(Clone, Debug, Default)]
 pub struct ApproximateOptions {
     /// Degree of the polynomials, 2 to 8.
-    pub degree: usize,
+    pub degree: Option<usize>,
     /// Intervals are the largest number seen times this, at least 1.
-    pub margin: f64,
-    /// Method; picked for each activation when `None`.
+    pub margin: Option<f64>,
+    /// How polynomials are fitted.
     pub method: Option<Method>,
     /// What becomes of max pooling.
     pub max_pooling: MaxPooling,
 }
 
-impl Default for ApproximateOptions {
-    fn default() -> Self {
-        ApproximateOptions { degree: 4, margin: 1.2, method: None, max_pooling: MaxPooling::Refuse }
-    }
+/// How all activations of a network are replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Recipe {
+    /// How polynomials are fitted.
+    pub method: Method,
+    /// Intervals are the largest number seen times this.
+    pub margin: f64,
+    /// Degree of the polynomials.
+    pub degree: usize,
+}
+
+/// What a network with polynomials by one recipe answers on samples that were not used for the fit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trial {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Samples answered.
+    pub samples: usize,
+    /// Those of the same class as the network as imported; `None` where outputs are no classes.
+    pub same_class: Option<usize>,
+    /// Median relative error of the outputs.
+    pub error: f64,
+    /// Whether this one was taken.
+    pub taken: bool,
 }
 
 /// A polynomial that was tried.
@@ -86,6 +110,8 @@ pub struct Approximated {
     pub approximations: Vec<Approximation>,
     /// What its author should know: functions and pools that were replaced.
     pub warnings: Vec<String>,
+    /// The recipes that were tried, in order; none when there was nothing to choose.
+    pub trials: Vec<Trial>,
 }
 
 /// Replaces what is no polynomial; `samples` are calibration inputs in the graph's own numbers.
@@ -99,6 +125,20 @@ pub fn approximate(
     options: &ApproximateOptions,
 ) -> Result<Approximated, ModelError> {
     check(graph, samples, options)?;
+    let (recipe, trials) = choose::recipe(graph, samples, options)?;
+    let written = options.margin.unwrap_or(WRITTEN_MARGIN);
+    Ok(Approximated { trials, ..replace(graph, samples, &recipe, written, &Method::ALL)? })
+}
+
+/// Replaces all activations by one recipe. Errors of the methods in `compared` are listed beside those of the one taken;
+/// `written` is the margin of polynomials that the file wrote out.
+fn replace(
+    graph: &Graph,
+    samples: &[Vec<f32>],
+    recipe: &Recipe,
+    written: f64,
+    compared: &[Method],
+) -> Result<Approximated, ModelError> {
     let mut layers: Vec<Option<Layer>> = vec![None; graph.nodes().len()];
     let (mut approximations, mut warnings) = (Vec::new(), Vec::new());
     let last_use = last_uses(graph);
@@ -111,15 +151,16 @@ pub fn approximate(
                 layers[i] = Some(Layer::AveragePool(*pool));
             }
             Layer::Activation(function) => {
-                let (seen, interval) = interval(node, fed(), options.margin)?;
+                let (seen, interval) = interval(node, fed(), recipe.margin)?;
                 let distribution = Distribution::of(fed(), interval);
-                let approximation = best(node, &|t| function.at(t), seen, interval, &distribution, options)?;
+                let found = fitted(node, &|t| function.at(t), interval, &distribution, recipe, compared)?;
+                let approximation = Approximation { seen, ..found };
                 warnings.push(format!("{} ({}) is approximated", node.name, function.name()));
                 layers[i] = Some(polynomial(&approximation));
                 approximations.push(Approximation { function: function.name(), ..approximation });
             }
             Layer::Polynomial { coefficients, interval: old } if node.recorded.is_none() => {
-                let (seen, interval) = interval(node, fed(), options.margin)?;
+                let (seen, interval) = interval(node, fed(), written)?;
                 let scaled =
                     coefficients.iter().enumerate().map(|(k, a)| a * (interval / old).powi(k as i32));
                 let approximation = Approximation {
@@ -150,15 +191,15 @@ pub fn approximate(
         }
     }
     let graph = graph.with_layers(|id, node| layers[id.index()].take().unwrap_or_else(|| node.layer.clone()));
-    Ok(Approximated { graph, approximations, warnings })
+    Ok(Approximated { graph, approximations, warnings, trials: Vec::new() })
 }
 
 fn check(graph: &Graph, samples: &[Vec<f32>], options: &ApproximateOptions) -> Result<(), ModelError> {
-    if !DEGREES.contains(&options.degree) {
-        return Err(ModelError::data("options", format!("degree {}, 2 to 8 are possible", options.degree)));
+    if let Some(degree) = options.degree.filter(|d| !DEGREES.contains(d)) {
+        return Err(ModelError::data("options", format!("degree {degree}, 2 to 8 are possible")));
     }
-    if !(options.margin >= 1.0 && options.margin.is_finite()) {
-        return Err(ModelError::data("options", format!("margin {}, must be at least 1", options.margin)));
+    if let Some(margin) = options.margin.filter(|m| !(*m >= 1.0 && m.is_finite())) {
+        return Err(ModelError::data("options", format!("margin {margin}, must be at least 1")));
     }
     if samples.is_empty() {
         return Err(ModelError::data("calibration", "no samples; at least one is needed"));
@@ -210,44 +251,37 @@ fn interval(node: &Node, fed: impl Iterator<Item = f64>, margin: f64) -> Result<
     Ok((seen, if seen > 0.0 { seen * margin } else { 1.0 }))
 }
 
-fn best(
+fn fitted(
     node: &Node,
     f: &dyn Fn(f64) -> f64,
-    seen: f64,
     interval: f64,
     distribution: &Distribution,
-    options: &ApproximateOptions,
+    recipe: &Recipe,
+    compared: &[Method],
 ) -> Result<Approximation, ModelError> {
-    let methods = options.method.map_or_else(|| Method::ALL.to_vec(), |m| vec![m]);
-    let mut fits: Vec<(Method, Fit)> = Vec::with_capacity(methods.len());
-    for method in methods {
-        let fit = fit_by(method, f, interval, options.degree, distribution)
-            .map_err(|e| ModelError::node(&node.name, e.to_string()))?;
-        fits.push((method, fit));
+    let by = |method: Method| -> Result<Fit, ModelError> {
+        let fit = fit_by(method, f, interval, recipe.degree, distribution);
+        fit.map_err(|e| ModelError::node(&node.name, e.to_string()))
+    };
+    let fit = by(recipe.method)?;
+    let mut candidates = Vec::with_capacity(compared.len());
+    for &method in compared {
+        let fit = if method == recipe.method { fit.clone() } else { by(method)? };
+        candidates.push(Candidate { method, max_error: fit.max_error, weighted_error: fit.rms_error });
     }
-    let smallest = fits.iter().map(|(_, fit)| fit.max_error).fold(f64::INFINITY, f64::min);
-    let eligible = fits.iter().filter(|(_, fit)| fit.max_error <= TOLERATED * smallest);
-    let picked = eligible.min_by(|a, b| a.1.rms_error.total_cmp(&b.1.rms_error));
-    let (method, fit) =
-        picked.ok_or_else(|| ModelError::node(&node.name, "no polynomial could be fitted"))?;
-    let mut coefficients = fit.coefficients.clone();
+    let mut coefficients = fit.coefficients;
     let largest = coefficients.iter().fold(0f64, |m, a| m.max(a.abs()));
     while coefficients.len() > 2 && coefficients.last().is_some_and(|a| a.abs() <= NEGLIGIBLE * largest) {
         coefficients.pop();
     }
-    let candidate = |(method, fit): &(Method, Fit)| Candidate {
-        method: *method,
-        max_error: fit.max_error,
-        weighted_error: fit.rms_error,
-    };
     Ok(Approximation {
         node: node.name.clone(),
         function: String::new(),
-        seen,
+        seen: 0.0,
         interval,
         coefficients,
-        picked: Some(*method),
-        candidates: fits.iter().map(candidate).collect(),
+        picked: Some(recipe.method),
+        candidates,
     })
 }
 

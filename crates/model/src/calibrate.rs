@@ -8,9 +8,10 @@ use rayon::prelude::*;
 
 use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
-use crate::fold::{Folded, FoldedKind};
+use crate::fold::{Folded, FoldedKind, FoldedLinear};
 use crate::measure::relative_error;
 use crate::quantize::round_coefficients;
+use crate::scales::shift_for;
 
 /// Scales at which the cost of rounding is measured; elsewhere it is extrapolated, halving with every bit.
 const REFERENCE: u32 = 13;
@@ -44,11 +45,32 @@ pub struct Calibration {
 /// Mean squared relative error of the logits from rounding one kind of number alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ErrorSources {
+    /// Bits by which scales are shifted.
+    pub(crate) shifts: Shifts,
     input: f64,
     weights: Vec<f64>,
     arguments: Vec<f64>,
     coefficients: Vec<Vec<f64>>,
     slopes: Arc<Slopes>,
+}
+
+/// Bits by which the scales of small or large numbers are shifted, see [`crate::scales::shift_for`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shifts {
+    pub(crate) input: i64,
+    pub(crate) weights: Vec<i64>,
+}
+
+impl Shifts {
+    fn of(folded: &Folded) -> Self {
+        let largest = |linear: &FoldedLinear| linear.real_weights().iter().fold(0f64, |m, w| m.max(w.abs()));
+        let range = folded.input_range;
+        Shifts {
+            // Large inputs may be integers, which any scale holds: no scale is too fine for them.
+            input: shift_for(range.low.abs().max(range.high.abs())).max(0),
+            weights: folded.linears.iter().map(|l| shift_for(largest(l))).collect(),
+        }
+    }
 }
 
 /// What moving single coefficients does. It follows from the weights, so `Debug` shows none of it.
@@ -63,17 +85,17 @@ struct Slopes {
 impl ErrorSources {
     /// The input at scale `bits`.
     pub fn input(&self, bits: u32) -> f64 {
-        extrapolate(self.input, bits)
+        extrapolate(self.input, bits, self.shifts.input)
     }
 
     /// The weights of linear layer `linear` at scale `bits`.
     pub fn weights(&self, linear: usize, bits: u32) -> f64 {
-        extrapolate(self.weights[linear], bits)
+        extrapolate(self.weights[linear], bits, self.shifts.weights[linear])
     }
 
     /// The argument of activation `op` at scale `bits`.
     pub fn argument(&self, op: usize, bits: u32) -> f64 {
-        extrapolate(self.arguments[op], bits)
+        extrapolate(self.arguments[op], bits, 0)
     }
 
     /// The coefficients of activation `op` at scale `bits`.
@@ -116,8 +138,13 @@ impl Calibration {
     }
 }
 
-fn extrapolate(at_reference: f64, bits: u32) -> f64 {
-    at_reference * 4f64.powi(REFERENCE as i32 - bits as i32)
+fn extrapolate(at_reference: f64, bits: u32, shift: i64) -> f64 {
+    at_reference * 4f64.powi(reference(shift) as i32 - bits as i32)
+}
+
+/// The scale at which the cost of rounding numbers shifted by `shift` bits is measured.
+fn reference(shift: i64) -> u32 {
+    u32::try_from(i64::from(REFERENCE) + shift).unwrap_or(0)
 }
 
 /// Calibration data as the stored input numbers, checked.
@@ -137,9 +164,10 @@ pub(crate) fn inputs(folded: &Folded, samples: &[Vec<f32>]) -> Result<Vec<Vec<f6
             );
             return Err(ModelError::data(what(), reason));
         }
-        let outside = |x: &&f32| range.hold(**x).is_none();
-        if let Some(x) = sample.iter().find(outside) {
-            let reason = format!("holds {x}, outside the input's range {} to {}", range.low, range.high);
+        if let Some(at) = sample.iter().position(|&x| range.hold(x).is_none()) {
+            let x = sample[at];
+            let reason =
+                format!("element {at} is {x}, outside the input's range {} to {}", range.low, range.high);
             return Err(ModelError::data(what(), reason));
         }
     }
@@ -216,19 +244,21 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
     };
     let ops = folded.ops.len();
     let few = baseline.head(COEFFICIENT_SAMPLES.min(affordable_samples(folded, AFFORDABLE_COEFFICIENT, 1)));
+    let shifts = Shifts::of(folded);
     let mut sources = ErrorSources {
-        input: cost(0, &Rounding { input: Some(REFERENCE), ..exact.clone() }),
+        input: cost(0, &Rounding { input: Some(reference(shifts.input)), ..exact.clone() }),
         weights: vec![0.0; folded.linears.len()],
         arguments: vec![0.0; ops],
         coefficients: vec![Vec::new(); ops],
         slopes: Arc::new(Slopes { ops: Vec::new(), results: Vec::new() }),
+        shifts,
     };
     let mut all = Slopes { ops: vec![Vec::new(); ops], results: few.output(folded).to_vec() };
     for (index, op) in folded.ops.iter().enumerate() {
         let mut rounding = exact.clone();
         match &op.kind {
             FoldedKind::Linear { linear, .. } => {
-                rounding.weights[*linear] = Some(REFERENCE);
+                rounding.weights[*linear] = Some(reference(sources.shifts.weights[*linear]));
                 sources.weights[*linear] = cost(index + 1, &rounding);
             }
             FoldedKind::Activation { coefficients, .. } => {

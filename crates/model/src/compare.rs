@@ -280,6 +280,15 @@ fn jump(layers: &[LayerError], of: fn(&LayerError) -> Option<f64>) -> Option<(us
     None
 }
 
+/// Checks that a plan and its factors are those of a folded network.
+pub(crate) fn fits(folded: &Folded, plan: &Plan, factors: &[f64]) -> Result<(), ModelError> {
+    let same = folded.ops.len() == plan.ops.len()
+        && folded.ops.iter().zip(&plan.ops).all(|(a, b)| a.name == b.name)
+        && folded.input_shape == plan.input.shape
+        && folded.factors.len() == factors.len();
+    if same { Ok(()) } else { Err(ModelError::data("plan", "is not that of the network it comes with")) }
+}
+
 /// The simulator beside the exact values of the folded network.
 struct Fixed<'a> {
     plan: &'a Plan,
@@ -298,13 +307,7 @@ impl<'a> Fixed<'a> {
         polynomial: &Graph,
     ) -> Result<Self, ModelError> {
         let folded = Folded::new(polynomial)?;
-        let same = folded.ops.len() == plan.ops.len()
-            && folded.ops.iter().zip(&plan.ops).all(|(a, b)| a.name == b.name)
-            && folded.input_shape == plan.input.shape
-            && folded.factors.len() == factors.len();
-        if !same {
-            return Err(ModelError::data("plan", "is not that of the network it comes with"));
-        }
+        fits(&folded, plan, factors)?;
         let values = plan.values()?;
         let unit = |(v, (own, folded)): (usize, (&f64, &f64))| {
             own / folded / power_of_two(values.get(ValueId(v as u32)).scale.0)

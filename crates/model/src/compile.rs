@@ -41,7 +41,7 @@ pub struct CompileOptions {
     pub limbs: Option<Limbs>,
     /// Scales that are not the planner's to choose.
     pub scales: ForcedScales,
-    /// Scale of the logits that receivers get.
+    /// Scale of the logits that receivers get, where the largest of them is 1/2 or more; smaller ones get a finer scale.
     pub output_scale: u32,
     /// Largest median relative error of the logits, against the float model, that the planner aims at.
     pub max_error: f64,
@@ -317,18 +317,26 @@ impl<'a> View<'a> {
         error
     }
 
+    /// The scale of the logits: finer than asked for where all of them are small, or receivers would get zeros.
+    fn output_scale(&self) -> u32 {
+        let seen = self.calibration.seen[self.folded.output.index()] * self.options.margin;
+        let finer = -scales::guard_bits(seen).min(0);
+        self.options.output_scale + u32::try_from(finer).unwrap_or(0)
+    }
+
     /// Integers, bounds and proof for chosen scales.
     fn draft(&self, scales: &Scales, limbs: Limbs) -> Result<Draft, ModelError> {
-        let mut plan = emit::emit(&self.folded, scales, limbs, self.options.output_scale)?;
+        let mut plan = emit::emit(&self.folded, scales, limbs, self.output_scale())?;
         let weights = QuantizedWeights::of(&self.folded, scales)?;
         weights.check(&plan)?;
         let calibrated = calibrated(&self.calibration, self.options);
         let guard: Vec<i64> = calibrated.iter().map(|&r| scales::guard_bits(r)).collect();
-        let always = proof::bounds(&plan, &weights, None);
-        let inside = proof::bounds(&plan, &weights, Some(&calibrated));
-        let truncated = emit::truncated(&plan, &guard, &always)?;
+        let truncated = emit::truncated(&plan, &guard)?;
         emit::set_bounds(&mut plan, &truncated, self.options.slack);
         plan.values()?;
+        // For the owner's report only: the plan must not depend on them.
+        let always = proof::bounds(&plan, &weights, None);
+        let inside = proof::bounds(&plan, &weights, Some(&calibrated));
         let mut proofs = Vec::with_capacity(truncated.len());
         for t in &truncated {
             proofs.push(self.prove(&plan, t, [&always, &inside], &calibrated)?);

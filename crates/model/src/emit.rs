@@ -101,31 +101,17 @@ pub(crate) struct Truncated {
     pub(crate) shift: u32,
     /// Smallest `ell` that holds the calibrated range.
     pub(crate) needed: u32,
-    /// Smallest `ell` that holds every input in range, when that fits the modulus.
-    pub(crate) always: Option<u32>,
 }
 
-/// All truncated values of a plan; `guard` are bits of the calibrated range, `bound` the largest number an input in
-/// range can cause, both by value.
-pub(crate) fn truncated(plan: &Plan, guard: &[i64], bound: &[f64]) -> Result<Vec<Truncated>, ModelError> {
+/// All truncated values of a plan; `guard` are bits of the calibrated range by value.
+pub(crate) fn truncated(plan: &Plan, guard: &[i64]) -> Result<Vec<Truncated>, ModelError> {
     let infos = plan.values()?;
     let largest = i64::from(largest_ell(plan.limbs));
     let entry = |op: Option<usize>, value: ValueId, kept: u32| {
         let info = infos.get(value);
         let (scale, shift) = (info.scale.0, info.scale.0 - kept);
-        let at_least_shift = |ell: i64| ell.max(i64::from(shift));
-        let needed = at_least_shift(i64::from(scale) + guard[value.index()]);
-        let always = at_least_shift(i64::from(scale) + crate::scales::guard_bits(bound[value.index()]));
-        Truncated {
-            op,
-            value,
-            len: info.len,
-            scale,
-            shift,
-            needed: needed.min(largest) as u32,
-            always: (always <= largest && bound[value.index()].is_finite())
-                .then_some(always.max(needed) as u32),
-        }
+        let needed = (i64::from(scale) + guard[value.index()]).max(i64::from(shift));
+        Truncated { op, value, len: info.len, scale, shift, needed: needed.min(largest) as u32 }
     };
     let mut all = Vec::new();
     for (index, op) in plan.ops.iter().enumerate() {
@@ -139,12 +125,13 @@ pub(crate) fn truncated(plan: &Plan, guard: &[i64], bound: &[f64]) -> Result<Vec
 
 /// Sets `ell` and the wrap rule of every truncation.
 ///
-/// Without slack a larger `ell` costs nothing, so it is what no input can exceed, or else all the modulus has. With
-/// slack every bit doubles the probability of a wrap: activations join from the fewest bits up while the rule of
+/// The plan is public, so bounds follow from the modulus, scales and calibrated ranges alone, never from what the weights
+/// could do to other inputs. With the exact rule a larger `ell` costs nothing: it is all the modulus has. With slack
+/// every bit doubles the probability of a wrap: activations join from the fewest bits up while the rule of
 /// `docs/protocol.md`, section 5, holds, and bits left over are then given out as room beyond the calibrated range.
 pub(crate) fn set_bounds(plan: &mut Plan, truncated: &[Truncated], slack: bool) {
     let largest = largest_ell(plan.limbs);
-    let mut ells: Vec<u32> = truncated.iter().map(|t| t.always.unwrap_or(largest)).collect();
+    let mut ells = vec![largest; truncated.len()];
     let chosen = if slack { slack_set(plan, truncated) } else { Vec::new() };
     let budget = f64::from(plan.bits()) - 40.0 - 1e-3;
     let weight = |i: usize, ell: u32| truncated[i].len as f64 * 2f64.powi(ell as i32 + 1);
@@ -157,7 +144,7 @@ pub(crate) fn set_bounds(plan: &mut Plan, truncated: &[Truncated], slack: bool) 
         for &i in &chosen {
             let next = ells[i] + 1;
             let more = weight(i, next) - weight(i, ells[i]);
-            if next <= truncated[i].always.unwrap_or(largest) && (sum + more).log2() <= budget {
+            if next <= largest && (sum + more).log2() <= budget {
                 ells[i] = next;
                 sum += more;
                 raised = true;

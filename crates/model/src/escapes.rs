@@ -10,6 +10,7 @@
 use amicus_plan::{OpKind, Plan, ValueId};
 use serde::Serialize;
 
+use crate::compare;
 use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
 use crate::fold::{Folded, FoldedKind};
@@ -235,9 +236,7 @@ pub fn escapes(
     samples: &[Vec<f32>],
 ) -> Result<Escapes, ModelError> {
     let folded = Folded::new(polynomial)?;
-    if folded.ops.len() != plan.ops.len() || folded.factors.len() != factors.len() {
-        return Err(ModelError::data("plan", "is not that of the network it comes with"));
-    }
+    compare::fits(&folded, plan, factors)?;
     let bounds = Bounds::of(plan, &folded, factors)?;
     let mut tally = EscapeTally::new(&bounds);
     for (i, sample) in samples.iter().enumerate() {

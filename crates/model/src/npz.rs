@@ -7,6 +7,10 @@
 //!
 //! Sources: PKWARE APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3; NumPy, `numpy.lib.format`.
 
+mod write;
+
+pub use write::{Column, Values, write};
+
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;

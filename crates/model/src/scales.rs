@@ -6,13 +6,13 @@
 //! different places add up as squares, so each activation with the layers behind it is chosen by itself.
 
 use amicus_field::Limbs;
-use amicus_plan::{Range, ValueId};
+use amicus_plan::ValueId;
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, ErrorSources};
 use crate::emulate::Rounding;
 use crate::error::{ModelError, SMALLER_SCALES};
-use crate::fold::{Folded, FoldedKind};
+use crate::fold::{Folded, FoldedKind, FoldedOp};
 
 /// Scales tried for the argument of a polynomial.
 const ARGUMENT: [u32; 2] = [6, 20];
@@ -22,8 +22,12 @@ const COEFFICIENTS: [u32; 2] = [6, 22];
 const WEIGHTS: [u32; 2] = [6, 24];
 /// Scales tried for the input and for weights that meet it: enough for images of 8 to 16 bits, short enough for the
 /// slack rule.
+///
+/// These are for numbers of usual size; others are shifted, see [`shift_for`].
 const INPUT: [u32; 2] = [6, 16];
 const FIRST_WEIGHTS: [u32; 2] = [6, 20];
+/// Numbers from `2^-4` to `2^4` are of usual size.
+const USUAL_BITS: i64 = 4;
 
 /// Scales that the caller wants, instead of those the planner would choose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,10 +76,17 @@ pub(crate) struct Room {
     pub(crate) guard: Vec<i64>,
 }
 
-/// The smallest `g` with `range < 2^g`, from -19 (ranges below `2^-20` are of no use) to 10,000 (more than any
-/// modulus has, infinite ranges included).
+/// The smallest `g` with `range < 2^g`, from -59 (ranges below `2^-60` are of no use) to 10,000 (more than any
+/// modulus has, infinite ranges included). A range of 0 says nothing: it counts as one below 1.
 pub(crate) fn guard_bits(range: f64) -> i64 {
-    range.log2().floor().clamp(-20.0, 9_999.0) as i64 + 1
+    if range == 0.0 { 0 } else { range.log2().floor().clamp(-60.0, 9_999.0) as i64 + 1 }
+}
+
+/// Bits by which the scales of numbers up to `largest` are shifted: none where that is from 1/16 to 16, else as many as
+/// bring it there.
+pub(crate) fn shift_for(largest: f64) -> i64 {
+    let bits = guard_bits(largest);
+    (-bits - USUAL_BITS).max(0) - (bits - USUAL_BITS).max(0)
 }
 
 impl Scales {
@@ -194,11 +205,13 @@ impl Search<'_> {
         let ops = self.folded.ops.len();
         let mut scales =
             Scales { input: 0, weights: vec![0; self.folded.linears.len()], activations: vec![None; ops] };
-        // Small numbers have their bits further behind the point.
-        let Range { low, high } = self.folded.input_range;
-        let small = guard_bits(low.abs().max(high.abs())).min(0).unsigned_abs() as u32;
-        let allowed = self.allowed(self.forced.input, [INPUT[0], INPUT[1] + small]);
-        let cost = |f: u32| Some(self.sources.input(f) + self.behind(0, f)?);
+        let allowed = self.allowed(self.forced.input, INPUT, self.sources.shifts.input);
+        // An argument is no finer than the value it is taken from.
+        let opened = self.opened_input();
+        let cost = |f: u32| {
+            let arguments = opened.iter().map(|&op| self.sources.argument(op, f.min(ARGUMENT[1])));
+            Some(self.sources.input(f) + arguments.sum::<f64>() + self.behind(0, f)?)
+        };
         scales.input = cheapest(allowed.clone().map(|f| (f, cost(f))))
             .ok_or_else(|| self.too_large(0, *allowed.start(), format!("input at 2^{}", allowed.start())))?;
         let mut values = vec![scales.input];
@@ -221,11 +234,21 @@ impl Search<'_> {
         Ok(scales)
     }
 
-    /// The scales of an activation; a truncation only drops bits, so its argument has at most those `most` of its input.
-    fn activation(&self, op: usize, degree: usize, most: u32) -> Result<ActivationScales, ModelError> {
-        let [least, largest] = ARGUMENT;
-        let arguments = self.allowed(self.forced.argument, [least.min(most), largest.min(most)]);
-        let coefficients = self.allowed(self.forced.coefficients, COEFFICIENTS);
+    /// Activations that read the input, directly or through additions and pooling.
+    fn opened_input(&self) -> Vec<usize> {
+        let reached = self.reached(0);
+        let reads = |(index, op): (usize, &FoldedOp)| match op.kind {
+            FoldedKind::Activation { input, .. } if reached[input.index()] => Some(index),
+            _ => None,
+        };
+        self.folded.ops.iter().enumerate().filter_map(reads).collect()
+    }
+
+    /// The best scales of an activation of a value of scale `at`.
+    fn activation(&self, op: usize, degree: usize, at: u32) -> Result<ActivationScales, ModelError> {
+        let arguments = self.allowed(self.forced.argument, ARGUMENT, 0);
+        let arguments = (*arguments.start()).min(at)..=(*arguments.end()).min(at);
+        let coefficients = self.allowed(self.forced.coefficients, COEFFICIENTS, 0);
         let pairs = arguments.clone().flat_map(|argument| {
             coefficients.clone().map(move |coefficients| ActivationScales { argument, coefficients })
         });
@@ -244,33 +267,42 @@ impl Search<'_> {
         })
     }
 
-    fn allowed(&self, forced: Option<u32>, range: [u32; 2]) -> std::ops::RangeInclusive<u32> {
-        forced.map_or(range[0]..=range[1], |f| f..=f)
+    fn allowed(&self, forced: Option<u32>, range: [u32; 2], shift: i64) -> std::ops::RangeInclusive<u32> {
+        let shifted = |f: u32| u32::try_from(i64::from(f) + shift).unwrap_or(0);
+        forced.map_or(shifted(range[0])..=shifted(range[1]), |f| f..=f)
     }
 
     fn allowed_weights(&self, linear: usize, from_input: bool) -> std::ops::RangeInclusive<u32> {
         let name = &self.folded.linears[linear].name;
         let own = self.forced.layer_weights.iter().find(|(n, _)| n == name).map(|(_, f)| *f);
-        self.allowed(own.or(self.forced.weights), if from_input { FIRST_WEIGHTS } else { WEIGHTS })
+        let range = if from_input { FIRST_WEIGHTS } else { WEIGHTS };
+        self.allowed(own.or(self.forced.weights), range, self.sources.shifts.weights[linear])
+    }
+
+    /// The values that hold value `value`'s numbers: itself, and what additions, pooling and joining make of it.
+    fn reached(&self, value: usize) -> Vec<bool> {
+        let mut reached = vec![false; self.folded.ops.len() + 1];
+        reached[value] = true;
+        for (index, op) in self.folded.ops.iter().enumerate() {
+            if let FoldedKind::Add { .. }
+            | FoldedKind::SumPool { .. }
+            | FoldedKind::Concat { .. }
+            | FoldedKind::Weigh { .. } = op.kind
+            {
+                reached[index + 1] |= op.kind.inputs().iter().any(|v| reached[v.index()]);
+            }
+        }
+        reached
     }
 
     /// The linear layers that read a value, directly or through additions and pooling: (operation, layer).
     fn readers(&self, value: usize) -> Vec<(usize, usize)> {
-        let mut reached = vec![false; self.folded.ops.len() + 1];
-        reached[value] = true;
-        let mut readers = Vec::new();
-        for (index, op) in self.folded.ops.iter().enumerate() {
-            let reads = op.kind.inputs().iter().any(|v| reached[v.index()]);
-            match op.kind {
-                FoldedKind::Linear { linear, .. } if reads => readers.push((index, linear)),
-                FoldedKind::Add { .. }
-                | FoldedKind::SumPool { .. }
-                | FoldedKind::Concat { .. }
-                | FoldedKind::Weigh { .. } => reached[index + 1] |= reads,
-                _ => {}
-            }
-        }
-        readers
+        let reached = self.reached(value);
+        let reads = |(index, op): (usize, &FoldedOp)| match op.kind {
+            FoldedKind::Linear { input, linear } if reached[input.index()] => Some((index, linear)),
+            _ => None,
+        };
+        self.folded.ops.iter().enumerate().filter_map(reads).collect()
     }
 
     /// The largest allowed scale of a layer's weights when its input has scale `input`.
@@ -329,14 +361,18 @@ fn cheapest<T>(candidates: impl Iterator<Item = (T, Option<f64>)>) -> Option<T> 
 
 #[cfg(test)]
 mod tests {
-    use super::guard_bits;
+    use super::{guard_bits, shift_for};
 
     #[test]
     fn guard_bits_hold_the_range() {
         for (range, bits) in [(0.99, 0), (1.0, 1), (1.01, 1), (2.0, 2), (0.25, -1), (0.2, -2), (18.5, 5)] {
             assert_eq!(guard_bits(range), bits, "{range}");
         }
-        assert_eq!(guard_bits(0.0), -19);
+        assert_eq!((guard_bits(0.0), guard_bits(1e-30)), (0, -59));
+        for (largest, shift) in [(0.0, 0), (1.0, 0), (0.07, 0), (0.01, 2), (15.9, 0), (16.0, -1), (255.0, -4)]
+        {
+            assert_eq!(shift_for(largest), shift, "{largest}");
+        }
         assert_eq!(guard_bits(f64::INFINITY), 10_000);
     }
 }

@@ -55,43 +55,48 @@ pub(crate) fn stretch(
 }
 
 impl Stretched {
-    /// Value `v` in units of `units[v]` times its present one.
     fn new(folded: &Folded, calibration: &Calibration, units: &[f64]) -> Self {
-        let mut stretched = folded.clone();
-        for (index, op) in stretched.ops.iter_mut().enumerate() {
-            let result = units[index + 1];
-            match &mut op.kind {
-                FoldedKind::Linear { input, linear } => {
-                    let layer = &mut stretched.linears[*linear];
-                    let by = units[input.index()] / result;
-                    layer.row_scale.0.iter_mut().for_each(|s| *s *= by);
-                    layer.bias.0.iter_mut().for_each(|b| *b /= result);
-                }
-                FoldedKind::Activation { input, coefficients, interval, .. } => {
-                    let unit = units[input.index()];
-                    let mut by = 1.0 / result;
-                    for a in coefficients.iter_mut() {
-                        *a *= by;
-                        by *= unit;
-                    }
-                    *interval /= unit;
-                    if unit != 1.0 {
-                        stretched.rewrites.push(format!(
-                            "argument of {} stretched to [-{:.4}, {:.4}], to use bits that were left over",
-                            op.name, interval, interval
-                        ));
-                    }
-                }
-                FoldedKind::Add { .. }
-                | FoldedKind::SumPool { .. }
-                | FoldedKind::Concat { .. }
-                | FoldedKind::Weigh { .. } => {}
-            }
-        }
-        stretched.factors.iter_mut().zip(units).for_each(|(f, unit)| *f *= unit);
+        let stretched = in_units(folded, units);
         let calibration = calibration.in_units(&stretched, units);
         Stretched { folded: stretched, calibration }
     }
+}
+
+/// The network with value `v` in units of `units[v]` times its present one.
+pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
+    let mut stretched = folded.clone();
+    for (index, op) in stretched.ops.iter_mut().enumerate() {
+        let result = units[index + 1];
+        match &mut op.kind {
+            FoldedKind::Linear { input, linear } => {
+                let layer = &mut stretched.linears[*linear];
+                let by = units[input.index()] / result;
+                layer.row_scale.0.iter_mut().for_each(|s| *s *= by);
+                layer.bias.0.iter_mut().for_each(|b| *b /= result);
+            }
+            FoldedKind::Activation { input, coefficients, interval, .. } => {
+                let unit = units[input.index()];
+                let mut by = 1.0 / result;
+                for a in coefficients.iter_mut() {
+                    *a *= by;
+                    by *= unit;
+                }
+                *interval /= unit;
+                if unit != 1.0 {
+                    stretched.rewrites.push(format!(
+                        "argument of {} stretched to [-{:.4}, {:.4}], to use bits that were left over",
+                        op.name, interval, interval
+                    ));
+                }
+            }
+            FoldedKind::Add { .. }
+            | FoldedKind::SumPool { .. }
+            | FoldedKind::Concat { .. }
+            | FoldedKind::Weigh { .. } => {}
+        }
+    }
+    stretched.factors.iter_mut().zip(units).for_each(|(f, unit)| *f *= unit);
+    stretched
 }
 
 /// Values that have one unit, tied by additions, pooling and activations that only open a value.

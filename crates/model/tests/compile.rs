@@ -235,7 +235,7 @@ fn bad_samples_are_named() {
     bright[9] = 1.5;
     assert_eq!(
         refused(vec![bright.clone()]),
-        "calibration sample 0: holds 1.5, outside the input's range 0 to 1"
+        "calibration sample 0: element 9 is 1.5, outside the input's range 0 to 1"
     );
     let plan = &default_lenet().plan;
     assert_eq!(

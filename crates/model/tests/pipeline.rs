@@ -11,6 +11,7 @@ use amicus_model::graph::{Graph, GraphBuilder, Layer, PoolOptions};
 use amicus_model::npz::Npz;
 use amicus_model::onnx::{ImportOptions, import_file};
 use amicus_model::prepare::prepare;
+use amicus_model::private_file::Existing;
 use amicus_model::quality::{Quality, Targets};
 use amicus_model::report::ErrorFigures;
 use amicus_model::{CompileOptions, Compiled, FloatExecutor, compile};
@@ -47,14 +48,14 @@ fn a_relu_network_compiles_with_warnings() {
     let (graph, samples) = imported("resnet_legacy");
     assert_eq!(check(&graph).approximated.len(), 5);
     assert!(check(&graph).problems.is_empty());
-    let options = ApproximateOptions { degree: 6, ..ApproximateOptions::default() };
+    let options = ApproximateOptions { degree: Some(6), ..ApproximateOptions::default() };
     let approximated = approximate(&graph, &samples, &options).unwrap();
     assert_eq!(approximated.warnings.len(), 5);
     for a in &approximated.approximations {
         assert_eq!(a.candidates.len(), 3);
         let picked = a.candidates.iter().find(|c| Some(c.method) == a.picked).unwrap();
-        let least = a.candidates.iter().map(|c| c.max_error).fold(f64::INFINITY, f64::min);
-        assert!(picked.max_error <= 4.0 * least && a.interval >= a.seen);
+        let least = a.candidates.iter().map(|c| c.weighted_error).fold(f64::INFINITY, f64::min);
+        assert!(picked.weighted_error <= least && a.interval >= a.seen);
     }
     let compiled = compile(&approximated.graph, &samples, &CompileOptions::default()).unwrap();
     let Compiled { plan, weights, factors, .. } = &compiled;
@@ -156,7 +157,8 @@ fn compiled_files_come_back_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("resnet.amc");
     std::fs::write(&path, b"what was there before").unwrap();
-    file.save(&path).unwrap();
+    assert!(file.save(&path, Existing::Keep).is_err());
+    file.save(&path, Existing::Replace).unwrap();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let back = ModelFile::load(&path).unwrap();
     assert!(
@@ -195,8 +197,8 @@ fn compiled_files_come_back_as_they_were() {
 
     for factors in [&file.factors[1..], &[&[f64::NAN], &file.factors[1..]].concat()] {
         std::fs::write(&path, b"what was there before").unwrap();
-        let error =
-            ModelFile { factors: factors.to_vec(), ..file.clone() }.save(&path).unwrap_err().to_string();
+        let wrong = ModelFile { factors: factors.to_vec(), ..file.clone() };
+        let error = wrong.save(&path, Existing::Replace).unwrap_err().to_string();
         assert!(
             error.contains("was not written") && error.contains("factors are not those of its plan"),
             "{error}"

@@ -42,19 +42,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [out, runs @ ..] = &arguments[..] else { return Err("usage: curves OUT.svg NAME=RUN.csv ..".into()) };
     let runs = runs.iter().map(|argument| Run::read(argument)).collect::<Result<Vec<_>, _>>()?;
-    let chart = |vertical: &str, lines: Vec<Line>| Chart {
+    let chart = |vertical: &str, logarithmic: bool, lines: Vec<Line>| Chart {
         title: String::new(),
         horizontal: "epoch".to_owned(),
         vertical: vertical.to_owned(),
+        logarithmic,
         lines,
     };
     let accuracies = runs.iter().map(|run| run.line("validation", 100.0)).collect::<Result<_, _>>()?;
-    let mut charts = vec![chart("accuracy on images held out, %", accuracies)];
+    let mut charts = vec![chart("accuracy on images held out, %", false, accuracies)];
     let mut ranges = runs.iter().map(|run| run.line("largest", 1.0)).collect::<Result<Vec<_>, _>>()?;
     // A network of ReLUs has no interval; its line stays, empty, so that colours mean the same in both charts.
     ranges.iter_mut().for_each(|line| line.points.retain(|p| p.1 > 0.0));
     if ranges.iter().any(|line| !line.points.is_empty()) {
-        charts.push(chart("largest |t| / B", ranges));
+        // A few epochs far outside must not hide all others.
+        charts.push(chart("largest |t| / B", true, ranges));
     }
     plot::write(Path::new(out), &charts)?;
     Ok(())

@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             title,
             horizontal: "t".into(),
             vertical: vertical.into(),
+            logarithmic: false,
             lines,
         };
         let charts = [

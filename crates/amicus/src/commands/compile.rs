@@ -1,22 +1,28 @@
 //! `amicus compile`.
 
-use super::files::{Bytes, Share, Sizes, bar};
-use super::simulate::print_comparison;
-use amicus::field::Limbs;
+use super::comparison::print_comparison;
+use super::files::{Bytes, Share, Sizes, bar, bytes, destination, table};
+use super::output;
+use amicus::field::{Kernel, Limbs};
 use amicus::model::amc::{About, ModelFile};
-use amicus::model::approximate::{ApproximateOptions, Approximated, Approximation, MaxPooling, approximate};
+use amicus::model::approximate::{
+    ApproximateOptions, Approximated, Approximation, Candidate, MaxPooling, Recipe, Trial, approximate,
+};
 use amicus::model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus::model::fit::Method;
+use amicus::model::measure::{count_of, percent};
 use amicus::model::onnx::{ImportOptions, import_file};
 use amicus::model::prepare::{Prepared, prepare};
 use amicus::model::quality::{Quality, Targets};
+use amicus::model::shown::shown;
 use amicus::model::{CompileOptions, Compiled, Report, compile};
-use amicus::plan::Range;
-use amicus::samples::{Samples, samples_for};
-use anyhow::Context;
-use comfy_table::{Table, presets};
+use amicus::net::shaper::Shape;
+use amicus::plan::{Range, Rates};
+use amicus::rates;
+use amicus::samples::{Invalid, Reading, Samples, samples};
+use anyhow::{Context, bail};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Samples on which accuracy is measured, at most.
@@ -51,24 +57,38 @@ pub(crate) struct Args {
     /// The compiled file. It holds the weights: keep it secret.
     #[arg(short, long, value_name = "MODEL.amc")]
     output: PathBuf,
+    /// Replace the compiled file if it is there.
+    #[arg(long)]
+    force: bool,
     /// Images used for calibration, at most.
-    #[arg(long, value_name = "K", default_value_t = 256)]
-    samples: usize,
-    /// Degree of the polynomials that replace activations, 2 to 8.
-    #[arg(long, default_value_t = 4)]
-    degree: usize,
-    /// How these polynomials are found [default: whichever is best].
+    #[arg(long, value_name = "K", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    samples: u64,
+    /// Leave images with numbers that are none (NaN, infinite) out.
+    #[arg(long)]
+    skip_invalid: bool,
+    /// Degree of the polynomials that replace activations, 2 to 8 [default: the lowest of 2, 4 and 6 that answers about
+    /// as well as the best].
+    #[arg(long)]
+    degree: Option<usize>,
+    /// How these polynomials are found [default: whichever answers most like the network].
     #[arg(long)]
     fit: Option<Fit>,
-    /// Intervals of polynomials are the largest number seen times this.
-    #[arg(long, default_value_t = 1.2)]
-    margin: f64,
+    /// Intervals of polynomials are the largest number seen times this [default: whichever answers most like the network].
+    #[arg(long)]
+    margin: Option<f64>,
     /// What becomes of max pooling.
     #[arg(long, default_value = "refuse")]
     maxpool: MaxPool,
-    /// Error of the fixed point, relative to the logits, to aim at.
+    /// Median error of the fixed point, relative to the outputs, that must be met.
     #[arg(long, default_value = "0.5%")]
     max_error: Share,
+    /// Median error of private answers against the network as imported, polynomials included, that must be met
+    /// [default: any].
+    #[arg(long)]
+    max_total_error: Option<Share>,
+    /// Write the file even when one of these errors is not met.
+    #[arg(long)]
+    allow_miss: bool,
     /// Primes of the modulus, 1 to 3 [default: the fewest that meet the target].
     #[arg(long)]
     limbs: Option<usize>,
@@ -90,16 +110,23 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Summary<'a> {
     model: &'a str,
-    output: String,
+    /// The compiled file; none when a target was missed.
+    output: Option<String>,
     digest: String,
     input_range: [f64; 2],
     notes: &'a [String],
     warnings: &'a [String],
+    trials: &'a [Trial],
     approximations: &'a [Approximation],
     report: &'a Report,
     cost: Cost,
+    /// Errors against the network as imported, their parts, and targets.
+    quality: &'a Quality,
     meets_target: bool,
+    missed_targets: &'a [String],
     measured: &'a Comparison,
+    /// What everybody learns who sees the plan.
+    plan_shows: &'a [String],
     version: &'static str,
 }
 
@@ -110,6 +137,8 @@ struct Cost {
     sent_bytes_per_party: u64,
     dealt_bytes: u64,
     multiply_adds: u64,
+    /// Time of one inference on this machine, estimated.
+    estimated_online_ms: f64,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
@@ -120,8 +149,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             generated_bytes: args.generated_weights.0,
         },
     )?;
-    let Samples { images, labels } = samples_for(&args.calibrate, &import.graph, Some(args.samples.max(1)))?;
-    let range = input_range(&images);
+    let inputs: Vec<&Path> =
+        [&args.model, &args.calibrate].into_iter().chain(&import.external).map(PathBuf::as_path).collect();
+    let existing = destination(&args.output, args.force, &inputs)?;
+    let reading = Reading {
+        network: &import.graph,
+        range: None,
+        invalid: if args.skip_invalid { Invalid::Skip } else { Invalid::Refuse },
+        limit: Some(usize::try_from(args.samples).unwrap_or(usize::MAX)),
+    };
+    let Samples { images, labels, notes: read, .. } = samples(&args.calibrate, reading)?;
+    let range = input_range(&args.calibrate, &images)?;
     let Prepared { graph: original, notes: prepared } = prepare(&import.graph.with_input_range(range)?)?;
 
     let steps = bar(3, "compiling");
@@ -138,7 +176,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             MaxPool::Average => MaxPooling::Average,
         },
     };
-    let Approximated { graph, approximations, warnings } = approximate(&original, &images, &options)?;
+    let Approximated { graph, approximations, warnings, trials } = approximate(&original, &images, &options)?;
     steps.inc(1);
     let limbs = match args.limbs {
         None => None,
@@ -160,9 +198,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let networks = Networks { original: &original, polynomial: &graph, fixed: Some(fixed) };
     let labels = labels.as_ref().map(|l| &l[..measured]);
     let measured = compare(networks, &images[..measured], labels, &mut |_| ())?;
-    let targets = Targets { fixed_point: args.max_error.0, total: None };
+    let targets = Targets { fixed_point: args.max_error.0, total: args.max_total_error.map(|share| share.0) };
     let quality = Quality::of(&measured, &report, targets);
-    let import_notes: Vec<String> = import.notes.into_iter().chain(prepared).collect();
+    let missed = quality.misses();
+    let import_notes: Vec<String> = import.notes.into_iter().chain(read).chain(prepared).collect();
     let notes: Vec<String> = import_notes.iter().chain(&warnings).cloned().collect();
     let file = ModelFile {
         plan,
@@ -178,93 +217,139 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             report: serde_json::to_string(&report)?,
         },
     };
-    file.save(&args.output)?;
+    let written = missed.is_empty() || args.allow_miss;
+    if written {
+        file.save(&args.output, existing)?;
+    }
     steps.finish_and_clear();
 
+    let rates = rates::load(Kernel::from_env()?).ok().flatten().map_or(Rates::STATED, |r| r.rates());
+    let estimate = file.plan.estimate(2, 1, &rates::link(&Shape::local()), &rates)?;
     let summary = Summary {
         model: &file.plan.name,
-        output: args.output.display().to_string(),
+        output: written.then(|| args.output.display().to_string()),
         digest: file.plan.digest()?.to_string(),
         input_range: [range.low, range.high],
         notes: &import_notes,
         warnings: &warnings,
+        trials: &trials,
         approximations: &file.approximations,
         cost: Cost {
             rounds: report.cost.rounds,
             sent_bytes_per_party: report.cost.sent_bytes_per_party,
             dealt_bytes: report.cost.dealt_bytes,
             multiply_adds: report.cost.multiply_adds,
+            estimated_online_ms: 1e3 * estimate.online,
         },
-        meets_target: report.meets_target(),
+        quality: &file.quality,
+        meets_target: missed.is_empty(),
+        missed_targets: &missed,
         report: &report,
         measured: &measured,
+        plan_shows: &shown(&file.plan, &file.approximations),
         version: env!("CARGO_PKG_VERSION"),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
+        output::json(&summary)?;
     } else {
         print(&summary);
+    }
+    if !written {
+        bail!("{}; nothing is written (--allow-miss writes it all the same)", missed.join(", and "));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The numbers seen, and a tenth of their spread more on both sides.
-fn input_range(images: &[Vec<f32>]) -> Range {
+fn input_range(file: &Path, images: &[Vec<f32>]) -> anyhow::Result<Range> {
     let all = images.iter().flatten().map(|&v| f64::from(v));
     let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if low == high {
+        bail!("{}, array x: every number is {low}; ranges cannot be calibrated on that", file.display());
+    }
     let more = 0.1 * (high - low);
-    Range { low: low - more, high: high + more }
+    Ok(Range { low: low - more, high: high + more })
 }
 
 fn print(s: &Summary<'_>) {
-    s.notes.iter().for_each(|note| println!("note: {note}"));
-    println!(
+    s.notes.iter().for_each(|note| output::line(format_args!("note: {note}")));
+    output::line(format_args!(
         "input range {:.4} to {:.4}: clients' images outside are refused",
         s.input_range[0], s.input_range[1]
-    );
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY);
-    table.set_header([
-        "activation",
-        "was",
-        "interval",
-        "degree",
-        "picked",
-        "largest error",
-        "weighted error",
-    ]);
-    for a in s.approximations {
+    ));
+    if !s.trials.is_empty() {
+        print_trials(s.trials);
+    }
+    if !s.approximations.is_empty() {
+        print_approximations(s.approximations);
+    }
+    output::line(format_args!("{}", s.report));
+    print_comparison(s.measured);
+    if !s.warnings.is_empty() {
+        output::line(format_args!("\nwarning: the network was not trained for what it computes now:"));
+        s.warnings.iter().for_each(|w| output::line(format_args!("  {w}")));
+        output::line(format_args!(
+            "  train it on with these polynomials in place if the measured loss above is too high"
+        ));
+    }
+    output::line(format_args!("\nthe plan, which parties, helper and clients see, shows:"));
+    s.plan_shows.iter().for_each(|line| output::line(format_args!("  {line}")));
+    s.missed_targets.iter().for_each(|missed| output::line(format_args!("target missed: {missed}")));
+    output::line(format_args!("\n{}", s.quality.headline()));
+    if let Some(output) = &s.output {
+        output::line(format_args!(
+            "wrote {output} (plan {}); it holds the weights: keep it secret",
+            s.digest
+        ));
+    }
+    output::as_it_is(&conclusion(s));
+}
+
+/// What the user gets, in one line.
+fn conclusion(s: &Summary<'_>) -> String {
+    let measured = s.measured;
+    let share = |n: usize| count_of(n, measured.samples);
+    let accuracy = match (measured.float_correct, measured.fixed_correct, s.quality.same_class) {
+        (Some(float), Some(private), _) => {
+            format!("{} as labelled (your network {})", share(private), share(float))
+        }
+        (_, _, Some(same)) => format!("the class of your network for {}", share(same)),
+        _ => format!("outputs within {} of your network's (median)", percent(s.quality.total.median)),
+    };
+    format!(
+        "a private answer: {accuracy}, about {:.1} ms here, {} dealt",
+        s.cost.estimated_online_ms,
+        bytes(s.cost.dealt_bytes)
+    )
+}
+
+fn print_trials(trials: &[Trial]) {
+    let mut shown = table(&["fit", "margin", "degree", "same class, held out", "error"]);
+    for t in trials {
+        let same = t.same_class.map_or_else(|| "no classes".to_owned(), |n| count_of(n, t.samples));
+        let taken = if t.taken { " (taken)" } else { "" };
+        let Recipe { method, margin, degree } = t.recipe;
+        let fit = format!("{method}{taken}");
+        shown.add_row([fit, margin.to_string(), degree.to_string(), same, percent(t.error)]);
+    }
+    output::as_it_is(&shown.to_string());
+}
+
+fn print_approximations(approximations: &[Approximation]) {
+    let mut shown = table(&["activation", "was", "interval", "degree", "largest error", "weighted error"]);
+    for a in approximations {
         let chosen = a.candidates.iter().find(|c| Some(c.method) == a.picked);
-        let error = |of: fn(&amicus::model::approximate::Candidate) -> f64| {
-            let each = |c: &amicus::model::approximate::Candidate| format!("{:.4}", of(c));
-            match chosen {
-                None => "exact".to_owned(),
-                Some(c) => {
-                    let others: Vec<String> =
-                        a.candidates.iter().filter(|o| o.method != c.method).map(each).collect();
-                    if others.is_empty() { each(c) } else { format!("{} ({})", each(c), others.join(", ")) }
-                }
-            }
+        let error = |of: fn(&Candidate) -> f64| {
+            chosen.map_or_else(|| "as written".to_owned(), |c| format!("{:.4}", of(c)))
         };
-        table.add_row([
+        shown.add_row([
             a.node.clone(),
             a.function.clone(),
             format!("{:.3} (seen {:.3})", a.interval, a.seen),
             (a.coefficients.len() - 1).to_string(),
-            a.picked.map_or_else(|| "as written".to_owned(), |m| m.to_string()),
             error(|c| c.max_error),
             error(|c| c.weighted_error),
         ]);
     }
-    if !s.approximations.is_empty() {
-        println!("{table}\nin brackets: the methods that were not picked\n");
-    }
-    println!("{}", s.report);
-    print_comparison(s.measured);
-    if !s.warnings.is_empty() {
-        println!("\nwarning: the network was not trained for what it computes now:");
-        s.warnings.iter().for_each(|w| println!("  {w}"));
-        println!("  train it on with these polynomials in place if the measured loss above is too high");
-    }
-    println!("\nwrote {} (plan {}); it holds the weights: keep it secret", s.output, s.digest);
+    output::as_it_is(&shown.to_string());
 }

@@ -55,6 +55,8 @@ struct Summary {
     online_ms: f64,
     preprocessing_ms: f64,
     rates: StatedRates,
+    /// Targets for the error that the compiled file misses on its calibration data.
+    missed_targets: Vec<String>,
     version: &'static str,
 }
 
@@ -93,7 +95,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let rates = measured.map_or(Rates::STATED, |m| m.rates());
     let Estimate { cost, memory, online, preprocessing } =
         file.plan.estimate(parties, batch, &link, &rates)?;
+    let missed_targets = file.quality.misses();
+    for missed in &missed_targets {
+        output::note(format_args!("warning: compiled although {missed}"));
+    }
     let summary = Summary {
+        missed_targets,
         model: file.plan.name.clone(),
         parties,
         batch,

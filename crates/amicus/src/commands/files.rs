@@ -1,7 +1,12 @@
-//! What the commands for model files share: percentages, sizes, a progress bar.
+//! What the commands for model files share: percentages, sizes, where files go, tables, a progress bar.
 
+use amicus::model::private_file::Existing;
+use amicus::samples::Invalid;
+use anyhow::bail;
+use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::str::FromStr;
 
 /// A share of one, written as `0.5%` or `0.005`.
@@ -16,12 +21,84 @@ impl FromStr for Share {
             Some(percent) => percent.trim().parse::<f64>().map(|p| p / 100.0),
             None => text.parse(),
         };
-        value
-            .ok()
-            .filter(|v| *v > 0.0 && v.is_finite())
-            .map(Share)
-            .ok_or_else(|| format!("`{text}` is no share above 0, such as 0.5% or 0.005"))
+        match value {
+            Ok(v) if v > 0.0 && v <= 1.0 => Ok(Share(v)),
+            Ok(v) if v > 1.0 && v.is_finite() && !text.ends_with('%') => {
+                Err(format!("`{text}` would be {:.0}%; if percent is meant, write {text}%", 100.0 * v))
+            }
+            _ => Err(format!("`{text}` is no share above 0 and up to 100%, such as 0.5% or 0.005")),
+        }
     }
+}
+
+/// What becomes of inputs that the model does not take.
+#[derive(Clone, Copy, clap::Args)]
+pub(super) struct InvalidArgs {
+    /// Move numbers outside the model's input range to its nearest border.
+    #[arg(long, conflicts_with = "skip_invalid")]
+    clip: bool,
+    /// Leave inputs with numbers outside that range, or that are no numbers, out.
+    #[arg(long)]
+    skip_invalid: bool,
+}
+
+impl From<InvalidArgs> for Invalid {
+    fn from(args: InvalidArgs) -> Self {
+        match args {
+            InvalidArgs { clip: true, .. } => Invalid::Clip,
+            InvalidArgs { skip_invalid: true, .. } => Invalid::Skip,
+            InvalidArgs { .. } => Invalid::Refuse,
+        }
+    }
+}
+
+/// Whether a file may be written: one that is there only with `force`, and never one of `inputs`, by whatever name.
+pub(super) fn destination(path: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<Existing> {
+    let name = path.display();
+    if path.is_dir() {
+        bail!("{name} is a folder; give the name of a file");
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        bail!("{name}: there is no folder {}", folder.display());
+    }
+    for input in inputs {
+        if same_file(path, input) {
+            bail!(
+                "{name} is {}, which this command reads: it is not replaced, not even with --force",
+                input.display()
+            );
+        }
+    }
+    match (path.symlink_metadata().is_ok(), force) {
+        (true, false) => bail!("{name} is there already; --force replaces it"),
+        (true, true) => Ok(Existing::Replace),
+        (false, _) => Ok(Existing::Keep),
+    }
+}
+
+/// Whether two names lead to one file: symbolic links resolved, hard links too where the system tells.
+fn same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    if let (Ok(a), Ok(b)) = (std::fs::metadata(a), std::fs::metadata(b)) {
+        use std::os::unix::fs::MetadataExt;
+        return (a.dev(), a.ino()) == (b.dev(), b.ino());
+    }
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Columns that tables take, at most.
+const WIDTH: u16 = 80;
+
+/// A table that fits a terminal of 80 columns: cells that are too long are broken.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    if !header.is_empty() {
+        table.set_header(header.iter().copied());
+    }
+    table
 }
 
 /// A shape, written as `3,32,32`.
@@ -91,10 +168,35 @@ mod tests {
     fn units_are_read() {
         assert_eq!("0.5%".parse::<Share>().map(|s| s.0), Ok(0.005));
         assert_eq!("0.02".parse::<Share>().map(|s| s.0), Ok(0.02));
-        assert!("-1%".parse::<Share>().is_err() && "much".parse::<Share>().is_err());
+        assert_eq!("5%".parse::<Share>().map(|s| s.0), Ok(0.05));
+        for text in ["-1%", "much", "0", "NaN", "inf", "500%", ""] {
+            assert!(text.parse::<Share>().is_err(), "{text}");
+        }
+        let meant = "5".parse::<Share>().map(|s| s.0).unwrap_err();
+        assert!(meant.contains("would be 500%; if percent is meant, write 5%"), "{meant}");
         assert_eq!("3,32,32".parse::<Sizes>().map(|s| s.0), Ok(vec![3, 32, 32]));
         assert!("3,0".parse::<Sizes>().is_err());
         assert_eq!("1.5GiB".parse::<Bytes>().map(|b| b.0), Ok(3 << 29));
         assert_eq!("12".parse::<Bytes>().map(|b| b.0), Ok(12));
+    }
+
+    #[test]
+    fn files_are_replaced_with_leave_and_inputs_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("in"), b"in").unwrap();
+        std::fs::write(at("old"), b"old").unwrap();
+        let to = |name: &str, force| destination(&at(name), force, &[&at("in")]).map_err(|e| e.to_string());
+        assert_eq!(to("new", false), Ok(Existing::Keep));
+        assert!(to("old", false).unwrap_err().contains("--force replaces it"));
+        assert_eq!(to("old", true), Ok(Existing::Replace));
+        assert!(to("none/new", true).unwrap_err().contains("there is no folder"));
+        assert!(to("", true).unwrap_err().contains("is a folder"));
+        std::fs::hard_link(at("in"), at("hard")).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(at("in"), at("soft")).unwrap();
+        for name in ["in", "hard", "soft"] {
+            assert!(to(name, true).unwrap_err().contains("which this command reads"), "{name}");
+        }
     }
 }

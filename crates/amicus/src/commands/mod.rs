@@ -1,7 +1,9 @@
 //! One module per command: arguments, progress, output.
 
+mod answers;
 pub(crate) mod bench;
 pub(crate) mod check;
+mod comparison;
 pub(crate) mod compile;
 pub(crate) mod demo;
 pub(crate) mod estimate;

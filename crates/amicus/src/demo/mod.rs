@@ -14,10 +14,11 @@ pub use models::MODELS;
 pub use picture::Picture;
 pub use report::{DemoReport, ScaleReport, Spread};
 
+use crate::samples::Invalid;
 use amicus_field::KernelError;
-use amicus_model::ModelError;
 use amicus_model::amc::FileError;
 use amicus_model::compare::Comparison;
+use amicus_model::{Graph, ModelError};
 use amicus_net::shaper::Shape;
 use amicus_node::NodeError;
 use amicus_node::conduct::Cheat;
@@ -39,6 +40,8 @@ pub struct DemoOptions {
     pub data_dir: Option<PathBuf>,
     /// Inputs as numbers (an `.npz` file) in place of images.
     pub data: Option<PathBuf>,
+    /// What becomes of such inputs outside the model's range.
+    pub invalid: Invalid,
     /// Compute parties, 2 to 8.
     pub parties: usize,
     /// Inputs to classify; by default 300 if there are as many, but 20 over a slow network or with a large model.
@@ -64,6 +67,7 @@ impl Default for DemoOptions {
             weights: None,
             data_dir: None,
             data: None,
+            invalid: Invalid::Refuse,
             parties: 2,
             samples: None,
             batch: 1,
@@ -179,6 +183,10 @@ pub struct Simulation {
     pub data: String,
     /// Primes of the modulus.
     pub limbs: usize,
+    /// The network.
+    pub network: Graph,
+    /// The classes of all inputs, if they are known.
+    pub labels: Option<Vec<usize>>,
     /// Floating point against fixed point.
     pub comparison: Comparison,
 }

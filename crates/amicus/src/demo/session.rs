@@ -146,7 +146,8 @@ impl Session {
         let networks = Networks { original: &self.graph, polynomial: &self.graph, fixed: Some(fixed) };
         let count = images.len();
         let comparison = compare(networks, &images, labels.as_deref(), &mut |n| done(n, count))?;
-        Ok(Simulation { model: self.name, data: self.source, limbs: self.plan.limbs.count(), comparison })
+        let (limbs, network) = (self.plan.limbs.count(), self.graph);
+        Ok(Simulation { model: self.name, data: self.source, limbs, network, labels, comparison })
     }
 
     pub(super) fn run(self, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {

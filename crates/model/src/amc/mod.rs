@@ -6,8 +6,7 @@
 //! Format, version 3, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
 //! description that follows in `postcard`; the float network's tensors in the order of its nodes; per linear layer of the
 //! plan its weights and biases as integers, each list with a byte that says how wide they are; the BLAKE3 hash of all
-//! that. Files are written beside their place and renamed, so a file is there wholly or not at all; on Unix only the
-//! owner can read it.
+//! that. Files are private ([`crate::private_file`]): there wholly or not at all, on Unix readable for the owner only.
 
 mod graph;
 mod read;
@@ -21,10 +20,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::approximate::Approximation;
+use crate::compare;
 use crate::error::ModelError;
+use crate::fold::Folded;
 use crate::graph::{Graph, Layer};
+use crate::private_file::Existing;
 use crate::quality::Quality;
 use crate::quantize::QuantizedWeights;
+use crate::simulate::Simulator;
 
 const MAGIC: &[u8; 8] = b"amc.modl";
 const VERSION: u16 = 3;
@@ -116,13 +119,25 @@ impl ModelFile {
         polynomial(&self.original, &self.approximations)
     }
 
-    /// Writes the file, replacing one that is there, wholly or not at all. What was written is read back, folded and
-    /// planned before it takes its place.
+    /// Checks that its parts belong together: the network with polynomials folds into the plan's operations.
     ///
     /// # Errors
-    /// When the file system refuses, or what was written could not be used.
-    pub fn save(&self, path: &Path) -> Result<(), FileError> {
-        write::save(self, path)
+    /// The node that does not fold, or the plan when it is another network's.
+    pub fn check(&self) -> Result<(), ModelError> {
+        compare::fits(&Folded::new(&self.polynomial())?, &self.plan, &self.factors)?;
+        Simulator::new(&self.plan, &self.weights)?;
+        self.plan.cost(1)?;
+        Ok(())
+    }
+
+    /// Writes the file, wholly or not at all, readable for its owner only.
+    ///
+    /// What was written is read back and checked before it takes its place.
+    ///
+    /// # Errors
+    /// When the file system refuses, there is a file that is to be kept, or the model cannot be read back.
+    pub fn save(&self, path: &Path, existing: Existing) -> Result<(), FileError> {
+        write::save(self, path, existing)
     }
 
     /// Reads and checks a file.

@@ -1,7 +1,7 @@
 //! Reading a compiled file: a piece at a time, every length compared with what the file still has.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use amicus_field::I256;
@@ -50,15 +50,35 @@ impl From<ModelError> for Failure {
 
 pub(super) fn load(path: &Path) -> Result<ModelFile, FileError> {
     let file = path.display().to_string();
-    read(path).map_err(|failure| match failure {
+    File::open(path).map_err(Failure::Io).and_then(read).map_err(|failure| match failure {
         Failure::Io(error) => FileError::Io { file, error },
         Failure::Format(reason) => FileError::Format { file, reason },
         Failure::Model(error) => FileError::Model { file, error },
     })
 }
 
-fn read(path: &Path) -> Result<ModelFile, Failure> {
-    let file = File::open(path)?;
+/// Holds what was just written to what every later command does with it: it is read, folded and planned. The error is
+/// the reason why one could not.
+pub(super) fn read_back(written: &File, model: &ModelFile) -> Result<(), String> {
+    let again = || {
+        let mut file = written.try_clone()?;
+        file.rewind()?;
+        read(file)
+    };
+    let back = again().map_err(|failure| match failure {
+        Failure::Io(error) => error.to_string(),
+        Failure::Format(reason) => reason,
+        Failure::Model(error) => error.to_string(),
+    })?;
+    back.check().map_err(|error| error.to_string())?;
+    if back.plan == model.plan && back.weights == model.weights {
+        Ok(())
+    } else {
+        Err("its plan and weights are not those that were made".to_owned())
+    }
+}
+
+fn read(file: File) -> Result<ModelFile, Failure> {
     let size = file.metadata()?.len();
     let mut source = Source {
         inner: BufReader::new(file),

@@ -247,7 +247,7 @@ impl Graph {
     }
 
     /// A graph of changed nodes: same names, inputs and shapes.
-    pub(crate) fn with_layers(&self, layers: impl FnMut(NodeId, &Node) -> Layer) -> Self {
+    pub fn with_layers(&self, layers: impl FnMut(NodeId, &Node) -> Layer) -> Self {
         let mut layers = layers;
         let change = |(i, node): (usize, &Node)| Node { layer: layers(NodeId(i), node), ..node.clone() };
         let nodes = self.nodes.iter().enumerate().map(change).collect();

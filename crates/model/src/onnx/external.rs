@@ -26,6 +26,11 @@ impl<'f> Externals<'f> {
         Externals { folder, open: HashMap::new(), bytes: 0 }
     }
 
+    /// The files opened so far.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.open.keys().cloned().collect()
+    }
+
     /// The `expected` bytes of a tensor.
     pub(super) fn read(&mut self, tensor: &TensorProto<'_>, expected: usize) -> Result<Vec<u8>, String> {
         let entry = |key: &str| tensor.external_data.iter().find(|(k, _)| *k == key).map(|(_, v)| *v);

@@ -113,7 +113,7 @@ pub(super) fn import(
         }
         other => other.map_err(|r| whole(format!("output {}: {}", output.name, describe(&r))))?,
     };
-    let Importer { mut builder, notes, .. } = importer;
+    let Importer { mut builder, notes, externals, .. } = importer;
     let last = builder.prune(last);
     let graph_built = builder.finish(last).map_err(|e| whole(e.to_string()))?;
     let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
@@ -124,6 +124,7 @@ pub(super) fn import(
         opset,
         producer: visible(format!("{} {}", model.producer, model.producer_version).trim()),
         operators: operators.into_iter().map(|(op, n)| (op.to_owned(), n)).collect(),
+        external: externals.files(),
     })
 }
 

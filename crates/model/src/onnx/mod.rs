@@ -26,7 +26,7 @@ mod value;
 mod window;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use error::{OnnxError, Problem};
 
@@ -58,6 +58,8 @@ pub struct Import {
     pub producer: String,
     /// Operators in the file, by name, with their counts.
     pub operators: Vec<(String, usize)>,
+    /// Files beside it that hold its weights.
+    pub external: Vec<PathBuf>,
 }
 
 /// Imports a file; external data are looked for in its folder.

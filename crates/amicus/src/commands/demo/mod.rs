@@ -66,6 +66,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         weights: args.weights.clone(),
         data_dir: args.data_dir.clone(),
         data: args.data.clone(),
+        invalid: amicus::samples::Invalid::Refuse,
         parties: args.parties,
         samples: args.samples,
         batch: args.batch,

@@ -58,7 +58,7 @@ impl Data {
         let option = |option, reason: &str| Err(DemoError::Option { option, reason: reason.to_owned() });
         match (&options.data, &options.data_dir, model.pixels) {
             (Some(_), Some(_), _) => option("--data", "cannot be given together with --data-dir"),
-            (Some(path), None, _) => numbers::read(path, &model.graph),
+            (Some(path), None, _) => numbers::read(path, &model.graph, options.invalid),
             (None, Some(_), None) => {
                 option("--data-dir", "a compiled model takes numbers; give them with --data")
             }

@@ -2,7 +2,7 @@
 
 use super::super::DemoError;
 use super::{Content, Data, Item};
-use crate::samples::{Samples, samples_for};
+use crate::samples::{Invalid, Reading, Samples, samples};
 use amicus_model::Graph;
 use amicus_model::networks::PixelRule;
 use std::path::Path;
@@ -14,13 +14,9 @@ const RANDOM: usize = 100;
 const FILLED: f64 = 0.8;
 
 /// Arrays `x` and, if there, `y` of an `.npz` file.
-pub(super) fn read(path: &Path, graph: &Graph) -> Result<Data, DemoError> {
-    let Samples { images, labels } = samples_for(path, graph, None)?;
-    let classes = graph.node(graph.output()).len();
-    if let Some(label) = labels.iter().flatten().find(|&&label| label >= classes) {
-        let reason = format!("array y: class {label}, the model tells {classes} classes apart");
-        return Err(DemoError::File { path: path.display().to_string(), reason });
-    }
+pub(super) fn read(path: &Path, graph: &Graph, invalid: Invalid) -> Result<Data, DemoError> {
+    let reading = Reading { network: graph, range: Some(graph.input_range()), invalid, limit: None };
+    let Samples { images, labels, .. } = samples(path, reading)?;
     let label = |i: usize| labels.as_ref().map(|labels| labels[i]);
     let item = |(i, x)| Item { content: Content::Numbers(x), label: label(i) };
     let items = images.into_iter().enumerate().map(item).collect();

@@ -1,0 +1,167 @@
+//! `--output` and `--classes`: what a command answers, in a file, with names of classes.
+//!
+//! A `.npz` file has arrays `outputs` (`[samples, ..]`), where outputs are classes `classes`, `labels` (-1 where there is
+//! none) and `names`; a `.json` file one object with the same. Answers are the client's secret, so the file is private.
+
+use super::files::destination;
+use amicus::model::Graph;
+use amicus::model::argmax;
+use amicus::model::compare::tells_classes;
+use amicus::model::npz::{self, Column, Values};
+use amicus::model::private_file::{self, Existing};
+use anyhow::{Context, bail};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Longest file of names that is read.
+const MAX_NAMES: u64 = 16 << 20;
+
+#[derive(clap::Args)]
+pub(super) struct AnswerArgs {
+    /// Write outputs and classes of every input to this file, .npz or .json.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace that file if it is there.
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Names of the classes, one a line.
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy)]
+enum Format {
+    Npz,
+    Json,
+}
+
+/// Where answers go, checked before anything is computed.
+pub(super) struct Sink {
+    file: Option<(PathBuf, Existing, Format)>,
+    /// Names of the classes, if the user gave them.
+    pub(super) names: Option<Vec<String>>,
+    shape: Vec<usize>,
+    classes: bool,
+}
+
+/// One object of a JSON file.
+#[derive(Serialize)]
+struct Answer<'a> {
+    outputs: &'a [f64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Answers<'a> {
+    shape: &'a [usize],
+    names: Option<&'a [String]>,
+    answers: Vec<Answer<'a>>,
+    version: &'static str,
+}
+
+impl AnswerArgs {
+    /// Reads names and checks where answers go; `network` is the user's, `inputs` are files that must not be written.
+    pub(super) fn open(&self, network: &Graph, inputs: &[&Path]) -> anyhow::Result<Sink> {
+        let shape = network.node(network.output()).shape.clone();
+        let classes = tells_classes(network);
+        let names = self.classes.as_deref().map(|path| class_names(path, &shape, classes)).transpose()?;
+        let own = inputs.iter().copied().chain(self.classes.as_deref()).collect::<Vec<_>>();
+        let file = match &self.output {
+            None => None,
+            Some(path) => {
+                let format = match path.extension().and_then(|e| e.to_str()) {
+                    Some("npz") => Format::Npz,
+                    Some("json") => Format::Json,
+                    _ => {
+                        bail!("--output {}: give the file a name that ends in .npz or .json", path.display())
+                    }
+                };
+                Some((path.clone(), destination(path, self.force, &own)?, format))
+            }
+        };
+        Ok(Sink { file, names, shape, classes })
+    }
+}
+
+impl Sink {
+    /// Writes the file, if one is wanted. `labels` are as many as `outputs`.
+    pub(super) fn write(&self, outputs: &[Vec<f64>], labels: &[Option<usize>]) -> anyhow::Result<()> {
+        let Some((path, existing, format)) = &self.file else { return Ok(()) };
+        let written = private_file::write(path, *existing, |file| {
+            let mut out = std::io::BufWriter::new(file);
+            match format {
+                Format::Npz => self.npz(&mut out, outputs, labels)?,
+                Format::Json => serde_json::to_writer(&mut out, &self.json(outputs, labels))?,
+            }
+            out.flush()
+        });
+        written.with_context(|| path.display().to_string())
+    }
+
+    fn npz(
+        &self,
+        out: &mut impl Write,
+        outputs: &[Vec<f64>],
+        labels: &[Option<usize>],
+    ) -> std::io::Result<()> {
+        let shape = [&[outputs.len()], self.shape.as_slice()].concat();
+        let all = outputs.concat();
+        let classes: Vec<i64> = outputs.iter().map(|o| argmax(o) as i64).collect();
+        let known: Vec<i64> = labels.iter().map(|l| l.map_or(-1, |l| l as i64)).collect();
+        let count = [outputs.len()];
+        let names = [self.names.as_ref().map_or(0, Vec::len)];
+        let mut columns = vec![Column { name: "outputs", shape: &shape, values: Values::Reals(&all) }];
+        if self.classes {
+            columns.push(Column { name: "classes", shape: &count, values: Values::Integers(&classes) });
+            if labels.iter().any(Option::is_some) {
+                columns.push(Column { name: "labels", shape: &count, values: Values::Integers(&known) });
+            }
+        }
+        if let Some(list) = &self.names {
+            columns.push(Column { name: "names", shape: &names, values: Values::Text(list) });
+        }
+        npz::write(out, &columns)
+    }
+
+    fn json<'a>(&'a self, outputs: &'a [Vec<f64>], labels: &[Option<usize>]) -> Answers<'a> {
+        let answer = |(outputs, label): (&'a Vec<f64>, &Option<usize>)| {
+            let class = self.classes.then(|| argmax(outputs));
+            let name = class.and_then(|c| self.names.as_ref()?.get(c)).map(String::as_str);
+            Answer { outputs, class, name, label: label.filter(|_| self.classes) }
+        };
+        Answers {
+            shape: &self.shape,
+            names: self.names.as_deref(),
+            answers: outputs.iter().zip(labels).map(answer).collect(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// One name a line, as many as there are classes.
+fn class_names(path: &Path, shape: &[usize], classes: bool) -> anyhow::Result<Vec<String>> {
+    let file = path.display();
+    if !classes {
+        bail!("--classes {file}: the network's outputs, of shape {shape:?}, are no classes");
+    }
+    let size = std::fs::metadata(path).with_context(|| file.to_string())?.len();
+    if size > MAX_NAMES {
+        bail!("--classes {file}: {size} bytes, at most {MAX_NAMES} are read");
+    }
+    let text = std::fs::read_to_string(path).with_context(|| file.to_string())?;
+    let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
+    let wanted: usize = shape.iter().product();
+    if names.len() != wanted {
+        bail!("--classes {file}: {} lines, the network tells {wanted} classes apart", names.len());
+    }
+    match names.iter().position(|n| n.is_empty() || n.chars().any(char::is_control)) {
+        Some(at) => bail!("--classes {file}: line {} is no name", at + 1),
+        None => Ok(names),
+    }
+}

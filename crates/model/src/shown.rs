@@ -1,0 +1,53 @@
+//! What a plan shows to everybody who sees it: parties, helper and clients.
+//!
+//! `docs/security.md`, section "What a plan shows", is the same list with its reasons.
+
+use amicus_plan::{OpKind, Plan, WrapRule};
+
+use crate::approximate::Approximation;
+
+/// A line for each kind of thing that a plan shows; `approximations` tell fitted polynomials from those of the file.
+pub fn shown(plan: &Plan, approximations: &[Approximation]) -> Vec<String> {
+    let fitted = approximations.iter().filter(|a| a.picked.is_some()).count();
+    let activations = plan.ops.iter().filter_map(|op| match &op.kind {
+        OpKind::Activation(a) => Some(a),
+        _ => None,
+    });
+    let (mut learned, mut slack) = (0, 0);
+    for a in activations {
+        learned += usize::from(a.coefficients != [0, 1]);
+        slack += usize::from(a.wrap == WrapRule::Slack);
+    }
+    let mut lines = vec![
+        format!(
+            "the architecture: {} operations, shapes and names of {} layers, which of them have biases",
+            plan.ops.len(),
+            plan.weights.len()
+        ),
+        format!(
+            "the input range {} to {}: ends of the calibration data and a tenth of their spread",
+            plan.input.range.low, plan.input.range.high
+        ),
+    ];
+    let learned = learned.max(fitted) - fitted;
+    if learned > 0 {
+        lines.push(format!(
+            "coefficients of {learned} polynomials of the network itself, learned ones included"
+        ));
+    }
+    if fitted > 0 {
+        lines.push(format!(
+            "coefficients of {fitted} fitted polynomials, and so half-widths of their intervals and the shape of a              histogram of what calibration data feed them"
+        ));
+    }
+    lines.push(format!(
+        "{} limb(s), scales of input, weights, arguments and outputs: chosen by what rounding costs, which depends on          weights and calibration data",
+        plan.limbs.count()
+    ));
+    lines.push(if slack > 0 {
+        format!("bounds of {slack} truncations with slack: calibrated ranges, to a power of two; all others follow from the modulus")
+    } else {
+        "bounds of truncations follow from the modulus alone".to_owned()
+    });
+    lines
+}
