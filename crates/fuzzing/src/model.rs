@@ -31,11 +31,11 @@ pub(crate) fn amc(bytes: &[u8]) {
         let Ok(file) = ModelFile::load(&path) else { return };
         // What is written is read back, and written as it was.
         let again = folder.join("again.amc");
-        file.save(&again).expect("a model that was read");
+        file.save(&again, amicus_model::private_file::Existing::Replace).expect("a model that was read");
         let written = fs::read(&again).expect("a file");
         ModelFile::load(&again)
             .expect("a model that was written")
-            .save(&again)
+            .save(&again, amicus_model::private_file::Existing::Replace)
             .expect("a model that was read");
         assert_eq!(fs::read(&again).expect("a file"), written);
         runs(&file);

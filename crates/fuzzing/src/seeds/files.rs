@@ -52,7 +52,7 @@ pub(super) fn amc() -> Vec<Seed> {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tiny.amc");
-    file.save(&path).expect("a file");
+    file.save(&path, amicus_model::private_file::Existing::Replace).expect("a file");
     vec![seed("tiny", fs::read(&path).expect("a file"))]
 }
 
