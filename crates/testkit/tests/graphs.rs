@@ -104,7 +104,7 @@ fn run(seed: u64, keep: Option<&Path>, folder: &Path) -> Result<Fate, String> {
         return Err(format!("prepared: {prepared:e} from the oracle"));
     }
     let options = ApproximateOptions {
-        degree: 2 + (seed % 4) as usize,
+        degree: Some(2 + (seed % 4) as usize),
         max_pooling: MaxPooling::Average,
         ..ApproximateOptions::default()
     };
@@ -131,7 +131,8 @@ fn run(seed: u64, keep: Option<&Path>, folder: &Path) -> Result<Fate, String> {
         about: About::default(),
     };
     let path = folder.join("random.amc");
-    file.save(&path).map_err(|e| format!("not written: {e}"))?;
+    file.save(&path, amicus_model::private_file::Existing::Replace)
+        .map_err(|e| format!("not written: {e}"))?;
     let file = ModelFile::load(&path).map_err(|e| format!("not read back: {e}"))?;
     let (parties, batch) = if seed.is_multiple_of(3) { (3, 2) } else { (2, 1) };
     let net = Net { plan: Arc::new(file.plan), weights: file.weights };

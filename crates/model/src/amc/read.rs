@@ -70,7 +70,6 @@ pub(super) fn read_back(written: &File, model: &ModelFile) -> Result<(), String>
         Failure::Format(reason) => reason,
         Failure::Model(error) => error.to_string(),
     })?;
-    back.check().map_err(|error| error.to_string())?;
     if back.plan == model.plan && back.weights == model.weights {
         Ok(())
     } else {
@@ -120,7 +119,9 @@ fn read(file: File) -> Result<ModelFile, Failure> {
     if factors.len() != plan.ops.len() + 1 || !factors.iter().all(|f| f.is_finite() && *f > 0.0) {
         return Err(Failure::Format("its factors are not those of its plan".to_owned()));
     }
-    Ok(ModelFile { plan, weights, factors, original, approximations, quality, about })
+    let model = ModelFile { plan, weights, factors, original, approximations, quality, about };
+    model.check()?;
+    Ok(model)
 }
 
 fn no_model(size: u64) -> Failure {
