@@ -84,7 +84,7 @@ fn parts_that_are_not_opened_join_and_small_inputs_meet_an_activation() {
             about: About::default(),
         };
         let path = folder.path().join("m.amc");
-        file.save(&path).unwrap();
+        file.save(&path, amicus_model::private_file::Existing::Replace).unwrap();
         ModelFile::load(&path).unwrap();
     }
 }
