@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("field", &[]),
     ("net", &[]),
     ("plan", &["field"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("node", &["client", "field", "net", "plan", "protocol"]),
     ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("fuzzing", &["client", "field", "model", "net", "node", "plan", "protocol", "testkit", "train"]),
     ("xtask", &[]),
 ];
 
