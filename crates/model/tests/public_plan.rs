@@ -93,7 +93,10 @@ fn equal_calibrated_ranges_give_equal_bounds_whatever_the_weights() {
                 weights: Some(12),
                 ..ForcedScales::default()
             };
-            let options = CompileOptions { limbs: Some(limbs), slack, scales, ..CompileOptions::default() };
+            // Any error meets the target, so that no units of arguments are looked for: they are scales too.
+            let max_error = 1e9;
+            let options =
+                CompileOptions { limbs: Some(limbs), slack, scales, max_error, ..CompileOptions::default() };
             let found: Vec<Vec<(u32, WrapRule)>> = (0..8)
                 .map(|seed| {
                     let graph = network(seed, 0.1 + seed as f32, Some(20.0));
