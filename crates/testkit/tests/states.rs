@@ -1,9 +1,11 @@
 //! The protocol's states refuse what they must not take, whoever moves the messages (`docs/protocol.md`, 4 to 7).
 
-use amicus_field::{Limbs, Seed, packed_len};
+use amicus_field::{Limbs, OperatingSystem, Seed, packed_len};
 use amicus_node::Peer;
 use amicus_node::inbox::{Inbox, Incoming, Want};
+use amicus_plan::WeightId;
 use amicus_protocol::affine::Part;
+use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::online::{AwaitingInput, Next};
 use amicus_protocol::wire::{Header, Kind, pack};
@@ -172,4 +174,54 @@ fn an_output_that_the_parties_did_not_agree_on_is_passed_over() {
         let outcome = direct::infer_over(&loaded, &inputs, 1, &[], &mut |_| (), &mut world).unwrap();
         assert!(net.error_of(&inputs, &outcome.logits.unwrap()) < 0.05, "{:?}", world.0);
     }
+}
+
+/// The helper's release comes with a mask that is no truncated mask.
+struct LongMask;
+
+impl World for LongMask {
+    fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
+        if letter.header.kind == Kind::Release {
+            // After the hash: the first mask, and behind it its case.
+            let each = (body.len() - 32) / OUTPUTS;
+            body[32..32 + each - 1].fill(0xff);
+        }
+    }
+}
+
+/// Outputs of the small network.
+const OUTPUTS: usize = 3;
+
+#[test]
+fn a_release_out_of_range_is_refused() {
+    let net = zoo::mlp(TWO);
+    let loaded = loaded(&net, 1);
+    assert_eq!(net.simulate(&net.inputs(1, 3), 1).len(), OUTPUTS);
+    let outcome = direct::infer_over(&loaded, &net.inputs(1, 3), 1, &[], &mut |_| (), &mut LongMask).unwrap();
+    says(outcome.logits.map(drop), "output entry");
+}
+
+#[test]
+fn an_output_may_drop_no_bits() {
+    let Net { plan, weights } = zoo::mlp(TWO);
+    let mut plan = (*plan).clone();
+    plan.output.scale = plan.values().unwrap().get(plan.output.value).scale;
+    let net = Net { plan: Arc::new(plan), weights };
+    let loaded = loaded(&net, 1);
+    // Masks of the upper and of the lower half, with and without a wrap.
+    for salt in 0..40 {
+        let inputs = net.inputs(1, salt);
+        let logits = direct::infer(&loaded, &inputs, 1, &[], &mut |_| ()).unwrap().logits.unwrap();
+        assert!(net.error_of(&inputs, &logits) < 0.05, "{salt}");
+    }
+}
+
+#[test]
+fn limits_on_frames_leave_room_for_corrections_of_a_load() {
+    let net = zoo::conv_net(TWO);
+    let parties = Parties::new(2).unwrap();
+    let fresh = Fresh::recorded(EpochId(1));
+    let load = HelperLoad::begin(Arc::clone(&net.plan), parties, fresh, &mut OperatingSystem).unwrap();
+    let lengths = (0u32..).take(net.plan.weights.len()).map(|id| load.corrections(WeightId(id)).len());
+    assert_eq!(Some(HelperEpoch::longest_load_message(&net.plan)), lengths.max());
 }

@@ -192,6 +192,24 @@ fn an_input_or_key_under_somebody_elses_id() {
 }
 
 #[test]
+fn a_strangers_input_does_not_stand_for_the_clients() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
+    let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
+    let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+    let id = admission.id();
+    let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
+    // All that is needed is there, but not from her.
+    for party in peers(&run) {
+        alice.send(&party, &key);
+        mallory.send(&party, &input);
+    }
+    let error = alice.result(awaiting).unwrap_err();
+    run.ending(id, Err(error)).given_up(&["input", "client 2", "nothing received for"]);
+    run.recovers();
+    run.finish();
+}
+
+#[test]
 fn seeds_of_a_mask_go_to_the_bound_client_only() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
