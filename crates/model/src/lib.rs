@@ -16,7 +16,6 @@
 //! - [`mod@compile`]: chooses limbs and scales from calibration data ([`scales`], [`emulate`], [`calibrate`]), proves
 //!   that nothing overflows inside the calibrated range ([`proof`]), and gives plan, quantised weights ([`quantize`])
 //!   and a [`report`]
-//! - [`planned`]: a plan that was made before, for the same network again
 //! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
 //! - [`mod@compare`]: the imported network, the one with polynomials, and the fixed point, layer by layer
 //! - [`mod@escapes`]: values outside what a network was compiled for, [`quality`]: errors and targets,
@@ -46,7 +45,6 @@ pub mod measure;
 pub mod networks;
 pub mod npz;
 pub mod onnx;
-pub mod planned;
 pub mod prepare;
 pub mod private_file;
 pub mod proof;

@@ -264,6 +264,11 @@ mod tests {
         checkpoint.write(&path, &settings).unwrap();
         assert_eq!(Checkpoint::read(&path, &settings, &architecture, 4).unwrap(), checkpoint);
         assert_eq!(std::fs::read_dir(&files.0).unwrap().count(), 1, "a temporary file is left");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use amicus_model::private_file::{self, Existing};
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::{TrainError, WeightsType};
@@ -171,7 +172,10 @@ pub fn write<'t>(
     metadata: &BTreeMap<String, String>,
     kind: WeightsType,
 ) -> Result<(), TrainError> {
-    write_bytes(path, &encode(tensors, metadata, kind)?)
+    let bytes = encode(tensors, metadata, kind)?;
+    let io = |source| TrainError::Io { action: "write", path: path.into(), source };
+    // Weights and checkpoints are their owner's secret; pictures and tables are not.
+    private_file::write(path, Existing::Replace, |file| file.write_all(&bytes)).map_err(io)
 }
 
 /// Writes a file: first beside `path` under another name, then renamed, so that `path` is never half-written.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::curve::CurvePoint;
@@ -29,6 +30,9 @@ const COLOURS: [RGBColor; 6] = [
 
 /// Values that differ by more than this factor are shown on a logarithmic axis.
 const DECADES: f64 = 30.0;
+
+/// Ticks closer to 0 are at 0.
+const NOISE: f64 = 1e-12;
 
 /// One line of a chart.
 #[derive(Clone, Debug)]
@@ -205,7 +209,7 @@ fn spread(values: impl Iterator<Item = f64>) -> f64 {
 /// A number beside an axis, without the noise of binary fractions or a sign at 0.
 fn label(value: f64) -> String {
     match value.abs() {
-        size if size != 0.0 && !(1e-6..1e9).contains(&size) => format!("{value:.0e}"),
+        size if size > NOISE && !(1e-6..1e9).contains(&size) => format!("{value:.0e}"),
         _ => format!("{}", (value * 1e6).round() / 1e6 + 0.0),
     }
 }
@@ -291,7 +295,10 @@ mod tests {
 
     #[test]
     fn labels_are_short() {
-        assert_eq!([-0.0, 0.1 + 0.2, -2.5, 1e3, 1e21].map(label), ["0", "0.3", "-2.5", "1000", "1e21"]);
+        assert_eq!(
+            [-0.0, -3e-17, 0.1 + 0.2, -2.5, 1e3, 1e21, 2e-7].map(label),
+            ["0", "0", "0.3", "-2.5", "1000", "1e21", "2e-7"]
+        );
     }
 
     #[test]
