@@ -1,14 +1,13 @@
 //! The table of executions that `compile` and `simulate` print.
 
-use super::files::table;
-use super::output;
+use super::output::{self, Table};
 use amicus::model::compare::{Agreement, Comparison};
 use amicus::model::escapes::Escapes;
 use amicus::model::measure::{count_of, percent};
 
 /// The executions against the user's network, then layer by layer.
 pub(super) fn print_comparison(c: &Comparison) {
-    let mut executions = table(&["execution", "as labelled", "same class", "error of outputs"]);
+    let mut executions = Table::with_header(["execution", "as labelled", "same class", "error of outputs"]);
     let count = |n: Option<usize>, none: &str| n.map_or_else(|| none.to_owned(), |n| count_of(n, c.samples));
     let row = |name: &str, correct: Option<usize>, agreement: Option<&Agreement>| {
         let none = if c.classes { "no labels" } else { "no classes" };
@@ -21,21 +20,21 @@ pub(super) fn print_comparison(c: &Comparison) {
         });
         [name.to_owned(), count(correct, none), same, error]
     };
-    executions.add_row(row("your network, floating point", c.float_correct, None));
+    executions.row(row("your network, floating point", c.float_correct, None));
     if let Some(total) = &c.total {
-        executions.add_row(row("private answers, against it", c.fixed_correct, Some(total)));
+        executions.row(row("private answers, against it", c.fixed_correct, Some(total)));
     }
-    executions.add_row(row("part of polynomials", c.polynomial_correct, Some(&c.polynomial)));
+    executions.row(row("part of polynomials", c.polynomial_correct, Some(&c.polynomial)));
     if let Some(fixed) = &c.fixed {
-        executions.add_row(row("part of the fixed point", c.fixed_correct, Some(fixed)));
+        executions.row(row("part of the fixed point", c.fixed_correct, Some(fixed)));
     }
-    output::as_it_is(&executions.to_string());
-    let mut layers = table(&["layer", "error with polynomials", "error in fixed point"]);
+    executions.print();
+    let mut layers = Table::with_header(["layer", "error with polynomials", "error in fixed point"]);
     for layer in &c.layers {
         let fixed = layer.fixed_point.map_or_else(|| "folded away".to_owned(), percent);
-        layers.add_row([layer.name.clone(), percent(layer.approximation), fixed]);
+        layers.row([layer.name.clone(), percent(layer.approximation), fixed]);
     }
-    output::as_it_is(&layers.to_string());
+    layers.print();
     match &c.stands_out {
         Some(layer) => output::line(format_args!("the first layer whose error stands out is {layer}")),
         None => output::line(format_args!("no layer's error stands out")),

@@ -1,8 +1,8 @@
 //! `amicus compile`.
 
 use super::comparison::print_comparison;
-use super::files::{Bytes, Share, Sizes, bar, bytes, destination, table};
-use super::output;
+use super::files::{Bytes, Share, Sizes, bar, bytes, destination};
+use super::output::{self, Table};
 use amicus::field::{Kernel, Limbs};
 use amicus::model::amc::{About, ModelFile};
 use amicus::model::approximate::{
@@ -324,25 +324,26 @@ fn conclusion(s: &Summary<'_>) -> String {
 }
 
 fn print_trials(trials: &[Trial]) {
-    let mut shown = table(&["fit", "margin", "degree", "same class, held out", "error"]);
+    let mut shown = Table::with_header(["fit", "margin", "degree", "same class, held out", "error"]);
     for t in trials {
         let same = t.same_class.map_or_else(|| "no classes".to_owned(), |n| count_of(n, t.samples));
         let taken = if t.taken { " (taken)" } else { "" };
         let Recipe { method, margin, degree } = t.recipe;
         let fit = format!("{method}{taken}");
-        shown.add_row([fit, margin.to_string(), degree.to_string(), same, percent(t.error)]);
+        shown.row([fit, margin.to_string(), degree.to_string(), same, percent(t.error)]);
     }
-    output::as_it_is(&shown.to_string());
+    shown.print();
 }
 
 fn print_approximations(approximations: &[Approximation]) {
-    let mut shown = table(&["activation", "was", "interval", "degree", "largest error", "weighted error"]);
+    let mut shown =
+        Table::with_header(["activation", "was", "interval", "degree", "largest error", "weighted error"]);
     for a in approximations {
         let chosen = a.candidates.iter().find(|c| Some(c.method) == a.picked);
         let error = |of: fn(&Candidate) -> f64| {
             chosen.map_or_else(|| "as written".to_owned(), |c| format!("{:.4}", of(c)))
         };
-        shown.add_row([
+        shown.row([
             a.node.clone(),
             a.function.clone(),
             format!("{:.3} (seen {:.3})", a.interval, a.seen),
@@ -351,5 +352,5 @@ fn print_approximations(approximations: &[Approximation]) {
             error(|c| c.weighted_error),
         ]);
     }
-    output::as_it_is(&shown.to_string());
+    shown.print();
 }

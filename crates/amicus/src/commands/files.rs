@@ -1,9 +1,8 @@
-//! What the commands for model files share: percentages, sizes, where files go, tables, a progress bar.
+//! What the commands for model files share: percentages, sizes, where files go, a progress bar.
 
 use amicus::model::private_file::Existing;
 use amicus::samples::Invalid;
 use anyhow::bail;
-use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -85,20 +84,6 @@ fn same_file(a: &Path, b: &Path) -> bool {
         return (a.dev(), a.ino()) == (b.dev(), b.ino());
     }
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// Columns that tables take, at most.
-const WIDTH: u16 = 80;
-
-/// A table that fits a terminal of 80 columns: cells that are too long are broken.
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_BORDERS_ONLY);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    if !header.is_empty() {
-        table.set_header(header.iter().copied());
-    }
-    table
 }
 
 /// A shape, written as `3,32,32`.
