@@ -12,13 +12,14 @@
 //! use amicus::demo::{DemoOptions, run};
 //!
 //! let report = run(&DemoOptions { samples: Some(2), ..DemoOptions::default() }, &mut |_| ())?;
-//! assert_eq!(report.agree, 2);
+//! assert_eq!(report.agree, Some(2));
 //! # Ok::<(), amicus::demo::DemoError>(())
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod demo;
 pub mod interrupt;
+pub mod memory;
 pub mod rates;
 pub mod samples;
 #[cfg(feature = "train-command")]

@@ -213,6 +213,51 @@ fn answers_come_out_with_names() {
     refused(&bench.simulate(&data, &["--classes", text(&list)]), 1, "2 lines, the network tells 10");
 }
 
+#[test]
+fn the_demonstration_shows_the_users_own_network() {
+    let bench = Bench::new();
+    let y: Vec<f64> = (0..12).map(|i| f64::from(i % 10)).collect();
+    let data = bench.data("d.npz", Some((&[12], &y)), |_| ());
+    assert!(bench.compile(&data, &[]).status.success());
+    let model = bench.at("m.amc");
+    let demo = |data: &Path, more: &[&str]| {
+        bench.run(&[&["demo", "--model", text(&model), "--data", text(data), "--json"], more].concat())
+    };
+    let out = bench.at("a.json");
+    let report = json(&demo(&data, &["--output", text(&out)]));
+    // This network is made of polynomials.
+    assert!(report["polynomials_error"]["max"].as_f64().unwrap() < 1e-9, "{report}");
+    assert_eq!((&report["tells_classes"], &report["agree"]), (&true.into(), &12.into()));
+    assert_eq!(report["escapes"]["samples"], 12);
+    // Answers stand in the order of the data, whatever the order they were computed in.
+    let answers: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
+    let labels = answers["answers"].as_array().unwrap().iter().map(|a| a["label"].as_f64().unwrap());
+    assert!(labels.eq(y.iter().copied()), "{answers}");
+    refused(&demo(&data, &["--output", text(&out)]), 1, "is there already; --force");
+    let outside = bench.data("outside.npz", None, |x| x[2 * PIXELS + 9] = 7.0);
+    refused(&demo(&outside, &[]), 1, "sample 2: element 9 is 7, outside the model's");
+    let clipped = json(&demo(&outside, &["--clip"]));
+    assert_eq!((&clipped["samples"], clipped["notes"].as_array().unwrap().len()), (&12.into(), 1));
+    assert_eq!(json(&demo(&outside, &["--skip-invalid"]))["samples"], 11);
+    // A batch is no larger than the samples there are.
+    let report = json(&demo(&data, &["--batch", "64"]));
+    assert_eq!((&report["batch"], &report["samples"]), (&12.into(), &12.into()));
+
+    // One with ReLU: plain text is the network as imported, so its loss is seen, and the same as without cryptography.
+    let [onnx, npz] = ["resnet_legacy.onnx", "resnet_legacy.npz"].map(|name| lenet().with_file_name(name));
+    let relu = bench.at("relu.amc");
+    let made = bench.run(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&relu)]);
+    assert!(made.status.success(), "{made:?}");
+    let report = json(&bench.run(&["demo", "--model", text(&relu), "--data", text(&npz), "--json"]));
+    let simulated = json(&bench.run(&["simulate", text(&relu), "--data", text(&npz), "--json"]));
+    let expected = simulated["total"]["relative_error"]["median"].as_f64().unwrap();
+    // Rounding is random: the two differ by what the fixed point is off, at most by both.
+    let rounding = report["fixed_point_error"]["max"].as_f64().unwrap();
+    assert!((report["relative_error"].as_f64().unwrap() - expected).abs() < 2.0 * rounding, "{report}");
+    let part = |key: &str| report[key]["median"].as_f64().unwrap();
+    assert!(part("polynomials_error") > 3.0 * part("fixed_point_error"), "{report}");
+}
+
 /// Ctrl-C at any moment leaves neither a draft beside the output nor a folder in TMPDIR.
 #[cfg(unix)]
 #[test]

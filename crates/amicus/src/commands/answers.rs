@@ -66,6 +66,11 @@ struct Answers<'a> {
 }
 
 impl AnswerArgs {
+    /// Whether the user asked for anything of this.
+    pub(super) fn wanted(&self) -> bool {
+        self.output.is_some() || self.classes.is_some()
+    }
+
     /// Reads names and checks where answers go; `network` is the user's, `inputs` are files that must not be written.
     pub(super) fn open(&self, network: &Graph, inputs: &[&Path]) -> anyhow::Result<Sink> {
         let shape = network.node(network.output()).shape.clone();

@@ -4,9 +4,12 @@
 //! The same helper, party, owner and client code as in a deployment, in threads that share nothing but links.
 
 mod data;
+mod figures;
 mod models;
+mod needs;
 pub mod picture;
 mod report;
+mod run;
 mod session;
 
 pub use data::shipped_digits;
@@ -14,6 +17,7 @@ pub use models::MODELS;
 pub use picture::Picture;
 pub use report::{DemoReport, ScaleReport, Spread};
 
+use crate::memory::Limit;
 use crate::samples::Invalid;
 use amicus_field::KernelError;
 use amicus_model::amc::FileError;
@@ -89,6 +93,10 @@ pub enum Progress {
         source: String,
         /// Names of the classes, if they have any.
         classes: Option<Vec<String>>,
+        /// Whether the network's outputs tell classes apart.
+        tells_classes: bool,
+        /// What was skipped or changed when they were read.
+        notes: Vec<String>,
     },
     /// The network is being compiled.
     Compiling {
@@ -111,14 +119,16 @@ pub enum Progress {
     },
     /// One input is classified.
     Classified {
+        /// Its place in the data.
+        number: usize,
         /// What it looks like, if it is an image.
         picture: Option<Picture>,
         /// What it is, if that is known.
         label: Option<usize>,
-        /// What the private inference says.
-        private: usize,
-        /// What the float polynomial network says.
-        plaintext: usize,
+        /// The outputs of the private inference.
+        private: Vec<f64>,
+        /// Those of the network as its owner imported it.
+        plaintext: Vec<f64>,
     },
 }
 
@@ -156,6 +166,22 @@ pub enum DemoError {
     /// The network or the data are not usable.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// It would take more memory than there is.
+    #[error(
+        "needs about {needed} bytes of memory ({parts}), and {left} are left of what {limit} allows; {advice}"
+    )]
+    Memory {
+        /// Bytes of all roles and what is compared.
+        needed: u64,
+        /// Bytes there are.
+        left: u64,
+        /// What keeps it from being more.
+        limit: Limit,
+        /// The bytes, by who takes them.
+        parts: String,
+        /// What to do.
+        advice: String,
+    },
     /// The roles failed.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -189,6 +215,14 @@ pub struct Simulation {
     pub labels: Option<Vec<usize>>,
     /// Floating point against fixed point.
     pub comparison: Comparison,
+}
+
+/// The network as its owner imported it, whose answers private ones are compared with.
+///
+/// # Errors
+/// A model that cannot be found or read.
+pub fn user_network(options: &DemoOptions) -> Result<Graph, DemoError> {
+    Ok(models::Model::find(options)?.user_network().clone())
 }
 
 /// Runs the float network and the exact integer simulator on all inputs, or on as many as the options say. `done` hears how

@@ -55,6 +55,10 @@ pub(super) struct Model {
     pub(super) name: String,
     /// The network in floating point, with polynomials.
     pub(super) graph: Graph,
+    /// The network as its owner imported it, where polynomials stand for its activations.
+    pub(super) original: Option<Graph>,
+    /// Targets that a compiled file misses, a sentence each.
+    pub(super) missed: Vec<String>,
     /// How it takes pixels; compiled files take numbers.
     pub(super) pixels: Option<PixelRule>,
     /// What is already compiled, with the factors of its values.
@@ -102,7 +106,14 @@ impl Model {
 
     fn trained(name: &str, network: Network) -> Result<Self, DemoError> {
         let Network { pixels, graph, .. } = network;
-        Ok(Model { name: name.to_owned(), graph, pixels: Some(pixels), compiled: None })
+        Ok(Model {
+            name: name.to_owned(),
+            graph,
+            original: None,
+            missed: Vec::new(),
+            pixels: Some(pixels),
+            compiled: None,
+        })
     }
 
     fn compiled(path: &Path) -> Result<Self, DemoError> {
@@ -111,9 +122,16 @@ impl Model {
         Ok(Model {
             name: file.plan.name.clone(),
             graph,
+            original: Some(file.user_network().clone()),
+            missed: file.quality.misses(),
             pixels: None,
             compiled: Some((file.plan, file.weights, file.factors)),
         })
+    }
+
+    /// The network as its owner knows it.
+    pub(super) fn user_network(&self) -> &Graph {
+        self.original.as_ref().unwrap_or(&self.graph)
     }
 
     /// Classes told apart.
@@ -122,7 +140,20 @@ impl Model {
     }
 }
 
+/// No known name, and no file. What looks like a file's name was meant as one.
 fn unknown<T>(model: &str) -> Result<T, DemoError> {
+    let path = Path::new(model);
+    let reason = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => "a folder; give a file made by `amicus compile`".to_owned(),
+        Ok(_) => "no ordinary file; give one made by `amicus compile`".to_owned(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            "no such file; `amicus compile` makes one of an ONNX file".to_owned()
+        }
+        Err(e) => e.to_string(),
+    };
+    if path.components().count() > 1 || path.extension().is_some() || path.exists() {
+        return Err(DemoError::File { path: model.to_owned(), reason });
+    }
     Err(DemoError::UnknownModel { model: model.to_owned(), known: MODELS.join(", ") })
 }
 

@@ -1,5 +1,7 @@
 //! What a demonstration measured, for people and machines.
 
+use amicus_model::escapes::Escapes;
+use amicus_model::report::ErrorFigures;
 use serde::Serialize;
 
 /// Smallest, median and largest of some figures.
@@ -53,20 +55,38 @@ pub struct DemoReport {
     pub data: String,
     /// Names of the classes, in the order of the network's outputs, if they have any.
     pub classes: Option<Vec<String>>,
+    /// Whether the outputs tell classes apart; where not, predictions are null and errors are all there is to compare.
+    pub tells_classes: bool,
     /// Inputs classified whose label is known.
     pub labelled: usize,
     /// Private predictions that equal the label, among those; none without labels.
     pub correct: Option<usize>,
-    /// Predictions of the float polynomial network that equal the label; none without labels.
+    /// Predictions in plain text, of the network as its owner imported it, that equal the label; none without labels.
     pub plaintext_correct: Option<usize>,
+    /// Predictions of the network with polynomials that equal the label; none without labels.
+    pub polynomial_correct: Option<usize>,
     /// Private predictions that equal the integer simulator's.
-    pub agree: usize,
-    /// Private predictions that equal the float polynomial network's.
-    pub agree_plaintext: usize,
-    /// Median over the samples of the relative distance of private logits from the float polynomial network's.
+    pub agree: Option<usize>,
+    /// Private predictions that equal those in plain text.
+    pub agree_plaintext: Option<usize>,
+    /// Private predictions that equal those of the network with polynomials.
+    pub agree_polynomial: Option<usize>,
+    /// Median over the samples of the relative distance of private outputs from those in plain text.
     pub relative_error: Option<f64>,
     /// Largest over the samples.
     pub relative_error_max: Option<f64>,
+    /// The part of it that polynomials cause: they against plain text.
+    pub polynomials_error: Option<ErrorFigures>,
+    /// The part that the fixed point causes: private outputs against polynomials.
+    pub fixed_point_error: Option<ErrorFigures>,
+    /// The largest relative distance of private outputs from the integer simulator's.
+    pub simulator_error_max: Option<f64>,
+    /// Values outside what the network was compiled for, by layer.
+    pub escapes: Option<Escapes>,
+    /// Targets that a compiled file misses on its calibration data.
+    pub missed_targets: Vec<String>,
+    /// What was skipped, clipped or done otherwise than asked for.
+    pub notes: Vec<String>,
     /// "accepted", or the error.
     pub check: String,
     /// Compiling the network, calibration included, in milliseconds; none for a compiled file.
@@ -108,21 +128,4 @@ impl DemoReport {
     pub fn accepted(&self) -> bool {
         self.check == "accepted"
     }
-}
-
-/// The largest resident memory of this process so far, where the system tells.
-pub(super) fn peak_rss() -> Option<u64> {
-    bytes_in("/proc/self/status", "VmHWM:")
-}
-
-/// Memory that the system has left, where it tells.
-pub(super) fn available_memory() -> Option<u64> {
-    bytes_in("/proc/meminfo", "MemAvailable:")
-}
-
-fn bytes_in(file: &str, key: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(file).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
 }

@@ -3,14 +3,16 @@
 mod table;
 mod view;
 
+use super::answers::AnswerArgs;
+use super::files::InvalidArgs;
 use super::output;
-use amicus::demo::{DemoOptions, run as run_demo};
+use amicus::demo::{DemoOptions, Progress, run as run_demo, user_network};
 use amicus::field::Kernel;
 use amicus::net::shaper::Shape;
 use amicus::node::conduct::Cheat;
 use amicus::rates;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -35,6 +37,10 @@ pub(crate) struct Args {
     /// A compiled model without them gets random inputs.
     #[arg(long, value_name = "DATA.npz")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    invalid: InvalidArgs,
+    #[command(flatten)]
+    answers: AnswerArgs,
     /// Compute parties, 2 to 8.
     #[arg(long, default_value_t = 2, value_name = "N")]
     parties: usize,
@@ -66,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         weights: args.weights.clone(),
         data_dir: args.data_dir.clone(),
         data: args.data.clone(),
-        invalid: amicus::samples::Invalid::Refuse,
+        invalid: args.invalid.into(),
         parties: args.parties,
         samples: args.samples,
         batch: args.batch,
@@ -76,10 +82,35 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         rates: rates::load(Kernel::from_env()?).ok().flatten().map(|r| r.rates()),
         warm_up: false,
     };
+    let sink = if args.answers.wanted() {
+        let model = args.model.as_deref().map(Path::new);
+        let inputs = [args.data.as_deref(), args.weights.as_deref(), model];
+        let inputs: Vec<&Path> = inputs.into_iter().flatten().collect();
+        Some(args.answers.open(&user_network(&options)?, &inputs)?)
+    } else {
+        None
+    };
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let mut view = view::View::new(args.json, colour);
-    let report = run_demo(&options, &mut |progress| view.show(progress))?;
+    if let Some(names) = sink.as_ref().and_then(|sink| sink.names.clone()) {
+        view.name_classes(names);
+    }
+    let mut answers = Vec::new();
+    let report = run_demo(&options, &mut |progress| {
+        if let Progress::Classified { number, label, private, .. } = &progress
+            && sink.is_some()
+        {
+            answers.push((*number, private.clone(), *label));
+        }
+        view.show(progress);
+    })?;
     view.finish();
+    if let Some(sink) = sink.filter(|_| report.accepted()) {
+        // In the order of the data: the demonstration takes inputs of all classes in turn.
+        answers.sort_by_key(|(number, ..)| *number);
+        let (outputs, labels): (Vec<_>, Vec<_>) = answers.into_iter().map(|(_, o, l)| (o, l)).unzip();
+        sink.write(&outputs, &labels)?;
+    }
     if args.json {
         output::json(&report)?;
     } else {

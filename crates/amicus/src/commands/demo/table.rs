@@ -1,9 +1,10 @@
-//! The table at the end of a demonstration.
+//! The table at the end of a demonstration, and what it means.
 
 use super::super::files::bytes;
-use super::super::output::Table;
+use super::super::output::{self, Table};
 use amicus::demo::DemoReport;
-use amicus::model::measure::count_of;
+use amicus::model::escapes::Escapes;
+use amicus::model::measure::{count_of, percent};
 
 /// Prints everything that was measured.
 pub(super) fn print(report: &DemoReport) {
@@ -20,17 +21,7 @@ pub(super) fn print(report: &DemoReport) {
         row("honest run afterwards", if recovered { "worked" } else { "failed" }.to_owned());
     }
     if report.accepted() {
-        let labelled = |n: Option<usize>| n.map_or("no labels".to_owned(), |n| count_of(n, report.labelled));
-        row("as labelled, private", labelled(report.correct));
-        row("as labelled, plain text", labelled(report.plaintext_correct));
-        row("private = plain text", count_of(report.agree_plaintext, report.samples));
-        row("private = integer simulator", count_of(report.agree, report.samples));
-        let error = |e: f64| format!("{:.3}%", 100.0 * e);
-        let errors = report.relative_error.zip(report.relative_error_max);
-        row(
-            "relative error of logits",
-            errors.map_or_else(unknown, |(m, x)| format!("median {}, largest {}", error(m), error(x))),
-        );
+        answers(report, &mut row);
     }
     let online =
         report.online_ms.map(|o| format!("{:.2} ms (least {:.2}, most {:.2})", o.median, o.min, o.max));
@@ -48,4 +39,50 @@ pub(super) fn print(report: &DemoReport) {
     row("peak memory, all roles", report.peak_rss_bytes.map_or_else(unknown, bytes));
     row("kernel", report.kernel.clone());
     table.print();
+    report.notes.iter().for_each(|note| output::line(format_args!("note: {note}")));
+    report
+        .missed_targets
+        .iter()
+        .for_each(|missed| output::line(format_args!("warning: compiled although {missed}")));
+    for line in report.escapes.iter().flat_map(Escapes::meaning) {
+        output::line(format_args!("outside: {line}"));
+    }
+}
+
+/// How private answers compare with those in plain text, and what causes the difference.
+fn answers(report: &DemoReport, row: &mut impl FnMut(&str, String)) {
+    let exact = report.polynomials_error.is_none_or(|e| e.max == 0.0);
+    let count = |n: usize| count_of(n, report.samples);
+    if report.tells_classes {
+        let labelled = |n: Option<usize>| n.map_or("no labels".to_owned(), |n| count_of(n, report.labelled));
+        row("as labelled, private", labelled(report.correct));
+        row("as labelled, plain text", labelled(report.plaintext_correct));
+        if !exact {
+            row("as labelled, polynomials", labelled(report.polynomial_correct));
+        }
+        report.agree_plaintext.into_iter().for_each(|n| row("private = plain text", count(n)));
+        if !exact {
+            report.agree_polynomial.into_iter().for_each(|n| row("private = polynomials", count(n)));
+        }
+        report.agree.into_iter().for_each(|n| row("private = integer simulator", count(n)));
+    } else {
+        row("outputs", "no classes, so errors are all there is to compare".to_owned());
+    }
+    let figures = |median: f64, max: f64| format!("median {}, largest {}", percent(median), percent(max));
+    if let Some((median, max)) = report.relative_error.zip(report.relative_error_max) {
+        row("error against plain text", figures(median, max));
+    }
+    if !exact {
+        for (name, error) in [
+            ("  of polynomials", report.polynomials_error),
+            ("  of the fixed point", report.fixed_point_error),
+        ] {
+            error.into_iter().for_each(|e| row(name, figures(e.median, e.max)));
+        }
+    }
+    if !report.tells_classes {
+        report.simulator_error_max.into_iter().for_each(|e| {
+            row("error against the simulator", format!("largest {}", percent(e)));
+        });
+    }
 }

@@ -2,6 +2,8 @@
 
 use super::output;
 use amicus::demo::{Picture, Progress};
+use amicus::model::measure::percent;
+use amicus::model::{argmax, relative_error};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -9,12 +11,15 @@ use std::time::Duration;
 /// Inputs shown at the start, and misclassified ones at the end.
 const SHOWN: usize = 10;
 
-/// One classified input.
+/// Outputs shown as numbers, where they are no classes.
+const NUMBERS: usize = 3;
+
+/// One input with its answers.
 struct Shown {
     picture: Option<Picture>,
     label: Option<usize>,
-    private: usize,
-    plaintext: usize,
+    private: Vec<f64>,
+    plaintext: Vec<f64>,
 }
 
 /// What the terminal shows while the demonstration runs.
@@ -23,6 +28,9 @@ pub(super) struct View {
     quiet: bool,
     colour: bool,
     classes: Option<Vec<String>>,
+    /// The user gave the names, so the data's are not taken.
+    named: bool,
+    tells_classes: bool,
     bar: Option<ProgressBar>,
     seen: usize,
     row: Vec<Shown>,
@@ -35,14 +43,25 @@ impl View {
         View { quiet, colour, ..View::default() }
     }
 
+    /// Shows classes by these names.
+    pub(super) fn name_classes(&mut self, names: Vec<String>) {
+        self.classes = Some(names);
+        self.named = true;
+    }
+
     /// Takes in what the demonstration tells.
     pub(super) fn show(&mut self, progress: Progress) {
         match progress {
-            Progress::Found { source, classes } => {
+            Progress::Found { source, classes, tells_classes, notes } => {
                 if !self.quiet {
-                    output::line(format_args!("to classify: {source}"));
+                    let what = if tells_classes { "to classify" } else { "inputs" };
+                    output::line(format_args!("{what}: {source}"));
+                    notes.iter().for_each(|note| output::line(format_args!("note: {note}")));
                 }
-                self.classes = classes;
+                self.tells_classes = tells_classes;
+                if !self.named {
+                    self.classes = classes;
+                }
             }
             Progress::Compiling { samples } => {
                 self.start(
@@ -75,7 +94,7 @@ impl View {
                     output::line(format_args!("the last party deviated from the protocol: {result}\n"));
                 }
             }
-            Progress::Classified { picture, label, private, plaintext } => {
+            Progress::Classified { picture, label, private, plaintext, .. } => {
                 self.seen += 1;
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
@@ -83,7 +102,7 @@ impl View {
                 let shown = Shown { picture, label, private, plaintext };
                 if self.seen <= SHOWN {
                     self.add(shown);
-                } else if label.is_some_and(|label| label != private) || private != plaintext {
+                } else if self.is_wrong(&shown) && self.wrong.len() < SHOWN {
                     self.wrong.push(shown);
                 }
             }
@@ -115,13 +134,30 @@ impl View {
         self.colour && picture.channels == 3
     }
 
+    /// Whether an answer is not the label, or not that in plain text.
+    fn is_wrong(&self, shown: &Shown) -> bool {
+        let [private, plaintext] = [argmax(&shown.private), argmax(&shown.plaintext)];
+        self.tells_classes && (shown.label.is_some_and(|label| label != private) || private != plaintext)
+    }
+
     /// What stands below an input.
     fn captions(&self, shown: &Shown) -> [String; 2] {
-        let mark = if shown.label.is_none_or(|label| label == shown.plaintext) { "" } else { " (!)" };
-        [
-            format!("private: {}", self.class(shown.private)),
-            format!("plain: {}{mark}", self.class(shown.plaintext)),
-        ]
+        let Shown { label, private, plaintext, .. } = shown;
+        if self.tells_classes {
+            let [private, plaintext] = [argmax(private), argmax(plaintext)];
+            let mark = if label.is_none_or(|label| label == plaintext) { "" } else { " (!)" };
+            return [
+                format!("private: {}", self.class(private)),
+                format!("plain: {}{mark}", self.class(plaintext)),
+            ];
+        }
+        if private.len() <= NUMBERS {
+            let list =
+                |outputs: &[f64]| outputs.iter().map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(", ");
+            return [format!("private: {}", list(private)), format!("plain: {}", list(plaintext))];
+        }
+        let error = percent(relative_error(private, plaintext));
+        [format!("{} outputs", private.len()), format!("error: {error}")]
     }
 
     fn width(&self, shown: &Shown) -> usize {
@@ -178,10 +214,10 @@ impl View {
         let wrong = std::mem::take(&mut self.wrong);
         if !self.quiet && !wrong.is_empty() {
             output::line(format_args!(
-                "not as labelled, or not as in plain text, among the {} not shown:\n",
+                "not as labelled, or not as in plain text, among the {} others:\n",
                 self.seen - SHOWN
             ));
-            wrong.into_iter().take(SHOWN).for_each(|shown| self.add(shown));
+            wrong.into_iter().for_each(|shown| self.add(shown));
             self.print_row();
         }
     }

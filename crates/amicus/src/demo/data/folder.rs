@@ -61,7 +61,9 @@ pub(super) fn photographs(folder: &Path, pixels: PixelRule, classes: usize) -> R
         if !images.is_empty() {
             let label = Some(names.len());
             names.push(class.file_name().unwrap_or_default().to_string_lossy().into_owned());
-            items.extend(images.into_iter().map(|path| Item { content: Content::File(path), label }));
+            let first = items.len();
+            let item = |(i, path)| Item { number: first + i, content: Content::File(path), label };
+            items.extend(images.into_iter().enumerate().map(item));
         }
     }
     if names.len() != classes {
@@ -110,7 +112,7 @@ fn batch(path: &Path) -> Result<Vec<Item>, DemoError> {
         }
         let pixel = |i: usize| [planes[i], planes[CIFAR_PLANE + i], planes[2 * CIFAR_PLANE + i]];
         let content = Content::Pixels((0..CIFAR_PLANE).flat_map(pixel).collect());
-        Ok(Item { content, label: Some(label) })
+        Ok(Item { number: at, content, label: Some(label) })
     };
     records.iter().enumerate().map(item).collect()
 }

@@ -17,6 +17,8 @@ pub use shipped::shipped_digits;
 
 /// One thing to classify.
 pub(super) struct Sample {
+    /// Its place in the data.
+    pub(super) number: usize,
     /// The network's input.
     pub(super) input: Vec<f32>,
     /// Its class, where that is known.
@@ -31,6 +33,8 @@ pub(super) struct Data {
     pub(super) source: String,
     /// Names of the classes, in the order of the network's outputs.
     pub(super) classes: Option<Vec<String>>,
+    /// What was skipped or changed when they were read, for people.
+    pub(super) notes: Vec<String>,
     items: Vec<Item>,
     /// More inputs for calibration, where the items are few.
     calibration: Vec<Vec<f32>>,
@@ -39,6 +43,7 @@ pub(super) struct Data {
 }
 
 struct Item {
+    number: usize,
     content: Content,
     label: Option<usize>,
 }
@@ -74,7 +79,7 @@ impl Data {
     }
 
     fn new(source: String, classes: Option<Vec<String>>, shape: [usize; 3], pixels: PixelRule) -> Self {
-        Data { source, classes, items: Vec::new(), calibration: Vec::new(), shape, pixels }
+        Data { source, classes, notes: Vec::new(), items: Vec::new(), calibration: Vec::new(), shape, pixels }
     }
 
     /// Takes items over, those of all classes in turn; items without a class keep their places behind.
@@ -101,11 +106,12 @@ impl Data {
 
     /// One item, read and turned into an input.
     pub(super) fn sample(&self, index: usize) -> Result<Sample, DemoError> {
-        let Item { content, label } = &self.items[index];
+        let Item { number, content, label } = &self.items[index];
+        let number = *number;
         let decoded;
         let pixels = match content {
             Content::Numbers(input) => {
-                return Ok(Sample { input: input.clone(), label: *label, picture: None });
+                return Ok(Sample { number, input: input.clone(), label: *label, picture: None });
             }
             Content::Pixels(pixels) => pixels,
             Content::File(path) => {
@@ -116,7 +122,7 @@ impl Data {
         let input = self.pixels.input(pixels, self.shape)?;
         let [rows, columns, channels] = self.shape;
         let picture = Picture { rows, columns, channels, pixels: pixels.clone() };
-        Ok(Sample { input, label: *label, picture: Some(picture) })
+        Ok(Sample { number, input, label: *label, picture: Some(picture) })
     }
 
     /// Inputs to calibrate with, `count` if there are as many: from the end, where the fewest are classified.
@@ -135,7 +141,8 @@ mod tests {
 
     #[test]
     fn the_first_items_show_every_class() {
-        let item = |value: u8, label| Item { content: Content::Pixels(vec![value]), label };
+        let item =
+            |value: u8, label| Item { number: value.into(), content: Content::Pixels(vec![value]), label };
         let labels = [Some(0), Some(0), None, Some(0), Some(2), Some(2), Some(1)];
         let items = labels.iter().zip(0..).map(|(&label, value)| item(value, label)).collect();
         let data = Data::new("test".into(), None, [1, 1, 1], PixelRule::Unit).with_items(items);

@@ -16,11 +16,11 @@ const FILLED: f64 = 0.8;
 /// Arrays `x` and, if there, `y` of an `.npz` file.
 pub(super) fn read(path: &Path, graph: &Graph, invalid: Invalid) -> Result<Data, DemoError> {
     let reading = Reading { network: graph, range: Some(graph.input_range()), invalid, limit: None };
-    let Samples { images, labels, .. } = samples(path, reading)?;
+    let Samples { images, labels, places, notes } = samples(path, reading)?;
     let label = |i: usize| labels.as_ref().map(|labels| labels[i]);
-    let item = |(i, x)| Item { content: Content::Numbers(x), label: label(i) };
+    let item = |(i, x)| Item { number: places[i], content: Content::Numbers(x), label: label(i) };
     let items = images.into_iter().enumerate().map(item).collect();
-    Ok(data(path.display().to_string()).with_items(items))
+    Ok(Data { notes, ..data(path.display().to_string()).with_items(items) })
 }
 
 /// Repeatable numbers, evenly spread over the inner part of the input's range.
@@ -35,8 +35,12 @@ pub(super) fn random(graph: &Graph) -> Data {
         let unit = (state >> 11) as f64 / (1u64 << 53) as f64;
         (middle + (unit - 0.5) * width) as f32
     };
-    let mut item = || Item { content: Content::Numbers((0..count).map(|_| number()).collect()), label: None };
-    let items = (0..RANDOM).map(|_| item()).collect();
+    let mut item = |i| Item {
+        number: i,
+        content: Content::Numbers((0..count).map(|_| number()).collect()),
+        label: None,
+    };
+    let items = (0..RANDOM).map(&mut item).collect();
     let [low, high] = [middle - width / 2.0, middle + width / 2.0];
     data(format!("random inputs from {low:.3} to {high:.3}")).with_items(items)
 }

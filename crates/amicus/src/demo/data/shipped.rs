@@ -50,7 +50,11 @@ pub(super) fn digits_of(
     if digits.is_empty() {
         return Err(DemoError::File { path: images.0.to_owned(), reason: "no images".to_owned() });
     }
-    let item = |i| Item { content: Content::Pixels(digits.image(i).to_vec()), label: Some(digits.label(i)) };
+    let item = |i| Item {
+        number: i,
+        content: Content::Pixels(digits.image(i).to_vec()),
+        label: Some(digits.label(i)),
+    };
     let names = Some((0..10).map(|digit| digit.to_string()).collect());
     Ok(Data::new(source, names, [SIDE, SIDE, 1], pixels).with_items((0..digits.len()).map(item).collect()))
 }
@@ -69,7 +73,7 @@ pub(super) fn photographs(pixels: PixelRule) -> Result<Data, DemoError> {
             }
         }
         let label = CIFAR10.iter().position(|class| *class == name);
-        items.push(Item { content: Content::Pixels(photograph), label });
+        items.push(Item { number: items.len(), content: Content::Pixels(photograph), label });
     }
     data.items = items;
     Ok(data)
