@@ -94,7 +94,7 @@ impl Target {
 /// What a fuzz target calls.
 ///
 /// # Panics
-/// As [`Target::run`], or when there is no target of that name.
+/// The failures of [`Target::run`], or when there is no target of that name.
 pub fn run(name: &str, bytes: &[u8]) {
     Target::named(name).expect("a target of this name").run(bytes);
 }

@@ -58,7 +58,7 @@ pub struct Comparison {
     pub classes: bool,
     /// Labels among them that the network as imported gets right; `None` without labels.
     pub float_correct: Option<usize>,
-    /// The same with polynomials.
+    /// Labels among them that the network with polynomials gets right.
     pub polynomial_correct: Option<usize>,
     /// The same in fixed point; `None` when it was not run.
     pub fixed_correct: Option<usize>,
@@ -82,7 +82,7 @@ pub struct Comparison {
 /// Outputs of the executions, one vector a sample. They are answers, so `Debug` shows how many there are.
 #[derive(Clone, Default, PartialEq)]
 pub struct Outputs {
-    /// Of the network as imported.
+    /// Outputs of the network as imported.
     pub float: Vec<Vec<f64>>,
     /// In fixed point; none when it was not run.
     pub fixed: Vec<Vec<f64>>,

@@ -13,9 +13,9 @@ use crate::report::{ErrorFigures, Report};
 /// Largest median errors that the owner accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Targets {
-    /// Of the fixed point against the network with polynomials.
+    /// Median error of the fixed point against the network with polynomials.
     pub fixed_point: f64,
-    /// Of private answers against the network as imported; `None` when the owner set none.
+    /// Median error of private answers against the network as imported; `None` when the owner set none.
     pub total: Option<f64>,
 }
 

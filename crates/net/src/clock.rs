@@ -41,7 +41,7 @@ pub fn sleep(time: Duration) {
 /// Waits for a value of a channel until a deadline.
 ///
 /// # Errors
-/// As [`Receiver::recv_timeout`].
+/// Receives within a time, as [`Receiver::recv_timeout`] does.
 pub fn receive<T>(receiver: &Receiver<T>, deadline: Instant) -> Result<T, RecvTimeoutError> {
     #[cfg(feature = "virtual-time")]
     if let Some(task) = world::current() {

@@ -29,13 +29,13 @@ pub(super) struct Figures {
 /// How answers compare.
 #[derive(Default)]
 struct Answers {
-    /// Of private answers from the user's network.
+    /// Errors of private answers against the user's network.
     errors: Vec<f64>,
-    /// Of polynomials from the user's network.
+    /// Errors of polynomials against the user's network.
     polynomial_errors: Vec<f64>,
-    /// Of private answers from the network with polynomials.
+    /// Errors of private answers against the network with polynomials.
     fixed_errors: Vec<f64>,
-    /// Of private answers from the simulator's.
+    /// Errors of private answers against the simulator's.
     simulator_errors: Vec<f64>,
     labelled: usize,
     correct: usize,
@@ -51,7 +51,7 @@ pub(super) struct Outputs<'a> {
     pub(super) private: &'a [f64],
     /// The user's network.
     pub(super) plaintext: &'a [f64],
-    /// The same with polynomials.
+    /// Outputs of the network with polynomials.
     pub(super) polynomial: &'a [f64],
     /// The integer simulator.
     pub(super) simulated: &'a [f64],
