@@ -7,10 +7,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Drafts that are being written.
-static DRAFTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Drafts that this process is writing.
+static DRAFTS: Drafts = Drafts(Mutex::new(Vec::new()));
 
 /// Whether a file that is there may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,45 +30,69 @@ pub fn write(
     existing: Existing,
     content: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut draft = {
-        let mut drafts = DRAFTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let draft = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder)?;
-        drafts.push(draft.path().to_owned());
-        draft
-    };
-    let listed = Listed(draft.path().to_owned());
-    content(draft.as_file_mut())?;
-    draft.as_file().sync_all()?;
-    match existing {
-        Existing::Keep => draft.persist_noclobber(path),
-        Existing::Replace => draft.persist(path),
-    }
-    .map_err(|e| e.error)?;
-    drop(listed);
-    // The rename survives a power cut once the folder is written; systems that cannot do this go without.
-    let _ = File::open(folder).and_then(|f| f.sync_all());
-    Ok(())
+    DRAFTS.write(path, existing, content)
 }
 
 /// Removes the drafts of this process: for one that is about to end early. Whoever writes one fails.
 pub fn remove_drafts() {
-    let mut drafts = DRAFTS.lock().unwrap_or_else(PoisonError::into_inner);
-    for draft in drafts.drain(..) {
-        // Best effort: the process ends.
-        let _ = fs::remove_file(draft);
+    DRAFTS.remove();
+}
+
+/// Drafts that are being written.
+struct Drafts(Mutex<Vec<PathBuf>>);
+
+impl Drafts {
+    fn list(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        existing: Existing,
+        content: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut draft = {
+            let mut drafts = self.list();
+            let draft = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder)?;
+            drafts.push(draft.path().to_owned());
+            draft
+        };
+        let listed = Listed { all: self, draft: draft.path().to_owned() };
+        content(draft.as_file_mut())?;
+        draft.as_file().sync_all()?;
+        match existing {
+            Existing::Keep => draft.persist_noclobber(path),
+            Existing::Replace => draft.persist(path),
+        }
+        .map_err(|e| e.error)?;
+        drop(listed);
+        // The rename survives a power cut once the folder is written; systems that cannot do this go without.
+        let _ = File::open(folder).and_then(|f| f.sync_all());
+        Ok(())
+    }
+
+    fn remove(&self) {
+        for draft in self.list().drain(..) {
+            // Best effort: the process ends.
+            let _ = fs::remove_file(draft);
+        }
     }
 }
 
 /// A draft's place in the list, given up when it is dropped.
-struct Listed(PathBuf);
+struct Listed<'a> {
+    all: &'a Drafts,
+    draft: PathBuf,
+}
 
-impl Drop for Listed {
+impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        DRAFTS.lock().unwrap_or_else(PoisonError::into_inner).retain(|d| *d != self.0);
+        self.all.list().retain(|d| *d != self.draft);
     }
 }
 
@@ -108,11 +132,13 @@ mod tests {
     #[test]
     fn names_of_drafts_differ_and_an_early_end_leaves_none() {
         let folder = tempfile::tempdir().unwrap();
+        // A list of its own: other tests of this process write files at the same time.
+        let drafts = Drafts(Mutex::default());
         let mut seen = Vec::new();
         for _ in 0..2 {
-            let result = write(&folder.path().join("secret"), Existing::Keep, |_| {
+            let result = drafts.write(&folder.path().join("secret"), Existing::Keep, |_| {
                 seen.extend(names(folder.path()));
-                remove_drafts();
+                drafts.remove();
                 assert!(names(folder.path()).is_empty());
                 Ok(())
             });
