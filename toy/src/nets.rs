@@ -186,7 +186,7 @@ pub fn repeated(limbs: Limbs) -> Net {
     let mut net = Draft::new(limbs, 1);
     let tensor = net.tensor(LinearShape::Dense(Dense { inputs: 1, outputs: 1 }), false, ScaleBits(0));
     let z = net.linear(ValueId::INPUT, tensor);
-    let y = net.activation(z, &[1, 1], None, WrapRule::Slack);
+    let y = net.activation(z, &[1, 1], None, WrapRule::Statistical);
     let z = net.linear(y, tensor);
     net.reveal(z)
 }

@@ -5,7 +5,7 @@
 //! *Load and inference* walks through everything that the corrupt roles do not know, keys and both
 //! phases together. That is possible for a layer of one weight. *Inference* fixes the randomness of
 //! the load, to several values, and walks through all of the inference's: for each of them views
-//! must be equal, hence jointly with the load's. Where even that is too much, tag keys and the
+//! must be equal, hence jointly with the load's. Where even that is too much, MAC keys and the
 //! masks of earlier operations are fixed too, as the proof of the lemma does.
 
 mod common;
@@ -60,7 +60,7 @@ fn whole(conduct: Conduct<'_>, primes: Primes, corrupt: &[Role], ids: u64, all: 
 enum Part {
     /// Everything.
     Whole,
-    /// All masks; tag keys are fixed.
+    /// All masks; MAC keys are fixed.
     Masks,
     /// Masks of one operation. Keys are fixed, and earlier masks so that earlier messages are the
     /// same for all secrets.
@@ -93,7 +93,7 @@ fn online(conduct: Conduct<'_>, primes: Primes, corrupt: &[Role], all: &[Secret]
     }
 }
 
-/// Everything but tag keys.
+/// Everything but MAC keys.
 fn masks(oracle: &Oracle, draw: &Draw) -> bool {
     purpose(oracle, draw) != Some(Purpose::Material as u8) || draw.domain != domain::KEY
 }
@@ -216,20 +216,20 @@ fn case(net: Net, opens: &[(u32, usize)], all: &[(&[&[i64]], &[i64])]) -> Case {
 
 /// Every kind of operation that opens something; secrets differ in inputs, in weights, and in both.
 fn cases() -> Vec<Case> {
-    let (exact, slack) = (WrapRule::Exact, WrapRule::Slack);
+    let (exact, statistical) = (WrapRule::Exact, WrapRule::Statistical);
     let ones: &[(&[&[i64]], &[i64])] = &[(&[&[1]], &[0]), (&[&[1]], &[2]), (&[&[2]], &[1])];
     let three: &[(&[&[i64]], &[i64])] =
         &[(&[&[1, 0, 2]], &[0]), (&[&[1, 0, 2]], &[2]), (&[&[2, 1, 1]], &[1])];
     let two: &[(&[&[i64]], &[i64])] = &[(&[&[1], &[2]], &[0]), (&[&[1], &[2]], &[1]), (&[&[2], &[0]], &[1])];
     vec![
         case(nets::activation(ONE, exact), &[(0, 1), (1, 1)], ones),
-        case(nets::activation(ONE, slack), &[(0, 1), (1, 1)], ones),
+        case(nets::activation(ONE, statistical), &[(0, 1), (1, 1)], ones),
         // Nothing dropped: coefficients tell masks modulo 3 apart, as they do not above.
         case(nets::pooled(ONE, 1, nets::row_pool(1, 1, 1), exact), &[(0, 1), (1, 1)], ones),
         // Windows that overlap: the element in the middle is in both.
-        case(nets::pooled(ONE, 3, nets::row_pool(3, 2, 1), slack), &[(0, 3), (1, 2)], three),
+        case(nets::pooled(ONE, 3, nets::row_pool(3, 2, 1), statistical), &[(0, 3), (1, 2)], three),
         case(nets::product(ONE), &[(2, 1)], &[(&[], &[0, 0]), (&[], &[1, 2]), (&[], &[2, 2])]),
-        case(nets::residual(ONE, slack), &[(0, 1), (1, 1), (3, 1)], two),
+        case(nets::residual(ONE, statistical), &[(0, 1), (1, 1), (3, 1)], two),
         case(nets::repeated(ONE), &[(0, 1), (1, 1), (2, 1)], ones),
         case(
             nets::convolution(ONE),

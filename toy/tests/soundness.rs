@@ -54,18 +54,18 @@ type Case = (Net, Secret, Vec<(u32, usize, usize)>);
 
 fn cases() -> Vec<Case> {
     let secret = |weights: &[&[i64]], x: &[i64]| secrets(&[(weights, x)]).remove(0);
-    let slack = WrapRule::Slack;
+    let statistical = WrapRule::Statistical;
     vec![
         (nets::dense(ONE, 1, 2, false), secret(&[&[1, 2]], &[1]), vec![(0, 2, 0)]),
         (nets::convolution(ONE), secret(&[&[1, 2]], &[1, 2]), vec![(0, 2, 0)]),
         (nets::activation(ONE, WrapRule::Exact), secret(&[&[1]], &[2]), vec![(0, 1, 0), (1, 1, 0)]),
         (
-            nets::pooled(ONE, 3, nets::row_pool(3, 2, 1), slack),
+            nets::pooled(ONE, 3, nets::row_pool(3, 2, 1), statistical),
             secret(&[&[1, 2, 0]], &[1]),
             vec![(0, 3, 0), (1, 2, 0)],
         ),
         (nets::product(ONE), secret(&[], &[1, 2]), vec![(2, 1, 0)]),
-        (nets::residual(ONE, slack), secret(&[&[1], &[2]], &[1]), vec![(0, 1, 0), (1, 1, 0), (3, 1, 0)]),
+        (nets::residual(ONE, statistical), secret(&[&[1], &[2]], &[1]), vec![(0, 1, 0), (1, 1, 0), (3, 1, 0)]),
         (nets::repeated(ONE), secret(&[&[2]], &[1]), vec![(0, 1, 0), (1, 1, 0), (2, 1, 1)]),
     ]
 }
@@ -130,7 +130,7 @@ fn errors_in_two_elements_of_a_batch_do_not_cancel() {
         |net: Net, weights: &[&[i64]], x: &[i64], opens| (net, secrets(&[(weights, x)]).remove(0), opens);
     let cases: [Case; 3] = [
         batch(nets::dense(ONE, 1, 1, false), &[&[2]], &[1, 2], vec![(0, 1, 0)]),
-        batch(nets::activation(ONE, WrapRule::Slack), &[&[1]], &[2, 1], vec![(0, 1, 0), (1, 1, 0)]),
+        batch(nets::activation(ONE, WrapRule::Statistical), &[&[1]], &[2, 1], vec![(0, 1, 0), (1, 1, 0)]),
         batch(nets::product(ONE), &[], &[1, 2, 2, 0], vec![(2, 1, 0)]),
     ];
     for (net, secret, opens) in cases {
@@ -156,7 +156,7 @@ fn errors_in_two_elements_of_a_batch_do_not_cancel() {
 
 #[test]
 fn an_error_in_one_limb_is_caught_in_that_limb() {
-    let net = nets::activation(Limbs::TWO, WrapRule::Slack);
+    let net = nets::activation(Limbs::TWO, WrapRule::Statistical);
     let secret = secrets(&[(&[&[1]], &[2])]).remove(0);
     let start = Oracle::new(THREE, 9);
     for at in [Place::Opening(0, 0), Place::Opening(1, 0)] {

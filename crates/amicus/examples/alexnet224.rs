@@ -1,11 +1,13 @@
-//! AlexNet for 224 x 224 images with repeatable random weights, privately among two parties on this machine.
+//! AlexNet for 224 x 224 images with repeatable random weights, privately among two parties on this
+//! machine.
 //!
 //! ```text
 //! cargo run --release -p amicus --example alexnet224 [INFERENCES]
 //! ```
 //!
-//! Shows what a large network costs (130 million weights, 0.66 million activations of degree 6): about 11 GB of memory
-//! for all roles together. The result is compared with the exact integer simulator.
+//! Shows what a large network costs (130 million weights, 0.66 million activations of degree 6):
+//! about 11 GB of memory for all roles together. The result is compared with the exact integer
+//! simulator.
 
 use amicus::client::load::WeightSource;
 use amicus::field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
@@ -95,7 +97,7 @@ fn plan() -> Plan {
                 .collect(),
             coefficient_scale: ScaleBits(COEFFICIENT),
             pool: *pool,
-            wrap: if first { WrapRule::Slack } else { WrapRule::Exact },
+            wrap: if first { WrapRule::Statistical } else { WrapRule::Exact },
         };
         ops.push(Op { name: format!("act{}", index + 1), kind: OpKind::Activation(activation) });
         value = ValueId(ops.len() as u32);

@@ -1,7 +1,8 @@
 //! What a program that ends early leaves behind: nothing.
 //!
-//! Journals of demonstrations and measurements lie in temporary folders. [`TemporaryFolder`] removes its own when dropped;
-//! where the process ends otherwise, by a signal or by [`end`], they are removed all the same.
+//! Journals of demonstrations and measurements lie in temporary folders. [`TemporaryFolder`]
+//! removes its own when dropped; where the process ends otherwise, by a signal or by [`end`], they
+//! are removed all the same.
 
 use amicus_model::private_file;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -44,7 +45,8 @@ pub fn end(code: i32) -> ! {
     std::process::exit(code)
 }
 
-/// A folder for the time of a run, removed with all it holds when dropped and when the process ends early.
+/// A folder for the time of a run, removed with all it holds when dropped and when the process ends
+/// early.
 #[derive(Debug)]
 pub struct TemporaryFolder(PathBuf);
 
@@ -94,7 +96,8 @@ fn remove(path: &Path) {
     }
 }
 
-/// Removes all folders, and drafts of private files. As long as the result is held nobody makes new ones.
+/// Removes all folders, and drafts of private files. As long as the result is held nobody makes new
+/// ones.
 fn remove_all() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     let folders = folders();
     private_file::remove_drafts();

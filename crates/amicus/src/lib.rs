@@ -1,12 +1,13 @@
 //! Private CNN inference with a friend.
 //!
-//! Clients have images that nobody else may see, an owner has a trained CNN. Two or more compute parties that do not
-//! trust each other, and one helper that follows the protocol and colludes with nobody, compute the answer: up to n-1
-//! of the n parties may be malicious, and still they learn nothing, cannot make anyone accept a wrong answer, and
-//! cannot keep the answer from the client once they know that it is right.
+//! Clients have images that nobody else may see, an owner has a trained CNN. Two or more compute
+//! parties that do not trust each other, and one helper that follows the protocol and colludes with
+//! nobody, compute the answer: up to n-1 of the n parties may be malicious, and still they learn
+//! nothing, cannot make anyone accept a wrong answer, and cannot keep the answer from the client
+//! once they know that it is right.
 //!
-//! This crate is the facade: the crates below it are its modules. The command line (`amicus demo`) is built on
-//! [`demo`].
+//! This crate is the facade: the crates below it are its modules. The command line (`amicus demo`)
+//! is built on [`demo`].
 //!
 //! ```
 //! use amicus::demo::{DemoOptions, run};

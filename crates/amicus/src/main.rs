@@ -1,4 +1,5 @@
-//! The command line. Exit codes: 0 done, or nobody reads on; 1 refused or failed; 2 usage; 3 a peer cheated.
+//! The command line. Exit codes: 0 done, or nobody reads on; 1 refused or failed; 2 usage; 3 a peer
+//! cheated.
 #![forbid(unsafe_code)]
 
 mod commands;
@@ -30,7 +31,8 @@ enum Command {
     Simulate(commands::simulate::Args),
     /// Measures what this machine does a second, for `estimate`.
     Bench(commands::bench::Args),
-    /// Trains a network, ReLU teacher or polynomial student (needs a build with `--features train`).
+    /// Trains a network, ReLU teacher or polynomial student (needs a build with
+    /// `--features train`).
     Train(Box<commands::train::Args>),
 }
 

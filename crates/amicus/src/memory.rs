@@ -1,4 +1,5 @@
-//! How much memory this process may still take: what the system has left, and every limit that is set for it.
+//! How much memory this process may still take: what the system has left, and every limit that is
+//! set for it.
 
 use rustix::process::{Resource, getrlimit};
 use std::fmt;
@@ -69,7 +70,8 @@ fn bytes_in(file: &Path, key: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// What the control groups of a process leave it; `groups` is its `/proc/self/cgroup`. Limits hold for all groups below.
+/// What the control groups of a process leave it; `groups` is its `/proc/self/cgroup`. Limits hold
+/// for all groups below.
 fn group_left(root: &Path, groups: &str) -> Option<u64> {
     let left = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':');

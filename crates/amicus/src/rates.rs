@@ -1,8 +1,9 @@
 //! How fast this machine computes: measured once, kept in a file, read by `amicus estimate`.
 //!
-//! Where it stands: the numbers that [`amicus_plan::Plan::estimate`] multiplies. Products are measured on the kernels
-//! themselves; what a message and an element of dealt material cost, on two small networks that a whole deployment runs
-//! over loopback TLS, as the demo does, one of them behind a network too. One file a machine (host name, processor, cores) and kernel, in
+//! Where it stands: the numbers that [`amicus_plan::Plan::estimate`] multiplies. Products are
+//! measured on the kernels themselves; what a message and an element of dealt material cost, on two
+//! small networks that a whole deployment runs over loopback TLS, as the demo does, one of them
+//! behind a network too. One file a machine (host name, processor, cores) and kernel, in
 //! `$XDG_CACHE_HOME/amicus` or `~/.cache/amicus`.
 
 mod measure;
@@ -101,8 +102,8 @@ pub fn machine() -> String {
     format!("{host}, {processor}, {cores} core(s)")
 }
 
-/// A network between roles as estimates take it. Without a network all roles share this machine's cores; behind one, each
-/// has a machine of its own.
+/// A network between roles as estimates take it. Without a network all roles share this machine's
+/// cores; behind one, each has a machine of its own.
 pub fn link(net: &Shape) -> Link {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Link {

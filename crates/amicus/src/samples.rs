@@ -47,12 +47,13 @@ pub struct Reading<'a> {
     pub limit: Option<usize>,
 }
 
-/// Reads arrays `x` (`[samples, ...]`, each of the size of the network's input) and, if there, `y` (a class of each, as a
-/// number or one-hot).
+/// Reads arrays `x` (`[samples, ...]`, each of the size of the network's input) and, if there, `y`
+/// (a class of each, as a number or one-hot).
 ///
 /// # Errors
-/// A file that cannot be read or is no `.npz` file; arrays of other shapes, numbers that are not finite or out of range,
-/// labels that are no classes of the network: file, array, sample and element are named.
+/// A file that cannot be read or is no `.npz` file; arrays of other shapes, numbers that are not
+/// finite or out of range, labels that are no classes of the network: file, array, sample and
+/// element are named.
 pub fn samples(path: &Path, reading: Reading<'_>) -> Result<Samples, ModelError> {
     let file = path.display().to_string();
     let error = |array: &str, reason: String| ModelError::Data { what: format!("{file}{array}"), reason };
@@ -141,7 +142,8 @@ fn problem(image: &[f32], range: Option<Range>) -> Option<String> {
     Some(format!("element {at} is {}, outside the model's {} to {}", image[at], range.low, range.high))
 }
 
-/// The first `take` of `count` labels, each below `classes`; inside, why there are none in an array of scores.
+/// The first `take` of `count` labels, each below `classes`; inside, why there are none in an array
+/// of scores.
 fn labels(
     y: &Array,
     count: usize,

@@ -1,4 +1,5 @@
-//! What all commands have in common: strict JSON, lines that fit, a quiet end on closed pipes, nothing left behind.
+//! What all commands have in common: strict JSON, lines that fit, a quiet end on closed pipes,
+//! nothing left behind.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;

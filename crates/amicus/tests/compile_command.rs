@@ -243,7 +243,8 @@ fn the_demonstration_shows_the_users_own_network() {
     let report = json(&demo(&data, &["--batch", "64"]));
     assert_eq!((&report["batch"], &report["samples"]), (&12.into(), &12.into()));
 
-    // One with ReLU: plain text is the network as imported, so its loss is seen, and the same as without cryptography.
+    // One with ReLU: plain text is the network as imported, so its loss is seen, and the same as
+    // without cryptography.
     let [onnx, npz] = ["resnet_legacy.onnx", "resnet_legacy.npz"].map(|name| lenet().with_file_name(name));
     let relu = bench.at("relu.amc");
     let made = bench.run(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&relu)]);

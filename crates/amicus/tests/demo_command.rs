@@ -33,8 +33,8 @@ fn model_data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data").join(name)
 }
 
-/// A residual network of four channels with repeatable weights, as the training programs write it; activations
-/// `polynomial` or `relu`.
+/// A residual network of four channels with repeatable weights, as the training programs write it;
+/// activations `polynomial` or `relu`.
 fn resnet(folder: &Path, activation: &str) -> PathBuf {
     let cases: serde_json::Value =
         serde_json::from_slice(&std::fs::read(model_data("networks.json")).unwrap()).unwrap();

@@ -1,4 +1,5 @@
-//! What `amicus demo` refuses before it takes time or memory, and what it says of a cheat that was repaired.
+//! What `amicus demo` refuses before it takes time or memory, and what it says of a cheat that was
+//! repaired.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;
@@ -59,7 +60,8 @@ fn a_batch_is_no_larger_than_the_samples() {
     );
 }
 
-/// A limit on the address space, as `ulimit -v` sets it: what does not fit is refused with counts, in place of an abort.
+/// A limit on the address space, as `ulimit -v` sets it: what does not fit is refused with counts,
+/// in place of an abort.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_does_not_fit_memory_is_refused() {

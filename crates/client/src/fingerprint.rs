@@ -1,7 +1,7 @@
 //! The fingerprint of the loaded model, compared at all parties.
 //!
-//! Equal fingerprints show that all parties hold the same masked weights; if they also equal the one that the owner
-//! made known, that these are the owner's.
+//! Equal fingerprints show that all parties hold the same masked weights; if they also equal the
+//! one that the owner made known, that these are the owner's.
 
 use crate::Message;
 use amicus_protocol::transcript::Digest;

@@ -1,7 +1,7 @@
 //! An inference as the client sees it.
 //!
 //! ```text
-//! Wish --request--> helper --ticket--> Admission --masked input, key--> parties
+//! PendingRequest --request--> helper --ticket--> Admission --masked input, key--> parties
 //!                                      Awaiting <--output-- parties, <--release-- helper
 //! ```
 
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// A request that was sent to the helper.
 #[derive(Debug)]
-pub struct Wish {
+pub struct PendingRequest {
     plan: Arc<Plan>,
     parties: Parties,
     batch: u32,
@@ -53,9 +53,9 @@ impl fmt::Debug for Awaiting {
     }
 }
 
-impl Wish {
-    /// Asks for an inference of `batch` inputs whose output goes to this client and the others named; the message is
-    /// for the helper.
+impl PendingRequest {
+    /// Asks for an inference of `batch` inputs whose output goes to this client and the others
+    /// named; the message is for the helper.
     ///
     /// # Errors
     /// When the message cannot be encoded.
@@ -67,7 +67,7 @@ impl Wish {
     ) -> Result<(Self, Message), ProtocolError> {
         let body = control::encode(&Request { batch, also_to })?;
         let header = Header::epoch(Kind::Request, EpochId(0), 0);
-        Ok((Wish { plan, parties, batch }, Message { header, body }))
+        Ok((PendingRequest { plan, parties, batch }, Message { header, body }))
     }
 
     /// Takes the helper's ticket and draws this client's key.
@@ -103,8 +103,8 @@ impl Admission {
         self.awaiting.epoch
     }
 
-    /// Masks the inputs (integers at the plan's input scale, one input after the other). The messages are for every
-    /// party, in this order: the masked input, then this client's key.
+    /// Masks the inputs (integers at the plan's input scale, one input after the other). The
+    /// messages are for every party, in this order: the masked input, then this client's key.
     ///
     /// # Errors
     /// Inputs of the wrong length.
@@ -129,8 +129,8 @@ impl Awaiting {
         Ok(Awaiting { receiver, parties, epoch, id, outputs: Vec::new(), release: None })
     }
 
-    /// An inference of another client whose output this one gets too, from the helper's invitation. The message is for
-    /// every party.
+    /// An inference of another client whose output this one gets too, from the helper's invitation.
+    /// The message is for every party.
     ///
     /// # Errors
     /// An invitation that does not decode or is to no inputs; no randomness.

@@ -54,8 +54,8 @@ impl Loading {
         Message { header, body: self.nonce.as_bytes().to_vec() }
     }
 
-    /// The fingerprint of the masked model, to be fed with the messages that are sent. Clients get the result from the
-    /// owner and compare it with what the parties say.
+    /// The fingerprint of the masked model, to be fed with the messages that are sent. Clients get
+    /// the result from the owner and compare it with what the parties say.
     ///
     /// # Errors
     /// When the plan cannot be encoded.

@@ -1,8 +1,8 @@
 //! The rates of every kernel: `cargo bench -p amicus-field`, smoke test with `-- --test`.
 //!
-//! Every bench runs on one core and once per kernel this processor has. Rates of products are multiply-adds
-//! in one limb, rates of element-wise work are elements (of the limbs in the name), rates of generators and
-//! packing are bytes.
+//! Every bench runs on one core and once per kernel this processor has. Rates of products are
+//! multiply-adds in one limb, rates of element-wise work are elements (of the limbs in the name),
+//! rates of generators and packing are bytes.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,16 +1,18 @@
-//! Convolutions as products: weights are the left side, patches of the image are packed on the fly into the
-//! kernel's panels of 24 pixels. Never more than one block of one panel of patches exists at a time.
+//! Convolutions as products: weights are the left side, patches of the image are packed on the fly
+//! into the kernel's panels of 24 pixels. Never more than one block of one panel of patches exists
+//! at a time.
 //!
-//! The image is padded first (one plane at a time), so that the patch element of tap `(c, y, x)` at pixel
-//! `j` is `image[bases[j] + offset(c, y, x)]` with no further case: stride and dilation are in the bases and
-//! the offsets, and pixels of different batch elements can share a panel.
+//! The image is padded first (one plane at a time), so that the patch element of tap `(c, y, x)` at
+//! pixel `j` is `image[bases[j] + offset(c, y, x)]` with no further case: stride and dilation are
+//! in the bases and the offsets, and pixels of different batch elements can share a panel.
 
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
 use crate::shape::Conv2d;
 use crate::storage::Words;
 
-/// How many patches are packed before all output channels meet them. They stay in the second-level cache.
+/// How many patches are packed before all output channels meet them. They stay in the second-level
+/// cache.
 struct Blocks {
     /// Panels of 24 pixels.
     panels: usize,
@@ -20,7 +22,8 @@ struct Blocks {
 
 impl Blocks {
     fn of(token: Token) -> Blocks {
-        // 24 * 8 bytes a line. Where the left side is converted first, several panels share that work.
+        // 24 * 8 bytes a line. Where the left side is converted first, several panels share that
+        // work.
         if token.converts_left() { Blocks { panels: 4, taps: 256 } } else { Blocks { panels: 1, taps: 512 } }
     }
 }
@@ -89,8 +92,8 @@ impl Geometry {
         image
     }
 
-    /// Where the patches of output pixels `first..` start in the padded image of group 0. Pixels beyond the
-    /// last repeat it.
+    /// Where the patches of output pixels `first..` start in the padded image of group 0. Pixels
+    /// beyond the last repeat it.
     fn bases(&self, first: usize, total: usize, bases: &mut [usize]) {
         let pixels = self.pixels();
         let [height, width] = self.out;
@@ -113,8 +116,8 @@ impl Geometry {
         }
     }
 
-    /// Splits output pixels `first..first + count` where a batch element ends: (panel column, batch element,
-    /// pixel, length).
+    /// Splits output pixels `first..first + count` where a batch element ends: (panel column, batch
+    /// element, pixel, length).
     fn runs(&self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
         let pixels = self.pixels();
         let mut column = 0;
@@ -206,8 +209,8 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
 
 /// `out = W^T y` for one plane of `batch` images: the transposed convolution.
 ///
-/// For every panel of 24 pixels, tiles of `W^T y` are added to the padded image at the places the patches
-/// came from. Used once per model load, so it is simple rather than tuned.
+/// For every panel of 24 pixels, tiles of `W^T y` are added to the padded image at the places the
+/// patches came from. Used once per model load, so it is simple rather than tuned.
 pub(crate) fn apply_transposed(
     g: &Geometry,
     prime: Prime,

@@ -87,7 +87,8 @@ impl Element {
             .fold(U256::ZERO, |x, l| x * U256::from(PRIMES[l]) + U256::from(digits[l]))
     }
 
-    /// The integer in `(-Q/2, Q/2)` with these residues: [`lift`](Self::lift), less `Q` when above `Q/2`.
+    /// The integer in `(-Q/2, Q/2)` with these residues: [`lift`](Self::lift), less `Q` when above
+    /// `Q/2`.
     pub fn signed(&self) -> I256 {
         let (x, modulus) = (self.lift(), self.limbs.modulus());
         if x > modulus / 2 { x.as_i256() - modulus.as_i256() } else { x.as_i256() }

@@ -1,5 +1,5 @@
-//! What can be wrong with data given to this crate. Mismatched lengths of two vectors are programming
-//! errors and panic instead; nothing a peer sends can cause those.
+//! What can be wrong with data given to this crate. Mismatched lengths of two vectors are
+//! programming errors and panic instead; nothing a peer sends can cause those.
 
 use crate::prime::PRIMES;
 

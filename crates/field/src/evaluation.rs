@@ -1,4 +1,5 @@
-//! The online hot loop: a polynomial on shares together with its tags (`docs/protocol.md`, 6.3 and 6.7).
+//! The online hot loop: a polynomial on shares together with its tags (`docs/protocol.md`, 6.3 and
+//! 6.7).
 
 use std::ops::Range;
 
@@ -12,23 +13,24 @@ use crate::vector::LimbVec;
 pub struct PolynomialShares<'a> {
     /// `C_1..C_{d-1}`, each as long as the opened values.
     pub c: &'a [LimbVec],
-    /// The differences `E_0..E_{d-1}`, or none where the slack rule holds.
+    /// The differences `E_0..E_{d-1}`, or none where statistical truncation holds.
     pub e: &'a [LimbVec],
 }
 
 /// A party's shares of a polynomial's values and of its tag sums, in one pass over memory.
 ///
-/// `opened` holds `n` elements, element-major for `batch` batch elements; `keys` one key share for each.
-/// The degree `d = values.c.len() + 1` is 1 to [`crate::MAX_DEGREE`]; `leading` is `A_d`.
+/// `opened` holds `n` elements, element-major for `batch` batch elements; `keys` one key share for
+/// each. The degree `d = values.c.len() + 1` is 1 to [`crate::MAX_DEGREE`]; `leading` is `A_d`.
 ///
-/// The first result has `n` elements
-/// `sum_{1 <= k < d} v^k C_k + case sum_{k < d} v^k E_k`, plus `A_d v^d` if `add_leading` (for the first
-/// party; `C_0` is the caller's). The second has, for every batch element, the sum over its elements of
-/// `sum_{1 <= k < d} v^k gC_k + case sum_{k < d} v^k gE_k + A_d v^d key`, where `gC` and `gE` are `tags`.
+/// The first result has `n` elements `sum_{1 <= k < d} v^k C_k + case sum_{k < d} v^k E_k`, plus
+/// `A_d v^d` if `add_leading` (for the first party; `C_0` is the caller's). The second has, for
+/// every batch element, the sum over its elements of
+/// `sum_{1 <= k < d} v^k gC_k + case sum_{k < d} v^k gE_k + A_d v^d key`, where `gC` and `gE` are
+/// `tags`.
 ///
 /// # Panics
-/// When `values` and `tags` do not have the same number of vectors, there are neither 0 nor `d` differences,
-/// a length or modulus differs, or `n` is not a multiple of `batch`.
+/// When `values` and `tags` do not have the same number of vectors, there are neither 0 nor `d`
+/// differences, a length or modulus differs, or `n` is not a multiple of `batch`.
 pub fn evaluate_shares(
     opened: &Opened,
     values: PolynomialShares<'_>,

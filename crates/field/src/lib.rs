@@ -1,15 +1,16 @@
 //! Arithmetic modulo 52-bit primes: limb vectors, sampling, matrix products and convolutions.
 //!
-//! Everything Amicus computes is arithmetic in `Z_Q`, where `Q` is the product of one to three primes just
-//! below 2^52 (`docs/protocol.md`, section 2). An [`Element`] is its residues, one per prime ("limb"); a
-//! [`LimbVec`] is a vector of elements stored as one contiguous plane per limb. This crate knows nothing of
-//! parties, shares or messages.
+//! Everything Amicus computes is arithmetic in `Z_Q`, where `Q` is the product of one to three
+//! primes just below 2^52 (`docs/protocol.md`, section 2). An [`Element`] is its residues, one per
+//! prime ("limb"); a [`LimbVec`] is a vector of elements stored as one contiguous plane per limb.
+//! This crate knows nothing of parties, shares or messages.
 //!
 //! The way of the data:
 //!
-//! - [`OperatingSystem`] draws a [`Seed`], a [`Stream`] expands it to shares and masks, [`pack`] moves elements over the wire,
+//! - [`OperatingSystem`] draws a [`Seed`], a [`Stream`] expands it to shares and masks, [`pack`]
+//!   moves elements over the wire,
 //! - [`LinearMap`] multiplies with a weight matrix or a convolution, [`sum_pool`] pools,
-//! - [`Truncation`] opens the truncated value and its case bit, [`taylor_coefficients`] and
+//! - [`Truncation`] opens the truncated value and its wrap bit, [`taylor_coefficients`] and
 //!   [`evaluate_shares`] are the two sides of a polynomial activation.
 //!
 //! Two additive shares of a vector, and a product computed on each of them:
@@ -30,7 +31,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in three kinds, see
+//! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in three
+//! kinds, see
 //! [`Kernel`]: portable Rust, AVX2 with FMA, and AVX-512 (IFMA, VBMI, VAES). All give bit-identical results. All unsafe
 //! code of the project is in `src/kernels/`.
 #![deny(unsafe_code)]

@@ -12,10 +12,11 @@ use crate::storage::Words;
 use crate::vector::LimbVec;
 use crate::winograd::{self, Tiling};
 
-/// A fully connected layer or a convolution with its weights, without bias, packed once for many products.
+/// A fully connected layer or a convolution with its weights, without bias, packed once for many
+/// products.
 ///
-/// Vectors are element-major: index `i` of batch element `e` is at `e * inputs + i` of every plane. The
-/// weights are wiped when the map is dropped, and `Debug` does not show them.
+/// Vectors are element-major: index `i` of batch element `e` is at `e * inputs + i` of every plane.
+/// The weights are wiped when the map is dropped, and `Debug` does not show them.
 #[derive(Clone)]
 pub struct LinearMap {
     shape: LinearShape,
@@ -24,8 +25,8 @@ pub struct LinearMap {
 
 #[derive(Clone)]
 enum Form {
-    /// The transposed matrix in panels of 24 outputs, one packed plane per limb. The left side are the
-    /// inputs, so one input makes a matrix-vector product that streams the weights once.
+    /// The transposed matrix in panels of 24 outputs, one packed plane per limb. The left side are
+    /// the inputs, so one input makes a matrix-vector product that streams the weights once.
     Panels { limbs: Limbs, planes: Vec<Words> },
     /// The weights as they are: rows of the left side. The right side are patches of the image.
     Rows { weights: LimbVec, geometry: std::sync::Arc<Geometry> },
@@ -45,7 +46,8 @@ impl LinearMap {
         Ok(map)
     }
 
-    /// A map whose weights are all 0, to be written part by part: there is never a second copy of all weights.
+    /// A map whose weights are all 0, to be written part by part: there is never a second copy of
+    /// all weights.
     ///
     /// # Errors
     /// When the shape is not valid.
@@ -120,7 +122,8 @@ impl LinearMap {
         out
     }
 
-    /// `W^T y`: `batch * outputs` elements to `batch * inputs`; of a convolution, its transposed convolution.
+    /// `W^T y`: `batch * outputs` elements to `batch * inputs`; of a convolution, its transposed
+    /// convolution.
     ///
     /// Reads the weights once per batch element: meant for the few products of a model load.
     ///

@@ -1,16 +1,16 @@
 //! Matrices packed for the tile kernel, and products with them.
 //!
-//! The right side of a product `A B` is stored in panels of 24 columns (three vectors): for every `k` the 24
-//! residues `B[k, c..c + 24]` are contiguous, and so are the lines of one panel. The kernel reads a panel as
-//! one stream, whatever the matrix' size. The last panel has only as many vectors as it needs; columns
-//! beyond the matrix are 0.
+//! The right side of a product `A B` is stored in panels of 24 columns (three vectors): for every
+//! `k` the 24 residues `B[k, c..c + 24]` are contiguous, and so are the lines of one panel. The
+//! kernel reads a panel as one stream, whatever the matrix' size. The last panel has only as many
+//! vectors as it needs; columns beyond the matrix are 0.
 
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
 use crate::storage::Words;
 
-/// Lines of a panel in one call of the kernel: 1024 * 24 * 8 bytes stay in the L2 cache while all rows of
-/// the left side meet them.
+/// Lines of a panel in one call of the kernel: 1024 * 24 * 8 bytes stay in the L2 cache while all
+/// rows of the left side meet them.
 pub(crate) const DEPTH_BLOCK: usize = 1024;
 
 /// Words of one plane of a panel-packed matrix with `depth` rows and `width` columns.
@@ -23,7 +23,8 @@ pub(crate) fn panel_vectors(width: usize, column: usize) -> usize {
     (width - column).div_ceil(LANES).min(PANEL / LANES)
 }
 
-/// Packs the panel of columns `column..` from `at(k, column) = source[k * k_stride + column * column_stride]`.
+/// Packs the panel of columns `column..` from
+/// `at(k, column) = source[k * k_stride + column * column_stride]`.
 pub(crate) fn pack_panel(
     source: &[u64],
     (k_stride, column_stride): (usize, usize),
@@ -42,8 +43,8 @@ pub(crate) fn pack_panel(
     }
 }
 
-/// Writes a run of a row-major `width x depth` matrix, from its element `first` on, into the packed transpose, so that
-/// products with it are `W x`.
+/// Writes a run of a row-major `width x depth` matrix, from its element `first` on, into the packed
+/// transpose, so that products with it are `W x`.
 pub(crate) fn write_transposed(
     weights: &[u64],
     first: usize,
@@ -132,8 +133,9 @@ pub(crate) fn multiply_packed(
     }
 }
 
-/// The product of two row-major matrices of canonical residues modulo one prime: `a` is `m x k`, `b` is
-/// `k x n`, the result `m x n`. The raw kernel, for benches and tests; layers use [`crate::LinearMap`].
+/// The product of two row-major matrices of canonical residues modulo one prime: `a` is `m x k`,
+/// `b` is `k x n`, the result `m x n`. The raw kernel, for benches and tests; layers use
+/// [`crate::LinearMap`].
 ///
 /// # Panics
 /// When `m`, `k` or `n` is 0 or a slice does not have the length they say.

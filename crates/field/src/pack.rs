@@ -1,7 +1,7 @@
 //! The form of elements on the wire and on disk: 52 bits a residue (`docs/protocol.md`, section 2).
 //!
-//! Plane after plane; within a plane two residues take 13 bytes, little endian, and an odd last one takes 7
-//! bytes whose top 4 bits are zero. There is exactly one encoding of a vector.
+//! Plane after plane; within a plane two residues take 13 bytes, little endian, and an odd last one
+//! takes 7 bytes whose top 4 bits are zero. There is exactly one encoding of a vector.
 
 use crate::error::UnpackError;
 use crate::kernels;
@@ -35,8 +35,8 @@ pub fn pack_into(vector: &LimbVec, out: &mut Vec<u8>) {
 /// Allocates in proportion to the bytes that are there, whatever `len` says.
 ///
 /// # Errors
-/// When the number of bytes is not [`packed_len`], a residue is not below its prime, or padding bits are
-/// not zero.
+/// When the number of bytes is not [`packed_len`], a residue is not below its prime, or padding
+/// bits are not zero.
 pub fn unpack(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<LimbVec, UnpackError> {
     check_length(limbs, len, bytes)?;
     let mut vector = LimbVec::zeros(limbs, len);
@@ -47,8 +47,8 @@ pub fn unpack(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<LimbVec, UnpackE
 /// Reads a vector as [`unpack`] does and adds it to `accumulator`, in one pass.
 ///
 /// # Errors
-/// As [`unpack`]. After [`UnpackError::NotCanonical`] or [`UnpackError::Padding`] the accumulator holds
-/// unspecified elements and must be thrown away.
+/// As [`unpack`]. After [`UnpackError::NotCanonical`] or [`UnpackError::Padding`] the accumulator
+/// holds unspecified elements and must be thrown away.
 pub fn unpack_add(accumulator: &mut LimbVec, bytes: &[u8]) -> Result<(), UnpackError> {
     check_length(accumulator.limbs(), accumulator.len(), bytes)?;
     let result = unpack_planes(accumulator, bytes, true);

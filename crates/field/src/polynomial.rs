@@ -1,4 +1,5 @@
-//! Polynomials with public coefficients, and their Taylor coefficients at a mask (`docs/protocol.md`, 5).
+//! Polynomials with public coefficients, and their Taylor coefficients at a mask
+//! (`docs/protocol.md`, 5).
 
 use crate::element::Element;
 use crate::kernels;
@@ -11,8 +12,8 @@ pub const MAX_DEGREE: usize = kernels::MAX_DEGREE;
 /// `C_j = sum_{k >= j} binom(k, j) B_k (-mu)^(k - j)` for `j = 0..d`, so that
 /// `B_d v^d + sum_{j < d} C_j v^j` is the polynomial `B` at `v - mu`.
 ///
-/// `b` are the `d + 1` coefficients `B_0..B_d`, `mu` one mask per element; the result are `d` vectors of the
-/// length of `mu`.
+/// `b` are the `d + 1` coefficients `B_0..B_d`, `mu` one mask per element; the result are `d`
+/// vectors of the length of `mu`.
 ///
 /// # Panics
 /// Unless `1 <= d <= MAX_DEGREE` and all moduli are equal.
@@ -62,8 +63,8 @@ pub fn evaluate(b: &[Element], u: &LimbVec) -> LimbVec {
     out
 }
 
-/// `B_k = A_k 2^(f_u (d - k))`: integer coefficients at scale `f_c` to coefficients of the polynomial on
-/// integers of scale `f_u`, whose value has the scale `d f_u + f_c`.
+/// `B_k = A_k 2^(f_u (d - k))`: integer coefficients at scale `f_c` to coefficients of the
+/// polynomial on integers of scale `f_u`, whose value has the scale `d f_u + f_c`.
 pub fn scaled_coefficients(limbs: Limbs, a: &[i64], f_u: u32) -> Vec<Element> {
     let scale = Element::power_of_two(limbs, f_u);
     let mut factor = Element::one(limbs);

@@ -13,13 +13,15 @@ use crate::stream::Stream;
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Seed([u8; 32]);
 
-/// The BLAKE3 context of AES keys. A context keeps them apart from derived seeds, whatever their labels.
+/// The BLAKE3 context of AES keys. A context keeps them apart from derived seeds, whatever their
+/// labels.
 const STREAM_CONTEXT: &str = "amicus-field 2026-11 AES-128-CTR key of a stream";
 
 /// A source of fresh seeds: of all keys, nonces and seeds that are not derived from others.
 ///
-/// Whoever draws something takes its source as an argument. Outside tests there is one, [`OperatingSystem`], and
-/// nodes name it where they draw: no configuration can put another in its place.
+/// Whoever draws something takes its source as an argument. Outside tests there is one,
+/// [`OperatingSystem`], and nodes name it where they draw: no configuration can put another in its
+/// place.
 pub trait Randomness {
     /// The next seed, independent of all others.
     ///
@@ -62,8 +64,8 @@ impl Seed {
     }
 
     /// The stream of elements of this seed. Its 128-bit AES key is the first half of BLAKE3's key
-    /// derivation from the seed in a context of its own, so neither the key nor the output tells anything
-    /// of the seed or of seeds derived from it.
+    /// derivation from the seed in a context of its own, so neither the key nor the output tells
+    /// anything of the seed or of seeds derived from it.
     pub fn stream(&self) -> Stream {
         let mut material = blake3::derive_key(STREAM_CONTEXT, &self.0);
         let mut key = [0; 16];

@@ -16,8 +16,8 @@ pub(crate) const MASK52: u64 = (1 << 52) - 1;
 
 /// One of the [`PRIMES`], with the scalar arithmetic modulo it.
 ///
-/// Arguments of the operations must be canonical, that is below the prime; results are canonical. The code
-/// is as plain as it can be, because it is what "correct" means for the fast kernels.
+/// Arguments of the operations must be canonical, that is below the prime; results are canonical.
+/// The code is as plain as it can be, because it is what "correct" means for the fast kernels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Prime(u64);
 
@@ -129,7 +129,8 @@ impl Limbs {
         self.0 as usize
     }
 
-    /// The number of bits of an element on the wire, `52 L`; `Q` lies between `2^(52 L - 1)` and `2^(52 L)`.
+    /// The number of bits of an element on the wire, `52 L`; `Q` lies between `2^(52 L - 1)` and
+    /// `2^(52 L)`.
     pub const fn bits(self) -> u32 {
         52 * self.0 as u32
     }

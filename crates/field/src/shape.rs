@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::ShapeError;
 use crate::winograd::Tiling;
 
-/// A two-dimensional convolution (cross-correlation, as in every framework), layout `[channel, y, x]`.
+/// A two-dimensional convolution (cross-correlation, as in every framework), layout
+/// `[channel, y, x]`.
 ///
 /// Weights are laid out `[out_channels, in_channels / groups, kernel height, kernel width]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -42,8 +43,8 @@ pub struct Dense {
 
 /// A linear layer.
 ///
-/// The numbers below are exact for a shape that [`validate`](Self::validate) accepts and panic or wrap for
-/// others.
+/// The numbers below are exact for a shape that [`validate`](Self::validate) accepts and panic or
+/// wrap for others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum LinearShape {
     /// A fully connected layer.
@@ -77,8 +78,8 @@ fn not_empty(dimensions: &[(&'static str, usize)]) -> Result<(), ShapeError> {
     }
 }
 
-/// The product of sizes. Bytes of three limbs and a few times that must be countable too, so a sixty-fourth
-/// of the address space is the limit.
+/// The product of sizes. Bytes of three limbs and a few times that must be countable too, so a
+/// sixty-fourth of the address space is the limit.
 fn product(what: &'static str, sizes: &[usize]) -> Result<usize, ShapeError> {
     sizes
         .iter()
@@ -109,8 +110,8 @@ impl Conv2d {
     /// Checks every dimension.
     ///
     /// # Errors
-    /// When a dimension is 0, channels do not divide into groups, the kernel does not fit into the padded
-    /// input, or a size does not fit a machine word.
+    /// When a dimension is 0, channels do not divide into groups, the kernel does not fit into the
+    /// padded input, or a size does not fit a machine word.
     pub fn validate(&self) -> Result<(), ShapeError> {
         not_empty(&[
             ("in_channels", self.in_channels),
@@ -249,8 +250,8 @@ impl LinearShape {
         }
     }
 
-    /// Products that the active kernel takes for `batch` inputs: the multiply-adds, or fewer for convolutions that are
-    /// computed over tiles, with what the transforms there cost.
+    /// Products that the active kernel takes for `batch` inputs: the multiply-adds, or fewer for
+    /// convolutions that are computed over tiles, with what the transforms there cost.
     pub fn products(&self, batch: usize) -> usize {
         let tiled = match self {
             LinearShape::Dense(_) => None,
@@ -264,8 +265,8 @@ impl SumPool2d {
     /// Checks every dimension.
     ///
     /// # Errors
-    /// When a dimension is 0, the window does not fit into the padded input, or a size does not fit a
-    /// machine word.
+    /// When a dimension is 0, the window does not fit into the padded input, or a size does not fit
+    /// a machine word.
     pub fn validate(&self) -> Result<(), ShapeError> {
         not_empty(&[
             ("channels", self.channels),

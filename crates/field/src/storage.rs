@@ -1,9 +1,9 @@
 //! Memory of vectors: wiped when it is released, and kept for the next vector of the same length.
 //!
-//! Secrets are overwritten with zeros anyway, and a new vector has to be zero, so released memory is a new
-//! vector for free: no second pass of zeros and no page faults, which together cost as much as the cheaper
-//! kernels themselves (sampling 2 x 32 Ki residues takes 17.9 us instead of 21.6). Inferences ask for the same
-//! lengths again and again. Every thread keeps a bounded amount.
+//! Secrets are overwritten with zeros anyway, and a new vector has to be zero, so released memory
+//! is a new vector for free: no second pass of zeros and no page faults, which together cost as
+//! much as the cheaper kernels themselves (sampling 2 x 32 Ki residues takes 17.9 us instead of
+//! 21.6). Inferences ask for the same lengths again and again. Every thread keeps a bounded amount.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use std::ops::{Deref, DerefMut};
 
 use crate::kernels::{self, Aligned};
 
-/// Words a thread keeps at most: 64 MiB. When more are released, all of them are given back and keeping
-/// starts anew, so lengths that are not asked for any more do not stay.
+/// Words a thread keeps at most: 64 MiB. When more are released, all of them are given back and
+/// keeping starts anew, so lengths that are not asked for any more do not stay.
 const KEPT: usize = (64 << 20) / 8;
 
 /// Shorter vectors cost less to make than to look up.
@@ -32,7 +32,8 @@ struct Store {
     words: usize,
 }
 
-/// Lengths are not chosen by strangers, so a multiplication (by 2^64 over the golden ratio) is hash enough.
+/// Lengths are not chosen by strangers, so a multiplication (by 2^64 over the golden ratio) is hash
+/// enough.
 #[derive(Default)]
 struct LengthHasher(u64);
 

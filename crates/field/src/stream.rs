@@ -1,10 +1,10 @@
 //! Streams of pseudo-random elements: AES-128 in counter mode (`docs/protocol.md`, section 2).
 //!
-//! A stream has a sub-stream for every domain (chosen by the caller), limb and retry. Block `i` of a
-//! sub-stream is AES of the 16 bytes `LE64(i) || LE64(domain | limb << 32 | retry << 40)`; word `j` is the
-//! `j mod 2`-th little-endian half of block `j / 2`. Element `j` of a limb is the low 52 bits of word `j` of
-//! retry 0, or, when that is not below the prime, of retry 1, and so on: position `j` never shifts, so any
-//! part of a stream can be expanded alone.
+//! A stream has a sub-stream for every domain (chosen by the caller), limb and retry. Block `i` of
+//! a sub-stream is AES of the 16 bytes `LE64(i) || LE64(domain | limb << 32 | retry << 40)`; word
+//! `j` is the `j mod 2`-th little-endian half of block `j / 2`. Element `j` of a limb is the low 52
+//! bits of word `j` of retry 0, or, when that is not below the prime, of retry 1, and so on:
+//! position `j` never shifts, so any part of a stream can be expanded alone.
 
 use std::fmt;
 
@@ -62,7 +62,8 @@ impl Stream {
         self.sample_from(domain, limbs, 0, len)
     }
 
-    /// Elements `first..first + len` of a domain: the same values as within a longer [`sample`](Self::sample).
+    /// Elements `first..first + len` of a domain: the same values as within a longer
+    /// [`sample`](Self::sample).
     pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
         let mut out = LimbVec::zeros(limbs, len);
         for (l, (prime, plane)) in out.planes_mut().enumerate() {
@@ -162,7 +163,8 @@ mod tests {
         Kernel::ALL.into_iter().filter(|kernel| kernel.is_available())
     }
 
-    /// FIPS 197, appendix C.1, and NIST SP 800-38A, F.1.1 (blocks 3 and 4): key, plaintext, ciphertext.
+    /// FIPS 197, appendix C.1, and NIST SP 800-38A, F.1.1 (blocks 3 and 4): key, plaintext,
+    /// ciphertext.
     const VECTORS: [[&str; 3]; 3] = [
         [
             "000102030405060708090a0b0c0d0e0f",
@@ -292,8 +294,9 @@ mod tests {
 
     #[test]
     fn samples_look_uniform() {
-        // Chi-square over the 256 values of the top byte and of the low byte: 255 degrees of freedom have a
-        // mean of 255 and a deviation of 22.6; the seed is fixed, so this never fails by chance.
+        // Chi-square over the 256 values of the top byte and of the low byte: 255 degrees of
+        // freedom have a mean of 255 and a deviation of 22.6; the seed is fixed, so this never
+        // fails by chance.
         let len = 1 << 16;
         let sample = Seed::from_bytes([8; 32]).stream().sample(0, Limbs::THREE, len);
         for l in 0..3 {
@@ -316,6 +319,7 @@ mod tests {
         }
     }
 
-    /// Printed by this implementation once, so that the streams of a deployment never change unseen.
+    /// Printed by this implementation once, so that the streams of a deployment never change
+    /// unseen.
     const FIXED: [u64; 2] = [3_907_385_522_885_706, 3_086_980_768_858_645];
 }

@@ -1,8 +1,8 @@
-//! Truncation of opened values, with its case bit (`docs/protocol.md`, 5 and 6.3).
+//! Truncation of opened values, with its wrap bit (`docs/protocol.md`, 5 and 6.3).
 //!
-//! A value `z` with `|z| < 2^ell` is opened as `D = z + 2^ell + r mod Q`. All compute `v` and the case `c` from
-//! the public `D`; the helper computes the mask `mu_c` from `r`. Then `v - mu_c` is `z / 2^shift` within one
-//! unit.
+//! A value `z` with `|z| < 2^ell` is opened as `D = z + 2^ell + r mod Q`. All compute `v` and the
+//! case `c` from the public `D`; the helper computes the mask `mu_c` from `r`. Then `v - mu_c` is
+//! `z / 2^shift` within one unit.
 
 use std::fmt;
 
@@ -32,7 +32,8 @@ pub struct Opened {
     pub case: CaseMask,
 }
 
-/// One bit per element, as a word of zeros or ones. Wiped when dropped; `Debug` shows the length only.
+/// One bit per element, as a word of zeros or ones. Wiped when dropped; `Debug` shows the length
+/// only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CaseMask {
     words: Words,
@@ -90,8 +91,8 @@ impl Truncation {
         Opened { v, case }
     }
 
-    /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` of a case, a signed integer mod
-    /// every prime.
+    /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` of a case, a signed
+    /// integer mod every prime.
     ///
     /// # Panics
     /// When `r` is of another modulus.

@@ -13,11 +13,13 @@ use crate::storage::Words;
 
 /// A vector over `Z_Q` as a structure of arrays: one contiguous plane of `len` residues per limb.
 ///
-/// Residues are canonical (below their prime) at all times. The memory is wiped when a vector is dropped,
-/// whether its values are secret or not, and `Debug` shows the number of limbs and the length only.
+/// Residues are canonical (below their prime) at all times. The memory is wiped when a vector is
+/// dropped, whether its values are secret or not, and `Debug` shows the number of limbs and the
+/// length only.
 ///
-/// Methods that combine two vectors or an element and a vector panic when their lengths or moduli differ:
-/// that is an error of the program, never of a peer, whose bytes are checked by [`crate::unpack`].
+/// Methods that combine two vectors or an element and a vector panic when their lengths or moduli
+/// differ: that is an error of the program, never of a peer, whose bytes are checked by
+/// [`crate::unpack`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct LimbVec {
     limbs: Limbs,
@@ -40,8 +42,8 @@ impl LimbVec {
     /// The vector with the given planes, `limbs * len` residues, all of limb 0 first.
     ///
     /// # Errors
-    /// [`FieldError::PlaneLength`] when the number of residues is no multiple of the number of limbs,
-    /// [`FieldError::NotCanonical`] when one is not below its prime.
+    /// [`FieldError::PlaneLength`] when the number of residues is no multiple of the number of
+    /// limbs, [`FieldError::NotCanonical`] when one is not below its prime.
     pub fn from_planes(limbs: Limbs, mut planes: Vec<u64>) -> Result<LimbVec, FieldError> {
         let (words, len) = (planes.len(), planes.len() / limbs.count());
         let mut vector = LimbVec::zeros(limbs, len);

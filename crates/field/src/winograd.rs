@@ -1,14 +1,16 @@
-//! Convolutions of stride 1 by Winograd's method: two-dimensional Toom-Cook multiplication at the points 0, 1, -1, 2, -2
-//! and infinity, which is exact modulo a prime.
+//! Convolutions of stride 1 by Winograd's method: two-dimensional Toom-Cook multiplication at the
+//! points 0, 1, -1, 2, -2 and infinity, which is exact modulo a prime.
 //!
-//! A tile of `m x m` results of a filter of `r x r` taps, `m + r = 7`, takes 36 products of a transformed patch of 6 x 6
-//! pixels with a transformed filter instead of `m^2 r^2`: four times fewer for 3 x 3 taps, 2.8 times for 5 x 5. All tiles and
-//! channels together, that is one matrix product for each of the 36 points. Transforms are additions
-//! (`crate::kernels::winograd`). Filters are transformed on the way, one panel of output channels at a time, since their
+//! A tile of `m x m` results of a filter of `r x r` taps, `m + r = 7`, takes 36 products of a
+//! transformed patch of 6 x 6 pixels with a transformed filter instead of `m^2 r^2`: four times
+//! fewer for 3 x 3 taps, 2.8 times for 5 x 5. All tiles and channels together, that is one matrix
+//! product for each of the 36 points. Transforms are additions (`crate::kernels::winograd`).
+//! Filters are transformed on the way, one panel of output channels at a time, since their
 //! transforms take four times the memory of the weights.
 //!
-//! Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, for real numbers. Transforms of
-//! filters are divided by 24 along both axes there; here results are, once, by a factor modulo the prime.
+//! Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, for real
+//! numbers. Transforms of filters are divided by 24 along both axes there; here results are, once,
+//! by a factor modulo the prime.
 
 use crate::convolution::Geometry;
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
@@ -24,7 +26,8 @@ pub(crate) const AREA: usize = POINTS * POINTS;
 /// What transforms of filters are multiplied by.
 const SCALE: u64 = 24 * 24;
 
-/// Words of transformed patches that one pass over the filters meets: as many as a second- or third-level cache holds.
+/// Words of transformed patches that one pass over the filters meets: as many as a second- or
+/// third-level cache holds.
 const PATCHES: usize = (4 << 20) / 8;
 /// Tiles of a pass at least: filters are transformed anew in each.
 const PASS: usize = 64;
@@ -42,7 +45,8 @@ pub(crate) struct Tiling {
 }
 
 impl Tiling {
-    /// The tiles of a validated shape, where this method costs the active kernel less for `batch` images than the plain one.
+    /// The tiles of a validated shape, where this method costs the active kernel less for `batch`
+    /// images than the plain one.
     pub(crate) fn of(shape: &Conv2d, batch: usize) -> Option<Tiling> {
         let [height, width] = shape.out_size();
         let columns = (height * width * batch).next_multiple_of(LANES);
@@ -117,8 +121,8 @@ impl Image {
     }
 }
 
-/// Words from one point's numbers to the next one's: an odd number of cache lines, since 36 streams a multiple of a page apart
-/// would fall into the same few places of a cache.
+/// Words from one point's numbers to the next one's: an odd number of cache lines, since 36 streams
+/// a multiple of a page apart would fall into the same few places of a cache.
 fn apart(words: usize) -> usize {
     let lines = words.div_ceil(LANES);
     (lines + 1 - lines % 2) * LANES
@@ -214,12 +218,13 @@ pub(crate) fn apply(
     }
 }
 
-/// Filters of an output channel that are gathered at a time: what was written word by word had better not be read in
-/// vectors right away.
+/// Filters of an output channel that are gathered at a time: what was written word by word had
+/// better not be read in vectors right away.
 const GATHERED: usize = 8;
 
-/// Panels of transformed filters, one for every point: `depth` lines of the output channels `columns`, from one point to the
-/// next `stride` words. What lines hold beyond these channels is of no use.
+/// Panels of transformed filters, one for every point: `depth` lines of the output channels
+/// `columns`, from one point to the next `stride` words. What lines hold beyond these channels is
+/// of no use.
 fn transform_filters(
     shape: &Conv2d,
     prime: Prime,
@@ -261,8 +266,9 @@ mod tests {
         (0..count).map(|_| next()).collect()
     }
 
-    /// Whatever it costs: full tiles and cut ones, padding on any side, channels that fill no vector and panels that are not
-    /// full, one panel after a fuller one, batches, and passes of which the last is shorter.
+    /// Whatever it costs: full tiles and cut ones, padding on any side, channels that fill no
+    /// vector and panels that are not full, one panel after a fuller one, batches, and passes of
+    /// which the last is shorter.
     #[test]
     fn tiles_give_what_the_plain_way_gives() {
         let shapes = [

@@ -1,4 +1,5 @@
-//! Matrix products, convolutions and pools against their naive definitions, for every prime and kernel.
+//! Matrix products, convolutions and pools against their naive definitions, for every prime and
+//! kernel.
 
 #![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
 
@@ -108,7 +109,8 @@ fn matrix_of(shape: &LinearShape, weights: &Vector) -> Vec<Vec<Element>> {
     matrix
 }
 
-/// Holds a map to its matrix, and its transpose to `<W x, y> = <x, W^T y>` and to the matrix' columns.
+/// Holds a map to its matrix, and its transpose to `<W x, y> = <x, W^T y>` and to the matrix'
+/// columns.
 fn check(shape: LinearShape, batch: usize, limbs: Limbs, label: u32) {
     let weights = mixed(label, limbs, shape.weights());
     let map = LinearMap::new(shape, &weights).unwrap();
@@ -208,7 +210,8 @@ fn convolutions_with_long_sums() {
     });
 }
 
-/// Every residue p - 1, which is -1: the largest sums of the transforms. Every kernel computes these shapes over tiles.
+/// Every residue p - 1, which is -1: the largest sums of the transforms. Every kernel computes
+/// these shapes over tiles.
 #[test]
 fn convolutions_over_tiles_with_the_largest_residues() {
     for_each_kernel(|| {

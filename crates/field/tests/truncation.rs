@@ -1,5 +1,5 @@
-//! Truncation and Taylor coefficients against the vectors of the reference implementation and against
-//! big-integer definitions.
+//! Truncation and Taylor coefficients against the vectors of the reference implementation and
+//! against big-integer definitions.
 
 #![allow(clippy::unwrap_used)] // helpers of tests are outside of #[test] functions
 

@@ -11,7 +11,8 @@ const MAGIC: usize = 8;
 const LENGTH: usize = 4;
 const CHECKSUM: usize = 8;
 
-/// The bytes as they are, and with the checksums of their records put right, so that what these protect is reached.
+/// The bytes as they are, and with the checksums of their records put right, so that what these
+/// protect is reached.
 pub(crate) fn journal(bytes: &[u8]) {
     opened(bytes);
     let right = put_right(bytes);

@@ -1,9 +1,9 @@
 //! Bodies of the fuzz targets: everything that reads bytes from outside.
 //!
-//! A body takes arbitrary bytes and panics when what reads them breaks a promise: it must not panic, not take more
-//! memory than the bytes warrant, and where an encoder exists accept only what that encoder writes. `fuzz/` wraps each
-//! body for libFuzzer; `tests/replay.rs` runs the seeds in `fuzz/corpus` and changed copies of them without a fuzzer.
-//! `docs/testing.md` has the commands.
+//! A body takes arbitrary bytes and panics when what reads them breaks a promise: it must not
+//! panic, not take more memory than the bytes warrant, and where an encoder exists accept only what
+//! that encoder writes. `fuzz/` wraps each body for libFuzzer; `tests/replay.rs` runs the seeds in
+//! `fuzz/corpus` and changed copies of them without a fuzzer. `docs/testing.md` has the commands.
 #![forbid(unsafe_code)]
 
 mod files;
@@ -37,13 +37,14 @@ pub struct Target {
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// Bytes that deflate can make of one, and how often they may be there: packed, unpacked, converted.
+/// Bytes that deflate can make of one, and how often they may be there: packed, unpacked,
+/// converted.
 const INFLATED: usize = 1032 * 5;
 
 /// All targets.
 ///
-/// Bounds on memory are several times what honest input of that length takes; serde reserves up to a mebibyte for a
-/// list before it has read the first element, whatever length the list announces.
+/// Bounds on memory are several times what honest input of that length takes; serde reserves up to
+/// a mebibyte for a list before it has read the first element, whatever length the list announces.
 pub const TARGETS: [Target; 16] = [
     target("wire", wire::wire, 64 * KIB, 32),
     target("control", wire::control, 2 * MIB, 64),
@@ -73,7 +74,8 @@ impl Target {
         TARGETS.iter().find(|target| target.name == name)
     }
 
-    /// Runs the body and holds it to its bound on memory. One at a time in a process: memory is counted for all threads.
+    /// Runs the body and holds it to its bound on memory. One at a time in a process: memory is
+    /// counted for all threads.
     ///
     /// # Panics
     /// When the body finds a broken promise, or took too much memory.

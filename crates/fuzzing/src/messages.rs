@@ -1,4 +1,5 @@
-//! Whole runs in which messages are changed: every decoder meets hostile bytes in the state it is really used in.
+//! Whole runs in which messages are changed: every decoder meets hostile bytes in the state it is
+//! really used in.
 
 use crate::input::Input;
 use amicus_field::{Limbs, RandomnessError, Seed};
@@ -40,7 +41,8 @@ impl Change<'_> {
     }
 }
 
-/// A world in which some messages are changed. Its seeds are known, so that an input does the same every time.
+/// A world in which some messages are changed. Its seeds are known, so that an input does the same
+/// every time.
 struct Changing<'a> {
     seeds: DangerKnownSeeds,
     changes: &'a [Change<'a>],
@@ -99,8 +101,8 @@ fn run(net: &Net, parties: Parties, changes: &[Change<'_>]) {
         .and_then(|outcome| outcome.logits);
     match (result, world.changed.as_slice()) {
         (Err(_), []) => panic!("an honest run fails"),
-        // Words of helper, owner and client decide what is computed; another party's output is as good; corrections of
-        // the case that does not occur are not used.
+        // Words of helper, owner and client decide what is computed; another party's output is as
+        // good; corrections of the case that does not occur are not used.
         (Ok(_), [Kind::LoadGrant | Kind::Nonce | Kind::Request | Kind::Ticket | Kind::Release]) => {}
         (Ok(_), [Kind::Output | Kind::DealCorrection]) => {}
         (Ok(_), [kind]) => panic!("a changed {kind:?} was accepted"),

@@ -2,7 +2,7 @@
 
 use crate::input::Input;
 use amicus_client::fingerprint::Fingerprints;
-use amicus_client::inference::{Awaiting, Wish};
+use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load::Loading;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_plan::Plan;
@@ -61,8 +61,8 @@ fn ticket(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
     let header = Header::inference(Kind::Ticket, EPOCH, ID, 0);
     let body = input.rest();
     let _ = Ticket::from_grant(Arc::clone(&plan), parties, EPOCH, ID, 1, body);
-    let (wish, _) = Wish::new(Arc::clone(&plan), parties, batch, Vec::new()).expect("a request");
-    if let Ok(admission) = wish.granted(&header, body, &mut OperatingSystem) {
+    let (pending, _) = PendingRequest::new(Arc::clone(&plan), parties, batch, Vec::new()).expect("a request");
+    if let Ok(admission) = pending.granted(&header, body, &mut OperatingSystem) {
         let inputs = plan.input.shape.iter().product::<usize>() * batch as usize;
         admission.mask(&vec![1; inputs]).expect("inputs of the plan");
     }

@@ -1,7 +1,8 @@
-//! The seeds of every fuzz target, and changed copies of them, without a fuzzer: what any machine can run.
+//! The seeds of every fuzz target, and changed copies of them, without a fuzzer: what any machine
+//! can run.
 //!
-//! `AMICUS_REPLAY=20000` sets how many changed copies each target gets. An input that fails is kept in
-//! `fuzz/artifacts/TARGET`, where libFuzzer keeps its own, and is run first from then on.
+//! `AMICUS_REPLAY=20000` sets how many changed copies each target gets. An input that fails is kept
+//! in `fuzz/artifacts/TARGET`, where libFuzzer keeps its own, and is run first from then on.
 
 use amicus_fuzzing::{TARGETS, Target, seeds};
 use amicus_model::amc::ModelFile;
@@ -32,7 +33,8 @@ fn inputs(folder: &Path) -> Vec<(String, Vec<u8>)> {
     paths.iter().map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect()
 }
 
-/// One to four changes, each of one of these kinds: bits, bytes, numbers, stretches cut, doubled, moved or from elsewhere.
+/// One to four changes, each of one of these kinds: bits, bytes, numbers, stretches cut, doubled,
+/// moved or from elsewhere.
 fn changed(random: &mut Random, seed: &[u8], other: &[u8]) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(4) {

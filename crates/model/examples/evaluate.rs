@@ -4,8 +4,8 @@
 //! cargo run --release -p amicus-model --example evaluate -- WEIGHTS.safetensors \
 //!     CALIBRATION-images CALIBRATION-labels [TEST-images TEST-labels]
 //! ```
-//! IDX files, gzipped or not. The plan is compiled from the calibration digits; the figures are taken on the test
-//! digits, or on the same ones when none are given.
+//! IDX files, gzipped or not. The plan is compiled from the calibration digits; the figures are
+//! taken on the test digits, or on the same ones when none are given.
 
 use std::error::Error;
 use std::fs;

@@ -1,10 +1,11 @@
 //! Polynomials for everything that is none.
 //!
-//! Where it stands: between an imported graph and [`mod@crate::compile`]. Node by node, on calibration samples and with all
-//! earlier replacements already in place, it looks at what an activation is fed, takes the largest number seen times a
-//! margin as the interval, and fits a polynomial. Method, margin and degree that the caller leaves open are chosen by what
-//! the network then answers (module `choose`). Polynomials that the file wrote out itself only get the interval they are
-//! used on. Max pooling becomes average pooling where asked.
+//! Where it stands: between an imported graph and [`mod@crate::compile`]. Node by node, on
+//! calibration samples and with all earlier replacements already in place, it looks at what an
+//! activation is fed, takes the largest number seen times a margin as the interval, and fits a
+//! polynomial. Method, margin and degree that the caller leaves open are chosen by what the network
+//! then answers (module `choose`). Polynomials that the file wrote out itself only get the interval
+//! they are used on. Max pooling becomes average pooling where asked.
 
 mod choose;
 
@@ -18,8 +19,8 @@ use crate::graph::{Graph, Layer, Node, NodeId};
 
 /// Coefficients below this share of the largest are rounding errors.
 const NEGLIGIBLE: f64 = 1e-9;
-/// Intervals of polynomials that the file wrote out are the largest number seen times this, unless told otherwise: they
-/// are exact outside too, so a wide one costs little.
+/// Intervals of polynomials that the file wrote out are the largest number seen times this, unless
+/// told otherwise: they are exact outside too, so a wide one costs little.
 const WRITTEN_MARGIN: f64 = 1.2;
 
 /// What becomes of max pooling.
@@ -117,8 +118,8 @@ pub struct Approximated {
 /// Replaces what is no polynomial; `samples` are calibration inputs in the graph's own numbers.
 ///
 /// # Errors
-/// Options out of range, no samples or ones of the wrong size, values that are not finite, max pooling without leave:
-/// each names its node or sample.
+/// Options out of range, no samples or ones of the wrong size, values that are not finite, max
+/// pooling without leave: each names its node or sample.
 pub fn approximate(
     graph: &Graph,
     samples: &[Vec<f32>],
@@ -130,8 +131,8 @@ pub fn approximate(
     Ok(Approximated { trials, ..replace(graph, samples, &recipe, written, &Method::ALL)? })
 }
 
-/// Replaces all activations by one recipe. Errors of the methods in `compared` are listed beside those of the one taken;
-/// `written` is the margin of polynomials that the file wrote out.
+/// Replaces all activations by one recipe. Errors of the methods in `compared` are listed beside
+/// those of the one taken; `written` is the margin of polynomials that the file wrote out.
 fn replace(
     graph: &Graph,
     samples: &[Vec<f32>],

@@ -6,33 +6,37 @@ use std::sync::Arc;
 use amicus_plan::ValueId;
 use rayon::prelude::*;
 
-use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
+use crate::fake_quantisation::{FakeQuantised, Rounding, power_of_two};
 use crate::fold::{Folded, FoldedKind, FoldedLinear};
 use crate::measure::relative_error;
 use crate::quantize::round_coefficients;
 use crate::scales::shift_for;
 
-/// Scales at which the cost of rounding is measured; elsewhere it is extrapolated, halving with every bit.
+/// Scales at which the cost of rounding is measured; elsewhere it is extrapolated, halving with
+/// every bit.
 const REFERENCE: u32 = 13;
-/// Scales of coefficients looked at one by one: few numbers are rounded, always the same way, so luck counts.
+/// Scales of coefficients looked at one by one: few numbers are rounded, always the same way, so
+/// luck counts.
 const COEFFICIENTS: std::ops::RangeInclusive<u32> = 6..=20;
 /// Samples on which the effect of coefficients is measured: it is the same way on all.
 const COEFFICIENT_SAMPLES: usize = 8;
-/// Multiply-adds that one source of errors may cost, as a whole run of the network: every layer has several sources. Large
-/// networks are measured on fewer samples, each of which has more numbers that are rounded.
+/// Multiply-adds that one source of errors may cost, as a whole run of the network: every layer has
+/// several sources. Large networks are measured on fewer samples, each of which has more numbers
+/// that are rounded.
 const AFFORDABLE: u64 = 4_000_000_000;
 /// The same for one of an activation's coefficients.
 const AFFORDABLE_COEFFICIENT: u64 = AFFORDABLE / 3;
-/// Samples run at once when ranges are measured: at most so many, and as many as hold so many numbers.
+/// Samples run at once when ranges are measured: at most so many, and as many as hold so many
+/// numbers.
 const CHUNK: usize = 32;
 const CHUNK_NUMBERS: usize = 1 << 26;
 
 /// Calibrated ranges and error sources of one folded network.
 #[derive(Clone, Debug)]
 pub struct Calibration {
-    /// Largest absolute stored number seen at every value that is truncated (activation inputs, the result), with
-    /// recorded ranges counted in; 0 elsewhere.
+    /// Largest absolute stored number seen at every value that is truncated (activation inputs, the
+    /// result), with recorded ranges counted in; 0 elsewhere.
     pub seen: Vec<f64>,
     /// What rounding costs.
     pub sources: ErrorSources,
@@ -54,7 +58,8 @@ pub struct ErrorSources {
     slopes: Arc<Slopes>,
 }
 
-/// Bits by which the scales of small or large numbers are shifted, see [`crate::scales::shift_for`].
+/// Bits by which the scales of small or large numbers are shifted, see
+/// [`crate::scales::shift_for`].
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Shifts {
     pub(crate) input: i64,
@@ -107,8 +112,8 @@ impl ErrorSources {
 }
 
 impl Calibration {
-    /// What would have been found for the same network, `folded`, with every value in units of `units[value]` times
-    /// its present one.
+    /// What would have been found for the same network, `folded`, with every value in units of
+    /// `units[value]` times its present one.
     pub(crate) fn in_units(&self, folded: &Folded, units: &[f64]) -> Self {
         let mut changed = self.clone();
         changed.seen.iter_mut().zip(units).for_each(|(seen, unit)| *seen /= unit);
@@ -180,20 +185,20 @@ fn affordable_samples(folded: &Folded, affordable: u64, least: usize) -> usize {
     usize::try_from(affordable / each.max(1)).unwrap_or(usize::MAX).max(least)
 }
 
-/// Measures ranges on all samples and error sources on the first `error_samples`, or fewer when the network is large.
-/// Also gives the unrounded run of those, against which errors are measured.
+/// Measures ranges on all samples and error sources on the first `error_samples`, or fewer when the
+/// network is large. Also gives the unrounded run of those, against which errors are measured.
 pub(crate) fn calibrate(
     folded: &Folded,
     samples: &[Vec<f64>],
     error_samples: usize,
-) -> Result<(Calibration, Emulation), ModelError> {
+) -> Result<(Calibration, FakeQuantised), ModelError> {
     let exact = Rounding::none(folded);
     let error_samples = error_samples.min(affordable_samples(folded, AFFORDABLE, 2));
     let (head, tail) = samples.split_at(error_samples.clamp(1, samples.len()));
-    let baseline = Emulation::run(folded, head, &exact);
+    let baseline = FakeQuantised::run(folded, head, &exact);
     let mut seen = vec![0f64; folded.ops.len() + 1];
     let truncated = truncated_values(folded);
-    let mut widen = |run: &Emulation| {
+    let mut widen = |run: &FakeQuantised| {
         for &(value, _) in &truncated {
             seen[value.index()] = seen[value.index()].max(run.largest(value.index()));
         }
@@ -201,9 +206,10 @@ pub(crate) fn calibrate(
     widen(&baseline);
     let numbers: usize = folded.ops.iter().map(|op| op.len).sum();
     let chunk = (CHUNK_NUMBERS / numbers.max(1)).clamp(1, CHUNK);
-    tail.chunks(chunk).for_each(|chunk| widen(&Emulation::run(folded, chunk, &exact)));
+    tail.chunks(chunk).for_each(|chunk| widen(&FakeQuantised::run(folded, chunk, &exact)));
     for &(value, recorded) in &truncated {
-        // Recorded ranges are in units of the interval, as activations are; a result has interval 1.
+        // Recorded ranges are in units of the interval, as activations are; a result has interval
+        // 1.
         let seen = &mut seen[value.index()];
         *seen = seen.max(recorded);
         if !seen.is_finite() {
@@ -237,7 +243,7 @@ pub(crate) fn mean_square_error(got: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 
     sum / expected.len().max(1) as f64
 }
 
-fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
+fn measure(folded: &Folded, baseline: &FakeQuantised) -> ErrorSources {
     let exact = Rounding::none(folded);
     let cost = |changed: usize, rounding: &Rounding| {
         mean_square_error(&baseline.rerun(folded, changed, rounding), baseline.output(folded))
@@ -280,9 +286,9 @@ fn measure(folded: &Folded, baseline: &Emulation) -> ErrorSources {
 /// How much one coefficient of an activation moves the results, one vector a sample.
 type Slope = Vec<Vec<f64>>;
 
-/// The slopes of all coefficients of activation `op`; none for zeros, and for the 1 of a value opened by itself, which
-/// every scale holds exactly.
-fn slopes(folded: &Folded, baseline: &Emulation, op: usize, coefficients: &[f64]) -> Vec<Option<Slope>> {
+/// The slopes of all coefficients of activation `op`; none for zeros, and for the 1 of a value
+/// opened by itself, which every scale holds exactly.
+fn slopes(folded: &Folded, baseline: &FakeQuantised, op: usize, coefficients: &[f64]) -> Vec<Option<Slope>> {
     let step = 1.0 / power_of_two(REFERENCE);
     let slope = |(k, a): (usize, &f64)| {
         if *a == 0.0 || coefficients == [0.0, 1.0] {
@@ -310,8 +316,9 @@ impl fmt::Debug for Slopes {
 }
 
 impl Slopes {
-    /// Mean squared relative error of the results from rounding the coefficients of activation `op` to each number of
-    /// bits, to first order. The slope of coefficient `k` is `by(k)` times that stored.
+    /// Mean squared relative error of the results from rounding the coefficients of activation `op`
+    /// to each number of bits, to first order. The slope of coefficient `k` is `by(k)` times that
+    /// stored.
     fn coefficients(&self, op: usize, coefficients: &[f64], by: impl Fn(usize) -> f64) -> Vec<f64> {
         let cost = |bits| {
             let mut results = self.results.clone();

@@ -1,4 +1,5 @@
-//! What stands between an imported network and a plan, all at once and before there is calibration data.
+//! What stands between an imported network and a plan, all at once and before there is calibration
+//! data.
 
 use serde::Serialize;
 

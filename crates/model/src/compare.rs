@@ -1,7 +1,8 @@
 //! Three executions side by side: the network as imported, with polynomials, and in fixed point.
 //!
-//! Where it stands: what `amicus compile` and `amicus simulate` print. The fixed point is the exact simulator's
-//! ([`mod@crate::simulate`]); the secure run differs from it by at most one unit per truncation.
+//! Where it stands: what `amicus compile` and `amicus simulate` print. The fixed point is the exact
+//! simulator's ([`mod@crate::simulate`]); the secure run differs from it by at most one unit per
+//! truncation.
 
 use std::fmt;
 
@@ -10,9 +11,9 @@ use amicus_plan::{Plan, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
 use crate::escapes::{Bounds, EscapeTally, Escapes, Outside};
+use crate::fake_quantisation::{FakeQuantised, Rounding, power_of_two};
 use crate::float::FloatExecutor;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer, NodeId};
@@ -44,8 +45,8 @@ pub struct LayerError {
     pub name: String,
     /// Relative error of its values with polynomials, against the network as imported.
     pub approximation: f64,
-    /// Relative error of its values in fixed point, against the network with polynomials; `None` where folding left no
-    /// value of its own, or it was not asked for.
+    /// Relative error of its values in fixed point, against the network with polynomials; `None`
+    /// where folding left no value of its own, or it was not asked for.
     pub fixed_point: Option<f64>,
 }
 
@@ -54,7 +55,8 @@ pub struct LayerError {
 pub struct Comparison {
     /// Samples compared.
     pub samples: usize,
-    /// Whether the outputs tell classes apart ([`tells_classes`]); where not, errors are all there is to compare.
+    /// Whether the outputs tell classes apart ([`tells_classes`]); where not, errors are all there
+    /// is to compare.
     pub classes: bool,
     /// Labels among them that the network as imported gets right; `None` without labels.
     pub float_correct: Option<usize>,
@@ -66,20 +68,23 @@ pub struct Comparison {
     pub polynomial: Agreement,
     /// Fixed point against polynomials; `None` when it was not run.
     pub fixed: Option<Agreement>,
-    /// Fixed point against the network as imported: both losses together; `None` when it was not run.
+    /// Fixed point against the network as imported: both losses together; `None` when it was not
+    /// run.
     pub total: Option<Agreement>,
     /// Layer by layer.
     pub layers: Vec<LayerError>,
     /// The first layer whose error stands out, and which of the two errors.
     pub stands_out: Option<String>,
-    /// Where samples leave what the network was compiled for; `None` when the fixed point was not run.
+    /// Where samples leave what the network was compiled for; `None` when the fixed point was not
+    /// run.
     pub escapes: Option<Escapes>,
     /// The outputs of every sample.
     #[serde(skip)]
     pub outputs: Outputs,
 }
 
-/// Outputs of the executions, one vector a sample. They are answers, so `Debug` shows how many there are.
+/// Outputs of the executions, one vector a sample. They are answers, so `Debug` shows how many
+/// there are.
 #[derive(Clone, Default, PartialEq)]
 pub struct Outputs {
     /// Outputs of the network as imported.
@@ -94,8 +99,9 @@ impl fmt::Debug for Outputs {
     }
 }
 
-/// Whether a network's outputs tell classes apart: at least two numbers, all in one row. A single number is a
-/// regression, and an output with rows and columns (a segmentation, an image) has a meaning at each place.
+/// Whether a network's outputs tell classes apart: at least two numbers, all in one row. A single
+/// number is a regression, and an output with rows and columns (a segmentation, an image) has a
+/// meaning at each place.
 pub fn tells_classes(graph: &Graph) -> bool {
     let shape = &graph.node(graph.output()).shape;
     let most = shape.iter().copied().max().unwrap_or(0);
@@ -127,8 +133,8 @@ pub struct FixedPoint<'a> {
 /// Runs all samples through all networks; `labels` are classes, one a sample.
 ///
 /// # Errors
-/// Samples of the wrong size or outside the input's range, or labels that are not as many; networks of other nodes, or a
-/// plan that is not that of the polynomial one.
+/// Samples of the wrong size or outside the input's range, or labels that are not as many; networks
+/// of other nodes, or a plan that is not that of the polynomial one.
 pub fn compare(
     networks: Networks<'_>,
     samples: &[Vec<f32>],
@@ -323,7 +329,7 @@ impl<'a> Fixed<'a> {
         let input = LimbVec::from_i64(self.plan.limbs, &quantize_input(self.plan, sample)?);
         let trace = self.simulator.trace(&input, 1)?;
         let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
-        let exact = Emulation::run(&self.folded, &real, &Rounding::none(&self.folded));
+        let exact = FakeQuantised::run(&self.folded, &real, &Rounding::none(&self.folded));
         let error = |(op, node): (usize, &Option<usize>)| {
             let unit = self.units[op + 1];
             let value = trace.value(ValueId(op as u32 + 1)).signed().into_iter();

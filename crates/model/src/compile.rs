@@ -1,9 +1,11 @@
-//! From a graph and calibration samples to a plan, integer weights and a report (`docs/protocol.md`, section 8).
+//! From a graph and calibration samples to a plan, integer weights and a report
+//! (`docs/protocol.md`, section 8).
 //!
-//! Steps: fold, measure ranges and error sources on the samples, then for 1, 2 and 3 limbs choose scales and look at
-//! the error they give; where it misses the target narrowly, arguments are stored in finer units (the module `stretch`).
-//! The first number of limbs that meets the target wins, within it the choice that deals least; when none meets it, the
-//! most precise. Only then come integer weights, the overflow proof, the bounds of truncations, and a run of the exact
+//! Steps: fold, measure ranges and error sources on the samples, then for 1, 2 and 3 limbs choose
+//! scales and look at the error they give; where it misses the target narrowly, arguments are
+//! stored in finer units (the module `rescale`). The first number of limbs that meets the target
+//! wins, within it the choice that deals least; when none meets it, the most precise. Only then
+//! come integer weights, the overflow proof, the bounds of truncations, and a run of the exact
 //! simulator.
 
 use std::rc::Rc;
@@ -14,24 +16,24 @@ use rayon::prelude::*;
 
 use crate::calibrate::{self, Calibration};
 use crate::emit::{self, Truncated};
-use crate::emulate::Emulation;
 use crate::error::{ModelError, SMALLER_SCALES};
+use crate::fake_quantisation::FakeQuantised;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
 use crate::measure::{median, quantize_input, relative_error};
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
+use crate::rescale::{Rescaled, rescale};
 use crate::scales::{self, ForcedScales, Room, Scales};
 use crate::simulate::Simulator;
-use crate::stretch::{Stretched, stretch};
 
-/// How far out of its interval, times its half-width, an activation is named as the reason why scales do not fit. Up to
-/// here guard bits are few.
+/// How far out of its interval, times its half-width, an activation is named as the reason why
+/// scales do not fit. Up to here guard bits are few.
 const FAR_OUT: f64 = 2.0;
 
-/// Up to this many times the target for the error, finer units of arguments may make the difference: they are worth
-/// less than a bit.
+/// Up to this many times the target for the error, finer units of arguments may make the
+/// difference: they are worth less than a bit.
 const NARROW: f64 = 2.0;
 
 /// What the caller decides.
@@ -41,18 +43,21 @@ pub struct CompileOptions {
     pub limbs: Option<Limbs>,
     /// Scales that are not the planner's to choose.
     pub scales: ForcedScales,
-    /// Scale of the logits that receivers get, where the largest of them is 1/2 or more; smaller ones get a finer scale.
+    /// Scale of the logits that receivers get, where the largest of them is 1/2 or more; smaller
+    /// ones get a finer scale.
     pub output_scale: u32,
-    /// Largest median relative error of the logits, against the float model, that the planner aims at.
+    /// Largest median relative error of the logits, against the float model, that the planner aims
+    /// at.
     pub max_error: f64,
-    /// Calibrated ranges are what was seen times this, at least 1. The default of 1.5 keeps rare images, larger than
-    /// any calibration sample, inside; ranges are rounded up to powers of two, so it costs at most a bit.
+    /// Calibrated ranges are what was seen times this, at least 1. The default of 1.5 keeps rare
+    /// images, larger than any calibration sample, inside; ranges are rounded up to powers of two,
+    /// so it costs at most a bit.
     pub margin: f64,
-    /// Whether activations may use the slack rule (fewer dealt bytes, a wrong result with probability `2^-40` an
-    /// inference).
-    pub slack: bool,
-    /// Samples on which errors are measured; ranges are taken from all. The exact simulator runs on fewer when the network
-    /// is large.
+    /// Whether activations may use statistical truncation (fewer dealt bytes, a wrong result with
+    /// probability `2^-40` an inference).
+    pub statistical: bool,
+    /// Samples on which errors are measured; ranges are taken from all. The exact simulator runs on
+    /// fewer when the network is large.
     pub error_samples: usize,
 }
 
@@ -64,7 +69,7 @@ impl Default for CompileOptions {
             output_scale: 16,
             max_error: 0.005,
             margin: 1.5,
-            slack: true,
+            statistical: true,
             error_samples: 24,
         }
     }
@@ -91,8 +96,8 @@ pub struct Compiled {
 /// Compiles a graph. `samples` are calibration inputs in the graph's own numbers.
 ///
 /// # Errors
-/// A node that cannot be compiled, samples of the wrong size or range, or scales that do not fit: each names its
-/// node, sample or layer.
+/// A node that cannot be compiled, samples of the wrong size or range, or scales that do not fit:
+/// each names its node, sample or layer.
 pub fn compile(
     graph: &Graph,
     samples: &[Vec<f32>],
@@ -193,7 +198,7 @@ struct Candidate<'a> {
 struct Planner<'a> {
     plain: Rc<View<'a>>,
     /// The unrounded run, whose results do not depend on units.
-    baseline: &'a Emulation,
+    baseline: &'a FakeQuantised,
 }
 
 impl<'a> Planner<'a> {
@@ -205,31 +210,32 @@ impl<'a> Planner<'a> {
         let limbs: Vec<Limbs> = options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
         let (mut best, mut last_error, mut passed_over) = (None::<Candidate<'a>>, None, Vec::new());
         for limbs in limbs {
-            // The slack rule everywhere comes first: it deals less and sends the same.
+            // Statistical truncation everywhere comes first: it deals less and sends the same.
             let mut here: Vec<Candidate<'a>> = Vec::new();
-            for all_slack in [true, false] {
-                if all_slack && !options.slack {
+            for all_statistical in [true, false] {
+                if all_statistical && !options.statistical {
                     continue;
                 }
-                let rule = if all_slack { "slack rule everywhere" } else { "exact wrap rule" };
+                let rule =
+                    if all_statistical { "statistical truncation everywhere" } else { "exact wrap rule" };
                 let mut tried = |candidate: Candidate<'a>, how: &str| {
                     let error = 100.0 * candidate.expected.median;
                     passed_over
                         .push(format!("{} limb(s), {rule}{how}: median error {error:.4}%", limbs.count()));
                     here.push(candidate);
                 };
-                match self.plain.scales(limbs, all_slack) {
+                match self.plain.scales(limbs, all_statistical) {
                     Ok(scales) => {
                         let plain = self.candidate(&self.plain, scales, limbs, samples);
                         let near = !meets(&plain) && plain.expected.median <= NARROW * options.max_error;
                         tried(plain, "");
-                        if near && let Some((view, scales)) = self.plain.stretched(limbs, all_slack) {
+                        if near && let Some((view, scales)) = self.plain.rescaled(limbs, all_statistical) {
                             let finer = self.candidate(&Rc::new(view), scales, limbs, samples);
-                            tried(finer, ", arguments stretched");
+                            tried(finer, ", arguments rescaled");
                         }
                     }
                     Err(error) => {
-                        if !all_slack {
+                        if !all_statistical {
                             passed_over.push(format!("{} limb(s), {rule}: {error}", limbs.count()));
                         }
                         last_error = Some(error);
@@ -257,7 +263,7 @@ impl<'a> Planner<'a> {
         samples: &[Vec<f64>],
     ) -> Candidate<'a> {
         let folded = &view.folded;
-        let run = Emulation::run(folded, samples, &scales.rounding());
+        let run = FakeQuantised::run(folded, samples, &scales.rounding());
         let expected = ErrorFigures::of(run.output(folded), self.baseline.output(folded));
         Candidate { view: Rc::clone(view), scales, limbs, expected }
     }
@@ -279,25 +285,25 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn scales(&self, limbs: Limbs, all_slack: bool) -> Result<Scales, ModelError> {
-        choose_scales(&self.folded, &self.calibration, self.options, limbs, all_slack)
+    fn scales(&self, limbs: Limbs, all_statistical: bool) -> Result<Scales, ModelError> {
+        choose_scales(&self.folded, &self.calibration, self.options, limbs, all_statistical)
     }
 
     /// The same network in units for which the error to expect is smaller, if there are any.
-    fn stretched(&self, limbs: Limbs, all_slack: bool) -> Option<(View<'a>, Scales)> {
+    fn rescaled(&self, limbs: Limbs, all_statistical: bool) -> Option<(View<'a>, Scales)> {
         let options = self.options;
         let predict = |folded: &Folded, calibration: &Calibration| {
-            let scales = choose_scales(folded, calibration, options, limbs, all_slack).ok()?;
+            let scales = choose_scales(folded, calibration, options, limbs, all_statistical).ok()?;
             Some(scales.predicted(&calibration.sources))
         };
-        let Stretched { folded, calibration } = stretch(&self.folded, &self.calibration, predict)?;
+        let Rescaled { folded, calibration } = rescale(&self.folded, &self.calibration, predict)?;
         let view = View { folded, calibration, options };
-        let scales = view.scales(limbs, all_slack).ok()?;
+        let scales = view.scales(limbs, all_statistical).ok()?;
         Some((view, scales))
     }
 
-    /// The error, with the first activation that calibration data drives far out of its interval if there is one: then
-    /// large numbers are not a question of scales.
+    /// The error, with the first activation that calibration data drives far out of its interval if
+    /// there is one: then large numbers are not a question of scales.
     fn explained(&self, mut error: ModelError) -> ModelError {
         let escape = self.folded.ops.iter().find_map(|op| match &op.kind {
             FoldedKind::Activation { input, interval, .. } => {
@@ -317,7 +323,8 @@ impl<'a> View<'a> {
         error
     }
 
-    /// The scale of the logits: finer than asked for where all of them are small, or receivers would get zeros.
+    /// The scale of the logits: finer than asked for where all of them are small, or receivers
+    /// would get zeros.
     fn output_scale(&self) -> u32 {
         let seen = self.calibration.seen[self.folded.output.index()] * self.options.margin;
         let finer = -scales::guard_bits(seen).min(0);
@@ -332,7 +339,7 @@ impl<'a> View<'a> {
         let calibrated = calibrated(&self.calibration, self.options);
         let guard: Vec<i64> = calibrated.iter().map(|&r| scales::guard_bits(r)).collect();
         let truncated = emit::truncated(&plan, &guard)?;
-        emit::set_bounds(&mut plan, &truncated, self.options.slack);
+        emit::set_bounds(&mut plan, &truncated, self.options.statistical);
         plan.values()?;
         // For the owner's report only: the plan must not depend on them.
         let always = proof::bounds(&plan, &weights, None);
@@ -362,7 +369,8 @@ impl<'a> View<'a> {
         let limit = 2f64.powi(ell as i32 - t.scale as i32);
         let (seen, range) = (self.calibration.seen[value], calibrated[value]);
         if range >= limit {
-            // Chosen scales leave room for the range; reaching this is a mistake of the planner, still an error.
+            // Chosen scales leave room for the range; reaching this is a mistake of the planner,
+            // still an error.
             let needed = t.scale.saturating_add_signed(scales::guard_bits(range) as i32) + 3;
             let (available, limbs) = (plan.bits(), plan.limbs.count());
             let detail = format!("scale 2^{} and a range of {range}", t.scale);
@@ -403,10 +411,11 @@ fn choose_scales(
     calibration: &Calibration,
     options: &CompileOptions,
     limbs: Limbs,
-    all_slack: bool,
+    all_statistical: bool,
 ) -> Result<Scales, ModelError> {
     let largest = i64::from(emit::largest_ell(limbs));
-    let activation = if all_slack { emit::slack_ell(folded, limbs).min(largest) } else { largest };
+    let activation =
+        if all_statistical { emit::statistical_ell(folded, limbs).min(largest) } else { largest };
     let guard = calibrated(calibration, options).iter().map(|&r| scales::guard_bits(r)).collect();
     let room = Room { limbs, activation, output: largest, guard };
     scales::choose(folded, calibration, &room, &options.scales)

@@ -1,8 +1,8 @@
 //! Labelled digits in the IDX format of MNIST.
 //!
-//! A big-endian header, then bytes. Images: magic 2051, count, rows, columns; labels: magic 2049, count. Files are
-//! checked wholly: magic, sizes, exact length, labels below 10. Unpack gzip first. Source: LeCun, Cortes, Burges, "The
-//! MNIST database of handwritten digits".
+//! A big-endian header, then bytes. Images: magic 2051, count, rows, columns; labels: magic 2049,
+//! count. Files are checked wholly: magic, sizes, exact length, labels below 10. Unpack gzip first.
+//! Source: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
 
 use crate::error::ModelError;
 
@@ -24,7 +24,8 @@ impl Digits {
     /// Reads an image file and its label file, each given as (name for messages, bytes).
     ///
     /// # Errors
-    /// A wrong magic number, size, length or label, or files of different counts; the file is named.
+    /// A wrong magic number, size, length or label, or files of different counts; the file is
+    /// named.
     pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8])) -> Result<Self, ModelError> {
         let ([count, rows, columns], pixels) = header::<3>(images, IMAGES_MAGIC)?;
         if (rows, columns) != (SIDE, SIDE) {

@@ -16,7 +16,7 @@ pub(crate) fn largest_ell(limbs: Limbs) -> u32 {
     limbs.bits() - 3
 }
 
-/// The plan, with the largest bounds the modulus allows and no slack rule yet.
+/// The plan, with the largest bounds the modulus allows and no statistical truncation yet.
 pub(crate) fn emit(
     folded: &Folded,
     scales: &Scales,
@@ -125,14 +125,16 @@ pub(crate) fn truncated(plan: &Plan, guard: &[i64]) -> Result<Vec<Truncated>, Mo
 
 /// Sets `ell` and the wrap rule of every truncation.
 ///
-/// The plan is public, so bounds follow from the modulus, scales and calibrated ranges alone, never from what the weights
-/// could do to other inputs. With the exact rule a larger `ell` costs nothing: it is all the modulus has. With slack
-/// every bit doubles the probability of a wrap: activations join from the fewest bits up while the rule of
-/// `docs/protocol.md`, section 5, holds, and bits left over are then given out as room beyond the calibrated range.
-pub(crate) fn set_bounds(plan: &mut Plan, truncated: &[Truncated], slack: bool) {
+/// The plan is public, so bounds follow from the modulus, scales and calibrated ranges alone, never
+/// from what the weights could do to other inputs. With the exact rule a larger `ell` costs
+/// nothing: it is all the modulus has. With statistical truncation every bit doubles the
+/// probability of a wrap: activations join from the fewest bits up while the rule of
+/// `docs/protocol.md`, section 5, holds, and bits left over are then given out as room beyond the
+/// calibrated range.
+pub(crate) fn set_bounds(plan: &mut Plan, truncated: &[Truncated], statistical: bool) {
     let largest = largest_ell(plan.limbs);
     let mut ells = vec![largest; truncated.len()];
-    let chosen = if slack { slack_set(plan, truncated) } else { Vec::new() };
+    let chosen = if statistical { statistical_set(plan, truncated) } else { Vec::new() };
     let budget = f64::from(plan.bits()) - 40.0 - 1e-3;
     let weight = |i: usize, ell: u32| truncated[i].len as f64 * 2f64.powi(ell as i32 + 1);
     let mut sum: f64 = chosen.iter().map(|&i| weight(i, truncated[i].needed)).sum();
@@ -158,15 +160,15 @@ pub(crate) fn set_bounds(plan: &mut Plan, truncated: &[Truncated], slack: bool) 
         match t.op.map(|op| &mut plan.ops[op].kind) {
             Some(OpKind::Activation(a)) => {
                 a.ell = ell;
-                a.wrap = if chosen.contains(&i) { WrapRule::Slack } else { WrapRule::Exact };
+                a.wrap = if chosen.contains(&i) { WrapRule::Statistical } else { WrapRule::Exact };
             }
             _ => plan.output.ell = ell,
         }
     }
 }
 
-/// The activations that may use the slack rule together, those with the fewest bits first.
-fn slack_set(plan: &Plan, truncated: &[Truncated]) -> Vec<usize> {
+/// The activations that may use statistical truncation together, those with the fewest bits first.
+fn statistical_set(plan: &Plan, truncated: &[Truncated]) -> Vec<usize> {
     let mut candidates: Vec<usize> = (0..truncated.len()).filter(|&i| truncated[i].op.is_some()).collect();
     candidates.sort_by_key(|&i| truncated[i].needed);
     let mut sum = 0.0;
@@ -177,8 +179,8 @@ fn slack_set(plan: &Plan, truncated: &[Truncated]) -> Vec<usize> {
     candidates.into_iter().take_while(fits).collect()
 }
 
-/// The largest `ell` with which all activations of a folded network may use the slack rule.
-pub(crate) fn slack_ell(folded: &Folded, limbs: Limbs) -> i64 {
+/// The largest `ell` with which all activations of a folded network may use statistical truncation.
+pub(crate) fn statistical_ell(folded: &Folded, limbs: Limbs) -> i64 {
     let inputs: usize = folded
         .ops
         .iter()

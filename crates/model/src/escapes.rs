@@ -1,18 +1,21 @@
 //! Values outside what a network was compiled for: counted by layer, and what they mean.
 //!
-//! An input can be in range while a value behind some layer is far larger than anything calibration saw. Nobody notices
-//! in the secure run: values are hidden, and the check says that the parties computed what the plan says, not that its
-//! polynomials fit. So the float network tells, on samples whose owner wants to know. Two borders matter:
+//! An input can be in range while a value behind some layer is far larger than anything calibration
+//! saw. Nobody notices in the secure run: values are hidden, and the check says that the parties
+//! computed what the plan says, not that its polynomials fit. So the float network tells, on
+//! samples whose owner wants to know. Two borders matter:
 //!
-//! - the interval of an activation's polynomial, which was fitted inside only and grows fast outside;
-//! - the bound `2^ell` of a truncation (`docs/protocol.md`, section 5), beyond which numbers wrap around.
+//! - the interval of an activation's polynomial, which was fitted inside only and grows fast
+//!   outside;
+//! - the bound `2^ell` of a truncation (`docs/protocol.md`, section 5), beyond which numbers wrap
+//!   around.
 
 use amicus_plan::{OpKind, Plan, ValueId};
 use serde::Serialize;
 
 use crate::compare;
-use crate::emulate::{Emulation, Rounding, power_of_two};
 use crate::error::ModelError;
+use crate::fake_quantisation::{FakeQuantised, Rounding, power_of_two};
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
 
@@ -130,7 +133,8 @@ pub(crate) struct Outside {
 }
 
 impl Bounds {
-    /// Those of a plan; `factors` are what its numbers stand for, as [`crate::compile::Compiled::factors`].
+    /// Those of a plan; `factors` are what its numbers stand for, as
+    /// [`crate::compile::Compiled::factors`].
     pub(crate) fn of(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Self, ModelError> {
         let infos = plan.values()?;
         let limit = |value: ValueId, ell: u32| {
@@ -159,7 +163,7 @@ impl Bounds {
     }
 
     /// What the first sample of an unrounded run has outside.
-    pub(crate) fn look(&self, run: &Emulation) -> Vec<Outside> {
+    pub(crate) fn look(&self, run: &FakeQuantised) -> Vec<Outside> {
         let look = |bound: &Bound| {
             let end = bound.interval.map_or(f64::INFINITY, |i| i * (1.0 + ROUNDING));
             let mut found = Outside::default();
@@ -225,7 +229,8 @@ impl EscapeTally {
     }
 }
 
-/// Counts what `samples` have outside a compiled network; `polynomial` is the network that was compiled.
+/// Counts what `samples` have outside a compiled network; `polynomial` is the network that was
+/// compiled.
 ///
 /// # Errors
 /// Samples of the wrong size, a network that cannot be folded, or a plan that is not its own.
@@ -245,7 +250,7 @@ pub fn escapes(
             return Err(ModelError::data(format!("sample {i}"), reason));
         }
         let real = vec![sample.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>()];
-        tally.add(i, &bounds.look(&Emulation::run(&folded, &real, &Rounding::none(&folded))));
+        tally.add(i, &bounds.look(&FakeQuantised::run(&folded, &real, &Rounding::none(&folded))));
     }
     Ok(tally.finish())
 }

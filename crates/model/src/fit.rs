@@ -1,19 +1,20 @@
 //! Fitting an activation function by a polynomial.
 //!
-//! What this is: given f and an interval [-B, B], the polynomial p of degree 2 to 8 in u = t / B that is closest to
-//! t -> f(t) in weighted least squares. Where it stands: before training (the student's activation) and before
-//! compilation (`docs/protocol.md`, section 8: inputs of polynomials are normalised to u in [-1, 1]).
+//! What this is: given f and an interval [-B, B], the polynomial p of degree 2 to 8 in u = t / B
+//! that is closest to t -> f(t) in weighted least squares. Where it stands: before training (the
+//! student's activation) and before compilation (`docs/protocol.md`, section 8: inputs of
+//! polynomials are normalised to u in [-1, 1]).
 //!
-//! The weight says where values are expected: a Gaussian density of t mixed with a small uniform part, without which
-//! the ends of the interval, hardly ever visited, would be free to blow up.
+//! The weight says where values are expected: a Gaussian density of t mixed with a small uniform
+//! part, without which the ends of the interval, hardly ever visited, would be free to blow up.
 //!
-//! Method: inner products are integrals over u, computed by 5-point Gauss-Legendre quadrature on equal panels with a
-//! panel boundary at 0 (so a kink there, as ReLU's, costs no accuracy). The polynomials orthonormal under that
-//! product come from Stieltjes' three-term recurrence, so no system is solved whose condition grows with the degree;
-//! the recurrence is carried along on monomial coefficients, which gives the result in powers of u.
-//! Beside least squares there are interpolation at the Chebyshev points and minimax (module `minimax`), see
-//! [`fit_by`].
-//! Source: Gautschi, "Orthogonal Polynomials: Computation and Approximation" (2004), section 2.2.3.
+//! Method: inner products are integrals over u, computed by 5-point Gauss-Legendre quadrature on
+//! equal panels with a panel boundary at 0 (so a kink there, as ReLU's, costs no accuracy). The
+//! polynomials orthonormal under that product come from Stieltjes' three-term recurrence, so no
+//! system is solved whose condition grows with the degree; the recurrence is carried along on
+//! monomial coefficients, which gives the result in powers of u. Beside least squares there are
+//! interpolation at the Chebyshev points and minimax (module `minimax`), see [`fit_by`]. Source:
+//! Gautschi, "Orthogonal Polynomials: Computation and Approximation" (2004), section 2.2.3.
 
 mod distribution;
 mod functions;
@@ -44,7 +45,8 @@ const GAUSS: [(f64, f64); 5] = [
 pub enum Weight {
     /// Everywhere alike.
     Uniform,
-    /// `(1 - uniform_part)` of a Gaussian around 0 plus `uniform_part` spread evenly over the interval.
+    /// `(1 - uniform_part)` of a Gaussian around 0 plus `uniform_part` spread evenly over the
+    /// interval.
     Gaussian {
         /// Standard deviation of t, in the units of t and B.
         sigma: f64,
@@ -135,7 +137,8 @@ pub fn evaluate(coefficients: &[f64], u: f64) -> f64 {
 
 /// The polynomial of degree `degree` in u = t / `interval` closest to `f` on [-interval, interval].
 ///
-/// The leading coefficients may come out as 0 up to rounding, when a lower degree is already as good.
+/// The leading coefficients may come out as 0 up to rounding, when a lower degree is already as
+/// good.
 ///
 /// # Errors
 ///
@@ -216,7 +219,8 @@ struct Basis {
 
 /// Coefficients of the orthogonal projection of `target` on the polynomials of degree `degree`.
 ///
-/// Recurrence: b_{k+1} q_{k+1} = (u - a_k) q_k - b_k q_{k-1} with a_k = <u q_k, q_k> and b making norms 1.
+/// Recurrence: b_{k+1} q_{k+1} = (u - a_k) q_k - b_k q_{k-1} with a_k = <u q_k, q_k> and b making
+/// norms 1.
 fn project(grid: &Grid, target: &[f64], degree: usize) -> Vec<f64> {
     let n = grid.nodes.len();
     let empty = Basis { values: vec![0.0; n], coefficients: vec![0.0; degree + 1] };
@@ -263,8 +267,9 @@ mod tests {
         }
     }
 
-    /// By hand: <|u|, P_0> = 1, <|u|, P_2> = 1/4 on [-1, 1], so p = 1/2 + (5/8) P_2 = 3/16 + (15/16) u^2;
-    /// the squared error is 2/3 - 1/2 - 5/32 = 1/96 over a length of 2; the largest error is 3/16, at 0.
+    /// By hand: <|u|, P_0> = 1, <|u|, P_2> = 1/4 on [-1, 1], so p = 1/2 + (5/8) P_2 = 3/16 +
+    /// (15/16) u^2; the squared error is 2/3 - 1/2 - 5/32 = 1/96 over a length of 2; the largest
+    /// error is 3/16, at 0.
     #[test]
     fn absolute_value_of_degree_two() {
         let fit = fit(f64::abs, 1.0, 2, Weight::Uniform).unwrap();
@@ -282,7 +287,8 @@ mod tests {
         }
     }
 
-    /// By hand: <|u|, P_4> = -1/24, so degree 4 adds -(9/2)(1/24) P_4 = -(3/16)(35 u^4 - 30 u^2 + 3) / 8.
+    /// By hand: <|u|, P_4> = -1/24, so degree 4 adds -(9/2)(1/24) P_4 = -(3/16)(35 u^4 - 30 u^2 +
+    /// 3) / 8.
     #[test]
     fn absolute_value_of_degree_four() {
         let fit = fit(f64::abs, 1.0, 4, Weight::Uniform).unwrap();

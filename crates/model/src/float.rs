@@ -1,7 +1,7 @@
 //! The reference: a graph in floating point, `f32` weights and `f64` sums.
 //!
-//! Every fixed-point figure is measured against this (`docs/protocol.md`, section 8: relative error of logits
-//! against the float polynomial model).
+//! Every fixed-point figure is measured against this (`docs/protocol.md`, section 8: relative error
+//! of logits against the float polynomial model).
 
 use amicus_field::LinearShape;
 
@@ -15,7 +15,8 @@ pub struct FloatExecutor<'g> {
     graph: &'g Graph,
 }
 
-/// The value of every node for one image; the model owner's and client's secret, so `Debug` shows the number only.
+/// The value of every node for one image; the model owner's and client's secret, so `Debug` shows
+/// the number only.
 #[derive(Clone)]
 pub struct FloatValues {
     values: Vec<Vec<f64>>,

@@ -1,9 +1,10 @@
 //! Functions of one real variable, as activations are, put together from a few elementary ones.
 //!
-//! What this is: exporters write activations out as chains of operators (`x * sigmoid(x)`, `0.5 x (1 + erf(x / 1.41))`,
-//! `x^2 + 0.5 x`). A chain that starts and ends at one value is one function of it, whatever it is called; here it is
-//! kept as a program for a stack machine, simplified to a polynomial where it is one. Where it stands: between
-//! [`crate::onnx`] and [`crate::approximate`], which replaces what is no polynomial by one.
+//! What this is: exporters write activations out as chains of operators (`x * sigmoid(x)`,
+//! `0.5 x (1 + erf(x / 1.41))`, `x^2 + 0.5 x`). A chain that starts and ends at one value is one
+//! function of it, whatever it is called; here it is kept as a program for a stack machine,
+//! simplified to a polynomial where it is one. Where it stands: between [`crate::onnx`] and
+//! [`crate::approximate`], which replaces what is no polynomial by one.
 
 use serde::{Deserialize, Serialize};
 
@@ -86,8 +87,9 @@ impl Elementary {
     }
 }
 
-/// The error function, by the series of positive terms `2/sqrt(pi) e^(-x^2) sum 2^n x^(2n+1) / (2n+1)!!`
-/// (Abramowitz and Stegun, 7.1.6), to about 1e-15.
+/// The error function, by the series of positive terms
+/// `2/sqrt(pi) e^(-x^2) sum 2^n x^(2n+1) / (2n+1)!!` (Abramowitz and Stegun, 7.1.6), to about
+/// 1e-15.
 pub(crate) fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 || x.is_nan() {
         return x.signum();
@@ -130,8 +132,8 @@ impl Function {
         Function(vec![Step::X, Step::Apply(elementary)])
     }
 
-    /// Whether the program is well formed: what [`Function::at`] needs. Programs built here are; those from files may
-    /// not be.
+    /// Whether the program is well formed: what [`Function::at`] needs. Programs built here are;
+    /// those from files may not be.
     pub fn is_valid(&self) -> bool {
         let mut depth = 0usize;
         for step in &self.0 {
@@ -165,7 +167,8 @@ impl Function {
         stack.pop().unwrap_or(f64::NAN)
     }
 
-    /// The coefficients, constant first, when the function is a polynomial of degree up to [`MAX_DEGREE`].
+    /// The coefficients, constant first, when the function is a polynomial of degree up to
+    /// [`MAX_DEGREE`].
     pub fn coefficients(&self) -> Option<Vec<f64>> {
         match self.0.as_slice() {
             [Step::X] => Some(vec![0.0, 1.0]),
@@ -340,7 +343,8 @@ mod tests {
 
     #[test]
     fn the_error_function() {
-        // Abramowitz and Stegun, table 7.1, more digits by mpmath: erf(0.5), erf(1), erf(2), erf(3.5).
+        // Abramowitz and Stegun, table 7.1, more digits by mpmath: erf(0.5), erf(1), erf(2),
+        // erf(3.5).
         for (x, y) in [
             (0.5, 0.520_499_877_813_046_5),
             (1.0, 0.842_700_792_949_714_9),

@@ -1,27 +1,34 @@
 //! Graphs of CNNs, compilation to a plan, and the exact integer simulator.
 //!
-//! What this is: everything between a trained network and the [`amicus_plan::Plan`] that all roles run. It stands
-//! before any cryptography: nothing here knows of shares, masks or messages (`docs/protocol.md`, sections 2 and 8).
+//! What this is: everything between a trained network and the [`amicus_plan::Plan`] that all roles
+//! run. It stands before any cryptography: nothing here knows of shares, masks or messages
+//! (`docs/protocol.md`, sections 2 and 8).
 //!
 //! The way of the data:
 //!
-//! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`onnx`] imports them from PyTorch's exports,
-//!   [`networks`] reads known ones from safetensors
+//! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`onnx`] imports them from
+//!   PyTorch's exports, [`networks`] reads known ones from safetensors
 //! - [`mod@prepare`]: brings it into the form that can be folded
 //! - [`mod@check`]: everything that keeps a graph from being compiled, at once
-//! - [`mod@approximate`]: polynomials ([`fit`]) in place of activations ([`function`]) that are none
-//! - [`float`]: runs the graph in floating point; the reference that everything else is measured against
-//! - [`fold`]: the graph as operations of a plan, still with real numbers: BatchNorm, intervals and pooling factors
-//!   folded into weights and polynomials
-//! - [`mod@compile`]: chooses limbs and scales from calibration data ([`scales`], [`emulate`], [`calibrate`]), proves
-//!   that nothing overflows inside the calibrated range ([`proof`]), and gives plan, quantised weights ([`quantize`])
-//!   and a [`report`]
-//! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within one unit a truncation
-//! - [`mod@compare`]: the imported network, the one with polynomials, and the fixed point, layer by layer
-//! - [`mod@escapes`]: values outside what a network was compiled for, [`quality`]: errors and targets,
+//! - [`mod@approximate`]: polynomials ([`fit`]) in place of activations ([`function`]) that are
+//!   none
+//! - [`float`]: runs the graph in floating point; the reference that everything else is measured
+//!   against
+//! - [`fold`]: the graph as operations of a plan, still with real numbers: BatchNorm, intervals and
+//!   pooling factors folded into weights and polynomials
+//! - [`mod@compile`]: chooses limbs and scales from calibration data ([`scales`],
+//!   [`fake_quantisation`], [`calibrate`]), proves that nothing overflows inside the calibrated
+//!   range ([`proof`]), and gives plan, quantised weights ([`quantize`]) and a [`report`]
+//! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within
+//!   one unit a truncation
+//! - [`mod@compare`]: the imported network, the one with polynomials, and the fixed point, layer by
+//!   layer
+//! - [`mod@escapes`]: values outside what a network was compiled for, [`quality`]: errors and
+//!   targets,
 //!   [`mod@shown`]: what a plan shows
 //! - [`amc`]: the compiled file with all three
-//! - [`digits`], [`npz`], [`private_file`] and [`measure`]: reading images, writing answers, comparing logits
+//! - [`digits`], [`npz`], [`private_file`] and [`measure`]: reading images, writing answers,
+//!   comparing logits
 #![forbid(unsafe_code)]
 
 pub mod amc;
@@ -32,9 +39,9 @@ pub mod compare;
 pub mod compile;
 pub mod digits;
 mod emit;
-pub mod emulate;
 pub mod error;
 pub mod escapes;
+pub mod fake_quantisation;
 pub mod fit;
 pub mod float;
 pub mod fold;
@@ -51,10 +58,10 @@ pub mod proof;
 pub mod quality;
 pub mod quantize;
 pub mod report;
+mod rescale;
 pub mod scales;
 pub mod shown;
 pub mod simulate;
-mod stretch;
 
 pub use compile::{CompileOptions, Compiled, compile};
 pub use error::ModelError;

@@ -1,8 +1,9 @@
-//! Linear layers and pooling on real numbers, accumulated in `f64`: shared by the float executor, the planner's
-//! emulation and the interval proof.
+//! Linear layers and pooling on real numbers, accumulated in `f64`: shared by the float executor,
+//! the planner's fake quantisation and the interval proof.
 //!
-//! Convolutions of some depth and fully connected layers of several samples become matrix products (`matrixmultiply`,
-//! through `ndarray`: 10 to 20 times as fast as loops compiled for every x86-64); samples run on all cores.
+//! Convolutions of some depth and fully connected layers of several samples become matrix products
+//! (`matrixmultiply`, through `ndarray`: 10 to 20 times as fast as loops compiled for every
+//! x86-64); samples run on all cores.
 
 use amicus_field::{Conv2d, Dense, LinearShape, SumPool2d};
 use ndarray::linalg::general_mat_mul;
@@ -235,7 +236,8 @@ fn convolve_by_taps(conv: &Conv2d, weights: &[f64], x: &[f64], out: &mut [f64]) 
     }
 }
 
-/// The outputs along one axis for which a tap lies in the image: `0 <= o stride + tap - before < size`.
+/// The outputs along one axis for which a tap lies in the image:
+/// `0 <= o stride + tap - before < size`.
 fn valid(outputs: usize, stride: usize, tap: usize, before: usize, size: usize) -> std::ops::Range<usize> {
     let start = before.saturating_sub(tap).div_ceil(stride);
     let end = (size + before).saturating_sub(tap).div_ceil(stride);

@@ -1,11 +1,13 @@
 //! NumPy's `.npz` files: arrays by name.
 //!
-//! What this is: the zip container as far as `numpy.savez` and `numpy.savez_compressed` write it (stored or deflated
-//! members, ZIP64 fields where sizes need them), and the `.npy` format inside, versions 1 to 3, C order, real numbers
-//! and integers. Files may be cut off or hostile: sizes are compared with each other before anything is allocated, and
-//! a member never unpacks to more than its shape needs.
+//! What this is: the zip container as far as `numpy.savez` and `numpy.savez_compressed` write it
+//! (stored or deflated members, ZIP64 fields where sizes need them), and the `.npy` format inside,
+//! versions 1 to 3, C order, real numbers and integers. Files may be cut off or hostile: sizes are
+//! compared with each other before anything is allocated, and a member never unpacks to more than
+//! its shape needs.
 //!
-//! Sources: PKWARE APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3; NumPy, `numpy.lib.format`.
+//! Sources: PKWARE APPNOTE.TXT 6.3.10, sections 4.3.7 to 4.3.16 and 4.5.3; NumPy,
+//! `numpy.lib.format`.
 
 mod write;
 
@@ -278,7 +280,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `numpy.savez(x=..)` and `numpy.savez_compressed(x=..)` of `np.arange(6, dtype=...).reshape(2, 3)`.
+    /// `numpy.savez(x=..)` and `numpy.savez_compressed(x=..)` of
+    /// `np.arange(6, dtype=...).reshape(2, 3)`.
     fn file(deflated: bool, kind: &str, numbers: &[u8]) -> Vec<u8> {
         let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': (2, 3), }}");
         while (10 + header.len() + 1) % 64 != 0 {

@@ -1,8 +1,9 @@
-//! Files for their owner alone, written beside their place and then renamed: there wholly or not at all.
+//! Files for their owner alone, written beside their place and then renamed: there wholly or not at
+//! all.
 //!
-//! Compiled models, checkpoints and answers are secrets. A draft gets a name that nobody can foresee, is created and
-//! never opened where something lies already, and only its owner may read it (mode 0600). A process that is
-//! interrupted calls [`remove_drafts`] before it ends.
+//! Compiled models, checkpoints and answers are secrets. A draft gets a name that nobody can
+//! foresee, is created and never opened where something lies already, and only its owner may read
+//! it (mode 0600). A process that is interrupted calls [`remove_drafts`] before it ends.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,7 +25,8 @@ pub enum Existing {
 /// Writes a file with `content`.
 ///
 /// # Errors
-/// When the file system refuses, `content` fails, or the file exists and is to be kept; then there is no draft left.
+/// When the file system refuses, `content` fails, or the file exists and is to be kept; then there
+/// is no draft left.
 pub fn write(
     path: &Path,
     existing: Existing,
@@ -33,7 +35,8 @@ pub fn write(
     DRAFTS.write(path, existing, content)
 }
 
-/// Removes the drafts of this process: for one that is about to end early. Whoever writes one fails.
+/// Removes the drafts of this process: for one that is about to end early. Whoever writes one
+/// fails.
 pub fn remove_drafts() {
     DRAFTS.remove();
 }
@@ -71,7 +74,8 @@ impl Drafts {
         }
         .map_err(|e| e.error)?;
         drop(listed);
-        // The rename survives a power cut once the folder is written; systems that cannot do this go without.
+        // The rename survives a power cut once the folder is written; systems that cannot do this
+        // go without.
         let _ = File::open(folder).and_then(|f| f.sync_all());
         Ok(())
     }

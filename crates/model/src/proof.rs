@@ -1,18 +1,19 @@
 //! Proof that no truncated value overflows: interval arithmetic on a plan and its integer weights.
 //!
-//! Every value gets one interval an element, from the input's range forwards. Rounding is covered: half a unit at the
-//! input, one unit where an argument is truncated, and the rounding of this very computation in `f64`. Two readings:
+//! Every value gets one interval an element, from the input's range forwards. Rounding is covered:
+//! half a unit at the input, one unit where an argument is truncated, and the rounding of this very
+//! computation in `f64`. Two readings:
 //!
-//! - from the input's range alone: holds for every input in range, but grows through each polynomial, so it is sharp
-//!   for the first layers only;
-//! - given the calibrated range of every activation before: what a layer can reach at most while all earlier ones stay
-//!   inside their ranges.
+//! - from the input's range alone: holds for every input in range, but grows through each
+//!   polynomial, so it is sharp for the first layers only;
+//! - given the calibrated range of every activation before: what a layer can reach at most while
+//!   all earlier ones stay inside their ranges.
 
 use amicus_field::{LinearShape, SumPool2d};
 use amicus_plan::{Activation, OpKind, Plan, ValueId};
 use serde::Serialize;
 
-use crate::emulate::power_of_two;
+use crate::fake_quantisation::power_of_two;
 use crate::graph::SecretReals;
 use crate::linear;
 use crate::quantize::{QuantizedWeights, outputs_of_bias, to_real};
@@ -57,12 +58,14 @@ pub enum Verdict {
     Always,
     /// No overflow while earlier layers stay in their calibrated ranges.
     WhileEarlierLayersInRange,
-    /// No overflow while this layer stays in its own calibrated range, up to `safe_factor` times what was seen.
+    /// No overflow while this layer stays in its own calibrated range, up to `safe_factor` times
+    /// what was seen.
     WhileInRange,
 }
 
-/// Largest absolute real number that every value can reach: from the input's range, where `calibrated` is given
-/// intersected with it at every activation's input (indexed by value; entries for other values are not read).
+/// Largest absolute real number that every value can reach: from the input's range, where
+/// `calibrated` is given intersected with it at every activation's input (indexed by value; entries
+/// for other values are not read).
 pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]>) -> Vec<f64> {
     let scales = value_scales(plan);
     let half_unit = 0.5 / power_of_two(plan.input.scale.0);

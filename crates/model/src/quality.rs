@@ -1,8 +1,9 @@
 //! What a compiled model reached on calibration data, and what it was asked to reach.
 //!
-//! Where it stands: measured by `amicus compile`, kept in the compiled file, repeated by every command that uses it.
-//! The error that counts is that of a private answer against the network as its owner imported it. It has two parts:
-//! polynomials in place of activations, and the fixed point.
+//! Where it stands: measured by `amicus compile`, kept in the compiled file, repeated by every
+//! command that uses it. The error that counts is that of a private answer against the network as
+//! its owner imported it. It has two parts: polynomials in place of activations, and the fixed
+//! point.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +16,8 @@ use crate::report::{ErrorFigures, Report};
 pub struct Targets {
     /// Median error of the fixed point against the network with polynomials.
     pub fixed_point: f64,
-    /// Median error of private answers against the network as imported; `None` when the owner set none.
+    /// Median error of private answers against the network as imported; `None` when the owner set
+    /// none.
     pub total: Option<f64>,
 }
 
@@ -30,15 +32,16 @@ pub struct Quality {
     pub polynomials: ErrorFigures,
     /// The part that the fixed point causes: it against polynomials.
     pub fixed_point: ErrorFigures,
-    /// Samples on which private answer and network as imported name the same class; `None` where outputs are no classes.
+    /// Samples on which private answer and network as imported name the same class; `None` where
+    /// outputs are no classes.
     pub same_class: Option<usize>,
     /// What was asked for.
     pub targets: Targets,
 }
 
 impl Quality {
-    /// From a comparison of all three executions. Of the planner's expectation and what was measured for the fixed point
-    /// the worse one counts.
+    /// From a comparison of all three executions. Of the planner's expectation and what was
+    /// measured for the fixed point the worse one counts.
     pub fn of(comparison: &Comparison, report: &Report, targets: Targets) -> Self {
         let unknown = ErrorFigures { median: f64::INFINITY, max: f64::INFINITY };
         let figures =

@@ -6,15 +6,16 @@ use amicus_field::{I256, LimbVec, Limbs, LinearShape};
 use amicus_plan::{Plan, WeightId};
 use zeroize::Zeroize;
 
-use crate::emulate::power_of_two;
 use crate::error::ModelError;
+use crate::fake_quantisation::power_of_two;
 use crate::fold::Folded;
 use crate::scales::Scales;
 
 /// Most bits of an integer weight or coefficient.
 const INTEGER_BITS: u32 = 62;
 
-/// The integer weights and biases of a plan's linear layers, in the plan's order: the model owner's secret.
+/// The integer weights and biases of a plan's linear layers, in the plan's order: the model owner's
+/// secret.
 ///
 /// `Debug` shows sizes only; the numbers are wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,8 +31,8 @@ pub struct QuantizedLayer {
 }
 
 impl QuantizedLayer {
-    /// Weights in the layout of [`LinearShape`] at the layer's scale; biases at the scale of the layer's result,
-    /// one a channel or output, none for a layer without.
+    /// Weights in the layout of [`LinearShape`] at the layer's scale; biases at the scale of the
+    /// layer's result, one a channel or output, none for a layer without.
     pub fn new(weights: Vec<i64>, bias: Vec<I256>) -> Self {
         QuantizedLayer { weights, bias }
     }
@@ -153,7 +154,8 @@ impl Drop for QuantizedLayer {
 
 /// Integer coefficients at scale `bits`, rounded to nearest.
 ///
-/// The sum of the rounding errors matters as much as each: powers of `u` look alike near the ends of the interval.
+/// The sum of the rounding errors matters as much as each: powers of `u` look alike near the ends
+/// of the interval.
 pub(crate) fn round_coefficients(coefficients: &[f64], bits: u32) -> Vec<i64> {
     let scale = power_of_two(bits);
     // Saturating casts: absurdly large coefficients are refused by `fitting_coefficients`.
@@ -177,7 +179,8 @@ fn to_i64(x: f64) -> Option<i64> {
     (x.abs() < power_of_two(INTEGER_BITS)).then_some(x as i64)
 }
 
-/// `round(x * 2^bits)` for any size; halves away from zero. `x` must be finite and below `2^(250 - bits)`.
+/// `round(x * 2^bits)` for any size; halves away from zero. `x` must be finite and below
+/// `2^(250 - bits)`.
 pub(crate) fn to_integer(x: f64, bits: u32) -> I256 {
     let mut mantissa = x;
     let mut exponent = bits as i32;

@@ -43,8 +43,8 @@ pub enum LayerScales {
         result: u32,
         /// Bits dropped before it.
         shift: u32,
-        /// Whether the slack rule is used.
-        slack: bool,
+        /// Whether statistical truncation is used.
+        statistical: bool,
     },
 }
 
@@ -65,7 +65,8 @@ pub struct Report {
     pub layers: Vec<LayerScales>,
     /// Bounds and what is proven of every truncated value, in order; the result last.
     pub proofs: Vec<LayerProof>,
-    /// Error expected of the secure run (truncation rounds up or down at random), emulated on calibration samples.
+    /// Error expected of the secure run (truncation rounds up or down at random), measured by fake
+    /// quantisation on calibration samples.
     pub expected: ErrorFigures,
     /// Root mean square error that the measured sources predict for the chosen scales.
     pub predicted: f64,
@@ -115,7 +116,7 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
                     coefficients: a.coefficient_scale.0,
                     result,
                     shift: proofs.iter().find(|p| p.name == op.name).map_or(0, |p| p.shift),
-                    slack: a.wrap == WrapRule::Slack,
+                    statistical: a.wrap == WrapRule::Statistical,
                 });
                 result
             }
@@ -146,8 +147,16 @@ impl fmt::Display for Report {
                 LayerScales::Linear { name, weights, result } => {
                     writeln!(f, "  {name:12} weights 2^{weights}, result 2^{result}")?;
                 }
-                LayerScales::Activation { name, argument, coefficients, degree, result, shift, slack } => {
-                    let rule = if *slack { "slack" } else { "exact" };
+                LayerScales::Activation {
+                    name,
+                    argument,
+                    coefficients,
+                    degree,
+                    result,
+                    shift,
+                    statistical,
+                } => {
+                    let rule = if *statistical { "statistical" } else { "exact" };
                     writeln!(
                         f,
                         "  {name:12} drops {shift} bits, argument 2^{argument}, degree {degree}, coefficients \

@@ -1,17 +1,18 @@
 //! Choosing fixed-point scales (`docs/protocol.md`, section 8).
 //!
-//! The scale of a linear layer's result is that of its input plus that of its weights, `T = d f_u + f_c + f_w` behind
-//! an activation of degree `d`. `T` plus the bits of the largest value must stay below a limit, so every bit given to
-//! `f_u`, `f_c` or `f_w` is taken from the others. What a bit is worth has been measured ([`ErrorSources`]); errors of
-//! different places add up as squares, so each activation with the layers behind it is chosen by itself.
+//! The scale of a linear layer's result is that of its input plus that of its weights,
+//! `T = d f_u + f_c + f_w` behind an activation of degree `d`. `T` plus the bits of the largest
+//! value must stay below a limit, so every bit given to `f_u`, `f_c` or `f_w` is taken from the
+//! others. What a bit is worth has been measured ([`ErrorSources`]); errors of different places add
+//! up as squares, so each activation with the layers behind it is chosen by itself.
 
 use amicus_field::Limbs;
 use amicus_plan::ValueId;
 use serde::Serialize;
 
 use crate::calibrate::{Calibration, ErrorSources};
-use crate::emulate::Rounding;
 use crate::error::{ModelError, SMALLER_SCALES};
+use crate::fake_quantisation::Rounding;
 use crate::fold::{Folded, FoldedKind, FoldedOp};
 
 /// Scales tried for the argument of a polynomial.
@@ -20,8 +21,8 @@ const ARGUMENT: [u32; 2] = [6, 20];
 const COEFFICIENTS: [u32; 2] = [6, 22];
 /// Scales tried for weights.
 const WEIGHTS: [u32; 2] = [6, 24];
-/// Scales tried for the input and for weights that meet it: enough for images of 8 to 16 bits, short enough for the
-/// slack rule.
+/// Scales tried for the input and for weights that meet it: enough for images of 8 to 16 bits,
+/// short enough for the statistical truncation.
 ///
 /// These are for numbers of usual size; others are shifted, see [`shift_for`].
 const INPUT: [u32; 2] = [6, 16];
@@ -76,14 +77,15 @@ pub(crate) struct Room {
     pub(crate) guard: Vec<i64>,
 }
 
-/// The smallest `g` with `range < 2^g`, from -59 (ranges below `2^-60` are of no use) to 10,000 (more than any
-/// modulus has, infinite ranges included). A range of 0 says nothing: it counts as one below 1.
+/// The smallest `g` with `range < 2^g`, from -59 (ranges below `2^-60` are of no use) to 10,000
+/// (more than any modulus has, infinite ranges included). A range of 0 says nothing: it counts as
+/// one below 1.
 pub(crate) fn guard_bits(range: f64) -> i64 {
     if range == 0.0 { 0 } else { range.log2().floor().clamp(-60.0, 9_999.0) as i64 + 1 }
 }
 
-/// Bits by which the scales of numbers up to `largest` are shifted: none where that is from 1/16 to 16, else as many as
-/// bring it there.
+/// Bits by which the scales of numbers up to `largest` are shifted: none where that is from 1/16 to
+/// 16, else as many as bring it there.
 pub(crate) fn shift_for(largest: f64) -> i64 {
     let bits = guard_bits(largest);
     (-bits - USUAL_BITS).max(0) - (bits - USUAL_BITS).max(0)
@@ -163,8 +165,8 @@ pub(crate) fn choose(
     search.run()
 }
 
-/// The largest scale each value may have: below the bits of the modulus, and because of the truncations it reaches by
-/// additions and pooling alone.
+/// The largest scale each value may have: below the bits of the modulus, and because of the
+/// truncations it reaches by additions and pooling alone.
 fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
     let mut caps = vec![i64::from(room.limbs.bits()) - 1; folded.ops.len() + 1];
     fn lower(caps: &mut [i64], value: ValueId, cap: i64) {
@@ -279,7 +281,8 @@ impl Search<'_> {
         self.allowed(own.or(self.forced.weights), range, self.sources.shifts.weights[linear])
     }
 
-    /// The values that hold value `value`'s numbers: itself, and what additions, pooling and joining make of it.
+    /// The values that hold value `value`'s numbers: itself, and what additions, pooling and
+    /// joining make of it.
     fn reached(&self, value: usize) -> Vec<bool> {
         let mut reached = vec![false; self.folded.ops.len() + 1];
         reached[value] = true;
@@ -295,7 +298,8 @@ impl Search<'_> {
         reached
     }
 
-    /// The linear layers that read a value, directly or through additions and pooling: (operation, layer).
+    /// The linear layers that read a value, directly or through additions and pooling: (operation,
+    /// layer).
     fn readers(&self, value: usize) -> Vec<(usize, usize)> {
         let reached = self.reached(value);
         let reads = |(index, op): (usize, &FoldedOp)| match op.kind {

@@ -6,17 +6,18 @@ use amicus_plan::{OpKind, Plan, WrapRule};
 
 use crate::approximate::Approximation;
 
-/// A line for each kind of thing that a plan shows; `approximations` tell fitted polynomials from those of the file.
+/// A line for each kind of thing that a plan shows; `approximations` tell fitted polynomials from
+/// those of the file.
 pub fn shown(plan: &Plan, approximations: &[Approximation]) -> Vec<String> {
     let fitted = approximations.iter().filter(|a| a.picked.is_some()).count();
     let activations = plan.ops.iter().filter_map(|op| match &op.kind {
         OpKind::Activation(a) => Some(a),
         _ => None,
     });
-    let (mut learned, mut slack) = (0, 0);
+    let (mut learned, mut statistical) = (0, 0);
     for a in activations {
         learned += usize::from(a.coefficients != [0, 1]);
-        slack += usize::from(a.wrap == WrapRule::Slack);
+        statistical += usize::from(a.wrap == WrapRule::Statistical);
     }
     let mut lines = vec![
         format!(
@@ -44,8 +45,8 @@ pub fn shown(plan: &Plan, approximations: &[Approximation]) -> Vec<String> {
         "{} limb(s), scales of input, weights, arguments and outputs: chosen by what rounding costs, which depends on          weights and calibration data",
         plan.limbs.count()
     ));
-    lines.push(if slack > 0 {
-        format!("bounds of {slack} truncations with slack: calibrated ranges, to a power of two; all others follow from the modulus")
+    lines.push(if statistical > 0 {
+        format!("bounds of {statistical} statistical truncations: calibrated ranges, to a power of two; all others follow from the modulus")
     } else {
         "bounds of truncations follow from the modulus alone".to_owned()
     });

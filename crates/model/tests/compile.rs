@@ -39,7 +39,8 @@ fn default_lenet() -> &'static Compiled {
     COMPILED.get_or_init(|| lenet(&CompileOptions::default()))
 }
 
-/// Largest relative error of the exact simulator, and that every truncated value is below its bound.
+/// Largest relative error of the exact simulator, and that every truncated value is below its
+/// bound.
 fn check_exactly(graph: &Graph, compiled: &Compiled, samples: &[Vec<f32>]) -> f64 {
     let plan = &compiled.plan;
     let values = plan.values().unwrap();
@@ -74,12 +75,14 @@ fn lenet_needs_two_limbs_and_meets_the_target() {
     let figures = (compiled.report.expected, compiled.report.simulated);
     assert!(figures.0.median < 0.002 && figures.1.median < 0.003, "{figures:?}");
     assert!(check_exactly(&graph, compiled, &digits(6)) < 0.01);
-    // The first activation meets an input of known range: proven, and short enough for the slack rule.
+    // The first activation meets an input of known range: proven, and short enough for statistical
+    // truncation.
     assert_eq!(compiled.report.proofs[0].verdict, Verdict::Always);
     let OpKind::Activation(first) = &compiled.plan.ops[1].kind else { panic!("an activation") };
-    assert_eq!(first.wrap, WrapRule::Slack);
+    assert_eq!(first.wrap, WrapRule::Statistical);
     assert_eq!(compiled.report.cost.rounds, 12);
-    // 4704 inputs with one coefficient set, 1804 with two, one mask for each of 1176 + 400 + 120 + 84 results.
+    // 4704 inputs with one coefficient set, 1804 with two, one mask for each of 1176 + 400 + 120 +
+    // 84 results.
     let dealt = 13 * (10 * 4704 + 22 * 1804 + 1780);
     assert_eq!(compiled.report.cost.dealt_bytes, dealt);
     let text = compiled.report.to_string();
@@ -106,7 +109,7 @@ fn the_planner_is_no_worse_than_the_scales_known_to_be_good() {
 
 /// A target that a number of limbs misses narrowly is met by other units of the arguments.
 #[test]
-fn arguments_are_stretched_where_that_meets_the_target() {
+fn arguments_are_rescaled_where_that_meets_the_target() {
     let (graph, samples) = nets::residual(1);
     let within = |max_error: f64| {
         compile(&graph, &samples, &CompileOptions { max_error, ..CompileOptions::default() }).unwrap()
@@ -118,7 +121,7 @@ fn arguments_are_stretched_where_that_meets_the_target() {
     assert!(finer.report.meets_target());
     let text = finer.report.to_string();
     assert!(
-        text.contains(", arguments stretched: median error") && text.contains(" stretched to [-1."),
+        text.contains(", arguments rescaled: median error") && text.contains(" rescaled to [-1."),
         "{text}"
     );
     assert!(check_exactly(&graph, &finer, &samples) < 0.01);
@@ -134,16 +137,12 @@ fn arguments_are_stretched_where_that_meets_the_target() {
     }
     // Far from it, more limbs are taken without trying.
     let far = within(0.1 * plain.report.expected.median);
-    assert!(
-        far.plan.limbs == Limbs::THREE && !far.report.to_string().contains("stretched"),
-        "{}",
-        far.report
-    );
+    assert!(far.plan.limbs == Limbs::THREE && !far.report.to_string().contains("rescaled"), "{}", far.report);
 }
 
 #[test]
-fn without_slack_every_activation_is_exact() {
-    let compiled = lenet(&CompileOptions { slack: false, ..CompileOptions::default() });
+fn without_statistical_truncation_every_activation_is_exact() {
+    let compiled = lenet(&CompileOptions { statistical: false, ..CompileOptions::default() });
     let exact = compiled.plan.ops.iter().all(|op| match &op.kind {
         OpKind::Activation(a) => a.wrap == WrapRule::Exact,
         _ => true,
@@ -153,7 +152,7 @@ fn without_slack_every_activation_is_exact() {
 }
 
 #[test]
-fn three_limbs_leave_room_for_slack_everywhere() {
+fn three_limbs_leave_room_for_statistical_truncation_everywhere() {
     let compiled = lenet(&CompileOptions { limbs: Some(Limbs::THREE), ..CompileOptions::default() });
     assert!(compiled.report.expected.median < 0.001);
     assert_eq!(compiled.report.cost.dealt_bytes, 39 * (10 * 6508 + 1780) / 2);
@@ -254,7 +253,8 @@ fn residual_networks_compile_and_agree() {
     let error = check_exactly(&graph, &compiled, &samples);
     assert!(error < 0.01, "{error}\n{}", compiled.report);
     assert!(compiled.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Add { .. })));
-    // Both branches of a block are opened in one round: stem 2, blocks 4 each, fc 1, then input, check, release.
+    // Both branches of a block are opened in one round: stem 2, blocks 4 each, fc 1, then input,
+    // check, release.
     assert_eq!(compiled.report.cost.rounds, 14);
 }
 

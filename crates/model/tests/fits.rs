@@ -1,4 +1,5 @@
-//! The fit that is taken by default, on a ReLU network trained on digits: what it answers against what the network answers.
+//! The fit that is taken by default, on a ReLU network trained on digits: what it answers against
+//! what the network answers.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 use std::path::Path;

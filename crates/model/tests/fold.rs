@@ -5,7 +5,7 @@ mod common;
 #[path = "common/nets.rs"]
 mod nets;
 
-use amicus_model::emulate::{Rounding, logits};
+use amicus_model::fake_quantisation::{Rounding, logits};
 use amicus_model::fold::{Folded, FoldedKind};
 use amicus_model::graph::{ConvOptions, Graph, PoolOptions};
 use amicus_model::{FloatExecutor, networks, relative_error};

@@ -1,4 +1,5 @@
-//! Known networks read from files against PyTorch, in fixed point against floating point, and what files may hold.
+//! Known networks read from files against PyTorch, in fixed point against floating point, and what
+//! files may hold.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;

@@ -1,4 +1,5 @@
-//! What files of other programs hold: each kind is read as ONNX says, or refused for its own reason at its own node.
+//! What files of other programs hold: each kind is read as ONNX says, or refused for its own reason
+//! at its own node.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 #[path = "common/onnx_file.rs"]

@@ -1,4 +1,5 @@
-//! ONNX files that are wrong: one clear error each, never a panic, never more memory than the file warrants.
+//! ONNX files that are wrong: one clear error each, never a panic, never more memory than the file
+//! warrants.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 #[path = "common/onnx_file.rs"]

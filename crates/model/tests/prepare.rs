@@ -121,7 +121,8 @@ fn batch_norm_goes_into_the_layers_behind() {
 #[test]
 fn batch_norm_that_nothing_can_take_is_a_layer() {
     let mut n = Net::new("own", &[2, 8, 8], 4);
-    // On the input before a padded convolution; between an activation and an activation; on a sum that is read twice.
+    // On the input before a padded convolution; between an activation and an activation; on a sum
+    // that is read twice.
     let x = n.bn("images", n.g.input(), 2);
     let x = n.conv("a", x, 2, ConvOptions::square(4, 3).padding(1));
     let x = n.act("act", x, 4.0);

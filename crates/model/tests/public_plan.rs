@@ -1,5 +1,5 @@
-//! The plan is public, so it must not tell of weights more than `docs/security.md` says; and values outside what a plan
-//! was made for are counted.
+//! The plan is public, so it must not tell of weights more than `docs/security.md` says; and values
+//! outside what a plan was made for are counted.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;
@@ -17,7 +17,8 @@ const PIXELS: usize = 36;
 const DARK: usize = 12;
 const HIDDEN: usize = 20;
 
-/// Two activations; what reaches a dark pixel is multiplied by `dark`. All other weights are the same for a seed.
+/// Two activations; what reaches a dark pixel is multiplied by `dark`. All other weights are the
+/// same for a seed.
 fn network(seed: u64, dark: f32, recorded: Option<f64>) -> Graph {
     let mut r = Random(seed);
     let mut g = GraphBuilder::new("net", &[PIXELS], 0.0..=1.0);
@@ -62,9 +63,9 @@ fn bounds(plan: &Plan) -> Vec<(u32, WrapRule)> {
 
 #[test]
 fn weights_that_calibration_does_not_see_leave_the_plan_alone() {
-    for slack in [true, false] {
+    for statistical in [true, false] {
         for limbs in [None, Some(Limbs::ONE), Some(Limbs::TWO), Some(Limbs::THREE)] {
-            let options = CompileOptions { limbs, slack, ..CompileOptions::default() };
+            let options = CompileOptions { limbs, statistical, ..CompileOptions::default() };
             let plans: Vec<Plan> = [0.1f32, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0]
                 .iter()
                 .map(|&dark| compile(&network(5, dark, None), &samples(16), &options).unwrap())
@@ -84,7 +85,7 @@ fn weights_that_calibration_does_not_see_leave_the_plan_alone() {
 
 #[test]
 fn equal_calibrated_ranges_give_equal_bounds_whatever_the_weights() {
-    for slack in [true, false] {
+    for statistical in [true, false] {
         for limbs in [Limbs::TWO, Limbs::THREE] {
             let scales = ForcedScales {
                 input: Some(10),
@@ -93,10 +94,16 @@ fn equal_calibrated_ranges_give_equal_bounds_whatever_the_weights() {
                 weights: Some(12),
                 ..ForcedScales::default()
             };
-            // Any error meets the target, so that no units of arguments are looked for: they are scales too.
+            // Any error meets the target, so that no units of arguments are looked for: they are
+            // scales too.
             let max_error = 1e9;
-            let options =
-                CompileOptions { limbs: Some(limbs), slack, scales, max_error, ..CompileOptions::default() };
+            let options = CompileOptions {
+                limbs: Some(limbs),
+                statistical,
+                scales,
+                max_error,
+                ..CompileOptions::default()
+            };
             let found: Vec<Vec<(u32, WrapRule)>> = (0..8)
                 .map(|seed| {
                     let graph = network(seed, 0.1 + seed as f32, Some(20.0));
@@ -106,11 +113,11 @@ fn equal_calibrated_ranges_give_equal_bounds_whatever_the_weights() {
                     bounds(&plan)
                 })
                 .collect();
-            assert!(found.iter().all(|b| *b == found[0]), "{slack} {limbs:?}: {found:?}");
+            assert!(found.iter().all(|b| *b == found[0]), "{statistical} {limbs:?}: {found:?}");
             let largest = 52 * limbs.count() as u32 - 3;
             for (ell, wrap) in &found[0] {
                 assert!(
-                    *wrap == WrapRule::Slack || *ell == largest,
+                    *wrap == WrapRule::Statistical || *ell == largest,
                     "exact bounds are the largest: {found:?}"
                 );
             }

@@ -17,7 +17,8 @@ use amicus_model::{CompileOptions, FloatExecutor, compile};
 fn parts_that_are_not_opened_join_and_small_inputs_meet_an_activation() {
     let mut r = common::Random(4);
     let mut graphs = Vec::new();
-    // A convolution without an activation, the input, and means over windows of fewer numbers at the border.
+    // A convolution without an activation, the input, and means over windows of fewer numbers at
+    // the border.
     let mut g = GraphBuilder::new("join", &[2, 6, 6], -1.0..=1.0);
     let input = g.input();
     let linear = g.conv2d("linear", input, ConvOptions::square(2, 3).padding(1), r.reals(36, 0.4), None);
@@ -41,7 +42,8 @@ fn parts_that_are_not_opened_join_and_small_inputs_meet_an_activation() {
     let x = g.add("sum", c, a);
     let x = g.flatten("flat", x);
     graphs.push((g.finish(x).unwrap(), 1.0));
-    // An activation of the input itself, also where it is pooled first; with small and large numbers.
+    // An activation of the input itself, also where it is pooled first; with small and large
+    // numbers.
     for (size, pooled) in [(0.01, false), (0.01, true), (1e-4, false), (300.0, true), (1.0, false)] {
         let mut g = GraphBuilder::new("first", &[1, 4, 4], 0.0..=size);
         let input = g.input();

@@ -1,5 +1,6 @@
-//! Networks that PyTorch exported, with both of its exporters, against what PyTorch computes (`data/export_torch.py`):
-//! imported, brought into the form that can be folded, compiled and simulated.
+//! Networks that PyTorch exported, with both of its exporters, against what PyTorch computes
+//! (`data/export_torch.py`): imported, brought into the form that can be folded, compiled and
+//! simulated.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 use std::path::{Path, PathBuf};
@@ -74,7 +75,8 @@ fn all_of_them_compile_and_the_simulator_agrees() {
 #[test]
 fn what_is_rewritten_is_said() {
     let notes = |network, exporter| prepare(&import(network, exporter).graph).unwrap().notes;
-    // BatchNorm on values that are read twice, on joined channels and behind activations; linear bottlenecks.
+    // BatchNorm on values that are read twice, on joined channels and behind activations; linear
+    // bottlenecks.
     let preact = notes("preact", "legacy").join("\n");
     assert!(preact.contains("opened by itself") && preact.contains("becomes a layer of its own"), "{preact}");
     assert!(preact.contains("folded into what reads it"), "{preact}");

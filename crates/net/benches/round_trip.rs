@@ -1,6 +1,8 @@
-//! One round between two threads, each with a mesh: a frame there and a frame of the same size back.
+//! One round between two threads, each with a mesh: a frame there and a frame of the same size
+//! back.
 //!
-//! The spinning variants are what a party with cores of its own sees; the blocking ones pay for being woken up.
+//! The spinning variants are what a party with cores of its own sees; the blocking ones pay for
+//! being woken up.
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
 use std::hint::black_box;

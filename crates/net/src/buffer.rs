@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// Bytes `filled` of a fixed block of memory are in use. Moves its content to the front only when it runs out of room.
+/// Bytes `filled` of a fixed block of memory are in use. Moves its content to the front only when
+/// it runs out of room.
 pub(crate) struct Buffer {
     bytes: Vec<u8>,
     filled: Range<usize>,

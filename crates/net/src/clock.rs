@@ -1,7 +1,9 @@
-//! The time of a node and its waiting: the operating system's, or that of a [`World`](world::World) of threads.
+//! The time of a node and its waiting: the operating system's, or that of a [`World`](world::World)
+//! of threads.
 //!
-//! Nodes ask for the time, sleep, start threads and wait for channels through these functions only. Outside a world
-//! each is the standard library's; inside one, which exists for tests, time passes when everybody waits.
+//! Nodes ask for the time, sleep, start threads and wait for channels through these functions only.
+//! Outside a world each is the standard library's; inside one, which exists for tests, time passes
+//! when everybody waits.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

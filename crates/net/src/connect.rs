@@ -1,7 +1,8 @@
 //! Getting a [`Link`]: dialling and listening.
 //!
-//! In TLS 1.3 a client is done before the server has looked at the client's certificate. So that `dial` succeeds only
-//! when both sides accepted each other, the server greets with one empty frame, which `dial` waits for.
+//! In TLS 1.3 a client is done before the server has looked at the client's certificate. So that
+//! `dial` succeeds only when both sides accepted each other, the server greets with one empty
+//! frame, which `dial` waits for.
 
 use std::fmt;
 use std::io;
@@ -47,14 +48,15 @@ impl Handshake {
     }
 }
 
-/// Connects to a listener and authenticates both sides. Tries again until the deadline while nobody listens there yet
-/// or the connection is cut off before TLS has said anything.
+/// Connects to a listener and authenticates both sides. Tries again until the deadline while nobody
+/// listens there yet or the connection is cut off before TLS has said anything.
 ///
 /// `expected` is the peer's name and pinned certificate.
 ///
 /// # Errors
-/// [`NetError::WrongPeer`] or [`NetError::Refused`] at once if either side does not accept the other's certificate;
-/// [`NetError::HandshakeStalled`] or [`NetError::Io`] (the last reason) at the deadline.
+/// [`NetError::WrongPeer`] or [`NetError::Refused`] at once if either side does not accept the
+/// other's certificate; [`NetError::HandshakeStalled`] or [`NetError::Io`] (the last reason) at the
+/// deadline.
 pub fn dial(
     address: impl ToSocketAddrs + fmt::Display,
     identity: &Identity,
@@ -121,7 +123,8 @@ fn greet(
         if let Some(fingerprint) = handshake.fingerprint()
             && handshake.inbox.pop().is_some()
         {
-            // A server may greet us and leave at once: that is a link which has ended, not one that failed to start.
+            // A server may greet us and leave at once: that is a link which has ended, not one that
+            // failed to start.
             let Handshake { stream, inbox, .. } = handshake;
             return Ok(Link::over(peer, fingerprint, stream, inbox, result.err()));
         }
@@ -137,8 +140,8 @@ fn greet(
 
 /// Waits for connections and authenticates them.
 ///
-/// Handshakes of many connections go on at the same time while [`Listener::accept`] waits, so one that stalls holds up
-/// nobody; no threads are involved.
+/// Handshakes of many connections go on at the same time while [`Listener::accept`] waits, so one
+/// that stalls holds up nobody; no threads are involved.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
@@ -151,11 +154,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Handshakes at a time; beyond that the oldest is given up of the host that has most, so that stalled ones cannot
-    /// lock others out.
+    /// Handshakes at a time; beyond that the oldest is given up of the host that has most, so that
+    /// stalled ones cannot lock others out.
     const MAX_PENDING: usize = 64;
-    /// Rest after an error of the operating system. Without descriptors left the socket stays readable: without a rest
-    /// the listener would report the same error as fast as it can.
+    /// Rest after an error of the operating system. Without descriptors left the socket stays
+    /// readable: without a rest the listener would report the same error as fast as it can.
     const PAUSE: Duration = Duration::from_millis(100);
 
     /// Starts listening; `peers` are those that may connect.
@@ -190,16 +193,19 @@ impl Listener {
         self.address
     }
 
-    /// How long a connection may take for its handshake, counted from its acceptance; 10 seconds unless set.
+    /// How long a connection may take for its handshake, counted from its acceptance; 10 seconds
+    /// unless set.
     pub fn set_handshake_limit(&mut self, limit: Duration) {
         self.handshake_limit = limit;
     }
 
-    /// The next authenticated connection, or the next one that failed. The listener stays usable after every error.
+    /// The next authenticated connection, or the next one that failed. The listener stays usable
+    /// after every error.
     ///
     /// # Errors
-    /// [`NetError::Timeout`] if nothing happened before the deadline; any other error is about one connection, which is
-    /// closed: [`NetError::UnknownPeer`], [`NetError::HandshakeStalled`], [`NetError::Tls`], ...
+    /// [`NetError::Timeout`] if nothing happened before the deadline; any other error is about one
+    /// connection, which is closed: [`NetError::UnknownPeer`], [`NetError::HandshakeStalled`],
+    /// [`NetError::Tls`], ...
     pub fn accept(&mut self, deadline: Instant) -> Result<Link, NetError> {
         let start = Instant::now();
         loop {

@@ -14,8 +14,8 @@ use crate::pins::NotPinned;
 pub enum Fault {
     /// The peer broke the rules of the link (or someone between us and it did).
     Peer,
-    /// Nobody broke a rule, but the two ends do not fit: they do not know each other's certificates, or they speak
-    /// different versions.
+    /// Nobody broke a rule, but the two ends do not fit: they do not know each other's
+    /// certificates, or they speak different versions.
     Pairing,
     /// The program using this crate.
     Caller,
@@ -23,11 +23,13 @@ pub enum Fault {
     Environment,
 }
 
-/// An error of one link, listener or dialling attempt. Cheap to clone, so that it can be attached to an abort.
+/// An error of one link, listener or dialling attempt. Cheap to clone, so that it can be attached
+/// to an abort.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetError {
-    /// Nothing arrived (or nothing more could be sent) before the deadline. The link itself is still usable.
+    /// Nothing arrived (or nothing more could be sent) before the deadline. The link itself is
+    /// still usable.
     #[error("no progress with {peer} within {waited:?}")]
     Timeout {
         /// Whom we waited for; several names when any of them would have done.
@@ -41,7 +43,8 @@ pub enum NetError {
         /// The peer.
         peer: String,
     },
-    /// The byte stream ended without a goodbye or in the middle of a frame: the peer died, or someone cut the line.
+    /// The byte stream ended without a goodbye or in the middle of a frame: the peer died, or
+    /// someone cut the line.
     #[error("the link to {peer} was cut off ({detail})")]
     Truncated {
         /// The peer.

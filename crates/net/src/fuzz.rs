@@ -1,4 +1,5 @@
-//! Entry points for fuzzing: bytes as a socket delivers them, without sockets. No part of what this crate promises.
+//! Entry points for fuzzing: bytes as a socket delivers them, without sockets. No part of what this
+//! crate promises.
 
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ pub fn frame(body: &[u8]) -> Vec<u8> {
     [&header[..], body].concat()
 }
 
-/// The frames of a stream that comes in pieces, and whether it ends in the middle of one; or the length announced by
-/// the first that is longer than `limit`.
+/// The frames of a stream that comes in pieces, and whether it ends in the middle of one; or the
+/// length announced by the first that is longer than `limit`.
 pub fn frames<'a>(
     limit: usize,
     pieces: impl Iterator<Item = &'a [u8]>,

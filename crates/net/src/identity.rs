@@ -19,8 +19,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Makes a new ECDSA P-256 key and a self-signed certificate for it. `name` (such as "party 2") goes into
-    /// the certificate for human readers; nothing trusts it, peers are known by fingerprint.
+    /// Makes a new ECDSA P-256 key and a self-signed certificate for it. `name` (such as "party 2")
+    /// goes into the certificate for human readers; nothing trusts it, peers are known by
+    /// fingerprint.
     pub fn generate(name: &str) -> Result<Self, NetError> {
         // P-256 rather than Ed25519: as fast here, and browsers and hardware tokens accept it.
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(refused)?;
@@ -74,8 +75,9 @@ impl fmt::Debug for Identity {
 
 /// SHA-256 of a certificate's DER encoding.
 ///
-/// SHA-256 and not BLAKE3, because it is what `openssl x509 -noout -fingerprint -sha256` and browsers show: operators
-/// can compare fingerprints without trusting this program. Written as eight groups of eight hex digits.
+/// SHA-256 and not BLAKE3, because it is what `openssl x509 -noout -fingerprint -sha256` and
+/// browsers show: operators can compare fingerprints without trusting this program. Written as
+/// eight groups of eight hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -109,7 +111,8 @@ impl fmt::Debug for Fingerprint {
 impl FromStr for Fingerprint {
     type Err = NetError;
 
-    /// Accepts 64 hex digits of either case, with `-`, `:` or spaces anywhere between bytes (OpenSSL prints `AB:CD:..`).
+    /// Accepts 64 hex digits of either case, with `-`, `:` or spaces anywhere between bytes
+    /// (OpenSSL prints `AB:CD:..`).
     fn from_str(text: &str) -> Result<Self, NetError> {
         let digits: Vec<u8> = text.bytes().filter(|b| !matches!(b, b'-' | b':' | b' ')).collect();
         let wrong = || refused(format!("a fingerprint is 64 hex digits, got {text:?}"));

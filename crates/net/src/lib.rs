@@ -1,12 +1,15 @@
-//! Framed, ordered, mutually authenticated links between roles, and the [`Mesh`] that drives all links of one thread.
+//! Framed, ordered, mutually authenticated links between roles, and the [`Mesh`] that drives all
+//! links of one thread.
 //!
-//! This crate stands between the protocol and the network and knows nothing of either's meaning: a frame is opaque
-//! bytes. A [`Link`] is TLS 1.3 over TCP ([`dial`], [`Listener`]) or a queue in memory ([`Link::pair`]); both behave the
-//! same, so a whole protocol run can be tested in one process. Peers are known by the fingerprints of self-signed
-//! certificates ([`Identity`], [`PeerSet`]).
+//! This crate stands between the protocol and the network and knows nothing of either's meaning: a
+//! frame is opaque bytes. A [`Link`] is TLS 1.3 over TCP ([`dial`], [`Listener`]) or a queue in
+//! memory ([`Link::pair`]); both behave the same, so a whole protocol run can be tested in one
+//! process. Peers are known by the fingerprints of self-signed certificates ([`Identity`],
+//! [`PeerSet`]).
 //!
-//! Nothing here runs in the background: data moves while a thread is inside `send`, `recv` or `flush`. The bytes of a
-//! peer never panic, and never reserve memory beyond [`Link::set_max_frame`].
+//! Nothing here runs in the background: data moves while a thread is inside `send`, `recv` or
+//! `flush`. The bytes of a peer never panic, and never reserve memory beyond
+//! [`Link::set_max_frame`].
 //!
 //! ```
 //! use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use rustix::event::PollFd;
 use crate::error::Failure;
 use crate::frame::{self, Inbox};
 use crate::memory::MemoryEnd;
-use crate::poll::{Doorbell, Interest, Parker};
+use crate::poll::{Interest, Parker, WakeSignal};
 use crate::record::{Direction, Recorder};
 use crate::stream::Stream;
 use crate::{Fingerprint, NetError, clock};
@@ -21,8 +21,8 @@ pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
 /// What went through a link so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Bytes sent on the wire: ciphertext with the handshake for TLS, frames with their length prefixes in memory.
-    /// Frames that are still queued do not count yet.
+    /// Bytes sent on the wire: ciphertext with the handshake for TLS, frames with their length
+    /// prefixes in memory. Frames that are still queued do not count yet.
     pub bytes_sent: u64,
     /// Bytes received, likewise.
     pub bytes_received: u64,
@@ -54,8 +54,9 @@ enum Transport {
 
 /// An ordered, authenticated, framed link to one peer.
 ///
-/// Frames queue up in user space, so [`Link::send`] never blocks and two ends that send large frames to each other at
-/// the same time cannot deadlock. Dropping a link closes it like [`Link::close`].
+/// Frames queue up in user space, so [`Link::send`] never blocks and two ends that send large
+/// frames to each other at the same time cannot deadlock. Dropping a link closes it like
+/// [`Link::close`].
 pub struct Link {
     peer: String,
     fingerprint: Option<Fingerprint>,
@@ -86,14 +87,16 @@ impl Link {
         link
     }
 
-    /// Two ends of a link in memory: the first one talks to the peer `b_name`, the second one to `a_name`.
+    /// Two ends of a link in memory: the first one talks to the peer `b_name`, the second one to
+    /// `a_name`.
     pub fn pair(a_name: &str, b_name: &str) -> (Self, Self) {
         let (a, b) = MemoryEnd::pair(DEFAULT_MAX_FRAME);
         let end = |peer: &str, end| Self::new(peer.to_owned(), None, Transport::Memory(end));
         (end(b_name, a), end(a_name, b))
     }
 
-    /// A link over an authenticated stream, with what it may have received already; `end` if it even ended already.
+    /// A link over an authenticated stream, with what it may have received already; `end` if it
+    /// even ended already.
     pub(crate) fn over(
         peer: &str,
         fingerprint: Fingerprint,
@@ -121,10 +124,11 @@ impl Link {
         self.fingerprint
     }
 
-    /// Sets the longest frame this end accepts, in bytes. Takes effect with the next frame whose length arrives.
+    /// Sets the longest frame this end accepts, in bytes. Takes effect with the next frame whose
+    /// length arrives.
     ///
-    /// It also bounds how much arrives unasked: about one such frame (at least 64 KiB) waits in the link, then the
-    /// peer is slowed down.
+    /// It also bounds how much arrives unasked: about one such frame (at least 64 KiB) waits in the
+    /// link, then the peer is slowed down.
     pub fn set_max_frame(&mut self, bytes: usize) {
         self.inbox.set_max_frame(bytes);
         match &mut self.transport {
@@ -133,13 +137,15 @@ impl Link {
         }
     }
 
-    /// Sets how many bytes may wait for a peer that does not read them; no bound unless set. A frame that would exceed it
-    /// ends the link with [`NetError::Unread`], so that a peer's silence costs a bounded amount of memory.
+    /// Sets how many bytes may wait for a peer that does not read them; no bound unless set. A
+    /// frame that would exceed it ends the link with [`NetError::Unread`], so that a peer's silence
+    /// costs a bounded amount of memory.
     pub fn set_max_unsent(&mut self, bytes: usize) {
         self.max_unsent = bytes;
     }
 
-    /// Bytes of frames that were sent and have not left: not taken by the operating system, or, in memory, by the peer.
+    /// Bytes of frames that were sent and have not left: not taken by the operating system, or, in
+    /// memory, by the peer.
     pub fn unsent(&self) -> usize {
         match &self.transport {
             Transport::Tls(stream) => stream.unsent(),
@@ -161,8 +167,8 @@ impl Link {
         self.recorder.get_or_insert_default().clone()
     }
 
-    /// Queues one frame, the concatenation of `parts`, and sends as much of it as goes without blocking. The rest leaves
-    /// during later calls of `recv` or `flush`.
+    /// Queues one frame, the concatenation of `parts`, and sends as much of it as goes without
+    /// blocking. The rest leaves during later calls of `recv` or `flush`.
     ///
     /// # Errors
     /// The error that ended the link, if it has failed or fails now; nothing is sent then.
@@ -197,10 +203,12 @@ impl Link {
         }
     }
 
-    /// The next frame, waiting for it until the deadline. Frames that arrived before the link failed come first.
+    /// The next frame, waiting for it until the deadline. Frames that arrived before the link
+    /// failed come first.
     ///
     /// # Errors
-    /// [`NetError::Timeout`], after which the link is still usable, or the error that ended the link.
+    /// [`NetError::Timeout`], after which the link is still usable, or the error that ended the
+    /// link.
     pub fn recv(&mut self, deadline: Instant) -> Result<Vec<u8>, NetError> {
         self.wait(deadline, |link| link.take().map(Ok).or_else(|| link.failed.clone().map(Err)))?
     }
@@ -208,13 +216,15 @@ impl Link {
     /// Waits until everything queued was given to the operating system.
     ///
     /// # Errors
-    /// [`NetError::Timeout`], after which the link is still usable, or the error that ended the link.
+    /// [`NetError::Timeout`], after which the link is still usable, or the error that ended the
+    /// link.
     pub fn flush(&mut self, deadline: Instant) -> Result<(), NetError> {
         self.wait(deadline, |link| (!link.has_unsent()).then(|| link.failed.clone().map_or(Ok(()), Err)))?
     }
 
-    /// Says goodbye and stops sending; later calls fail with [`NetError::Closed`]. Does not wait: [`Link::flush`]
-    /// first, otherwise the peer finds the link cut off in the middle of what was queued.
+    /// Says goodbye and stops sending; later calls fail with [`NetError::Closed`]. Does not wait:
+    /// [`Link::flush`] first, otherwise the peer finds the link cut off in the middle of what was
+    /// queued.
     pub fn close(&mut self) {
         if self.failed.is_none() {
             self.hang_up();
@@ -229,7 +239,8 @@ impl Link {
         }
     }
 
-    /// Moves data until `ready` finds what it looks for; takes at least one look, even after the deadline.
+    /// Moves data until `ready` finds what it looks for; takes at least one look, even after the
+    /// deadline.
     fn wait<T>(
         &mut self,
         deadline: Instant,
@@ -261,7 +272,7 @@ impl Link {
             Some(parker) => parker,
             None => Parker::new().map_err(|error| NetError::io(context(), &error))?,
         };
-        self.attach(parker.bell());
+        self.attach(parker.signal());
         parker.prepare();
         let result = if self.pump() {
             parker.cancel();
@@ -273,10 +284,10 @@ impl Link {
         result.map_err(|error| NetError::io(format!("waiting for {}", self.peer), &error))
     }
 
-    /// Whose bell rings when something arrives in memory.
-    pub(crate) fn attach(&mut self, bell: &Arc<Doorbell>) {
+    /// Whose signal rings when something arrives in memory.
+    pub(crate) fn attach(&mut self, signal: &Arc<WakeSignal>) {
         if let Transport::Memory(end) = &mut self.transport {
-            end.attach(bell);
+            end.attach(signal);
         }
     }
 
@@ -325,7 +336,8 @@ impl Link {
         self.failed.as_ref()
     }
 
-    /// A failed write often only means that the peer said something and left: what it said is the better error.
+    /// A failed write often only means that the peer said something and left: what it said is the
+    /// better error.
     fn fail_after_reading(&mut self, failure: Failure) -> NetError {
         while self.failed.is_none() && self.pump() {}
         self.fail(failure)

@@ -1,11 +1,12 @@
-//! Links inside one process: whole frames handed over through a queue, for tests and for roles that share a process.
+//! Links inside one process: whole frames handed over through a queue, for tests and for roles that
+//! share a process.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Failure;
 use crate::frame::{HEADER, Inbox};
-use crate::poll::Doorbell;
+use crate::poll::WakeSignal;
 
 /// One direction.
 #[derive(Default)]
@@ -15,7 +16,7 @@ struct Pipe {
     bytes: usize,
     closed: bool,
     /// Whom to wake when something arrives.
-    reader: Option<Arc<Doorbell>>,
+    reader: Option<Arc<WakeSignal>>,
 }
 
 /// One end of an in-memory link.
@@ -48,8 +49,8 @@ impl MemoryEnd {
         (self.sent, self.received)
     }
 
-    pub(crate) fn attach(&mut self, bell: &Arc<Doorbell>) {
-        lock(&self.inward).reader = Some(bell.clone());
+    pub(crate) fn attach(&mut self, signal: &Arc<WakeSignal>) {
+        lock(&self.inward).reader = Some(signal.clone());
     }
 
     /// Bytes that the other end has not taken.
@@ -99,14 +100,15 @@ impl MemoryEnd {
 
 /// Rings after unlocking: the reader that wakes up needs the lock.
 fn ring(pipe: MutexGuard<'_, Pipe>) {
-    let bell = pipe.reader.clone();
+    let signal = pipe.reader.clone();
     drop(pipe);
-    if let Some(bell) = bell {
-        bell.ring();
+    if let Some(signal) = signal {
+        signal.ring();
     }
 }
 
-/// A thread that panicked while holding the lock left the queue whole: every change is one push or pop.
+/// A thread that panicked while holding the lock left the queue whole: every change is one push or
+/// pop.
 fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
     pipe.lock().unwrap_or_else(PoisonError::into_inner)
 }

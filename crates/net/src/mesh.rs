@@ -8,9 +8,9 @@ use crate::{Link, NetError, Waker, clock};
 /// How a mesh waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MeshConfig {
-    /// How long to look for data again and again before blocking in the operating system. Being woken up costs up to
-    /// 50 us, a round over loopback about 10. The core is offered to other threads between two looks, so spinning on
-    /// shared cores costs little. Zero blocks at once.
+    /// How long to look for data again and again before blocking in the operating system. Being
+    /// woken up costs up to 50 us, a round over loopback about 10. The core is offered to other
+    /// threads between two looks, so spinning on shared cores costs little. Zero blocks at once.
     pub spin: Duration,
 }
 
@@ -24,8 +24,8 @@ pub enum Event {
         /// Its content.
         bytes: Vec<u8>,
     },
-    /// A link ended; all its frames were reported before. It stays in the mesh (for its counters) until removed, and is
-    /// reported once.
+    /// A link ended; all its frames were reported before. It stays in the mesh (for its counters)
+    /// until removed, and is reported once.
     Down {
         /// The link.
         key: usize,
@@ -52,8 +52,8 @@ struct Slot {
     reported: bool,
 }
 
-/// Owns the links of one thread and moves data on all of them, in both directions, whenever it waits for any: large
-/// messages crossing between many parties cannot deadlock.
+/// Owns the links of one thread and moves data on all of them, in both directions, whenever it
+/// waits for any: large messages crossing between many parties cannot deadlock.
 pub struct Mesh {
     slots: Vec<Slot>,
     /// Where the search for the next event starts, so that a busy link does not starve the others.
@@ -74,7 +74,7 @@ impl Mesh {
 
     /// Adds a link under a key of the caller's choice; an older link under that key is closed.
     pub fn insert(&mut self, key: usize, mut link: Link) {
-        link.attach(self.parker.bell());
+        link.attach(self.parker.signal());
         self.remove(key);
         self.slots.push(Slot { key, link, reported: false });
     }
@@ -125,8 +125,8 @@ impl Mesh {
     /// The next frame of one link. Frames of other links, their ends and wakes are kept for later.
     ///
     /// # Errors
-    /// [`NetError::Timeout`], [`NetError::NoLink`], or the error that ended this link (which then is not reported by
-    /// [`Mesh::recv`] again).
+    /// [`NetError::Timeout`], [`NetError::NoLink`], or the error that ended this link (which then
+    /// is not reported by [`Mesh::recv`] again).
     pub fn recv_from(&mut self, key: usize, deadline: Instant) -> Result<Vec<u8>, NetError> {
         let index = self.index(key).ok_or(NetError::NoLink { key })?;
         let next = |mesh: &mut Self| {
@@ -141,7 +141,8 @@ impl Mesh {
         self.wait(deadline, next, |mesh| vec![mesh.slots[index].link.peer()])?
     }
 
-    /// Waits until everything queued on every link that has not ended was given to the operating system.
+    /// Waits until everything queued on every link that has not ended was given to the operating
+    /// system.
     ///
     /// # Errors
     /// [`NetError::Timeout`] naming the peers that do not take their data.
@@ -181,7 +182,8 @@ impl Mesh {
         self.parker.take_woken().then_some(Event::Woken)
     }
 
-    /// Moves data on all links until `ready` finds what it looks for: first again and again, then blocking.
+    /// Moves data on all links until `ready` finds what it looks for: first again and again, then
+    /// blocking.
     fn wait<T>(
         &mut self,
         deadline: Instant,
@@ -212,13 +214,14 @@ impl Mesh {
                 continue;
             }
             if now < *spin_until.get_or_insert(now + self.config.spin) {
-                // Not a spin hint: when both ends of a link share a core, the other end must run for anything to
-                // arrive. With the hint such a round of 64 bytes took 205 us, with the yield 18.
+                // Not a spin hint: when both ends of a link share a core, the other end must run
+                // for anything to arrive. With the hint such a round of 64 bytes took 205 us, with
+                // the yield 18.
                 std::thread::yield_now();
                 continue;
             }
             self.parker.prepare();
-            // What happened before `prepare` rang no bell.
+            // What happened before `prepare` rang no signal.
             let found = ready(self);
             if found.is_some() || self.pump() {
                 self.parker.cancel();

@@ -1,7 +1,9 @@
-//! Who may connect: certificates pinned by fingerprint, and the rustls verifiers that insist on them.
+//! Who may connect: certificates pinned by fingerprint, and the rustls verifiers that insist on
+//! them.
 //!
-//! There is no certificate authority. A certificate is accepted when its fingerprint is pinned *and* the peer proves
-//! with a TLS 1.3 signature that it holds the key; names and dates inside certificates mean nothing.
+//! There is no certificate authority. A certificate is accepted when its fingerprint is pinned
+//! *and* the peer proves with a TLS 1.3 signature that it holds the key; names and dates inside
+//! certificates mean nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,7 +53,8 @@ impl<N: Into<String>> FromIterator<(Fingerprint, N)> for PeerSet {
     }
 }
 
-/// A certificate that nobody pinned; travels inside rustls' error to where the peer's address is known.
+/// A certificate that nobody pinned; travels inside rustls' error to where the peer's address is
+/// known.
 #[derive(Debug)]
 pub(crate) struct NotPinned(pub(crate) Fingerprint);
 

@@ -1,7 +1,8 @@
 //! Waiting in the operating system for sockets, and being woken by other threads.
 //!
-//! `poll(2)` and not epoll: a thread has a handful of links, readiness is asked for anew each time (so no edge can be
-//! missed and a link can move between threads freely), and timeouts have nanoseconds where epoll has milliseconds.
+//! `poll(2)` and not epoll: a thread has a handful of links, readiness is asked for anew each time
+//! (so no edge can be missed and a link can move between threads freely), and timeouts have
+//! nanoseconds where epoll has milliseconds.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,7 +37,8 @@ impl Interest {
     }
 }
 
-/// Blocks until one of `fds` is ready, the deadline passes, or a signal arrives; the caller looks at what happened.
+/// Blocks until one of `fds` is ready, the deadline passes, or a signal arrives; the caller looks
+/// at what happened.
 pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> {
     let timeout = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))
         .unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
@@ -49,7 +51,7 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Instant) -> io::Result<()> 
 /// Wakes a thread blocked in [`Mesh::recv`](crate::Mesh::recv), which then returns
 /// [`Event::Woken`](crate::Event::Woken). Several wakes before it looks are one.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<Doorbell>);
+pub struct Waker(Arc<WakeSignal>);
 
 impl Waker {
     /// Wakes the thread now, or makes its next `recv` return at once.
@@ -61,9 +63,10 @@ impl Waker {
 
 /// Shared by a waiting thread and those that may wake it.
 #[derive(Debug)]
-pub(crate) struct Doorbell {
+pub(crate) struct WakeSignal {
     pipe: PipeWriter,
-    /// Set while the thread is about to block or blocked, so that a wake costs no system call otherwise.
+    /// Set while the thread is about to block or blocked, so that a wake costs no system call
+    /// otherwise.
     parked: AtomicBool,
     woken: AtomicBool,
     /// The thread of a world that sleeps here.
@@ -71,7 +74,7 @@ pub(crate) struct Doorbell {
     sleeper: std::sync::Mutex<Option<crate::clock::world::Task>>,
 }
 
-impl Doorbell {
+impl WakeSignal {
     /// Makes a parked thread look again at whatever the caller changed before.
     pub(crate) fn ring(&self) {
         if self.parked.swap(false, Ordering::SeqCst) {
@@ -79,7 +82,8 @@ impl Doorbell {
             if let Some(task) = self.sleeper.lock().ok().and_then(|mut sleeper| sleeper.take()) {
                 return task.wake();
             }
-            // At most one byte per parking, so the pipe is never full; it fails only when the thread is gone.
+            // At most one byte per parking, so the pipe is never full; it fails only when the
+            // thread is gone.
             let _ = (&self.pipe).write(&[1]);
         }
     }
@@ -89,47 +93,47 @@ impl Doorbell {
 #[derive(Debug)]
 pub(crate) struct Parker {
     pipe: PipeReader,
-    bell: Arc<Doorbell>,
+    signal: Arc<WakeSignal>,
 }
 
 impl Parker {
     pub(crate) fn new() -> io::Result<Self> {
         let (pipe, writer) = io::pipe()?;
-        let bell = Doorbell {
+        let signal = WakeSignal {
             pipe: writer,
             parked: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             #[cfg(feature = "virtual-time")]
             sleeper: std::sync::Mutex::default(),
         };
-        Ok(Self { pipe, bell: Arc::new(bell) })
+        Ok(Self { pipe, signal: Arc::new(signal) })
     }
 
-    pub(crate) fn bell(&self) -> &Arc<Doorbell> {
-        &self.bell
+    pub(crate) fn signal(&self) -> &Arc<WakeSignal> {
+        &self.signal
     }
 
     pub(crate) fn waker(&self) -> Waker {
-        Waker(self.bell.clone())
+        Waker(self.signal.clone())
     }
 
     /// Whether a [`Waker`] was used since the last call.
     pub(crate) fn take_woken(&self) -> bool {
-        self.bell.woken.load(Ordering::SeqCst) && self.bell.woken.swap(false, Ordering::SeqCst)
+        self.signal.woken.load(Ordering::SeqCst) && self.signal.woken.swap(false, Ordering::SeqCst)
     }
 
-    /// Announces that this thread is going to block. Anything that happened before must be looked for **after** this
-    /// call; anything later rings the bell.
+    /// Announces that this thread is going to block. Anything that happened before must be looked
+    /// for **after** this call; anything later rings the signal.
     pub(crate) fn prepare(&self) {
-        self.bell.parked.store(true, Ordering::SeqCst);
+        self.signal.parked.store(true, Ordering::SeqCst);
     }
 
     /// Does not block after all.
     pub(crate) fn cancel(&self) {
-        self.bell.parked.store(false, Ordering::SeqCst);
+        self.signal.parked.store(false, Ordering::SeqCst);
     }
 
-    /// Blocks until a socket is ready, the bell rings or the deadline passes.
+    /// Blocks until a socket is ready, the signal rings or the deadline passes.
     pub(crate) fn park<'a>(
         &'a self,
         sockets: impl Iterator<Item = PollFd<'a>>,
@@ -138,15 +142,15 @@ impl Parker {
         #[cfg(feature = "virtual-time")]
         if let Some(task) = crate::clock::world::current() {
             // Only links in memory: nobody rings for a socket.
-            if let Ok(mut sleeper) = self.bell.sleeper.lock() {
+            if let Ok(mut sleeper) = self.signal.sleeper.lock() {
                 *sleeper = Some(task.clone());
             }
             task.park(Some(deadline));
             self.cancel();
             return Ok(());
         }
-        let bell = Interest { read: true, write: false };
-        let mut fds = vec![bell.poll_borrowed(self.pipe.as_fd())];
+        let signal = Interest { read: true, write: false };
+        let mut fds = vec![signal.poll_borrowed(self.pipe.as_fd())];
         fds.extend(sockets);
         let result = wait(&mut fds, deadline);
         self.cancel();

@@ -26,8 +26,8 @@ impl std::fmt::Debug for Recorded {
     }
 }
 
-/// Handle to the record of one link, see [`Link::recorded`](crate::Link::recorded). Records plaintext and never
-/// forgets: for tests only.
+/// Handle to the record of one link, see [`Link::recorded`](crate::Link::recorded). Records
+/// plaintext and never forgets: for tests only.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Arc<Mutex<Vec<Recorded>>>);
 

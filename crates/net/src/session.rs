@@ -1,7 +1,8 @@
 //! rustls without sockets: ciphertext in and out of our own buffers, plaintext to the caller.
 //!
-//! The unbuffered interface of rustls is used because the buffered one reads at most 4 KiB per system call and keeps
-//! its own copy of everything; here a megabyte is a few large reads, and plaintext goes from a record into its frame.
+//! The unbuffered interface of rustls is used because the buffered one reads at most 4 KiB per
+//! system call and keeps its own copy of everything; here a megabyte is a few large reads, and
+//! plaintext goes from a record into its frame.
 
 use std::sync::Arc;
 
@@ -76,12 +77,13 @@ impl Session {
         }
     }
 
-    /// Processes all complete incoming records, then encrypts from `plaintext` as many bytes as fit into the outgoing
-    /// buffer (never during the handshake); what was taken is cut from the front of `plaintext`.
+    /// Processes all complete incoming records, then encrypts from `plaintext` as many bytes as fit
+    /// into the outgoing buffer (never during the handshake); what was taken is cut from the front
+    /// of `plaintext`.
     pub(crate) fn advance(&mut self, desk: &mut Desk<'_>, plaintext: &mut &[u8]) -> Result<Stop, Failure> {
         loop {
-            // rustls must always see the incoming bytes it has not discarded yet: a handshake message can span
-            // several records, of which it remembers positions.
+            // rustls must always see the incoming bytes it has not discarded yet: a handshake
+            // message can span several records, of which it remembers positions.
             let Desk { incoming, outgoing, assembler, inbox } = desk;
             let (discard, step) = match self {
                 Self::Client(session) => {
@@ -103,8 +105,8 @@ impl Session {
         }
     }
 
-    /// Puts a goodbye (`close_notify`) into the outgoing buffer; after an error of this connection (`failed`) the alert
-    /// about it instead. Data that still arrives is thrown away.
+    /// Puts a goodbye (`close_notify`) into the outgoing buffer; after an error of this connection
+    /// (`failed`) the alert about it instead. Data that still arrives is thrown away.
     pub(crate) fn say_goodbye(&mut self, failed: bool, incoming: &mut Buffer, outgoing: &mut Buffer) {
         loop {
             let (discard, farewell) = match self {
@@ -118,8 +120,8 @@ impl Session {
             incoming.consume(discard);
             match farewell {
                 Farewell::NotYet => {}
-                // After an error there is one alert, and rustls must not be asked again: it would look at the record
-                // it just refused once more.
+                // After an error there is one alert, and rustls must not be asked again: it would
+                // look at the record it just refused once more.
                 Farewell::Queued if !failed => {}
                 Farewell::Queued | Farewell::Done => return,
             }
@@ -172,7 +174,8 @@ fn handle<D>(
                 Ok(written) => {
                     outgoing.advance(written);
                     *plaintext = &plaintext[take..];
-                    // The caller writes to the socket after every batch; stay here while there is room.
+                    // The caller writes to the socket after every batch; stay here while there is
+                    // room.
                     let done = plaintext.is_empty() || outgoing.free() < RECORD + RECORD_OVERHEAD;
                     Ok(if done { Step::Stop(Stop::Idle) } else { Step::Again })
                 }
@@ -193,7 +196,8 @@ enum Farewell {
     Done,
 }
 
-/// One step towards having queued everything that ends the connection, and how many bytes to discard.
+/// One step towards having queued everything that ends the connection, and how many bytes to
+/// discard.
 fn goodbye<D>(status: UnbufferedStatus<'_, '_, D>, outgoing: &mut Buffer) -> (usize, Farewell) {
     outgoing.reserve(RECORD);
     let farewell = match status.state {

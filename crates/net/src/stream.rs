@@ -11,8 +11,8 @@ use crate::frame::{Assembler, Inbox};
 use crate::poll::Interest;
 use crate::session::{Desk, RECORD, Session, Stop};
 
-/// One read takes at most this much: large frames need few system calls, and it stays in the second-level cache.
-/// It must exceed the 64 KiB that rustls allows one handshake message to have.
+/// One read takes at most this much: large frames need few system calls, and it stays in the
+/// second-level cache. It must exceed the 64 KiB that rustls allows one handshake message to have.
 pub(crate) const READ: usize = 128 << 10;
 /// Reads in a row before other links get their turn and deadlines are looked at.
 const READS: usize = 32;
@@ -38,8 +38,9 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes a connected socket; the handshake happens in the first calls of [`Stream::pump`]. Frames are only ever
-    /// read from a peer that has proved to hold a pinned certificate: rustls gives out no data before.
+    /// Takes a connected socket; the handshake happens in the first calls of [`Stream::pump`].
+    /// Frames are only ever read from a peer that has proved to hold a pinned certificate: rustls
+    /// gives out no data before.
     pub(crate) fn new(socket: TcpStream, session: Session) -> Result<Self, Failure> {
         socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
@@ -96,10 +97,11 @@ impl Stream {
         Interest { read: !inbox.is_full(), write }
     }
 
-    /// Sends a frame given as header and parts: encrypts straight from the caller's memory as long as the socket takes
-    /// it, and copies only the rest.
+    /// Sends a frame given as header and parts: encrypts straight from the caller's memory as long
+    /// as the socket takes it, and copies only the rest.
     pub(crate) fn send(&mut self, header: &[u8], parts: &[&[u8]], inbox: &mut Inbox) -> Result<(), Failure> {
-        // The first record takes header and payload together: a small frame is one record and one packet.
+        // The first record takes header and payload together: a small frame is one record and one
+        // packet.
         let mut first = Vec::with_capacity(RECORD.min(header.len() + crate::frame::length(parts)));
         first.extend_from_slice(header);
         let mut rest = parts.iter();
@@ -138,8 +140,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Encrypts and writes until all is taken or the socket is full. Records that have already been read are processed
-    /// on the way, because rustls wants that first.
+    /// Encrypts and writes until all is taken or the socket is full. Records that have already been
+    /// read are processed on the way, because rustls wants that first.
     fn write_through(&mut self, plaintext: &mut &[u8], inbox: &mut Inbox) -> Result<bool, Failure> {
         let mut progress = false;
         loop {
@@ -268,8 +270,8 @@ impl Stream {
         }
     }
 
-    /// Says goodbye as far as that is possible without blocking. A goodbye after half a frame would be a lie, so there
-    /// is none while frames are unsent.
+    /// Says goodbye as far as that is possible without blocking. A goodbye after half a frame would
+    /// be a lie, so there is none while frames are unsent.
     pub(crate) fn close(&mut self) {
         if self.queue.is_empty() || self.broken {
             self.session.say_goodbye(self.broken, &mut self.incoming, &mut self.outgoing);

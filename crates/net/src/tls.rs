@@ -1,4 +1,5 @@
-//! The one TLS configuration of this crate: TLS 1.3, both sides authenticated by pinned certificates, nothing resumed.
+//! The one TLS configuration of this crate: TLS 1.3, both sides authenticated by pinned
+//! certificates, nothing resumed.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,12 +13,14 @@ use rustls::{ClientConfig, ServerConfig};
 use crate::pins::Pins;
 use crate::{Identity, NetError, PeerSet};
 
-/// The version of what travels inside TLS (framing and greeting). Peers of another version fail the handshake.
+/// The version of what travels inside TLS (framing and greeting). Peers of another version fail the
+/// handshake.
 const ALPN: &[u8] = b"amicus-net/1";
 
-/// aws-lc-rs rather than ring: it offers the hybrid X25519MLKEM768 key exchange, so that traffic recorded today stays
-/// private if elliptic curves fall later (links carry shares of inputs that never lose their value). It needs only a C
-/// compiler. Everything but two cipher suites of equal strength and two key exchanges is left out.
+/// aws-lc-rs rather than ring: it offers the hybrid X25519MLKEM768 key exchange, so that traffic
+/// recorded today stays private if elliptic curves fall later (links carry shares of inputs that
+/// never lose their value). It needs only a C compiler. Everything but two cipher suites of equal
+/// strength and two key exchanges is left out.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         use aws_lc_rs::{cipher_suite as suite, kx_group};

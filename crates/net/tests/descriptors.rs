@@ -1,4 +1,5 @@
-//! A listener in a process that has no file descriptors left. Alone in its binary, because the limit is the process's.
+//! A listener in a process that has no file descriptors left. Alone in its binary, because the
+//! limit is the process's.
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
 mod common;

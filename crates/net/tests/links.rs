@@ -63,7 +63,8 @@ fn both_directions_of_one_link_can_be_full() {
     }
 }
 
-/// Every party sends 4 MB to every other before anyone reads: only user-space queues make this work.
+/// Every party sends 4 MB to every other before anyone reads: only user-space queues make this
+/// work.
 #[test]
 fn three_parties_exchange_large_frames_at_once() {
     const PARTIES: usize = 3;

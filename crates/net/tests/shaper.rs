@@ -1,4 +1,5 @@
-//! Shaped lines take the time that arithmetic says, within 5%, and what it takes to wake the proxy's threads.
+//! Shaped lines take the time that arithmetic says, within 5%, and what it takes to wake the
+//! proxy's threads.
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
 use std::io::{Read, Write};
@@ -26,7 +27,8 @@ fn line(shape: Shape) -> (ShapedProxy, TcpStream, TcpStream) {
 /// What waking up one more thread may cost a hop.
 const WAKE: Duration = Duration::from_micros(50);
 
-/// A busy machine can only add time, so the best of some tries is what the proxy does. It must never be too fast.
+/// A busy machine can only add time, so the best of some tries is what the proxy does. It must
+/// never be too fast.
 fn assert_takes(expected: Duration, what: &str, once: impl FnMut() -> Duration) {
     assert_takes_about(expected, Duration::ZERO, what, once);
 }
@@ -109,8 +111,8 @@ fn rounds(near: TcpStream, far: TcpStream, count: u32) -> impl FnMut() -> Durati
     }
 }
 
-/// A shaped round takes what the same round takes over loopback (system calls, waking up both ends), and the line's
-/// time.
+/// A shaped round takes what the same round takes over loopback (system calls, waking up both
+/// ends), and the line's time.
 fn assert_rounds(shape: Shape, count: u32) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -186,8 +186,8 @@ impl Wire {
         Self { address: listener.local_addr().unwrap(), listener, target: site.listener.local_addr() }
     }
 
-    /// Forwards everything to the dialling side, and to the listening side what `alter` makes of each chunk;
-    /// `None` cuts the connection.
+    /// Forwards everything to the dialling side, and to the listening side what `alter` makes of
+    /// each chunk; `None` cuts the connection.
     fn run(self, mut alter: impl FnMut(Vec<u8>) -> Option<Vec<u8>> + Send + 'static) {
         thread::spawn(move || {
             let (near, _) = self.listener.accept().unwrap();
@@ -324,7 +324,8 @@ fn regression_data_right_after_the_greeting_is_not_lost() {
     assert_eq!(near.recv(soon()), Err(NetError::Closed { peer: "b".into() }));
 }
 
-/// Links do not notice a shaped line, and a proxy whose target is not there yet looks like nobody listening.
+/// Links do not notice a shaped line, and a proxy whose target is not there yet looks like nobody
+/// listening.
 #[test]
 fn links_work_through_a_shaped_line() {
     let (a, b) = (Identity::generate("a").unwrap(), Identity::generate("b").unwrap());

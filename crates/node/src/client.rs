@@ -1,12 +1,12 @@
 //! A client over links: drives the states of `amicus-client`.
 
-use crate::connect::Hubs;
+use crate::connect::InboxHandles;
 use crate::error::lost;
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
-use amicus_client::inference::{Admission, Awaiting, Wish};
+use amicus_client::inference::{Admission, Awaiting, PendingRequest};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_plan::Plan;
@@ -15,14 +15,15 @@ use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step}
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A client with its links to helper and parties. Links are delivered to [`ClientNode::hubs`].
+/// A client with its links to helper and parties. Links are delivered to [`ClientNode::inboxes`].
 pub struct ClientNode {
     plan: Arc<Plan>,
     parties: Parties,
     inbox: Inbox,
-    hubs: Hubs,
+    inboxes: InboxHandles,
     limits: Limits,
-    /// The last inference this client heard of: what the helper still says about it is no answer to a new request.
+    /// The last inference this client heard of: what the helper still says about it is no answer to
+    /// a new request.
     last: (EpochId, InferenceId),
     /// The epoch whose fingerprint was compared.
     compared: Option<EpochId>,
@@ -57,13 +58,13 @@ impl ClientNode {
     /// An invalid plan, or no handle to wait on.
     pub fn new(plan: Arc<Plan>, parties: Parties, max_batch: u32, limits: Limits) -> Result<Self, NodeError> {
         let inbox = Inbox::new(crate::limits::online(&plan, max_batch)?, Duration::ZERO)?;
-        let hubs = Hubs { online: inbox.hub(), dealing: None };
+        let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
         Ok(ClientNode {
             plan,
             parties,
             inbox,
-            hubs,
+            inboxes,
             limits,
             last: (EpochId(0), InferenceId(0)),
             compared: None,
@@ -71,8 +72,8 @@ impl ClientNode {
     }
 
     /// Where links are delivered.
-    pub fn hubs(&self) -> &Hubs {
-        &self.hubs
+    pub fn inboxes(&self) -> &InboxHandles {
+        &self.inboxes
     }
 
     fn party_peers(&self) -> Vec<Peer> {
@@ -86,7 +87,8 @@ impl ClientNode {
     /// Asks every party for the fingerprint of the loaded model and compares them.
     ///
     /// # Errors
-    /// A party that does not answer; fingerprints that differ: the owner gave parties different models.
+    /// A party that does not answer; fingerprints that differ: the owner gave parties different
+    /// models.
     pub fn fingerprint(&mut self) -> Result<[u8; 32], NodeError> {
         let deadline = clock::now() + self.limits.round;
         self.inbox.wait_for(&self.everybody(), &Step::load_part("fingerprint"), deadline)?;
@@ -104,19 +106,22 @@ impl ClientNode {
         common.map(|digest| digest.0).ok_or_else(|| ProtocolError::Misuse("no parties".into()).into())
     }
 
-    /// Asks the helper for an inference of `batch` inputs whose output goes to this client and `also_to`.
+    /// Asks the helper for an inference of `batch` inputs whose output goes to this client and
+    /// `also_to`.
     ///
     /// # Errors
-    /// The helper's refusal, no answer, or a model that was loaded anew since its fingerprint was compared.
+    /// The helper's refusal, no answer, or a model that was loaded anew since its fingerprint was
+    /// compared.
     pub fn request(&mut self, batch: u32, also_to: &[Peer]) -> Result<Admission, NodeError> {
         let deadline = clock::now() + self.limits.ticket();
         self.inbox.wait_for(&self.everybody(), &Step::Input, deadline)?;
         let also_to = also_to.iter().map(Peer::to_string).collect();
-        let (wish, message) = Wish::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
+        let (pending, message) = PendingRequest::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
         self.send(&Peer::Helper, &message)?;
         let last = self.last;
         let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |peer, h| {
-            // A notice about an inference is none about this request: anybody may name this client as a receiver.
+            // A notice about an inference is none about this request: anybody may name this client
+            // as a receiver.
             let new = match h.kind {
                 Kind::Ticket => (h.epoch, h.id) > last,
                 Kind::Abort => h.epoch == EpochId(0),
@@ -128,7 +133,7 @@ impl ClientNode {
         if answer.header.kind == Kind::Abort {
             return Err(crate::party::aborted_by(&answer));
         }
-        let admission = wish.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
+        let admission = pending.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
         match self.compared {
             Some(epoch) if epoch != admission.epoch() => {
                 let (was, is) = (epoch, admission.epoch());
@@ -140,8 +145,8 @@ impl ClientNode {
         }
     }
 
-    /// Sends the masked input and waits for the result. `x` holds the inputs one after the other, as integers at the
-    /// plan's input scale.
+    /// Sends the masked input and waits for the result. `x` holds the inputs one after the other,
+    /// as integers at the plan's input scale.
     ///
     /// # Errors
     /// An abort, with its reason; a rejected check; no answer.

@@ -1,12 +1,13 @@
-//! Links over TLS for nodes: who dials whom, the first message on a link, and dialling again when a link ends.
+//! Links over TLS for nodes: who dials whom, the first message on a link, and dialling again when a
+//! link ends.
 //!
-//! A party dials the helper (one link per channel) and every party with a smaller number; owner and clients dial
-//! everybody. Both ends say which channel a link is for and which plan they run, and refuse one another when the
-//! plans differ.
+//! A party dials the helper (one link per channel) and every party with a smaller number; owner and
+//! clients dial everybody. Both ends say which channel a link is for and which plan they run, and
+//! refuse one another when the plans differ.
 
 mod greeting;
 
-use crate::inbox::Hub;
+use crate::inbox::InboxHandle;
 use crate::party::spawn;
 use crate::{NodeError, Peer};
 use amicus_net::{Fingerprint, Identity, Link, Listener, NetError};
@@ -34,18 +35,18 @@ pub struct Arrival {
     pub link: Link,
 }
 
-/// The hubs of a node, by channel.
+/// The inboxes of a node, by channel.
 #[derive(Clone, Debug)]
-pub struct Hubs {
+pub struct InboxHandles {
     /// The online thread.
-    pub online: Hub,
+    pub online: InboxHandle,
     /// The dealing thread; clients and owner have none.
-    pub dealing: Option<Hub>,
+    pub dealing: Option<InboxHandle>,
 }
 
-impl Hubs {
-    /// The hub of a channel's thread, if the node has one.
-    pub fn of(&self, channel: Channel) -> Option<&Hub> {
+impl InboxHandles {
+    /// The handle of a channel's thread, if the node has one.
+    pub fn of(&self, channel: Channel) -> Option<&InboxHandle> {
         match channel {
             Channel::Online => Some(&self.online),
             Channel::Dealing => self.dealing.as_ref(),
@@ -54,8 +55,8 @@ impl Hubs {
 
     /// Delivers a link to the thread its channel belongs to.
     pub fn deliver(&self, channel: Channel, arrival: Arrival) {
-        if let Some(hub) = self.of(channel) {
-            hub.deliver(arrival);
+        if let Some(handle) = self.of(channel) {
+            handle.deliver(arrival);
         }
     }
 }
@@ -115,7 +116,8 @@ pub struct Target {
     pub channel: Channel,
 }
 
-/// Errors kept for whoever reads them; a flood of connections that fail costs no more memory than that.
+/// Errors kept for whoever reads them; a flood of connections that fail costs no more memory than
+/// that.
 const KEPT_ERRORS: usize = 256;
 
 /// Where errors of single connections go; what nobody reads is dropped.
@@ -159,10 +161,15 @@ impl Connector {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn listen(&self, mut listener: Listener, terms: Terms, hubs: Hubs) -> Result<(), NodeError> {
+    pub fn listen(
+        &self,
+        mut listener: Listener,
+        terms: Terms,
+        inboxes: InboxHandles,
+    ) -> Result<(), NodeError> {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
         // Another thread hears what accepted links say first. Only pinned peers get there.
-        let (door, greeter) = greeting::start(terms, hubs, complaints.clone())?;
+        let (door, greeter) = greeting::start(terms, inboxes, complaints.clone())?;
         let accepting = spawn("accept", move || {
             while !stop.load(Ordering::SeqCst) {
                 match listener.accept(Instant::now() + Duration::from_millis(100)) {
@@ -193,7 +200,7 @@ impl Connector {
         identity: &Arc<Identity>,
         targets: Vec<Target>,
         terms: Terms,
-        hubs: &Hubs,
+        inboxes: &InboxHandles,
     ) -> Result<(), NodeError> {
         for of_channel in [Channel::Online, Channel::Dealing] {
             let mut dialers = HashMap::new();
@@ -201,10 +208,10 @@ impl Connector {
                 let (sender, wanted) = channel();
                 sender.send(()).ok();
                 dialers.insert(target.peer.clone(), sender);
-                self.dialer(target.clone(), Arc::clone(identity), terms, hubs.clone(), wanted)?;
+                self.dialer(target.clone(), Arc::clone(identity), terms, inboxes.clone(), wanted)?;
             }
-            if let Some(hub) = hubs.of(of_channel) {
-                hub.redial_with(dialers);
+            if let Some(handle) = inboxes.of(of_channel) {
+                handle.redial_with(dialers);
             }
         }
         Ok(())
@@ -215,7 +222,7 @@ impl Connector {
         target: Target,
         identity: Arc<Identity>,
         terms: Terms,
-        hubs: Hubs,
+        inboxes: InboxHandles,
         wanted: Receiver<()>,
     ) -> Result<(), NodeError> {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
@@ -232,7 +239,7 @@ impl Connector {
                 match connect(&target, &identity, terms) {
                     Ok(link) => {
                         asked = false;
-                        hubs.deliver(target.channel, Arrival { peer: target.peer.clone(), link });
+                        inboxes.deliver(target.channel, Arrival { peer: target.peer.clone(), link });
                     }
                     Err(error) => {
                         complaints.report(error);
@@ -244,7 +251,8 @@ impl Connector {
         Ok(())
     }
 
-    /// Ends all threads. Accepting ones are waited for; a dialling one may finish its attempt later.
+    /// Ends all threads. Accepting ones are waited for; a dialling one may finish its attempt
+    /// later.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
         let listeners = self.listeners.lock().map(|mut t| std::mem::take(&mut *t)).unwrap_or_default();

@@ -1,7 +1,8 @@
 //! Messages for one thread: all its links, with what comes early kept for later.
 //!
-//! The states of the protocol say which message they want next; [`Inbox::next`] asks them about every header and
-//! delivers, keeps, drops or refuses the message. New links arrive through a [`Hub`] while the thread waits.
+//! The states of the protocol say which message they want next; [`Inbox::next`] asks them about
+//! every header and delivers, keeps, drops or refuses the message. New links arrive through a
+//! [`InboxHandle`] while the thread waits.
 
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
@@ -19,7 +20,8 @@ const MAX_KEPT: usize = 512;
 /// Messages of one client kept for later: it has little to say ahead of time.
 const MAX_KEPT_OF_CLIENT: usize = 16;
 
-/// Messages heard after a deadline, at most: what was there already is heard, a flood keeps nobody waiting.
+/// Messages heard after a deadline, at most: what was there already is heard, a flood keeps nobody
+/// waiting.
 const MAX_LATE: u32 = 1 << 16;
 /// Messages in a row after which commands and new links get their turn.
 const MAX_IN_A_ROW: u32 = 256;
@@ -81,7 +83,7 @@ pub enum Incoming {
 
 /// Delivers links, and wake-ups, to the thread that owns an [`Inbox`].
 #[derive(Clone)]
-pub struct Hub {
+pub struct InboxHandle {
     sender: Sender<Arrival>,
     waker: Waker,
     stop: Arc<AtomicBool>,
@@ -89,7 +91,7 @@ pub struct Hub {
     dialers: Arc<Mutex<HashMap<Peer, Sender<()>>>>,
 }
 
-impl Hub {
+impl InboxHandle {
     /// Adds those who re-establish links that end.
     pub fn redial_with(&self, dialers: HashMap<Peer, Sender<()>>) {
         if let Ok(mut known) = self.dialers.lock() {
@@ -129,9 +131,9 @@ impl Hub {
     }
 }
 
-impl std::fmt::Debug for Hub {
+impl std::fmt::Debug for InboxHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hub").finish_non_exhaustive()
+        f.debug_struct("InboxHandle").finish_non_exhaustive()
     }
 }
 
@@ -141,7 +143,7 @@ pub struct Inbox {
     /// Peers by the keys of their links.
     peers: Vec<Peer>,
     arrivals: Receiver<Arrival>,
-    hub: Hub,
+    handle: InboxHandle,
     /// Peers whose links came since somebody asked.
     arrived: Vec<Peer>,
     kept: VecDeque<Received>,
@@ -160,19 +162,21 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox without links. `max_frame` bounds every message; `spin` is how long to look for data before sleeping.
+    /// An inbox without links. `max_frame` bounds every message; `spin` is how long to look for
+    /// data before sleeping.
     ///
     /// # Errors
     /// When the operating system gives no handle to wait on.
     pub fn new(max_frame: usize, spin: Duration) -> Result<Self, NetError> {
         let mesh = Mesh::new(MeshConfig { spin })?;
         let (sender, arrivals) = channel();
-        let hub = Hub { sender, waker: mesh.waker(), stop: Arc::default(), dialers: Arc::default() };
+        let handle =
+            InboxHandle { sender, waker: mesh.waker(), stop: Arc::default(), dialers: Arc::default() };
         Ok(Inbox {
             mesh,
             peers: Vec::new(),
             arrivals,
-            hub,
+            handle,
             arrived: Vec::new(),
             kept: VecDeque::new(),
             refused: VecDeque::new(),
@@ -185,15 +189,15 @@ impl Inbox {
         })
     }
 
-    /// Sets how many bytes may wait for a client or owner that does not read, see [`Link::set_max_unsent`]. Nodes read
-    /// always; users may not.
+    /// Sets how many bytes may wait for a client or owner that does not read, see
+    /// [`Link::set_max_unsent`]. Nodes read always; users may not.
     pub fn set_max_unread_by_user(&mut self, bytes: usize) {
         self.max_unread_by_user = bytes;
     }
 
     /// How others deliver links to this inbox.
-    pub fn hub(&self) -> Hub {
-        self.hub.clone()
+    pub fn handle(&self) -> InboxHandle {
+        self.handle.clone()
     }
 
     fn key(&mut self, peer: &Peer) -> usize {
@@ -233,7 +237,7 @@ impl Inbox {
         if let Some(key) = self.peers.iter().position(|p| p == peer) {
             self.mesh.remove(key);
         }
-        self.hub.redial(peer);
+        self.handle.redial(peer);
     }
 
     /// Bytes sent to a peer over its present link.
@@ -329,8 +333,9 @@ impl Inbox {
         }
     }
 
-    /// The next message that `want` takes, or whatever else ends the wait. Somebody who sends without end what is not
-    /// taken cannot make it longer than the deadline, nor keep commands and new links away.
+    /// The next message that `want` takes, or whatever else ends the wait. Somebody who sends
+    /// without end what is not taken cannot make it longer than the deadline, nor keep commands and
+    /// new links away.
     ///
     /// # Errors
     /// [`NodeError::Stopped`] when the node was told to end.
@@ -358,7 +363,7 @@ impl Inbox {
             }
         }
         loop {
-            if self.hub.stopped() {
+            if self.handle.stopped() {
                 return Err(NodeError::Stopped);
             }
             if let Some(pause) = self.flooded(deadline) {
@@ -388,14 +393,14 @@ impl Inbox {
                     // It may be back already.
                     self.take_arrivals();
                     if !self.connected(&peer) {
-                        self.hub.redial(&peer);
+                        self.handle.redial(&peer);
                     }
                     return Ok(Incoming::Lost(peer, error));
                 }
                 Ok(Event::Woken) => {
                     self.in_a_row = 0;
                     self.take_arrivals();
-                    return if self.hub.stopped() { Err(NodeError::Stopped) } else { Ok(Incoming::Woken) };
+                    return if self.handle.stopped() { Err(NodeError::Stopped) } else { Ok(Incoming::Woken) };
                 }
                 Err(NetError::Timeout { .. }) => return Ok(Incoming::Timeout),
                 Err(error) => return Err(error.into()),
@@ -421,8 +426,9 @@ impl Inbox {
         None
     }
 
-    /// Whether one more message can be kept. Counted for each peer, so that nobody can use up what others need; and
-    /// what is furthest ahead gives way, so that junk of the past does not stand in the way for ever.
+    /// Whether one more message can be kept. Counted for each peer, so that nobody can use up what
+    /// others need; and what is furthest ahead gives way, so that junk of the past does not stand
+    /// in the way for ever.
     fn has_room_for(&mut self, peer: &Peer, header: &Header) -> bool {
         let most = if matches!(peer, Peer::Client(_)) { MAX_KEPT_OF_CLIENT } else { MAX_KEPT };
         let of_peer = |kept: &&(usize, (EpochId, InferenceId), &Peer)| kept.2 == peer;

@@ -1,8 +1,10 @@
-//! What must survive a crash: spent ids, and the helper's decisions (`docs/protocol.md`, section 7).
+//! What must survive a crash: spent ids, and the helper's decisions (`docs/protocol.md`, section
+//! 7).
 //!
-//! An append-only file of checksummed records, each synchronised to the disk before the call returns. A record that
-//! was cut off by a crash was never acted upon and is dropped; damage anywhere else is an error, because an id might
-//! be used twice. A lock file beside it keeps two nodes from sharing it.
+//! An append-only file of checksummed records, each synchronised to the disk before the call
+//! returns. A record that was cut off by a crash was never acted upon and is dropped; damage
+//! anywhere else is an error, because an id might be used twice. A lock file beside it keeps two
+//! nodes from sharing it.
 
 use crate::NodeError;
 use amicus_protocol::check::DecisionLog;
@@ -22,11 +24,12 @@ const INFERENCES: u8 = 2;
 const ACCEPTED: u8 = 3;
 const DELIVERED: u8 = 4;
 
-/// How many inference ids one record marks as spent: one synchronisation for that many ids, at the price of losing
-/// the unused rest in a crash.
+/// How many inference ids one record marks as spent: one synchronisation for that many ids, at the
+/// price of losing the unused rest in a crash.
 const BLOCK: u64 = 64;
 
-/// From this size on, at least, the file is written anew with what still matters, which also erases delivered releases.
+/// From this size on, at least, the file is written anew with what still matters, which also erases
+/// delivered releases.
 const COMPACT_AT: u64 = 1 << 20;
 
 /// A release that is recorded but not acknowledged by every receiver.
@@ -65,7 +68,8 @@ pub struct Journal {
     len: u64,
     /// Bytes from which on it is written anew.
     compact_at: u64,
-    /// A write failed: what the file holds is uncertain, so nothing may be done that needs a record.
+    /// A write failed: what the file holds is uncertain, so nothing may be done that needs a
+    /// record.
     broken: bool,
 }
 
@@ -223,7 +227,8 @@ impl Journal {
     /// Records an epoch id as spent.
     ///
     /// # Errors
-    /// [`ProtocolError::Spent`] unless it is above every epoch seen before; or when the record cannot be written.
+    /// [`ProtocolError::Spent`] unless it is above every epoch seen before; or when the record
+    /// cannot be written.
     pub fn spend_epoch(&mut self, epoch: EpochId) -> Result<Fresh<EpochId>, NodeError> {
         if epoch.0 <= self.last_epoch {
             return Err(ProtocolError::Spent { what: epoch.to_string() }.into());
@@ -236,8 +241,8 @@ impl Journal {
     /// Records an inference id as spent.
     ///
     /// # Errors
-    /// [`ProtocolError::Spent`] unless it is above every id of this epoch seen before; or when the record cannot be
-    /// written.
+    /// [`ProtocolError::Spent`] unless it is above every id of this epoch seen before; or when the
+    /// record cannot be written.
     pub fn spend_inference(
         &mut self,
         epoch: EpochId,
@@ -509,7 +514,8 @@ mod tests {
             fail_writes(&mut journal);
             let error = action(&mut journal).expect_err(what);
             assert!(matches!(error, NodeError::Journal { .. }), "{what}: {error}");
-            // Part of the record may be in the file: nothing may follow it, even when the disk works again.
+            // Part of the record may be in the file: nothing may follow it, even when the disk
+            // works again.
             journal.file = open(&path).unwrap();
             for (other, action) in actions {
                 let error = action(&mut journal).expect_err(other);
@@ -543,7 +549,8 @@ mod tests {
         let error = journal.accepted(EpochId(1), InferenceId(1), &vec![0; MAX_RECORD]).unwrap_err();
         assert!(error.to_string().contains("at most"), "{error}");
         assert_eq!(journal.pending().count(), 0);
-        // The last epoch id there is was spent: no other follows, and the first is not given out again.
+        // The last epoch id there is was spent: no other follows, and the first is not given out
+        // again.
         journal.spend_epoch(EpochId(u64::MAX)).unwrap();
         drop(journal);
         assert!(reopen(&path).next_epoch().unwrap_err().to_string().contains("spent"));

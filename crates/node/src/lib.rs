@@ -1,9 +1,11 @@
-//! The roles over channels: helper, compute party, client and model owner, as threads that share nothing but links.
+//! The roles over channels: helper, compute party, client and model owner, as threads that share
+//! nothing but links.
 //!
-//! The protocol itself is in `amicus-protocol`; here it is driven. [`party::PartyNode`] runs one loop over the rounds
-//! of the plan, the same for roles in one process and on several continents.
+//! The protocol itself is in `amicus-protocol`; here it is driven. [`party::PartyNode`] runs one
+//! loop over the rounds of the plan, the same for roles in one process and on several continents.
 //!
-//! - [`peer`], [`inbox`], [`connect`]: who is who, and links that deliver messages to the thread that wants them
+//! - [`peer`], [`inbox`], [`connect`]: who is who, and links that deliver messages to the thread
+//!   that wants them
 //! - [`journal`]: what must survive a crash: spent ids and decisions
 //! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
 //! - [`client`], [`owner`]: those who use them

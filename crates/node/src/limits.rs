@@ -16,19 +16,21 @@ pub struct Limits {
     pub round: Duration,
     /// For a whole inference, at helper and client.
     pub inference: Duration,
-    /// For the first links of a model load, each later stage of which may take a little longer, and for one step of
-    /// dealing; more where a model is large, see [`Limits::for_plan`].
+    /// For the first links of a model load, each later stage of which may take a little longer, and
+    /// for one step of dealing; more where a model is large, see [`Limits::for_plan`].
     pub load: Duration,
 }
 
 /// Bytes a second at which weights and dealt material must come at least.
 const SLOWEST: u64 = 1 << 20;
 
-/// Who waits for somebody who waits himself waits a round longer, so that he hears who is at fault instead of blaming
-/// the one who waits: parties wait for each other, then the helper for parties, then all for the helper.
+/// Who waits for somebody who waits himself waits a round longer, so that he hears who is at fault
+/// instead of blaming the one who waits: parties wait for each other, then the helper for parties,
+/// then all for the helper.
 impl Limits {
-    /// The same with as much time for a load, or a step of dealing, as its bytes need at 1 MiB/s: AlexNet for 224 x 224
-    /// pixels has 1.7 GB of masked weights, more than two minutes at 100 Mbit/s.
+    /// The same with as much time for a load, or a step of dealing, as its bytes need at 1 MiB/s:
+    /// AlexNet for 224 x 224 pixels has 1.7 GB of masked weights, more than two minutes at 100
+    /// Mbit/s.
     ///
     /// # Errors
     /// An invalid plan.
@@ -40,12 +42,14 @@ impl Limits {
         Ok(Limits { load: self.load.max(needed), ..self })
     }
 
-    /// Until a party gives up another that sends no keys: it may wait for a link, which it gives up after `load`.
+    /// Until a party gives up another that sends no keys: it may wait for a link, which it gives up
+    /// after `load`.
     pub(crate) fn load_of_keys(&self) -> Duration {
         self.load + self.round / 2
     }
 
-    /// Until an owner gives up a party that is not ready for weights: it may lack the keys of another party.
+    /// Until an owner gives up a party that is not ready for weights: it may lack the keys of
+    /// another party.
     pub(crate) fn load_by_owner(&self) -> Duration {
         self.load + self.round
     }
@@ -70,21 +74,23 @@ impl Limits {
         self.load + 5 * self.round
     }
 
-    /// Until a client gives up the helper that gives it no ticket or invitation: it may wait for the end of another inference, and for
-    /// material from parties.
+    /// Until a client gives up the helper that gives it no ticket or invitation: it may wait for
+    /// the end of another inference, and for material from parties.
     pub(crate) fn ticket(&self) -> Duration {
         self.load + self.outcome()
     }
 
-    /// Until the helper is given up in an inference, which itself gives up parties after `inference`.
+    /// Until the helper is given up in an inference, which itself gives up parties after
+    /// `inference`.
     pub(crate) fn outcome(&self) -> Duration {
         self.inference + self.round
     }
 
     /// For the messages of one round, counted from 1.
     ///
-    /// Later rounds wait longer: when a party falls silent to one other only, the one that waits for it in an earlier
-    /// round gives up first and names it, before it is itself named by those that are a round ahead.
+    /// Later rounds wait longer: when a party falls silent to one other only, the one that waits
+    /// for it in an earlier round gives up first and names it, before it is itself named by those
+    /// that are a round ahead.
     pub fn of_round(&self, round: usize) -> Duration {
         self.round + self.round / 4 * u32::try_from(round).unwrap_or(u32::MAX)
     }
@@ -100,7 +106,8 @@ impl Default for Limits {
     }
 }
 
-/// Longest message between any two roles online or at load, in bytes: a weight tensor, a value, an output, a check.
+/// Longest message between any two roles online or at load, in bytes: a weight tensor, a value, an
+/// output, a check.
 ///
 /// # Errors
 /// An invalid plan.
@@ -120,8 +127,8 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     Ok(longest.saturating_add(control::MAX_BYTES))
 }
 
-/// Most bytes that wait for a client or owner that does not read: all that a node says to one in two inferences or
-/// loads, and questions' answers beside.
+/// Most bytes that wait for a client or owner that does not read: all that a node says to one in
+/// two inferences or loads, and questions' answers beside.
 ///
 /// # Errors
 /// An invalid plan.

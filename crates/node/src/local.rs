@@ -1,11 +1,11 @@
 //! All roles of a deployment in one process: the demo, benchmarks and tests.
 //!
-//! Every role has its own identity, threads and journal; they share nothing but links, over loopback TLS (as between
-//! machines, optionally through shaping proxies) or in memory.
+//! Every role has its own identity, threads and journal; they share nothing but links, over
+//! loopback TLS (as between machines, optionally through shaping proxies) or in memory.
 
 use crate::client::ClientNode;
 use crate::conduct::Conduct;
-use crate::connect::{Arrival, Complaints, Connector, Hubs, Target, Terms};
+use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
 use crate::owner::OwnerNode;
@@ -57,7 +57,8 @@ pub struct LocalConfig {
     pub limits: Limits,
     /// How long parties look for data before they sleep.
     pub spin: Duration,
-    /// Cores of their own for the parties' online threads, in order; without one a thread runs anywhere.
+    /// Cores of their own for the parties' online threads, in order; without one a thread runs
+    /// anywhere.
     pub cores: Vec<usize>,
     /// What is dealt before anybody asks.
     pub ahead: Ahead,
@@ -76,14 +77,16 @@ pub struct LocalConfig {
 impl LocalConfig {
     /// The parties over TLS with one client called `1`, material for one inference at a time.
     ///
-    /// Where every party can have a core, it looks for data before it sleeps; where that leaves no cores for helper and
-    /// client too, it stays on its own: schedulers put two parties on one core, for milliseconds, while another has
-    /// nothing to do (2 cores, LeNet-5: 2.4 ms online instead of 3.4).
+    /// Where every party can have a core, it looks for data before it sleeps; where that leaves no
+    /// cores for helper and client too, it stays on its own: schedulers put two parties on one
+    /// core, for milliseconds, while another has nothing to do (2 cores, LeNet-5: 2.4 ms online
+    /// instead of 3.4).
     pub fn new(plan: Arc<Plan>, parties: Parties, folder: PathBuf) -> Self {
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let enough = available >= parties.count();
         let scarce = available < parties.count() + OTHERS;
-        // Where fewer may be busy than may be used, as under a quota of a container, others would choose the same ones.
+        // Where fewer may be busy than may be used, as under a quota of a container, others would
+        // choose the same ones.
         let cores = Some(cores::usable()).filter(|cores| enough && scarce && cores.len() == available);
         LocalConfig {
             plan,
@@ -204,20 +207,20 @@ impl LocalCluster {
 
     fn connect_parties(&mut self, first_port: Option<u16>) -> Result<(), NodeError> {
         for me in self.parties.all() {
-            let hubs = self.nodes[me.index()].hubs().clone();
+            let inboxes = self.nodes[me.index()].inboxes().clone();
             match &mut self.wires {
                 Wires::Memory => {
                     for other in self.parties.all().filter(|o| o.number() < me.number()) {
-                        let to = self.nodes[other.index()].hubs();
-                        join(&Peer::Party(me), &hubs, &Peer::Party(other), to, Channel::Online);
+                        let to = self.nodes[other.index()].inboxes();
+                        join(&Peer::Party(me), &inboxes, &Peer::Party(other), to, Channel::Online);
                     }
                 }
                 Wires::Tls(tls) => {
                     let port = first_port.map_or(0, |p| p + me.number() as u16);
-                    tls.listen(&Peer::Party(me), port, hubs.clone(), false)?;
+                    tls.listen(&Peer::Party(me), port, inboxes.clone(), false)?;
                     let lower = self.parties.all().filter(|o| o.number() < me.number());
                     let targets = lower.map(|o| (Peer::Party(o), Channel::Online)).collect();
-                    tls.dial(&Peer::Party(me), targets, &hubs)?;
+                    tls.dial(&Peer::Party(me), targets, &inboxes)?;
                 }
             }
         }
@@ -242,21 +245,21 @@ impl LocalCluster {
         if let Wires::Tls(tls) = &mut self.wires {
             let known = tls.addresses.get(&Peer::Helper).map(SocketAddr::port);
             let port = known.or(self.helper_config.port).unwrap_or(0);
-            tls.listen(&Peer::Helper, port, helper.hubs().clone(), true)?;
+            tls.listen(&Peer::Helper, port, helper.inboxes().clone(), true)?;
         }
         for me in self.parties.all() {
-            let hubs = self.nodes[me.index()].hubs().clone();
+            let inboxes = self.nodes[me.index()].inboxes().clone();
             match &mut self.wires {
                 Wires::Memory => {
                     for channel in [Channel::Online, Channel::Dealing] {
-                        join(&Peer::Party(me), &hubs, &Peer::Helper, helper.hubs(), channel);
+                        join(&Peer::Party(me), &inboxes, &Peer::Helper, helper.inboxes(), channel);
                     }
                 }
                 // Later on parties dial again by themselves.
                 Wires::Tls(tls) if first => {
                     let channels = [Channel::Online, Channel::Dealing];
                     let targets = channels.map(|c| (Peer::Helper, c)).to_vec();
-                    tls.dial(&Peer::Party(me), targets, &hubs)?;
+                    tls.dial(&Peer::Party(me), targets, &inboxes)?;
                 }
                 Wires::Tls(_) => {}
             }
@@ -286,7 +289,7 @@ impl LocalCluster {
     /// When it cannot be connected.
     pub fn owner(&mut self) -> Result<OwnerNode, NodeError> {
         let owner = OwnerNode::new(Arc::clone(&self.plan), self.parties, self.limits)?;
-        self.connect_user(&Peer::Owner, owner.hubs())?;
+        self.connect_user(&Peer::Owner, owner.inboxes())?;
         Ok(owner)
     }
 
@@ -296,30 +299,30 @@ impl LocalCluster {
     /// When it cannot be connected.
     pub fn client(&mut self, name: &str) -> Result<ClientNode, NodeError> {
         let client = ClientNode::new(Arc::clone(&self.plan), self.parties, self.max_batch, self.limits)?;
-        self.connect_user(&Peer::Client(name.to_owned()), client.hubs())?;
+        self.connect_user(&Peer::Client(name.to_owned()), client.inboxes())?;
         Ok(client)
     }
 
-    /// Connects a user's hubs to helper and parties.
+    /// Connects a user's inboxes to helper and parties.
     ///
     /// # Errors
     /// When it cannot be connected.
-    pub fn connect_user(&mut self, user: &Peer, hubs: &Hubs) -> Result<(), NodeError> {
+    pub fn connect_user(&mut self, user: &Peer, inboxes: &InboxHandles) -> Result<(), NodeError> {
         let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
         match &mut self.wires {
             Wires::Memory => {
                 for peer in everybody {
                     let to = match &peer {
-                        Peer::Party(p) => Some(self.nodes[p.index()].hubs()),
-                        _ => self.helper.as_ref().map(HelperNode::hubs),
+                        Peer::Party(p) => Some(self.nodes[p.index()].inboxes()),
+                        _ => self.helper.as_ref().map(HelperNode::inboxes),
                     };
                     if let Some(to) = to {
-                        join(user, hubs, &peer, to, Channel::Online);
+                        join(user, inboxes, &peer, to, Channel::Online);
                     }
                 }
                 Ok(())
             }
-            Wires::Tls(tls) => tls.dial(user, everybody.map(|p| (p, Channel::Online)).collect(), hubs),
+            Wires::Tls(tls) => tls.dial(user, everybody.map(|p| (p, Channel::Online)).collect(), inboxes),
         }
     }
 
@@ -345,7 +348,7 @@ impl LocalCluster {
 }
 
 /// Connects two roles in memory.
-fn join(a: &Peer, a_hubs: &Hubs, b: &Peer, b_hubs: &Hubs, channel: Channel) {
+fn join(a: &Peer, a_hubs: &InboxHandles, b: &Peer, b_hubs: &InboxHandles, channel: Channel) {
     let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
     a_hubs.deliver(channel, Arrival { peer: b.clone(), link: at_a });
     b_hubs.deliver(channel, Arrival { peer: a.clone(), link: at_b });
@@ -384,7 +387,7 @@ impl TlsWires {
         Ok(Arc::clone(self.identities.get(peer).ok_or_else(unknown)?))
     }
 
-    fn listen(&mut self, me: &Peer, port: u16, hubs: Hubs, helper: bool) -> Result<(), NodeError> {
+    fn listen(&mut self, me: &Peer, port: u16, inboxes: InboxHandles, helper: bool) -> Result<(), NodeError> {
         let mut pinned = PeerSet::new();
         for (peer, identity) in self.identities.iter().filter(|(peer, _)| *peer != me) {
             pinned.insert(identity.fingerprint(), peer.to_string());
@@ -392,10 +395,10 @@ impl TlsWires {
         let listener = Listener::bind(format!("127.0.0.1:{port}"), &*self.identity(me)?, pinned)?;
         self.addresses.insert(me.clone(), listener.local_addr());
         let connector = if helper { &self.helper_connector } else { &self.connector };
-        connector.listen(listener, self.terms, hubs)
+        connector.listen(listener, self.terms, inboxes)
     }
 
-    fn dial(&mut self, me: &Peer, to: Vec<(Peer, Channel)>, hubs: &Hubs) -> Result<(), NodeError> {
+    fn dial(&mut self, me: &Peer, to: Vec<(Peer, Channel)>, inboxes: &InboxHandles) -> Result<(), NodeError> {
         let mut targets = Vec::new();
         for (peer, channel) in to {
             let unknown = || ProtocolError::Misuse(format!("{peer} does not listen"));
@@ -408,6 +411,6 @@ impl TlsWires {
             let fingerprint = self.fingerprint(&peer)?;
             targets.push(Target { peer, address, fingerprint, channel });
         }
-        self.connector.dial(&self.identity(me)?, targets, self.terms, hubs)
+        self.connector.dial(&self.identity(me)?, targets, self.terms, inboxes)
     }
 }

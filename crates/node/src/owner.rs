@@ -1,6 +1,6 @@
 //! The model owner over links: masks its weights and gives them to the parties.
 
-use crate::connect::Hubs;
+use crate::connect::InboxHandles;
 use crate::error::lost;
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
@@ -23,14 +23,15 @@ pub struct LoadedModel {
     pub fingerprint: [u8; 32],
 }
 
-/// A model owner with its links. Links are delivered to [`OwnerNode::hubs`].
+/// A model owner with its links. Links are delivered to [`OwnerNode::inboxes`].
 pub struct OwnerNode {
     plan: Arc<Plan>,
     parties: Parties,
     inbox: Inbox,
-    hubs: Hubs,
+    inboxes: InboxHandles,
     limits: Limits,
-    /// The last epoch that the helper granted: what is still said of it is no answer to a new request.
+    /// The last epoch that the helper granted: what is still said of it is no answer to a new
+    /// request.
     last: EpochId,
 }
 
@@ -41,18 +42,18 @@ impl OwnerNode {
     /// An invalid plan, or no handle to wait on.
     pub fn new(plan: Arc<Plan>, parties: Parties, limits: Limits) -> Result<Self, NodeError> {
         let inbox = Inbox::new(crate::limits::online(&plan, 1)?, Duration::ZERO)?;
-        let hubs = Hubs { online: inbox.hub(), dealing: None };
+        let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
-        Ok(OwnerNode { plan, parties, inbox, hubs, limits, last: EpochId(0) })
+        Ok(OwnerNode { plan, parties, inbox, inboxes, limits, last: EpochId(0) })
     }
 
     /// Where links are delivered.
-    pub fn hubs(&self) -> &Hubs {
-        &self.hubs
+    pub fn inboxes(&self) -> &InboxHandles {
+        &self.inboxes
     }
 
-    /// Loads the model: masked weights, part by part, to every party. Returns once the helper has checked the
-    /// tags.
+    /// Loads the model: masked weights, part by part, to every party. Returns once the helper has
+    /// checked the tags.
     ///
     /// # Errors
     /// A refusal or abort with its reason; weights that do not fit the plan.
@@ -109,7 +110,8 @@ impl OwnerNode {
         }
     }
 
-    /// The next message of a kind from a peer; others of that kind are kept. Only the helper's abort counts.
+    /// The next message of a kind from a peer; others of that kind are kept. Only the helper's
+    /// abort counts.
     fn next_of(
         &mut self,
         from: &Peer,

@@ -3,7 +3,8 @@
 use amicus_protocol::{Parties, PartyId, Printable};
 use std::fmt;
 
-/// Longest name of a client in bytes: names travel in bindings of many receivers and stand in every error.
+/// Longest name of a client in bytes: names travel in bindings of many receivers and stand in every
+/// error.
 pub const MAX_NAME: usize = 64;
 
 /// A node or user, as named in configurations and errors.
@@ -31,8 +32,8 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
-    /// Reads a name exactly as [`fmt::Display`] writes it; none when it is no role of a run with these parties, or a
-    /// client's name that is empty, longer than [`MAX_NAME`] or not printable.
+    /// Reads a name exactly as [`fmt::Display`] writes it; none when it is no role of a run with
+    /// these parties, or a client's name that is empty, longer than [`MAX_NAME`] or not printable.
     pub fn parse(name: &str, parties: Parties) -> Option<Self> {
         match name {
             "helper" => Some(Peer::Helper),

@@ -3,7 +3,7 @@
 
 use amicus_net::{Identity, Listener, PeerSet, dial};
 use amicus_node::Peer;
-use amicus_node::connect::{Complaints, Connector, Hubs, Target, Terms, connect};
+use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms, connect};
 use amicus_node::inbox::Inbox;
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::Channel;
@@ -32,10 +32,10 @@ fn site() -> Site {
     let address = listener.local_addr();
     let terms = Terms { plan: PlanDigest([7; 32]), parties: Parties::new(2).unwrap() };
     let inbox = Inbox::new(1 << 20, Duration::ZERO).unwrap();
-    let hubs = Hubs { online: inbox.hub(), dealing: None };
+    let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
     let (complaints, errors) = Complaints::channel();
     let connector = Connector::new(complaints);
-    connector.listen(listener, terms, hubs).unwrap();
+    connector.listen(listener, terms, inboxes).unwrap();
     let target =
         Target { peer: Peer::Helper, address, fingerprint: node.fingerprint(), channel: Channel::Online };
     Site { inbox, connector, errors, terms, alice, bob, target }

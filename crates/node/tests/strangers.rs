@@ -59,7 +59,7 @@ fn a_flood_does_not_keep_new_links_away() {
         let (mut inbox, _, _there) = flooded();
         let friend = Peer::Client("2".into());
         let (_friend, here) = Link::pair("client 2", "party 1");
-        inbox.hub().deliver(Arrival { peer: friend.clone(), link: here });
+        inbox.handle().deliver(Arrival { peer: friend.clone(), link: here });
         let deadline = Instant::now() + PATIENCE;
         while !inbox.connected(&friend) {
             inbox.next(deadline, |_, _| verdict.clone()).expect("a running inbox");

@@ -1,7 +1,7 @@
 //! What an inference will cost, from the plan alone.
 //!
-//! Byte counts are payload: packed elements of `52 L` bits. Frame headers, TLS records and the few control
-//! messages come on top (below 2% for every network in this repository).
+//! Byte counts are payload: packed elements of `52 L` bits. Frame headers, TLS records and the few
+//! control messages come on top (below 2% for every network in this repository).
 
 use crate::{Activation, OpKind, Plan, PlanError, Schedule, WrapRule};
 
@@ -14,7 +14,8 @@ pub struct Cost {
     pub sent_bytes_per_party: u64,
     /// Bytes of corrections the helper sends, all parties together.
     pub dealt_bytes: u64,
-    /// Multiply-adds with weights that one party computes online, all limbs together; preprocessing takes as many.
+    /// Multiply-adds with weights that one party computes online, all limbs together; preprocessing
+    /// takes as many.
     pub multiply_adds: u64,
     /// Bytes of expanded one-time material one party holds for the inference.
     pub material_bytes: u64,
@@ -26,7 +27,7 @@ impl Activation {
         let d = self.degree();
         match self.wrap {
             WrapRule::Exact => 4 * d - 2,
-            WrapRule::Slack => 2 * d - 2,
+            WrapRule::Statistical => 2 * d - 2,
         }
     }
 }

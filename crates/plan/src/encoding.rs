@@ -39,8 +39,8 @@ impl Plan {
     /// Reads and validates a plan.
     ///
     /// # Errors
-    /// Bytes that are not a plan, of another version, with trailing bytes, not those that [`Plan::encode`] writes for
-    /// the plan, or a plan that [`Plan::values`] refuses.
+    /// Bytes that are not a plan, of another version, with trailing bytes, not those that
+    /// [`Plan::encode`] writes for the plan, or a plan that [`Plan::values`] refuses.
     pub fn decode(bytes: &[u8]) -> Result<Self, PlanError> {
         if bytes.len() > MAX_BYTES {
             return Err(PlanError::Encoding(format!("{} bytes, at most {MAX_BYTES}", bytes.len())));

@@ -1,11 +1,12 @@
 //! What an inference will take, before anything runs: time and memory by a stated model.
 //!
-//! Bytes and rounds are exact ([`crate::cost`]); times follow from them and from [`Rates`], which say how fast one
-//! machine computes. The model, for one inference of `batch` inputs:
+//! Bytes and rounds are exact ([`crate::cost`]); times follow from them and from [`Rates`], which
+//! say how fast one machine computes. The model, for one inference of `batch` inputs:
 //!
-//! - online: rounds times (one-way delay + time to handle a message) + bytes one party sends to another and bytes of the
-//!   input over the bandwidth + products + activations,
-//! - preprocessing: two delays + bytes dealt over the helper's bandwidth + the same products + corrections dealt.
+//! - online: rounds times (one-way delay + time to handle a message) + bytes one party sends to
+//!   another and bytes of the input over the bandwidth + products + activations,
+//! - preprocessing: two delays + bytes dealt over the helper's bandwidth + the same products +
+//!   corrections dealt.
 //!
 //! Where all roles share one machine, its cores are shared too.
 
@@ -16,9 +17,11 @@ use crate::{Cost, OpKind, Plan, PlanError, ValueId, Values};
 /// How fast one core computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
-    /// Products of convolutions ([`LinearShape::products`]) and of layers with many inputs, a second and limb.
+    /// Products of convolutions ([`LinearShape::products`]) and of layers with many inputs, a
+    /// second and limb.
     pub product: f64,
-    /// Multiply-adds of a fully connected layer with one input, which the memory limits, a second and limb.
+    /// Multiply-adds of a fully connected layer with one input, which the memory limits, a second
+    /// and limb.
     pub dense: f64,
     /// Seconds to use one element of dealt material online, a limb.
     pub element: f64,
@@ -26,13 +29,14 @@ pub struct Rates {
     pub dealt: f64,
     /// Seconds to handle a message on one machine.
     pub hop: f64,
-    /// Seconds to handle a message that a network delays, beside that delay: those who wait for it are asleep.
+    /// Seconds to handle a message that a network delays, beside that delay: those who wait for it
+    /// are asleep.
     pub delayed_hop: f64,
 }
 
 impl Rates {
-    /// One core of an AMD Zen 5 with AVX-512 IFMA: products are the kernel's measured rates, the rest is fitted to
-    /// `amicus demo` with LeNet-5 over loopback.
+    /// One core of an AMD Zen 5 with AVX-512 IFMA: products are the kernel's measured rates, the
+    /// rest is fitted to `amicus demo` with LeNet-5 over loopback.
     pub const STATED: Rates = Rates {
         product: 2.0e10,
         dense: 3.6e9,
@@ -68,7 +72,8 @@ pub struct Memory {
     pub party: u64,
     /// As much again at a party for every inference more that is kept ready.
     pub ready: u64,
-    /// The helper: the masks of the weights and of all values, and the corrections of the largest operation.
+    /// The helper: the masks of the weights and of all values, and the corrections of the largest
+    /// operation.
     pub helper: u64,
     /// The model owner: the integer weights.
     pub owner: u64,

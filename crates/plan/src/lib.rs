@@ -1,9 +1,9 @@
 //! The plan: what is computed, in which arithmetic, at what cost.
 //!
-//! A model file and calibration data become a [`Plan`]; helper, parties, client, model owner, simulator
-//! and estimator all read the same plan and refuse to work with a peer whose [`PlanDigest`] differs.
-//! The plan is public to every role: it holds shapes, scales, activation polynomials and calibrated
-//! ranges, never weights (`docs/protocol.md`, section 1).
+//! A model file and calibration data become a [`Plan`]; helper, parties, client, model owner,
+//! simulator and estimator all read the same plan and refuse to work with a peer whose
+//! [`PlanDigest`] differs. The plan is public to every role: it holds shapes, scales, activation
+//! polynomials and calibrated ranges, never weights (`docs/protocol.md`, section 1).
 //!
 //! - [`units`]: the small types (scales, indices) that keep integers of different meaning apart
 //! - [`plan`]: the plan itself and its operations

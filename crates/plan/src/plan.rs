@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// What is computed, layer by layer, with every scale and bound.
 ///
-/// A `Plan` built by hand or read from a file is checked by [`Plan::values`], which every consumer calls first.
+/// A `Plan` built by hand or read from a file is checked by [`Plan::values`], which every consumer
+/// calls first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Name of the model, shown to users.
@@ -26,7 +27,8 @@ pub struct Plan {
 /// The client's input: a vector of fixed-point numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputSpec {
-    /// Shape of one input, for example `[channels, height, width]`; its product is the number of elements.
+    /// Shape of one input, for example `[channels, height, width]`; its product is the number of
+    /// elements.
     pub shape: Vec<usize>,
     /// Scale of the input.
     pub scale: ScaleBits,
@@ -44,8 +46,9 @@ pub struct Range {
 }
 
 impl Range {
-    /// A client's number as a real number inside the range; `None` when it is outside. Borders compare in single
-    /// precision, in which clients have their numbers: one that prints as the border is on it.
+    /// A client's number as a real number inside the range; `None` when it is outside. Borders
+    /// compare in single precision, in which clients have their numbers: one that prints as the
+    /// border is on it.
     pub fn hold(self, x: f32) -> Option<f64> {
         (x >= self.low as f32 && x <= self.high as f32).then(|| f64::from(x).clamp(self.low, self.high))
     }
@@ -73,7 +76,8 @@ pub struct Op {
     pub kind: OpKind,
 }
 
-/// What an operation does. `Linear`, `Multiply` and `Activation` end in an opening (one round); the others are local.
+/// What an operation does. `Linear`, `Multiply` and `Activation` end in an opening (one round); the
+/// others are local.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OpKind {
     /// Secret matrix or convolution times a value, plus bias.
@@ -85,7 +89,8 @@ pub enum OpKind {
         /// Which use of that tensor this is, counted from 0.
         use_index: UseIndex,
     },
-    /// Product of two secret vectors, element by element; both masks must be shared among the parties.
+    /// Product of two secret vectors, element by element; both masks must be shared among the
+    /// parties.
     Multiply {
         /// First factor.
         left: ValueId,
@@ -94,7 +99,8 @@ pub enum OpKind {
     },
     /// Truncation, polynomial and optional sum-pooling in one opening.
     Activation(Activation),
-    /// Sum of two values of equal length, each first multiplied by a power of two (residual connection).
+    /// Sum of two values of equal length, each first multiplied by a power of two (residual
+    /// connection).
     Add {
         /// First summand.
         left: ValueId,
@@ -105,7 +111,8 @@ pub enum OpKind {
         /// The second summand is multiplied by `2^right_shift`.
         right_shift: u32,
     },
-    /// Sums over windows of a value that is already open (pooling that could not be merged into an activation).
+    /// Sums over windows of a value that is already open (pooling that could not be merged into an
+    /// activation).
     SumPool {
         /// The value pooled.
         input: ValueId,
@@ -121,13 +128,14 @@ pub enum OpKind {
         /// Number of elements.
         len: usize,
     },
-    /// Values one behind the other, each first multiplied by a power of two (channels of images joined).
+    /// Values one behind the other, each first multiplied by a power of two (channels of images
+    /// joined).
     Concat {
         /// The values joined, in order; at least one.
         parts: Vec<Part>,
     },
-    /// Every element of `[channels, rows, columns]` times a public integer, `rows[y] columns[x]`: means over windows
-    /// that hold fewer elements at the border (padding not counted).
+    /// Every element of `[channels, rows, columns]` times a public integer, `rows[y] columns[x]`:
+    /// means over windows that hold fewer elements at the border (padding not counted).
     Weigh {
         /// The value.
         input: ValueId,
@@ -147,7 +155,8 @@ pub struct Part {
     pub shift: u32,
 }
 
-/// Truncation to `input_scale`, the polynomial `sum_k coefficients[k] 2^-coefficient_scale u^k`, then sum-pooling.
+/// Truncation to `input_scale`, the polynomial `sum_k coefficients[k] 2^-coefficient_scale u^k`,
+/// then sum-pooling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Activation {
     /// The value fed in.
@@ -166,13 +175,14 @@ pub struct Activation {
     pub wrap: WrapRule,
 }
 
-/// How an activation deals with a mask that wraps around the modulus (`docs/protocol.md`, "Activation").
+/// How an activation deals with a mask that wraps around the modulus (`docs/protocol.md`,
+/// "Activation").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WrapRule {
-    /// Two coefficient sets are dealt and the public case bit chooses: exact always.
+    /// Two coefficient sets are dealt and the public wrap bit chooses: exact always.
     Exact,
     /// One set is dealt; a wrap has probability below `2^-40` per input over all such activations.
-    Slack,
+    Statistical,
 }
 
 /// What receivers get: one value, rounded to `scale`.
@@ -229,7 +239,8 @@ impl Plan {
         (0u32..).map(OpIndex).zip(&self.ops)
     }
 
-    /// How many sums the check keeps per batch element: the largest number of uses of one weight tensor, at least 1.
+    /// How many sums the check keeps per batch element: the largest number of uses of one weight
+    /// tensor, at least 1.
     pub fn check_slots(&self) -> usize {
         self.ops.iter().map(|op| self.slot(&op.kind) + 1).max().unwrap_or(1)
     }

@@ -1,7 +1,7 @@
 //! Text from somebody else, made fit for logs and terminals.
 //!
-//! Names of layers come from files, reasons and names of peers from messages. Printed as they are they could move a
-//! terminal's cursor, hide what stands before them, or fill a disk.
+//! Names of layers come from files, reasons and names of peers from messages. Printed as they are
+//! they could move a terminal's cursor, hide what stands before them, or fill a disk.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -13,8 +13,8 @@ pub const CUT: &str = "…";
 
 /// A short text without control characters.
 ///
-/// Made from any string, by writing characters that are not printable as `\u{..}` and by cutting. Its serialised form
-/// is the text; other text that is read is changed in the same way.
+/// Made from any string, by writing characters that are not printable as `\u{..}` and by cutting.
+/// Its serialised form is the text; other text that is read is changed in the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Printable(String);
@@ -63,8 +63,8 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Neither a control character nor one that changes how others are shown: line and paragraph separators, marks that
-/// change the direction of writing, and characters without width.
+/// Neither a control character nor one that changes how others are shown: line and paragraph
+/// separators, marks that change the direction of writing, and characters without width.
 fn is_printable(c: char) -> bool {
     let invisible = matches!(
         c,

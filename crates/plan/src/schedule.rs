@@ -1,7 +1,8 @@
 //! Which operations share a round.
 //!
-//! Operations that open something and do not depend on each other are opened in one round (both branches of a
-//! residual block, for example); local operations follow the round that makes their inputs known.
+//! Operations that open something and do not depend on each other are opened in one round (both
+//! branches of a residual block, for example); local operations follow the round that makes their
+//! inputs known.
 
 use crate::{OpIndex, Plan};
 

@@ -17,7 +17,7 @@ pub struct WeightId(pub u32);
 
 /// Which use of one weight tensor within an inference this is, counted from 0.
 ///
-/// Two uses share the tag key of the tensor, so their checks are summed apart
+/// Two uses share the MAC key of the tensor, so their checks are summed apart
 /// (`docs/protocol.md`, "Check").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UseIndex(pub u32);

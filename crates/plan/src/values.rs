@@ -1,7 +1,7 @@
 //! Validation: what follows from a plan, value by value.
 //!
-//! [`Plan::values`] walks the operations once, checks every reference, shape, scale and bound, and returns
-//! what every consumer needs: length, scale and mask of each value.
+//! [`Plan::values`] walks the operations once, checks every reference, shape, scale and bound, and
+//! returns what every consumer needs: length, scale and mask of each value.
 
 use crate::{Activation, Op, OpKind, Plan, PlanError, Printable, Range, ScaleBits, ValueId, WrapRule};
 use amicus_field::{LinearShape, SumPool2d};
@@ -18,7 +18,8 @@ pub const MAX_OPS: usize = 1 << 16;
 /// Who holds the mask of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaskKind {
-    /// The parties hold shares of the mask (and the helper knows it): may enter linear layers and products.
+    /// The parties hold shares of the mask (and the helper knows it): may enter linear layers and
+    /// products.
     Shared,
     /// Only the helper knows the mask: may enter an activation, a sum, or the output.
     Helper,
@@ -91,7 +92,7 @@ impl Plan {
             return Err(PlanError::op(&self.weights[unused].name, "weight tensor is never used"));
         }
         self.check_output(&values)?;
-        self.check_slack(&values)?;
+        self.check_statistical(&values)?;
         Ok(Values(values))
     }
 
@@ -239,15 +240,16 @@ impl Plan {
         self.check_bound("output", out.ell, shift)
     }
 
-    /// The slack rule: `sum N 2^(ell+1) <= Q / 2^40` over all activations that use it.
-    fn check_slack(&self, values: &[ValueInfo]) -> Result<(), PlanError> {
+    /// Statistical truncation: `sum N 2^(ell+1) <= Q / 2^40` over all activations that use it.
+    fn check_statistical(&self, values: &[ValueInfo]) -> Result<(), PlanError> {
         let mut bound = 0f64;
         for op in &self.ops {
             if let OpKind::Activation(a) = &op.kind
-                && a.wrap == WrapRule::Slack
+                && a.wrap == WrapRule::Statistical
             {
                 bound += values[a.input.index()].len as f64 * 2f64.powi(a.ell as i32 + 1);
-                // Q is a little below 2^(52 L); 2^-40 of room is far more than that and the rounding of `bound`.
+                // Q is a little below 2^(52 L); 2^-40 of room is far more than that and the
+                // rounding of `bound`.
                 if bound.log2() > f64::from(self.bits()) - 40.0 - 1e-6 {
                     return Err(PlanError::Scale {
                         op: op.name.clone(),

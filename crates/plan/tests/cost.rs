@@ -10,7 +10,8 @@ fn lenet5_costs_what_arithmetic_says() {
     let cost = common::lenet5().cost(1).unwrap();
     // Input, 2 * 4 + 1 openings, check, release.
     assert_eq!(cost.rounds, 12);
-    // 6508 inputs of activations with 4 * 6 - 2 corrections, and one for each of the 1780 results, 13 bytes each.
+    // 6508 inputs of activations with 4 * 6 - 2 corrections, and one for each of the 1780 results,
+    // 13 bytes each.
     let (inputs, results) = (4704 + 1600 + 120 + 84, 1176 + 400 + 120 + 84);
     assert_eq!((inputs, results), (6508, 1780));
     assert_eq!(cost.dealt_bytes, 13 * (22 * 6508 + 1780));
@@ -33,12 +34,12 @@ fn batches_multiply_bytes_and_not_rounds() {
 }
 
 #[test]
-fn slack_deals_less() {
+fn statistical_truncation_deals_less() {
     let mut plan = common::lenet5();
     plan.limbs = Limbs::THREE;
     for op in &mut plan.ops {
         if let OpKind::Activation(a) = &mut op.kind {
-            a.wrap = WrapRule::Slack;
+            a.wrap = WrapRule::Statistical;
         }
     }
     // 2 * 6 - 2 corrections an input, 19.5 bytes each.

@@ -5,7 +5,8 @@ mod common;
 use amicus_plan::{OpKind, Plan, PlanError, ScaleBits, Schedule};
 use proptest::prelude::*;
 
-/// Digest of the LeNet-5 plan in `common`, format version 1. It may change with the version only: peers compare it.
+/// Digest of the LeNet-5 plan in `common`, format version 1. It may change with the version only:
+/// peers compare it.
 const LENET5_DIGEST: &str = "7a18c296fb9d09bed769b241cc7afec1589ed8eea7c8a37d2f59aae1c4eb7f34";
 
 #[test]

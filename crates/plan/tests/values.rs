@@ -104,7 +104,10 @@ fn wrong_plans_name_the_operation() {
             "fc3: the scale does not fit: 4294967295 bits needed",
             refused(|p| p.weights[4].scale = ScaleBits(u32::MAX)),
         ),
-        ("act2: the scale does not fit: 153 bits needed", refused(|p| act(p, 3).wrap = WrapRule::Slack)),
+        (
+            "act2: the scale does not fit: 153 bits needed",
+            refused(|p| act(p, 3).wrap = WrapRule::Statistical),
+        ),
         ("output: value 11 does not exist", refused(|p| p.output.value = ValueId(11))),
         ("output: the client's input is not a result", refused(|p| p.output.value = ValueId::INPUT)),
         ("output: scale 2^97 above value scale 2^96", refused(|p| p.output.scale = ScaleBits(97))),
@@ -186,10 +189,10 @@ fn wrong_plans_name_the_operation() {
 }
 
 #[test]
-fn slack_needs_room_over_all_activations_together() {
+fn statistical_truncation_needs_room_over_all_activations_together() {
     let mut plan = common::lenet5();
     // 4704 * 2^(ell+1) <= 2^64.
-    act(&mut plan, 1).wrap = WrapRule::Slack;
+    act(&mut plan, 1).wrap = WrapRule::Statistical;
     act(&mut plan, 1).ell = 50;
     plan.values().unwrap();
     act(&mut plan, 1).ell = 51;

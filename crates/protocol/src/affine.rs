@@ -1,8 +1,10 @@
-//! A linear layer with its bias: the matrix that masked weights, shares and masks of weights stand for.
+//! A linear layer with its bias: the matrix that masked weights, shares and masks of weights stand
+//! for.
 //!
-//! The bias is one more column that meets the constant input 1 (public: masked value 1, mask 0), and one bias may
-//! serve many outputs (all pixels of a channel). Input masks end in that 0, so products with masks leave the bias
-//! out; the transposed product has one more element, the sum against the bias column.
+//! The bias is one more column that meets the constant input 1 (public: masked value 1, mask 0),
+//! and one bias may serve many outputs (all pixels of a channel). Input masks end in that 0, so
+//! products with masks leave the bias out; the transposed product has one more element, the sum
+//! against the bias column.
 
 use crate::label::{LabelStream, domain};
 use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap};
@@ -69,7 +71,8 @@ pub fn columns(spec: &WeightSpec) -> usize {
     spec.shape.inputs() + usize::from(spec.bias)
 }
 
-/// A weight tensor in some form (masked, a share, a mask), in the kernels' own format, ready for products.
+/// A weight tensor in some form (masked, a share, a mask), in the kernels' own format, ready for
+/// products.
 #[derive(Debug)]
 pub struct Affine {
     map: LinearMap,
@@ -113,7 +116,8 @@ impl Affine {
         Some(LimbVec::concat(&each.iter().collect::<Vec<_>>()))
     }
 
-    /// `W^T y` for one vector of `outputs` elements: the inputs' part, then the sum against the bias column.
+    /// `W^T y` for one vector of `outputs` elements: the inputs' part, then the sum against the
+    /// bias column.
     pub fn transposed(&self, y: &LimbVec) -> LimbVec {
         let inputs = self.map.apply_transposed(y, 1);
         match self.bias_of_outputs() {

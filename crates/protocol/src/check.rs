@@ -1,6 +1,8 @@
-//! The batch check at the helper and the value that proves it passed (`docs/protocol.md`, sections 6.7 and 6.8).
+//! The batch check at the helper and the value that proves it passed (`docs/protocol.md`, sections
+//! 6.7 and 6.8).
 //!
-//! [`Accepted`] is made here only. Releasing an output consumes it, and goes through a [`DecisionLog`] first.
+//! [`Accepted`] is made here only. Releasing an output consumes it, and goes through a
+//! [`DecisionLog`] first.
 
 use crate::affine::columns;
 use crate::epoch::HelperEpoch;
@@ -71,7 +73,8 @@ pub trait DecisionLog {
     /// Why a record could not be written.
     type Error;
 
-    /// Records that an inference was accepted, with everything needed to repeat the release after a crash.
+    /// Records that an inference was accepted, with everything needed to repeat the release after a
+    /// crash.
     ///
     /// # Errors
     /// When the record is not certain to survive a crash; nothing is released then.
@@ -98,8 +101,8 @@ impl Accepted {
 }
 
 impl HelperEpoch {
-    /// Whether the epoch may still be used; it is retired after [`FAILURE_LIMIT`] failed checks, or fewer where
-    /// [`retired_after`](HelperEpoch::retired_after) says so.
+    /// Whether the epoch may still be used; it is retired after [`FAILURE_LIMIT`] failed checks, or
+    /// fewer where [`retired_after`](HelperEpoch::retired_after) says so.
     ///
     /// # Errors
     /// [`ProtocolError::Retired`] with the number of failures.
@@ -110,11 +113,12 @@ impl HelperEpoch {
         }
     }
 
-    /// Decides about one inference from all parties' messages, in party order. Consumes what was dealt: a decision
-    /// is made once.
+    /// Decides about one inference from all parties' messages, in party order. Consumes what was
+    /// dealt: a decision is made once.
     ///
     /// # Errors
-    /// [`ProtocolError::Rejected`] when hashes or sums are wrong, without saying which; nothing is released.
+    /// [`ProtocolError::Rejected`] when hashes or sums are wrong, without saying which; nothing is
+    /// released.
     pub fn verify(&self, dealt: Dealt, messages: &[CheckMessage]) -> Result<Accepted, ProtocolError> {
         if messages.len() != self.parties.count() {
             return Err(ProtocolError::Misuse(format!(
@@ -132,7 +136,8 @@ impl HelperEpoch {
         messages.iter().for_each(|m| sums.add_assign(&m.sums));
         let right = sums == LimbVec::from_elements(self.plan.limbs, &dealt.constants);
         if !(agree && right) {
-            // Only agreeing parties' wrong sums tell anything of the keys (and without agreement sums are noise).
+            // Only agreeing parties' wrong sums tell anything of the keys (and without agreement
+            // sums are noise).
             self.failures.fetch_add(u32::from(agree), Ordering::Relaxed);
             return Err(ProtocolError::Rejected { step: Step::Check });
         }

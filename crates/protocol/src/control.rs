@@ -1,7 +1,8 @@
-//! Short control messages: everything that is not residues. Encoded with `postcard`, bounded in size.
+//! Short control messages: everything that is not residues. Encoded with `postcard`, bounded in
+//! size.
 //!
-//! A body has one encoding: what decodes is encoded again and compared, so that two peers that look at the same bytes
-//! see the same value, and text that is not printable is refused.
+//! A body has one encoding: what decodes is encoded again and compared, so that two peers that look
+//! at the same bytes see the same value, and text that is not printable is refused.
 
 use crate::{Fault, Printable, ProtocolError, Step};
 use amicus_plan::PlanDigest;
@@ -46,7 +47,7 @@ pub struct AbortNotice {
     pub reporter: Option<Printable>,
 }
 
-/// A client's wish.
+/// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Number of inputs.
@@ -99,7 +100,8 @@ pub fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, ProtocolError> {
 /// Decodes a control body.
 ///
 /// # Errors
-/// Bytes that are no such body, trailing bytes, too many, or bytes that [`encode`] does not write for that value.
+/// Bytes that are no such body, trailing bytes, too many, or bytes that [`encode`] does not write
+/// for that value.
 pub fn decode<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     if body.len() > MAX_BYTES {
         return Err(Fault::Length { expected: MAX_BYTES, got: body.len() });
@@ -135,7 +137,8 @@ impl AbortNotice {
                 reporter: None,
             },
             ProtocolError::Aborted { by, notice } => {
-                // Whoever passes something on answers for it: a claim of what another said is only a claim.
+                // Whoever passes something on answers for it: a claim of what another said is only
+                // a claim.
                 let reporter = match &notice.reporter {
                     None => by.as_str().into(),
                     Some(first) => format!("{first}, says {by}").into(),

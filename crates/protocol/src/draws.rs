@@ -1,6 +1,8 @@
-//! Notes of what is expanded from labels, for the test that nothing is drawn twice (`docs/protocol.md`, section 7.1).
+//! Notes of what is expanded from labels, for the test that nothing is drawn twice
+//! (`docs/protocol.md`, section 7.1).
 //!
-//! Notes say where vectors come from, not what they hold. Nothing is noted unless a test asks for it, in its own thread.
+//! Notes say where vectors come from, not what they hold. Nothing is noted unless a test asks for
+//! it, in its own thread.
 
 use crate::label::{LABEL_BYTES, Label};
 use amicus_field::Seed;

@@ -1,7 +1,8 @@
 //! The fingerprint of a masked model under the owner's nonce (`docs/protocol.md`, section 4).
 //!
-//! Parties compute it from the messages they took, the owner from those it sent; clients compare. The helper has
-//! neither nonce nor messages: it knows the mask, and could otherwise test guesses of weights.
+//! Parties compute it from the messages they took, the owner from those it sent; clients compare.
+//! The helper has neither nonce nor messages: it knows the mask, and could otherwise test guesses
+//! of weights.
 
 use crate::EpochId;
 use crate::transcript::Digest;

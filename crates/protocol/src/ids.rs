@@ -103,7 +103,8 @@ impl fmt::Display for InferenceId {
     }
 }
 
-/// A one-time id that its keeper has recorded as spent, durably, before anything that depends on it is sent.
+/// A one-time id that its keeper has recorded as spent, durably, before anything that depends on it
+/// is sent.
 ///
 /// Move-only: whoever consumes it is the only one to use the id (`docs/protocol.md`, section 7).
 #[derive(Debug, PartialEq, Eq)]

@@ -59,8 +59,8 @@ impl Ticket {
         self.id
     }
 
-    /// `D_x = x + m_x`, the message for every party. `x` holds `batch` inputs one after the other, as integers at
-    /// the plan's input scale.
+    /// `D_x = x + m_x`, the message for every party. `x` holds `batch` inputs one after the other,
+    /// as integers at the plan's input scale.
     ///
     /// # Errors
     /// An input of the wrong length.

@@ -1,8 +1,9 @@
 //! Keys the parties agree on among themselves, once per epoch, unknown to the helper.
 //!
-//! Every party sends every other party one message with two fresh contributions: one common to all parties, one for
-//! the pair. The common key hashes transcripts; pair keys make shares of zero. Both depend on every contributor, so
-//! one honest party suffices to make them unpredictable to the helper (`docs/protocol.md`, section 7).
+//! Every party sends every other party one message with two fresh contributions: one common to all
+//! parties, one for the pair. The common key hashes transcripts; pair keys make shares of zero.
+//! Both depend on every contributor, so one honest party suffices to make them unpredictable to the
+//! helper (`docs/protocol.md`, section 7).
 
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::transcript::Digest;
@@ -148,9 +149,9 @@ impl PartyKeys {
 
     /// This party's share of a vector of zeros, for the check of an inference.
     ///
-    /// It depends on `view`, a hash of everything the party saw: if two honest parties were shown different things (by
-    /// a client that sends different inputs, say), their shares do not cancel, and the helper sees uniform noise
-    /// instead of a sum that would depend on the difference.
+    /// It depends on `view`, a hash of everything the party saw: if two honest parties were shown
+    /// different things (by a client that sends different inputs, say), their shares do not cancel,
+    /// and the helper sees uniform noise instead of a sum that would depend on the difference.
     pub(crate) fn zero_share_of_inference(
         &self,
         epoch: EpochId,

@@ -1,10 +1,11 @@
-//! Domain separation: which label every random value is expanded under (`docs/protocol.md`, section 7).
+//! Domain separation: which label every random value is expanded under (`docs/protocol.md`, section
+//! 7).
 //!
-//! The helper gives party `i` one [`Seed`] an epoch. Every vector is element 0, 1, ... of a stream whose seed is
-//! derived one-way from (purpose, epoch, inference, operation or weight tensor); the vectors of one operation
-//! (coefficients, tags, both cases) are separate domains of that stream, limbs and retries are separated by the
-//! stream itself, and batch elements are consecutive positions. A client or owner that is given a derived seed can
-//! expand that label only.
+//! The helper gives party `i` one [`Seed`] an epoch. Every vector is element 0, 1, ... of a stream
+//! whose seed is derived one-way from (purpose, epoch, inference, operation or weight tensor); the
+//! vectors of one operation (coefficients, tags, both cases) are separate domains of that stream,
+//! limbs and retries are separated by the stream itself, and batch elements are consecutive
+//! positions. A client or owner that is given a derived seed can expand that label only.
 
 use crate::draws::{self, Draw};
 use crate::{EpochId, InferenceId};
@@ -19,7 +20,7 @@ pub const LABEL_BYTES: usize = 21;
 pub enum Purpose {
     /// Mask of a weight tensor: expanded by helper, parties and owner.
     WeightMask = 1,
-    /// Tag keys and check values of a weight tensor: helper and parties.
+    /// MAC keys and check values of a weight tensor: helper and parties.
     LoadTags = 2,
     /// Mask of the client's input: helper, parties and client.
     InputMask = 3,
@@ -39,7 +40,7 @@ pub mod domain {
     pub const MAIN: u32 = 0;
     /// Mask of the bias.
     pub const BIAS: u32 = 1;
-    /// Load: tag key `b`.
+    /// Load: MAC key `b`.
     pub const TAG_KEY: u32 = 0;
     /// Load: mask `u` of `G = b^T W`.
     pub const TAG_MASK: u32 = 1;
@@ -51,7 +52,7 @@ pub mod domain {
     pub const CHECK_KEY: u32 = 4;
     /// Inference: share that the output mask follows from (`S`, `U`, `V`).
     pub const FOLLOW: u32 = 0;
-    /// Inference: tag key `g`.
+    /// Inference: MAC key `g`.
     pub const KEY: u32 = 1;
     /// Inference: mask `m_o` of an activation's result.
     pub const OUT_MASK: u32 = 2;
@@ -142,7 +143,8 @@ impl LabelStream {
         self.sample_from(domain, limbs, 0, len)
     }
 
-    /// Elements `first..first + len` of a domain: the same values as within a longer [`sample`](Self::sample).
+    /// Elements `first..first + len` of a domain: the same values as within a longer
+    /// [`sample`](Self::sample).
     pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
         if let Some(stream) = self.name {
             let (label, bytes, positions) = (self.label, self.label.bytes(), first..first + len as u64);
@@ -152,7 +154,8 @@ impl LabelStream {
     }
 }
 
-/// The sum over all parties of one domain: what the helper computes where only *some* sharing is needed.
+/// The sum over all parties of one domain: what the helper computes where only *some* sharing is
+/// needed.
 pub fn sum_of(streams: &[LabelStream], domain: u32, limbs: Limbs, len: usize) -> LimbVec {
     let mut total = LimbVec::zeros(limbs, len);
     for stream in streams {

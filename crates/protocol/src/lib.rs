@@ -1,19 +1,23 @@
 //! The protocol as pure state machines: state and message in, state and message out, no I/O.
 //!
-//! Read top to bottom, the modules follow one model epoch and one inference (`docs/protocol.md` has the mathematics,
-//! `docs/security.md` the argument):
+//! Read top to bottom, the modules follow one model epoch and one inference (`docs/protocol.md` has
+//! the mathematics, `docs/security.md` the argument):
 //!
-//! - [`ids`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`], [`error`]: names, randomness, bytes
-//! - [`affine`]: a linear layer with its bias, the matrix that shares and masks of weights stand for
-//! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags (section 4)
+//! - [`ids`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`], [`error`]:
+//!   names, randomness, bytes
+//! - [`affine`]: a linear layer with its bias, the matrix that shares and masks of weights stand
+//!   for
+//! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags
+//!   (section 4)
 //! - [`preprocess`]: one-time material of an inference, at the helper and at a party (section 5)
 //! - [`input`]: the client masks its input (section 6.1)
-//! - [`online`]: a party's way through the plan: linear layers, products, activations (sections 6.2 to 6.6)
+//! - [`online`]: a party's way through the plan: linear layers, products, activations (sections 6.2
+//!   to 6.6)
 //! - [`check`]: the batch check and the value that proves it passed (section 6.7)
 //! - [`output`]: release and unmasking (section 6.8)
 //!
-//! One-time material is move-only: every step consumes its predecessor, so doing things twice or in the wrong
-//! order does not compile.
+//! One-time material is move-only: every step consumes its predecessor, so doing things twice or in
+//! the wrong order does not compile.
 #![forbid(unsafe_code)]
 
 pub mod affine;

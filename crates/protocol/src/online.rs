@@ -1,12 +1,14 @@
-//! A party's way through the plan, from the masked input to the check (`docs/protocol.md`, section 6).
+//! A party's way through the plan, from the masked input to the check (`docs/protocol.md`, section
+//! 6).
 //!
 //! ```text
 //! AwaitingInput --input--> Running --next--> Opening --collect--> Collecting --complete--> Running ...
 //!                                  \--next--> Finished (the check's message and the outputs)
 //! ```
 //!
-//! Each state consumes its predecessor. Work for the check that the next message does not depend on is put off
-//! until that message is on its way ([`Opening::collect`]), so that it costs no time while the network works.
+//! Each state consumes its predecessor. Work for the check that the next message does not depend on
+//! is put off until that message is on its way ([`Opening::collect`]), so that it costs no time
+//! while the network works.
 
 use crate::affine::dot_value;
 use crate::check::CheckMessage;
@@ -160,15 +162,16 @@ impl Opening {
         &self.shares
     }
 
-    /// Adds an error to one element of this party's own share, consistently: what a malicious party would do.
-    /// For attack tests and demonstrations only.
+    /// Adds an error to one element of this party's own share, consistently: what a malicious party
+    /// would do. For attack tests and demonstrations only.
     pub fn danger_shift(&mut self, op: OpIndex, element: usize, error: Element) {
         for (_, share) in self.shares.iter_mut().filter(|(o, _)| *o == op) {
             share.set(element, share.get(element) + error);
         }
     }
 
-    /// Begins to collect the other parties' shares; does the check's work of the previous round meanwhile.
+    /// Begins to collect the other parties' shares; does the check's work of the previous round
+    /// meanwhile.
     ///
     /// # Errors
     /// Only when plan and material do not fit each other.
@@ -213,7 +216,8 @@ impl Collecting {
         None
     }
 
-    /// Where this round stands, for errors: the opening of its first operation whose share is missing.
+    /// Where this round stands, for errors: the opening of its first operation whose share is
+    /// missing.
     pub fn step(&self) -> Step {
         let op = self.missing().map_or(self.sums[0].0, |(_, op)| op);
         Step::opening(&self.state.epoch.ctx.plan, op)
@@ -301,7 +305,8 @@ impl State {
         }
     }
 
-    /// Truncation, polynomial and pooling on shares (sections 6.3 to 6.5), and the tags' part of the check.
+    /// Truncation, polynomial and pooling on shares (sections 6.3 to 6.5), and the tags' part of
+    /// the check.
     fn activation(&mut self, index: OpIndex, a: &Activation, first: bool) -> Result<LimbVec, ProtocolError> {
         let ctx = &self.epoch.ctx;
         let OpMaterial::Activation {

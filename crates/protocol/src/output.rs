@@ -1,8 +1,9 @@
-//! Output: what parties send, what the helper releases, how a receiver puts them together (`docs/protocol.md`, 6.8).
+//! Output: what parties send, what the helper releases, how a receiver puts them together
+//! (`docs/protocol.md`, 6.8).
 //!
-//! A party's message holds, per logit, `floor(D / 2^shift)` in the fewest whole bytes and the case bit `c` in one
-//! byte. The helper's release holds the hash all parties agreed on and, per logit, `mu_0` and `h`. Low-order bits
-//! of the logits go to nobody.
+//! A party's message holds, per logit, `floor(D / 2^shift)` in the fewest whole bytes and the wrap
+//! bit `c` in one byte. The helper's release holds the hash all parties agreed on and, per logit,
+//! `mu_0` and `h`. Low-order bits of the logits go to nobody.
 
 use crate::preprocess::{Dealt, truncation};
 use crate::transcript::Digest;
@@ -171,7 +172,7 @@ pub struct Receiver {
     id: InferenceId,
     digest: PlanDigest,
     t: Truncation,
-    /// Bytes of a party's message: every element with its case bit.
+    /// Bytes of a party's message: every element with its wrap bit.
     bytes: usize,
     scale: u32,
 }
@@ -208,8 +209,9 @@ impl Receiver {
         &self.key
     }
 
-    /// Puts the helper's release and the parties' messages together: the first message that has the agreed hash is
-    /// the output. Returns all logits, batch element by batch element, as real numbers.
+    /// Puts the helper's release and the parties' messages together: the first message that has the
+    /// agreed hash is the output. Returns all logits, batch element by batch element, as real
+    /// numbers.
     ///
     /// # Errors
     /// A release that does not decode; no message with the agreed hash.

@@ -1,7 +1,8 @@
-//! Keyed transcript hashes: what parties opened, received and will say, compared by the helper without seeing it.
+//! Keyed transcript hashes: what parties opened, received and will say, compared by the helper
+//! without seeing it.
 //!
-//! BLAKE3 under the parties' common key, 256-bit output: collision-resistant, because a malicious party knows the
-//! key (`docs/protocol.md`, section 7).
+//! BLAKE3 under the parties' common key, 256-bit output: collision-resistant, because a malicious
+//! party knows the key (`docs/protocol.md`, section 7).
 
 use crate::keys::PartyKeys;
 use crate::{EpochId, InferenceId};
@@ -9,7 +10,8 @@ use amicus_field::LimbVec;
 use amicus_plan::PlanDigest;
 use std::fmt;
 
-// Planes are hashed as they lie in memory; parties on machines of different endianness would disagree.
+// Planes are hashed as they lie in memory; parties on machines of different endianness would
+// disagree.
 const _: () = assert!(cfg!(target_endian = "little"), "big-endian machines are not supported");
 
 /// A 256-bit keyed hash.

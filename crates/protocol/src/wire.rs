@@ -1,8 +1,8 @@
 //! Messages as bytes: a fixed header, then packed residues or a short control body.
 //!
-//! Everything is parsed into valid values once, here and in the `receive` functions of the states: version, kind,
-//! ids, exact lengths, residues below their primes. Bytes from a peer never panic and never make a node allocate
-//! more than the plan says.
+//! Everything is parsed into valid values once, here and in the `receive` functions of the states:
+//! version, kind, ids, exact lengths, residues below their primes. Bytes from a peer never panic
+//! and never make a node allocate more than the plan says.
 
 use crate::{EpochId, Fault, InferenceId};
 use amicus_field::{LimbVec, Limbs, packed_len};

@@ -1,11 +1,13 @@
-//! Plays executions of random malicious coalitions and reports what they showed (`docs/security.md`, "Random coalitions").
+//! Plays executions of random malicious coalitions and reports what they showed
+//! (`docs/security.md`, "Random coalitions").
 //!
 //! ```sh
 //! cargo run --release -p amicus-testkit --example coalitions -- --seed 1 --executions 20000 --jobs 2
 //! cargo run --release -p amicus-testkit --example coalitions -- --seed 17 --executions 1      # one of them again
 //! ```
 //!
-//! Exit code 1 when a property did not hold; every failing execution is shown with the smallest scenario like it.
+//! Exit code 1 when a property did not hold; every failing execution is shown with the smallest
+//! scenario like it.
 
 use amicus_testkit::coalition::scenario::Scenario;
 use amicus_testkit::coalition::{play, shrink};

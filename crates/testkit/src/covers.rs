@@ -1,9 +1,11 @@
-//! What covers the messages of a run: all that is left of them when everything known to others is taken away.
+//! What covers the messages of a run: all that is left of them when everything known to others is
+//! taken away.
 //!
-//! By Lemma 1 (`docs/security.md`, section 5) every message that an honest party, owner or client sends to corrupt roles is
-//! covered by a share that only this party and the helper know. Here everything else is given: weights, inputs, keys and
-//! what was sent. That leaves, for every message, the vector that covers it, to be compared with what the parties expand
-//! from their seeds. The honest one's share is what no coalition of the others can take away.
+//! By Lemma 1 (`docs/security.md`, section 5) every message that an honest party, owner or client
+//! sends to corrupt roles is covered by a share that only this party and the helper know. Here
+//! everything else is given: weights, inputs, keys and what was sent. That leaves, for every
+//! message, the vector that covers it, to be compared with what the parties expand from their
+//! seeds. The honest one's share is what no coalition of the others can take away.
 
 use crate::direct::Outcome;
 use crate::nets::Net;
@@ -37,8 +39,8 @@ impl Witness {
         Witness { seeds: DangerKnownSeeds::new(name), letters: Vec::new() }
     }
 
-    /// The bodies of all messages of a kind, tensor or operation, and inference (0 for the load) from one role to one of
-    /// its recipients.
+    /// The bodies of all messages of a kind, tensor or operation, and inference (0 for the load)
+    /// from one role to one of its recipients.
     pub fn bodies(&self, from: &Peer, kind: Kind, index: u32, id: InferenceId) -> Vec<&[u8]> {
         let this = |l: &Letter| {
             let h = &l.header;
@@ -71,12 +73,14 @@ pub struct Cover {
     pub name: String,
     /// What is left of the messages without the shares of any party.
     pub total: LimbVec,
-    /// What each party, in order, adds to it. The last party adds nothing to vectors of which it gets corrections.
+    /// What each party, in order, adds to it. The last party adds nothing to vectors of which it
+    /// gets corrections.
     pub shares: Vec<LimbVec>,
 }
 
 impl Cover {
-    /// What is left when some parties, not all, put their shares together: one vector for each such coalition.
+    /// What is left when some parties, not all, put their shares together: one vector for each such
+    /// coalition.
     pub fn leftovers(&self) -> impl Iterator<Item = (usize, LimbVec)> {
         (0..(1usize << self.shares.len()) - 1).map(|coalition| (coalition, self.left(coalition)))
     }

@@ -1,7 +1,7 @@
 //! What a malicious party does: it runs the real node and deviates where a [`Deviation`] says.
 //!
-//! A [`Switch`] turns the deviation on for one inference or load, so that a test can show that the same nodes work
-//! before and after it, and counts how often it was really played.
+//! A [`Switch`] turns the deviation on for one inference or load, so that a test can show that the
+//! same nodes work before and after it, and counts how often it was really played.
 
 use crate::direct::Shift;
 use crate::random::Random;
@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// One deviation from the protocol.
 #[derive(Clone, Debug)]
 pub enum Deviation {
-    /// Adds errors to its shares of openings, the same towards everybody and in its own computation.
+    /// Adds errors to its shares of openings, the same towards everybody and in its own
+    /// computation.
     Shift(Vec<Shift>),
     /// Adds errors to its part of the tags of a load, likewise.
     Tags(Vec<Shift>),
@@ -32,8 +33,8 @@ pub enum Deviation {
     Transcript,
     /// Claims to have sent the first receiver another output.
     OutputHash,
-    /// Sends the helper a second message of the check, before anybody else can send one: the share of this last
-    /// operation is held back meanwhile.
+    /// Sends the helper a second message of the check, before anybody else can send one: the share
+    /// of this last operation is held back meanwhile.
     SecondSigma(u32),
     /// Changes messages on their way.
     Message(Tamper),

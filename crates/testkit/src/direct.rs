@@ -1,10 +1,10 @@
 //! All roles in one thread, calling the states directly: the protocol without channels.
 //!
-//! Messages still go through their encoding, and a [`World`] carries them. Deviations are closures that change what a
-//! party computes or sends.
+//! Messages still go through their encoding, and a [`World`] carries them. Deviations are closures
+//! that change what a party computes or sends.
 
 use crate::world::{Drawing, Honest, Letter, World};
-use amicus_client::inference::Wish;
+use amicus_client::inference::PendingRequest;
 use amicus_client::load::{self, Loading};
 use amicus_field::{Element, LimbVec};
 use amicus_node::Peer;
@@ -217,8 +217,8 @@ pub fn load_over(
     Ok(loaded)
 }
 
-/// Runs one inference of a batch; every `shift` makes the last party add an error to its share of an opening, and
-/// `check` changes the messages to the helper.
+/// Runs one inference of a batch; every `shift` makes the last party add an error to its share of
+/// an opening, and `check` changes the messages to the helper.
 ///
 /// # Errors
 /// What the protocol answers before the check; the check's verdict is in the outcome.
@@ -262,18 +262,18 @@ pub fn infer_over(
     world.looks_at(&(&deals, &dealt, dealt.grant()));
     let client = client();
     world.acts(&client);
-    let (wish, request) = Wish::new(Arc::clone(plan), parties, batch as u32, Vec::new())?;
+    let (pending, request) = PendingRequest::new(Arc::clone(plan), parties, batch as u32, Vec::new())?;
     let body = carry(world, &client, &to_helper, request.header, &request.body);
     let request: Request =
         control::decode(&body).map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
     let receivers = vec![client.to_string()];
     let binding = Binding { batch: request.batch, client: client.to_string(), receivers };
     let grant = TicketGrant { binding, seeds: dealt.grant().encode() };
-    world.looks_at(&(&wish, &request, &grant));
+    world.looks_at(&(&pending, &request, &grant));
     let grant = control::encode(&grant)?;
     let ticket = header(Kind::Ticket, 0);
     let grant = carry(world, &to_helper, &client, ticket, &grant);
-    let admission = wish.granted(&ticket, &grant, &mut Drawing(world, client.clone()))?;
+    let admission = pending.granted(&ticket, &grant, &mut Drawing(world, client.clone()))?;
     world.looks_at(&admission);
     let (mut waiting, [input, key]) = admission.mask(inputs)?;
     let input_len = helper.plan().values()?.get(ValueId::INPUT).len * batch;

@@ -1,6 +1,8 @@
-//! A helper that follows no rule but the test's: it can deal and bind an id twice, and begin an epoch twice.
+//! A helper that follows no rule but the test's: it can deal and bind an id twice, and begin an
+//! epoch twice.
 //!
-//! It stands alone with two real parties, plays owner and client too, and talks to them over links in memory.
+//! It stands alone with two real parties, plays owner and client too, and talks to them over links
+//! in memory.
 
 use crate::PATIENCE;
 use crate::nets::Net;
@@ -71,14 +73,14 @@ impl FakeHelper {
         }
         let [one, two] = [1, 2].map(|n| crate::run::party(parties, n));
         let (at_one, at_two) = Link::pair("party 1", "party 2");
-        nodes[0].hubs().deliver(Channel::Online, Arrival { peer: two, link: at_one });
-        nodes[1].hubs().deliver(Channel::Online, Arrival { peer: one, link: at_two });
+        nodes[0].inboxes().deliver(Channel::Online, Arrival { peer: two, link: at_one });
+        nodes[1].inboxes().deliver(Channel::Online, Arrival { peer: one, link: at_two });
         let [mut online, mut dealing, mut owner, mut client] = [(); 4].map(|()| User::new());
         for (peer, node) in parties.all().map(Peer::Party).zip(&nodes) {
-            online.join(&Peer::Helper, &peer, node.hubs(), Channel::Online);
-            dealing.join(&Peer::Helper, &peer, node.hubs(), Channel::Dealing);
-            owner.join(&Peer::Owner, &peer, node.hubs(), Channel::Online);
-            client.join(&Peer::Client("1".into()), &peer, node.hubs(), Channel::Online);
+            online.join(&Peer::Helper, &peer, node.inboxes(), Channel::Online);
+            dealing.join(&Peer::Helper, &peer, node.inboxes(), Channel::Dealing);
+            owner.join(&Peer::Owner, &peer, node.inboxes(), Channel::Online);
+            client.join(&Peer::Client("1".into()), &peer, node.inboxes(), Channel::Online);
         }
         FakeHelper { net, parties, nodes, events, online, dealing, owner, client }
     }

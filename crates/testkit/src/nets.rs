@@ -1,7 +1,8 @@
-//! Small networks that use every operation of a plan, with their weights and the exact simulator beside them.
+//! Small networks that use every operation of a plan, with their weights and the exact simulator
+//! beside them.
 //!
-//! Scales are low (a few bits more where there is more than one limb) and bounds as wide as the modulus allows, so that
-//! every network exists for one, two and three limbs.
+//! Scales are low (a few bits more where there is more than one limb) and bounds as wide as the
+//! modulus allows, so that every network exists for one, two and three limbs.
 
 use crate::random::Random;
 use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};

@@ -1,4 +1,5 @@
-//! A deployment for tests in one line: n parties (one of them possibly malicious), a helper, an owner, a client.
+//! A deployment for tests in one line: n parties (one of them possibly malicious), a helper, an
+//! owner, a client.
 
 use crate::PATIENCE;
 use crate::deviation::{Deviation, Switch};
@@ -72,15 +73,16 @@ impl Setup {
 
     /// Deadlines that a test can wait for, where parties fall silent.
     ///
-    /// Seconds where an honest round takes less than a millisecond: on a busy machine a thread may get no core for a
-    /// long time, and a deadline that comes too early blames somebody else. Tests that wait use no core meanwhile.
+    /// Seconds where an honest round takes less than a millisecond: on a busy machine a thread may
+    /// get no core for a long time, and a deadline that comes too early blames somebody else. Tests
+    /// that wait use no core meanwhile.
     pub fn impatient(self) -> Self {
         let long = Duration::from_secs(20);
         Setup { limits: Limits { round: Duration::from_secs(5), inference: long, load: long }, ..self }
     }
 
-    /// Deadlines so short that an honest party may miss one on a busy machine, for many attacks in a row where it does
-    /// not matter who is blamed.
+    /// Deadlines so short that an honest party may miss one on a busy machine, for many attacks in
+    /// a row where it does not matter who is blamed.
     pub fn hasty(self) -> Self {
         let long = Duration::from_secs(3);
         Setup { limits: Limits { round: Duration::from_millis(700), inference: long, load: long }, ..self }
@@ -247,7 +249,8 @@ impl Run {
         assert!(error < ROUNDING, "{}: {error} from the simulator", self.net.plan.name);
     }
 
-    /// One inference with the switch on, and how everybody saw it end. The deviation must have been played.
+    /// One inference with the switch on, and how everybody saw it end. The deviation must have been
+    /// played.
     ///
     /// # Panics
     /// When a node says nothing of it, or a result is wrong.
@@ -301,7 +304,8 @@ impl Run {
         error
     }
 
-    /// All nodes are alive: the next inference on the same nodes, with the switch off, gives the right answer.
+    /// All nodes are alive: the next inference on the same nodes, with the switch off, gives the
+    /// right answer.
     ///
     /// # Panics
     /// When it does not.
@@ -340,7 +344,8 @@ impl Run {
 }
 
 impl Ending {
-    /// The check failed at the helper: nothing was released, everybody knows, and nobody is accused.
+    /// The check failed at the helper: nothing was released, everybody knows, and nobody is
+    /// accused.
     ///
     /// # Panics
     /// When it ended in another way.
@@ -356,8 +361,8 @@ impl Ending {
         self
     }
 
-    /// It was given up before the check: nothing was released, and everybody's error contains these words (the step,
-    /// the peer, what it did).
+    /// It was given up before the check: nothing was released, and everybody's error contains these
+    /// words (the step, the peer, what it did).
     ///
     /// # Panics
     /// When it ended in another way.

@@ -1,4 +1,5 @@
-//! A small network whose real-number result is known: two dense layers with a polynomial between them.
+//! A small network whose real-number result is known: two dense layers with a polynomial between
+//! them.
 
 use amicus_field::{Dense, LimbVec, Limbs, LinearShape};
 use amicus_plan::{

@@ -1,5 +1,5 @@
-//! Holds a run to its plan, operation by operation: unmasks everything that was opened and compares it with the exact
-//! integers.
+//! Holds a run to its plan, operation by operation: unmasks everything that was opened and compares
+//! it with the exact integers.
 
 use crate::direct::{Loaded, Outcome};
 use crate::nets::Net;
@@ -44,9 +44,9 @@ pub fn values(loaded: &Loaded, net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
     values
 }
 
-/// Checks every operation of an accepted run: exact, truncated arguments one of the two integers around the value, and
-/// outputs less than 1.5 units away: where the mask wrapped around, the receiver adds `Q / 2^shift` rounded
-/// (`docs/protocol.md`, 6.8).
+/// Checks every operation of an accepted run: exact, truncated arguments one of the two integers
+/// around the value, and outputs less than 1.5 units away: where the mask wrapped around, the
+/// receiver adds `Q / 2^shift` rounded (`docs/protocol.md`, 6.8).
 ///
 /// # Errors
 /// The first operation whose result is not what its plan says.

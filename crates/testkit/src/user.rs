@@ -1,11 +1,12 @@
-//! A user who speaks the protocol by hand, message by message: what malicious clients and owners are made of.
+//! A user who speaks the protocol by hand, message by message: what malicious clients and owners
+//! are made of.
 
 use crate::PATIENCE;
 use amicus_client::Message;
-use amicus_client::inference::{Admission, Awaiting, Wish};
+use amicus_client::inference::{Admission, Awaiting, PendingRequest};
 use amicus_field::OperatingSystem;
 use amicus_net::Link;
-use amicus_node::connect::{Arrival, Hubs};
+use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::inbox::{Inbox, Incoming, Received, Want};
 use amicus_node::local::LocalCluster;
 use amicus_node::{NodeError, Peer};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Links to helper and parties, and nothing else.
 pub struct User {
     inbox: Inbox,
-    hubs: Hubs,
+    inboxes: InboxHandles,
 }
 
 impl Default for User {
@@ -35,8 +36,8 @@ impl User {
     /// When the operating system gives no handle to wait on.
     pub fn new() -> Self {
         let inbox = Inbox::new(1 << 24, Duration::ZERO).expect("an inbox");
-        let hubs = Hubs { online: inbox.hub(), dealing: None };
-        User { inbox, hubs }
+        let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
+        User { inbox, inboxes }
     }
 
     /// A user of a running deployment.
@@ -45,17 +46,17 @@ impl User {
     /// When it cannot be connected.
     pub fn connect(cluster: &mut LocalCluster, parties: Parties, me: &Peer) -> Self {
         let mut user = User::new();
-        cluster.connect_user(me, &user.hubs).expect("a connected user");
+        cluster.connect_user(me, &user.inboxes).expect("a connected user");
         let everybody: Vec<Peer> = parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
         user.inbox.wait_for(&everybody, &Step::Keys, Instant::now() + PATIENCE).expect("links");
         user
     }
 
     /// Joins this user, called `me`, and a node's thread by a link in memory.
-    pub fn join(&mut self, me: &Peer, peer: &Peer, hubs: &Hubs, channel: Channel) {
+    pub fn join(&mut self, me: &Peer, peer: &Peer, inboxes: &InboxHandles, channel: Channel) {
         let (here, there) = Link::pair(&me.to_string(), &peer.to_string());
         self.inbox.insert(peer, here);
-        hubs.deliver(channel, Arrival { peer: me.clone(), link: there });
+        inboxes.deliver(channel, Arrival { peer: me.clone(), link: there });
     }
 
     /// Sends a message.
@@ -126,10 +127,11 @@ impl User {
     /// When there is none.
     pub fn ticket(&mut self, plan: &Arc<Plan>, parties: Parties, batch: u32, also_to: &[&str]) -> Admission {
         let also_to = also_to.iter().map(|&name| name.to_owned()).collect();
-        let (wish, message) = Wish::new(Arc::clone(plan), parties, batch, also_to).expect("a request");
+        let (pending, message) =
+            PendingRequest::new(Arc::clone(plan), parties, batch, also_to).expect("a request");
         self.send(&Peer::Helper, &message);
         let ticket = self.expect(&Peer::Helper, &[Kind::Ticket]);
-        wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).expect("a valid ticket")
+        pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).expect("a valid ticket")
     }
 
     /// Waits for the result of an inference.

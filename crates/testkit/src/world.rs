@@ -1,4 +1,5 @@
-//! What surrounds the roles of a run in one thread: where they draw seeds, and who carries their messages.
+//! What surrounds the roles of a run in one thread: where they draw seeds, and who carries their
+//! messages.
 
 use amicus_field::{OperatingSystem, Randomness, RandomnessError, Seed};
 use amicus_node::Peer;
@@ -45,7 +46,8 @@ impl World for Honest {}
 
 /// Seeds that everybody can compute, for known answers: nothing drawn from them is secret.
 ///
-/// The `k`-th seed of a role, from 0, is BLAKE3 under a key of 32 zero bytes of the text `NAME, ROLE, K`.
+/// The `k`-th seed of a role, from 0, is BLAKE3 under a key of 32 zero bytes of the text
+/// `NAME, ROLE, K`.
 #[derive(Clone, Debug)]
 pub struct DangerKnownSeeds {
     name: String,

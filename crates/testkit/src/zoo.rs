@@ -46,7 +46,8 @@ pub fn conv_net(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
-/// Residual sums: of two activations (masks shared) and of two linear results (masks at the helper), scales differ.
+/// Residual sums: of two activations (masks shared) and of two linear results (masks at the
+/// helper), scales differ.
 pub fn residual(limbs: Limbs) -> Net {
     let mut net = Draft::new("residual", limbs, &[5]);
     let z = net.dense(ValueId::INPUT, 5, 5, true);
@@ -95,8 +96,8 @@ pub fn pools(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
-/// Values joined, all masks shared, all at the helper and mixed, of different scales; factors by position of a linear
-/// result and of a pooled activation.
+/// Values joined, all masks shared, all at the helper and mixed, of different scales; factors by
+/// position of a linear result and of a pooled activation.
 pub fn joined(limbs: Limbs) -> Net {
     let mut net = Draft::new("joined", limbs, &[2, 3, 3]);
     let z = net.conv(ValueId::INPUT, conv([2, 3, 3], 1, 1), true);
@@ -130,14 +131,14 @@ pub fn power(limbs: Limbs, k: usize) -> Net {
     net.reveal(y)
 }
 
-/// The slack rule, where three limbs leave room for it.
-pub fn slack() -> Net {
+/// Statistical truncation, where three limbs leave room for it.
+pub fn statistical() -> Net {
     let limbs = Limbs::THREE;
-    let mut net = Draft::new("slack", limbs, &[1, 4, 4]);
+    let mut net = Draft::new("statistical", limbs, &[1, 4, 4]);
     let z = net.conv(ValueId::INPUT, Conv2d { padding: [1; 4], ..conv([1, 4, 4], 2, 3) }, true);
-    let y = net.polynomial(z, 3, vec![3, -2, 5, 1], Some(pool([2, 4, 4], 2, 2)), WrapRule::Slack, 100);
+    let y = net.polynomial(z, 3, vec![3, -2, 5, 1], Some(pool([2, 4, 4], 2, 2)), WrapRule::Statistical, 100);
     let z = net.dense(y, 8, 4, true);
-    let y = net.polynomial(z, 2, vec![1, 2, 0, 1], None, WrapRule::Slack, 100);
+    let y = net.polynomial(z, 2, vec![1, 2, 0, 1], None, WrapRule::Statistical, 100);
     let z = net.dense(y, 4, 2, true);
     net.reveal(z)
 }
@@ -155,7 +156,7 @@ pub fn all(limbs: Limbs) -> Vec<Net> {
     ];
     nets.extend((1..=8).flat_map(|degree| [polynomial(limbs, degree), power(limbs, degree)]));
     if limbs == Limbs::THREE {
-        nets.push(slack());
+        nets.push(statistical());
     }
     nets
 }

@@ -1,5 +1,5 @@
-//! What the helper compares and sees: hashes of every party count and cover everything, sums come under shares of zero
-//! (`docs/security.md`, sections 10 and 12).
+//! What the helper compares and sees: hashes of every party count and cover everything, sums come
+//! under shares of zero (`docs/security.md`, sections 10 and 12).
 
 use amicus_field::{Element, LimbVec, Limbs, RandomnessError, Seed, packed_len};
 use amicus_node::Peer;
@@ -58,7 +58,8 @@ fn a_hash_of_any_party_that_differs_is_a_rejection() {
     }
 }
 
-/// A witness in whose world parties and clients draw from seeds of other names than helper and owner.
+/// A witness in whose world parties and clients draw from seeds of other names than helper and
+/// owner.
 struct Separate {
     witness: Witness,
     parties: DangerKnownSeeds,
@@ -137,8 +138,9 @@ impl Runs {
     }
 }
 
-/// What is left of the messages to the helper when all it knows is taken away: in two worlds that differ in nothing but
-/// what parties (or the client) drew, all values are equal, so messages differ by shares of zero alone.
+/// What is left of the messages to the helper when all it knows is taken away: in two worlds that
+/// differ in nothing but what parties (or the client) drew, all values are equal, so messages
+/// differ by shares of zero alone.
 fn zero_shares_differ(what: &str, before: &Runs, after: &Runs, net: &Net, n: usize, load_too: bool) {
     assert!(before.opened() == after.opened(), "{what}: other values");
     for party in Parties::new(n).unwrap().all().map(Peer::Party) {

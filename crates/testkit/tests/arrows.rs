@@ -41,7 +41,8 @@ fn crates_depend_as_the_table_says() {
         let allowed = allowed.get(name).unwrap_or_else(|| panic!("{name} is not in the table"));
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let on = dependency["name"].as_str().expect("a name");
-            // What lies elsewhere in this repository is for tests only: the field of tiny primes in `toy`, say.
+            // What lies elsewhere in this repository is for tests only: the field of tiny primes in
+            // `toy`, say.
             let elsewhere = !dependency["path"].is_null() && !names.contains(&on);
             assert!(!elsewhere, "{name} depends on {on}, which is no crate of this workspace");
             // Tests and benches may use the test kit, and what it rests on.

@@ -56,7 +56,8 @@ fn honest_deployments_answer_over_a_slow_network() {
     run(Wiring::Shaped(Shape::lan()), 2, 1);
 }
 
-/// Material for one inference at a time: none is dealt while one is in flight, and none beyond what is told, but when asked.
+/// Material for one inference at a time: none is dealt while one is in flight, and none beyond what
+/// is told, but when asked.
 #[test]
 fn material_is_dealt_for_as_many_inferences_as_told() {
     let model = Model::new(Limbs::ONE);

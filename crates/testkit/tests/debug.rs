@@ -1,7 +1,7 @@
 //! `Debug` shows nothing secret: no seed, key, share, mask, weight, message body or output.
 //!
-//! Every state of a run is formatted as it is; the sources are searched for types whose `Debug` is derived although they
-//! hold bare bytes or numbers, so that a new type cannot forget it.
+//! Every state of a run is formatted as it is; the sources are searched for types whose `Debug` is
+//! derived although they hold bare bytes or numbers, so that a new type cannot forget it.
 
 use amicus_client::Message;
 use amicus_field::{Element, LimbVec, Limbs, LinearMap, OperatingSystem, Randomness};
@@ -22,7 +22,8 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Longest runs that public things need: layers have at most nine coefficients, ids and sizes a few digits.
+/// Longest runs that public things need: layers have at most nine coefficients, ids and sizes a few
+/// digits.
 const NUMBERS: usize = 12;
 const DIGITS: usize = 6;
 
@@ -182,7 +183,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// The items of a source file whose `Debug` is derived, from the attribute to the end of their fields.
+/// The items of a source file whose `Debug` is derived, from the attribute to the end of their
+/// fields.
 fn derived(text: &str) -> Vec<&str> {
     let mut items = Vec::new();
     for (at, _) in text.match_indices("#[derive(") {

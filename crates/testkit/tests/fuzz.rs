@@ -1,7 +1,8 @@
 //! Bytes of a peer never panic and never reserve memory beyond the plan's sizes.
 //!
-//! Every message of a load and an inference is changed at random, so that every decoder meets hostile bytes in the
-//! state it is really used in; then arbitrary bytes go to those that stand alone.
+//! Every message of a load and an inference is changed at random, so that every decoder meets
+//! hostile bytes in the state it is really used in; then arbitrary bytes go to those that stand
+//! alone.
 
 use amicus_field::Limbs;
 use amicus_plan::Plan;
@@ -74,7 +75,8 @@ impl World for Changing<'_> {
     }
 }
 
-/// One load and one inference in which the message of this number is changed; what kind it was, and the result.
+/// One load and one inference in which the message of this number is changed; what kind it was, and
+/// the result.
 fn run(net: &Net, target: usize, random: &mut Random) -> (Option<Kind>, Result<Vec<f64>, ProtocolError>) {
     let mut world = Changing { random, target, number: 0, hit: None };
     let parties = Parties::new(3).unwrap();
@@ -105,7 +107,8 @@ fn changed_messages_are_errors_and_no_panics() {
                     // Words of helper, owner and client decide what is computed.
                     (Ok(_), Kind::LoadGrant | Kind::Nonce | Kind::Ticket | Kind::Release | Kind::Request) => {
                     }
-                    // Another party's output is as good; corrections of the case that does not occur are not used.
+                    // Another party's output is as good; corrections of the case that does not
+                    // occur are not used.
                     (Ok(logits), Kind::Output | Kind::DealCorrection) => {
                         let error = net.error_of(&net.inputs(2, 9), &logits);
                         assert!(net.plan.limbs == Limbs::ONE || error < 0.05, "{kind:?}: {error}");

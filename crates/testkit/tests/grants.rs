@@ -1,6 +1,7 @@
-//! Secrets are drawn anew, and each is given to the role it is for and to nobody else (`docs/protocol.md`, 4, 6, 7).
+//! Secrets are drawn anew, and each is given to the role it is for and to nobody else
+//! (`docs/protocol.md`, 4, 6, 7).
 
-use amicus_client::inference::{Awaiting, Wish};
+use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load::Loading;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
@@ -211,7 +212,7 @@ fn further_receivers_are_told_no_seeds() {
     let (mut alice, mut bob) = (user(&mut run, "2"), user(&mut run, "3"));
     let also = vec!["client 3".to_owned()];
     let plan = Arc::clone(&run.net.plan);
-    let (wish, request) = Wish::new(Arc::clone(&plan), run.parties, 1, also).unwrap();
+    let (pending, request) = PendingRequest::new(Arc::clone(&plan), run.parties, 1, also).unwrap();
     alice.send(&Peer::Helper, &request);
     let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
     let seeds = control::decode::<TicketGrant>(ticket.body()).unwrap().seeds.clone();
@@ -227,7 +228,7 @@ fn further_receivers_are_told_no_seeds() {
         Awaiting::invited(&plan, run.parties, &invite.header, invite.body(), &mut OperatingSystem).unwrap();
     let inputs = run.next_inputs();
     let (awaiting, [input, key]) =
-        wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap().mask(&inputs).unwrap();
+        pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap().mask(&inputs).unwrap();
     for party in run.parties.all().map(Peer::Party) {
         alice.send(&party, &input);
         alice.send(&party, &key);

@@ -1,7 +1,9 @@
-//! Random networks from ONNX file to private answer: the float executor is held to an oracle, written files are read
-//! back and planned, and the secure run is held to the simulator, operation by operation.
+//! Random networks from ONNX file to private answer: the float executor is held to an oracle,
+//! written files are read back and planned, and the secure run is held to the simulator, operation
+//! by operation.
 //!
-//! A bounded part runs with all other tests. More of them, with any seed (networks are numbered by seed and place):
+//! A bounded part runs with all other tests. More of them, with any seed (networks are numbered by
+//! seed and place):
 //!
 //! ```text
 //! AMICUS_GRAPHS=1000 AMICUS_GRAPHS_SEED=7 cargo test --release -p amicus-testkit --test graphs -- --nocapture
@@ -35,13 +37,14 @@ use std::sync::Arc;
 
 /// Float executor and oracle, relative to the largest logit.
 const FLOAT: f64 = 1e-4;
-/// Logits of the secure run and of the simulator, which round differently: relative to the largest logit.
+/// Logits of the secure run and of the simulator, which round differently: relative to the largest
+/// logit.
 const SECURE: f64 = 0.02;
 
 /// How one network fared.
 enum Fate {
-    /// It ran to the end: float errors of the imported and the prepared network, of the simulator's against its own
-    /// polynomial network.
+    /// It ran to the end: float errors of the imported and the prepared network, of the simulator's
+    /// against its own polynomial network.
     Ran { float: f64, fixed: f64 },
     /// It was refused, for a reason that its author can understand.
     Refused(String),

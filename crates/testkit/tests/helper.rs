@@ -1,5 +1,5 @@
-//! The helper dies between its decision and the release (`docs/protocol.md`, 6.8): the right output reaches everybody
-//! after all, exactly once decided.
+//! The helper dies between its decision and the release (`docs/protocol.md`, 6.8): the right output
+//! reaches everybody after all, exactly once decided.
 
 use amicus_client::Message;
 use amicus_field::{Element, Limbs};
@@ -44,7 +44,7 @@ fn a_client_that_waits_gets_the_output_after_the_restart() {
         let mut run = setup.helper_dies().start();
         let inputs = run.next_inputs();
         let batch = run.batch;
-        let hubs = run.client.hubs().clone();
+        let inboxes = run.client.inboxes().clone();
         let admission = run.client.request(batch, &[]).unwrap();
         let (alice, cluster) = (&mut run.client, &mut run.cluster);
         let result = std::thread::scope(|scope| {
@@ -53,13 +53,13 @@ fn a_client_that_waits_gets_the_output_after_the_restart() {
             cluster.restart_helper().unwrap();
             if memory {
                 // Over TLS the client dials again by itself.
-                cluster.connect_user(&client(), &hubs).unwrap();
+                cluster.connect_user(&client(), &inboxes).unwrap();
             }
             result.join().unwrap()
         });
         run.assert_right(&inputs, &result.unwrap().logits);
         if memory {
-            run.cluster.connect_user(&Peer::Owner, run.owner.hubs()).unwrap();
+            run.cluster.connect_user(&Peer::Owner, run.owner.inboxes()).unwrap();
         }
         // The old epoch died with the helper's memory.
         assert_eq!(run.load().unwrap().0, 2);
@@ -72,7 +72,7 @@ fn a_client_that_waits_gets_the_output_after_the_restart() {
 fn a_client_that_comes_back_later_gets_the_output() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
     let inputs = run.next_inputs();
-    let hubs = run.client.hubs().clone();
+    let inboxes = run.client.inboxes().clone();
     let admission = run.client.request(1, &[]).unwrap();
     let (alice, cluster) = (&mut run.client, &mut run.cluster);
     let result = std::thread::scope(|scope| {
@@ -84,7 +84,7 @@ fn a_client_that_comes_back_later_gets_the_output() {
             std::thread::sleep(Duration::from_millis(50));
         }
         assert!(!result.is_finished());
-        cluster.connect_user(&client(), &hubs).unwrap();
+        cluster.connect_user(&client(), &inboxes).unwrap();
         result.join().unwrap()
     });
     run.assert_right(&inputs, &result.unwrap().logits);
@@ -113,7 +113,8 @@ fn a_rejected_inference_is_not_released_by_a_restart() {
     run.finish();
 }
 
-/// The helper dies after its decision about an inference of a client who is gone when it comes back.
+/// The helper dies after its decision about an inference of a client who is gone when it comes
+/// back.
 fn undelivered(run: &mut Run, client: &Peer) {
     let inputs = run.next_inputs();
     let mut alice = User::connect(&mut run.cluster, run.parties, client);
@@ -126,7 +127,8 @@ fn undelivered(run: &mut Run, client: &Peer) {
     run.cluster.restart_helper().unwrap();
 }
 
-/// The release that the helper has sent a user so far: it comes before the answer to a request that cannot be.
+/// The release that the helper has sent a user so far: it comes before the answer to a request that
+/// cannot be.
 fn released(user: &mut User) -> Option<Vec<u8>> {
     let header = Header::epoch(Kind::Request, EpochId(0), 0);
     user.send(&Peer::Helper, &Message { header, body: Vec::new() });

@@ -1,5 +1,6 @@
-//! Tag keys, measured from outside: an error of 1 in one opened element moves the sums of the check by the key of this
-//! element (`docs/security.md`, Lemma 2). Keys must be uniform, and one per element within every sum, or errors cancel.
+//! MAC keys, measured from outside: an error of 1 in one opened element moves the sums of the check
+//! by the key of this element (`docs/security.md`, Lemma 2). Keys must be uniform, and one per
+//! element within every sum, or errors cancel.
 //!
 //! And all seeds, keys and nonces that are drawn rather than derived are new every time.
 
@@ -20,7 +21,8 @@ use std::collections::HashMap;
 const BATCH: usize = 2;
 const INFERENCES: usize = 2;
 
-/// The sums of the check over all parties, of each of some inferences; `shift` is played in the inference of a number.
+/// The sums of the check over all parties, of each of some inferences; `shift` is played in the
+/// inference of a number.
 fn sums(net: &Net, parties: Parties, shift: Option<(usize, Shift)>) -> Vec<LimbVec> {
     let mut witness = Witness::new("measured keys");
     let loaded = direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut witness).unwrap();
@@ -89,7 +91,8 @@ fn every_opened_element_has_a_key_of_its_own() {
         let mut keys: HashMap<Vec<u64>, String> = HashMap::new();
         for (op, kind) in plan.indexed_ops().map(|(index, op)| (index, &op.kind)).filter(|(_, k)| k.opens()) {
             let len = values.get(ValueId::of(op)).len;
-            // A tensor has one key for all inferences, inputs and uses, each of which has a sum of its own.
+            // A tensor has one key for all inferences, inputs and uses, each of which has a sum of
+            // its own.
             let (inferences, elements) = match kind {
                 OpKind::Linear { use_index, .. } if use_index.0 > 0 => continue,
                 OpKind::Linear { .. } => (1, len),
@@ -172,7 +175,8 @@ fn seeds_keys_and_nonces_are_new_every_time() {
             direct::infer_over(&loaded, &net.inputs(1, 1), 1, &[], &mut |_| (), &mut listener).unwrap();
         }
     }
-    // Per load: seeds, mask seeds, contributions, nonce, challenge; per inference: input seeds, key.
+    // Per load: seeds, mask seeds, contributions, nonce, challenge; per inference: input seeds,
+    // key.
     let (n, tensors) = (3, net.plan.weights.len());
     let of_load = n + n * tensors + n + n * (n - 1) + 1 + 1;
     assert_eq!(listener.0.len(), loads as usize * (of_load + inferences * (n + 1)));

@@ -1,8 +1,9 @@
 //! Every message of a few loads and inferences is, byte by byte, what the specification says.
 //!
-//! `vectors/transcripts.py` is an independent program written from `docs/protocol.md`: it computes what each role must send
-//! from the seeds that the roles draw, and wrote `vectors/transcripts.json`. So a change of the wire format, of a label, a
-//! mask, a hash or a formula shows here, also where both sides change alike and runs stay right. To write the vectors
+//! `vectors/transcripts.py` is an independent program written from `docs/protocol.md`: it computes
+//! what each role must send from the seeds that the roles draw, and wrote
+//! `vectors/transcripts.json`. So a change of the wire format, of a label, a mask, a hash or a
+//! formula shows here, also where both sides change alike and runs stay right. To write the vectors
 //! anew after a wanted change: `python3 crates/testkit/vectors/transcripts.py`.
 
 use amicus_field::{LimbVec, Limbs, RandomnessError, Seed};
@@ -18,7 +19,8 @@ use std::sync::Arc;
 
 const VECTORS: &str = include_str!("../vectors/transcripts.json");
 
-/// Messages by sender, recipient, kind, index and inference; those of one tensor differ in nothing of it.
+/// Messages by sender, recipient, kind, index and inference; those of one tensor differ in nothing
+/// of it.
 type Transcript = BTreeMap<String, Vec<String>>;
 
 /// Draws the known seeds and keeps what is sent.

@@ -1,5 +1,5 @@
-//! All randomness of loads and inferences, listed by the labels that the code really draws it with: nothing is drawn twice
-//! (`docs/protocol.md`, section 7.1).
+//! All randomness of loads and inferences, listed by the labels that the code really draws it with:
+//! nothing is drawn twice (`docs/protocol.md`, section 7.1).
 
 use amicus_field::Limbs;
 use amicus_node::Peer;

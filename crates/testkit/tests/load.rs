@@ -18,7 +18,8 @@ use std::time::Duration;
 
 const TWO: Limbs = Limbs::TWO;
 
-/// Two minutes are enough for a small model; 130 million weights of 13 bytes take longer at 100 Mbit/s.
+/// Two minutes are enough for a small model; 130 million weights of 13 bytes take longer at 100
+/// Mbit/s.
 #[test]
 fn large_models_have_time_to_load() {
     let (limits, mut plan) = (Limits::default(), small::plan(TWO));
@@ -155,8 +156,8 @@ fn malformed_keys_and_tags() {
 
 #[test]
 fn a_replayed_load() {
-    // Keys or tags of the epoch before; old keys may come before the other party knows of the new load, and are
-    // dropped then.
+    // Keys or tags of the epoch before; old keys may come before the other party knows of the new
+    // load, and are dropped then.
     for kind in [Kind::Keys, Kind::Tags] {
         let deviation = Deviation::message(kind, How::EarlierToo);
         let mut run = Setup::new(zoo::mlp(TWO), 2).last_deviating(deviation).start();

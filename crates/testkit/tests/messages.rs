@@ -1,4 +1,5 @@
-//! Malformed, repeated, replayed and missing messages of a party: everybody's error names the step and the party.
+//! Malformed, repeated, replayed and missing messages of a party: everybody's error names the step
+//! and the party.
 
 use amicus_field::{Element, Limbs, packed_len};
 use amicus_node::Peer;
@@ -74,7 +75,8 @@ fn messages_of_the_wrong_type() {
     );
 }
 
-// From the second opening on: while a party still waits for its client, an unreadable first one is an error of the input.
+// From the second opening on: while a party still waits for its client, an unreadable first one is
+// an error of the input.
 #[test]
 fn bytes_that_are_no_message() {
     let step = "opening of layer activation 0 (operation 1)";
@@ -176,7 +178,8 @@ fn wrong_messages_of_the_check() {
 fn a_wrong_sigma() {
     let one = Element::one(TWO);
     let limb = Element::from_signed(TWO, amicus_field::I256::from(amicus_field::PRIMES[0]));
-    // Slots of two batch elements and three uses of a layer; one wrong, and two that cancel in a total.
+    // Slots of two batch elements and three uses of a layer; one wrong, and two that cancel in a
+    // total.
     for errors in [
         vec![(0, one)],
         vec![(5, one)],
@@ -194,7 +197,8 @@ fn a_wrong_sigma() {
 
 #[test]
 fn a_second_sigma() {
-    // The decision may fall between the two messages; then the second changes nothing. Not so every time.
+    // The decision may fall between the two messages; then the second changes nothing. Not so every
+    // time.
     for _ in 0..100 {
         let mut run = Setup::new(zoo::mlp(TWO), 2).last_deviating(Deviation::SecondSigma(2)).start();
         let ending = run.attack();

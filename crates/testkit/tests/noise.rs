@@ -1,4 +1,5 @@
-//! A party that floods others with random frames: whatever happens to the inference or load, the nodes stay alive.
+//! A party that floods others with random frames: whatever happens to the inference or load, the
+//! nodes stay alive.
 
 use amicus_client::Message;
 use amicus_field::Limbs;

@@ -1,4 +1,5 @@
-//! Text that peers write never reaches anybody's logs as it is: notices, names of receivers, accusations.
+//! Text that peers write never reaches anybody's logs as it is: notices, names of receivers,
+//! accusations.
 
 use amicus_client::Message;
 use amicus_field::Limbs;
@@ -35,7 +36,8 @@ fn assert_all_loggable(ending: &Ending) {
 
 /// A notice whose every text is `text`, as bytes: what nobody can build from the types.
 fn hostile_notice(text: &str) -> Vec<u8> {
-    // Who is accused, step 5 (the check, which has no text), reason, whether the check failed, reporter.
+    // Who is accused, step 5 (the check, which has no text), reason, whether the check failed,
+    // reporter.
     control::encode(&(Some(text), 5u32, text, false, Some(text))).unwrap()
 }
 

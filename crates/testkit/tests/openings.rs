@@ -1,5 +1,6 @@
-//! A malicious party in the openings (`docs/protocol.md`, section 6): wrong values, errors that would cancel if sums were
-//! shared, different values to different parties. All of it passes until the check, and no further.
+//! A malicious party in the openings (`docs/protocol.md`, section 6): wrong values, errors that
+//! would cancel if sums were shared, different values to different parties. All of it passes until
+//! the check, and no further.
 
 use amicus_field::{Element, I256, Limbs, PRIMES};
 use amicus_testkit::deviation::{Deviation, How};
@@ -144,8 +145,8 @@ fn one_and_three_limbs_are_checked_alike() {
             run.finish();
         }
     }
-    let net = zoo::slack();
-    let mut run = Setup::new(zoo::slack(), 2)
+    let net = zoo::statistical();
+    let mut run = Setup::new(zoo::statistical(), 2)
         .last_deviating(Deviation::shift(net.op("activation 0"), 0, Element::one(Limbs::THREE)))
         .start();
     run.attack().rejected();

@@ -1,6 +1,7 @@
-//! A named receiver hears of an inference what it needs for the output, and nothing else: no seed of the input's mask.
+//! A named receiver hears of an inference what it needs for the output, and nothing else: no seed
+//! of the input's mask.
 
-use amicus_client::inference::{Awaiting, Wish};
+use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_protocol::control::{self, Binding, TicketGrant};
@@ -20,7 +21,8 @@ fn a_named_receiver_gets_the_binding_the_outputs_and_the_release_alone() {
         let parties: Vec<Peer> = run.parties.all().map(Peer::Party).collect();
         let [mut alice, mut bob, mut carol] = ["2", "3", "4"]
             .map(|name| User::connect(&mut run.cluster, run.parties, &Peer::Client(name.into())));
-        let (wish, request) = Wish::new(Arc::clone(&plan), run.parties, 1, vec!["client 3".into()]).unwrap();
+        let (pending, request) =
+            PendingRequest::new(Arc::clone(&plan), run.parties, 1, vec!["client 3".into()]).unwrap();
         alice.send(&Peer::Helper, &request);
         let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
         let grant: TicketGrant = control::decode(ticket.body()).unwrap();
@@ -34,7 +36,7 @@ fn a_named_receiver_gets_the_binding_the_outputs_and_the_release_alone() {
             Awaiting::invited(&plan, run.parties, &invite.header, invite.body(), &mut OperatingSystem)
                 .unwrap();
         let inputs = run.next_inputs();
-        let admission = wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
+        let admission = pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
         let (awaiting_of_alice, messages) = admission.mask(&inputs).unwrap();
         for party in &parties {
             messages.iter().for_each(|m| alice.send(party, m));

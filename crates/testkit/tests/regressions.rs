@@ -9,8 +9,8 @@ use amicus_protocol::affine::LayerWeights;
 use amicus_testkit::direct;
 use std::sync::Arc;
 
-/// The constants of the check mistook the tag mask (one column more than inputs) for one of each batch element when
-/// both have equally many elements: an honest run was rejected.
+/// The constants of the check mistook the tag mask (one column more than inputs) for one of each
+/// batch element when both have equally many elements: an honest run was rejected.
 #[test]
 fn a_layer_of_one_input_with_a_bias_works_in_a_batch_of_two() {
     let limbs = Limbs::TWO;

@@ -1,5 +1,5 @@
-//! An epoch is retired after a number of failed checks whose hashes agreed (`docs/protocol.md`, 6.7, `docs/security.md`,
-//! 16): each of them excludes a guess of the tag keys.
+//! An epoch is retired after a number of failed checks whose hashes agreed (`docs/protocol.md`,
+//! 6.7, `docs/security.md`, 16): each of them excludes a guess of the MAC keys.
 
 use amicus_field::{Element, Limbs};
 use amicus_node::NodeError;

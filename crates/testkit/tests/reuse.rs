@@ -1,4 +1,5 @@
-//! Nothing is used twice (`docs/protocol.md`, section 7): a helper that repeats itself gets nothing from honest parties.
+//! Nothing is used twice (`docs/protocol.md`, section 7): a helper that repeats itself gets nothing
+//! from honest parties.
 
 use amicus_client::Message;
 use amicus_field::Limbs;

@@ -1,7 +1,9 @@
-//! Lemma 1 (`docs/security.md`, section 5) on real runs: of everything that is sent to parties, something uniform is left
-//! whatever all others but one party put together, and never the same twice.
+//! Lemma 1 (`docs/security.md`, section 5) on real runs: of everything that is sent to parties,
+//! something uniform is left whatever all others but one party put together, and never the same
+//! twice.
 //!
-//! Weights, inputs and keys are taken for known. Seeds are fixed, so none of the statistics fails by chance.
+//! Weights, inputs and keys are taken for known. Seeds are fixed, so none of the statistics fails
+//! by chance.
 
 use amicus_field::{LimbVec, Limbs, Prime, SumPool2d};
 use amicus_plan::{ValueId, WrapRule};
@@ -12,7 +14,8 @@ use amicus_testkit::nets::{Draft, Net, bound};
 use amicus_testkit::zoo;
 use std::collections::{BTreeMap, HashMap};
 
-/// One load and inferences of these batches; the same inputs for every batch element of all of them.
+/// One load and inferences of these batches; the same inputs for every batch element of all of
+/// them.
 fn covers(net: &Net, n: usize, batches: &[usize]) -> Vec<Cover> {
     let parties = Parties::new(n).unwrap();
     let mut witness = Witness::new(&format!("covers of {}, {n} parties", net.plan.name));
@@ -77,7 +80,8 @@ fn wide() -> Net {
     net.reveal(z)
 }
 
-/// How often the residues fall into each of 64 equal parts of `0..p`, and have each value of their low six bits.
+/// How often the residues fall into each of 64 equal parts of `0..p`, and have each value of their
+/// low six bits.
 #[derive(Clone)]
 struct Histogram {
     high: [u64; 64],
@@ -94,8 +98,8 @@ impl Histogram {
         }
     }
 
-    /// The chi-square statistics, with 63 degrees of freedom each: mean 63, deviation 11.2. Beyond 150 with probability
-    /// below 1e-8.
+    /// The chi-square statistics, with 63 degrees of freedom each: mean 63, deviation 11.2. Beyond
+    /// 150 with probability below 1e-8.
     fn statistics(&self) -> [f64; 2] {
         [&self.high, &self.low].map(|counts| {
             let expected = counts.iter().sum::<u64>() as f64 / 64.0;

@@ -1,4 +1,5 @@
-//! The protocol's states refuse what they must not take, whoever moves the messages (`docs/protocol.md`, 4 to 7).
+//! The protocol's states refuse what they must not take, whoever moves the messages
+//! (`docs/protocol.md`, 4 to 7).
 
 use amicus_field::{Limbs, OperatingSystem, Seed, packed_len};
 use amicus_node::Peer;

@@ -1,4 +1,5 @@
-//! The same over mutual TLS on loopback: honest runs, attacks on links, and attacks of every other sort once.
+//! The same over mutual TLS on loopback: honest runs, attacks on links, and attacks of every other
+//! sort once.
 
 use amicus_field::{Element, Limbs};
 use amicus_net::shaper::Shape;
@@ -22,7 +23,7 @@ fn honest_runs() {
         (zoo::conv_net(TWO), 3, 2),
         (zoo::residual(TWO), 5, 1),
         (zoo::products(Limbs::THREE), 2, 3),
-        (zoo::slack(), 2, 1),
+        (zoo::statistical(), 2, 1),
     ] {
         let tolerant = net.plan.limbs == Limbs::ONE;
         let mut run = Setup::new(net, n).batch(batch).tls().start();
@@ -105,7 +106,8 @@ fn a_frame_longer_than_anything_in_the_plan() {
     for (kind, step) in [(Kind::Opening, "opening of layer linear 0"), (Kind::Check, "check")] {
         let deviation = Deviation::message(kind, How::TooLong);
         let mut run = Setup::new(zoo::mlp(TWO), 2).tls().last_deviating(deviation).start();
-        // The cheater sees its link cut and may be the first to complain; who got the frame knows better.
+        // The cheater sees its link cut and may be the first to complain; who got the frame knows
+        // better.
         let ending = run.attack().given_up(&["party 2"]);
         let hit = if kind == Kind::Opening { &ending.honest[0].1 } else { &ending.helper };
         assert_says("who got it", hit.as_ref().unwrap_err(), &["announced a frame of 4194328 bytes"]);

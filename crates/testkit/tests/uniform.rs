@@ -1,4 +1,5 @@
-//! What parties see looks uniform, whatever the input is, and no mask is used twice (`docs/protocol.md`, sections 3, 7).
+//! What parties see looks uniform, whatever the input is, and no mask is used twice
+//! (`docs/protocol.md`, sections 3, 7).
 
 use amicus_field::{I256, LimbVec, Limbs, Prime};
 use amicus_plan::WrapRule;
@@ -62,8 +63,8 @@ impl Histogram {
         self.0[limb].iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum()
     }
 
-    /// Chi-square with 255 degrees of freedom lies outside this interval with probability below 2e-9 (Wilson and
-    /// Hilferty, six standard deviations).
+    /// Chi-square with 255 degrees of freedom lies outside this interval with probability below
+    /// 2e-9 (Wilson and Hilferty, six standard deviations).
     fn is_uniform(&self) -> bool {
         (0..2).all(|limb| (141.0..416.0).contains(&self.chi_square(limb)))
     }
@@ -133,7 +134,8 @@ fn masks_never_repeat() {
     let net = wide();
     let parties = Parties::new(2).unwrap();
     let inputs: Vec<i64> = net.inputs(1, 4).repeat(BATCH);
-    // The same input in every batch element, in two inferences of one epoch, and in one of another epoch.
+    // The same input in every batch element, in two inferences of one epoch, and in one of another
+    // epoch.
     let mut runs = Vec::new();
     for epoch in [1, 2] {
         let loaded = direct::load(&net.plan, &net.layers(), parties, epoch, None).unwrap();

@@ -1,8 +1,9 @@
-//! Malicious clients (`docs/protocol.md`, sections 6.1, 6.8 and 7): different inputs, second inputs, other clients' ids.
+//! Malicious clients (`docs/protocol.md`, sections 6.1, 6.8 and 7): different inputs, second
+//! inputs, other clients' ids.
 
 use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
-use amicus_client::inference::Wish;
+use amicus_client::inference::PendingRequest;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_protocol::control::{self, TicketGrant};
@@ -88,7 +89,8 @@ fn a_second_input_under_one_id() {
 
 type Edit = fn(&mut Message);
 
-/// Sends inputs changed by `edit`; every role gives the inference up for that reason, and the next one works.
+/// Sends inputs changed by `edit`; every role gives the inference up for that reason, and the next
+/// one works.
 fn changed_inputs(run: &mut Run, edits: &[(Edit, &str)]) {
     let mut mallory = user(run, "2");
     for (edit, fault) in edits {
@@ -214,15 +216,16 @@ fn seeds_of_a_mask_go_to_the_bound_client_only() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
     let plan = Arc::clone(&run.net.plan);
-    let (wish, request) = Wish::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
+    let (pending, request) = PendingRequest::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
     alice.send(&Peer::Helper, &request);
     let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
     let grant = |body: &[u8]| -> TicketGrant { control::decode(body).unwrap() };
     let of_alice = grant(ticket.body());
     assert_eq!((of_alice.binding.client.as_str(), of_alice.seeds.len()), ("client 2", 64));
 
-    // Mallory asks in every way there is for what is Alice's: with her id, as a receiver, as an acknowledgement.
-    let (_, forged) = Wish::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
+    // Mallory asks in every way there is for what is Alice's: with her id, as a receiver, as an
+    // acknowledgement.
+    let (_, forged) = PendingRequest::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
     let with_her_id = Header::inference(Kind::Request, ticket.header.epoch, ticket.header.id, 0);
     mallory.send(&Peer::Helper, &Message { header: with_her_id, ..forged });
     for kind in
@@ -236,7 +239,7 @@ fn seeds_of_a_mask_go_to_the_bound_client_only() {
 
     // Alice's inference goes on undisturbed; then Mallory gets a ticket of her own.
     let inputs = run.next_inputs();
-    let admission = wish.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
+    let admission = pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
     let (awaiting, messages) = admission.mask(&inputs).unwrap();
     peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
     run.assert_right(&inputs, &alice.result(awaiting).unwrap());
@@ -372,7 +375,8 @@ fn who_asks_and_does_not_read_is_cut_off_and_others_are_served() {
         let mut mallory = user(&mut run, "2");
         let question = Fingerprints::question();
         let one = Peer::Party(run.parties.party(1).unwrap());
-        // Answers of some 70 bytes; kernels buffer megabytes of a TLS link, so it takes a while until any waits.
+        // Answers of some 70 bytes; kernels buffer megabytes of a TLS link, so it takes a while
+        // until any waits.
         let deadline = Instant::now() + PATIENCE;
         while mallory.try_send(&one, &question).is_ok() {
             assert!(Instant::now() < deadline, "answers wait for somebody who does not read");

@@ -1,13 +1,14 @@
 //! Real nodes send exactly what the states in one thread send, byte by byte, and nothing else.
 //!
-//! All links of a deployment in memory are recorded. What the roles drew shows in the record, so the same runs are played
-//! again without channels, from the same seeds. `known_answers.rs` holds those to the specification.
+//! All links of a deployment in memory are recorded. What the roles drew shows in the record, so
+//! the same runs are played again without channels, from the same seeds. `known_answers.rs` holds
+//! those to the specification.
 
 use amicus_client::Message;
 use amicus_field::{Limbs, RandomnessError, Seed};
 use amicus_net::{Direction, Link, Recorder};
 use amicus_node::client::ClientNode;
-use amicus_node::connect::{Arrival, Hubs};
+use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
@@ -33,7 +34,7 @@ type Frame = (Peer, Peer, [u8; 24], Vec<u8>);
 struct Wires(Vec<(Peer, Peer, Recorder)>);
 
 impl Wires {
-    fn join(&mut self, a: (&Peer, &Hubs), b: (&Peer, &Hubs), channel: Channel) {
+    fn join(&mut self, a: (&Peer, &InboxHandles), b: (&Peer, &InboxHandles), channel: Channel) {
         let (mut here, there) = Link::pair(&a.0.to_string(), &b.0.to_string());
         self.0.push((a.0.clone(), b.0.clone(), here.recorded()));
         a.1.deliver(channel, Arrival { peer: b.0.clone(), link: here });
@@ -121,7 +122,8 @@ fn counted(frames: impl IntoIterator<Item = Frame>) -> BTreeMap<Frame, usize> {
     counts
 }
 
-/// A load, a question for the fingerprint and some inferences on real nodes; everything sent, and the fingerprint.
+/// A load, a question for the fingerprint and some inferences on real nodes; everything sent, and
+/// the fingerprint.
 fn deployment(
     net: &Net,
     parties: Parties,
@@ -165,19 +167,19 @@ fn deployment(
     let mut owner = OwnerNode::new(plan(), parties, limits).unwrap();
     let mut client = ClientNode::new(plan(), parties, batch, limits).unwrap();
     let mut wires = Wires::default();
-    let (owner_hubs, client_hubs) = (owner.hubs().clone(), client.hubs().clone());
+    let (owner_hubs, client_hubs) = (owner.inboxes().clone(), client.inboxes().clone());
     let users = [(&Peer::Owner, &owner_hubs), (&direct::client(), &client_hubs)];
     let peers: Vec<Peer> = parties.all().map(Peer::Party).collect();
     for (number, (peer, node)) in peers.iter().zip(&nodes).enumerate() {
-        let here = (peer, node.hubs());
+        let here = (peer, node.inboxes());
         for (other, there) in peers.iter().zip(&nodes).take(number) {
-            wires.join(here, (other, there.hubs()), Channel::Online);
+            wires.join(here, (other, there.inboxes()), Channel::Online);
         }
-        wires.join(here, (&Peer::Helper, helper.hubs()), Channel::Online);
-        wires.join(here, (&Peer::Helper, helper.hubs()), Channel::Dealing);
+        wires.join(here, (&Peer::Helper, helper.inboxes()), Channel::Online);
+        wires.join(here, (&Peer::Helper, helper.inboxes()), Channel::Dealing);
         users.iter().for_each(|user| wires.join(here, *user, Channel::Online));
     }
-    users.iter().for_each(|user| wires.join((&Peer::Helper, helper.hubs()), *user, Channel::Online));
+    users.iter().for_each(|user| wires.join((&Peer::Helper, helper.inboxes()), *user, Channel::Online));
     let fingerprint = owner.load(&net.layers()).unwrap().fingerprint;
     assert_eq!(client.fingerprint().unwrap(), fingerprint);
     for inputs in inputs {

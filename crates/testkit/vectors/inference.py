@@ -123,7 +123,7 @@ class Inference:
         mask_shares = dealt(OUT_MASK, out_mask)
         material["C"] = {k: dealt(COEFFICIENT + k, C[k]) for k in range(1, d)}
         material["gC"] = {k: dealt(COEFFICIENT_TAG + k, r.mul(gamma, C[k])) for k in range(1, d)}
-        differences = range(0 if op["slack"] else d)
+        differences = range(0 if op["statistical"] else d)
         material["E"] = {k: dealt(DIFFERENCE + k, E[k]) for k in differences}
         material["gE"] = {k: dealt(DIFFERENCE_TAG + k, r.mul(gamma, E[k])) for k in differences}
         self.add_terms(self.constants, 0, self.dots(key, r.add(*U)))

@@ -31,7 +31,7 @@ def encode_kind(op):
     if kind == "activation":
         body = (varint(op["input"]) + varint(op["ell"]) + varint(op["input_scale"])
                 + sequence([zigzag(c) for c in op["coefficients"]]) + varint(op["coefficient_scale"])
-                + (b"\1" + encode_pool(op["pool"]) if op["pool"] else b"\0") + varint(int(op["slack"])))
+                + (b"\1" + encode_pool(op["pool"]) if op["pool"] else b"\0") + varint(int(op["statistical"])))
     elif kind == "sum_pool":
         body = varint(op["input"]) + encode_pool(op["pool"])
     elif kind == "concat":

@@ -65,10 +65,10 @@ class Draft:
         uses = sum(op["kind"] == "linear" and op["weights"] == tensor for op in self.plan["ops"])
         return self.push("linear", input=value, weights=tensor, use=uses)
 
-    def activation(self, value, argument, degree, pool=None, slack=False, ell=None):
+    def activation(self, value, argument, degree, pool=None, statistical=False, ell=None):
         coefficients = self.integers(degree, 8) + [1 + abs(self.integers(1, 6)[0])]
         return self.push("activation", input=value, ell=ell or self.ell(), input_scale=argument + self.extra,
-                         coefficients=coefficients, coefficient_scale=3, pool=pool, slack=slack)
+                         coefficients=coefficients, coefficient_scale=3, pool=pool, statistical=statistical)
 
     def add(self, left, right):
         scales = [self.scale(v) for v in (left, right)]
@@ -133,7 +133,7 @@ def repeated(limbs):
 def joined(limbs):
     net = Draft(f"joined, {limbs} limbs", limbs, [1, 3, 3])
     z = net.conv(INPUT, (1, 3, 3), 1, (1, 1))
-    y = net.activation(net.push("weigh", input=z, rows=[3, 2, 3], columns=[1, 1, 2]), 3, 2, slack=True, ell=100)
+    y = net.activation(net.push("weigh", input=z, rows=[3, 2, 3], columns=[1, 1, 2]), 3, 2, statistical=True, ell=100)
     both = net.concat(INPUT, y)
     pooled = net.push("sum_pool", input=both, pool=pool((2, 3, 3), (2, 2), (2, 2), (0, 0, 1, 1)))
     return net.reveal(net.concat(net.dense(pooled, 8, 2), INPUT))

@@ -1,7 +1,7 @@
 //! Learning curves of `amicus-train` runs in one picture, as `docs/training` has them.
 //!
-//! `cargo run --release -p amicus-train --features plot --example curves -- OUT.svg NAME=RUN.csv ..` draws accuracy on the
-//! images held out and, where a run has an interval, the largest |t| / B.
+//! `cargo run --release -p amicus-train --features plot --example curves -- OUT.svg NAME=RUN.csv ..`
+//! draws accuracy on the images held out and, where a run has an interval, the largest |t| / B.
 
 use amicus_train::plot::{self, Chart, Line};
 use std::error::Error;
@@ -52,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let accuracies = runs.iter().map(|run| run.line("validation", 100.0)).collect::<Result<_, _>>()?;
     let mut charts = vec![chart("accuracy on images held out, %", false, accuracies)];
     let mut ranges = runs.iter().map(|run| run.line("largest", 1.0)).collect::<Result<Vec<_>, _>>()?;
-    // A network of ReLUs has no interval; its line stays, empty, so that colours mean the same in both charts.
+    // A network of ReLUs has no interval; its line stays, empty, so that colours mean the same in
+    // both charts.
     ranges.iter_mut().for_each(|line| line.points.retain(|p| p.1 > 0.0));
     if ranges.iter().any(|line| !line.points.is_empty()) {
         // A few epochs far outside must not hide all others.

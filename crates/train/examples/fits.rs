@@ -1,7 +1,8 @@
-//! Tables and pictures of the polynomials that stand for activation functions, as `docs/fits` has them.
+//! Tables and pictures of the polynomials that stand for activation functions, as `docs/fits` has
+//! them.
 //!
-//! `cargo run --release -p amicus-train --features plot --example fits -- [FOLDER]` writes one SVG file a function and
-//! `README.md` with the errors of every function, degree and method.
+//! `cargo run --release -p amicus-train --features plot --example fits -- [FOLDER]` writes one SVG
+//! file a function and `README.md` with the errors of every function, degree and method.
 
 use std::error::Error;
 use std::fmt::Write;

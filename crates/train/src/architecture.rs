@@ -1,7 +1,8 @@
-//! The networks as data: blocks of a linear layer, BatchNorm, activation and pooling, then one linear layer.
+//! The networks as data: blocks of a linear layer, BatchNorm, activation and pooling, then one
+//! linear layer.
 //!
-//! Everything that must know a network's shape reads this: initial weights, the forward pass, equalising, rounding,
-//! export. Names are those of the shipped files and of the PyTorch package.
+//! Everything that must know a network's shape reads this: initial weights, the forward pass,
+//! equalising, rounding, export. Names are those of the shipped files and of the PyTorch package.
 
 use crate::ModelName;
 use crate::data::InputRule;
@@ -146,7 +147,8 @@ impl Architecture {
         Self::with_width(name, RESNET_WIDTH)
     }
 
-    /// The same; `width` is the number of channels of ResNet-8's first stage and means nothing for the others.
+    /// The same; `width` is the number of channels of ResNet-8's first stage and means nothing for
+    /// the others.
     pub fn with_width(name: ModelName, width: usize) -> Self {
         match name {
             ModelName::LeNet5 => lenet5(),
@@ -189,8 +191,8 @@ impl Architecture {
         all
     }
 
-    /// The layers that read what block `index` gives; none when something else than a linear layer reads it too, so
-    /// that its channels cannot be scaled.
+    /// The layers that read what block `index` gives; none when something else than a linear layer
+    /// reads it too, so that its channels cannot be scaled.
     pub fn readers(&self, index: usize) -> Vec<&Layer> {
         let next = self.blocks.get(index + 1).map_or(&self.output, |block| &block.layer);
         let mut readers = vec![next];
@@ -281,7 +283,8 @@ fn alexnet_cifar() -> Architecture {
     }
 }
 
-/// conv 3x3, three residual blocks of widths w, 2w, 4w with BatchNorm behind the sum, mean, fully connected.
+/// conv 3x3, three residual blocks of widths w, 2w, 4w with BatchNorm behind the sum, mean, fully
+/// connected.
 fn resnet8(width: usize) -> Architecture {
     let mut blocks = vec![block(convolution("conv1", [3, width], [3, 1, 1]), 1, Pool::None)];
     for (stage, [inputs, outputs], stride) in
@@ -324,7 +327,8 @@ mod tests {
         Architecture::of(name).parameters().iter().map(trained).sum()
     }
 
-    /// By hand: kernels and matrices with biases, and two numbers for each channel of each BatchNorm.
+    /// By hand: kernels and matrices with biases, and two numbers for each channel of each
+    /// BatchNorm.
     #[test]
     fn numbers_of_parameters() {
         assert_eq!(count(ModelName::LeNet5), 156 + 2416 + 48_120 + 10_164 + 850 + 2 * (6 + 16 + 120 + 84));

@@ -1,8 +1,10 @@
-//! A run between two epochs, as one file: weights, optimiser, random generators, settings, learning curve.
+//! A run between two epochs, as one file: weights, optimiser, random generators, settings, learning
+//! curve.
 //!
-//! The file is a safetensors file with tensors `weights/NAME`, `first/NAME` and `second/NAME` (the optimiser's moments) and
-//! one metadata entry [`ENTRY`] with the rest as JSON. It is replaced in one step after every epoch, so that a run that
-//! is killed at any time can go on from its last whole epoch and gives what it would have given.
+//! The file is a safetensors file with tensors `weights/NAME`, `first/NAME` and `second/NAME` (the
+//! optimiser's moments) and one metadata entry [`ENTRY`] with the rest as JSON. It is replaced in
+//! one step after every epoch, so that a run that is killed at any time can go on from its last
+//! whole epoch and gives what it would have given.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,7 +59,8 @@ pub fn path_for(out: &Path) -> PathBuf {
     export::beside(out, ENDING)
 }
 
-/// What a run depends on: its settings, and fingerprints of data and teacher. Numbers are text, which is compared exactly.
+/// What a run depends on: its settings, and fingerprints of data and teacher. Numbers are text,
+/// which is compared exactly.
 pub(crate) fn settings_of(
     config: &TrainConfig,
     data: u64,

@@ -27,13 +27,15 @@ pub struct TrainConfig {
     /// Folder (for CIFAR-10 also an archive) with the data set's files.
     #[serde(skip)]
     pub data_dir: PathBuf,
-    /// Where the weights go (safetensors); replaced in one step at the end. Learning curve and checkpoint go beside it.
+    /// Where the weights go (safetensors); replaced in one step at the end. Learning curve and
+    /// checkpoint go beside it.
     #[serde(skip)]
     pub out: PathBuf,
     /// The ReLU network to learn from, a file written by an earlier run.
     #[serde(skip)]
     pub teacher: Option<PathBuf>,
-    /// Images that must not be trained on, found in the training set by their pixels; every one must be there.
+    /// Images that must not be trained on, found in the training set by their pixels; every one
+    /// must be there.
     #[serde(skip)]
     pub excluded: Option<Images>,
     /// Go on from the checkpoint beside `out`.
@@ -50,7 +52,8 @@ pub struct TrainConfig {
     pub batch_size: usize,
     /// Training images held out for validation.
     pub validation: usize,
-    /// Use only the first so many training images after shuffling (for tests and quick looks); `None`: all.
+    /// Use only the first so many training images after shuffling (for tests and quick looks);
+    /// `None`: all.
     pub limit: Option<usize>,
     /// Highest rates of the one-cycle schedule, and decay.
     #[serde(flatten)]
@@ -71,11 +74,13 @@ pub struct TrainConfig {
     pub interval: f64,
     /// Degree of p, 2 to 8.
     pub degree: usize,
-    /// k: BatchNorm keeps mean +- k standard deviations inside the interval, and p is fitted for deviation B / k.
+    /// k: BatchNorm keeps mean +- k standard deviations inside the interval, and p is fitted for
+    /// deviation B / k.
     pub sigmas: f64,
     /// Students start from the teacher's weights, equalised to the interval.
     pub warm_start: bool,
-    /// Epochs (with fractions) in which ReLU becomes the polynomial; `None`: 30% of the run; 0: polynomial at once.
+    /// Epochs (with fractions) in which ReLU becomes the polynomial; `None`: 30% of the run; 0:
+    /// polynomial at once.
     pub blend_epochs: Option<f64>,
     /// Weight of the teacher's answers, 0 to 1; the labels have the rest.
     pub distillation: f64,
@@ -87,7 +92,8 @@ pub struct TrainConfig {
     pub learned: bool,
     /// Whether gamma and beta are projected after every step.
     pub projection: bool,
-    /// Weight in the loss of `max(0, |t| / B - margin)^2`, averaged over the images, summed over the activations.
+    /// Weight in the loss of `max(0, |t| / B - margin)^2`, averaged over the images, summed over
+    /// the activations.
     pub escape_penalty: f64,
     /// |t| / B from which the penalty acts.
     pub escape_margin: f64,
@@ -102,8 +108,8 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// The settings for training a network from scratch; `data_dir` and `out` are the caller's. Activations are
-    /// polynomials until they are set to ReLU.
+    /// The settings for training a network from scratch; `data_dir` and `out` are the caller's.
+    /// Activations are polynomials until they are set to ReLU.
     pub fn new(dataset: DatasetName, model: ModelName, data_dir: PathBuf, out: PathBuf) -> Self {
         let digits = dataset == DatasetName::Mnist;
         let (epochs, matrix_rate, learning_rate, label_smoothing) = match model {
@@ -153,7 +159,8 @@ impl TrainConfig {
         }
     }
 
-    /// The same for a student of a ReLU network in the file `teacher`: fewer epochs and smaller steps.
+    /// The same for a student of a ReLU network in the file `teacher`: fewer epochs and smaller
+    /// steps.
     pub fn student(
         dataset: DatasetName,
         model: ModelName,

@@ -16,7 +16,8 @@ pub struct CurvePoint {
     pub loss: f64,
     /// Share of the images held out that are answered correctly, with running statistics.
     pub validation_accuracy: f64,
-    /// Share of the activations' arguments outside the interval, on the images held out; 0 for ReLU networks.
+    /// Share of the activations' arguments outside the interval, on the images held out; 0 for ReLU
+    /// networks.
     pub escape_rate: f64,
     /// The optimiser's learning rate in the last step.
     pub learning_rate: f64,

@@ -8,8 +8,9 @@ const DEAD: f32 = 1e-3;
 
 /// Scales every ReLU's argument, channel by channel, until |beta| + `sigmas` |gamma| = `interval`.
 ///
-/// relu(s t) = s relu(t) for s > 0, so BatchNorm times s and the next layers' weights over s leave a ReLU network as it
-/// is. Where an activation's result is also read by an identity, its channels stay.
+/// relu(s t) = s relu(t) for s > 0, so BatchNorm times s and the next layers' weights over s leave
+/// a ReLU network as it is. Where an activation's result is also read by an identity, its channels
+/// stay.
 pub fn equalise(weights: &mut Weights, architecture: &Architecture, interval: f32, sigmas: f32) {
     for (index, block) in architecture.blocks.iter().enumerate() {
         let readers = architecture.readers(index);
@@ -34,10 +35,11 @@ pub fn equalise(weights: &mut Weights, architecture: &Architecture, interval: f3
     }
 }
 
-/// Shrinks gamma and beta of every channel, both by the same factor, until |beta| + `sigmas` |gamma| <= `interval`.
+/// Shrinks gamma and beta of every channel, both by the same factor, until |beta| + `sigmas`
+/// |gamma| <= `interval`.
 ///
-/// A channel's output has mean beta and standard deviation |gamma|, so mean +- `sigmas` standard deviations stay inside
-/// the interval. Done after every step.
+/// A channel's output has mean beta and standard deviation |gamma|, so mean +- `sigmas` standard
+/// deviations stay inside the interval. Done after every step.
 pub fn project(weights: &mut Weights, architecture: &Architecture, interval: f32, sigmas: f32) {
     for block in &architecture.blocks {
         let reaches = reaches(weights, &block.norm, sigmas);
@@ -93,7 +95,8 @@ mod tests {
                 assert!(now.iter().all(|reach| (reach - 4.0).abs() < 1e-4), "{now:?}");
             }
         }
-        // Channel 1 of s1.bn2 had |beta| 1 and gamma 0.4: a factor of 4 / 2.2, undone in both readers.
+        // Channel 1 of s1.bn2 had |beta| 1 and gamma 0.4: a factor of 4 / 2.2, undone in both
+        // readers.
         let factor = 4.0 / 2.2;
         for (name, taps) in [("s2.conv1.weight", 9), ("s2.shortcut.weight", 1)] {
             let (old, new) = (&before.get(name).values, &weights.get(name).values);

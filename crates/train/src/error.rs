@@ -46,7 +46,8 @@ pub enum TrainError {
         /// Both sides with their sizes.
         problem: String,
     },
-    /// Images to be kept out of training are not in the training set, so the set is not the one they came from.
+    /// Images to be kept out of training are not in the training set, so the set is not the one
+    /// they came from.
     #[error(
         "{missing} of the {of} excluded images are not in the training set: this is not the data set they were taken from"
     )]

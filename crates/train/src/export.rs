@@ -1,7 +1,8 @@
 //! Weights as a safetensors file, names and shapes as PyTorch has them.
 //!
-//! Vectors are f32, matrices and kernels as asked, little-endian. Convolution weights are [out, in, height, width], linear weights [out, in];
-//! features are flattened channel, row, column. The same tensors and metadata give the same bytes.
+//! Vectors are f32, matrices and kernels as asked, little-endian. Convolution weights are [out, in,
+//! height, width], linear weights [out, in]; features are flattened channel, row, column. The same
+//! tensors and metadata give the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -33,7 +34,8 @@ pub mod key {
     pub const RANGES: &str = "activation.ranges";
     /// B in decimal: activations are p(t / B) (polynomials only).
     pub const INTERVAL: &str = "activation.interval";
-    /// a_0 .. a_d of p(u) as a JSON array, or an array of such, one an activation (polynomials only).
+    /// a_0 .. a_d of p(u) as a JSON array, or an array of such, one an activation (polynomials
+    /// only).
     pub const COEFFICIENTS: &str = "activation.coefficients";
     /// BatchNorm's epsilon in decimal.
     pub const BN_EPS: &str = "bn.eps";
@@ -66,8 +68,8 @@ pub struct NamedTensor {
 ///
 /// # Errors
 ///
-/// [`TrainError::Export`] when a value is not finite (also after rounding), a tensor's size does not fit its shape or a
-/// name is used twice.
+/// [`TrainError::Export`] when a value is not finite (also after rounding), a tensor's size does
+/// not fit its shape or a name is used twice.
 pub fn encode<'t>(
     tensors: impl IntoIterator<Item = &'t NamedTensor>,
     metadata: &BTreeMap<String, String>,
@@ -146,8 +148,8 @@ fn half(value: f32) -> u16 {
     sign | ((rounded >> 13) - (112 << 10)) as u16
 }
 
-/// The same file with its header's entries in alphabetical order: the library takes metadata as a hash map, whose
-/// order changes from run to run.
+/// The same file with its header's entries in alphabetical order: the library takes metadata as a
+/// hash map, whose order changes from run to run.
 fn with_sorted_header(
     file: &[u8],
     metadata: &BTreeMap<String, String>,
@@ -178,7 +180,8 @@ pub fn write<'t>(
     private_file::write(path, Existing::Replace, |file| file.write_all(&bytes)).map_err(io)
 }
 
-/// Writes a file: first beside `path` under another name, then renamed, so that `path` is never half-written.
+/// Writes a file: first beside `path` under another name, then renamed, so that `path` is never
+/// half-written.
 ///
 /// # Errors
 ///
@@ -212,7 +215,8 @@ pub fn beside(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Fails early when `path` cannot be written, before hours of training: its folder must exist and take a file.
+/// Fails early when `path` cannot be written, before hours of training: its folder must exist and
+/// take a file.
 ///
 /// # Errors
 ///

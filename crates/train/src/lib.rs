@@ -1,17 +1,20 @@
 //! Training of networks with polynomial activations.
 //!
-//! What this is: the one place where weights come from. It reads a labelled image set, trains a ReLU network (a teacher)
-//! or one whose activations are polynomials on a fixed interval (a student, with or without a teacher), measures how far
-//! held-out activations leave that interval, and writes one safetensors file. Nothing here runs during private
-//! inference; the file is what the model owner loads, and crate `amicus-model` turns it into a plan. The PyTorch package
+//! What this is: the one place where weights come from. It reads a labelled image set, trains a
+//! ReLU network (a teacher) or one whose activations are polynomials on a fixed interval (a
+//! student, with or without a teacher), measures how far held-out activations leave that interval,
+//! and writes one safetensors file. Nothing here runs during private inference; the file is what
+//! the model owner loads, and crate `amicus-model` turns it into a plan. The PyTorch package
 //! `python/amicus_train` does the same; files of one are read by the other.
 //!
-//! The data's way: [`data`] (files, split, augmentation) -> `engine` (passes and loop, feature `burn`; network by
-//! [`architecture`], numbers in [`weights`]) -> [`range`] (did the activations stay inside?) -> [`export`] (safetensors)
-//! -> [`TrainReport`]. After every epoch a [`checkpoint`] and a row of the [`curve`].
+//! The data's way: [`data`] (files, split, augmentation) -> `engine` (passes and loop, feature
+//! `burn`; network by [`architecture`], numbers in [`weights`]) -> [`range`] (did the activations
+//! stay inside?) -> [`export`] (safetensors) -> [`TrainReport`]. After every epoch a [`checkpoint`]
+//! and a row of the [`curve`].
 //!
-//! Feature `burn` adds the training itself. It is off by default: burn takes many minutes to compile. Without it
-//! everything else is there, and [`train`] answers [`TrainError::BuiltWithoutTraining`].
+//! Feature `burn` adds the training itself. It is off by default: burn takes many minutes to
+//! compile. Without it everything else is there, and [`train`] answers
+//! [`TrainError::BuiltWithoutTraining`].
 #![forbid(unsafe_code)]
 // Without the training loop only tests use what it is made of.
 #![cfg_attr(not(feature = "burn"), allow(dead_code))]
@@ -50,16 +53,17 @@ pub use report::{Accuracy, Progress, TrainReport};
 
 /// Trains the configured model, writes its weights to `config.out` and returns what was measured.
 ///
-/// `progress` is called from the calling thread: once after loading, after every step and after every epoch. Beside
-/// `out` there are, after every epoch, the learning curve (`OUT.csv`) and the checkpoint (`OUT.checkpoint`), and in the end
-/// a picture of the curve (`OUT.svg`).
-/// The same configuration, program and data give the same weights on the same kind of processor: every random choice
-/// is drawn from `config.seed`. (burn's matrix kernels differ between processors in the last bits.)
+/// `progress` is called from the calling thread: once after loading, after every step and after
+/// every epoch. Beside `out` there are, after every epoch, the learning curve (`OUT.csv`) and the
+/// checkpoint (`OUT.checkpoint`), and in the end a picture of the curve (`OUT.svg`). The same
+/// configuration, program and data give the same weights on the same kind of processor: every
+/// random choice is drawn from `config.seed`. (burn's matrix kernels differ between processors in
+/// the last bits.)
 ///
 /// # Errors
 ///
-/// [`TrainError`], which names the file, the setting or the step. An existing file at `config.out` stays as it was until
-/// training succeeded.
+/// [`TrainError`], which names the file, the setting or the step. An existing file at `config.out`
+/// stays as it was until training succeeded.
 pub fn train(config: &TrainConfig, progress: &mut dyn FnMut(Progress)) -> Result<TrainReport, TrainError> {
     config.validate()?;
     #[cfg(feature = "burn")]

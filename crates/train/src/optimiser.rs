@@ -1,9 +1,10 @@
 //! The optimiser: orthogonalised momentum for hidden matrices and kernels, AdamW for the rest.
 //!
-//! Jordan et al., "Muon: an optimizer for hidden layers" (2024): a matrix moves along the closest orthogonal matrix to its
-//! momentum, found by a Newton-Schulz iteration. Behind BatchNorm only a matrix's direction matters, so steps here are
-//! relative to its norm, and the norm stays what it was: the learning rate is an angle in radians.
-//! AdamW: Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (2019).
+//! Jordan et al., "Muon: an optimizer for hidden layers" (2024): a matrix moves along the closest
+//! orthogonal matrix to its momentum, found by a Newton-Schulz iteration. Behind BatchNorm only a
+//! matrix's direction matters, so steps here are relative to its norm, and the norm stays what it
+//! was: the learning rate is an angle in radians. AdamW: Loshchilov, Hutter, "Decoupled Weight
+//! Decay Regularization" (2019).
 
 use std::collections::BTreeMap;
 
@@ -50,7 +51,8 @@ pub(crate) struct Matrix {
     pub(crate) values: Vec<f32>,
 }
 
-/// What is remembered from step to step: for each parameter a first moment (momentum), and for AdamW a second.
+/// What is remembered from step to step: for each parameter a first moment (momentum), and for
+/// AdamW a second.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Optimiser {
     pub(crate) steps: u32,
@@ -103,7 +105,8 @@ impl Optimiser {
     }
 }
 
-/// Scales all gradients by one factor so that their common Euclidean norm is at most `limit`; the norm before.
+/// Scales all gradients by one factor so that their common Euclidean norm is at most `limit`; the
+/// norm before.
 pub(crate) fn clip(gradients: &mut BTreeMap<String, Vec<f32>>, limit: f64) -> f64 {
     let square = |values: &Vec<f32>| values.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
     let norm = gradients.values().map(square).sum::<f64>().sqrt();

@@ -12,8 +12,8 @@ const WIDTH: u32 = 720;
 const HEIGHT: u32 = 280;
 /// What the legend takes of the width, right of the chart.
 const LEGEND: u32 = 170;
-/// Charts are drawn this many times as large and shown at their size: coordinates are whole numbers, and lines of whole
-/// pixels are stairs.
+/// Charts are drawn this many times as large and shown at their size: coordinates are whole
+/// numbers, and lines of whole pixels are stairs.
 const DETAIL: u32 = 16;
 const FONT: &str = "sans-serif";
 /// Height of small text.
@@ -54,7 +54,8 @@ pub struct Chart {
     pub vertical: String,
     /// Whether the vertical axis is logarithmic; then all values must be above 0.
     pub logarithmic: bool,
-    /// The lines, each in its colour; with several there is a legend. A line without points only takes a colour.
+    /// The lines, each in its colour; with several there is a legend. A line without points only
+    /// takes a colour.
     pub lines: Vec<Line>,
 }
 

@@ -1,7 +1,8 @@
 //! How far activations leave the interval they are meant for.
 //!
-//! Fixed-point arithmetic leaves guard bits above the interval: with one guard bit, |t| below 2 B is exact and
-//! anything beyond wraps. So the largest value matters more than the share of values outside.
+//! Fixed-point arithmetic leaves guard bits above the interval: with one guard bit, |t| below 2 B
+//! is exact and anything beyond wraps. So the largest value matters more than the share of values
+//! outside.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,8 @@ impl LayerRange {
         }
     }
 
-    /// Adds the values t of `images` images, one image after the other, for the half-width `interval`.
+    /// Adds the values t of `images` images, one image after the other, for the half-width
+    /// `interval`.
     pub fn add(&mut self, values: &[f32], images: usize, interval: f64) {
         if values.is_empty() || images == 0 {
             return;

@@ -75,7 +75,8 @@ pub enum Progress {
     Reestimated,
 }
 
-/// What was trained and measured. Everything but times and `out` repeats for the same configuration and data.
+/// What was trained and measured. Everything but times and `out` repeats for the same configuration
+/// and data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainReport {
     /// Name of the data set.
@@ -104,11 +105,13 @@ pub struct TrainReport {
     pub validation: Accuracy,
     /// On the test set.
     pub test: Accuracy,
-    /// Activations' inputs on the images held out, one entry for each activation layer; empty for ReLU.
+    /// Activations' inputs on the images held out, one entry for each activation layer; empty for
+    /// ReLU.
     pub validation_ranges: Vec<LayerRange>,
     /// The same on the test set.
     pub test_ranges: Vec<LayerRange>,
-    /// Largest |t| / B of each activation on training images and images held out: what the planner leaves room for.
+    /// Largest |t| / B of each activation on training images and images held out: what the planner
+    /// leaves room for.
     pub ranges: Vec<f64>,
     /// One row an epoch.
     pub curve: Vec<CurvePoint>,

@@ -1,7 +1,8 @@
 //! A small seeded generator for shuffling and augmentation.
 //!
-//! Not for secrets: its only merit is that a seed gives the same training run everywhere. xoshiro256++ (Blackman,
-//! Vigna: "Scrambled linear pseudorandom number generators", 2021), seeded by SplitMix64 as its authors advise.
+//! Not for secrets: its only merit is that a seed gives the same training run everywhere.
+//! xoshiro256++ (Blackman, Vigna: "Scrambled linear pseudorandom number generators", 2021), seeded
+//! by SplitMix64 as its authors advise.
 
 /// Streams of a run's seed, one for each kind of choice.
 pub(crate) mod stream {
@@ -63,7 +64,8 @@ impl Rng {
         result
     }
 
-    /// Uniform in `0..n` (multiply-shift; the bias of at most n / 2^64 does not matter here). `n` must not be 0.
+    /// Uniform in `0..n` (multiply-shift; the bias of at most n / 2^64 does not matter here). `n`
+    /// must not be 0.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }

@@ -1,8 +1,8 @@
 //! Fixed-point-aware training: the weights as private inference rounds them.
 //!
-//! The planner folds BatchNorm and the interval into a layer's weights, so each output channel is rounded at the scale
-//! gamma / (sqrt(variance + eps) B) gives it. Gradients pass as if nothing were rounded: the loop computes them with the
-//! rounded weights and moves the unrounded ones.
+//! The planner folds BatchNorm and the interval into a layer's weights, so each output channel is
+//! rounded at the scale gamma / (sqrt(variance + eps) B) gives it. Gradients pass as if nothing
+//! were rounded: the loop computes them with the rounded weights and moves the unrounded ones.
 
 use crate::architecture::{Architecture, BN_EPS};
 use crate::weights::Weights;
@@ -10,7 +10,8 @@ use crate::weights::Weights;
 /// The smallest scale of a channel: below, everything would be rounded to 0.
 const SMALLEST_SCALE: f32 = 1e-6;
 
-/// The weights of all layers before a BatchNorm, folded, rounded to multiples of 2^-`bits`, and unfolded again.
+/// The weights of all layers before a BatchNorm, folded, rounded to multiples of 2^-`bits`, and
+/// unfolded again.
 pub fn rounded(weights: &Weights, architecture: &Architecture, interval: f32, bits: u32) -> Weights {
     let mut out = weights.clone();
     let unit = (-f64::from(bits)).exp2() as f32;

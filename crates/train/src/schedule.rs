@@ -1,6 +1,7 @@
 //! What changes over a run: the learning rate, and how much of an activation is polynomial.
 
-/// The learning rate's share of its peak at `position` of the run (0 to 1): up linearly during `warm_up`, then down to 0.
+/// The learning rate's share of its peak at `position` of the run (0 to 1): up linearly during
+/// `warm_up`, then down to 0.
 pub fn one_cycle(position: f64, warm_up: f64) -> f64 {
     // A first step of rate 0 would be wasted.
     const START: f64 = 0.02;
@@ -11,8 +12,8 @@ pub fn one_cycle(position: f64, warm_up: f64) -> f64 {
     }
 }
 
-/// The polynomial's share of the activations after `epochs_done` (with fractions) when ReLU gives way during the first
-/// `blend_epochs`; 1 at once when that is 0.
+/// The polynomial's share of the activations after `epochs_done` (with fractions) when ReLU gives
+/// way during the first `blend_epochs`; 1 at once when that is 0.
 pub fn blend(epochs_done: f64, blend_epochs: f64) -> f64 {
     if blend_epochs > 0.0 { (epochs_done / blend_epochs).min(1.0) } else { 1.0 }
 }

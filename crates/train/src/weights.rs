@@ -1,7 +1,8 @@
 //! A network's numbers by name, in plain memory.
 //!
-//! burn sees them only for the forward and backward pass; everything else that is done to weights (first values, reading a
-//! teacher, equalising, projecting, rounding, optimiser steps, checkpoints, export) works on these arrays.
+//! burn sees them only for the forward and backward pass; everything else that is done to weights
+//! (first values, reading a teacher, equalising, projecting, rounding, optimiser steps,
+//! checkpoints, export) works on these arrays.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +35,8 @@ impl std::fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Fresh ones: weights and biases uniform in +-1 / sqrt(fan in), gamma as given, beta 0, statistics 0 and 1.
+    /// Fresh ones: weights and biases uniform in +-1 / sqrt(fan in), gamma as given, beta 0,
+    /// statistics 0 and 1.
     pub fn fresh(architecture: &Architecture, gamma: f32, seed: u64) -> Self {
         let mut rng = Rng::new(seed, stream::INIT);
         let tensor = |parameter: crate::architecture::Parameter| {
@@ -62,7 +64,8 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Model`] naming a tensor that is missing, of another shape, or holds a value that is not finite.
+    /// [`TrainError::Model`] naming a tensor that is missing, of another shape, or holds a value
+    /// that is not finite.
     pub fn of_file(file: &WeightFile<'_>, architecture: &Architecture) -> Result<Self, TrainError> {
         let mut tensors = Vec::new();
         for parameter in architecture.parameters() {
@@ -109,7 +112,8 @@ impl Weights {
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`], [`TrainError::Teacher`] and [`TrainError::Model`], naming the file and what is wrong with it.
+/// [`TrainError::Io`], [`TrainError::Teacher`] and [`TrainError::Model`], naming the file and what
+/// is wrong with it.
 pub fn read_teacher(path: &Path, bytes: &[u8], student: &TrainConfig) -> Result<Weights, TrainError> {
     let wrong = |problem: String| TrainError::Teacher { path: path.into(), problem };
     let unreadable = |error: amicus_model::ModelError| wrong(error.to_string());

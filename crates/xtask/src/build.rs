@@ -45,8 +45,8 @@ impl Workspace {
         Ok(Workspace { target: target.into(), packages })
     }
 
-    /// Settings under which the tree's own crates are compiled with few optimisations, which takes half the time. All
-    /// others are as the tree has them, and need not be compiled again.
+    /// Settings under which the tree's own crates are compiled with few optimisations, which takes
+    /// half the time. All others are as the tree has them, and need not be compiled again.
     fn settings(&self) -> impl Iterator<Item = String> {
         self.packages
             .iter()

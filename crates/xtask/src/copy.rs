@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The version of the copy's crates: another one, so that cargo keeps what it builds of them apart from what it builds of
-/// the tree itself, while both share the target folder, and with it the dependencies.
+/// The version of the copy's crates: another one, so that cargo keeps what it builds of them apart
+/// from what it builds of the tree itself, while both share the target folder, and with it the
+/// dependencies.
 const VERSION: &str = "0.1.999";
 
-/// Copies everything git knows or would take, and plants mutants. Files that are right already are left alone, so that
-/// cargo builds only what changed.
+/// Copies everything git knows or would take, and plants mutants. Files that are right already are
+/// left alone, so that cargo builds only what changed.
 pub(crate) fn tree(root: &Path, to: &Path, edits: &BTreeMap<&str, Vec<Edit<'_>>>) -> Result<PathBuf> {
     let listed = Command::new("git")
         .args([

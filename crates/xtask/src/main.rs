@@ -1,7 +1,7 @@
 //! Tasks for developers, called as `cargo xtask`.
 //!
-//! `cargo xtask mutants` breaks the security of a copy of the source tree in a hundred ways, one at a time, and sees
-//! that a test notices each. The catalogue is in `crates/xtask/mutants`.
+//! `cargo xtask mutants` breaks the security of a copy of the source tree in a hundred ways, one at
+//! a time, and sees that a test notices each. The catalogue is in `crates/xtask/mutants`.
 #![forbid(unsafe_code)]
 
 mod build;
@@ -24,7 +24,7 @@ usage: cargo xtask mutants [--smoke | --only NAME ...]   plant mutants and run t
 
 /// What of the mutation suite is wanted.
 #[derive(Debug, PartialEq, Eq)]
-enum Wish {
+enum Task {
     Run { smoke: bool, only: Vec<String> },
     List,
     Markdown,
@@ -41,45 +41,45 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let wish = parse(std::env::args().skip(1))?;
+    let task = parse(std::env::args().skip(1))?;
     let root = workspace();
     let catalogue = Catalogue::read(&root.join("crates/xtask/mutants"))?;
-    match wish {
-        Wish::List => {
+    match task {
+        Task::List => {
             for mutant in &catalogue.mutants {
                 println!("{:44} {}", mutant.name, mutant.killed_by);
             }
             Ok(ExitCode::SUCCESS)
         }
-        Wish::Markdown => {
+        Task::Markdown => {
             let path = root.join("docs/security.md");
             let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             std::fs::write(&path, table::replaced(&page, &catalogue)?)?;
             Ok(ExitCode::SUCCESS)
         }
-        Wish::Run { smoke, only } => {
+        Task::Run { smoke, only } => {
             let chosen = catalogue.chosen(smoke, &only)?;
             mutate(&root, &catalogue, &chosen)
         }
     }
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish> {
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Task> {
     if arguments.next().as_deref() != Some("mutants") {
         bail!("{USAGE}");
     }
     let (mut smoke, mut only) = (false, Vec::new());
-    let mut wish = None;
+    let mut task = None;
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--smoke" => smoke = true,
             "--only" => only.push(arguments.next().context(USAGE)?),
-            "--list" => wish = Some(Wish::List),
-            "--markdown" => wish = Some(Wish::Markdown),
+            "--list" => task = Some(Task::List),
+            "--markdown" => task = Some(Task::Markdown),
             _ => bail!("{USAGE}"),
         }
     }
-    Ok(wish.unwrap_or(Wish::Run { smoke, only }))
+    Ok(task.unwrap_or(Task::Run { smoke, only }))
 }
 
 fn workspace() -> PathBuf {
@@ -143,10 +143,10 @@ mod tests {
     #[test]
     fn command_lines_are_understood() {
         let parse = |line: &str| parse(line.split_whitespace().map(String::from));
-        assert_eq!(parse("mutants --list").unwrap(), Wish::List);
+        assert_eq!(parse("mutants --list").unwrap(), Task::List);
         let only = vec!["a".into(), "b".into()];
-        assert_eq!(parse("mutants --only a --only b").unwrap(), Wish::Run { smoke: false, only });
-        assert_eq!(parse("mutants --smoke").unwrap(), Wish::Run { smoke: true, only: Vec::new() });
+        assert_eq!(parse("mutants --only a --only b").unwrap(), Task::Run { smoke: false, only });
+        assert_eq!(parse("mutants --smoke").unwrap(), Task::Run { smoke: true, only: Vec::new() });
         for wrong in ["", "mutant", "mutants --only", "mutants --what"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

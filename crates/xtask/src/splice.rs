@@ -1,7 +1,8 @@
-//! Planting mutants into source text: each old text becomes a choice, by an environment variable, between old and new.
+//! Planting mutants into source text: each old text becomes a choice, by an environment variable,
+//! between old and new.
 //!
-//! So one build holds all mutants, each asleep until a test runs with its name in [`VARIABLE`]. An old text that ends
-//! with a semicolon is taken for statements, any other for an expression.
+//! So one build holds all mutants, each asleep until a test runs with its name in [`VARIABLE`]. An
+//! old text that ends with a semicolon is taken for statements, any other for an expression.
 
 use anyhow::{Result, bail};
 use std::ops::Range;
@@ -27,7 +28,8 @@ struct Planted<'a> {
     edit: &'a Edit<'a>,
 }
 
-/// The text with all changes planted. Changes may be in the same place, or one inside the old text of another.
+/// The text with all changes planted. Changes may be in the same place, or one inside the old text
+/// of another.
 pub(crate) fn planted(text: &str, edits: &[Edit<'_>]) -> Result<String> {
     let place = |edit| Ok(Planted { range: find(text, edit)?, edit });
     let mut planted = edits.iter().map(place).collect::<Result<Vec<_>>>()?;

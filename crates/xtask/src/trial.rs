@@ -1,4 +1,5 @@
-//! Trials: the test that must kill a mutant runs once with all mutants asleep, and once with that one awake.
+//! Trials: the test that must kill a mutant runs once with all mutants asleep, and once with that
+//! one awake.
 
 use crate::build::{Program, Programs};
 use crate::catalogue::{Mutant, TestName};
@@ -32,7 +33,8 @@ pub(crate) struct Trial {
     pub(crate) verdict: Verdict,
 }
 
-/// Tries mutants, as many at a time as there are cores; says what became of each. The tests' output goes to `logs`.
+/// Tries mutants, as many at a time as there are cores; says what became of each. The tests' output
+/// goes to `logs`.
 pub(crate) fn all(programs: &Programs, mutants: &[&Mutant], logs: &Path) -> Result<Vec<Trial>> {
     std::fs::create_dir_all(logs)?;
     let tests: BTreeSet<&TestName> = mutants.iter().map(|m| &m.killed_by).collect();

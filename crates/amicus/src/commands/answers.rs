@@ -1,7 +1,8 @@
 //! `--output` and `--classes`: what a command answers, in a file, with names of classes.
 //!
-//! A `.npz` file has arrays `outputs` (`[samples, ..]`), where outputs are classes `classes`, `labels` (-1 where there is
-//! none) and `names`; a `.json` file one object with the same. Answers are the client's secret, so the file is private.
+//! A `.npz` file has arrays `outputs` (`[samples, ..]`), where outputs are classes `classes`,
+//! `labels` (-1 where there is none) and `names`; a `.json` file one object with the same. Answers
+//! are the client's secret, so the file is private.
 
 use super::files::destination;
 use amicus::model::Graph;
@@ -71,7 +72,8 @@ impl AnswerArgs {
         self.output.is_some() || self.classes.is_some()
     }
 
-    /// Reads names and checks where answers go; `network` is the user's, `inputs` are files that must not be written.
+    /// Reads names and checks where answers go; `network` is the user's, `inputs` are files that
+    /// must not be written.
     pub(super) fn open(&self, network: &Graph, inputs: &[&Path]) -> anyhow::Result<Sink> {
         let shape = network.node(network.output()).shape.clone();
         let classes = tells_classes(network);

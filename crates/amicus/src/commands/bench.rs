@@ -28,7 +28,8 @@ pub(crate) struct Args {
     /// What is measured.
     #[arg(long)]
     suite: Suite,
-    /// Models to run, as in `amicus demo`; may be given several times [default: lenet5-mnist, lenet5-mnist-degree2].
+    /// Models to run, as in `amicus demo`; may be given several times [default: lenet5-mnist,
+    /// lenet5-mnist-degree2].
     #[arg(long = "model", value_name = "NAME|MODEL.amc")]
     models: Vec<String>,
     /// Networks to run them over; may be given several times [default: local, lan, wan].

@@ -160,7 +160,8 @@ fn grouped<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> 
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-/// A note without the names of nodes and without numbers: notes that say the same of several nodes have one pattern.
+/// A note without the names of nodes and without numbers: notes that say the same of several nodes
+/// have one pattern.
 fn pattern(note: &str, nodes: &[String]) -> String {
     let mut words = note.split(' ').map(|word| {
         let bare = word.trim_matches(|c: char| matches!(c, ',' | '.' | ':' | ';' | '(' | ')' | '`'));

@@ -66,14 +66,15 @@ pub(crate) struct Args {
     /// Leave images with numbers that are none (NaN, infinite) out.
     #[arg(long)]
     skip_invalid: bool,
-    /// Degree of the polynomials that replace activations, 2 to 8 [default: the lowest of 2, 4 and 6 that answers about
-    /// as well as the best].
+    /// Degree of the polynomials that replace activations, 2 to 8 [default: the lowest of 2, 4 and
+    /// 6 that answers about as well as the best].
     #[arg(long)]
     degree: Option<usize>,
     /// How these polynomials are found [default: whichever answers most like the network].
     #[arg(long)]
     fit: Option<Fit>,
-    /// Intervals of polynomials are the largest number seen times this [default: whichever answers most like the network].
+    /// Intervals of polynomials are the largest number seen times this [default: whichever answers
+    /// most like the network].
     #[arg(long)]
     margin: Option<f64>,
     /// What becomes of max pooling.
@@ -82,8 +83,8 @@ pub(crate) struct Args {
     /// Median error of the fixed point, relative to the outputs, that must be met.
     #[arg(long, default_value = "0.5%")]
     max_error: Share,
-    /// Median error of private answers against the network as imported, polynomials included, that must be met
-    /// [default: any].
+    /// Median error of private answers against the network as imported, polynomials included, that
+    /// must be met [default: any].
     #[arg(long)]
     max_total_error: Option<Share>,
     /// Write the file even when one of these errors is not met.
@@ -92,9 +93,9 @@ pub(crate) struct Args {
     /// Primes of the modulus, 1 to 3 [default: the fewest that meet the target].
     #[arg(long)]
     limbs: Option<usize>,
-    /// Never use the rule that deals less for a wrong result with probability 2^-40.
+    /// No statistical truncation, which deals less for a wrong result with probability 2^-40.
     #[arg(long)]
-    no_slack: bool,
+    exact_truncation: bool,
     /// Shape of one image where the file leaves it open, for example 3,224,224.
     #[arg(long, value_name = "SHAPE")]
     input_shape: Option<Sizes>,
@@ -188,7 +189,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let options = CompileOptions {
         limbs,
         max_error: args.max_error.0,
-        slack: !args.no_slack,
+        statistical: !args.exact_truncation,
         ..CompileOptions::default()
     };
     let Compiled { plan, weights, factors, report } = compile(&graph, &images, &options)?;

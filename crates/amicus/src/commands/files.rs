@@ -51,7 +51,8 @@ impl From<InvalidArgs> for Invalid {
     }
 }
 
-/// Whether a file may be written: one that is there only with `force`, and never one of `inputs`, by whatever name.
+/// Whether a file may be written: one that is there only with `force`, and never one of `inputs`,
+/// by whatever name.
 pub(super) fn destination(path: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<Existing> {
     let name = path.display();
     if path.is_dir() {
@@ -76,7 +77,8 @@ pub(super) fn destination(path: &Path, force: bool, inputs: &[&Path]) -> anyhow:
     }
 }
 
-/// Whether two names lead to one file: symbolic links resolved, hard links too where the system tells.
+/// Whether two names lead to one file: symbolic links resolved, hard links too where the system
+/// tells.
 fn same_file(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
     if let (Ok(a), Ok(b)) = (std::fs::metadata(a), std::fs::metadata(b)) {

@@ -1,7 +1,9 @@
-//! How commands write: lines that fit the terminal, no raw control characters, a quiet end when nobody reads any more.
+//! How commands write: lines that fit the terminal, no raw control characters, a quiet end when
+//! nobody reads any more.
 //!
-//! Everything a command prints goes through here. Names come from files that others made, so control characters are
-//! shown as text; a closed pipe ends the program at once, without a message, with its temporary folders removed.
+//! Everything a command prints goes through here. Names come from files that others made, so
+//! control characters are shown as text; a closed pipe ends the program at once, without a message,
+//! with its temporary folders removed.
 
 use amicus::interrupt::end;
 use comfy_table::{ContentArrangement, presets};
@@ -12,7 +14,8 @@ use std::io::{self, IsTerminal, Write};
 
 /// Columns where neither the environment nor a terminal says how many there are.
 const COLUMNS: usize = 80;
-/// Fewest and most columns that lines are broken for: narrower tables cannot be read, wider lines are hard to.
+/// Fewest and most columns that lines are broken for: narrower tables cannot be read, wider lines
+/// are hard to.
 const SENSIBLE: std::ops::RangeInclusive<usize> = 40..=120;
 
 /// Characters in a line of standard output: what `COLUMNS` says, or the terminal, or 80.
@@ -32,7 +35,8 @@ pub(crate) fn line(text: impl Display) {
     write(&broken.join("\n"));
 }
 
-/// Writes one line as it is: pictures, whose colours are control characters, and lines that were broken before.
+/// Writes one line as it is: pictures, whose colours are control characters, and lines that were
+/// broken before.
 pub(crate) fn as_it_is(text: &str) {
     write(text);
 }
@@ -57,7 +61,8 @@ pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a line to standard error, broken only for a terminal. Nobody reading it is no reason to stop.
+/// Writes a line to standard error, broken only for a terminal. Nobody reading it is no reason to
+/// stop.
 pub(crate) fn note(text: impl Display) {
     let text = text.to_string();
     let terminal = io::stderr().is_terminal();
@@ -85,7 +90,8 @@ fn steers(character: char) -> bool {
         || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// Breaks a line between words. Lines after the first are indented as the first one is, and by two more.
+/// Breaks a line between words. Lines after the first are indented as the first one is, and by two
+/// more.
 fn wrapped(line: &str, columns: usize) -> String {
     if line.chars().count() <= columns {
         return line.to_owned();

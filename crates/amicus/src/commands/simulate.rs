@@ -19,14 +19,15 @@ use std::process::ExitCode;
     The exact integer simulator computes what the secure run computes, within one unit per truncation. A network that is \
     known by name is compiled first, calibrated with 64 of the images.")]
 pub(crate) struct Args {
-    /// A compiled file, or one of lenet5-mnist, alexnet-cifar10, resnet8-cifar10, lenet5-mnist-degree2,
-    /// resnet8-cifar10-degree2.
+    /// A compiled file, or one of lenet5-mnist, alexnet-cifar10, resnet8-cifar10,
+    /// lenet5-mnist-degree2, resnet8-cifar10-degree2.
     #[arg(value_name = "MODEL.amc|NAME", required_unless_present = "weights")]
     model: Option<String>,
     /// Images (array x) and, if there are labels, their classes (array y).
     #[arg(long, value_name = "DATA.npz")]
     data: Option<PathBuf>,
-    /// For a model that is known by name: folder with images in place of those that ship, as in `amicus demo`.
+    /// For a model that is known by name: folder with images in place of those that ship, as in
+    /// `amicus demo`.
     #[arg(long, value_name = "DIR", conflicts_with = "data")]
     data_dir: Option<PathBuf>,
     /// Weights (safetensors) in place of those that ship.

@@ -26,8 +26,9 @@ pub(crate) struct Args {
     /// Channels of resnet8's first stage.
     #[arg(long, value_name = "N")]
     width: Option<usize>,
-    /// Folder with the data set's files: for mnist the four IDX files, gzipped or not; for cifar10 binary batches, or
-    /// train/CLASS/ and test/CLASS/ with JPEG or PNG files, or a tar archive of either.
+    /// Folder with the data set's files: for mnist the four IDX files, gzipped or not; for cifar10
+    /// binary batches, or train/CLASS/ and test/CLASS/ with JPEG or PNG files, or a tar archive of
+    /// either.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// Where the weights go [default: MODEL-DATASET.safetensors].
@@ -144,7 +145,8 @@ struct TeacherArgs {
     /// Start from fresh weights instead of the teacher's.
     #[arg(long)]
     cold: bool,
-    /// Epochs (with fractions) in which ReLU becomes the polynomial [default: 30% of them]; 0: at once.
+    /// Epochs (with fractions) in which ReLU becomes the polynomial [default: 30% of them]; 0: at
+    /// once.
     #[arg(long, value_name = "EPOCHS")]
     blend_epochs: Option<f64>,
     /// Weight of the teacher's answers beside the labels, 0 to 1.

@@ -77,10 +77,11 @@ impl Figures {
         a.agree_polynomial += usize::from(private == polynomial);
     }
 
-    /// Waits until the helper has dealt for that many inferences: those that were used and those that are kept.
+    /// Waits until the helper has dealt for that many inferences: those that were used and those
+    /// that are kept.
     ///
-    /// All roles share this machine's cores: without the wait the next inference would be measured together with the
-    /// dealing for the one after it, which other machines do in a deployment.
+    /// All roles share this machine's cores: without the wait the next inference would be measured
+    /// together with the dealing for the one after it, which other machines do in a deployment.
     pub(super) fn settle(&mut self, cluster: &LocalCluster, wanted: usize, patience: Duration) {
         while self.preprocessing_ms.len() < wanted {
             match cluster.helper_events.recv_timeout(patience) {
@@ -99,7 +100,8 @@ impl Figures {
         self.online_ms.push(result.elapsed.as_secs_f64() * 1e3);
         self.rounds = self.rounds.max(Some(result.rounds));
         for events in &cluster.party_events {
-            // A party reports when the helper has told it the outcome, perhaps after the client has its answer.
+            // A party reports when the helper has told it the outcome, perhaps after the client has
+            // its answer.
             while let Ok(event) = events.recv_timeout(Duration::from_secs(1)) {
                 if let Event::Finished { id: finished, sent, .. } = event
                     && finished == id

@@ -1,7 +1,8 @@
-//! `amicus demo`: private inference on images that ship or the user's own, with all roles in this process over loopback
-//! TLS.
+//! `amicus demo`: private inference on images that ship or the user's own, with all roles in this
+//! process over loopback TLS.
 //!
-//! The same helper, party, owner and client code as in a deployment, in threads that share nothing but links.
+//! The same helper, party, owner and client code as in a deployment, in threads that share nothing
+//! but links.
 
 mod data;
 mod figures;
@@ -36,7 +37,8 @@ pub const MAX_BATCH: usize = 256;
 /// What to demonstrate.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// One of [`MODELS`] or a compiled file; if none, the model that `weights` are of, or the first of [`MODELS`].
+    /// One of [`MODELS`] or a compiled file; if none, the model that `weights` are of, or the first
+    /// of [`MODELS`].
     pub model: Option<String>,
     /// Weights in place of those that ship.
     pub weights: Option<PathBuf>,
@@ -48,7 +50,8 @@ pub struct DemoOptions {
     pub invalid: Invalid,
     /// Compute parties, 2 to 8.
     pub parties: usize,
-    /// Inputs to classify; by default 300 if there are as many, but 20 over a slow network or with a large model.
+    /// Inputs to classify; by default 300 if there are as many, but 20 over a slow network or with
+    /// a large model.
     pub samples: Option<usize>,
     /// Inputs in one inference.
     pub batch: usize,
@@ -60,7 +63,8 @@ pub struct DemoOptions {
     pub port: Option<u16>,
     /// This machine's rates, for an estimate beside the measurement.
     pub rates: Option<Rates>,
-    /// One inference before those that are measured, which meets memory that nobody has used yet; none with a cheat.
+    /// One inference before those that are measured, which meets memory that nobody has used yet;
+    /// none with a cheat.
     pub warm_up: bool,
 }
 
@@ -195,7 +199,8 @@ pub enum DemoError {
 /// With a misbehaving party that is caught the report's `check` says so; that is no error here.
 ///
 /// # Errors
-/// Options, files or a network that cannot be used; roles that fail for another reason than the asked-for misbehaviour.
+/// Options, files or a network that cannot be used; roles that fail for another reason than the
+/// asked-for misbehaviour.
 pub fn run(options: &DemoOptions, progress: &mut dyn FnMut(Progress)) -> Result<DemoReport, DemoError> {
     session::Session::prepare(options, false, progress)?.run(progress)
 }
@@ -225,8 +230,8 @@ pub fn user_network(options: &DemoOptions) -> Result<Graph, DemoError> {
     Ok(models::Model::find(options)?.user_network().clone())
 }
 
-/// Runs the float network and the exact integer simulator on all inputs, or on as many as the options say. `done` hears how
-/// many are through, of how many.
+/// Runs the float network and the exact integer simulator on all inputs, or on as many as the
+/// options say. `done` hears how many are through, of how many.
 ///
 /// # Errors
 /// Options, files or a network that cannot be used.

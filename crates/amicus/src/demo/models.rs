@@ -1,4 +1,5 @@
-//! The models a demonstration can run: trained networks that ship or come from a file, and compiled files.
+//! The models a demonstration can run: trained networks that ship or come from a file, and compiled
+//! files.
 
 use super::{DemoError, DemoOptions};
 use amicus_model::amc::ModelFile;
@@ -14,8 +15,8 @@ struct Known {
     architecture: Architecture,
     /// A safetensors file.
     ///
-    /// Part of the program, so that an installed one runs without its source: some megabytes that are only paged in
-    /// when used.
+    /// Part of the program, so that an installed one runs without its source: some megabytes that
+    /// are only paged in when used.
     weights: &'static [u8],
 }
 

@@ -6,12 +6,14 @@ use amicus_model::Graph;
 use amicus_model::graph::Layer;
 use amicus_plan::{Estimate, Memory, Plan};
 
-/// Inferences for which material is kept where there is memory for it: the one in flight and the next.
+/// Inferences for which material is kept where there is memory for it: the one in flight and the
+/// next.
 const KEPT: usize = 2;
-/// Bytes of a float network's number while it is compiled: as it was read, folded, in fixed point, and copies of single
-/// layers; measured with AlexNet.
+/// Bytes of a float network's number while it is compiled: as it was read, folded, in fixed point,
+/// and copies of single layers; measured with AlexNet.
 const COMPILING: u64 = 40;
-/// Bytes of an input's values while networks are compared, of one thread: numbers of three executions, and residues.
+/// Bytes of an input's values while networks are compared, of one thread: numbers of three
+/// executions, and residues.
 const COMPARING: u64 = 64;
 /// What the process takes beside: the program, threads, links.
 const BESIDE: u64 = 64 << 20;
@@ -80,7 +82,8 @@ pub(super) fn before_compiling(graph: &Graph) -> Result<(), DemoError> {
     compiling(graph).check(available(), "use a larger machine or a smaller network")
 }
 
-/// Refuses a run that does not fit. Gives the inferences for which material is kept: one where memory is scarce.
+/// Refuses a run that does not fit. Gives the inferences for which material is kept: one where
+/// memory is scarce.
 pub(super) fn before_running(
     plan: &Plan,
     graph: &Graph,

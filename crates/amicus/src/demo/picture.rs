@@ -7,7 +7,8 @@ const COLOUR_COLUMNS: usize = 32;
 /// From black to white.
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 
-/// Pixels of one image: rows after rows, the channels of a pixel side by side; 1 channel (grey) or 3 (red, green, blue).
+/// Pixels of one image: rows after rows, the channels of a pixel side by side; 1 channel (grey) or
+/// 3 (red, green, blue).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Height in pixels.
@@ -21,7 +22,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Lines in shades of grey, each as long as [`Picture::width`]; a character is a mean of pixels, twice as high as wide.
+    /// Lines in shades of grey, each as long as [`Picture::width`]; a character is a mean of
+    /// pixels, twice as high as wide.
     pub fn grey(&self) -> Vec<String> {
         let side = self.columns.div_ceil(GREY_COLUMNS).max(1);
         let shade = |y: usize, x: usize| {
@@ -34,7 +36,8 @@ impl Picture {
         (0..self.rows.div_ceil(2 * side)).map(|y| (0..columns).map(|x| shade(y, x)).collect()).collect()
     }
 
-    /// Lines in 24-bit colour, two pixels a character: the upper half in the foreground's, the lower in the background's.
+    /// Lines in 24-bit colour, two pixels a character: the upper half in the foreground's, the
+    /// lower in the background's.
     pub fn colour(&self) -> Vec<String> {
         let side = self.columns.div_ceil(COLOUR_COLUMNS).max(1);
         let half = |y: usize, x: usize| {

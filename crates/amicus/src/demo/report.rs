@@ -55,13 +55,15 @@ pub struct DemoReport {
     pub data: String,
     /// Names of the classes, in the order of the network's outputs, if they have any.
     pub classes: Option<Vec<String>>,
-    /// Whether the outputs tell classes apart; where not, predictions are null and errors are all there is to compare.
+    /// Whether the outputs tell classes apart; where not, predictions are null and errors are all
+    /// there is to compare.
     pub tells_classes: bool,
     /// Inputs classified whose label is known.
     pub labelled: usize,
     /// Private predictions that equal the label, among those; none without labels.
     pub correct: Option<usize>,
-    /// Predictions in plain text, of the network as its owner imported it, that equal the label; none without labels.
+    /// Predictions in plain text, of the network as its owner imported it, that equal the label;
+    /// none without labels.
     pub plaintext_correct: Option<usize>,
     /// Predictions of the network with polynomials that equal the label; none without labels.
     pub polynomial_correct: Option<usize>,
@@ -71,7 +73,8 @@ pub struct DemoReport {
     pub agree_plaintext: Option<usize>,
     /// Private predictions that equal those of the network with polynomials.
     pub agree_polynomial: Option<usize>,
-    /// Median over the samples of the relative distance of private outputs from those in plain text.
+    /// Median over the samples of the relative distance of private outputs from those in plain
+    /// text.
     pub relative_error: Option<f64>,
     /// Largest over the samples.
     pub relative_error_max: Option<f64>,
@@ -95,9 +98,11 @@ pub struct DemoReport {
     pub load_ms: f64,
     /// From the client's first message to its unmasked result, in milliseconds for one inference.
     pub online_ms: Option<Spread>,
-    /// The same as `amicus estimate` predicts it; none where this machine's rates were not measured.
+    /// The same as `amicus estimate` predicts it; none where this machine's rates were not
+    /// measured.
     pub estimated_online_ms: Option<f64>,
-    /// From the helper's first step to all parties ready, in milliseconds for one inference (median).
+    /// From the helper's first step to all parties ready, in milliseconds for one inference
+    /// (median).
     pub preprocessing_ms: Option<f64>,
     /// One-way hops in sequence on the online path.
     pub rounds: Option<u16>,

@@ -107,7 +107,8 @@ impl Session {
         Ok(figures.report(self, expected, verdict, recovered))
     }
 
-    /// Loads the model. With a party that cheats at load the first attempt fails; the second one must not.
+    /// Loads the model. With a party that cheats at load the first attempt fails; the second one
+    /// must not.
     fn load(
         &self,
         owner: &mut OwnerNode,

@@ -17,7 +17,8 @@ const CALIBRATION: usize = 64;
 const USUAL_SAMPLES: usize = 300;
 /// Inputs classified over a slow network or with a large model unless told otherwise.
 const SLOW_SAMPLES: usize = 20;
-/// Multiply-adds of a party in one inference that make a model large: about a second without AVX-512.
+/// Multiply-adds of a party in one inference that make a model large: about a second without
+/// AVX-512.
 const LARGE: u64 = 200_000_000;
 
 pub(super) struct Session {

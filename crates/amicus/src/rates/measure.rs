@@ -16,10 +16,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long clients let the roles rest between inferences: long enough for all threads to fall asleep, as they do where
-/// inputs come now and then.
+/// How long clients let the roles rest between inferences: long enough for all threads to fall
+/// asleep, as they do where inputs come now and then.
 const REST: Duration = Duration::from_millis(2);
-/// One-way delay of the network: that of [`Shape::lan`], longer than a party looks for data before it sleeps.
+/// One-way delay of the network: that of [`Shape::lan`], longer than a party looks for data before
+/// it sleeps.
 const DELAY: Duration = Duration::from_micros(250);
 /// How long each kernel runs.
 const KERNEL_TIME: Duration = Duration::from_millis(400);
@@ -131,8 +132,12 @@ struct Taken {
 fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
     let image: Vec<f32> =
         (0..graph.input_shape().iter().product()).map(|i: usize| (i % 17) as f32 / 17.0).collect();
-    let options =
-        CompileOptions { limbs: Some(Limbs::ONE), slack: false, max_error: 1.0, ..CompileOptions::default() };
+    let options = CompileOptions {
+        limbs: Some(Limbs::ONE),
+        statistical: false,
+        max_error: 1.0,
+        ..CompileOptions::default()
+    };
     let Compiled { plan, weights, .. } = compile(&graph, std::slice::from_ref(&image), &options)?;
     let input = quantize_input(&plan, &image)?;
     let setup = |e: &dyn std::fmt::Display| RatesError::Setup(e.to_string());

@@ -94,7 +94,8 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// Parses exactly one JSON object without a key that stands in it twice, in lines that steer no terminal.
+/// Parses exactly one JSON object without a key that stands in it twice, in lines that steer no
+/// terminal.
 pub(crate) fn strict_json(bytes: &[u8]) -> Result<serde_json::Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
     serde_json::from_str::<Strict>(text).map_err(|e| e.to_string())?;

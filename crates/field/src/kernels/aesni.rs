@@ -1,7 +1,8 @@
-//! AES-128 in counter mode without AVX-512: AES-NI, one block in a vector, or VAES with two where there is that.
+//! AES-128 in counter mode without AVX-512: AES-NI, one block in a vector, or VAES with two where
+//! there is that.
 //!
-//! The floor: Zen 3 issues two rounds a cycle, ten a block, so 3.2 bytes a cycle with AES-NI and 6.4 with VAES, as long as
-//! eight vectors are in flight.
+//! The floor: Zen 3 issues two rounds a cycle, ten a block, so 3.2 bytes a cycle with AES-NI and
+//! 6.4 with VAES, as long as eight vectors are in flight.
 
 use std::arch::x86_64::*;
 
@@ -25,7 +26,8 @@ impl AesNi {
         AesNi { keys: unsafe { RoundKeys::new(key) }, pairs: is_x86_feature_detected!("vaes") }
     }
 
-    /// Fills `out` with words `first..` of the key stream whose counter blocks are `(index, sub_stream)`.
+    /// Fills `out` with words `first..` of the key stream whose counter blocks are
+    /// `(index, sub_stream)`.
     pub(crate) fn words(&self, sub_stream: u64, first: u64, out: &mut [u64]) {
         // A start in the middle of a block.
         let (head, out) = out.split_at_mut(out.len().min((first % 2) as usize));
@@ -57,7 +59,8 @@ impl AesNi {
     }
 }
 
-/// Fills whole blocks of `out`, `VECTORS` at a time as long as there are so many, and returns how many words that were.
+/// Fills whole blocks of `out`, `VECTORS` at a time as long as there are so many, and returns how
+/// many words that were.
 #[target_feature(enable = "aes,avx2")]
 fn single(keys: &RoundKeys, sub_stream: u64, first: u64, out: &mut [u64]) -> usize {
     let key = keys.vectors();

@@ -24,8 +24,8 @@ impl std::ops::Deref for Aligned {
     type Target = [u64];
 
     fn deref(&self) -> &[u64] {
-        // SAFETY: lines are nothing but words, 8 each, one after the other (`repr(C)`, size 64), and there are
-        // at least `len` words in them.
+        // SAFETY: lines are nothing but words, 8 each, one after the other (`repr(C)`, size 64),
+        // and there are at least `len` words in them.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }

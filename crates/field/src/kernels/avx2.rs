@@ -1,13 +1,15 @@
 //! Four 64-bit lanes of AVX2, with the products of floating-point FMA.
 //!
-//! AVX2 multiplies no integers of 52 bits, but a fused multiply-add of doubles rounds only once. For integers
-//! `a, b < 2^52`, `h = fma(a, b, 2^104)` lies in `[2^104, 2^105)`, where doubles are multiples of 2^52 apart, so it is
-//! `2^104 + 2^52 r` with `r` the integer nearest to `a b / 2^52`; then `s = fma(a, b, 2^104 - h)` is exactly the rest
-//! `a b - 2^52 r`, at most 2^51 on either side. The low bits of the representation of `h` are `r`, those of `s + 1.5 2^52`
-//! are `s` (plus a constant), so both are added up as integers. Every step is exact; nothing depends on the order.
+//! AVX2 multiplies no integers of 52 bits, but a fused multiply-add of doubles rounds only once.
+//! For integers `a, b < 2^52`, `h = fma(a, b, 2^104)` lies in `[2^104, 2^105)`, where doubles are
+//! multiples of 2^52 apart, so it is `2^104 + 2^52 r` with `r` the integer nearest to `a b / 2^52`;
+//! then `s = fma(a, b, 2^104 - h)` is exactly the rest `a b - 2^52 r`, at most 2^51 on either side.
+//! The low bits of the representation of `h` are `r`, those of `s + 1.5 2^52` are `s` (plus a
+//! constant), so both are added up as integers. Every step is exact; nothing depends on the order.
 //!
-//! Source of the idea: Emmart, Zheng and Weems, "Faster modular exponentiation using double precision floating point
-//! arithmetic on the GPU", ARITH 2018. Time does not depend on values: all doubles are integers, none is subnormal.
+//! Source of the idea: Emmart, Zheng and Weems, "Faster modular exponentiation using double
+//! precision floating point arithmetic on the GPU", ARITH 2018. Time does not depend on values: all
+//! doubles are integers, none is subnormal.
 
 use std::arch::x86_64::*;
 
@@ -38,7 +40,8 @@ const fn power(exponent: u64) -> f64 {
     f64::from_bits((1023 + exponent) << 52)
 }
 
-/// Added to integers below 2^52 in absolute value so that they become the low bits of the representation.
+/// Added to integers below 2^52 in absolute value so that they become the low bits of the
+/// representation.
 const SIGNED: f64 = 1.5 * power(52);
 
 /// Unreduced sums of products: representations of `h` and of `s + SIGNED` added up as integers.
@@ -132,7 +135,8 @@ impl Lanes for Avx2 {
             unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
         } else {
             cold();
-            // SAFETY: `self` proves that the instruction exists; only lanes that are there are read.
+            // SAFETY: `self` proves that the instruction exists; only lanes that are there are
+            // read.
             unsafe { _mm256_maskload_epi64(words.as_ptr().cast(), self.first_lanes(words.len())) }
         }
     }
@@ -151,7 +155,8 @@ impl Lanes for Avx2 {
             unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), v) }
         } else {
             cold();
-            // SAFETY: `self` proves that the instruction exists; only lanes that are there are written.
+            // SAFETY: `self` proves that the instruction exists; only lanes that are there are
+            // written.
             unsafe { _mm256_maskstore_epi64(words.as_mut_ptr().cast(), self.first_lanes(words.len()), v) }
         }
     }
@@ -238,9 +243,9 @@ impl Lanes for Avx2 {
         Sums { high: self.add(high, h), low: self.add(low, s), terms: terms + 1 }
     }
 
-    /// `a b = 2^52 r + s = c r + s`, and `c r`, at most 60 bits, is split once more. `acc` and the low half are below
-    /// 2^52, `c` times the high half below 2^16, `s` between -2^51 and 2^51: with `p` added, above 0 and below
-    /// 3.5 2^52 + 2^16, which is below 4 p.
+    /// `a b = 2^52 r + s = c r + s`, and `c r`, at most 60 bits, is split once more. `acc` and the
+    /// low half are below 2^52, `c` times the high half below 2^16, `s` between -2^51 and 2^51:
+    /// with `p` added, above 0 and below 3.5 2^52 + 2^16, which is below 4 p.
     #[inline(always)]
     fn mul_add(self, acc: __m256i, a: __m256i, b: __m256i, complement: __m256i) -> __m256i {
         let [r, s] = self.split(a, b);
@@ -251,10 +256,12 @@ impl Lanes for Avx2 {
         self.add(self.add(low, top), self.add(s, p))
     }
 
-    /// `high = h_0 + 2^52 h_1` is below 2^64 and `low = l_0 + 2^52 l_1` is signed, `-2^11 <= l_1 < 2^11` (4095 rests and
-    /// a start, each at most 2^51 on either side). The sum is `l_0 + c h_0 + c (l_1 + c h_1) + 2^51`, where `c h_0` has at
-    /// most 60 bits: with `t = floor(c h_0 / 2^52) + (l_1 + 2^11) + c h_1 < 2^21` it is
-    /// `l_0 + (c h_0 mod 2^52) + c t + 2^51 - 2^11 c`, above 0 and below 2.5 2^52 + 2^29, which is below 4 p.
+    /// `high = h_0 + 2^52 h_1` is below 2^64 and `low = l_0 + 2^52 l_1` is signed,
+    /// `-2^11 <= l_1 < 2^11` (4095 rests and a start, each at most 2^51 on either side). The sum is
+    /// `l_0 + c h_0 + c (l_1 + c h_1) + 2^51`, where `c h_0` has at most 60 bits: with
+    /// `t = floor(c h_0 / 2^52) + (l_1 + 2^11) + c h_1 < 2^21` it is
+    /// `l_0 + (c h_0 mod 2^52) + c t + 2^51 - 2^11 c`, above 0 and below 2.5 2^52 + 2^29, which is
+    /// below 4 p.
     #[inline(always)]
     fn fold(self, Sums { high, low, terms }: Sums, complement: __m256i) -> __m256i {
         let mask = self.splat(MASK52);

@@ -1,13 +1,16 @@
 //! Matrix tiles with AVX2 and FMA.
 //!
-//! As in [`super::avx2`], a product is two fused multiply-adds of doubles whose representations are added up as integers.
-//! Here both factors are the residues closest to 0, below 2^51 in absolute value: then `h = fma(a, b, TOP)` is
-//! `TOP + 2^51 r` with `|r| <= 2^51`, and `fma(a, b, TOP + BOTTOM - h)` is `BOTTOM + s` with the rest `|s| <= 2^50`, without
-//! a further addition. So a vector of 4 multiply-adds costs five instructions, two multiply-adds, a subtraction and two
-//! integer additions, of which current cores issue three or four a cycle: the floor of Zen 3 is 3.2 multiply-adds a cycle.
+//! As in [`super::avx2`], a product is two fused multiply-adds of doubles whose representations are
+//! added up as integers. Here both factors are the residues closest to 0, below 2^51 in absolute
+//! value: then `h = fma(a, b, TOP)` is `TOP + 2^51 r` with `|r| <= 2^51`, and
+//! `fma(a, b, TOP + BOTTOM - h)` is `BOTTOM + s` with the rest `|s| <= 2^50`, without a further
+//! addition. So a vector of 4 multiply-adds costs five instructions, two multiply-adds, a
+//! subtraction and two integer additions, of which current cores issue three or four a cycle: the
+//! floor of Zen 3 is 3.2 multiply-adds a cycle.
 //!
-//! What several tiles read is converted once, by [`prepare`] and [`convert_rows`]; the rest on the way, like the panels of a
-//! fully connected layer with one input, which come from memory no faster.
+//! What several tiles read is converted once, by [`prepare`] and [`convert_rows`]; the rest on the
+//! way, like the panels of a fully connected layer with one input, which come from memory no
+//! faster.
 
 use std::arch::x86_64::*;
 
@@ -39,7 +42,8 @@ const _: () = {
     assert!(CHUNK as u64 <= 1 << 10);
 };
 
-/// `[high, low]` of every vector of a tile: `2^51 high + low` is the sum of products plus `2^51 2^62 + 2^62`.
+/// `[high, low]` of every vector of a tile: `2^51 high + low` is the sum of products plus
+/// `2^51 2^62 + 2^62`.
 type Sums = [[[__m256i; 2]; VECTORS]; TILE_ROWS];
 
 /// Converts words below 2^52 to the residues closest to 0, as doubles.
@@ -103,8 +107,9 @@ pub(super) fn tile(
     accumulate: bool,
     tile: &mut Tile,
 ) {
-    // SAFETY: the token proves that the instructions exist. The caller, `product::tile`, checked that `left` has `rows`
-    // rows and `depth` columns, and `panel` `depth` lines of `vectors` vectors.
+    // SAFETY: the token proves that the instructions exist. The caller, `product::tile`, checked
+    // that `left` has `rows` rows and `depth` columns, and `panel` `depth` lines of `vectors`
+    // vectors.
     unsafe {
         if panel.prepared {
             tile_of::<true>(token, prime, left, panel.words, extent, accumulate, tile);
@@ -148,8 +153,9 @@ unsafe fn tile_of<const PREPARED: bool>(
             };
             let block = &panel[first * stride..][..lines * stride];
             let sums = &mut sums;
-            // SAFETY: the instructions exist; `a` has `rows` rows and `lines` columns, next to each other, the block as
-            // many lines of `stride` words, and V vectors of them lie beyond the one a call starts at.
+            // SAFETY: the instructions exist; `a` has `rows` rows and `lines` columns, next to each
+            // other, the block as many lines of `stride` words, and V vectors of them lie beyond
+            // the one a call starts at.
             unsafe {
                 match (rows, vectors) {
                     (1, 1) => block_of::<1, 2, PREPARED>(prime, a, block, 0, stride, sums),
@@ -226,8 +232,8 @@ fn centred(prime: Prime, x: u64) -> u64 {
 /// Adds the products of a block to the sums of `R` rows and `V` vectors from `vector` on.
 ///
 /// # Safety
-/// `panel` has lines of `stride` words, of which `vector + V` vectors are a part; `left` is prepared and has `R` rows with
-/// as many columns, next to each other.
+/// `panel` has lines of `stride` words, of which `vector + V` vectors are a part; `left` is
+/// prepared and has `R` rows with as many columns, next to each other.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn block_of<const R: usize, const V: usize, const PREPARED: bool>(

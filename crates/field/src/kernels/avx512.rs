@@ -1,8 +1,8 @@
 //! Eight 64-bit lanes of AVX-512, with IFMA for 52-bit products and VBMI for packing.
 //!
-//! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, `VPMADD52LUQ`, `VPMADD52HUQ`,
-//! `VPERMB`; reduction modulo `2^52 - c` as in Drucker and Gueron, "Fast modular squaring with AVX512IFMA",
-//! 2019.
+//! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, `VPMADD52LUQ`,
+//! `VPMADD52HUQ`, `VPERMB`; reduction modulo `2^52 - c` as in Drucker and Gueron, "Fast modular
+//! squaring with AVX512IFMA", 2019.
 
 use std::arch::x86_64::*;
 
@@ -62,14 +62,16 @@ impl Lanes for Avx512 {
             unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
         } else {
             cold();
-            // SAFETY: `self` proves that the instruction exists; only lanes that are there are read.
+            // SAFETY: `self` proves that the instruction exists; only lanes that are there are
+            // read.
             unsafe { _mm512_maskz_loadu_epi64(first_lanes(words.len()), words.as_ptr().cast()) }
         }
     }
 
     #[inline(always)]
     fn prefetch(self, words: &[u64], at: usize) {
-        // SAFETY: `self` proves that the instruction exists; it accesses no memory the program could see.
+        // SAFETY: `self` proves that the instruction exists; it accesses no memory the program
+        // could see.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(words.as_ptr().wrapping_add(at).cast()) }
     }
 
@@ -81,7 +83,8 @@ impl Lanes for Avx512 {
             unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), v) }
         } else {
             cold();
-            // SAFETY: `self` proves that the instruction exists; only lanes that are there are written.
+            // SAFETY: `self` proves that the instruction exists; only lanes that are there are
+            // written.
             unsafe { _mm512_mask_storeu_epi64(words.as_mut_ptr().cast(), first_lanes(words.len()), v) }
         }
     }
@@ -149,11 +152,12 @@ impl Lanes for Avx512 {
     /// 52 bytes: pairs of lanes become 104 bits in 128, then `VPERMB` closes the gaps of 3 bytes.
     #[inline(always)]
     fn pack8(self, words: &[u64; LANES], bytes: &mut [u8; BYTES]) {
-        // SAFETY: `self` proves that the instructions exist; 64 bytes are read from `words`, and the mask
-        // of the store has 52 bits, the length of `bytes`.
+        // SAFETY: `self` proves that the instructions exist; 64 bytes are read from `words`, and
+        // the mask of the store has 52 bits, the length of `bytes`.
         unsafe {
             let v = _mm512_loadu_si512(words.as_ptr().cast());
-            // Even lanes: their 52 bits and the low 12 of the odd neighbour; odd lanes: the other 40.
+            // Even lanes: their 52 bits and the low 12 of the odd neighbour; odd lanes: the other
+            // 40.
             let neighbour = _mm512_shuffle_epi32::<0b01_00_11_10>(v);
             let even = _mm512_or_si512(v, _mm512_slli_epi64::<52>(neighbour));
             let pairs = _mm512_mask_srli_epi64::<12>(even, 0b1010_1010, v);
@@ -166,8 +170,8 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn unpack8(self, bytes: &[u8; BYTES]) -> [u64; LANES] {
         let mut words = [0; LANES];
-        // SAFETY: `self` proves that the instructions exist; the mask of the load has 52 bits, the length
-        // of `bytes`, and 64 bytes are written to `words`.
+        // SAFETY: `self` proves that the instructions exist; the mask of the load has 52 bits, the
+        // length of `bytes`, and 64 bytes are written to `words`.
         unsafe {
             let v = _mm512_maskz_loadu_epi8((1 << BYTES) - 1, bytes.as_ptr().cast());
             let spread = _mm512_permutexvar_epi8(_mm512_loadu_si512(SPREAD.as_ptr().cast()), v);
@@ -194,8 +198,9 @@ impl Lanes for Avx512 {
         [self.madd_lo(low, a, b), self.madd_hi(high, a, b)]
     }
 
-    /// `acc + a b = (acc + low) + 2^52 high = (acc + low) + c high`, and `c high` once more. `acc` and the two
-    /// low halves are below 2^52 each, the last term is below 2^16: below 3 2^52 + 2^16, which is below 4 p.
+    /// `acc + a b = (acc + low) + 2^52 high = (acc + low) + c high`, and `c high` once more. `acc`
+    /// and the two low halves are below 2^52 each, the last term is below 2^16: below 3 2^52 +
+    /// 2^16, which is below 4 p.
     #[inline(always)]
     fn mul_add(self, acc: __m512i, a: __m512i, b: __m512i, complement: __m512i) -> __m512i {
         let zero = self.splat(0);
@@ -206,10 +211,10 @@ impl Lanes for Avx512 {
         self.madd_lo(self.madd_lo(low, high, complement), top, complement)
     }
 
-    /// `low + 2^52 high` with both below 2^64. With `low = l_0 + 2^52 l_1` and `high = h_0 + 2^52 h_1`,
-    /// `l_1, h_1 < 2^12`: the sum is `l_0 + c h_0 + c (l_1 + c h_1)`, where `c h_0` is at most 60 bits. So
-    /// `t = l_1 + c h_1 + floor(c h_0 / 2^52) < 2^21` and the result `l_0 + (c h_0 mod 2^52) + c t` is below
-    /// 2^53 + 2^29, which is below 4 p.
+    /// `low + 2^52 high` with both below 2^64. With `low = l_0 + 2^52 l_1` and
+    /// `high = h_0 + 2^52 h_1`, `l_1, h_1 < 2^12`: the sum is `l_0 + c h_0 + c (l_1 + c h_1)`,
+    /// where `c h_0` is at most 60 bits. So `t = l_1 + c h_1 + floor(c h_0 / 2^52) < 2^21` and the
+    /// result `l_0 + (c h_0 mod 2^52) + c t` is below 2^53 + 2^29, which is below 4 p.
     #[inline(always)]
     fn fold(self, [low, high]: [__m512i; 2], complement: __m512i) -> __m512i {
         let mask = self.splat(crate::prime::MASK52);
@@ -232,8 +237,8 @@ static CLOSE_GAPS: [u8; 64] = {
     table
 };
 
-/// Byte `i` of the lanes is byte `SPREAD[i]` of the packed form. Residue `j` starts at bit `52 j`: in byte
-/// `6.5 j`, rounded down. The eighth byte of a lane is masked away.
+/// Byte `i` of the lanes is byte `SPREAD[i]` of the packed form. Residue `j` starts at bit `52 j`:
+/// in byte `6.5 j`, rounded down. The eighth byte of a lane is masked away.
 static SPREAD: [u8; 64] = {
     let mut table = [0; 64];
     let mut i = 0;

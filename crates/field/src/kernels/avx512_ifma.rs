@@ -1,10 +1,10 @@
 //! Matrix tiles with AVX-512 IFMA, and the patches of convolutions they multiply with.
 //!
-//! `VPMADD52LUQ` and `VPMADD52HUQ` add the low and the high 52 bits of eight 52 x 52-bit products to 64-bit
-//! lanes. A multiply-add therefore costs two instructions, of which current cores issue two a cycle: the
-//! floor is one vector, 8 multiply-adds, a cycle (32.4 G/s at 4.05 GHz; 28 to 31 measured). A tile of 4 rows and 3 vectors keeps
-//! 24 sums in registers and loads 7 vectors for 24 instructions, so loads are never the limit; with one row
-//! the product is bound by memory.
+//! `VPMADD52LUQ` and `VPMADD52HUQ` add the low and the high 52 bits of eight 52 x 52-bit products
+//! to 64-bit lanes. A multiply-add therefore costs two instructions, of which current cores issue
+//! two a cycle: the floor is one vector, 8 multiply-adds, a cycle (32.4 G/s at 4.05 GHz; 28 to 31
+//! measured). A tile of 4 rows and 3 vectors keeps 24 sums in registers and loads 7 vectors for 24
+//! instructions, so loads are never the limit; with one row the product is bound by memory.
 
 use std::arch::x86_64::*;
 
@@ -14,8 +14,8 @@ use super::product::{Extent, LANES, Left, PANEL, TILE_ROWS, Tile};
 use crate::prime::Prime;
 
 /// Words of a panel that are fetched ahead. The processor's own prefetcher does not keep up when 24
-/// instructions pass between lines: products of 4 rows with 4096 x 4096 weights went from 8.3 to 15.7 G/s, of
-/// one row from 3.9 to 4.6.
+/// instructions pass between lines: products of 4 rows with 4096 x 4096 weights went from 8.3 to
+/// 15.7 G/s, of one row from 3.9 to 4.6.
 const PREFETCH: usize = 512;
 
 /// The tile product, see [`super::product::tile`].
@@ -30,8 +30,8 @@ pub(super) fn tile(
 ) {
     macro_rules! tile {
         ($rows:literal, $vectors:literal, $unroll:literal) => {
-            // SAFETY: the token proves that the instructions exist. The caller, `product::tile`, checked that
-            // `left` has `rows` rows and `panel` `depth` lines of `vectors` vectors.
+            // SAFETY: the token proves that the instructions exist. The caller, `product::tile`,
+            // checked that `left` has `rows` rows and `panel` `depth` lines of `vectors` vectors.
             unsafe { tile_of::<$rows, $vectors, $unroll>(token, prime, left, panel, depth, accumulate, out) }
         };
     }
@@ -55,8 +55,8 @@ pub(super) fn tile(
 
 /// A tile of `R` rows and `V` vectors with `U` sets of sums that take turns along `k`.
 ///
-/// Inputs below 2^52. At most 4095 terms are added to a starting value below 2^52 before all sets are added
-/// up and folded, so no lane reaches 2^64, whatever the inputs.
+/// Inputs below 2^52. At most 4095 terms are added to a starting value below 2^52 before all sets
+/// are added up and folded, so no lane reaches 2^64, whatever the inputs.
 ///
 /// # Safety
 /// `left` has `R` rows and `depth` columns, `panel` has `depth` lines of `V` vectors.
@@ -93,8 +93,8 @@ unsafe fn tile_of<const R: usize, const V: usize, const U: usize>(
         low[0] = results;
         let term =
             |low: &mut [[__m512i; V]; R], high: &mut [[__m512i; V]; R], a: *const u64, b: *const u64| {
-                // SAFETY: the loops below call this once for each of `depth` columns of `left` and lines of
-                // `panel`, which the caller says are there.
+                // SAFETY: the loops below call this once for each of `depth` columns of `left` and
+                // lines of `panel`, which the caller says are there.
                 unsafe {
                     for v in 0..V {
                         _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(PREFETCH + v * LANES).cast());
@@ -141,8 +141,8 @@ unsafe fn tile_of<const R: usize, const V: usize, const U: usize>(
     }
 }
 
-/// One vector of a patch line: up to [`RUNS`] runs that are contiguous in the image, each with its lanes and
-/// the place in the image that its lane 0 would have.
+/// One vector of a patch line: up to [`RUNS`] runs that are contiguous in the image, each with its
+/// lanes and the place in the image that its lane 0 would have.
 #[derive(Clone, Copy)]
 struct Runs {
     masks: [__mmask8; RUNS],
@@ -177,8 +177,9 @@ impl Runs {
 
 /// See [`super::product::pack_patches`].
 pub(super) fn pack_patches(_: Avx512, image: &[u64], offsets: &[usize], bases: &[usize], panel: &mut [u64]) {
-    // SAFETY: the token proves that the instructions exist. The caller, `product::pack_patches`, checked
-    // that the sum of every base and every offset is an index of the image and that the panel is long enough.
+    // SAFETY: the token proves that the instructions exist. The caller, `product::pack_patches`,
+    // checked that the sum of every base and every offset is an index of the image and that the
+    // panel is long enough.
     unsafe {
         match bases.as_chunks().0 {
             [a] => pack_vectors([a], image, offsets, panel),
@@ -190,8 +191,8 @@ pub(super) fn pack_patches(_: Avx512, image: &[u64], offsets: &[usize], bases: &
 }
 
 /// # Safety
-/// Every base plus every offset is an index of `image`; `panel` has as many lines of `V` vectors as there are
-/// offsets.
+/// Every base plus every offset is an index of `image`; `panel` has as many lines of `V` vectors as
+/// there are offsets.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn pack_vectors<const V: usize>(
     bases: [&[usize; LANES]; V],
@@ -207,8 +208,8 @@ unsafe fn pack_vectors<const V: usize>(
         let patch = image.as_ptr().wrapping_add(offset);
         for v in 0..V {
             let runs = &runs[v];
-            // SAFETY: unmasked lanes `j` read `image[bases[j] + offset]`, which the caller says is there; masked
-            // lanes are not accessed. The line is part of the panel.
+            // SAFETY: unmasked lanes `j` read `image[bases[j] + offset]`, which the caller says is
+            // there; masked lanes are not accessed. The line is part of the panel.
             unsafe {
                 let vector = if runs.scattered {
                     _mm512_i64gather_epi64::<8>(indices[v], patch.cast())

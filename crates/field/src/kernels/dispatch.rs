@@ -1,5 +1,5 @@
-//! From the active kernel to its code: every generic function as plain Rust, compiled for AVX2 and compiled
-//! for AVX-512.
+//! From the active kernel to its code: every generic function as plain Rust, compiled for AVX2 and
+//! compiled for AVX-512.
 
 use super::evaluation::ShareRows;
 use super::pooling::Direction;
@@ -46,7 +46,8 @@ impl Token {
     pub(crate) fn active() -> Token {
         match Kernel::active() {
             Kernel::Portable => Token::Scalar(super::portable::Scalar),
-            // SAFETY: the active kernel is always one whose availability was checked, see `selection`.
+            // SAFETY: the active kernel is always one whose availability was checked, see
+            // `selection`.
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512 => Token::Avx512(unsafe { super::avx512::Avx512::new() }),
             // SAFETY: as above.

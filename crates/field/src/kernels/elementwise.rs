@@ -1,7 +1,7 @@
 //! Element-wise work and sums on one plane, written once for every kernel.
 //!
-//! Inputs are canonical residues of equal length, results are canonical. With AVX-512 all of these but
-//! [`dot`] and [`sum`] in cache are bound by memory: the floor is the bytes they touch.
+//! Inputs are canonical residues of equal length, results are canonical. With AVX-512 all of these
+//! but [`dot`] and [`sum`] in cache are bound by memory: the floor is the bytes they touch.
 
 use super::lanes::{Lanes, MAX_TERMS, Residues};
 use crate::prime::{MASK52, Prime};
@@ -115,7 +115,8 @@ pub(super) fn sum<S: Lanes>(s: S, prime: Prime, a: &[u64]) -> u64 {
 #[inline(always)]
 pub(super) fn mask52<S: Lanes>(s: S, prime: Prime, words: &mut [u64]) -> bool {
     let (p, mask) = (s.splat(prime.value()), s.splat(MASK52));
-    // The top bit of `x - p` is set exactly when `x < p`; it must stay set in the conjunction of all.
+    // The top bit of `x - p` is set exactly when `x < p`; it must stay set in the conjunction of
+    // all.
     let mut all = s.splat(u64::MAX);
     for i in (0..words.len()).step_by(S::COUNT) {
         let x = s.and(s.load(words, i), mask);

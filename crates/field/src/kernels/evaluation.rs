@@ -1,5 +1,5 @@
-//! Polynomials on planes: evaluation on shares with their tags, Taylor coefficients of a masked polynomial,
-//! and plain Horner (`docs/protocol.md`, 5, 6.3 and 6.7).
+//! Polynomials on planes: evaluation on shares with their tags, Taylor coefficients of a masked
+//! polynomial, and plain Horner (`docs/protocol.md`, 5, 6.3 and 6.7).
 
 use super::lanes::{Lanes, MAX_TERMS, Residues};
 use super::product::Lines;
@@ -62,11 +62,13 @@ fn powers<S: Lanes, const D: usize>(f: &Residues<S>, x: S::V) -> [S::V; MAX_DEGR
     powers
 }
 
-/// Writes every value share to `out` and returns the sum of the tag shares, in one pass over memory.
+/// Writes every value share to `out` and returns the sum of the tag shares, in one pass over
+/// memory.
 ///
-/// Products are summed lazily: a value has at most `2 D` terms, and the tag sums are folded before they
-/// reach [`MAX_TERMS`]. At degree 6 with differences a vector of elements takes 83 `VPMADD52`, two a cycle, and
-/// 26 vectors from or to memory; beyond the second-level cache memory is the floor.
+/// Products are summed lazily: a value has at most `2 D` terms, and the tag sums are folded before
+/// they reach [`MAX_TERMS`]. At degree 6 with differences a vector of elements takes 83 `VPMADD52`,
+/// two a cycle, and 26 vectors from or to memory; beyond the second-level cache memory is the
+/// floor.
 #[inline(always)]
 pub(super) fn shares<S: Lanes>(s: S, prime: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64 {
     for_degree!(rows.degree, shares_of_degree(s, prime, rows, out))
@@ -123,10 +125,11 @@ fn shares_of_degree<S: Lanes, const D: usize>(
     f.total(total)
 }
 
-/// `C_j = sum_{k >= j} t[j][k] (-mu)^(k - j)` for `j < d = out.len()`, where `t[j][k] = binom(k, j) B_k`.
+/// `C_j = sum_{k >= j} t[j][k] (-mu)^(k - j)` for `j < d = out.len()`, where
+/// `t[j][k] = binom(k, j) B_k`.
 ///
-/// `d - 1` products for the powers, then sums of products that are reduced once each: 97 `VPMADD52` a vector
-/// at degree 6, so the floor is 49 cycles; only `d + 1` vectors move.
+/// `d - 1` products for the powers, then sums of products that are reduced once each: 97 `VPMADD52`
+/// a vector at degree 6, so the floor is 49 cycles; only `d + 1` vectors move.
 #[inline(always)]
 pub(super) fn taylor<S: Lanes>(
     s: S,
@@ -138,10 +141,10 @@ pub(super) fn taylor<S: Lanes>(
     for_degree!(out.len(), taylor_of_degree(s, prime, binomials, mu, out))
 }
 
-/// Words whose powers are computed together, 8 vectors of AVX-512. The processor looks ahead about 200
-/// instructions, one vector's worth, and a chain of dependent products takes 20 cycles a link: with the powers
-/// of a block side by side there is always one to go on with (degree 6: 17.8 instead of 23 ns a vector; 20.5
-/// with 4 vectors, 17.8 with 16).
+/// Words whose powers are computed together, 8 vectors of AVX-512. The processor looks ahead about
+/// 200 instructions, one vector's worth, and a chain of dependent products takes 20 cycles a link:
+/// with the powers of a block side by side there is always one to go on with (degree 6: 17.8
+/// instead of 23 ns a vector; 20.5 with 4 vectors, 17.8 with 16).
 const BLOCK: usize = 64;
 
 #[inline(always)]

@@ -1,13 +1,15 @@
-//! The small vector trait that element-wise kernels are written over, and residues modulo one prime in it.
+//! The small vector trait that element-wise kernels are written over, and residues modulo one prime
+//! in it.
 
 use super::packing::{self, BYTES};
 use super::product::LANES;
 use crate::prime::Prime;
 
-/// How many products (each below 2^104) a [`Lanes::Wide`] can hold before it must be folded. A starting
-/// value counts as one.
+/// How many products (each below 2^104) a [`Lanes::Wide`] can hold before it must be folded. A
+/// starting value counts as one.
 ///
-/// The vector forms add the low and the high 52 bits of each product into 64-bit lanes of their own.
+/// The vector forms add the low and the high 52 bits of each product into 64-bit lanes of their
+/// own.
 pub(crate) const MAX_TERMS: usize = 4096;
 
 const _: () = assert!(MAX_TERMS as u128 * ((1u128 << 52) - 1) <= u64::MAX as u128);
@@ -17,10 +19,11 @@ const _: () = assert!(MAX_TERMS as u128 * ((1u128 << 52) - 1) <= u64::MAX as u12
 #[inline]
 pub(super) fn cold() {}
 
-/// A token that proves that certain instructions can run, with operations on vectors of 64-bit lanes.
+/// A token that proves that certain instructions can run, with operations on vectors of 64-bit
+/// lanes.
 ///
-/// All operations are lane by lane and safe: the token is the proof. Methods are always inlined, so that
-/// they become part of a caller that is compiled for the instructions.
+/// All operations are lane by lane and safe: the token is the proof. Methods are always inlined, so
+/// that they become part of a caller that is compiled for the instructions.
 pub(crate) trait Lanes: Copy {
     /// Lanes of a vector.
     const COUNT: usize;
@@ -41,8 +44,8 @@ pub(crate) trait Lanes: Copy {
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b mod 2^64`.
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
-    /// `v` where its top bit is clear, `otherwise` where a subtraction has wrapped. `otherwise` is below 2^63, and not below
-    /// a `v` without top bit: so this is the smaller unsigned value.
+    /// `v` where its top bit is clear, `otherwise` where a subtraction has wrapped. `otherwise` is
+    /// below 2^63, and not below a `v` without top bit: so this is the smaller unsigned value.
     fn unwrapped(self, v: Self::V, otherwise: Self::V) -> Self::V;
     /// Bitwise and.
     fn and(self, a: Self::V, b: Self::V) -> Self::V;

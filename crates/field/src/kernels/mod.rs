@@ -1,9 +1,10 @@
 //! The kernels: all unsafe code and all SIMD of the project.
 //!
-//! Element-wise work is written once, in [`elementwise`], [`words`] and [`evaluation`], over the small trait
-//! [`lanes::Lanes`]; the token [`portable::Scalar`] makes it plain Rust, [`avx2::Avx2`] 4 lanes of AVX2 and
-//! [`avx512::Avx512`] 8 lanes of AVX-512. Matrix tiles, the generator and packing have versions of their own.
-//! Functions here work on one plane (one prime) and choose the active kernel by themselves.
+//! Element-wise work is written once, in [`elementwise`], [`words`] and [`evaluation`], over the
+//! small trait [`lanes::Lanes`]; the token [`portable::Scalar`] makes it plain Rust, [`avx2::Avx2`]
+//! 4 lanes of AVX2 and [`avx512::Avx512`] 8 lanes of AVX-512. Matrix tiles, the generator and
+//! packing have versions of their own. Functions here work on one plane (one prime) and choose the
+//! active kernel by themselves.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]

@@ -25,8 +25,9 @@ pub(super) fn pack<S: Lanes>(s: S, plane: &[u64], out: &mut [u8]) {
     }
 }
 
-/// Unpacks a plane from exactly its bytes, or adds it to the plane when `accumulate`. Returns whether every
-/// residue was below the prime and the padding zero; if not, the plane holds unspecified words below 2^53.
+/// Unpacks a plane from exactly its bytes, or adds it to the plane when `accumulate`. Returns
+/// whether every residue was below the prime and the padding zero; if not, the plane holds
+/// unspecified words below 2^53.
 #[inline(always)]
 pub(super) fn unpack<S: Lanes>(
     s: S,
@@ -38,7 +39,8 @@ pub(super) fn unpack<S: Lanes>(
     let f = Residues::new(s, prime);
     let (blocks, rest) = plane.as_chunks_mut::<LANES>();
     let (block_bytes, rest_bytes) = bytes.split_at(blocks.len() * BYTES);
-    // The top bit of `x - p` is set exactly when `x < p`; it must stay set in the conjunction of all.
+    // The top bit of `x - p` is set exactly when `x < p`; it must stay set in the conjunction of
+    // all.
     let p = s.splat(prime.value());
     let mut all = s.splat(u64::MAX);
     for (words, bytes) in blocks.iter_mut().zip(block_bytes.as_chunks::<BYTES>().0) {

@@ -1,7 +1,7 @@
 //! Sum-pooling of one channel, and its transpose.
 //!
-//! Tap after tap of the window: one tap connects every output with at most one input, so lines are added to
-//! lines. Sums are lazy; a channel is reduced once, or after 4095 taps.
+//! Tap after tap of the window: one tap connects every output with at most one input, so lines are
+//! added to lines. Sums are lazy; a channel is reduced once, or after 4095 taps.
 
 use super::lanes::{Lanes, MAX_TERMS, Residues};
 use crate::prime::Prime;
@@ -16,7 +16,8 @@ pub(crate) enum Direction {
     Transposed,
 }
 
-/// Adds one channel to `to`, whose residues are canonical: inputs to outputs or the other way round.
+/// Adds one channel to `to`, whose residues are canonical: inputs to outputs or the other way
+/// round.
 #[inline(always)]
 pub(super) fn pool_channel<S: Lanes>(
     s: S,
@@ -72,7 +73,8 @@ fn reached(
     if start < end { (start..end, start * stride + k - before) } else { (0..0, 0) }
 }
 
-/// `to[x] += from[x * stride]`. The usual strides have loops of their own, which become vector code.
+/// `to[x] += from[x * stride]`. The usual strides have loops of their own, which become vector
+/// code.
 #[inline(always)]
 fn gather(to: &mut [u64], from: &[u64], stride: usize) {
     match stride {

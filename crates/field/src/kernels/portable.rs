@@ -85,8 +85,8 @@ impl Lanes for Scalar {
         self.fold(self.mac(u128::from(acc), a, b), complement)
     }
 
-    /// `x = x_0 + 2^52 x_1` twice: after the first step the sum is below 2^52 + 2^8 2^64, after the second
-    /// below 2^52 + 2^8 2^21.
+    /// `x = x_0 + 2^52 x_1` twice: after the first step the sum is below 2^52 + 2^8 2^64, after the
+    /// second below 2^52 + 2^8 2^21.
     #[inline(always)]
     fn fold(self, sum: u128, complement: u64) -> u64 {
         let high = (sum >> 52) as u64;

@@ -12,8 +12,8 @@ pub(crate) const LANES: usize = 8;
 pub(crate) const PANEL: usize = 3 * LANES;
 /// Rows of a full tile. 4 rows times 3 vectors times 2 (low and high sums) fill 24 of 32 registers.
 pub(crate) const TILE_ROWS: usize = 4;
-/// Columns of the left side that a kernel converts at a time, if it does: so many lines of a panel (24 KiB) fit the
-/// first-level cache beside them.
+/// Columns of the left side that a kernel converts at a time, if it does: so many lines of a panel
+/// (24 KiB) fit the first-level cache beside them.
 pub(super) const LEFT_DEPTH: usize = 128;
 
 /// The results of one tile, and room for its left side in another form. Wiped when dropped.
@@ -70,8 +70,8 @@ pub(crate) struct Extent {
     pub(crate) depth: usize,
 }
 
-/// `out[r, c] = sum_k left[r, k] panel[k, c]`, added to the canonical residues in `out` when `accumulate`. Rows
-/// and columns beyond the extent are left alone.
+/// `out[r, c] = sum_k left[r, k] panel[k, c]`, added to the canonical residues in `out` when
+/// `accumulate`. Rows and columns beyond the extent are left alone.
 ///
 /// `panel` holds `depth` lines of `8 vectors` words. Inputs below 2^52, results canonical.
 ///
@@ -193,8 +193,9 @@ pub(super) fn panels_transposed<S: Lanes>(s: S, prime: Prime, panels: &[u64], y:
     }
 }
 
-/// Packs lines of a patch panel: `line[j] = image[bases[j] + offset]` for every offset. There are 8, 16 or 24
-/// bases; those of one vector of eight are mostly contiguous in the image, or two contiguous runs.
+/// Packs lines of a patch panel: `line[j] = image[bases[j] + offset]` for every offset. There are
+/// 8, 16 or 24 bases; those of one vector of eight are mostly contiguous in the image, or two
+/// contiguous runs.
 ///
 /// # Panics
 /// When a patch element lies beyond the image or the panel is too short.

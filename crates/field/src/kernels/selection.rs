@@ -1,4 +1,4 @@
-//! Which kernel runs: detection, the environment's wish, and an override for tests and benches.
+//! Which kernel runs: detection, the environment's choice, and an override for tests and benches.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -77,7 +77,8 @@ impl Kernel {
         }
     }
 
-    /// The kernel that `AMICUS_KERNEL` asks for, or the fastest available when it is not set or empty.
+    /// The kernel that `AMICUS_KERNEL` asks for, or the fastest available when it is not set or
+    /// empty.
     ///
     /// A program calls this first, so that a wrong value ends in this error and not in the panic of
     /// [`Kernel::active`].
@@ -85,11 +86,11 @@ impl Kernel {
     /// # Errors
     /// When the value names no kernel or one that this processor cannot run.
     pub fn from_env() -> Result<Kernel, KernelError> {
-        Kernel::from_wish(std::env::var_os(VARIABLE))
+        Kernel::from_environment(std::env::var_os(VARIABLE))
     }
 
-    fn from_wish(wish: Option<OsString>) -> Result<Kernel, KernelError> {
-        let kernel = match wish {
+    fn from_environment(name: Option<OsString>) -> Result<Kernel, KernelError> {
+        let kernel = match name {
             Some(value) if !value.is_empty() => *Kernel::ALL
                 .iter()
                 .find(|kernel| value == kernel.name())
@@ -99,8 +100,8 @@ impl Kernel {
         if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable { kernel }) }
     }
 
-    /// The kernel in use on this thread: that of [`with_kernel`], or else that of [`Kernel::from_env`],
-    /// which is read once per process.
+    /// The kernel in use on this thread: that of [`with_kernel`], or else that of
+    /// [`Kernel::from_env`], which is read once per process.
     ///
     /// # Panics
     /// When `AMICUS_KERNEL` cannot be followed; [`Kernel::from_env`] gives the same as an error.
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_followed_or_refused() {
-        assert_eq!(Kernel::from_wish(Some("portable".into())), Ok(Kernel::Portable));
+        assert_eq!(Kernel::from_environment(Some("portable".into())), Ok(Kernel::Portable));
         let fastest = Kernel::fastest();
         assert!(
             Kernel::ALL
@@ -150,15 +151,15 @@ mod tests {
                 .filter(|kernel| kernel.is_available())
                 .all(|kernel| kernel as u8 <= fastest as u8)
         );
-        assert_eq!(Kernel::from_wish(None), Ok(fastest));
-        assert_eq!(Kernel::from_wish(Some(OsString::new())), Ok(fastest));
-        let error = Kernel::from_wish(Some("sse9".into())).unwrap_err();
+        assert_eq!(Kernel::from_environment(None), Ok(fastest));
+        assert_eq!(Kernel::from_environment(Some(OsString::new())), Ok(fastest));
+        let error = Kernel::from_environment(Some("sse9".into())).unwrap_err();
         let expected = "AMICUS_KERNEL=\"sse9\": expected \"portable\", \"avx2\" or \"avx512\"";
         assert_eq!(error.to_string(), expected);
         for kernel in Kernel::ALL {
-            let wished = Kernel::from_wish(Some(kernel.name().into()));
+            let chosen = Kernel::from_environment(Some(kernel.name().into()));
             assert_eq!(
-                wished,
+                chosen,
                 if kernel.is_available() { Ok(kernel) } else { Err(KernelError::Unavailable { kernel }) }
             );
         }

@@ -1,9 +1,10 @@
 //! AES-128 in counter mode with VAES: four blocks in a vector, eight vectors in flight.
 //!
-//! The floor: a block takes ten `AESENC` rounds, current cores issue two of 64 bytes a cycle with a latency
-//! of 4, so 12.8 bytes a cycle (52 GB/s at 4.05 GHz; 50 measured) as long as eight vectors or more are in flight; beyond
-//! the second-level cache, memory's write rate. Source of the key schedule: FIPS 197; Gueron, "Intel Advanced
-//! Encryption Standard (AES) New Instructions Set", 2012, figure 24.
+//! The floor: a block takes ten `AESENC` rounds, current cores issue two of 64 bytes a cycle with a
+//! latency of 4, so 12.8 bytes a cycle (52 GB/s at 4.05 GHz; 50 measured) as long as eight vectors
+//! or more are in flight; beyond the second-level cache, memory's write rate. Source of the key
+//! schedule: FIPS 197; Gueron, "Intel Advanced Encryption Standard (AES) New Instructions Set",
+//! 2012, figure 24.
 
 use std::arch::x86_64::*;
 
@@ -58,7 +59,8 @@ impl Vaes {
         Vaes { keys: unsafe { RoundKeys::new(key) } }
     }
 
-    /// Fills `out` with words `first..` of the key stream whose counter blocks are `(index, sub_stream)`.
+    /// Fills `out` with words `first..` of the key stream whose counter blocks are
+    /// `(index, sub_stream)`.
     pub(crate) fn words(&self, sub_stream: u64, first: u64, out: &mut [u64]) {
         // SAFETY: whoever made this cipher had the proof that the instructions exist.
         unsafe { words(&self.keys, sub_stream, first, out) }

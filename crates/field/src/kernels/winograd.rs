@@ -1,16 +1,17 @@
-//! The transforms of Winograd's convolutions over the points 0, 1, -1, 2, -2 and infinity (see [`crate::winograd`]), on
-//! vectors of channels.
+//! The transforms of Winograd's convolutions over the points 0, 1, -1, 2, -2 and infinity (see
+//! [`crate::winograd`]), on vectors of channels.
 //!
-//! Along one axis every transform is a few additions of small multiples. Over both axes sums of residues stay below 2^62
-//! in absolute value, so they are taken modulo 2^64, made positive by a multiple of the prime, and reduced once.
+//! Along one axis every transform is a few additions of small multiples. Over both axes sums of
+//! residues stay below 2^62 in absolute value, so they are taken modulo 2^64, made positive by a
+//! multiple of the prime, and reduced once.
 #![allow(clippy::needless_range_loop)] // loops over both axes; iterators would bring closures, see `Axis`
 
 use super::lanes::{Lanes, Residues};
 use crate::prime::Prime;
 use crate::winograd::POINTS;
 
-/// `p` times this is added to sums, which are at most 100, 961 and 361 residues large: the sums of the absolute values
-/// of a transform's factors, squared.
+/// `p` times this is added to sums, which are at most 100, 961 and 361 residues large: the sums of
+/// the absolute values of a transform's factors, squared.
 const OFFSET: u64 = 1024;
 
 /// Arithmetic modulo 2^64 and back to residues.
@@ -78,7 +79,8 @@ impl<S: Lanes> Sums<S> {
     }
 }
 
-/// What happens along one axis. No closures: they are compiled for no more than the processor that everyone has.
+/// What happens along one axis. No closures: they are compiled for no more than the processor that
+/// everyone has.
 trait Axis<S: Lanes, const A: usize, const B: usize> {
     fn along(sums: &Sums<S>, d: [S::V; A]) -> [S::V; B];
 
@@ -125,7 +127,8 @@ impl<S: Lanes> Axis<S, POINTS, POINTS> for Image {
     }
 }
 
-/// `24 w(a) / f_a` for a polynomial `w` of `R` coefficients at the points `a`, where `f_a` = 4, -6, -6, 24, 24, 1.
+/// `24 w(a) / f_a` for a polynomial `w` of `R` coefficients at the points `a`, where `f_a` = 4, -6,
+/// -6, 24, 24, 1.
 struct Filter;
 
 impl<S: Lanes, const R: usize> Axis<S, R, POINTS> for Filter {
@@ -169,8 +172,9 @@ impl<S: Lanes, const M: usize> Axis<S, POINTS, M> for Output {
     }
 }
 
-/// Transforms a patch of 6 x 6 pixels for all channels: `image` starts at the patch and holds the channels of a pixel side by
-/// side, lines of pixels are `line` words apart. The result for point `i` goes to `out[i * stride..]`.
+/// Transforms a patch of 6 x 6 pixels for all channels: `image` starts at the patch and holds the
+/// channels of a pixel side by side, lines of pixels are `line` words apart. The result for point
+/// `i` goes to `out[i * stride..]`.
 #[inline(always)]
 pub(super) fn image_patch<S: Lanes>(
     s: S,
@@ -188,8 +192,8 @@ pub(super) fn image_patch<S: Lanes>(
     }
 }
 
-/// Transforms filters of `size` x `size` taps, 576 times: `taps` holds a line of as many filters as `line` for every tap. The
-/// result for point `i` goes to `out[i * stride..]`.
+/// Transforms filters of `size` x `size` taps, 576 times: `taps` holds a line of as many filters as
+/// `line` for every tap. The result for point `i` goes to `out[i * stride..]`.
 #[inline(always)]
 pub(super) fn filter_line<S: Lanes>(
     s: S,
@@ -224,8 +228,9 @@ fn filters<S: Lanes, const R: usize>(
     }
 }
 
-/// Results of `size` x `size` pixels, `factor` times, from the products at the points: `products` holds a line of output
-/// channels for point `i` at `i * stride`. Pixel `j` goes to `out[j * line..]`.
+/// Results of `size` x `size` pixels, `factor` times, from the products at the points: `products`
+/// holds a line of output channels for point `i` at `i * stride`. Pixel `j` goes to
+/// `out[j * line..]`.
 #[inline(always)]
 pub(super) fn output_patch<S: Lanes>(
     s: S,

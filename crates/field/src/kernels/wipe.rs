@@ -2,9 +2,10 @@
 
 /// Sets every word to 0, also when nobody reads them afterwards.
 ///
-/// A plain fill at the speed of `memset`, then a barrier: an empty assembly statement that is given the
-/// address and may read memory, so the stores must have happened (what Linux does in `memzero_explicit`).
-/// `zeroize` stores word by word, which is several times slower on large vectors.
+/// A plain fill at the speed of `memset`, then a barrier: an empty assembly statement that is given
+/// the address and may read memory, so the stores must have happened (what Linux does in
+/// `memzero_explicit`). `zeroize` stores word by word, which is several times slower on large
+/// vectors.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) fn wipe(words: &mut [u64]) {
     words.fill(0);

@@ -27,8 +27,8 @@ impl<S: Lanes, const L: usize> Integers<S, L> {
         Integers { s, f: std::array::from_fn(|l| Residues::new(s, Prime::of_limb(l))) }
     }
 
-    /// Canonical residues at `at` to the words of the integer in `[0, Q)`: Garner's digits `t_l < p_l`, then
-    /// `t_1 + p_1 (t_2 + p_2 t_3)` word by word.
+    /// Canonical residues at `at` to the words of the integer in `[0, Q)`: Garner's digits
+    /// `t_l < p_l`, then `t_1 + p_1 (t_2 + p_2 t_3)` word by word.
     #[inline(always)]
     fn lift(&self, planes: &[&[u64]], at: usize) -> [S::V; L] {
         let s = self.s;
@@ -45,8 +45,8 @@ impl<S: Lanes, const L: usize> Integers<S, L> {
         let mut words = [s.splat(0); L];
         words[0] = digits[L - 1];
         for l in (0..L - 1).rev() {
-            // words = words * p_l + digits[l]; the low half of one product, the high half of the one before
-            // and a carry are below 2^54.
+            // words = words * p_l + digits[l]; the low half of one product, the high half of the
+            // one before and a carry are below 2^54.
             let p = s.splat(PRIMES[l]);
             let mut above = digits[l];
             for word in words.iter_mut().take(L - l) {
@@ -94,8 +94,9 @@ impl<S: Lanes, const L: usize> Integers<S, L> {
         })
     }
 
-    /// The residue of `words` modulo prime `l`: `w_0 + c w_1 + c^2 w_2`, where `2^52 = c`. The sum of low
-    /// halves stays below 3 2^52, the high halves below 2^9, so one more step ends below 4 p.
+    /// The residue of `words` modulo prime `l`: `w_0 + c w_1 + c^2 w_2`, where `2^52 = c`. The sum
+    /// of low halves stays below 3 2^52, the high halves below 2^9, so one more step ends below 4
+    /// p.
     #[inline(always)]
     fn residue(&self, words: &[S::V; L], l: usize) -> S::V {
         let s = self.s;
@@ -164,7 +165,8 @@ fn open_words<S: Lanes, const L: usize, const SKIP: usize>(
 
 /// `mu_c = floor((r - Q [c and r >= (Q + 1) / 2]) / 2^shift)` modulo every prime.
 ///
-/// For the large `r` of case 1: `floor((r - Q) / 2^s) = floor((r - Q + 2^(52 L)) / 2^s) - 2^(52 L - s)`.
+/// For the large `r` of case 1:
+/// `floor((r - Q) / 2^s) = floor((r - Q + 2^(52 L)) / 2^s) - 2^(52 L - s)`.
 #[inline(always)]
 pub(super) fn mask<S: Lanes>(
     s: S,

@@ -65,7 +65,8 @@ pub(super) fn control() -> Vec<Seed> {
 pub(super) fn plans() -> Vec<Seed> {
     let nets =
         [zoo::mlp(Limbs::TWO), zoo::conv_net(Limbs::ONE), zoo::residual(Limbs::TWO), zoo::joined(Limbs::TWO)];
-    let more = [zoo::products(Limbs::TWO), zoo::repeated(Limbs::ONE), zoo::pools(Limbs::THREE), zoo::slack()];
+    let more =
+        [zoo::products(Limbs::TWO), zoo::repeated(Limbs::ONE), zoo::pools(Limbs::THREE), zoo::statistical()];
     let plans = nets.into_iter().chain(more).map(|net| net.plan);
     plans.map(|plan| seed(&plan.name, plan.encode().expect("memory"))).collect()
 }

@@ -1,12 +1,14 @@
 //! The compiled file `MODEL.amc`: what its owner keeps and works with.
 //!
-//! It holds the plan, the quantised weights, and the float network with the polynomials chosen for it, so that the
-//! simulator can compare all three. It is the owner's secret: parties, helper and clients get the plan alone.
+//! It holds the plan, the quantised weights, and the float network with the polynomials chosen for
+//! it, so that the simulator can compare all three. It is the owner's secret: parties, helper and
+//! clients get the plan alone.
 //!
-//! Format, version 3, numbers little-endian: the magic word `amc.modl`; the version (u16); the length (u32) of the
-//! description that follows in `postcard`; the float network's tensors in the order of its nodes; per linear layer of the
-//! plan its weights and biases as integers, each list with a byte that says how wide they are; the BLAKE3 hash of all
-//! that. Files are private ([`crate::private_file`]): there wholly or not at all, on Unix readable for the owner only.
+//! Format, version 3, numbers little-endian: the magic word `amc.modl`; the version (u16); the
+//! length (u32) of the description that follows in `postcard`; the float network's tensors in the
+//! order of its nodes; per linear layer of the plan its weights and biases as integers, each list
+//! with a byte that says how wide they are; the BLAKE3 hash of all that. Files are private
+//! ([`crate::private_file`]): there wholly or not at all, on Unix readable for the owner only.
 
 mod graph;
 mod read;
@@ -108,17 +110,20 @@ pub enum FileError {
 }
 
 impl ModelFile {
-    /// The network as its owner imported it, with its own activations: what private answers are compared with.
+    /// The network as its owner imported it, with its own activations: what private answers are
+    /// compared with.
     pub fn user_network(&self) -> &Graph {
         &self.original
     }
 
-    /// The network that was compiled: the original with polynomials for activations and means for largest numbers.
+    /// The network that was compiled: the original with polynomials for activations and means for
+    /// largest numbers.
     pub fn polynomial(&self) -> Graph {
         polynomial(&self.original, &self.approximations)
     }
 
-    /// Checks that its parts belong together: the network with polynomials folds into the plan's operations.
+    /// Checks that its parts belong together: the network with polynomials folds into the plan's
+    /// operations.
     ///
     /// # Errors
     /// The node that does not fold, or the plan when it is another network's.
@@ -133,7 +138,8 @@ impl ModelFile {
     /// What was written is read back and checked before it takes its place.
     ///
     /// # Errors
-    /// When the file system refuses, there is a file that is to be kept, or the model cannot be read back.
+    /// When the file system refuses, there is a file that is to be kept, or the model cannot be
+    /// read back.
     pub fn save(&self, path: &Path, existing: Existing) -> Result<(), FileError> {
         write::save(self, path, existing)
     }
@@ -141,7 +147,8 @@ impl ModelFile {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// When it cannot be read, is cut off or damaged, comes from another version, or does not fit together.
+    /// When it cannot be read, is cut off or damaged, comes from another version, or does not fit
+    /// together.
     pub fn load(path: &Path) -> Result<Self, FileError> {
         read::load(path)
     }

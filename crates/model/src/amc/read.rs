@@ -57,8 +57,8 @@ pub(super) fn load(path: &Path) -> Result<ModelFile, FileError> {
     })
 }
 
-/// Holds what was just written to what every later command does with it: it is read, folded and planned. The error is
-/// the reason why one could not.
+/// Holds what was just written to what every later command does with it: it is read, folded and
+/// planned. The error is the reason why one could not.
 pub(super) fn read_back(written: &File, model: &ModelFile) -> Result<(), String> {
     let again = || {
         let mut file = written.try_clone()?;

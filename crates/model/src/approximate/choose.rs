@@ -1,11 +1,12 @@
 //! Choosing method, margin and degree by what the network answers.
 //!
-//! How close a polynomial is to its activation says little about the answers: a fit of small largest error may be worse
-//! where values lie. So whole networks are compared. Polynomials are fitted on every other calibration sample, and on the
-//! samples between, which no fit has seen, the network's answers are compared with those of the network as imported: first
-//! how many keep their class, among equals the median error of the outputs. All methods and margins are tried with the
-//! usual degree, then other degrees with the best of them. The lowest degree that is about as good as the best one is
-//! taken: [`CLASSES_GIVEN_UP`] and [`ERROR_GIVEN_UP`] say what "about" means.
+//! How close a polynomial is to its activation says little about the answers: a fit of small
+//! largest error may be worse where values lie. So whole networks are compared. Polynomials are
+//! fitted on every other calibration sample, and on the samples between, which no fit has seen, the
+//! network's answers are compared with those of the network as imported: first how many keep their
+//! class, among equals the median error of the outputs. All methods and margins are tried with the
+//! usual degree, then other degrees with the best of them. The lowest degree that is about as good
+//! as the best one is taken: [`CLASSES_GIVEN_UP`] and [`ERROR_GIVEN_UP`] say what "about" means.
 
 use amicus_field::LinearShape;
 use rayon::prelude::*;
@@ -93,7 +94,8 @@ impl<'a> Bench<'a> {
         if count < LEAST_SAMPLES {
             return Ok(None);
         }
-        // Pairs spread over all samples, which may come sorted by class: one to fit on, one to compare.
+        // Pairs spread over all samples, which may come sorted by class: one to fit on, one to
+        // compare.
         let pairs = samples.len() / 2;
         let pick = |which: usize| -> Vec<Vec<f32>> {
             (0..count).map(|i| samples[2 * (i * pairs / count) + which].clone()).collect()

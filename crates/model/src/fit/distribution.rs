@@ -20,8 +20,8 @@ const BINS: usize = 64;
 const UNIFORM_PART: f64 = 0.02;
 
 impl Distribution {
-    /// The distribution of some numbers over [-`interval`, `interval`]; numbers outside count at the ends. Even when
-    /// there are none.
+    /// The distribution of some numbers over [-`interval`, `interval`]; numbers outside count at
+    /// the ends. Even when there are none.
     pub fn of(values: impl Iterator<Item = f64>, interval: f64) -> Self {
         let mut bins = vec![0.0; BINS];
         let mut count = 0.0;

@@ -77,8 +77,8 @@ mod tests {
         }
     }
 
-    /// sigmoid(t) = 1/2 + tanh(t / 2) / 2 is odd around 1/2; ReLU, SiLU and GELU are t / 2 plus something even. Symmetric
-    /// weights and points keep that, whatever the method.
+    /// sigmoid(t) = 1/2 + tanh(t / 2) / 2 is odd around 1/2; ReLU, SiLU and GELU are t / 2 plus
+    /// something even. Symmetric weights and points keep that, whatever the method.
     #[test]
     fn symmetries_survive_fitting() {
         for method in Method::ALL {

@@ -1,7 +1,9 @@
-//! Polynomials with a small largest error: interpolation at the Chebyshev points, and Remez' exchange from there.
+//! Polynomials with a small largest error: interpolation at the Chebyshev points, and Remez'
+//! exchange from there.
 //!
-//! Polynomials are carried in the Chebyshev basis, whose systems stay well conditioned at these degrees, and given out in
-//! powers of u. Source: Trefethen, "Approximation Theory and Approximation Practice" (2013), chapters 4 and 10.
+//! Polynomials are carried in the Chebyshev basis, whose systems stay well conditioned at these
+//! degrees, and given out in powers of u. Source: Trefethen, "Approximation Theory and
+//! Approximation Practice" (2013), chapters 4 and 10.
 
 use super::{FitError, evaluate};
 
@@ -26,14 +28,15 @@ pub(super) fn interpolate(f: Function<'_>, degree: usize) -> Result<Vec<f64>, Fi
 
 /// The polynomial whose largest error on the interval is smallest.
 ///
-/// The exchange starts at the extrema of the Chebyshev polynomial. Where it does not settle (a function that is itself a
-/// polynomial, up to rounding), the best polynomial met is given.
+/// The exchange starts at the extrema of the Chebyshev polynomial. Where it does not settle (a
+/// function that is itself a polynomial, up to rounding), the best polynomial met is given.
 pub(super) fn remez(f: Function<'_>, degree: usize) -> Result<Vec<f64>, FitError> {
     let grid: Vec<f64> =
         (0..POINTS).map(|i| (std::f64::consts::PI * (1.0 - i as f64 / (POINTS - 1) as f64)).cos()).collect();
     let values = grid.iter().map(|&u| f(u)).collect::<Result<Vec<f64>, _>>()?;
     let size = values.iter().fold(0f64, |m, v| m.max(v.abs()));
-    // The inner points a little to the side: symmetric ones level the error of an even function at 0.
+    // The inner points a little to the side: symmetric ones level the error of an even function at
+    // 0.
     let space = (POINTS - 1) / (degree + 1);
     let mut reference: Vec<usize> =
         (0..degree + 2).map(|i| (i * (POINTS - 1) / (degree + 1) + space / 3).min(POINTS - 1)).collect();
@@ -61,7 +64,8 @@ pub(super) fn remez(f: Function<'_>, degree: usize) -> Result<Vec<f64>, FitError
     Ok(best.1)
 }
 
-/// The polynomial whose error at the reference points alternates between plus and minus one level, and that level.
+/// The polynomial whose error at the reference points alternates between plus and minus one level,
+/// and that level.
 fn levelled(grid: &[f64], values: &[f64], reference: &[usize], degree: usize) -> Option<(Vec<f64>, f64)> {
     let rows = reference.iter().enumerate().map(|(i, &at)| {
         let mut row: Vec<f64> = chebyshev(grid[at], degree);
@@ -74,7 +78,8 @@ fn levelled(grid: &[f64], values: &[f64], reference: &[usize], degree: usize) ->
     Some((powers(&solution), level))
 }
 
-/// One extremum of the error for every stretch of one sign, as many as wanted, the smallest at the ends left out.
+/// One extremum of the error for every stretch of one sign, as many as wanted, the smallest at the
+/// ends left out.
 fn exchanged(errors: &[f64], wanted: usize) -> Option<Vec<usize>> {
     let mut extrema: Vec<usize> = Vec::new();
     for (i, e) in errors.iter().enumerate() {
@@ -146,7 +151,8 @@ fn powers(shares: &[f64]) -> Vec<f64> {
     result
 }
 
-/// Gaussian elimination with row pivoting; the right side is the last column. `None` for a singular system.
+/// Gaussian elimination with row pivoting; the right side is the last column. `None` for a singular
+/// system.
 fn solve(mut rows: Vec<Vec<f64>>) -> Option<Vec<f64>> {
     let n = rows.len();
     for k in 0..n {
@@ -178,7 +184,8 @@ mod tests {
         Distribution::of(std::iter::empty(), 1.0)
     }
 
-    /// Known minimax results: |u| by degree 2 is u^2 + 1/8 with error 1/8; e^u by degree 2 has error 0.045017388...
+    /// Known minimax results: |u| by degree 2 is u^2 + 1/8 with error 1/8; e^u by degree 2 has
+    /// error 0.045017388...
     #[test]
     fn known_results() {
         let fit = fit_by(Method::Minimax, f64::abs, 1.0, 2, &even()).unwrap();
@@ -188,9 +195,10 @@ mod tests {
         assert!((fit.max_error - 0.045_017_388_4).abs() < 1e-7, "{fit:?}");
     }
 
-    /// Published largest errors on [-1, 1]: |u| by Varga and Carpenter, "On the Bernstein conjecture in approximation theory"
-    /// (1985), table 1 (given there as 2n E_2n); e^u by Meinardus, "Approximation of Functions" (1967), section 6.3. ReLU is
-    /// (t + |t|) / 2, so on [-B, B] its error is B / 2 times that of |u|.
+    /// Published largest errors on [-1, 1]: |u| by Varga and Carpenter, "On the Bernstein
+    /// conjecture in approximation theory" (1985), table 1 (given there as 2n E_2n); e^u by
+    /// Meinardus, "Approximation of Functions" (1967), section 6.3. ReLU is (t + |t|) / 2, so on
+    /// [-B, B] its error is B / 2 times that of |u|.
     #[test]
     fn published_errors() {
         let error = |f: fn(f64) -> f64, interval, degree| {
@@ -209,8 +217,8 @@ mod tests {
         }
     }
 
-    /// Chebyshev's theorem: p is the minimax polynomial exactly when its error takes its largest size with alternating signs
-    /// at degree + 2 points or more.
+    /// Chebyshev's theorem: p is the minimax polynomial exactly when its error takes its largest
+    /// size with alternating signs at degree + 2 points or more.
     #[test]
     fn errors_alternate_for_every_activation_and_degree() {
         use super::super::ActivationFunction;

@@ -1,13 +1,14 @@
 //! Second half of folding: real factors of values, absorbed by weights and polynomials.
 //!
-//! A stored number times its value's factor is the real number. Additions and pooling tie factors together (a sum's
-//! two branches must agree, a mean over `k` elements is stored as their sum, so its factor is `1 / k` of theirs).
-//! Linear layers and activations are free to produce any factor: their rows or coefficients absorb it.
+//! A stored number times its value's factor is the real number. Additions and pooling tie factors
+//! together (a sum's two branches must agree, a mean over `k` elements is stored as their sum, so
+//! its factor is `1 / k` of theirs). Linear layers and activations are free to produce any factor:
+//! their rows or coefficients absorb it.
 //!
-//! Each group of tied values gets one scale: fixed when it holds the input or the result (both stored as they are),
-//! else such that the widest activation fed by it sees `u = t / B` in `[-1, 1]`. A group that feeds no activation
-//! keeps what its producer gives: a plain polynomial, or the plain sum of a merged average pool, whose `1 / k^2`
-//! thereby goes into the next weights.
+//! Each group of tied values gets one scale: fixed when it holds the input or the result (both
+//! stored as they are), else such that the widest activation fed by it sees `u = t / B` in
+//! `[-1, 1]`. A group that feeds no activation keeps what its producer gives: a plain polynomial,
+//! or the plain sum of a merged average pool, whose `1 / k^2` thereby goes into the next weights.
 
 use amicus_plan::ValueId;
 
@@ -159,7 +160,8 @@ fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, M
         }
         let (root, ratio) = groups.find(index + 1);
         let factor = match &op.kind {
-            // A value opened by itself stays what it is, with the coefficient 1, which every scale holds exactly.
+            // A value opened by itself stays what it is, with the coefficient 1, which every scale
+            // holds exactly.
             FoldedKind::Activation { coefficients, .. } if matches!(coefficients[..], [0.0, a] if a > 0.0) => {
                 coefficients[1]
             }

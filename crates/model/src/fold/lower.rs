@@ -7,17 +7,19 @@ use super::{Folded, FoldedKind, FoldedLinear, FoldedOp};
 use crate::error::ModelError;
 use crate::graph::{Graph, Layer, NodeId, SecretReals, Tensor};
 
-/// A graph lowered to operations whose factors are not chosen yet: coefficients and rows are the graph's own.
+/// A graph lowered to operations whose factors are not chosen yet: coefficients and rows are the
+/// graph's own.
 pub(super) struct Lowered {
     pub(super) folded: Folded,
-    /// Factor of the pooling merged into or done by each operation: `1 / k^2` for means, 1 for sums and others.
+    /// Factor of the pooling merged into or done by each operation: `1 / k^2` for means, 1 for sums
+    /// and others.
     pub(super) gains: Vec<f64>,
     /// Names of the pooling nodes behind `gains`.
     pub(super) pools: Vec<Option<String>>,
 }
 
-/// Lowers all nodes. Behind one that cannot be compiled, work goes on as if an activation stood there, to find the
-/// others.
+/// Lowers all nodes. Behind one that cannot be compiled, work goes on as if an activation stood
+/// there, to find the others.
 pub(super) fn lower(graph: &Graph) -> (Lowered, Vec<ModelError>) {
     let mut problems = Vec::new();
     let mut lowering = Lowering {

@@ -1,15 +1,17 @@
 //! The graph as operations of a plan, still with real numbers.
 //!
-//! Where it stands: between [`crate::graph`] and the choice of scales. Operation `i` here becomes operation `i` of
-//! the plan, value `i + 1` its result. What is rewritten on the way (and listed for the report):
+//! Where it stands: between [`crate::graph`] and the choice of scales. Operation `i` here becomes
+//! operation `i` of the plan, value `i + 1` its result. What is rewritten on the way (and listed
+//! for the report):
 //!
-//! - BatchNorm goes into the convolution or fully connected layer before it, or into the two branches of a sum before
-//!   it: see the module `norm`,
+//! - BatchNorm goes into the convolution or fully connected layer before it, or into the two
+//!   branches of a sum before it: see the module `norm`,
 //! - two fully connected layers without an activation between become one,
-//! - pooling right after an activation is summed before the activation is opened (`docs/protocol.md`, 6.4),
-//! - the half-width of an activation's interval goes into the weights before it, so that its argument is
-//!   `u = t / B` (section 8), and the `1 / k^2` of average pooling into the next weights or the polynomial before:
-//!   see the module `factors`.
+//! - pooling right after an activation is summed before the activation is opened
+//!   (`docs/protocol.md`, 6.4),
+//! - the half-width of an activation's interval goes into the weights before it, so that its
+//!   argument is `u = t / B` (section 8), and the `1 / k^2` of average pooling into the next
+//!   weights or the polynomial before: see the module `factors`.
 
 mod factors;
 mod lower;
@@ -150,8 +152,9 @@ impl Folded {
     /// Folds a graph.
     ///
     /// # Errors
-    /// A node that cannot be compiled where it stands: a linear layer on a value that no activation opened, BatchNorm
-    /// after anything but a linear layer or a sum, branches of a sum that need different factors; the node is named.
+    /// A node that cannot be compiled where it stands: a linear layer on a value that no activation
+    /// opened, BatchNorm after anything but a linear layer or a sum, branches of a sum that need
+    /// different factors; the node is named.
     pub fn new(graph: &Graph) -> Result<Self, ModelError> {
         let (lowered, problems) = lower::lower(graph);
         match problems.into_iter().next() {

@@ -1,9 +1,11 @@
 //! BatchNorm disappears into what stands before it.
 //!
-//! After a linear layer it scales rows and changes biases. After a sum (residual networks that normalise what the next
-//! activation reads) it goes into both branches, `s (a + b) + o = (s a + o) + s b`: a branch that is a linear layer
-//! takes it as above; one that is opened already (the identity, which other layers read too) gets a layer of its own
-//! with one weight a channel. That layer's opening goes along with the other branch's, so it costs bytes but no round.
+//! After a linear layer it scales rows and changes biases. After a sum (residual networks that
+//! normalise what the next activation reads) it goes into both branches,
+//! `s (a + b) + o = (s a + o) + s b`: a branch that is a linear layer takes it as above; one that
+//! is opened already (the identity, which other layers read too) gets a layer of its own with one
+//! weight a channel. That layer's opening goes along with the other branch's, so it costs bytes but
+//! no round.
 
 use amicus_field::{Conv2d, LinearShape};
 use amicus_plan::ValueId;

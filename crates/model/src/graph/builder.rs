@@ -11,8 +11,8 @@ use crate::graph::{
     BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor, reaching,
 };
 
-/// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that building reads
-/// straight through:
+/// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that
+/// building reads straight through:
 ///
 /// ```
 /// use amicus_model::graph::{ConvOptions, GraphBuilder, PoolOptions};
@@ -38,8 +38,8 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// A graph with one input, named `input`, of the given shape (`[channels, height, width]` or `[length]`) and
-    /// range of numbers.
+    /// A graph with one input, named `input`, of the given shape (`[channels, height, width]` or
+    /// `[length]`) and range of numbers.
     pub fn new(name: &str, shape: &[usize], range: std::ops::RangeInclusive<f64>) -> Self {
         let mut builder = GraphBuilder {
             name: name.to_owned(),
@@ -66,7 +66,8 @@ impl GraphBuilder {
         NodeId(0)
     }
 
-    /// Users give images with axis `k` of the input at place `axes[k]`: `[2, 0, 1]` for height, width, channels.
+    /// Users give images with axis `k` of the input at place `axes[k]`: `[2, 0, 1]` for height,
+    /// width, channels.
     pub fn arrange_input(&mut self, axes: [usize; 3]) {
         let mut sorted = axes;
         sorted.sort_unstable();
@@ -82,7 +83,8 @@ impl GraphBuilder {
     }
 
     /// Two-dimensional convolution of a `[channels, height, width]` value; weights
-    /// `[out_channels, channels / groups, kernel height, kernel width]`, bias one number an output channel.
+    /// `[out_channels, channels / groups, kernel height, kernel width]`, bias one number an output
+    /// channel.
     pub fn conv2d(
         &mut self,
         name: &str,
@@ -235,7 +237,8 @@ impl GraphBuilder {
         })
     }
 
-    /// `scale[c] x + offset[c]` over the channels of an image, or over the elements of a flat value.
+    /// `scale[c] x + offset[c]` over the channels of an image, or over the elements of a flat
+    /// value.
     pub fn affine(&mut self, name: &str, input: NodeId, scale: SecretReals, offset: SecretReals) -> NodeId {
         self.push(name, &[input], |shapes| {
             let channels = shapes[0][0];
@@ -273,7 +276,8 @@ impl GraphBuilder {
         })
     }
 
-    /// The same numbers in the same order under another shape (`[channels, height, width]` or `[length]`).
+    /// The same numbers in the same order under another shape (`[channels, height, width]` or
+    /// `[length]`).
     pub fn reshape(&mut self, name: &str, input: NodeId, shape: &[usize]) -> NodeId {
         self.push(name, &[input], |shapes| {
             let elements = |s: &[usize]| s.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
@@ -284,7 +288,8 @@ impl GraphBuilder {
         })
     }
 
-    /// Images of equal height and width as one, channel by channel; or flat values one behind the other.
+    /// Images of equal height and width as one, channel by channel; or flat values one behind the
+    /// other.
     pub fn concat(&mut self, name: &str, inputs: &[NodeId]) -> NodeId {
         self.push(name, inputs, |shapes| {
             let first = shapes.first().ok_or("nothing to join")?;
@@ -320,8 +325,8 @@ impl GraphBuilder {
         })
     }
 
-    /// Notes the largest `|t / interval|` of a polynomial (or `|t|` of the last node) seen on other data;
-    /// calibration assumes at least this.
+    /// Notes the largest `|t / interval|` of a polynomial (or `|t|` of the last node) seen on other
+    /// data; calibration assumes at least this.
     pub fn record(&mut self, node: NodeId, largest: f64) {
         if self.error.is_none() {
             let node = &mut self.nodes[node.0];

@@ -1,10 +1,11 @@
 //! A convolutional network as a graph of named nodes, with `f32` weights.
 //!
-//! Where it stands: made by [`GraphBuilder`] (or [`crate::networks`]), run in floating point by [`crate::float`],
-//! folded by [`crate::fold`]. Values are single images: `[channels, height, width]` or `[length]`; batches exist
-//! only when a plan is run.
+//! Where it stands: made by [`GraphBuilder`] (or [`crate::networks`]), run in floating point by
+//! [`crate::float`], folded by [`crate::fold`]. Values are single images:
+//! `[channels, height, width]` or `[length]`; batches exist only when a plan is run.
 //!
-//! A graph is valid by construction: nodes use earlier nodes only, shapes fit, every number is finite.
+//! A graph is valid by construction: nodes use earlier nodes only, shapes fit, every number is
+//! finite.
 
 mod builder;
 mod options;
@@ -88,8 +89,8 @@ pub enum Layer {
     Concat,
     /// Sum of two values of equal shape.
     Add,
-    /// Every element of an image times `rows[y] columns[x] / divisor`: means over windows that hold fewer elements at
-    /// the border.
+    /// Every element of an image times `rows[y] columns[x] / divisor`: means over windows that hold
+    /// fewer elements at the border.
     Weigh {
         /// One factor a row.
         rows: Vec<u32>,
@@ -133,8 +134,8 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// Shape of its result.
     pub shape: Vec<usize>,
-    /// Largest argument `|t / interval|` of a polynomial (or result `|t|` of the last node) seen elsewhere, on
-    /// training data for example: calibration assumes at least this.
+    /// Largest argument `|t / interval|` of a polynomial (or result `|t|` of the last node) seen
+    /// elsewhere, on training data for example: calibration assumes at least this.
     pub recorded: Option<f64>,
 }
 
@@ -191,8 +192,8 @@ impl Graph {
         &self.nodes[0].shape
     }
 
-    /// Shape of an image as users give it: that of the input, unless the network's file takes images with other axes
-    /// first (height, width, channels).
+    /// Shape of an image as users give it: that of the input, unless the network's file takes
+    /// images with other axes first (height, width, channels).
     pub fn given_shape(&self) -> Vec<usize> {
         let stored = self.input_shape();
         let Some(axes) = self.given_axes else { return stored.to_vec() };
@@ -201,7 +202,8 @@ impl Graph {
         given
     }
 
-    /// An image as users give it in the order of the input. Images of another length come back as they are.
+    /// An image as users give it in the order of the input. Images of another length come back as
+    /// they are.
     pub fn arranged(&self, image: Vec<f32>) -> Vec<f32> {
         let (Some(axes), &[c, h, w]) = (self.given_axes, self.input_shape()) else { return image };
         if image.len() != c * h * w {
@@ -239,8 +241,8 @@ impl Graph {
         Ok(self)
     }
 
-    /// A graph of the same input with other nodes behind, whose inputs come before them and whose shapes fit; without
-    /// those that do not reach the output.
+    /// A graph of the same input with other nodes behind, whose inputs come before them and whose
+    /// shapes fit; without those that do not reach the output.
     pub(crate) fn with_nodes(&self, nodes: Vec<Node>, output: NodeId) -> Self {
         let (nodes, output) = reaching(nodes, output);
         Graph { name: self.name.clone(), nodes, output, given_axes: self.given_axes }

@@ -1,6 +1,7 @@
 //! Parameters of layers, with the defaults every framework has.
 
-/// Sizes of a convolution; stride, dilation and groups are 1 and padding is 0 unless said otherwise.
+/// Sizes of a convolution; stride, dilation and groups are 1 and padding is 0 unless said
+/// otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvOptions {
     /// Output channels.
@@ -73,8 +74,8 @@ impl PoolOptions {
     }
 }
 
-/// Parameters of a BatchNorm layer at inference: `gamma (x - mean) / sqrt(variance + eps) + beta`, one of each a
-/// channel. The model owner's secret: `Debug` shows the number of channels only.
+/// Parameters of a BatchNorm layer at inference: `gamma (x - mean) / sqrt(variance + eps) + beta`,
+/// one of each a channel. The model owner's secret: `Debug` shows the number of channels only.
 #[derive(Clone, PartialEq)]
 pub struct BatchNorm {
     /// Learned factor.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-/// Numbers of one weight tensor in row-major order; the model owner's secret. `Debug` shows the length only.
+/// Numbers of one weight tensor in row-major order; the model owner's secret. `Debug` shows the
+/// length only.
 #[derive(Clone)]
 pub struct Tensor(Arc<Wiped>);
 
@@ -38,7 +39,8 @@ impl fmt::Debug for Tensor {
     }
 }
 
-/// Real numbers of the model owner in double precision. `Debug` shows the length only; wiped when dropped.
+/// Real numbers of the model owner in double precision. `Debug` shows the length only; wiped when
+/// dropped.
 #[derive(Clone, Default, PartialEq)]
 pub struct SecretReals(pub(crate) Vec<f64>);
 

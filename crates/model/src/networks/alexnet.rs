@@ -1,15 +1,16 @@
 //! AlexNet for 32 x 32 colour images, ten classes, BatchNorm before every activation.
 //!
-//! conv 64-192-384-256-256, all 3x3 pad 1; average pools of 2 after the first, second and fifth; fully connected
-//! 4096-1024-512-10.
+//! conv 64-192-384-256-256, all 3x3 pad 1; average pools of 2 after the first, second and fifth;
+//! fully connected 4096-1024-512-10.
 
 use super::PixelRule;
 use super::assembly::{Activations, Assembly, Weights};
-use crate::emulate::SplitMix;
 use crate::error::ModelError;
+use crate::fake_quantisation::SplitMix;
 use crate::graph::{ConvOptions, Graph};
 
-/// AlexNet for 32 x 32 images with seeded random weights, for tests: numbers of trained size, nothing learned.
+/// AlexNet for 32 x 32 images with seeded random weights, for tests: numbers of trained size,
+/// nothing learned.
 ///
 /// # Errors
 /// None in practice.

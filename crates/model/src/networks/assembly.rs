@@ -1,8 +1,8 @@
 //! The building blocks of known networks: layers whose numbers come from a file or a seed.
 
 use super::{PixelRule, WeightFile};
-use crate::emulate::SplitMix;
 use crate::error::ModelError;
+use crate::fake_quantisation::SplitMix;
 use crate::function::{Elementary, Function};
 use crate::graph::{BatchNorm, ConvOptions, Graph, GraphBuilder, NodeId, PoolOptions};
 

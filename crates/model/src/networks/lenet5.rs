@@ -4,8 +4,8 @@
 
 use super::PixelRule;
 use super::assembly::{Activations, Assembly, Weights};
-use crate::emulate::SplitMix;
 use crate::error::ModelError;
+use crate::fake_quantisation::SplitMix;
 use crate::graph::{ConvOptions, Graph};
 
 /// LeNet-5 with seeded random weights, for tests: numbers of trained size, nothing learned.

@@ -1,7 +1,7 @@
 //! Known networks, with weights from safetensors files or made from a seed.
 //!
-//! Files are those of `python/amicus_train` and `crates/train`: tensors named and shaped as PyTorch's, and metadata.
-//! [`read`] looks at `architecture` and builds the graph. Entries:
+//! Files are those of `python/amicus_train` and `crates/train`: tensors named and shaped as
+//! PyTorch's, and metadata. [`read`] looks at `architecture` and builds the graph. Entries:
 //!
 //! | entry | value |
 //! | --- | --- |
@@ -75,8 +75,8 @@ pub struct Network {
 /// Reads a network from the bytes of a safetensors file.
 ///
 /// # Errors
-/// A file that is not safetensors or cut off, an unknown architecture, a tensor or entry that is missing or wrong, each
-/// named.
+/// A file that is not safetensors or cut off, an unknown architecture, a tensor or entry that is
+/// missing or wrong, each named.
 pub fn read(safetensors: &[u8]) -> Result<Network, ModelError> {
     let file = WeightFile::parse(safetensors)?;
     let name = file.metadata("architecture")?;

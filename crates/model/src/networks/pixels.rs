@@ -43,8 +43,8 @@ impl PixelRule {
         }
     }
 
-    /// An image as a network's input: from `[rows, columns, channels]`, the channels of a pixel side by side, to
-    /// `[channels, rows, columns]`.
+    /// An image as a network's input: from `[rows, columns, channels]`, the channels of a pixel
+    /// side by side, to `[channels, rows, columns]`.
     ///
     /// # Errors
     /// When there are not as many pixels as the shape says.

@@ -1,19 +1,20 @@
 //! A residual network of eight layers for 32 x 32 colour images, ten classes.
 //!
-//! conv 3x3, three residual blocks of widths w, 2w, 4w (the second and third halve height and width), mean over the
-//! image, fully connected. BatchNorm stands after the sum of a block, so that every activation has one right before it.
+//! conv 3x3, three residual blocks of widths w, 2w, 4w (the second and third halve height and
+//! width), mean over the image, fully connected. BatchNorm stands after the sum of a block, so that
+//! every activation has one right before it.
 
 use super::assembly::{Activations, Assembly, Weights};
 use super::{PixelRule, WeightFile};
-use crate::emulate::SplitMix;
 use crate::error::ModelError;
+use crate::fake_quantisation::SplitMix;
 use crate::graph::{ConvOptions, Graph, NodeId};
 
 /// Widest first stage.
 const MAX_WIDTH: usize = 512;
 
-/// ResNet-8 with seeded random weights, for tests: numbers of trained size, nothing learned. `width` is the number of
-/// channels of the first stage, 1 to 512.
+/// ResNet-8 with seeded random weights, for tests: numbers of trained size, nothing learned.
+/// `width` is the number of channels of the first stage, 1 to 512.
 ///
 /// # Errors
 /// A width of 0.

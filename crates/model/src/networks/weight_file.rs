@@ -64,7 +64,8 @@ impl<'b> WeightFile<'b> {
         serde_json::from_str(text).map(Some).map_err(|_| not(key, text, "a JSON array of numbers"))
     }
 
-    /// A metadata entry that is a JSON array of numbers, or an array of such arrays: one list or more.
+    /// A metadata entry that is a JSON array of numbers, or an array of such arrays: one list or
+    /// more.
     ///
     /// # Errors
     /// When it is missing or something else.

@@ -53,7 +53,8 @@ impl Values<'_> {
 /// Writes a file with these arrays.
 ///
 /// # Errors
-/// When `out` does; elements that are not as many as their shape says, or arrays beyond 4 GiB, which need another format.
+/// When `out` does; elements that are not as many as their shape says, or arrays beyond 4 GiB,
+/// which need another format.
 pub fn write(out: &mut impl Write, columns: &[Column<'_>]) -> io::Result<()> {
     let (mut at, mut directory) = (0usize, Vec::new());
     for column in columns {

@@ -1,4 +1,5 @@
-//! Constants of an ONNX file: initializers, inline or in files beside it, and what is computed from them.
+//! Constants of an ONNX file: initializers, inline or in files beside it, and what is computed from
+//! them.
 
 use super::external::Externals;
 use super::proto::TensorProto;

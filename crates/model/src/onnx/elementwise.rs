@@ -1,7 +1,8 @@
 //! Functions of every number by itself, and sums of values.
 //!
-//! Exporters write activations as chains: `x * sigmoid(x)`, `x^2 + 0.5 x`. As long as a chain reads one value only, it
-//! is collected as one [`Function`] of that value and becomes a node where something else reads it.
+//! Exporters write activations as chains: `x * sigmoid(x)`, `x^2 + 0.5 x`. As long as a chain reads
+//! one value only, it is collected as one [`Function`] of that value and becomes a node where
+//! something else reads it.
 
 use super::constant::Constant;
 use super::importer::Importer;

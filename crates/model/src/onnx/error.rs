@@ -30,7 +30,8 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum OnnxError {
-    /// The file cannot be read, is no ONNX file or is cut off, or the network as a whole is of no use.
+    /// The file cannot be read, is no ONNX file or is cut off, or the network as a whole is of no
+    /// use.
     #[error("{file}: {reason}")]
     File {
         /// The file at fault (the model or its external data).
@@ -38,7 +39,8 @@ pub enum OnnxError {
         /// What is wrong.
         reason: String,
     },
-    /// A node that is wrong in itself: missing inputs, shapes that do not fit, numbers that are not finite.
+    /// A node that is wrong in itself: missing inputs, shapes that do not fit, numbers that are not
+    /// finite.
     #[error("{file}, node {node} ({op}): {reason}")]
     Node {
         /// The model file.

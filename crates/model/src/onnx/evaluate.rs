@@ -1,7 +1,7 @@
 //! Folding: nodes whose result does not depend on the image.
 //!
-//! Exporters compute shapes (`Shape`, `Gather`, `Concat`, `Reshape`), write constants as nodes, and keep weights
-//! transposed. All this is done here, once, on small integer lists and on weights.
+//! Exporters compute shapes (`Shape`, `Gather`, `Concat`, `Reshape`), write constants as nodes, and
+//! keep weights transposed. All this is done here, once, on small integer lists and on weights.
 
 use super::constant::{Constant, Data, elements, sizes};
 use super::importer::Importer;
@@ -15,7 +15,8 @@ const MAX_PLACES: usize = 1 << 16;
 const MAX_INTS: usize = 4096;
 
 impl<'b> Importer<'_, 'b> {
-    /// The result of a node that does not depend on the image; `None` when it does, or for operators not folded.
+    /// The result of a node that does not depend on the image; `None` when it does, or for
+    /// operators not folded.
     pub(super) fn evaluated(&mut self, node: &NodeProto<'b>) -> Result<Option<Constant>, Refusal> {
         match node.op {
             "Constant" => return self.constant_node(node).map(Some),
@@ -194,7 +195,8 @@ fn select(x: &Constant, places: &[Vec<usize>]) -> Result<Constant, Refusal> {
 
 /// Every place of every axis.
 fn everything(x: &Constant) -> Result<Vec<Vec<usize>>, Refusal> {
-    // A list takes memory, which the file may not have paid for: no numbers stand behind a filled constant.
+    // A list takes memory, which the file may not have paid for: no numbers stand behind a filled
+    // constant.
     match x.dims.iter().all(|&d| d <= MAX_PLACES) {
         true => Ok(x.dims.iter().map(|&d| (0..d).collect()).collect()),
         false => Err(unsupported(format!("cuts a constant of shape {:?}", x.dims), SIMPLIFY)),
@@ -242,7 +244,8 @@ fn cut(len: usize, start: i64, end: i64, step: i64) -> Result<Vec<usize>, Refusa
         0 => Err(Refusal::Invalid("a Slice with step 0".to_owned())),
         1.. => Ok((clamped(start, len)..clamped(end, len)).step_by(every).collect()),
         _ => {
-            // Backwards: `start` is the first place taken, `end` the first one not taken, before the front if need be.
+            // Backwards: `start` is the first place taken, `end` the first one not taken, before
+            // the front if need be.
             let from_start = |i: i64| if i < 0 { i.saturating_add(len as i64) } else { i };
             let first = from_start(start).min(len as i64 - 1);
             let last = from_start(end).max(-1);

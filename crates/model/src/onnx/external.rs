@@ -1,8 +1,8 @@
 //! Weights in files beside the model (`model.onnx.data`).
 //!
-//! The model file names them, so a name may be hostile: only plain relative paths are followed, and only to files
-//! that really lie in the model's folder, symbolic links resolved. Only the bytes a tensor needs are read, after its
-//! range was compared with the file's size.
+//! The model file names them, so a name may be hostile: only plain relative paths are followed, and
+//! only to files that really lie in the model's folder, symbolic links resolved. Only the bytes a
+//! tensor needs are read, after its range was compared with the file's size.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -19,7 +19,8 @@ use crate::graph::{ConvOptions, GraphBuilder, NodeId, SecretReals};
 
 /// Bytes of parameters that any file may have.
 const BASE_BUDGET: u64 = 16 << 20;
-/// Largest constant that is kept while the network is imported; larger ones are read again if two nodes use them.
+/// Largest constant that is kept while the network is imported; larger ones are read again if two
+/// nodes use them.
 const KEPT: usize = 1 << 18;
 /// Copies of the files' bytes that parameters may take.
 const COPIES: u64 = 8;
@@ -381,7 +382,8 @@ impl<'m, 'b> Importer<'m, 'b> {
                 let kept = function.clone();
                 let label = self.labels.get(name).cloned().unwrap_or_else(|| visible(name));
                 let label = self.unique(&label);
-                // A function that gives the same for every number (x - x) still has the value's shape.
+                // A function that gives the same for every number (x - x) still has the value's
+                // shape.
                 let coefficients =
                     function.coefficients().map(|c| if c.len() == 1 { vec![c[0], 0.0] } else { c });
                 let node = match coefficients.as_deref() {
@@ -437,7 +439,8 @@ impl<'m, 'b> Importer<'m, 'b> {
         }
     }
 
-    /// Zeros around an image where no convolution or pooling takes them along: a convolution of one weight a channel.
+    /// Zeros around an image where no convolution or pooling takes them along: a convolution of one
+    /// weight a channel.
     fn zeros_around(&mut self, name: &'b str, view: View, padding: [usize; 4]) -> Result<View, Refusal> {
         let input = self.image(&view)?;
         let channels = self.builder.shape(input)[0];

@@ -102,7 +102,8 @@ impl<'b> Importer<'_, 'b> {
         self.dense(name, &view, &weights, false, 1.0, None)
     }
 
-    /// A fully connected layer; `weights` are `[inputs, outputs]`, or `[outputs, inputs]` when `transposed`.
+    /// A fully connected layer; `weights` are `[inputs, outputs]`, or `[outputs, inputs]` when
+    /// `transposed`.
     fn dense(
         &mut self,
         name: &str,
@@ -207,7 +208,8 @@ impl<'b> Importer<'_, 'b> {
             let result = self.builder.average_pool(&label, input, options);
             return Ok(self.image_value(result));
         }
-        // Windows of different sizes: sums, each times the least common multiple of all sizes over its own.
+        // Windows of different sizes: sums, each times the least common multiple of all sizes over
+        // its own.
         let [(rows, down), (columns, across)] = [inverted(&counts[0])?, inverted(&counts[1])?];
         self.spend(4 * (rows.len() + columns.len()) as u64)?;
         let sums = self.unique(&format!("{name}.sums"));

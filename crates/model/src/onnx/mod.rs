@@ -1,13 +1,15 @@
 //! ONNX files as graphs.
 //!
-//! Where it stands: the first step from a PyTorch export to a plan. Operator sets 9 to 22, weights inside the file or
-//! beside it. The way of a file: the format (`wire`, `proto`), constants and their folding (`constant`, `external`,
-//! `evaluate`), the order of nodes (`start`), then node by node into a [`crate::graph::GraphBuilder`] (`importer`): linear and pooling layers
-//! (`layers`), what is layout only (`layout`), functions of one variable that exporters write as chains of operators
-//! (`elementwise`).
+//! Where it stands: the first step from a PyTorch export to a plan. Operator sets 9 to 22, weights
+//! inside the file or beside it. The way of a file: the format (`wire`, `proto`), constants and
+//! their folding (`constant`, `external`, `evaluate`), the order of nodes (`start`), then node by
+//! node into a [`crate::graph::GraphBuilder`] (`importer`): linear and pooling layers (`layers`),
+//! what is layout only (`layout`), functions of one variable that exporters write as chains of
+//! operators (`elementwise`).
 //!
-//! Files may be hostile: no panic, no recursion, no allocation beyond a small multiple of the files' sizes, see
-//! [`ImportOptions::generated_bytes`]. Nodes that cannot be imported are all listed at once ([`Problem`]).
+//! Files may be hostile: no panic, no recursion, no allocation beyond a small multiple of the
+//! files' sizes, see [`ImportOptions::generated_bytes`]. Nodes that cannot be imported are all
+//! listed at once ([`Problem`]).
 
 mod constant;
 mod elementwise;
@@ -38,10 +40,11 @@ pub const OPSETS: std::ops::RangeInclusive<i64> = 9..=22;
 /// What the caller knows better than the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// Shape of one input without the batch dimension, for files whose height and width are not fixed.
+    /// Shape of one input without the batch dimension, for files whose height and width are not
+    /// fixed.
     pub input_shape: Option<Vec<usize>>,
-    /// Bytes of weights that the file may let be generated (`ConstantOfShape`) rather than hold: none unless told.
-    /// Weights may take this plus 16 MiB plus eight times the files' sizes.
+    /// Bytes of weights that the file may let be generated (`ConstantOfShape`) rather than hold:
+    /// none unless told. Weights may take this plus 16 MiB plus eight times the files' sizes.
     pub generated_bytes: u64,
 }
 

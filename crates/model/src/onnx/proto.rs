@@ -1,7 +1,8 @@
 //! The messages of `onnx.proto` that a network needs, borrowed from the file.
 //!
-//! Fields that are not listed are skipped; subgraphs (of `If`, `Loop`, `Scan`) are noticed, not read: their nodes
-//! are refused by name anyway. Source: <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
+//! Fields that are not listed are skipped; subgraphs (of `If`, `Loop`, `Scan`) are noticed, not
+//! read: their nodes are refused by name anyway. Source:
+//! <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
 use super::wire::Message;
 
@@ -80,8 +81,8 @@ pub(super) struct ValueInfo<'b> {
     pub(super) shape: Option<Vec<Option<i64>>>,
 }
 
-/// Most nodes, initializers, inputs or outputs of a graph: an empty message takes two bytes of the file, but hundreds
-/// of memory.
+/// Most nodes, initializers, inputs or outputs of a graph: an empty message takes two bytes of the
+/// file, but hundreds of memory.
 const MAX_MESSAGES: usize = 10_000;
 /// Most attributes of a node, or entries of an attribute's or tensor's lists of messages.
 const MAX_ENTRIES: usize = 64;

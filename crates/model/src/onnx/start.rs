@@ -67,8 +67,9 @@ pub(super) fn check_names(graph: &GraphProto<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The order in which images are given, where a `Transpose` brings them into another one before anything else looks at
-/// them: axis `k` of the network's input is axis `order[k]` of what the file declares.
+/// The order in which images are given, where a `Transpose` brings them into another one before
+/// anything else looks at them: axis `k` of the network's input is axis `order[k]` of what the file
+/// declares.
 pub(super) fn input_order(
     graph: &GraphProto<'_>,
     order: &[usize],
@@ -100,8 +101,8 @@ pub(super) fn input_order(
     last.filter(settled)
 }
 
-/// Whether an operator treats the axes of a value differently. What does not, every number or channel by itself, leaves
-/// the order of axes open.
+/// Whether an operator treats the axes of a value differently. What does not, every number or
+/// channel by itself, leaves the order of axes open.
 fn looks_at_axes(op: &str) -> bool {
     let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Pad", "Concat", "Resize", "Upsample", "LRN"];
     let shapes = ["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Softmax", "LogSoftmax", "Hardmax", "ArgMax"];

@@ -1,7 +1,7 @@
 //! Names of the file as they may be printed.
 
-/// A text with everything that a terminal would act on, or not show, written out: control characters, marks that turn
-/// the direction of writing, spaces of no width.
+/// A text with everything that a terminal would act on, or not show, written out: control
+/// characters, marks that turn the direction of writing, spaces of no width.
 pub(super) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if acts(c) {

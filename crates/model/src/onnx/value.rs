@@ -6,8 +6,9 @@ use super::constant::Constant;
 use crate::function::Function;
 use crate::graph::NodeId;
 
-/// A node's value under the shape that the file gives it (batch dimension first). Layout operators change the shape
-/// only; a node is added where a layer needs the value in another shape than it has.
+/// A node's value under the shape that the file gives it (batch dimension first). Layout operators
+/// change the shape only; a node is added where a layer needs the value in another shape than it
+/// has.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     pub(super) node: NodeId,
@@ -67,7 +68,8 @@ pub(super) enum Value {
     Tensor(View),
     /// A function of every number of a value: an activation in the making.
     Scalar(View, Function),
-    /// A value with zeros around its images (top, left, bottom, right), waiting for its convolution.
+    /// A value with zeros around its images (top, left, bottom, right), waiting for its
+    /// convolution.
     Padded(View, [usize; 4]),
     /// What a Softmax or the like makes of a value, of use at the end only; by its operator.
     Probabilities(View, &'static str),
@@ -82,7 +84,8 @@ pub(super) enum Refusal {
     Unsupported { why: String, what_to_do: String },
     /// Not valid: import stops.
     Invalid(String),
-    /// It needs the result of a `Transpose` in the order the file says; that node is the one to name.
+    /// It needs the result of a `Transpose` in the order the file says; that node is the one to
+    /// name.
     Moved(Rc<Moved>),
     /// It needs the result of a refused node.
     Follows,

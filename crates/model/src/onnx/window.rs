@@ -1,4 +1,5 @@
-//! Windows of convolutions and pools: attributes of two numbers, and the three ways to say how much is padded.
+//! Windows of convolutions and pools: attributes of two numbers, and the three ways to say how much
+//! is padded.
 
 use super::proto::NodeProto;
 use super::value::{Refusal, unsupported};
@@ -70,7 +71,8 @@ pub(super) fn window_padding(
     }
 }
 
-/// Rows and columns that the last window needs beyond the padded image when output sizes are rounded up.
+/// Rows and columns that the last window needs beyond the padded image when output sizes are
+/// rounded up.
 pub(super) fn ceil_padding(
     size: [usize; 2],
     kernel: [usize; 2],

@@ -1,9 +1,10 @@
 //! The wire format of Protocol Buffers, read in place.
 //!
-//! Why not a crate: parsers made for trusted files allocate what a length field says before they look at how much
-//! file is left, and recurse as deep as the file nests. Here every length is compared with the bytes that are there,
-//! byte fields are slices of the file, and nothing recurses: the caller decides which messages to enter.
-//! Source: <https://protobuf.dev/programming-guides/encoding/>.
+//! Why not a crate: parsers made for trusted files allocate what a length field says before they
+//! look at how much file is left, and recurse as deep as the file nests. Here every length is
+//! compared with the bytes that are there, byte fields are slices of the file, and nothing
+//! recurses: the caller decides which messages to enter. Source:
+//! <https://protobuf.dev/programming-guides/encoding/>.
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]

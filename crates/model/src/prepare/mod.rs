@@ -1,17 +1,20 @@
 //! Networks as they come, brought into the form that can be folded.
 //!
-//! Where it stands: between [`crate::onnx`] and [`mod@crate::approximate`]. The protocol multiplies by weights only what
-//! an activation opened, and has no scales of its own for channels (`docs/protocol.md`, 6.2 and 6.3). So:
+//! Where it stands: between [`crate::onnx`] and [`mod@crate::approximate`]. The protocol multiplies
+//! by weights only what an activation opened, and has no scales of its own for channels
+//! (`docs/protocol.md`, 6.2 and 6.3). So:
 //!
-//! - a convolution or fully connected layer on a value that no activation opened gets one before it that changes
-//!   nothing (a polynomial of degree 1): one more round, as MobileNet's linear bottlenecks need it;
-//! - a value that meets a pooled copy of itself, and an input that reaches the result without any layer, is opened
-//!   once more, because an opening may change the factor behind a stored number;
-//! - an activation of the input itself gets a layer of one weight a channel before it where the input's numbers are
-//!   very small or large;
-//! - BatchNorm, and every other factor and offset for each channel, goes into the layer before it ([`crate::fold`]), into
-//!   all layers whose sums, joined channels or means it follows, into the layers behind it, or becomes a 1x1 convolution
-//!   of every channel by itself where none of these is possible.
+//! - a convolution or fully connected layer on a value that no activation opened gets one before it
+//!   that changes nothing (a polynomial of degree 1): one more round, as MobileNet's linear
+//!   bottlenecks need it;
+//! - a value that meets a pooled copy of itself, and an input that reaches the result without any
+//!   layer, is opened once more, because an opening may change the factor behind a stored number;
+//! - an activation of the input itself gets a layer of one weight a channel before it where the
+//!   input's numbers are very small or large;
+//! - BatchNorm, and every other factor and offset for each channel, goes into the layer before it
+//!   ([`crate::fold`]), into all layers whose sums, joined channels or means it follows, into the
+//!   layers behind it, or becomes a 1x1 convolution of every channel by itself where none of these
+//!   is possible.
 //!
 //! The network computes the same as before but for the rounding of changed weights to `f32`.
 
@@ -224,8 +227,8 @@ impl Preparing<'_> {
         }
     }
 
-    /// The same value, opened by activations that change nothing. Joined values are opened part by part: parts that are
-    /// read again need not be opened again.
+    /// The same value, opened by activations that change nothing. Joined values are opened part by
+    /// part: parts that are read again need not be opened again.
     fn open(&mut self, value: NodeId, reader: &str) -> NodeId {
         let node = self.nodes[value.index()].clone();
         match node.layer {
@@ -290,7 +293,8 @@ impl Preparing<'_> {
         self.opening(output)
     }
 
-    /// Whether numbers of the input are so small or large that polynomials of them have coefficients out of all scales.
+    /// Whether numbers of the input are so small or large that polynomials of them have
+    /// coefficients out of all scales.
     fn input_is_far_from_one(&self) -> bool {
         let Range { low, high } = self.old.input_range();
         !NEAR_ONE.contains(&low.abs().max(high.abs()))

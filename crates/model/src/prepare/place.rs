@@ -64,7 +64,8 @@ struct Finder<'g> {
     found: Places,
     /// Nodes that are linear layers, perhaps with factors and offsets folded into them.
     leaf: Vec<bool>,
-    /// Nodes before which linear layers, which nothing else reads, can take factors and offsets behind them.
+    /// Nodes before which linear layers, which nothing else reads, can take factors and offsets
+    /// behind them.
     takes: Vec<bool>,
     /// Nodes whose pending offsets are all 0.
     no_offset: Vec<bool>,
@@ -117,8 +118,8 @@ impl Finder<'_> {
         self.found.place.push(place);
     }
 
-    /// Whether [`crate::fold`] takes factors and offsets behind a sum of a linear layer and of what is opened: that branch
-    /// gets a layer of its own, in the round of the other.
+    /// Whether [`crate::fold`] takes factors and offsets behind a sum of a linear layer and of what
+    /// is opened: that branch gets a layer of its own, in the round of the other.
     fn sum_takes(&self, id: NodeId) -> bool {
         let node = self.graph.node(id);
         let linear = |i: &NodeId| self.leaf[i.index()] && self.takes[i.index()];
@@ -128,8 +129,8 @@ impl Finder<'_> {
             && node.inputs.iter().all(|i| linear(i) || self.opened[i.index()])
     }
 
-    /// Whether linear layers are all that reads a node, and can take what their input goes through: where zeros are
-    /// padded, factors only. Another node of factors and offsets passes them on.
+    /// Whether linear layers are all that reads a node, and can take what their input goes through:
+    /// where zeros are padded, factors only. Another node of factors and offsets passes them on.
     fn behind(&self, id: NodeId, no_offset: bool) -> bool {
         let dense = |reader: NodeId| matches!(self.graph.node(reader).layer, Layer::Linear { .. });
         let takes = |reader: NodeId| match &self.graph.node(reader).layer {

@@ -1,4 +1,5 @@
-//! The simulator's definition: straight from the formulas, on plain integers. Slow; tests hold the fast path to it.
+//! The simulator's definition: straight from the formulas, on plain integers. Slow; tests hold the
+//! fast path to it.
 
 use amicus_field::{Conv2d, I256, LinearShape, SumPool2d};
 use amicus_plan::{Activation, OpKind, Plan};
@@ -92,7 +93,8 @@ impl Modulus {
         if x > self.0 / 2 { x - self.0 } else { x }
     }
 
-    /// A product; the second factor is taken in pieces of 64 bits, so that no intermediate exceeds 222 bits.
+    /// A product; the second factor is taken in pieces of 64 bits, so that no intermediate exceeds
+    /// 222 bits.
     fn times(self, a: I256, b: I256) -> I256 {
         let (mut sum, mut factor, mut rest) = (I256::ZERO, self.centre(a), b.rem_euclid(self.0));
         while rest != I256::ZERO {

@@ -1,9 +1,10 @@
 //! The exact integer simulator: a plan on integers modulo Q, without cryptography.
 //!
-//! It computes what the secure execution computes (`docs/protocol.md`, 6.2 to 6.6), exactly where nothing is
-//! truncated. Where something is, it rounds `z / 2^shift` to nearest (halves up); the secure run gives the integer
-//! below or above, so the two differ by at most one unit. Values outside the calibrated range wrap modulo Q, as the
-//! functionality says; nothing panics because of a value.
+//! It computes what the secure execution computes (`docs/protocol.md`, 6.2 to 6.6), exactly where
+//! nothing is truncated. Where something is, it rounds `z / 2^shift` to nearest (halves up); the
+//! secure run gives the integer below or above, so the two differ by at most one unit. Values
+//! outside the calibrated range wrap modulo Q, as the functionality says; nothing panics because of
+//! a value.
 //!
 //! - [`Simulator`]: the fast path, through `amicus-field`; with [`Trace`] every intermediate value
 //! - [`step`]: one operation at a time, on the values another execution had
@@ -42,10 +43,12 @@ struct Layer {
     bias: Option<LimbVec>,
 }
 
-/// Runs a plan once; see [`Simulator`] for many runs. `inputs` are `batch` times the input's integers.
+/// Runs a plan once; see [`Simulator`] for many runs. `inputs` are `batch` times the input's
+/// integers.
 ///
 /// # Errors
-/// When the plan is invalid, the weights are not the plan's, or the inputs have the wrong number or modulus.
+/// When the plan is invalid, the weights are not the plan's, or the inputs have the wrong number or
+/// modulus.
 pub fn simulate(
     plan: &Plan,
     weights: &QuantizedWeights,

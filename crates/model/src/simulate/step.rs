@@ -1,8 +1,8 @@
 //! One operation at a time, on the values that another execution had.
 //!
-//! A protocol run and a simulation drift apart by roundings. To hold a run to its plan operation by operation, give
-//! the actual inputs of an operation: everything but truncation must then be exact, and an argument must be one of the
-//! two integers around `z / 2^shift`.
+//! A protocol run and a simulation drift apart by roundings. To hold a run to its plan operation by
+//! operation, give the actual inputs of an operation: everything but truncation must then be exact,
+//! and an argument must be one of the two integers around `z / 2^shift`.
 
 use amicus_field::{I256, LimbVec, Limbs};
 use amicus_plan::{Activation, OpIndex, OpKind};
@@ -11,8 +11,8 @@ use super::{Simulator, activation, round_shift};
 use crate::error::ModelError;
 use crate::linear::pool_window;
 
-/// Most elements of a pooling window for which every way of rounding is tried; sums of more must lie between those of the
-/// smallest and of the largest summands.
+/// Most elements of a pooling window for which every way of rounding is tried; sums of more must
+/// lie between those of the smallest and of the largest summands.
 const MAX_WINDOW: usize = 16;
 
 /// What an operation may give on given inputs.
@@ -74,8 +74,8 @@ impl ActivationStep {
         }
     }
 
-    /// Whether a result comes from allowed arguments, whatever they were; for windows of more than 16 inputs, whether it
-    /// lies between the smallest and the largest such result.
+    /// Whether a result comes from allowed arguments, whatever they were; for windows of more than
+    /// 16 inputs, whether it lies between the smallest and the largest such result.
     ///
     /// # Errors
     /// The position of the first element that does not.
@@ -128,7 +128,8 @@ impl ActivationStep {
 }
 
 impl Simulator<'_> {
-    /// What operation `op` may give on these inputs (in the order of [`OpKind::inputs`], `batch` times each length).
+    /// What operation `op` may give on these inputs (in the order of [`OpKind::inputs`], `batch`
+    /// times each length).
     ///
     /// # Errors
     /// When the inputs have the wrong number, length or modulus; the operation is named.
@@ -160,7 +161,8 @@ impl Simulator<'_> {
         })))
     }
 
-    /// The two results allowed for the plan's output value `z`, `[floor, ceil]` of `z / 2^shift`, one pair an element.
+    /// The two results allowed for the plan's output value `z`, `[floor, ceil]` of `z / 2^shift`,
+    /// one pair an element.
     pub fn allowed_outputs(&self, z: &LimbVec) -> Vec<[I256; 2]> {
         let shift = self.shift(self.plan.output.value, self.plan.output.scale);
         z.signed().into_iter().map(|z| [z >> shift, -(-z >> shift)]).collect()

@@ -3,7 +3,7 @@
 use amicus_field::{I256, LimbVec};
 use amicus_plan::{OpIndex, ScaleBits, ValueId};
 
-use crate::emulate::power_of_two;
+use crate::fake_quantisation::power_of_two;
 
 /// Every value of one run. Secret of client and owner: `Debug` shows no number.
 #[derive(Clone, Debug)]
@@ -14,7 +14,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A value, `batch` times its length: the input, the `z` of a linear layer, the `y` of an activation.
+    /// A value, `batch` times its length: the input, the `z` of a linear layer, the `y` of an
+    /// activation.
     ///
     /// # Panics
     /// When the plan has no such value.
@@ -22,8 +23,8 @@ impl Trace {
         &self.values[id.index()]
     }
 
-    /// The truncated argument `u` of an activation, `batch` times the length of its input; `None` for other
-    /// operations.
+    /// The truncated argument `u` of an activation, `batch` times the length of its input; `None`
+    /// for other operations.
     ///
     /// # Panics
     /// When the plan has no such operation.

@@ -55,8 +55,8 @@ impl Net {
     }
 }
 
-/// A stem, one block with an identity shortcut, one with a strided convolution as shortcut, global pooling, a
-/// fully connected layer.
+/// A stem, one block with an identity shortcut, one with a strided convolution as shortcut, global
+/// pooling, a fully connected layer.
 pub(crate) fn residual(seed: u64) -> (Graph, Vec<Vec<f32>>) {
     let mut n = Net::new("residual", &[3, 12, 12], seed);
     let three = |channels| ConvOptions::square(channels, 3).padding(1);

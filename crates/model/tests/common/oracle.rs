@@ -1,6 +1,6 @@
-//! What ONNX says every operator computes, written down as plainly as possible: the oracle that the importer and the
-//! float executor are held to. It shares no code with them; ONNX Runtime agrees with it
-//! (`tests/oracle/compare.py`).
+//! What ONNX says every operator computes, written down as plainly as possible: the oracle that the
+//! importer and the float executor are held to. It shares no code with them; ONNX Runtime agrees
+//! with it (`tests/oracle/compare.py`).
 #![allow(dead_code)] // each test file uses its own part
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 

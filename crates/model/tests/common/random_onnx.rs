@@ -1,5 +1,6 @@
-//! Random networks as ONNX files: branches, joins of any values, pools of all kinds, BatchNorm anywhere, activations
-//! first or last, values read many times, zeros around images, groups, residual sums, other orders of axes.
+//! Random networks as ONNX files: branches, joins of any values, pools of all kinds, BatchNorm
+//! anywhere, activations first or last, values read many times, zeros around images, groups,
+//! residual sums, other orders of axes.
 #![allow(dead_code)] // each test file uses its own part
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
@@ -165,7 +166,8 @@ impl Growing {
         name
     }
 
-    /// Images as [height, width, channels], perhaps with something for every number before they are turned.
+    /// Images as [height, width, channels], perhaps with something for every number before they are
+    /// turned.
     fn channels_last_input(&mut self) {
         let mut x = "x".to_owned();
         if self.dice.once_in(3) {

@@ -1,8 +1,9 @@
-//! A world of threads with a time of its own, for tests: one thread runs at a time, and time passes only when all wait.
+//! A world of threads with a time of its own, for tests: one thread runs at a time, and time passes
+//! only when all wait.
 //!
-//! A thread runs until it waits; which of those that can go on is next, a seed decides. When nobody can, the time of the
-//! earliest deadline comes. So a run of many real nodes is repeatable, an hour of silence takes no time, and no deadline
-//! is ever missed because a machine is busy.
+//! A thread runs until it waits; which of those that can go on is next, a seed decides. When nobody
+//! can, the time of the earliest deadline comes. So a run of many real nodes is repeatable, an hour
+//! of silence takes no time, and no deadline is ever missed because a machine is busy.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -30,7 +31,8 @@ pub(crate) fn current() -> Option<Task> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// The calling thread's world, which ends when this is dropped. All other threads must have ended then.
+/// The calling thread's world, which ends when this is dropped. All other threads must have ended
+/// then.
 ///
 /// A world in which nothing can happen any more, or which goes on for ever, panics in this thread.
 #[derive(Debug)]
@@ -133,7 +135,8 @@ pub fn pause() {
     }
 }
 
-/// Lets the calling thread run only when no other thread of its world can: it sees all that others do first.
+/// Lets the calling thread run only when no other thread of its world can: it sees all that others
+/// do first.
 pub fn be_patient(patient: bool) {
     if let Some(task) = current() {
         task.lock().threads[task.number].patient = patient;

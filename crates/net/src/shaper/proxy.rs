@@ -17,17 +17,21 @@ use crate::poll::wait;
 
 /// Bytes on the line in one direction before the sender has to wait, as with any network buffer.
 const MAX_IN_FLIGHT: usize = 64 << 20;
-/// On lines longer than this, the time to wake up does not matter and no time is spent on watching the clock.
+/// On lines longer than this, the time to wake up does not matter and no time is spent on watching
+/// the clock.
 const LONG: Duration = Duration::from_millis(5);
-/// The proxy wakes up this long before a delivery and then watches the clock: waking up can take that long.
+/// The proxy wakes up this long before a delivery and then watches the clock: waking up can take
+/// that long.
 const WAKE_UP: Duration = Duration::from_micros(80);
-/// After a delivery an answer is likely: watch the sockets for a moment instead of sleeping, so that it is not late by
-/// the time it takes to wake up.
+/// After a delivery an answer is likely: watch the sockets for a moment instead of sleeping, so
+/// that it is not late by the time it takes to wake up.
 const LINGER: Duration = Duration::from_micros(60);
-/// How long a thread sleeps when it has nothing to do; it is woken by sockets and by the end of the proxy.
+/// How long a thread sleeps when it has nothing to do; it is woken by sockets and by the end of the
+/// proxy.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// A TCP proxy in front of one listener, see the [module](super). Stops, and cuts its connections, when dropped.
+/// A TCP proxy in front of one listener, see the [module](super). Stops, and cuts its connections,
+/// when dropped.
 #[derive(Debug)]
 pub struct ShapedProxy {
     address: SocketAddr,
@@ -37,7 +41,8 @@ pub struct ShapedProxy {
     acceptor: Option<JoinHandle<()>>,
 }
 
-/// How the threads learn that they should end: the pipe when they sleep, the flag when they are busy.
+/// How the threads learn that they should end: the pipe when they sleep, the flag when they are
+/// busy.
 #[derive(Debug)]
 struct Stopping {
     flag: AtomicBool,
@@ -138,7 +143,8 @@ struct Line {
 
 impl Line {
     fn new(shape: Shape) -> Self {
-        // A parcel is delivered when its last byte is due, so it must be short in time: 0.25 ms at the line's rate.
+        // A parcel is delivered when its last byte is due, so it must be short in time: 0.25 ms at
+        // the line's rate.
         let chunk = shape.bits_per_second.map_or(64 << 10, |rate| (rate / 8 / 4000).clamp(1500, 64 << 10));
         Self {
             parcels: VecDeque::new(),
@@ -221,7 +227,8 @@ impl Line {
             Some(parcel) => parcel.due,
             None => self.end.filter(|_| !self.ended)?,
         };
-        // In the middle of a bulk transfer nobody notices when a parcel is a little late: all due times are absolute.
+        // In the middle of a bulk transfer nobody notices when a parcel is a little late: all due
+        // times are absolute.
         let exact = self.is_short() && self.parcels.len() == 1;
         Some(if exact { due.checked_sub(WAKE_UP).unwrap_or(due) } else { due })
     }

@@ -1,7 +1,8 @@
 //! The deviations of `demo --cheat`: one wrong step each, by the smallest error there is.
 //!
-//! All but [`Cheat::Output`] make the helper's check fail (`docs/protocol.md`, sections 4 and 6.7): nothing is
-//! released. A wrong output is recognised by the receiver, who takes another party's (section 6.8).
+//! All but [`Cheat::Output`] make the helper's check fail (`docs/protocol.md`, sections 4 and 6.7):
+//! nothing is released. A wrong output is recognised by the receiver, who takes another party's
+//! (section 6.8).
 
 use super::{Conduct, Outgoing};
 use crate::Peer;
@@ -25,10 +26,11 @@ pub enum Cheat {
     Linear(usize),
     /// `activation:I`: one element of its share of the result of activation layer `I`.
     Activation(usize),
-    /// `equivocate:I`: the share of opening `I` (linear layers, products and activations together) that the first of
-    /// the other parties gets differs from what the rest get.
+    /// `equivocate:I`: the share of opening `I` (linear layers, products and activations together)
+    /// that the first of the other parties gets differs from what the rest get.
     Equivocate(usize),
-    /// `batch-cancel:I`: in opening `I`, an error in the first input of the batch and its negative in the second.
+    /// `batch-cancel:I`: in opening `I`, an error in the first input of the batch and its negative
+    /// in the second.
     BatchCancel(usize),
     /// `sigma`: the sum of the check.
     Sigma,

@@ -1,7 +1,7 @@
 //! How a party can be made to misbehave: attack tests and `demo --cheat` plug in here.
 //!
-//! A malicious party speaks the real protocol and deviates where it wants. An honest node has no [`Conduct`]. The
-//! deviations of `demo --cheat` are in [`cheat`].
+//! A malicious party speaks the real protocol and deviates where it wants. An honest node has no
+//! [`Conduct`]. The deviations of `demo --cheat` are in [`cheat`].
 
 pub mod cheat;
 

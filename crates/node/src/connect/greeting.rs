@@ -1,7 +1,7 @@
-//! The thread that hears the first message of accepted links: one thread and a bounded number of links, however many
-//! peers connect and say nothing.
+//! The thread that hears the first message of accepted links: one thread and a bounded number of
+//! links, however many peers connect and say nothing.
 
-use super::{ATTEMPT, Arrival, Complaints, Hubs, Terms};
+use super::{ATTEMPT, Arrival, Complaints, InboxHandles, Terms};
 use crate::party::spawn;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
@@ -12,8 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Silent links of one peer: a link for each channel, and one more where a peer dials again before we saw its old link
-/// end. A further one ends the oldest, so that a peer can always get through to itself.
+/// Silent links of one peer: a link for each channel, and one more where a peer dials again before
+/// we saw its old link end. A further one ends the oldest, so that a peer can always get through to
+/// itself.
 const OF_A_PEER: usize = 4;
 /// Silent links of all peers together.
 const IN_ALL: usize = 256;
@@ -57,13 +58,13 @@ impl Door {
 /// When there are no handles or no threads left.
 pub(super) fn start(
     terms: Terms,
-    hubs: Hubs,
+    inboxes: InboxHandles,
     complaints: Complaints,
 ) -> Result<(Door, JoinHandle<()>), NodeError> {
     let mesh = Mesh::new(MeshConfig::default())?;
     let (links, arrivals) = sync_channel(WAITING);
     let door = Door { links, bell: Bell(mesh.waker()) };
-    let greeter = Greeter { terms, hubs, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
+    let greeter = Greeter { terms, inboxes, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
     Ok((door, spawn("greet", move || greeter.run(&arrivals))?))
 }
 
@@ -76,7 +77,7 @@ struct Silent {
 
 struct Greeter {
     terms: Terms,
-    hubs: Hubs,
+    inboxes: InboxHandles,
     complaints: Complaints,
     mesh: Mesh,
     /// In the order of their deadlines.
@@ -150,7 +151,7 @@ impl Greeter {
     /// Answers a peer's greeting and delivers the link, or says why not.
     fn welcome(&self, mut link: Link, frame: &[u8]) {
         if let Err(error) = self.answer(&mut link, frame).map(|(channel, peer)| {
-            self.hubs.deliver(channel, Arrival { peer, link });
+            self.inboxes.deliver(channel, Arrival { peer, link });
         }) {
             self.complaints.report(error);
         }
@@ -206,16 +207,16 @@ mod tests {
 
     /// A peer with this name dials a node that accepts, and does as `dial` says.
     fn begin(name: &str, accepts: Terms, dial: impl Fn(&mut Link) -> Result<(), NodeError>) -> Beginning {
-        let mut inboxes = [(); 2].map(|()| Inbox::new(1 << 16, Duration::ZERO).unwrap());
-        let hubs = Hubs { online: inboxes[0].hub(), dealing: Some(inboxes[1].hub()) };
+        let mut ends = [(); 2].map(|()| Inbox::new(1 << 16, Duration::ZERO).unwrap());
+        let inboxes = InboxHandles { online: ends[0].handle(), dealing: Some(ends[1].handle()) };
         let (complaints, heard) = Complaints::channel();
-        let (door, thread) = start(accepts, hubs, complaints).unwrap();
+        let (door, thread) = start(accepts, inboxes, complaints).unwrap();
         let (mut here, there) = Link::pair(name, "party 2");
         assert!(door.hand(there));
         let dialled = dial(&mut here);
         drop(door);
         thread.join().unwrap();
-        let delivered = inboxes.each_mut().map(|inbox| {
+        let delivered = ends.each_mut().map(|inbox| {
             let next = inbox.next(Instant::now() + Duration::from_millis(20), |_, _| Want::Drop);
             assert!(matches!(next, Ok(Incoming::Woken | Incoming::Timeout)), "{next:?}");
             inbox.take_arrived().len()

@@ -1,12 +1,13 @@
-//! Dealing ahead of time (`docs/protocol.md`, section 5): keeps a few inferences ready, and deals on request.
+//! Dealing ahead of time (`docs/protocol.md`, section 5): keeps a few inferences ready, and deals
+//! on request.
 //!
-//! On machines that also run parties, dealing would slow down the inference in flight; so while one is in flight and
-//! another is ready, dealing waits. An inference in flight counts as one that is kept: with one at most, material for
-//! two of one batch size is never in memory at once.
+//! On machines that also run parties, dealing would slow down the inference in flight; so while one
+//! is in flight and another is ready, dealing waits. An inference in flight counts as one that is
+//! kept: with one at most, material for two of one batch size is never in memory at once.
 
 use crate::error::lost;
 use crate::event::{Event, Reporter};
-use crate::inbox::{Hub, Inbox, Incoming, Want};
+use crate::inbox::{Inbox, InboxHandle, Incoming, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::{NetError, clock};
 use amicus_protocol::control::{self, AbortNotice};
@@ -20,7 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-/// Bytes of corrections in the queue from which on they leave before more are made: a large network's are gigabytes.
+/// Bytes of corrections in the queue from which on they leave before more are made: a large
+/// network's are gigabytes.
 const QUEUE: usize = 1 << 24;
 /// How often a thread that waits for its queue to empty looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -60,7 +62,7 @@ pub(super) struct Dealer {
     pub(super) commands: Receiver<Command>,
     /// What was dealt, or the epoch and batch size that could not be.
     pub(super) dealt: Sender<Result<Dealt, (EpochId, u32, NodeError)>>,
-    pub(super) online: Hub,
+    pub(super) online: InboxHandle,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
     pub(super) ahead: Ahead,
     pub(super) ready: usize,
@@ -113,7 +115,8 @@ impl Dealer {
         match unlinked.filter(|_| !self.wanted.is_empty()).zip(epoch) {
             None => self.unlinked = None,
             Some((party, epoch)) => {
-                // Links come again by themselves, but a client is not to wait for one that does not.
+                // Links come again by themselves, but a client is not to wait for one that does
+                // not.
                 until = *self.unlinked.get_or_insert(clock::now()) + self.limits.round;
                 if clock::now() >= until {
                     let fault = Fault::Lost("no link for dealing".into());
@@ -252,7 +255,7 @@ fn drain(inbox: &mut Inbox, started: Instant, limit: Duration) -> Result<(), Nod
     loop {
         match inbox.flush(deadline.min(clock::now() + GLANCE)) {
             Ok(()) => return Ok(()),
-            Err(_) if inbox.hub().stopped() => return Err(NodeError::Stopped),
+            Err(_) if inbox.handle().stopped() => return Err(NodeError::Stopped),
             Err(NetError::Timeout { .. }) if clock::now() < deadline => {}
             Err(NetError::Timeout { peer, .. }) => {
                 let fault = Fault::Silent(clock::since(started).as_millis() as u64);

@@ -1,5 +1,5 @@
-//! The helper: an online thread that loads models, binds inferences to clients, checks and releases, and a dealing
-//! thread that deals material ahead of time.
+//! The helper: an online thread that loads models, binds inferences to clients, checks and
+//! releases, and a dealing thread that deals material ahead of time.
 
 mod dealing;
 mod load;
@@ -8,7 +8,7 @@ mod serve;
 pub use dealing::Ahead;
 use serve::Helper;
 
-use crate::connect::Hubs;
+use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
 use crate::journal::Journal;
@@ -45,19 +45,20 @@ pub struct HelperConfig {
     pub failure_limit: u32,
     /// Where events go.
     pub reporter: Reporter,
-    /// For tests of what happens when the helper dies: it stops after it recorded its first decision.
+    /// For tests of what happens when the helper dies: it stops after it recorded its first
+    /// decision.
     pub danger_stop_after_decision: bool,
 }
 
 /// A running helper.
 #[derive(Debug)]
 pub struct HelperNode {
-    hubs: Hubs,
+    inboxes: InboxHandles,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl HelperNode {
-    /// Starts the threads. Links are delivered to [`HelperNode::hubs`].
+    /// Starts the threads. Links are delivered to [`HelperNode::inboxes`].
     ///
     /// # Errors
     /// An invalid plan, a journal that cannot be used, no threads.
@@ -68,7 +69,7 @@ impl HelperNode {
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
-        let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
+        let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (commands, commands_of_dealer) = channel();
         let (dealt, dealt_of_online) = channel();
         let busy = Arc::new(AtomicBool::new(false));
@@ -77,7 +78,7 @@ impl HelperNode {
             parties: config.parties,
             commands: commands_of_dealer,
             dealt,
-            online: hubs.online.clone(),
+            online: inboxes.online.clone(),
             epoch: None,
             ahead: config.ahead,
             ready: 0,
@@ -97,7 +98,7 @@ impl HelperNode {
             epoch: None,
             retired: None,
             commands,
-            dealing: hubs.dealing.clone(),
+            dealing: inboxes.dealing.clone(),
             dealt: dealt_of_online,
             ready: Vec::new(),
             max_batch: config.max_batch,
@@ -113,18 +114,18 @@ impl HelperNode {
             spawn("helper online", move || helper.run())?,
             spawn("helper dealing", move || dealer.run())?,
         ];
-        Ok(HelperNode { hubs, threads })
+        Ok(HelperNode { inboxes, threads })
     }
 
     /// Where links are delivered.
-    pub fn hubs(&self) -> &Hubs {
-        &self.hubs
+    pub fn inboxes(&self) -> &InboxHandles {
+        &self.inboxes
     }
 
     /// Stops the threads and waits for them.
     pub fn stop(self) {
-        self.hubs.online.stop();
-        if let Some(dealing) = &self.hubs.dealing {
+        self.inboxes.online.stop();
+        if let Some(dealing) = &self.inboxes.dealing {
             dealing.stop();
         }
         for thread in self.threads {

@@ -1,9 +1,10 @@
-//! The helper's online thread: requests in order, one inference in flight, the check, and the release.
+//! The helper's online thread: requests in order, one inference in flight, the check, and the
+//! release.
 
 use super::dealing::Command;
 use crate::error::lost;
 use crate::event::{Event, Reporter};
-use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
+use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::peer::MAX_NAME;
 use crate::{Limits, NodeError, Peer};
@@ -39,7 +40,7 @@ pub(super) struct Helper {
     /// The last epoch is retired: until a model is loaded, requests are refused.
     pub(super) retired: Option<ProtocolError>,
     pub(super) commands: Sender<Command>,
-    pub(super) dealing: Option<Hub>,
+    pub(super) dealing: Option<InboxHandle>,
     pub(super) dealt: Receiver<Result<Dealt, (EpochId, u32, NodeError)>>,
     pub(super) ready: Vec<Dealt>,
     pub(super) max_batch: u32,
@@ -187,8 +188,8 @@ impl Helper {
     fn command(&self, command: Command) {
         // The dealing thread ends only with this one.
         let _ = self.commands.send(command);
-        if let Some(hub) = &self.dealing {
-            hub.wake();
+        if let Some(handle) = &self.dealing {
+            handle.wake();
         }
     }
 
@@ -270,7 +271,8 @@ impl Helper {
         };
         let Some(Waiting { client, request, asked }) = self.requests.pop_front() else { return Ok(()) };
         let dealt = self.ready.remove(at);
-        // Before the dealing thread hears that one was taken: it is not to deal while this one is in flight.
+        // Before the dealing thread hears that one was taken: it is not to deal while this one is
+        // in flight.
         self.busy.store(true, Ordering::SeqCst);
         if !asked {
             self.command(Command::Taken(batch));
@@ -404,7 +406,8 @@ impl Helper {
         }
     }
 
-    /// Sends recorded releases again that were not acknowledged, to receivers that have just connected.
+    /// Sends recorded releases again that were not acknowledged, to receivers that have just
+    /// connected.
     fn repeat_releases(&mut self) -> Result<(), NodeError> {
         let arrived: Vec<String> = self.inbox.take_arrived().iter().map(Peer::to_string).collect();
         let mut due = Vec::new();
@@ -441,8 +444,8 @@ impl Helper {
 
     fn landed(&mut self) {
         self.busy.store(false, Ordering::SeqCst);
-        if let Some(hub) = &self.dealing {
-            hub.wake();
+        if let Some(handle) = &self.dealing {
+            handle.wake();
         }
     }
 }

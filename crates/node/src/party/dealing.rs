@@ -1,8 +1,9 @@
-//! Preprocessing at a party: takes what the helper deals, expands it, and keeps it ready for the online thread.
+//! Preprocessing at a party: takes what the helper deals, expands it, and keeps it ready for the
+//! online thread.
 
 use crate::error::lost;
 use crate::event::{Event, Reporter};
-use crate::inbox::{Hub, Inbox, Incoming, Received, Want};
+use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
@@ -21,7 +22,7 @@ pub(super) struct Dealer {
     pub(super) epochs: Receiver<Arc<PartyEpoch>>,
     pub(super) epoch: Option<Arc<PartyEpoch>>,
     pub(super) materials: Sender<Material>,
-    pub(super) online: Hub,
+    pub(super) online: InboxHandle,
     pub(super) max_batch: u32,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
@@ -115,7 +116,7 @@ impl Dealer {
                 }
                 _ => {}
             }
-            if self.inbox.hub().stopped() {
+            if self.inbox.handle().stopped() {
                 return Err(NodeError::Stopped);
             }
             match clock::receive(&self.epochs, clock::now() + Duration::from_millis(100)) {

@@ -83,7 +83,8 @@ impl Party {
         }
         self.send(&Peer::Helper, Header::inference(Kind::Check, epoch, id, 0), &check.encode())?;
         for receiver in &current.receivers {
-            // A receiver that is gone gets the output from another party, or not at all; that is its own affair.
+            // A receiver that is gone gets the output from another party, or not at all; that is
+            // its own affair.
             self.send(receiver, Header::inference(Kind::Output, epoch, id, 0), &output).ok();
         }
         let wait = (clock::now(), self.limits.outcome());
@@ -97,7 +98,8 @@ impl Party {
         self.others().iter().map(|p| self.inbox.bytes_sent(p)).collect()
     }
 
-    /// The material of an inference, and whether it had to be waited for. Material of earlier ids is dropped.
+    /// The material of an inference, and whether it had to be waited for. Material of earlier ids
+    /// is dropped.
     fn material(
         &mut self,
         epoch: &PartyEpoch,
@@ -143,7 +145,8 @@ impl Party {
         let mut awaiting = Some(awaiting);
         let mut running = None;
         let mut keys: Vec<Option<ReceiverKey>> = current.receivers.iter().map(|_| None).collect();
-        // For all messages together: who sends them one by one must not make this party late itself.
+        // For all messages together: who sends them one by one must not make this party late
+        // itself.
         let wait = (clock::now(), self.limits.round);
         loop {
             let missing = match keys.iter().position(Option::is_none) {
@@ -230,7 +233,8 @@ impl Party {
 }
 
 impl Current {
-    /// Whether a peer's faults end this inference; users who have no part in it must not be able to.
+    /// Whether a peer's faults end this inference; users who have no part in it must not be able
+    /// to.
     fn concerns(&self, peer: &Peer) -> bool {
         match peer {
             Peer::Helper | Peer::Party(_) => true,

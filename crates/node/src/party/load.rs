@@ -38,7 +38,8 @@ impl Party {
         }
 
         let mut load = PartyLoad::begin(self.ctx.clone(), fresh, agreement.finish()?, begin.body())?;
-        // The owner waits for this: weights that come early would pile up here. Its link may be a moment late.
+        // The owner waits for this: weights that come early would pile up here. Its link may be a
+        // moment late.
         let (owner, step) = (Peer::Owner, Step::load_part("masked weights"));
         let patience = deadline.min(clock::now() + self.limits.round);
         self.inbox.wait_for(std::slice::from_ref(&owner), &step, patience)?;

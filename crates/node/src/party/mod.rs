@@ -1,12 +1,12 @@
-//! A compute party: an online thread that loads models and runs inferences, and a dealing thread that prepares
-//! material ahead of time.
+//! A compute party: an online thread that loads models and runs inferences, and a dealing thread
+//! that prepares material ahead of time.
 
 mod dealing;
 mod infer;
 mod load;
 
 use crate::conduct::{Conduct, Outgoing};
-use crate::connect::Hubs;
+use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
@@ -39,7 +39,8 @@ pub struct PartyConfig {
     pub limits: Limits,
     /// Largest batch accepted.
     pub max_batch: u32,
-    /// How long the online thread looks for data before it sleeps; zero where cores are shared by many.
+    /// How long the online thread looks for data before it sleeps; zero where cores are shared by
+    /// many.
     pub spin: Duration,
     /// The core that the online thread stays on, if it is to stay on one.
     pub core: Option<usize>,
@@ -52,12 +53,12 @@ pub struct PartyConfig {
 /// A running party.
 #[derive(Debug)]
 pub struct PartyNode {
-    hubs: Hubs,
+    inboxes: InboxHandles,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl PartyNode {
-    /// Starts the threads. Links are delivered to [`PartyNode::hubs`].
+    /// Starts the threads. Links are delivered to [`PartyNode::inboxes`].
     ///
     /// # Errors
     /// An invalid plan, a journal that cannot be used, no threads.
@@ -68,7 +69,7 @@ impl PartyNode {
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, config.spin)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
-        let hubs = Hubs { online: online.hub(), dealing: Some(dealing.hub()) };
+        let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (epochs, epochs_of_dealer) = channel();
         let (materials, materials_of_online) = channel();
         let dealer = dealing::Dealer {
@@ -77,7 +78,7 @@ impl PartyNode {
             epochs: epochs_of_dealer,
             epoch: None,
             materials,
-            online: hubs.online.clone(),
+            online: inboxes.online.clone(),
             max_batch: config.max_batch,
             limits,
             reporter: config.reporter.clone(),
@@ -107,18 +108,18 @@ impl PartyNode {
             })?,
             spawn(&format!("{name} dealing"), move || dealer.run())?,
         ];
-        Ok(PartyNode { hubs, threads })
+        Ok(PartyNode { inboxes, threads })
     }
 
     /// Where links are delivered.
-    pub fn hubs(&self) -> &Hubs {
-        &self.hubs
+    pub fn inboxes(&self) -> &InboxHandles {
+        &self.inboxes
     }
 
     /// Stops the threads and waits for them.
     pub fn stop(self) {
-        self.hubs.online.stop();
-        if let Some(dealing) = &self.hubs.dealing {
+        self.inboxes.online.stop();
+        if let Some(dealing) = &self.inboxes.dealing {
             dealing.stop();
         }
         for thread in self.threads {
@@ -143,7 +144,8 @@ struct Party {
     epoch: Option<Arc<PartyEpoch>>,
     /// The last epoch and inference that began here.
     last: (EpochId, InferenceId),
-    /// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no replay.
+    /// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no
+    /// replay.
     aborted: VecDeque<(EpochId, InferenceId)>,
     /// How the owner's link ended during this load.
     owner_left: Option<Fault>,
@@ -251,7 +253,8 @@ impl Party {
         self.aborted.push_back((epoch, id));
     }
 
-    /// Tells everybody concerned why this party gave up, unless the helper said so: it tells everybody itself.
+    /// Tells everybody concerned why this party gave up, unless the helper said so: it tells
+    /// everybody itself.
     fn tell_abort(&mut self, error: &NodeError, step: &Step, header: Header, also: &[Peer]) {
         if matches!(error, NodeError::Protocol(ProtocolError::Aborted { by, .. }) if *by == Peer::Helper.to_string())
         {

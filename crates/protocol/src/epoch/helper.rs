@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct HelperLayer {
     /// The mask `M_W`, for products with input masks.
     pub(crate) mask: Affine,
-    /// Tag key `b`, one element per output.
+    /// MAC key `b`, one element per output.
     pub(crate) key: LimbVec,
     /// Mask `u` of `G`, one element per column.
     pub(crate) tag_mask: LimbVec,
@@ -143,7 +143,8 @@ impl HelperLoad {
         pack_all(&corrections)
     }
 
-    /// Compares the parties' hashes of masked weights and tags, in party order; draws the challenge.
+    /// Compares the parties' hashes of masked weights and tags, in party order; draws the
+    /// challenge.
     ///
     /// # Errors
     /// [`ProtocolError::Rejected`] when they do not all agree; the epoch is burned. No randomness.
@@ -168,7 +169,8 @@ impl HelperChallenge {
     /// Checks the parties' answers (one packed element per weight tensor), in party order.
     ///
     /// # Errors
-    /// An answer that does not decode; [`ProtocolError::Rejected`] when a sum is wrong. Both burn the epoch.
+    /// An answer that does not decode; [`ProtocolError::Rejected`] when a sum is wrong. Both burn
+    /// the epoch.
     pub fn responses(self, bodies: &[Vec<u8>]) -> Result<HelperEpoch, ProtocolError> {
         let HelperChallenge { load, seed } = self;
         let (limbs, count) = (load.plan.limbs, load.plan.weights.len());
@@ -229,13 +231,14 @@ impl HelperEpoch {
         self.parties
     }
 
-    /// The epoch, to be retired after fewer failed checks than [`FAILURE_LIMIT`]; more are never allowed.
+    /// The epoch, to be retired after fewer failed checks than [`FAILURE_LIMIT`]; more are never
+    /// allowed.
     pub fn retired_after(self, failures: u32) -> Self {
         HelperEpoch { failure_limit: failures.min(FAILURE_LIMIT), ..self }
     }
 
-    /// The next inference id; each is given out once. An epoch does not outlive the helper's process, so the
-    /// counter need not be stored.
+    /// The next inference id; each is given out once. An epoch does not outlive the helper's
+    /// process, so the counter need not be stored.
     pub fn next_inference(&self) -> Fresh<InferenceId> {
         Fresh::recorded(InferenceId(self.next.fetch_add(1, Ordering::Relaxed)))
     }

@@ -1,4 +1,5 @@
-//! A model epoch: the owner's weights are masked, and tags for them are dealt and checked (`docs/protocol.md`, section 4).
+//! A model epoch: the owner's weights are masked, and tags for them are dealt and checked
+//! (`docs/protocol.md`, section 4).
 //!
 //! ```text
 //! owner  --request-->  helper  --seeds, corrections-->  parties

@@ -1,4 +1,5 @@
-//! The model owner's side of a load: mask every weight tensor with a mask that only the helper knows too.
+//! The model owner's side of a load: mask every weight tensor with a mask that only the helper
+//! knows too.
 
 use super::{SEED_BYTES, seed_from};
 use crate::affine::Part;

@@ -99,7 +99,7 @@ pub(crate) struct PartyLayer {
     pub(crate) share: Affine,
     /// Share of the bias of every output.
     pub(crate) bias_share: Option<LimbVec>,
-    /// Share of the tag key `b`.
+    /// Share of the MAC key `b`.
     pub(crate) key: LimbVec,
     /// Share of the tags `G = b^T W`, one per column.
     pub(crate) tags: LimbVec,
@@ -163,8 +163,8 @@ impl PartyLoad {
         Ok(())
     }
 
-    /// Takes the next part of a masked weight tensor from the owner, after the nonce: the part's number in four
-    /// bytes, then its packed elements.
+    /// Takes the next part of a masked weight tensor from the owner, after the nonce: the part's
+    /// number in four bytes, then its packed elements.
     ///
     /// # Errors
     /// An unknown tensor, a part out of turn, a wrong length, a residue out of range.
@@ -222,7 +222,8 @@ impl PartyLoad {
             && (!self.is_last() || self.corrections.iter().all(Option::is_some))
     }
 
-    /// Computes this party's tags (step 3): `[G]_i = [b]_i^T D_W - [b^T M_W]_i` and `g_i = [G]_i + [u]_i`.
+    /// Computes this party's tags (step 3): `[G]_i = [b]_i^T D_W - [b^T M_W]_i` and
+    /// `g_i = [G]_i + [u]_i`.
     ///
     /// # Errors
     /// When something is still missing.
@@ -280,7 +281,8 @@ impl PartyTagging {
         &self.layers[id.index()].own
     }
 
-    /// Adds an error to this party's own part, consistently: what a malicious party would do. For attack tests only.
+    /// Adds an error to this party's own part, consistently: what a malicious party would do. For
+    /// attack tests only.
     pub fn danger_shift(&mut self, id: WeightId, column: usize, error: Element) {
         let layer = &mut self.layers[id.index()];
         for v in [&mut layer.own, &mut layer.layer.masked_tags] {
@@ -343,7 +345,8 @@ impl PartyConfirming {
         self.hash
     }
 
-    /// Answers the challenge: per weight tensor `[a b]_i . (D_W c) - [a]_i (D_G . c)` plus a share of zero.
+    /// Answers the challenge: per weight tensor `[a b]_i . (D_W c) - [a]_i (D_G . c)` plus a share
+    /// of zero.
     ///
     /// # Errors
     /// A challenge of the wrong length.

@@ -1,4 +1,5 @@
-//! One masked weight tensor as it arrives at a party, part by part: there is never a second copy of all weights.
+//! One masked weight tensor as it arrives at a party, part by part: there is never a second copy of
+//! all weights.
 
 use crate::Fault;
 use crate::affine::{Affine, Part, parts};
@@ -27,14 +28,16 @@ pub(super) struct Tensor {
     fingerprint: TensorFingerprint,
 }
 
-/// Hashes of all of `D_W`: for the helper, under the parties' key; for clients, under the owner's nonce.
+/// Hashes of all of `D_W`: for the helper, under the parties' key; for clients, under the owner's
+/// nonce.
 pub(super) struct Digests {
     pub(super) transcript: Digest,
     pub(super) fingerprint: Digest,
 }
 
 impl Tensor {
-    /// A tensor of which nothing has arrived; `mask` is the stream of this party's share of its mask.
+    /// A tensor of which nothing has arrived; `mask` is the stream of this party's share of its
+    /// mask.
     pub(super) fn new(
         plan: &Plan,
         id: WeightId,

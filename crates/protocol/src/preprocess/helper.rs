@@ -35,7 +35,8 @@ impl fmt::Debug for Dealt {
     }
 }
 
-/// Seeds of the shares of the input's mask: for the client this inference is bound to, and nobody else.
+/// Seeds of the shares of the input's mask: for the client this inference is bound to, and nobody
+/// else.
 #[derive(Debug)]
 pub struct InputGrant(Vec<Seed>);
 
@@ -71,7 +72,8 @@ impl Dealt {
 }
 
 impl HelperEpoch {
-    /// Deals one inference of `batch` inputs. Corrections for the last party go to `send`, operation by operation.
+    /// Deals one inference of `batch` inputs. Corrections for the last party go to `send`,
+    /// operation by operation.
     ///
     /// # Errors
     /// What `send` returns, a retired epoch, or a plan that does not fit its own shapes.
@@ -108,8 +110,9 @@ impl HelperEpoch {
         })
     }
 
-    /// The masks of all values of an inference, `batch` times the length of each, expanded from the seeds again. They
-    /// unmask everything: for tests that hold a run to the plan, operation by operation.
+    /// The masks of all values of an inference, `batch` times the length of each, expanded from the
+    /// seeds again. They unmask everything: for tests that hold a run to the plan, operation by
+    /// operation.
     ///
     /// # Errors
     /// A plan that does not fit its own shapes.
@@ -126,7 +129,8 @@ impl HelperEpoch {
 
 /// What a value is tagged with.
 enum Key<'a> {
-    /// One vector for every batch element, perhaps with a component for the bias column, whose mask is 0.
+    /// One vector for every batch element, perhaps with a component for the bias column, whose mask
+    /// is 0.
     OfModel(&'a LimbVec),
     /// One vector for each batch element.
     OfInference(&'a LimbVec),
@@ -180,7 +184,8 @@ impl<'a> Dealing<'a> {
         }
     }
 
-    /// Computes the mask of an operation's result; returns the last party's corrections, if it gets any.
+    /// Computes the mask of an operation's result; returns the last party's corrections, if it gets
+    /// any.
     fn operation(&mut self, index: OpIndex, kind: &OpKind) -> Result<Option<Vec<u8>>, ProtocolError> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);

@@ -1,8 +1,8 @@
 //! One-time material of an inference, before any input (`docs/protocol.md`, section 5).
 //!
-//! Helper and parties expand almost everything from seeds. Only the last party receives explicit values
-//! ("corrections"), and only where the *sum* of the shares must be a value the helper computed: coefficients of the
-//! masked polynomials, their tags, and output masks.
+//! Helper and parties expand almost everything from seeds. Only the last party receives explicit
+//! values ("corrections"), and only where the *sum* of the shares must be a value the helper
+//! computed: coefficients of the masked polynomials, their tags, and output masks.
 
 mod helper;
 mod party;
@@ -36,8 +36,8 @@ pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usiz
     }
 }
 
-/// Domains of an activation's dealt vectors after its output mask, in message order: coefficients and their tags,
-/// then, without slack, differences and their tags.
+/// Domains of an activation's dealt vectors after its output mask, in message order: coefficients
+/// and their tags, then, without statistical truncation, differences and their tags.
 pub(crate) fn activation_domains(a: &Activation) -> Vec<u32> {
     use crate::label::domain::{coefficient, coefficient_tag, difference, difference_tag};
     let d = a.degree();

@@ -75,7 +75,8 @@ impl PartyDeal {
     /// Takes the corrections of one operation.
     ///
     /// # Errors
-    /// An operation without corrections for this party, a second message, a wrong length, a residue out of range.
+    /// An operation without corrections for this party, a second message, a wrong length, a residue
+    /// out of range.
     pub fn correction(&mut self, epoch: &PartyEpoch, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let plan = &epoch.ctx.plan;
         let layer = plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
@@ -138,7 +139,8 @@ struct Preparing<'a> {
     epoch: &'a PartyEpoch,
     id: InferenceId,
     batch: usize,
-    /// This party's share of the mask of every value so far; none where only the helper knows the mask.
+    /// This party's share of the mask of every value so far; none where only the helper knows the
+    /// mask.
     masks: Vec<Option<LimbVec>>,
 }
 

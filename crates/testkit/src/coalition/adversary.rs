@@ -1,7 +1,8 @@
-//! The adversary at work: a thread that holds every link of the corrupt roles and plays its moves on what passes.
+//! The adversary at work: a thread that holds every link of the corrupt roles and plays its moves
+//! on what passes.
 //!
-//! A rushing one runs only when no honest thread can: it passes on what honest roles say, and lets corrupt ones speak
-//! when nothing more comes.
+//! A rushing one runs only when no honest thread can: it passes on what honest roles say, and lets
+//! corrupt ones speak when nothing more comes.
 
 use super::moves::{Act, Error, Move, Name};
 use super::scenario::Scenario;
@@ -11,7 +12,7 @@ use amicus_field::{Element, I256, LimbVec, Limbs, PRIMES, pack_into, packed_len,
 use amicus_net::clock::{self, world};
 use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
 use amicus_node::Peer;
-use amicus_node::connect::{Arrival, Hubs};
+use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_protocol::control::{Channel, encode};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{InferenceId, Step};
@@ -36,10 +37,12 @@ struct Plot {
     /// Whether it plays; else it passes everything on.
     active: bool,
     stop: bool,
-    /// Links that were closed are to be made anew, and what was withheld is to be sent or forgotten.
+    /// Links that were closed are to be made anew, and what was withheld is to be sent or
+    /// forgotten.
     renew: Option<bool>,
     moves: Vec<Armed>,
-    /// Moves played since the stage began: which one, and whether it changed the body of a message of this kind.
+    /// Moves played since the stage began: which one, and whether it changed the body of a message
+    /// of this kind.
     played: Vec<(usize, Option<Kind>)>,
 }
 
@@ -84,9 +87,10 @@ struct Adversary {
     mesh: Mesh,
     /// Ends `2 k` and `2 k + 1` are the two sides of one link.
     ends: Vec<End>,
-    hubs: BTreeMap<Peer, Hubs>,
+    inboxes: BTreeMap<Peer, InboxHandles>,
     corrupt: Vec<Peer>,
-    /// The honest party whose messages are changed on their way to corrupt ones where all are to see the same.
+    /// The honest party whose messages are changed on their way to corrupt ones where all are to
+    /// see the same.
     mouthpiece: Peer,
     rushing: bool,
     limbs: Limbs,
@@ -111,7 +115,7 @@ impl Handle {
     pub fn start(
         scenario: &Scenario,
         net: &Net,
-        hubs: &BTreeMap<Peer, Hubs>,
+        inboxes: &BTreeMap<Peer, InboxHandles>,
         links: &[(Peer, Peer, Channel)],
     ) -> Self {
         let mesh = Mesh::new(MeshConfig::default()).expect("a mesh");
@@ -122,7 +126,7 @@ impl Handle {
             plot: Arc::clone(&plot),
             mesh,
             ends: links.iter().flat_map(|(a, b, channel)| [end(a, *channel), end(b, *channel)]).collect(),
-            hubs: hubs.clone(),
+            inboxes: inboxes.clone(),
             corrupt: scenario.corrupt.clone(),
             mouthpiece: honest.expect("an honest party"),
             rushing: scenario.rushing,
@@ -146,7 +150,8 @@ impl Handle {
         self.plot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to play these moves; links that were closed are made anew, and what was withheld is sent.
+    /// Begins to play these moves; links that were closed are made anew, and what was withheld is
+    /// sent.
     pub fn attack(&self, moves: &[Move]) {
         let armed = |what: &Move| Armed {
             what: what.clone(),
@@ -160,8 +165,8 @@ impl Handle {
         self.settle();
     }
 
-    /// Becomes honest: passes everything on, over new links where some were closed. Returns the moves that were played,
-    /// each with the kind of the message whose body it changed, if it did.
+    /// Becomes honest: passes everything on, over new links where some were closed. Returns the
+    /// moves that were played, each with the kind of the message whose body it changed, if it did.
     pub fn rest(&self) -> Vec<(usize, Option<Kind>)> {
         let played = std::mem::take(&mut self.plot().played);
         *self.plot() = Plot { renew: Some(false), ..Plot::default() };
@@ -235,7 +240,7 @@ impl Adversary {
             let (peer, from) = (self.ends[key].peer.clone(), self.ends[other].peer.clone());
             let (here, there) = Link::pair(&from.to_string(), &peer.to_string());
             self.mesh.insert(key, here);
-            self.hubs[&peer].deliver(self.ends[key].channel, Arrival { peer: from, link: there });
+            self.inboxes[&peer].deliver(self.ends[key].channel, Arrival { peer: from, link: there });
         }
     }
 

@@ -1,11 +1,12 @@
-//! The nodes of an execution, joined by links in memory, those of corrupt roles through the adversary.
+//! The nodes of an execution, joined by links in memory, those of corrupt roles through the
+//! adversary.
 
 use super::adversary::Handle;
 use super::scenario::{CLIENTS, Scenario, client};
 use crate::nets::Net;
 use amicus_net::Link;
 use amicus_node::client::ClientNode;
-use amicus_node::connect::{Arrival, Hubs};
+use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
@@ -51,7 +52,7 @@ impl Deployment {
             if Path::new(MEMORY).is_dir() { tempfile::tempdir_in(MEMORY) } else { tempfile::tempdir() };
         let folder = folder.expect("a folder");
         let (all, limits) = (scenario.all_parties(), Limits::default());
-        let (mut events, mut hubs) = (BTreeMap::new(), BTreeMap::new());
+        let (mut events, mut inboxes) = (BTreeMap::new(), BTreeMap::new());
         let mut report = |role: &Peer| {
             let (sender, receiver) = channel();
             events.insert(role.clone(), receiver);
@@ -89,19 +90,22 @@ impl Deployment {
         let clients: Vec<ClientNode> = (0..=CLIENTS)
             .map(|_| ClientNode::new(Arc::clone(&net.plan), all, MAX_BATCH, limits).expect("a client"))
             .collect();
-        hubs.extend(all.all().zip(&parties).map(|(p, node)| (Peer::Party(p), node.hubs().clone())));
-        hubs.insert(Peer::Helper, helper.hubs().clone());
-        hubs.insert(Peer::Owner, owner.hubs().clone());
-        hubs.extend(clients.iter().enumerate().map(|(number, node)| (client(number), node.hubs().clone())));
+        inboxes.extend(all.all().zip(&parties).map(|(p, node)| (Peer::Party(p), node.inboxes().clone())));
+        inboxes.insert(Peer::Helper, helper.inboxes().clone());
+        inboxes.insert(Peer::Owner, owner.inboxes().clone());
+        inboxes.extend(
+            clients.iter().enumerate().map(|(number, node)| (client(number), node.inboxes().clone())),
+        );
 
-        let (tapped, plain): (Vec<_>, Vec<_>) =
-            links(&hubs).into_iter().partition(|(a, b, _)| !(scenario.is_honest(a) && scenario.is_honest(b)));
+        let (tapped, plain): (Vec<_>, Vec<_>) = links(&inboxes)
+            .into_iter()
+            .partition(|(a, b, _)| !(scenario.is_honest(a) && scenario.is_honest(b)));
         for (a, b, channel) in plain {
             let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
-            hubs[&a].deliver(channel, Arrival { peer: b.clone(), link: at_a });
-            hubs[&b].deliver(channel, Arrival { peer: a, link: at_b });
+            inboxes[&a].deliver(channel, Arrival { peer: b.clone(), link: at_a });
+            inboxes[&b].deliver(channel, Arrival { peer: a, link: at_b });
         }
-        let adversary = Handle::start(scenario, &net, &hubs, &tapped);
+        let adversary = Handle::start(scenario, &net, &inboxes, &tapped);
         let clients = clients.into_iter().map(Some).collect();
         Deployment { net, owner, clients, events, adversary, parties, helper, _folder: folder }
     }
@@ -115,11 +119,11 @@ impl Deployment {
 }
 
 /// Who talks to whom: parties to each other, everybody to helper and parties.
-fn links(hubs: &BTreeMap<Peer, Hubs>) -> Vec<(Peer, Peer, Channel)> {
+fn links(inboxes: &BTreeMap<Peer, InboxHandles>) -> Vec<(Peer, Peer, Channel)> {
     let mut all = Vec::new();
     let node = |role: &Peer| matches!(role, Peer::Party(_) | Peer::Helper);
-    for (at, a) in hubs.keys().enumerate() {
-        for b in hubs.keys().skip(at + 1).filter(|b| node(a) || node(b)) {
+    for (at, a) in inboxes.keys().enumerate() {
+        for b in inboxes.keys().skip(at + 1).filter(|b| node(a) || node(b)) {
             all.push((a.clone(), b.clone(), Channel::Online));
             if node(a) && node(b) && (*a == Peer::Helper || *b == Peer::Helper) {
                 all.push((a.clone(), b.clone(), Channel::Dealing));

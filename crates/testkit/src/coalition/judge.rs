@@ -2,7 +2,8 @@
 //!
 //! - No honest receiver accepts a wrong output, and a single changed value is never accepted.
 //! - All honest receivers get the output, or none of them does.
-//! - Every honest role ends in time; if not well, it names a corrupt role or the failed check, and no honest one.
+//! - Every honest role ends in time; if not well, it names a corrupt role or the failed check, and
+//!   no honest one.
 //! - Where no message was touched, all goes well.
 //! - Afterwards, with the same nodes, an honest load and inference work.
 
@@ -155,7 +156,8 @@ impl Judge<'_> {
         users.chain(events).collect()
     }
 
-    /// A corrupt client that changes what it sends asks about another input, a corrupt owner gives another model.
+    /// A corrupt client that changes what it sends asks about another input, a corrupt owner gives
+    /// another model.
     fn output_is_known(&self) -> bool {
         let Stage::Inference(asks, _) = self.stage else { return false };
         let changed = |role: &Peer, kind| {
@@ -219,7 +221,8 @@ impl Judge<'_> {
                 }
             }
         }
-        // A load that the helper accepts is one that every honest party has; others may have ended before they began.
+        // A load that the helper accepts is one that every honest party has; others may have ended
+        // before they began.
         let of = |node: &Peer, loaded: bool| {
             let begun = |event: &Event| match event {
                 Event::Loaded { .. } => loaded,
@@ -236,8 +239,8 @@ impl Judge<'_> {
         }
     }
 
-    /// A corrupt client that asks more than once, late, or for others than it said names receivers that are not waiting:
-    /// nobody can tell them from silent ones.
+    /// A corrupt client that asks more than once, late, or for others than it said names receivers
+    /// that are not waiting: nobody can tell them from silent ones.
     fn receivers_do_not_wait(&self) -> bool {
         self.touched.iter().any(|number| self.scenario.moves[*number].kind == Kind::Request)
     }
@@ -266,7 +269,8 @@ impl Judge<'_> {
         }
     }
 
-    /// One change of a value that is opened, checked or compared: whatever the values are, it is noticed.
+    /// One change of a value that is opened, checked or compared: whatever the values are, it is
+    /// noticed.
     fn changed(&self, found: &mut Vec<String>) {
         let numbers: BTreeSet<usize> = self.played.iter().map(|(number, _)| *number).collect();
         let times = self.played.len();
@@ -292,7 +296,8 @@ impl Judge<'_> {
     }
 }
 
-/// An error names a culprit, or says that a check failed; and it names nobody else on an honest role's word.
+/// An error names a culprit, or says that a check failed; and it names nobody else on an honest
+/// role's word.
 fn names_a_culprit(culprits: &[String], error: &NodeError) -> Result<(), String> {
     match error {
         NodeError::Protocol(ProtocolError::Rejected { .. }) => Ok(()),

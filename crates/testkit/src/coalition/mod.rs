@@ -1,16 +1,20 @@
-//! Malicious coalitions: whole deployments in which an adversary holds every link of the corrupt roles.
+//! Malicious coalitions: whole deployments in which an adversary holds every link of the corrupt
+//! roles.
 //!
-//! An execution follows from a number. It has real nodes in a world of their own ([`amicus_net::clock::world`]), any
-//! `n - 1` parties corrupt or fewer, with owner, clients and receivers, a random network, and an adversary that plays
-//! random moves: it sees what honest roles send first, and may change, repeat, withhold, delay, reorder and make up
-//! whatever corrupt roles say. Corrupt roles run the real code on what the adversary lets them see.
+//! An execution follows from a number. It has real nodes in a world of their own
+//! ([`amicus_net::clock::world`]), any `n - 1` parties corrupt or fewer, with owner, clients and
+//! receivers, a random network, and an adversary that plays random moves: it sees what honest roles
+//! send first, and may change, repeat, withhold, delay, reorder and make up whatever corrupt roles
+//! say. Corrupt roles run the real code on what the adversary lets them see.
 //!
 //! - [`scenario`]: what an execution consists of, drawn from a number; [`network`]: its network
 //! - [`moves`]: what an adversary does to a message; [`adversary`]: it at work
-//! - [`deployment`]: the nodes and their links; [`stage`]: one load or inference of them, and how it ended
+//! - [`deployment`]: the nodes and their links; [`stage`]: one load or inference of them, and how
+//!   it ended
 //! - [`judge`]: what must hold; [`shrink`]: the smallest scenario that breaks it
 //!
-//! The properties are those of `docs/security.md`, section 1, and of its section on random coalitions.
+//! The properties are those of `docs/security.md`, section 1, and of its section on random
+//! coalitions.
 
 pub mod adversary;
 pub mod deployment;

@@ -18,7 +18,8 @@ pub struct Move {
     pub skip: usize,
     /// Whether the move is played on every such message, not on the first only.
     pub always: bool,
-    /// The adversary waits with this move until it has seen a message of this kind on its way to a corrupt role.
+    /// The adversary waits with this move until it has seen a message of this kind on its way to a
+    /// corrupt role.
     pub after: Option<Kind>,
     /// What is done.
     pub act: Act,
@@ -33,7 +34,8 @@ pub enum Act {
     FlipHeader(usize),
     /// Adds an error to an element of the vector in it, for its recipient.
     Add(usize, Error),
-    /// Adds an error to an element of what is opened, so that all parties hold the same wrong value.
+    /// Adds an error to an element of what is opened, so that all parties hold the same wrong
+    /// value.
     AddForAll(usize, Error),
     /// The same in one place, and the opposite in another.
     Cancel(usize, usize, Error),
@@ -128,7 +130,8 @@ impl Move {
         }
     }
 
-    /// Whether a message of this move is opened among all parties, so that an error can be the same for all.
+    /// Whether a message of this move is opened among all parties, so that an error can be the same
+    /// for all.
     fn is_opened(kind: Kind) -> bool {
         matches!(kind, Kind::Opening | Kind::Tags)
     }

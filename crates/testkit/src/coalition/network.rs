@@ -17,7 +17,7 @@ pub fn draw(random: &mut Random, limbs: Limbs) -> Net {
             0 => zoo::conv_net(limbs),
             1 => zoo::pools(limbs),
             2 => zoo::joined(limbs),
-            3 if limbs == Limbs::THREE => zoo::slack(),
+            3 if limbs == Limbs::THREE => zoo::statistical(),
             _ => zoo::polynomial(limbs, 1 + random.below(8)),
         },
         2 => zoo::repeated(limbs),

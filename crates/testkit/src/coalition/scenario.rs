@@ -40,7 +40,8 @@ pub enum Stage {
     Inference(Peer, Vec<Peer>),
 }
 
-/// Clients that may be corrupt. Beside them there is an honest one that takes no part in attacked inferences.
+/// Clients that may be corrupt. Beside them there is an honest one that takes no part in attacked
+/// inferences.
 pub const CLIENTS: usize = 3;
 
 /// A client by number; 0 is the honest one.

@@ -58,7 +58,8 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
     all
 }
 
-/// What kind of violation it is: its words without numbers, so that shrinking does not wander to another one.
+/// What kind of violation it is: its words without numbers, so that shrinking does not wander to
+/// another one.
 fn kind(violation: &str) -> String {
     violation.split(':').take(2).collect::<String>().chars().filter(|c| !c.is_ascii_digit()).collect()
 }

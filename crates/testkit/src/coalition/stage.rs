@@ -10,7 +10,8 @@ use amicus_protocol::{InferenceId, ProtocolError, Step};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// How long a stage may take in all, far beyond all deadlines: afterwards every node waits for something new.
+/// How long a stage may take in all, far beyond all deadlines: afterwards every node waits for
+/// something new.
 const LONG: Duration = Duration::from_secs(600);
 
 /// How a stage ended.
@@ -117,7 +118,8 @@ fn infer(
     Ending { inputs, users, id, events: Vec::new() }
 }
 
-/// A receiver that heard of no inference gives up as a client without a ticket does; one that did waits less.
+/// A receiver that heard of no inference gives up as a client without a ticket does; one that did
+/// waits less.
 fn was_not_invited(result: &Result<Vec<f64>, NodeError>) -> bool {
     let silent = amicus_protocol::Fault::Silent(ticket_bound().as_millis() as u64);
     matches!(result, Err(NodeError::Protocol(ProtocolError::Peer { step: Step::Output, fault, .. })) if *fault == silent)

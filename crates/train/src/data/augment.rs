@@ -5,9 +5,10 @@ use crate::rng::{Rng, stream};
 
 /// How far images may be changed.
 ///
-/// With a rotation, images are resampled and shifts are fractions of pixels; without, shifts are whole pixels. Mirroring
-/// takes every image in every second epoch, starting at random, so that in two epochs each is seen both ways (Jordan,
-/// "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, section 3.6).
+/// With a rotation, images are resampled and shifts are fractions of pixels; without, shifts are
+/// whole pixels. Mirroring takes every image in every second epoch, starting at random, so that in
+/// two epochs each is seen both ways (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU",
+/// 2024, section 3.6).
 #[derive(Clone, Debug)]
 pub(crate) struct Augment {
     max_shift: f32,
@@ -26,8 +27,8 @@ struct Motion {
 }
 
 impl Augment {
-    /// Shifts of up to `max_shift` pixels in each direction and rotations of up to `max_rotation` degrees each way;
-    /// mirroring of `images` of them, 0 for none.
+    /// Shifts of up to `max_shift` pixels in each direction and rotations of up to `max_rotation`
+    /// degrees each way; mirroring of `images` of them, 0 for none.
     pub(crate) fn new(max_shift: f32, max_rotation: f32, images: usize, seed: u64) -> Self {
         let mut rng = Rng::new(seed, stream::MIRROR);
         Self { max_shift, max_rotation, mirrored: (0..images).map(|_| rng.below(2) == 1).collect() }
@@ -194,7 +195,8 @@ mod tests {
             let mut places = std::collections::HashSet::new();
             for _ in 0..100 {
                 let out = pushed(&augment, 0, 0, &mut rng);
-                // The bright pixel at (1, 2) reaches rows 0..=2 and columns 1..=3; the dim one stays at 0.2 or less.
+                // The bright pixel at (1, 2) reaches rows 0..=2 and columns 1..=3; the dim one
+                // stays at 0.2 or less.
                 let bright: Vec<usize> = (0..25).filter(|&i| out[i] > 0.21).collect();
                 assert!(bright.iter().all(|&i| i / 5 <= 2 && (1..=3).contains(&(i % 5))));
                 places.extend(bright);

@@ -1,8 +1,9 @@
 //! CIFAR-10: binary batches, class-named folders of pictures, or an archive of either.
 //!
-//! A record of a binary batch is a class, then 32 x 32 red, green and blue pixels, rows after rows. Classes of folders are
-//! their names in alphabetical order, which gives the numbers of the binary batches (airplane 0 .. truck 9).
-//! Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009), and its download page.
+//! A record of a binary batch is a class, then 32 x 32 red, green and blue pixels, rows after rows.
+//! Classes of folders are their names in alphabetical order, which gives the numbers of the binary
+//! batches (airplane 0 .. truck 9). Source: Krizhevsky, "Learning Multiple Layers of Features from
+//! Tiny Images" (2009), and its download page.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -28,9 +29,10 @@ const MAX_ENTRY: u64 = 64 << 20;
 
 /// Reads training and test set.
 ///
-/// `place` is a folder with `data_batch_1.bin` .. `data_batch_5.bin` and `test_batch.bin` (or with a folder
-/// `cifar-10-batches-bin` that has them), a folder with `train/CLASS/` and `test/CLASS/` of JPEG or PNG files, a tar
-/// archive of one of these, gzipped or not, or a folder with one such archive.
+/// `place` is a folder with `data_batch_1.bin` .. `data_batch_5.bin` and `test_batch.bin` (or with
+/// a folder `cifar-10-batches-bin` that has them), a folder with `train/CLASS/` and `test/CLASS/`
+/// of JPEG or PNG files, a tar archive of one of these, gzipped or not, or a folder with one such
+/// archive.
 ///
 /// # Errors
 ///

@@ -1,8 +1,9 @@
 //! The IDX format of MNIST: a big-endian header, then bytes; optionally gzipped.
 //!
-//! Images: magic 2051, count, rows, columns (32 bits each), then count * rows * columns pixels. Labels: magic 2049,
-//! count, then count classes. Files are wholly checked: magic, sizes, exact length, label range.
-//! Source: the description at LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+//! Images: magic 2051, count, rows, columns (32 bits each), then count * rows * columns pixels.
+//! Labels: magic 2049, count, then count classes. Files are wholly checked: magic, sizes, exact
+//! length, label range. Source: the description at LeCun, Cortes, Burges, "The MNIST database of
+//! handwritten digits".
 
 use std::fs::File;
 use std::io::Write;
@@ -14,13 +15,15 @@ use crate::data::{Images, format_error, read_file};
 const IMAGES_MAGIC: u32 = 2051;
 const LABELS_MAGIC: u32 = 2049;
 
-/// Reads an image file and its label file, each gzipped or not (told by their first bytes, not by name).
+/// Reads an image file and its label file, each gzipped or not (told by their first bytes, not by
+/// name).
 ///
 /// `classes`: labels must be below it.
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`], [`TrainError::Format`] naming the file, [`TrainError::Mismatch`] for different counts.
+/// [`TrainError::Io`], [`TrainError::Format`] naming the file, [`TrainError::Mismatch`] for
+/// different counts.
 pub fn read(images: &Path, labels: &Path, classes: u8) -> Result<Images, TrainError> {
     let (image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
     parse(
@@ -63,8 +66,8 @@ pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Resul
 ///
 /// # Errors
 ///
-/// [`TrainError::Mismatch`] when a size does not fit 32 bits, or images have several channels, for which IDX has no
-/// place.
+/// [`TrainError::Mismatch`] when a size does not fit 32 bits, or images have several channels, for
+/// which IDX has no place.
 pub fn encode(images: &Images) -> Result<(Vec<u8>, Vec<u8>), TrainError> {
     if images.shape()[0] != 1 {
         let problem = format!("IDX holds grey images, these have {} channels", images.shape()[0]);

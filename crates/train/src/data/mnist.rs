@@ -16,8 +16,8 @@ const TEST_ALTERNATIVE: [&str; 2] = ["test-images-idx3-ubyte", "test-labels-idx1
 
 /// Reads training and test set.
 ///
-/// The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k-` or `test-` files of the same
-/// form, each gzipped (`.gz`) or not.
+/// The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k-` or `test-`
+/// files of the same form, each gzipped (`.gz`) or not.
 ///
 /// # Errors
 ///

@@ -1,8 +1,8 @@
 //! Labelled images: reading, splitting, augmenting.
 //!
-//! [`mnist`] and [`cifar10`] find a data set's files; [`idx`] parses and writes the IDX format, [`pictures`] reads
-//! class-named folders and archives of JPEG and PNG files; [`split`](mod@split) keeps given images out of training and
-//! holds a part out; `augment` shifts, rotates and mirrors.
+//! [`mnist`] and [`cifar10`] find a data set's files; [`idx`] parses and writes the IDX format,
+//! [`pictures`] reads class-named folders and archives of JPEG and PNG files; [`split`](mod@split)
+//! keeps given images out of training and holds a part out; `augment` shifts, rotates and mirrors.
 
 // Without the training loop only tests move images.
 #[cfg_attr(not(feature = "burn"), allow(dead_code))]
@@ -99,8 +99,8 @@ pub(crate) fn format_error(file: &str, problem: impl Into<String>) -> TrainError
     TrainError::Format { file: file.to_owned(), problem: problem.into() }
 }
 
-/// Images of one size with a class each. Pixels are rows after rows, channels after channels, images after images, 0
-/// to 255.
+/// Images of one size with a class each. Pixels are rows after rows, channels after channels,
+/// images after images, 0 to 255.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Images {
     channels: usize,
@@ -122,8 +122,8 @@ impl Images {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Mismatch`] when there is not exactly one label for every `channels * rows * columns` pixels, or a
-    /// size is 0.
+    /// [`TrainError::Mismatch`] when there is not exactly one label for every
+    /// `channels * rows * columns` pixels, or a size is 0.
     pub fn new(
         [channels, rows, columns]: [usize; 3],
         pixels: Vec<u8>,
@@ -168,7 +168,8 @@ impl Images {
         self.columns
     }
 
-    /// The pixels of image `index`, `channels * rows * columns` of them. Panics when there is no such image.
+    /// The pixels of image `index`, `channels * rows * columns` of them. Panics when there is no
+    /// such image.
     pub fn image(&self, index: usize) -> &[u8] {
         let size = self.channels * self.rows * self.columns;
         &self.pixels[index * size..(index + 1) * size]

@@ -59,8 +59,8 @@ pub fn in_folder(folder: &Path) -> Result<Vec<Picture>, TrainError> {
     Ok(pictures)
 }
 
-/// Decodes pictures to `side` x `side` colour images; a class's number is its place in the alphabet among the `classes`
-/// names there must be. `whole` names the set in messages.
+/// Decodes pictures to `side` x `side` colour images; a class's number is its place in the alphabet
+/// among the `classes` names there must be. `whole` names the set in messages.
 ///
 /// # Errors
 ///

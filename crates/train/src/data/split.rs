@@ -23,8 +23,8 @@ pub struct Split {
 ///
 /// # Errors
 ///
-/// [`TrainError::ExcludedNotFound`] when an excluded image is not there; [`TrainError::Config`] when nothing would be
-/// left to train on.
+/// [`TrainError::ExcludedNotFound`] when an excluded image is not there; [`TrainError::Config`]
+/// when nothing would be left to train on.
 pub fn split(
     all: &Images,
     test: Images,

@@ -47,8 +47,8 @@ impl Activation {
 
     /// Activation `layer` (from 0) of every element.
     ///
-    /// While `training`, p goes on outside the interval as a straight line, so that a stray value cannot blow up the
-    /// step; otherwise it is the polynomial everywhere, as in private inference.
+    /// While `training`, p goes on outside the interval as a straight line, so that a stray value
+    /// cannot blow up the step; otherwise it is the polynomial everywhere, as in private inference.
     pub(crate) fn apply<const D: usize>(&self, layer: usize, t: Tensor<D>, training: bool) -> Tensor<D> {
         let Self::Polynomial(polynomial) = self else { return relu(t) };
         let blend = polynomial.blend;
@@ -85,7 +85,8 @@ impl Coefficients {
         };
         let (low, high) = (slope(-1.0), slope(1.0));
         let inside = u.clone().clamp(-1.0, 1.0);
-        // Outside, `inside` is -1 or 1, where the line below takes the slope of that end; inside, the product is 0.
+        // Outside, `inside` is -1 or 1, where the line below takes the slope of that end; inside,
+        // the product is 0.
         let line = inside.clone().mul_scalar(0.5 * (high - low)).add_scalar(0.5 * (high + low));
         self.horner(inside.clone()) + (u - inside) * line
     }
@@ -95,7 +96,8 @@ impl Coefficients {
         match self {
             Self::Fixed(numbers) => {
                 let Some((&leading, lower)) = numbers.split_last() else { return u.zeros_like() };
-                // The leading product is with a constant; from then on, times u plus the next coefficient.
+                // The leading product is with a constant; from then on, times u plus the next
+                // coefficient.
                 let mut sum: Option<Tensor<D>> = None;
                 for &coefficient in lower.iter().rev() {
                     let product = match sum {

@@ -81,8 +81,9 @@ impl Model<'_> {
         (accuracy, ranges.layers)
     }
 
-    /// The weights with every BatchNorm's running statistics replaced by their means over batches of training images, each
-    /// normalised by its own; the images are moved and mirrored as `augment` does in `epoch`.
+    /// The weights with every BatchNorm's running statistics replaced by their means over batches
+    /// of training images, each normalised by its own; the images are moved and mirrored as
+    /// `augment` does in `epoch`.
     pub(crate) fn reestimated(
         &self,
         images: &Images,

@@ -27,9 +27,9 @@ pub(crate) fn cross_entropy(logits: Tensor<2>, classes: Tensor<2>) -> Tensor<1> 
     (log_softmax(logits, 1) * classes).sum().mul_scalar(-1.0 / images)
 }
 
-/// `(1 - w) CE + w T^2 KL(teacher || student)` at temperature T (Hinton et al., "Distilling the Knowledge in a Neural
-/// Network", 2015), plus `features` times the mean over activations of the squared distance between both, as a share of
-/// the teacher's mean square.
+/// `(1 - w) CE + w T^2 KL(teacher || student)` at temperature T (Hinton et al., "Distilling the
+/// Knowledge in a Neural Network", 2015), plus `features` times the mean over activations of the
+/// squared distance between both, as a share of the teacher's mean square.
 pub(crate) fn distilled(
     logits: Tensor<2>,
     features: Vec<Tensor<1>>,

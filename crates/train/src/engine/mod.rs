@@ -98,7 +98,8 @@ fn load(config: &TrainConfig, progress: &mut dyn FnMut(Progress)) -> Result<Spli
     Ok(data)
 }
 
-/// The weights a run starts from; brings the teacher to the student's scale, so that features can be compared.
+/// The weights a run starts from; brings the teacher to the student's scale, so that features can
+/// be compared.
 fn first_weights(
     config: &TrainConfig,
     architecture: &Architecture,
@@ -218,7 +219,8 @@ fn curve_files(config: &TrainConfig, trained: &Checkpoint) -> Result<(), TrainEr
     plot::learning_curve(&picture, &title, &trained.curve)
 }
 
-/// ReLU on [-B, B]; coefficients that are 0 but for rounding (ReLU's odd ones from the third on) become 0.
+/// ReLU on [-B, B]; coefficients that are 0 but for rounding (ReLU's odd ones from the third on)
+/// become 0.
 fn fit_activation(config: &TrainConfig) -> Result<Fit, TrainError> {
     let weight = Weight::Gaussian { sigma: config.interval / config.sigmas, uniform_part: UNIFORM_PART };
     let mut fit = fit::fit(fit::relu, config.interval, config.degree, weight)?;
@@ -257,7 +259,8 @@ fn metadata(
         };
         entries.push((key::INTERVAL, format!("{interval:?}")));
         entries.push((key::COEFFICIENTS, json(text)?));
-        // JSON has no infinity: a network that explodes on held-out data has no ranges to plan with.
+        // JSON has no infinity: a network that explodes on held-out data has no ranges to plan
+        // with.
         if ranges.iter().all(|range| range.is_finite()) {
             entries.push((key::RANGES, json(serde_json::to_string(ranges))?));
         }

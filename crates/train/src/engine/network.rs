@@ -53,7 +53,8 @@ enum Value {
 }
 
 impl<'a> Network<'a> {
-    /// Puts weights on a device; with automatic differentiation there, gradients of those that are trained are kept.
+    /// Puts weights on a device; with automatic differentiation there, gradients of those that are
+    /// trained are kept.
     pub(crate) fn new(
         architecture: &'a Architecture,
         weights: &Weights,

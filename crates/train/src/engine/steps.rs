@@ -119,7 +119,8 @@ impl Run<'_> {
             let done = state.epochs as f64 + (step - 1) as f64 / steps as f64;
             let batch = self.batch(indices, state.epochs, augment, &mut moves);
             let activation = self.activation(done, state.epochs);
-            // With rounding, gradients are those at the rounded weights and move the unrounded ones.
+            // With rounding, gradients are those at the rounded weights and move the unrounded
+            // ones.
             let fixed = self.polynomials.filter(|_| self.is_fixed(state.epochs)).map(|polynomials| {
                 let interval = polynomials.interval as f32;
                 rounded(&state.weights, self.architecture, interval, config.weight_bits)

@@ -125,7 +125,8 @@ fn ranges_that_are_not_finite_are_left_out() {
     assert!(has(2.0) && !has(f64::INFINITY));
 }
 
-/// Re-estimated statistics normalise: over the same images every channel has mean beta and deviation |gamma|.
+/// Re-estimated statistics normalise: over the same images every channel has mean beta and
+/// deviation |gamma|.
 #[test]
 fn reestimated_statistics_normalise_the_images() {
     struct Check(f64);
@@ -162,7 +163,8 @@ fn reestimated_statistics_normalise_the_images() {
     assert!(check.0 < 5e-3, "off by {}", check.0);
 }
 
-/// Every trained tensor gets a gradient, and it points uphill: a small step along it changes the loss as it says.
+/// Every trained tensor gets a gradient, and it points uphill: a small step along it changes the
+/// loss as it says.
 #[test]
 fn gradients_agree_with_differences() {
     for &name in ModelName::ALL {

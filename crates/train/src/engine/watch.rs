@@ -8,7 +8,8 @@ use crate::range::LayerRange;
 
 /// Sees what happens around the activations of a forward pass. `layer` counts activations from 0.
 pub(crate) trait Watch {
-    /// The linear layer's output with what a shortcut adds, before BatchNorm: `[images, channels, ..]`.
+    /// The linear layer's output with what a shortcut adds, before BatchNorm:
+    /// `[images, channels, ..]`.
     fn before_norm<const D: usize>(&mut self, layer: usize, z: &Tensor<D>) {
         let _ = (layer, z);
     }

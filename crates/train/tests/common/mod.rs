@@ -29,8 +29,8 @@ impl Drop for Folder {
     }
 }
 
-/// `n` images of 28 x 28: class c is a bright rectangle whose place depends on c, everything else is dim noise
-/// that depends on `seed`.
+/// `n` images of 28 x 28: class c is a bright rectangle whose place depends on c, everything else
+/// is dim noise that depends on `seed`.
 pub(crate) fn squares(n: usize, seed: u32) -> Images {
     let mut state = seed;
     let mut noise = || {
@@ -52,8 +52,8 @@ pub(crate) fn squares(n: usize, seed: u32) -> Images {
     Images::new([1, 28, 28], pixels, labels).unwrap()
 }
 
-/// `n` colour images of 32 x 32: class c is a square of c's colour (its digits to base 3 are the levels of red, green and
-/// blue) somewhere on dim noise that depends on `seed`.
+/// `n` colour images of 32 x 32: class c is a square of c's colour (its digits to base 3 are the
+/// levels of red, green and blue) somewhere on dim noise that depends on `seed`.
 pub(crate) fn colours(n: usize, seed: u32) -> Images {
     let mut state = seed;
     let mut noise = || {

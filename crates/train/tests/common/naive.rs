@@ -1,4 +1,5 @@
-//! LeNet-5 by its definition, from the exported file alone: f64, nested loops, nothing shared with the training code.
+//! LeNet-5 by its definition, from the exported file alone: f64, nested loops, nothing shared with
+//! the training code.
 
 use std::collections::BTreeMap;
 

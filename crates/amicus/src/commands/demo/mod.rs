@@ -21,20 +21,21 @@ use std::process::ExitCode;
     amicus demo --model resnet8-cifar10 --weights resnet8.safetensors --data-dir cifar10\n  \
     amicus demo --model model.amc --data test.npz")]
 pub(crate) struct Args {
-    /// Model to run: lenet5-mnist, alexnet-cifar10, resnet8-cifar10, lenet5-mnist-degree2, resnet8-cifar10-degree2, or a
-    /// file made by `amicus compile` [default: lenet5-mnist, or what --weights holds].
+    /// Model to run: lenet5-mnist, alexnet-cifar10, resnet8-cifar10, lenet5-mnist-degree2,
+    /// resnet8-cifar10-degree2, or a file made by `amicus compile` [default: lenet5-mnist, or what
+    /// --weights holds].
     #[arg(long, value_name = "NAME|MODEL.amc")]
     model: Option<String>,
     /// Weights (safetensors) in place of those that ship.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Folder with images in place of those that ship. Digits: IDX files test-images-idx3-ubyte and
-    /// test-labels-idx1-ubyte, or t10k-.. (gzipped or not). Photographs: a folder of 32 x 32 PNG or JPEG images for each
-    /// class (perhaps below `test`), or test_batch.bin of CIFAR-10.
+    /// test-labels-idx1-ubyte, or t10k-.. (gzipped or not). Photographs: a folder of 32 x 32 PNG or
+    /// JPEG images for each class (perhaps below `test`), or test_batch.bin of CIFAR-10.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Inputs as the model takes them (array x) and, if there are labels, their classes (array y), in place of images.
-    /// A compiled model without them gets random inputs.
+    /// Inputs as the model takes them (array x) and, if there are labels, their classes (array y),
+    /// in place of images. A compiled model without them gets random inputs.
     #[arg(long, value_name = "DATA.npz")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -44,18 +45,20 @@ pub(crate) struct Args {
     /// Compute parties, 2 to 8.
     #[arg(long, default_value_t = 2, value_name = "N")]
     parties: usize,
-    /// Inputs to classify, those of all classes in turn [default: 300 if there are as many; 20 over a slow network or with
-    /// a large model].
+    /// Inputs to classify, those of all classes in turn [default: 300 if there are as many; 20 over
+    /// a slow network or with a large model].
     #[arg(long, value_name = "K")]
     samples: Option<usize>,
     /// Inputs in one inference.
     #[arg(long, default_value_t = 1, value_name = "B")]
     batch: usize,
-    /// Network between the roles: local, lan (1 Gbit/s, RTT 0.5 ms), wan (100 Mbit/s, RTT 40 ms), or rtt=40ms,bw=100mbit.
+    /// Network between the roles: local, lan (1 Gbit/s, RTT 0.5 ms), wan (100 Mbit/s, RTT 40 ms),
+    /// or rtt=40ms,bw=100mbit.
     #[arg(long, default_value = "local")]
     net: Shape,
-    /// What the last party does wrong, once: load, linear:I, activation:I, equivocate:I (3 parties or more),
-    /// batch-cancel:I (batch 2 or more), sigma, hash, output. I counts such layers from 0.
+    /// What the last party does wrong, once: load, linear:I, activation:I, equivocate:I (3 parties
+    /// or more), batch-cancel:I (batch 2 or more), sigma, hash, output. I counts such layers from
+    /// 0.
     #[arg(long, value_name = "WHERE")]
     cheat: Option<Cheat>,
     /// First port of helper (this one) and parties (the next ones) [default: free ones].

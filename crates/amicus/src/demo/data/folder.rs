@@ -8,7 +8,8 @@ use flate2::read::MultiGzDecoder;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Names of image and label files in the IDX format, each gzipped (`.gz`) or not; the first pair there is used.
+/// Names of image and label files in the IDX format, each gzipped (`.gz`) or not; the first pair
+/// there is used.
 const IDX: [[&str; 2]; 3] = [
     [IMAGES, LABELS],
     ["test-images-idx3-ubyte", "test-labels-idx1-ubyte"],
@@ -44,7 +45,8 @@ pub(super) fn digits(folder: &Path, pixels: PixelRule) -> Result<Data, DemoError
     digits_of(name(&images), (&name(&images), &image_bytes), (&name(&labels), &label_bytes), pixels)
 }
 
-/// Labelled photographs: `test_batch.bin`, or a folder of images for each class, perhaps below `test`.
+/// Labelled photographs: `test_batch.bin`, or a folder of images for each class, perhaps below
+/// `test`.
 pub(super) fn photographs(folder: &Path, pixels: PixelRule, classes: usize) -> Result<Data, DemoError> {
     must_exist(folder)?;
     if let Some(path) = BATCHES.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {

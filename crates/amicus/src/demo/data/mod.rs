@@ -1,7 +1,7 @@
 //! What a demonstration classifies: images from folders, those that ship, or arrays of numbers.
 //!
-//! Every source is a list of items in an order that is spread over the classes, so that the first few show each class;
-//! items are only read when they are asked for.
+//! Every source is a list of items in an order that is spread over the classes, so that the first
+//! few show each class; items are only read when they are asked for.
 
 mod folder;
 mod image;
@@ -82,7 +82,8 @@ impl Data {
         Data { source, classes, notes: Vec::new(), items: Vec::new(), calibration: Vec::new(), shape, pixels }
     }
 
-    /// Takes items over, those of all classes in turn; items without a class keep their places behind.
+    /// Takes items over, those of all classes in turn; items without a class keep their places
+    /// behind.
     fn with_items(mut self, items: Vec<Item>) -> Self {
         let classes = items.iter().filter_map(|item| item.label).max().map_or(0, |most| most + 1);
         let mut seen = vec![0usize; classes];
@@ -125,7 +126,8 @@ impl Data {
         Ok(Sample { number, input, label: *label, picture: Some(picture) })
     }
 
-    /// Inputs to calibrate with, `count` if there are as many: from the end, where the fewest are classified.
+    /// Inputs to calibrate with, `count` if there are as many: from the end, where the fewest are
+    /// classified.
     pub(super) fn calibration(&self, count: usize) -> Result<Vec<Vec<f32>>, DemoError> {
         if !self.calibration.is_empty() {
             return Ok(self.calibration.clone());

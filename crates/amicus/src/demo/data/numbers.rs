@@ -9,8 +9,9 @@ use std::path::Path;
 
 /// Random inputs made.
 const RANDOM: usize = 100;
-/// How much of the input's range they fill, around its middle: the range goes a tenth beyond what the network was calibrated
-/// with on either side, and numbers spread wider than those can leave the intervals of activations layer after layer.
+/// How much of the input's range they fill, around its middle: the range goes a tenth beyond what
+/// the network was calibrated with on either side, and numbers spread wider than those can leave
+/// the intervals of activations layer after layer.
 const FILLED: f64 = 0.8;
 
 /// Arrays `x` and, if there, `y` of an `.npz` file.

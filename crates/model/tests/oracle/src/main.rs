@@ -3,9 +3,10 @@
 //! ```text
 //! cargo run --release --manifest-path crates/model/tests/oracle/Cargo.toml -- FILE.onnx ..
 //! ```
-//! Prints the largest difference of each file, relative to the largest number where that is above 1, and fails above
-//! 1e-4. Files that cannot be imported are listed with their problems. A Softmax of old operator sets over images of one
-//! pixel is read differently by rten; cut it off to compare.
+//! Prints the largest difference of each file, relative to the largest number where that is above
+//! 1, and fails above 1e-4. Files that cannot be imported are listed with their problems. A Softmax
+//! of old operator sets over images of one pixel is read differently by rten; cut it off to
+//! compare.
 
 use std::error::Error;
 use std::path::Path;

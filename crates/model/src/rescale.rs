@@ -1,33 +1,37 @@
 //! Units of arguments between powers of two.
 //!
-//! The argument of an activation of degree `d` has scale `f_u`, which counts `d` times in the scale of its result: one
-//! bit more of argument costs `d` bits of coefficients and weights, and up to `d - 1` bits are left over. Storing
-//! `s u` instead of `u`, with `s = 2^(j/d)`, and coefficients `a_k / s^k` moves `j` of these bits: the argument and
-//! the weights before it gain `j/d` bits, the coefficients lose up to `j`. What the network computes stays the same.
+//! The argument of an activation of degree `d` has scale `f_u`, which counts `d` times in the scale
+//! of its result: one bit more of argument costs `d` bits of coefficients and weights, and up to
+//! `d - 1` bits are left over. Storing `s u` instead of `u`, with `s = 2^(j/d)`, and coefficients
+//! `a_k / s^k` moves `j` of these bits: the argument and the weights before it gain `j/d` bits, the
+//! coefficients lose up to `j`. What the network computes stays the same.
 //!
-//! Nothing is measured again: with the units of stored numbers, what a rounding costs changes by known factors.
+//! Nothing is measured again: with the units of stored numbers, what a rounding costs changes by
+//! known factors.
 
 use amicus_plan::ValueId;
 
 use crate::calibrate::Calibration;
 use crate::fold::{Folded, FoldedKind};
 
-/// How often all activations are looked at: what is best for one depends a little on its neighbours.
+/// How often all activations are looked at: what is best for one depends a little on its
+/// neighbours.
 const SWEEPS: usize = 2;
 
 /// A folded network in other units, with its calibration.
 #[derive(Clone, Debug)]
-pub(crate) struct Stretched {
+pub(crate) struct Rescaled {
     pub(crate) folded: Folded,
     pub(crate) calibration: Calibration,
 }
 
-/// The units for which `predict`, the error to expect, is smallest; `None` when the present ones are.
-pub(crate) fn stretch(
+/// The units for which `predict`, the error to expect, is smallest; `None` when the present ones
+/// are.
+pub(crate) fn rescale(
     folded: &Folded,
     calibration: &Calibration,
     predict: impl Fn(&Folded, &Calibration) -> Option<f64>,
-) -> Option<Stretched> {
+) -> Option<Rescaled> {
     let groups = Groups::of(folded);
     let mut steps = vec![0; folded.ops.len() + 1];
     let mut best = predict(folded, calibration)?;
@@ -40,7 +44,7 @@ pub(crate) fn stretch(
                 if step == kept {
                     continue;
                 }
-                let tried = Stretched::new(folded, calibration, &groups.units(&steps));
+                let tried = Rescaled::new(folded, calibration, &groups.units(&steps));
                 match predict(&tried.folded, &tried.calibration) {
                     Some(error) if error < best => (best, found) = (error, Some(tried)),
                     _ => steps[group] = kept,
@@ -54,22 +58,22 @@ pub(crate) fn stretch(
     found
 }
 
-impl Stretched {
+impl Rescaled {
     fn new(folded: &Folded, calibration: &Calibration, units: &[f64]) -> Self {
-        let stretched = in_units(folded, units);
-        let calibration = calibration.in_units(&stretched, units);
-        Stretched { folded: stretched, calibration }
+        let rescaled = in_units(folded, units);
+        let calibration = calibration.in_units(&rescaled, units);
+        Rescaled { folded: rescaled, calibration }
     }
 }
 
 /// The network with value `v` in units of `units[v]` times its present one.
 pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
-    let mut stretched = folded.clone();
-    for (index, op) in stretched.ops.iter_mut().enumerate() {
+    let mut rescaled = folded.clone();
+    for (index, op) in rescaled.ops.iter_mut().enumerate() {
         let result = units[index + 1];
         match &mut op.kind {
             FoldedKind::Linear { input, linear } => {
-                let layer = &mut stretched.linears[*linear];
+                let layer = &mut rescaled.linears[*linear];
                 let by = units[input.index()] / result;
                 layer.row_scale.0.iter_mut().for_each(|s| *s *= by);
                 layer.bias.0.iter_mut().for_each(|b| *b /= result);
@@ -83,8 +87,8 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
                 }
                 *interval /= unit;
                 if unit != 1.0 {
-                    stretched.rewrites.push(format!(
-                        "argument of {} stretched to [-{:.4}, {:.4}], to use bits that were left over",
+                    rescaled.rewrites.push(format!(
+                        "argument of {} rescaled to [-{:.4}, {:.4}], to use bits that were left over",
                         op.name, interval, interval
                     ));
                 }
@@ -95,15 +99,16 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
             | FoldedKind::Weigh { .. } => {}
         }
     }
-    stretched.factors.iter_mut().zip(units).for_each(|(f, unit)| *f *= unit);
-    stretched
+    rescaled.factors.iter_mut().zip(units).for_each(|(f, unit)| *f *= unit);
+    rescaled
 }
 
 /// Values that have one unit, tied by additions, pooling and activations that only open a value.
 struct Groups {
     /// The group of every value, named by one of its values.
     of: Vec<usize>,
-    /// Groups that feed activations and hold neither the input nor the result: the group, the highest degree.
+    /// Groups that feed activations and hold neither the input nor the result: the group, the
+    /// highest degree.
     free: Vec<(usize, usize)>,
     /// That degree by group, 1 elsewhere.
     degree: Vec<usize>,
@@ -154,7 +159,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
     use super::*;
     use crate::calibrate::calibrate;
-    use crate::emulate::{Emulation, Rounding, SplitMix};
+    use crate::fake_quantisation::{FakeQuantised, Rounding, SplitMix};
     use crate::fold::FoldedOp;
     use crate::networks;
 
@@ -187,19 +192,15 @@ mod tests {
         let units = some_units(&folded);
         assert!(units.iter().filter(|u| **u < 1.0).count() >= 8, "{units:?}");
         assert_eq!((units[0], units[folded.output.index()]), (1.0, 1.0));
-        let stretched = Stretched::new(&folded, &calibration, &units).folded;
-        assert!(
-            stretched.rewrites.iter().any(|r| r.contains("stretched to [-1.")),
-            "{:?}",
-            stretched.rewrites
-        );
-        let run = |folded: &Folded| Emulation::run(folded, &samples, &Rounding::none(folded));
-        let (before, after) = (run(&folded), run(&stretched));
+        let rescaled = Rescaled::new(&folded, &calibration, &units).folded;
+        assert!(rescaled.rewrites.iter().any(|r| r.contains("rescaled to [-1.")), "{:?}", rescaled.rewrites);
+        let run = |folded: &Folded| FakeQuantised::run(folded, &samples, &Rounding::none(folded));
+        let (before, after) = (run(&folded), run(&rescaled));
         for (value, unit) in units.iter().enumerate() {
-            let real = |run: &Emulation, folded: &Folded| run.largest(value) * folded.factors[value];
-            let [a, b] = [real(&before, &folded), real(&after, &stretched)];
+            let real = |run: &FakeQuantised, folded: &Folded| run.largest(value) * folded.factors[value];
+            let [a, b] = [real(&before, &folded), real(&after, &rescaled)];
             assert!(close(a, b, 1e-9), "value {value}: {a} and {b}");
-            assert!(close(stretched.factors[value], folded.factors[value] * unit, 1e-12));
+            assert!(close(rescaled.factors[value], folded.factors[value] * unit, 1e-12));
         }
         let error = crate::measure::relative_error(
             after.first(folded.output.index()),
@@ -210,13 +211,14 @@ mod tests {
 
     #[test]
     fn calibration_in_other_units_is_what_would_be_measured() {
-        // Logarithms of known over measured. Rounding errors of single layers are random, those of many even out.
+        // Logarithms of known over measured. Rounding errors of single layers are random, those of
+        // many even out.
         let (mut weights, mut arguments) = (Vec::new(), Vec::new());
         for seed in 0..16 {
             let (folded, samples) = residual(seed);
             let (calibration, _) = calibrate(&folded, &samples, 3).unwrap();
-            let Stretched { folded, calibration: known } =
-                Stretched::new(&folded, &calibration, &some_units(&folded));
+            let Rescaled { folded, calibration: known } =
+                Rescaled::new(&folded, &calibration, &some_units(&folded));
             let (measured, _) = calibrate(&folded, &samples, 3).unwrap();
             for (value, (a, b)) in known.seen.iter().zip(&measured.seen).enumerate() {
                 assert!(close(*a, *b, 1e-9), "range of value {value}: {a} and {b}");
@@ -248,15 +250,15 @@ mod tests {
         let (folded, samples) = residual(3);
         let (calibration, _) = calibrate(&folded, &samples, 3).unwrap();
         // The nearer every interval to 1.4, the better.
-        let wish = |folded: &Folded, _: &Calibration| {
+        let predict = |folded: &Folded, _: &Calibration| {
             let off = |op: &FoldedOp| match op.kind {
                 FoldedKind::Activation { interval, .. } => (interval - 1.4).abs(),
                 _ => 0.0,
             };
             Some(folded.ops.iter().map(off).sum::<f64>())
         };
-        let found = stretch(&folded, &calibration, wish).unwrap();
-        assert!(wish(&found.folded, &found.calibration) < wish(&folded, &calibration));
+        let found = rescale(&folded, &calibration, predict).unwrap();
+        assert!(predict(&found.folded, &found.calibration) < predict(&folded, &calibration));
         // 2^(3/6) = 1.414, the nearest of the sixth parts of a power of two.
         let at = |op: &FoldedOp| match &op.kind {
             FoldedKind::Activation { interval, coefficients, .. } if coefficients.len() == 7 => {
@@ -266,9 +268,9 @@ mod tests {
         };
         assert!(found.folded.ops.iter().filter_map(at).any(|i| close(i, 2f64.sqrt(), 1e-12)));
         assert!(
-            stretch(&folded, &calibration, |f, _| Some(if f.factors == folded.factors { 0.0 } else { 1.0 }))
+            rescale(&folded, &calibration, |f, _| Some(if f.factors == folded.factors { 0.0 } else { 1.0 }))
                 .is_none()
         );
-        assert!(stretch(&folded, &calibration, |_, _| None).is_none());
+        assert!(rescale(&folded, &calibration, |_, _| None).is_none());
     }
 }

@@ -1,9 +1,11 @@
-//! The planner's quick look at a choice of scales: a folded network in `f64`, rounded where the plan will round.
+//! The planner's quick look at a choice of scales: a folded network in `f64`, rounded where the
+//! plan will round.
 //!
-//! Sums of products of rounded numbers are taken in `f64`, whose 53 bits lie far below the rounding of arguments
-//! (8 to 20 bits) that this is to measure; [`mod@crate::simulate`] has the exact integers. Arguments are rounded down or
-//! up at random in proportion, as the secure truncation does (`docs/protocol.md`, 6.3: within one unit, mean error
-//! 0), so the error found here is that of a secure run, not of rounding to nearest.
+//! Sums of products of rounded numbers are taken in `f64`, whose 53 bits lie far below the rounding
+//! of arguments (8 to 20 bits) that this is to measure; [`mod@crate::simulate`] has the exact
+//! integers. Arguments are rounded down or up at random in proportion, as the secure truncation
+//! does (`docs/protocol.md`, 6.3: within one unit, mean error 0), so the error found here is that
+//! of a secure run, not of rounding to nearest.
 
 use rayon::prelude::*;
 
@@ -39,36 +41,36 @@ impl Rounding {
     }
 }
 
-/// The results of a folded network for inputs in the graph's own numbers, rounded as told; without rounding they
-/// equal the float executor's but for the order of operations.
+/// The results of a folded network for inputs in the graph's own numbers, rounded as told; without
+/// rounding they equal the float executor's but for the order of operations.
 ///
 /// # Panics
 /// When an input has the wrong number of elements.
 pub fn logits(folded: &Folded, inputs: &[Vec<f32>], rounding: &Rounding) -> Vec<Vec<f64>> {
     assert!(inputs.iter().all(|x| x.len() == folded.input_len()), "an input of the wrong length");
     let inputs: Vec<Vec<f64>> = inputs.iter().map(|x| x.iter().map(|&v| f64::from(v)).collect()).collect();
-    Emulation::run(folded, &inputs, rounding).output(folded).to_vec()
+    FakeQuantised::run(folded, &inputs, rounding).output(folded).to_vec()
 }
 
 /// Values of one network for several samples: `values[value][sample][element]`, in stored numbers.
 #[derive(Clone)]
-pub(crate) struct Emulation {
+pub(crate) struct FakeQuantised {
     values: Vec<Vec<Vec<f64>>>,
 }
 
-impl Emulation {
+impl FakeQuantised {
     /// Runs every operation.
     pub(crate) fn run(folded: &Folded, samples: &[Vec<f64>], rounding: &Rounding) -> Self {
-        let mut emulation = Emulation { values: vec![round_input(samples, rounding.input)] };
+        let mut run = FakeQuantised { values: vec![round_input(samples, rounding.input)] };
         for op in 0..folded.ops.len() {
-            let result = compute(folded, op, rounding, |v| &emulation.values[v]);
-            emulation.values.push(result);
+            let result = compute(folded, op, rounding, |v| &run.values[v]);
+            run.values.push(result);
         }
-        emulation
+        run
     }
 
-    /// The result when rounding touches `changed` (a value: 0 for the input, `i + 1` for operation `i`) first;
-    /// what does not depend on it is taken from this run.
+    /// The result when rounding touches `changed` (a value: 0 for the input, `i + 1` for operation
+    /// `i`) first; what does not depend on it is taken from this run.
     pub(crate) fn rerun(&self, folded: &Folded, changed: usize, rounding: &Rounding) -> Vec<Vec<f64>> {
         let mut fresh: Vec<Option<Vec<Vec<f64>>>> = vec![None; self.values.len()];
         if changed == 0 {
@@ -87,7 +89,7 @@ impl Emulation {
     /// The first `samples` of this run.
     pub(crate) fn head(&self, samples: usize) -> Self {
         let head = |v: &Vec<Vec<f64>>| v[..samples.min(v.len())].to_vec();
-        Emulation { values: self.values.iter().map(head).collect() }
+        FakeQuantised { values: self.values.iter().map(head).collect() }
     }
 
     /// The result, one vector a sample.
