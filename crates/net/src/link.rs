@@ -284,7 +284,7 @@ impl Link {
         result.map_err(|error| NetError::io(format!("waiting for {}", self.peer), &error))
     }
 
-    /// Whose signal rings when something arrives in memory.
+    /// Whom to wake when something arrives in memory.
     pub(crate) fn attach(&mut self, signal: &Arc<WakeSignal>) {
         if let Transport::Memory(end) = &mut self.transport {
             end.attach(signal);

@@ -221,7 +221,7 @@ impl Mesh {
                 continue;
             }
             self.parker.prepare();
-            // What happened before `prepare` rang no signal.
+            // What happened before `prepare` raised no signal.
             let found = ready(self);
             if found.is_some() || self.pump() {
                 self.parker.cancel();

@@ -123,7 +123,7 @@ impl Parker {
     }
 
     /// Announces that this thread is going to block. Anything that happened before must be looked
-    /// for **after** this call; anything later rings the signal.
+    /// for **after** this call; anything later raises the signal.
     pub(crate) fn prepare(&self) {
         self.signal.parked.store(true, Ordering::SeqCst);
     }
@@ -133,7 +133,7 @@ impl Parker {
         self.signal.parked.store(false, Ordering::SeqCst);
     }
 
-    /// Blocks until a socket is ready, the signal rings or the deadline passes.
+    /// Blocks until a socket is ready, the signal is raised or the deadline passes.
     pub(crate) fn park<'a>(
         &'a self,
         sockets: impl Iterator<Item = PollFd<'a>>,

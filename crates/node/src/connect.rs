@@ -45,7 +45,7 @@ pub struct InboxHandles {
 }
 
 impl InboxHandles {
-    /// The handle of a channel's thread, if the node has one.
+    /// The inbox of a channel's thread, if the node has one.
     pub fn of(&self, channel: Channel) -> Option<&InboxHandle> {
         match channel {
             Channel::Online => Some(&self.online),
