@@ -53,7 +53,6 @@ pub mod networks;
 pub mod npz;
 pub mod onnx;
 pub mod prepare;
-pub mod private_file;
 pub mod proof;
 pub mod quality;
 pub mod quantize;
@@ -63,6 +62,7 @@ pub mod scales;
 pub mod shown;
 pub mod simulate;
 
+pub use amicus_files::private_file;
 pub use compile::{CompileOptions, Compiled, compile};
 pub use error::ModelError;
 pub use float::FloatExecutor;

@@ -1,5 +1,6 @@
 //! Errors of a running node.
 
+use amicus_files::sealed::{Problem, SealedError};
 use amicus_net::NetError;
 use amicus_protocol::{Fault, ProtocolError};
 use thiserror::Error;
@@ -13,9 +14,9 @@ pub enum NodeError {
     /// A link or the network failed.
     #[error(transparent)]
     Net(#[from] NetError),
-    /// The journal cannot be read or written; nothing may be sent without it.
-    #[error("journal {path}: {reason}")]
-    Journal {
+    /// A file or folder of this node cannot be read or written; nothing may be sent without it.
+    #[error("{path}: {reason}")]
+    Store {
         /// The file.
         path: String,
         /// What failed.
@@ -36,8 +37,24 @@ impl NodeError {
     pub fn as_protocol(&self) -> ProtocolError {
         match self {
             NodeError::Protocol(e) => e.clone(),
+            // Where this node keeps its files is nobody else's business.
+            NodeError::Store { .. } => ProtocolError::Misuse("a file of this node cannot be used".into()),
             other => ProtocolError::Misuse(other.to_string()),
         }
+    }
+}
+
+impl From<SealedError> for NodeError {
+    fn from(error: SealedError) -> Self {
+        let advice = match &error.problem {
+            Problem::NotSealed
+            | Problem::Length { .. }
+            | Problem::Damaged { .. }
+            | Problem::Content { .. } => "; remove it and have the owner load the model again",
+            Problem::Version { .. } => "; use the version that wrote it, or load the model again",
+            Problem::System { .. } | Problem::Subject { .. } => "",
+        };
+        NodeError::Store { path: error.path, reason: format!("{}{advice}", error.problem) }
     }
 }
 

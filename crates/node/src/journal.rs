@@ -79,7 +79,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be opened, is locked by another node, or is damaged.
     pub fn open(path: &Path) -> Result<Self, NodeError> {
-        let fail = |reason: String| NodeError::Journal { path: path.display().to_string(), reason };
+        let fail = |reason: String| NodeError::Store { path: path.display().to_string(), reason };
         // A file of its own, because the journal itself is replaced from time to time.
         let lock = open(&beside(path, ".lock")).map_err(|e| fail(e.to_string()))?;
         lock.try_lock().map_err(|e| match e {
@@ -166,7 +166,7 @@ impl Journal {
     }
 
     fn error(&self, e: &std::io::Error) -> NodeError {
-        NodeError::Journal { path: self.path.display().to_string(), reason: e.to_string() }
+        NodeError::Store { path: self.path.display().to_string(), reason: e.to_string() }
     }
 
     fn append(&mut self, record: &[u8]) -> Result<(), NodeError> {
@@ -513,7 +513,7 @@ mod tests {
             journal.receivers(&["client a".into()]).accepted(epoch, id, b"release").unwrap();
             fail_writes(&mut journal);
             let error = action(&mut journal).expect_err(what);
-            assert!(matches!(error, NodeError::Journal { .. }), "{what}: {error}");
+            assert!(matches!(error, NodeError::Store { .. }), "{what}: {error}");
             // Part of the record may be in the file: nothing may follow it, even when the disk
             // works again.
             journal.file = open(&path).unwrap();

@@ -6,7 +6,7 @@
 //!
 //! - [`peer`], [`inbox`], [`connect`]: who is who, and links that deliver messages to the thread
 //!   that wants them
-//! - [`journal`]: what must survive a crash: spent ids and decisions
+//! - [`journal`]: what must survive a crash: spent ids and decisions; [`store`]: sealed epochs
 //! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
 //! - [`client`], [`owner`]: those who use them
 //! - [`local`]: all of them in one process
@@ -28,6 +28,7 @@ pub mod local;
 pub mod owner;
 pub mod party;
 pub mod peer;
+pub mod store;
 
 pub use error::NodeError;
 pub use helper::Ahead;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("field", &[]),
+    ("files", &[]),
     ("net", &[]),
     ("plan", &["field"]),
     ("protocol", &["field", "plan"]),
-    ("model", &["field", "plan"]),
+    ("model", &["field", "files", "plan"]),
     ("train", &["model"]),
     ("client", &["field", "plan", "protocol"]),
-    ("node", &["client", "field", "net", "plan", "protocol"]),
+    ("node", &["client", "field", "files", "net", "plan", "protocol"]),
     ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("fuzzing", &["client", "field", "model", "net", "node", "plan", "protocol", "testkit", "train"]),

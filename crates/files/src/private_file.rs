@@ -10,6 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// What names of drafts start and end with.
+const PREFIX: &str = ".";
+const SUFFIX: &str = ".part";
+
 /// Drafts that this process is writing.
 static DRAFTS: Drafts = Drafts(Mutex::new(Vec::new()));
 
@@ -22,7 +26,7 @@ pub enum Existing {
     Replace,
 }
 
-/// Writes a file with `content`.
+/// Writes a file with `content`. It survives a power cut where the system can write folders.
 ///
 /// # Errors
 /// When the file system refuses, `content` fails, or the file exists and is to be kept; then there
@@ -32,7 +36,55 @@ pub fn write(
     existing: Existing,
     content: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    DRAFTS.write(path, existing, content)
+    // Systems that cannot write folders go without.
+    DRAFTS.write(path, existing, content).map(|_| ())
+}
+
+/// Writes a file with `content`; it survives a power cut once this returns.
+///
+/// # Errors
+/// As [`write`], and when the folder cannot be written; then the file may be there.
+pub fn write_durably(
+    path: &Path,
+    existing: Existing,
+    content: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    DRAFTS.write(path, existing, content)?
+}
+
+/// Removes drafts of processes that ended without warning from a folder that nobody else writes to.
+/// Returns how many there were.
+///
+/// # Errors
+/// When the folder cannot be read, or a draft cannot be removed.
+pub fn remove_leftovers(folder: &Path) -> io::Result<usize> {
+    let mut removed = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let draft = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        if draft && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Makes changes of names in a folder survive a power cut.
+///
+/// # Errors
+/// When the system cannot open or write folders.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The folder that a file lies in.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Removes the drafts of this process: for one that is about to end early. Whoever writes one
@@ -49,19 +101,17 @@ impl Drafts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes a file; what is returned inside says whether its name is sure to survive a power cut.
     fn write(
         &self,
         path: &Path,
         existing: Existing,
         content: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+    ) -> io::Result<io::Result<()>> {
+        let folder = folder_of(path);
         let mut draft = {
             let mut drafts = self.list();
-            let draft = tempfile::Builder::new().prefix(".").suffix(".part").tempfile_in(folder)?;
+            let draft = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
             drafts.push(draft.path().to_owned());
             draft
         };
@@ -74,10 +124,7 @@ impl Drafts {
         }
         .map_err(|e| e.error)?;
         drop(listed);
-        // The rename survives a power cut once the folder is written; systems that cannot do this
-        // go without.
-        let _ = File::open(folder).and_then(|f| f.sync_all());
-        Ok(())
+        Ok(sync_folder(folder))
     }
 
     fn remove(&self) {
@@ -131,6 +178,19 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn leftovers_go_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".draft.part", ".hidden", "kept.part", "kept"] {
+            fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        fs::create_dir(folder.path().join(".folder.part")).unwrap();
+        assert_eq!(remove_leftovers(folder.path()).unwrap(), 1);
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [".folder.part", ".hidden", "kept", "kept.part"]);
     }
 
     #[test]

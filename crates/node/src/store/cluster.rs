@@ -1,0 +1,85 @@
+//! Which cluster a folder belongs to.
+
+use crate::Peer;
+use amicus_net::Fingerprint;
+use amicus_protocol::Parties;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A digest of the nodes of a cluster: their number, roles and pinned certificates.
+///
+/// Every file of a node carries it, so that a folder of one cluster is not used in another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClusterDigest(pub [u8; 32]);
+
+impl ClusterDigest {
+    /// The digest of a cluster whose helper and parties have these certificates; users of it do not
+    /// count.
+    pub fn pinned<'a>(
+        parties: Parties,
+        certificates: impl IntoIterator<Item = (&'a Peer, Fingerprint)>,
+    ) -> Self {
+        let nodes =
+            certificates.into_iter().filter(|(peer, _)| matches!(peer, Peer::Helper | Peer::Party(_)));
+        let nodes: BTreeMap<&Peer, Fingerprint> = nodes.collect();
+        let mut hasher = blake3::Hasher::new_derive_key("amicus 2026-11 cluster of pinned nodes");
+        hasher.update(&[u8::from(parties)]);
+        for (peer, fingerprint) in nodes {
+            let name = peer.to_string();
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            hasher.update(fingerprint.as_bytes());
+        }
+        ClusterDigest(*hasher.finalize().as_bytes())
+    }
+
+    /// The digest of a cluster in one process, whose certificates last no longer than it does.
+    pub fn local(parties: Parties) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("amicus 2026-11 cluster in one process");
+        hasher.update(&[u8::from(parties)]);
+        ClusterDigest(*hasher.finalize().as_bytes())
+    }
+}
+
+impl fmt::Display for ClusterDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // As many bits as an operator compares.
+        self.0[..8].iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for ClusterDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterDigest({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amicus_net::Identity;
+
+    #[test]
+    fn every_node_counts_and_no_user_does() {
+        let [two, three] = [2, 3].map(|n| Parties::new(n).unwrap());
+        let certificate = |name: &str| Identity::generate(name).unwrap().fingerprint();
+        let [a, b, c] = ["a", "b", "c"].map(certificate);
+        let [helper, client] = [Peer::Helper, Peer::Client("1".into())];
+        let [first, second] = [0, 1].map(|i| Peer::Party(two.all().nth(i).unwrap()));
+        let digest = ClusterDigest::pinned(two, [(&helper, a), (&first, b), (&second, c)]);
+        assert_eq!(
+            digest,
+            ClusterDigest::pinned(two, [(&second, c), (&client, a), (&helper, a), (&first, b)])
+        );
+        let others = [
+            ClusterDigest::pinned(three, [(&helper, a), (&first, b), (&second, c)]),
+            ClusterDigest::pinned(two, [(&helper, a), (&first, b)]),
+            ClusterDigest::pinned(two, [(&helper, a), (&first, c), (&second, b)]),
+            ClusterDigest::pinned(two, [(&helper, b), (&first, b), (&second, c)]),
+            ClusterDigest::local(two),
+            ClusterDigest::local(three),
+        ];
+        for (at, other) in others.iter().enumerate() {
+            assert!(*other != digest && !others[..at].contains(other), "{at}");
+        }
+    }
+}
