@@ -111,7 +111,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same number in every limb.
+    /// An error that is one number in every limb.
     pub fn of(net: &Net, error: i128) -> Error {
         Error::Fixed(Element::from_i128(net.plan.limbs, error))
     }
@@ -143,7 +143,7 @@ impl<'a> Conduct<'a> {
         self.deviations.is_empty() && self.misled.is_empty() && self.misled_about_keys.is_empty()
     }
 
-    /// The same without deviations.
+    /// This conduct without deviations.
     pub fn kept(&self) -> Conduct<'a> {
         Conduct::honest(self.net, self.parties)
     }

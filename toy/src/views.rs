@@ -36,7 +36,7 @@ pub struct Enumeration<'a> {
     pub before: &'a Log,
     /// Who is corrupt.
     pub corrupt: &'a [Role],
-    /// Of what corrupt roles do not know, what is walked through.
+    /// Draws that are walked through, of those that corrupt roles do not know.
     pub free: &'a dyn Fn(&Oracle, &Draw) -> bool,
 }
 
@@ -81,7 +81,7 @@ impl Enumeration<'_> {
     /// The number of runs, of all, whose result is not 0.
     ///
     /// # Panics
-    /// As [`distribution`](Self::distribution).
+    /// When [`distribution`](Self::distribution) does.
     pub fn count(&self, run: impl Fn(&mut Log) -> u64) -> (u64, u64) {
         let mut count = 0;
         let (runs, _) = self.each(&run, |_, _, result| count += u64::from(result != 0));

@@ -47,8 +47,8 @@ pub fn unpack(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<LimbVec, UnpackE
 /// Reads a vector as [`unpack`] does and adds it to `accumulator`, in one pass.
 ///
 /// # Errors
-/// As [`unpack`]. After [`UnpackError::NotCanonical`] or [`UnpackError::Padding`] the accumulator
-/// holds unspecified elements and must be thrown away.
+/// What [`unpack`] refuses. After [`UnpackError::NotCanonical`] or [`UnpackError::Padding`] the
+/// accumulator holds unspecified elements and must be thrown away.
 pub fn unpack_add(accumulator: &mut LimbVec, bytes: &[u8]) -> Result<(), UnpackError> {
     check_length(accumulator.limbs(), accumulator.len(), bytes)?;
     let result = unpack_planes(accumulator, bytes, true);

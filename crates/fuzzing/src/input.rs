@@ -28,7 +28,7 @@ impl<'a> Input<'a> {
         &things[usize::from(self.byte()) % things.len()]
     }
 
-    /// As many bytes as the next byte says, if they are there.
+    /// The next bytes, as many as the byte before them says, if they are there.
     pub(crate) fn chunk(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte()).min(self.0.len());
         let (chunk, rest) = self.0.split_at(length);

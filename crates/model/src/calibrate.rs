@@ -25,7 +25,7 @@ const COEFFICIENT_SAMPLES: usize = 8;
 /// several sources. Large networks are measured on fewer samples, each of which has more numbers
 /// that are rounded.
 const AFFORDABLE: u64 = 4_000_000_000;
-/// The same for one of an activation's coefficients.
+/// Multiply-adds that the error of one of an activation's coefficients may cost.
 const AFFORDABLE_COEFFICIENT: u64 = AFFORDABLE / 3;
 /// Samples run at once when ranges are measured: at most so many, and as many as hold so many
 /// numbers.

@@ -62,7 +62,7 @@ pub struct Comparison {
     pub float_correct: Option<usize>,
     /// Labels among them that the network with polynomials gets right.
     pub polynomial_correct: Option<usize>,
-    /// The same in fixed point; `None` when it was not run.
+    /// Labels among them that fixed point gets right; `None` when it was not run.
     pub fixed_correct: Option<usize>,
     /// Polynomials against the network as imported.
     pub polynomial: Agreement,
@@ -111,9 +111,9 @@ pub fn tells_classes(graph: &Graph) -> bool {
 /// The networks to compare.
 #[derive(Clone, Copy, Debug)]
 pub struct Networks<'a> {
-    /// As imported.
+    /// The network as imported.
     pub original: &'a Graph,
-    /// With polynomials: the same nodes.
+    /// The network with polynomials: the same nodes.
     pub polynomial: &'a Graph,
     /// To compare the fixed point too.
     pub fixed: Option<FixedPoint<'a>>,

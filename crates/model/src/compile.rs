@@ -289,7 +289,7 @@ impl<'a> View<'a> {
         choose_scales(&self.folded, &self.calibration, self.options, limbs, all_statistical)
     }
 
-    /// The same network in units for which the error to expect is smaller, if there are any.
+    /// This network in units for which the error to expect is smaller, if there are any.
     fn rescaled(&self, limbs: Limbs, all_statistical: bool) -> Option<(View<'a>, Scales)> {
         let options = self.options;
         let predict = |folded: &Folded, calibration: &Calibration| {

@@ -147,11 +147,11 @@ pub fn fit(f: impl Fn(f64) -> f64, interval: f64, degree: usize, weight: Weight)
     fit_by(Method::LeastSquares, f, interval, degree, &Distribution::assumed(weight, interval)?)
 }
 
-/// As [`fit`], by the method asked for, with errors under any distribution.
+/// The polynomial that the method asked for finds, with its errors under any distribution.
 ///
 /// # Errors
 ///
-/// As [`fit`].
+/// What [`fit`] refuses.
 pub fn fit_by(
     method: Method,
     f: impl Fn(f64) -> f64,

@@ -73,7 +73,7 @@ impl<'g> FloatExecutor<'g> {
     /// The output for one image.
     ///
     /// # Errors
-    /// As [`FloatExecutor::values`].
+    /// What [`FloatExecutor::values`] refuses.
     pub fn run(&self, image: &[f32]) -> Result<Vec<f64>, ModelError> {
         let FloatValues { mut values, output } = self.values(image)?;
         Ok(values.swap_remove(output))

@@ -26,7 +26,7 @@ pub(crate) fn apply<W: Real>(shape: &LinearShape, weights: &[W], x: &[f64]) -> V
     apply_all(shape, weights, &[x]).swap_remove(0)
 }
 
-/// The same for several inputs.
+/// Applies a layer to several inputs.
 pub(crate) fn apply_all<W: Real, X: AsRef<[f64]> + Sync>(
     shape: &LinearShape,
     weights: &[W],

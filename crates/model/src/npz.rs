@@ -108,7 +108,7 @@ impl<'b> Npz<'b> {
     /// An array.
     ///
     /// # Errors
-    /// As [`Npz::find`], and when there is none of that name.
+    /// What [`Npz::find`] refuses, and a name that is not there.
     pub fn array(&self, name: &str) -> Result<Array, ModelError> {
         let missing = || {
             let names = self.names();

@@ -162,7 +162,8 @@ pub(crate) fn round_coefficients(coefficients: &[f64], bits: u32) -> Vec<i64> {
     coefficients.iter().map(|a| (a * scale).round() as i64).collect()
 }
 
-/// The same, with an error naming the activation when a coefficient does not fit.
+/// Coefficients as [`round_coefficients`] gives them, or an error that names the activation when
+/// one does not fit.
 pub(crate) fn fitting_coefficients(
     name: &str,
     coefficients: &[f64],

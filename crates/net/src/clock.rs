@@ -43,7 +43,7 @@ pub fn sleep(time: Duration) {
 /// Waits for a value of a channel until a deadline.
 ///
 /// # Errors
-/// Receives within a time, as [`Receiver::recv_timeout`] does.
+/// What [`Receiver::recv_timeout`] says: the deadline came, or nobody can send any more.
 pub fn receive<T>(receiver: &Receiver<T>, deadline: Instant) -> Result<T, RecvTimeoutError> {
     #[cfg(feature = "virtual-time")]
     if let Some(task) = world::current() {

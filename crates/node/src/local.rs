@@ -348,10 +348,10 @@ impl LocalCluster {
 }
 
 /// Connects two roles in memory.
-fn join(a: &Peer, a_hubs: &InboxHandles, b: &Peer, b_hubs: &InboxHandles, channel: Channel) {
+fn join(a: &Peer, of_a: &InboxHandles, b: &Peer, of_b: &InboxHandles, channel: Channel) {
     let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
-    a_hubs.deliver(channel, Arrival { peer: b.clone(), link: at_a });
-    b_hubs.deliver(channel, Arrival { peer: a.clone(), link: at_b });
+    of_a.deliver(channel, Arrival { peer: b.clone(), link: at_a });
+    of_b.deliver(channel, Arrival { peer: a.clone(), link: at_b });
 }
 
 impl TlsWires {

@@ -70,7 +70,7 @@ pub struct Link {
 pub struct Memory {
     /// A party: the masked weights, its share of them, and material for one inference.
     pub party: u64,
-    /// As much again at a party for every inference more that is kept ready.
+    /// What a party needs for every further inference that is kept ready.
     pub ready: u64,
     /// The helper: the masks of the weights and of all values, and the corrections of the largest
     /// operation.

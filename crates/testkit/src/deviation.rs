@@ -45,9 +45,9 @@ pub enum Deviation {
 pub struct Tamper {
     /// Messages of this kind.
     pub kind: Kind,
-    /// Of this operation or weight tensor; of any when none is given.
+    /// The operation or weight tensor; any when none is given.
     pub index: Option<u32>,
-    /// To this peer; to every peer when none is given.
+    /// The peer it goes to; every peer when none is given.
     pub to: Option<Peer>,
     /// What is done to them.
     pub how: How,
@@ -142,7 +142,7 @@ impl Deviation {
         Deviation::Shift(vec![shift(one, error), shift(other, -error)])
     }
 
-    /// The same, but to one peer only.
+    /// Restricts a deviation of messages to those for one peer.
     ///
     /// # Panics
     /// When it is not about messages.

@@ -115,7 +115,7 @@ pub fn load(
     load_over(plan, weights, parties, epoch, shift, &mut Honest)
 }
 
-/// The same in a given world.
+/// Loads a model in a given world, as [`load`] does in an honest one.
 ///
 /// # Errors
 /// What the protocol answers.
@@ -232,7 +232,7 @@ pub fn infer(
     infer_over(loaded, inputs, batch, shifts, check, &mut Honest)
 }
 
-/// The same in a given world.
+/// Runs an inference in a given world, as [`infer`] does in an honest one.
 ///
 /// # Errors
 /// What the protocol answers before the check; the check's verdict is in the outcome.

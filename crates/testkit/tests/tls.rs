@@ -1,5 +1,5 @@
-//! The same over mutual TLS on loopback: honest runs, attacks on links, and attacks of every other
-//! sort once.
+//! Deployments over mutual TLS on loopback: honest runs, attacks on links, and attacks of every
+//! other sort once.
 
 use amicus_field::{Element, Limbs};
 use amicus_net::shaper::Shape;

@@ -6,6 +6,7 @@ use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::PendingRequest;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
+use amicus_node::inbox::Received;
 use amicus_protocol::control::{self, TicketGrant};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId};
@@ -135,31 +136,50 @@ fn malformed_inputs() {
     run.finish();
 }
 
+/// The helper's notice that an inference was given up; while it does not come, does something
+/// again.
+fn given_up(mallory: &mut User, mut again: impl FnMut(&mut User)) -> Received {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        again(mallory);
+        match mallory.heard(Duration::from_millis(200)) {
+            Some(m) if m.peer == Peer::Helper && m.header.kind == Kind::Abort => return m,
+            _ => {}
+        }
+    }
+    panic!("the inference is not given up");
+}
+
 #[test]
-fn no_messages_and_clients_that_leave() {
+fn bytes_that_are_no_message() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut mallory = user(&mut run, "2");
-    // Bytes that are no message, and a client that leaves.
-    for leaves in [false, true] {
-        let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
-        let id = admission.id();
-        if leaves {
-            peers(&run).iter().for_each(|party| mallory.close(party));
-        }
-        let abort = loop {
-            // A party that has not heard of the inference yet ignores them: so again.
-            if !leaves {
-                peers(&run).iter().for_each(|party| mallory.send_raw(party, &[1, 2, 3]));
-            }
-            match mallory.heard(Duration::from_millis(200)) {
-                Some(m) if m.peer == Peer::Helper && m.header.kind == Kind::Abort => break m,
-                _ => {}
-            }
-        };
-        let fault = if leaves { "link lost" } else { "message of 3 bytes" };
-        run.ending(id, Err(notice(&abort))).given_up(&["input", "client 2", fault]);
+    let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).id();
+    let parties = peers(&run);
+    // A party that has not heard of the inference yet ignores them: so again.
+    let abort = given_up(&mut mallory, |mallory| {
+        parties.iter().for_each(|party| mallory.send_raw(party, &[1, 2, 3]))
+    });
+    run.ending(id, Err(notice(&abort))).given_up(&["input", "client 2", "message of 3 bytes"]);
+    run.recovers();
+    run.finish();
+}
+
+#[test]
+fn a_client_that_leaves() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
+    let mut leaves = || {
+        let mut mallory = user(&mut run, "2");
+        let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).id();
+        peers(&run).iter().for_each(|party| mallory.close(party));
+        let abort = given_up(&mut mallory, |_| ());
+        let ending = run.ending(id, Err(notice(&abort))).given_up(&["input", "client 2"]);
         run.recovers();
-    }
+        ending.client.unwrap_err().to_string().contains("link lost")
+    };
+    // A party that sees the link end before it hears of the inference waits for the input: so
+    // again.
+    assert!((0..10).any(|_| leaves()), "no party notices that its client left");
     run.finish();
 }
 

@@ -159,7 +159,7 @@ impl TrainConfig {
         }
     }
 
-    /// The same for a student of a ReLU network in the file `teacher`: fewer epochs and smaller
+    /// Settings for a student of a ReLU network in the file `teacher`: fewer epochs and smaller
     /// steps.
     pub fn student(
         dataset: DatasetName,

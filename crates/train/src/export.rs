@@ -60,7 +60,7 @@ pub struct NamedTensor {
     pub name: String,
     /// Sizes of the dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// As many values as the product of `shape`.
+    /// The numbers, as many as the product of `shape`.
     pub values: Vec<f32>,
 }
 
@@ -148,7 +148,7 @@ fn half(value: f32) -> u16 {
     sign | ((rounded >> 13) - (112 << 10)) as u16
 }
 
-/// The same file with its header's entries in alphabetical order: the library takes metadata as a
+/// A file with its header's entries in alphabetical order: the library takes metadata as a
 /// hash map, whose order changes from run to run.
 fn with_sorted_header(
     file: &[u8],
@@ -167,7 +167,7 @@ fn with_sorted_header(
 ///
 /// # Errors
 ///
-/// As [`encode`] and [`write_bytes`].
+/// What [`encode`] and [`write_bytes`] refuse.
 pub fn write<'t>(
     path: &Path,
     tensors: impl IntoIterator<Item = &'t NamedTensor>,

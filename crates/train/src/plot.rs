@@ -73,7 +73,7 @@ pub fn write(path: &Path, charts: &[Chart]) -> Result<(), TrainError> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// What [`write`] refuses.
 pub fn learning_curve(path: &Path, title: &str, points: &[CurvePoint]) -> Result<(), TrainError> {
     let chart = |title: &str, vertical: &str, value: fn(&CurvePoint) -> f64| Chart {
         title: title.to_owned(),

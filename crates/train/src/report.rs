@@ -108,7 +108,7 @@ pub struct TrainReport {
     /// Activations' inputs on the images held out, one entry for each activation layer; empty for
     /// ReLU.
     pub validation_ranges: Vec<LayerRange>,
-    /// The same on the test set.
+    /// Ranges on the test set.
     pub test_ranges: Vec<LayerRange>,
     /// Largest |t| / B of each activation on training images and images held out: what the planner
     /// leaves room for.

@@ -103,13 +103,13 @@ impl Oracle {
         }
     }
 
-    /// The same with other names for fresh seeds: nothing that may not be fixed is the same under
-    /// two names.
+    /// This oracle with other names for fresh seeds: nothing that may not be fixed is the same
+    /// under two names.
     pub fn named(self, names: u64) -> Oracle {
         Oracle { names, ..self }
     }
 
-    /// The same with another salt for everything that is not drawn yet.
+    /// This oracle with another salt for everything that is not drawn yet.
     pub fn salted(self, salt: u64) -> Oracle {
         Oracle { salt, ..self }
     }

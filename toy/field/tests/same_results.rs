@@ -16,7 +16,7 @@ impl Numbers {
         (self.bits() >> 16) as usize % bound
     }
 
-    /// The same residues in both fields, the largest and smallest among them.
+    /// Vectors with equal residues in both fields, the largest and smallest among them.
     fn vectors(&mut self, count: usize, len: usize) -> (real::LimbVec, toy::LimbVec) {
         let mut planes = Vec::new();
         for l in 0..count {

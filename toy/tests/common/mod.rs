@@ -14,7 +14,7 @@ use amicus_toy::run::{Conduct, Deviation, Error, Loaded, Log, Place, Role, infer
 pub(crate) struct Secret {
     /// Weights and biases.
     pub(crate) weights: Vec<Vec<i64>>,
-    /// As many inputs as the batch has.
+    /// Inputs, as many as the batch has.
     pub(crate) x: Vec<i64>,
 }
 

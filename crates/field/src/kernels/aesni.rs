@@ -95,7 +95,8 @@ fn single(keys: &RoundKeys, sub_stream: u64, first: u64, out: &mut [u64]) -> usi
     done + 2 * pairs.len()
 }
 
-/// As [`single`], but only as long as there are `2 VECTORS` blocks.
+/// Fills whole blocks of `out`, `2 VECTORS` at a time as long as there are so many, and returns how
+/// many words that were.
 #[target_feature(enable = "aes,vaes,avx2")]
 fn pairs(keys: &RoundKeys, sub_stream: u64, first: u64, out: &mut [u64]) -> usize {
     let key = keys.vectors().map(|key| _mm256_broadcastsi128_si256(key));

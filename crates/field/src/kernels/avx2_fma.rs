@@ -1,8 +1,8 @@
 //! Matrix tiles with AVX2 and FMA.
 //!
-//! As in [`super::avx2`], a product is two fused multiply-adds of doubles whose representations are
-//! added up as integers. Here both factors are the residues closest to 0, below 2^51 in absolute
-//! value: then `h = fma(a, b, TOP)` is `TOP + 2^51 r` with `|r| <= 2^51`, and
+//! A product, as in [`super::avx2`], is two fused multiply-adds of doubles whose representations
+//! are added up as integers. Here both factors are the residues closest to 0, below 2^51 in
+//! absolute value: then `h = fma(a, b, TOP)` is `TOP + 2^51 r` with `|r| <= 2^51`, and
 //! `fma(a, b, TOP + BOTTOM - h)` is `BOTTOM + s` with the rest `|s| <= 2^50`, without a further
 //! addition. So a vector of 4 multiply-adds costs five instructions, two multiply-adds, a
 //! subtraction and two integer additions, of which current cores issue three or four a cycle: the

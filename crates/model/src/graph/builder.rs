@@ -276,7 +276,7 @@ impl GraphBuilder {
         })
     }
 
-    /// The same numbers in the same order under another shape (`[channels, height, width]` or
+    /// A value's numbers in their order under another shape (`[channels, height, width]` or
     /// `[length]`).
     pub fn reshape(&mut self, name: &str, input: NodeId, shape: &[usize]) -> NodeId {
         self.push(name, &[input], |shapes| {

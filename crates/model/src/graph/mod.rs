@@ -83,7 +83,7 @@ pub enum Layer {
     MaxPool(SumPool2d),
     /// `[channels, height, width]` to `[length]`, in that order.
     Flatten,
-    /// The same numbers in the same order under another shape.
+    /// A value's numbers in their order under another shape.
     Reshape,
     /// Images of equal height and width one behind the other, channel by channel.
     Concat,
@@ -228,7 +228,7 @@ impl Graph {
         }
     }
 
-    /// The same graph for inputs of another range.
+    /// This graph for inputs of another range.
     ///
     /// # Errors
     /// When the range is not a finite interval.

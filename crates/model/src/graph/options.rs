@@ -25,17 +25,17 @@ impl ConvOptions {
         ConvOptions { out_channels, kernel, stride: [1; 2], padding: [0; 4], dilation: [1; 2], groups: 1 }
     }
 
-    /// The same stride down and across.
+    /// Sets one stride, down and across.
     pub fn stride(self, stride: usize) -> Self {
         ConvOptions { stride: [stride; 2], ..self }
     }
 
-    /// The same padding on all sides.
+    /// Sets one padding, on all sides.
     pub fn padding(self, padding: usize) -> Self {
         ConvOptions { padding: [padding; 4], ..self }
     }
 
-    /// The same dilation down and across.
+    /// Sets one dilation, down and across.
     pub fn dilation(self, dilation: usize) -> Self {
         ConvOptions { dilation: [dilation; 2], ..self }
     }
@@ -63,12 +63,12 @@ impl PoolOptions {
         PoolOptions { kernel: [kernel; 2], stride: [kernel; 2], padding: [0; 4] }
     }
 
-    /// The same stride down and across.
+    /// Sets one stride, down and across.
     pub fn stride(self, stride: usize) -> Self {
         PoolOptions { stride: [stride; 2], ..self }
     }
 
-    /// The same padding on all sides.
+    /// Sets one padding, on all sides.
     pub fn padding(self, padding: usize) -> Self {
         PoolOptions { padding: [padding; 4], ..self }
     }

@@ -20,7 +20,7 @@ pub(super) struct Constant {
 pub(super) enum Data {
     Floats(Vec<f32>),
     Ints(Vec<i64>),
-    /// The same number everywhere: costs nothing until it becomes weights.
+    /// One number everywhere: costs nothing until it becomes weights.
     Filled(f32),
 }
 

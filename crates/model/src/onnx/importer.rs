@@ -359,7 +359,8 @@ impl<'m, 'b> Importer<'m, 'b> {
         }
     }
 
-    /// As [`Self::tensor`], for operators that treat every number alike.
+    /// An input's tensor, whatever the order of its axes: for operators that treat every number
+    /// alike.
     pub(super) fn tensor_in_any_order(
         &mut self,
         node: &NodeProto<'b>,

@@ -85,7 +85,7 @@ pub fn import_file(path: &Path, options: &ImportOptions) -> Result<Import, OnnxE
 /// Imports a file's bytes; `file` is its name in messages, `folder` where external data may lie.
 ///
 /// # Errors
-/// As [`import_file`].
+/// What [`import_file`] refuses.
 pub fn import_bytes(
     file: &str,
     bytes: &[u8],

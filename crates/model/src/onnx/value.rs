@@ -42,7 +42,7 @@ impl View {
         self.moved.as_ref().map_or(1, |m| m.axes[1])
     }
 
-    /// The same value with axis `k` taken from axis `order[k]`.
+    /// This value with axis `k` taken from axis `order[k]`.
     pub(super) fn transposed(&self, order: &[usize], by: Option<&str>) -> View {
         let dims: Vec<usize> = order.iter().map(|&a| self.dims[a]).collect();
         let place = |a: &usize| order.iter().position(|o| o == a).unwrap_or(0);

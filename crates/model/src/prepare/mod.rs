@@ -227,7 +227,7 @@ impl Preparing<'_> {
         }
     }
 
-    /// The same value, opened by activations that change nothing. Joined values are opened part by
+    /// A value, opened by activations that change nothing. Joined values are opened part by
     /// part: parts that are read again need not be opened again.
     fn open(&mut self, value: NodeId, reader: &str) -> NodeId {
         let node = self.nodes[value.index()].clone();

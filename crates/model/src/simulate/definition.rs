@@ -76,7 +76,7 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
 /// What receivers would get for one input.
 ///
 /// # Errors
-/// As [`values`].
+/// What [`values`] refuses.
 pub fn outputs(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result<Vec<I256>, ModelError> {
     let values = values(plan, weights, input)?;
     let shift = plan.values()?.get(plan.output.value).scale.0 - plan.output.scale.0;

@@ -37,7 +37,7 @@ pub enum Act {
     /// Adds an error to an element of what is opened, so that all parties hold the same wrong
     /// value.
     AddForAll(usize, Error),
-    /// The same in one place, and the opposite in another.
+    /// Adds an error in one place, and takes it away in another.
     Cancel(usize, usize, Error),
     /// Multiplies the vector by a number.
     Scale(i64),

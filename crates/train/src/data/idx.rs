@@ -37,7 +37,7 @@ pub fn read(images: &Path, labels: &Path, classes: u8) -> Result<Images, TrainEr
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// What [`read`] refuses in a file.
 pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Result<Images, TrainError> {
     let (header, pixels) = split_header::<4>(images, "images", IMAGES_MAGIC)?;
     let [_, count, rows, columns] = header;

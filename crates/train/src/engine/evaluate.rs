@@ -68,7 +68,7 @@ impl Model<'_> {
         Accuracy { correct, images: count }
     }
 
-    /// The same, with the range of every activation's inputs.
+    /// The accuracy, and the range of every activation's inputs.
     pub(crate) fn accuracy_and_ranges(
         &self,
         images: &Images,
