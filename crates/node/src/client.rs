@@ -1,8 +1,8 @@
 //! A client over links: drives the states of `amicus-client`.
 
 use crate::connect::InboxHandles;
-use crate::error::lost;
-use crate::inbox::{Inbox, Incoming, Received, Want};
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Inbox, Received, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
@@ -130,9 +130,6 @@ impl ClientNode {
             *peer == Peer::Helper && new
         })?;
         self.last = last.max((answer.header.epoch, answer.header.id));
-        if answer.header.kind == Kind::Abort {
-            return Err(crate::party::aborted_by(&answer));
-        }
         let admission = pending.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
         match self.compared {
             Some(epoch) if epoch != admission.epoch() => {
@@ -198,29 +195,25 @@ impl ClientNode {
                 self.inbox.flush(clock::now() + self.limits.round).ok();
                 return Ok(Inferred { logits, elapsed, rounds });
             }
-            let incoming = self.inbox.next(deadline, |peer, h| match (peer, h.kind) {
-                _ if (h.epoch, h.id) != this => Want::Drop,
-                (Peer::Party(_), Kind::Output) | (Peer::Helper, Kind::Release | Kind::Abort) => Want::Take,
-                // Only the helper's word counts: a single party could lie.
-                _ => Want::Drop,
-            })?;
-            match incoming {
-                Incoming::Message(m) => match (&m.peer, m.header.kind) {
-                    (_, Kind::Abort) => return Err(crate::party::aborted_by(&m)),
-                    (Peer::Party(from), _) => awaiting.output(*from, m.body().to_vec()),
-                    _ => awaiting.release(m.body().to_vec()),
+            let wait = Wait { from: &Peer::Helper, step: &Step::Output, since: started, until: deadline };
+            // Nobody's fault ends it: a helper that comes back repeats its release, and of outputs
+            // one is enough.
+            let next = self.inbox.exchange(
+                &wait,
+                |_| Part::Bystander,
+                |peer, h| match (peer, h.kind) {
+                    _ if (h.epoch, h.id) != this => Want::Drop,
+                    (Peer::Party(_), Kind::Output) | (Peer::Helper, Kind::Release | Kind::Abort) => {
+                        Want::Take
+                    }
+                    // Only the helper's word counts: a single party could lie.
+                    _ => Want::Drop,
                 },
-                // A helper that comes back repeats its release.
-                Incoming::Lost(..) | Incoming::Woken | Incoming::Refused(..) => {}
-                Incoming::Timeout => {
-                    let waited = Fault::Silent(clock::since(started).as_millis() as u64);
-                    let who = if awaiting.released() {
-                        "every party heard".into()
-                    } else {
-                        Peer::Helper.to_string()
-                    };
-                    return Err(ProtocolError::peer(who, Step::Output, waited).into());
-                }
+            );
+            let m = next.map_err(|error| if awaiting.released() { no_output(error) } else { error })?;
+            match &m.peer {
+                Peer::Party(from) => awaiting.output(*from, m.body().to_vec()),
+                _ => awaiting.release(m.body().to_vec()),
             }
         }
     }
@@ -232,16 +225,18 @@ impl ClientNode {
         step: &Step,
         take: impl Fn(&Peer, &Header) -> bool,
     ) -> Result<Received, NodeError> {
-        let started = clock::now();
-        let fail = |fault| Err(ProtocolError::peer(from, step.clone(), fault).into());
-        loop {
-            match self.inbox.next(deadline, |peer, h| if take(peer, h) { Want::Take } else { Want::Drop })? {
-                Incoming::Message(message) => return Ok(message),
-                Incoming::Lost(peer, e) if peer == *from => return fail(lost(&e)),
-                Incoming::Refused(peer, fault) if peer == *from => return fail(fault),
-                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
-                Incoming::Timeout => return fail(Fault::Silent(clock::since(started).as_millis() as u64)),
-            }
+        let part = |peer: &Peer| if peer == from { Part::Needed } else { Part::Bystander };
+        let want = |peer: &Peer, h: &Header| if take(peer, h) { Want::Take } else { Want::Drop };
+        self.inbox.exchange(&Wait::new(from, step, deadline), part, want)
+    }
+}
+
+/// Once the helper has released it, whoever was heard has sent no output that is right.
+fn no_output(error: NodeError) -> NodeError {
+    match error {
+        NodeError::Protocol(ProtocolError::Peer { step, fault: fault @ Fault::Silent(_), .. }) => {
+            ProtocolError::peer("every party heard", step, fault).into()
         }
+        other => other,
     }
 }

@@ -142,6 +142,8 @@ pub struct Inbox {
     mesh: Mesh,
     /// Peers by the keys of their links.
     peers: Vec<Peer>,
+    /// How the last link of each peer ended that has none now.
+    ended: HashMap<usize, String>,
     arrivals: Receiver<Arrival>,
     handle: InboxHandle,
     /// Peers whose links came since somebody asked.
@@ -175,6 +177,7 @@ impl Inbox {
         Ok(Inbox {
             mesh,
             peers: Vec::new(),
+            ended: HashMap::new(),
             arrivals,
             handle,
             arrived: Vec::new(),
@@ -217,6 +220,12 @@ impl Inbox {
         self.peers.iter().position(|p| p == peer).is_some_and(|key| self.mesh.contains(key))
     }
 
+    /// How the link to a peer ended, when there was one and there is none now.
+    pub fn left(&self, peer: &Peer) -> Option<String> {
+        let key = self.peers.iter().position(|p| p == peer)?;
+        self.ended.get(&key).cloned()
+    }
+
     /// Adds a link.
     pub fn insert(&mut self, peer: &Peer, mut link: Link) {
         link.set_max_frame(self.max_frame);
@@ -224,6 +233,7 @@ impl Inbox {
             link.set_max_unsent(self.max_unread_by_user);
         }
         let key = self.key(peer);
+        self.ended.remove(&key);
         self.mesh.insert(key, link);
     }
 
@@ -389,6 +399,7 @@ impl Inbox {
                 }
                 Ok(Event::Down { key, error }) => {
                     self.mesh.remove(key);
+                    self.ended.insert(key, error.to_string());
                     let peer = self.peers[key].clone();
                     // It may be back already.
                     self.take_arrivals();

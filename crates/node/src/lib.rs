@@ -6,6 +6,7 @@
 //!
 //! - [`peer`], [`inbox`], [`connect`]: who is who, and links that deliver messages to the thread
 //!   that wants them
+//! - [`exchange`]: waiting for others, and whose fault it is when nothing comes
 //! - [`journal`]: what must survive a crash: spent ids and decisions; [`store`]: sealed epochs
 //! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
 //! - [`client`], [`owner`]: those who use them
@@ -20,6 +21,7 @@ pub mod connect;
 mod cores;
 mod error;
 pub mod event;
+pub mod exchange;
 pub mod helper;
 pub mod inbox;
 pub mod journal;

@@ -1,8 +1,8 @@
 //! The model owner over links: masks its weights and gives them to the parties.
 
 use crate::connect::InboxHandles;
-use crate::error::lost;
-use crate::inbox::{Inbox, Incoming, Received, Want};
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Inbox, Received, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_client::load::{self, Loading, WeightSource};
 use amicus_field::OperatingSystem;
@@ -10,7 +10,7 @@ use amicus_net::clock;
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
+use amicus_protocol::{EpochId, Parties, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -119,30 +119,19 @@ impl OwnerNode {
         kind: Kind,
         epoch: Option<EpochId>,
     ) -> Result<Received, NodeError> {
-        let (started, last) = (clock::now(), self.last);
-        let fail =
-            |peer: &Peer, fault| Err(ProtocolError::peer(peer, Step::load_part("request"), fault).into());
-        loop {
-            let incoming = self.inbox.next(deadline, |peer, h| match h.kind {
+        let (last, step) = (self.last, Step::load_part("request"));
+        let wait = Wait::new(from, &step, deadline);
+        self.inbox.exchange(
+            &wait,
+            |_| Part::Needed,
+            |peer, h| match h.kind {
                 _ if epoch.map_or(h.epoch <= last, |e| e != h.epoch) => Want::Drop,
                 Kind::Abort if *peer == Peer::Helper => Want::Take,
                 k if k == kind && peer == from => Want::Take,
                 // A party may be faster than the helper's grant.
                 Kind::LoadReady => Want::Keep,
                 _ => Want::Drop,
-            })?;
-            match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => {
-                    return Err(crate::party::aborted_by(&m));
-                }
-                Incoming::Message(m) => return Ok(m),
-                Incoming::Lost(peer, e) => return fail(&peer, lost(&e)),
-                Incoming::Refused(peer, fault) => return fail(&peer, fault),
-                Incoming::Woken => {}
-                Incoming::Timeout => {
-                    return fail(from, Fault::Silent(clock::since(started).as_millis() as u64));
-                }
-            }
-        }
+            },
+        )
     }
 }

@@ -5,8 +5,8 @@
 //! is in flight and another is ready, dealing waits. An inference in flight counts as one that is
 //! kept: with one at most, material for two of one batch size is never in memory at once.
 
-use crate::error::lost;
 use crate::event::{Event, Reporter};
+use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::{NetError, clock};
@@ -220,33 +220,26 @@ impl Dealer {
     }
 
     fn wait_ready(&mut self, epoch: &HelperEpoch, id: InferenceId) -> Result<(), NodeError> {
-        let started = clock::now();
+        let (since, this) = (clock::now(), (epoch.epoch(), id));
         let step = Step::Preprocessing { layer: None };
         let mut missing = self.peers();
         while let Some(first) = missing.first().cloned() {
-            let this = (epoch.epoch(), id);
-            let incoming = self.inbox.next(started + self.limits.load, |peer, h| match h.kind {
+            let wait = Wait { from: &first, step: &step, since, until: since + self.limits.load };
+            let ready = self.inbox.exchange(&wait, part, |peer, h| match h.kind {
                 _ if !matches!(peer, Peer::Party(_)) => Want::Drop,
                 Kind::Ready | Kind::Abort if (h.epoch, h.id) == this => Want::Take,
                 Kind::Ready | Kind::Abort if (h.epoch, h.id) < this => Want::Drop,
                 _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
             })?;
-            let fail = |peer: Peer, fault| Err(ProtocolError::peer(peer, step.clone(), fault).into());
-            match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => {
-                    return Err(crate::party::aborted_by(&m));
-                }
-                Incoming::Message(m) => missing.retain(|p| *p != m.peer),
-                Incoming::Refused(peer @ Peer::Party(_), fault) => return fail(peer, fault),
-                Incoming::Lost(peer @ Peer::Party(_), e) => return fail(peer, lost(&e)),
-                Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
-                Incoming::Timeout => {
-                    return fail(first, Fault::Silent(clock::since(started).as_millis() as u64));
-                }
-            }
+            missing.retain(|party| *party != ready.peer);
         }
         Ok(())
     }
+}
+
+/// Who takes part in dealing.
+fn part(peer: &Peer) -> Part {
+    if matches!(peer, Peer::Party(_)) { Part::Needed } else { Part::Bystander }
 }
 
 /// Waits until everything queued has left; who does not take it in time is named.

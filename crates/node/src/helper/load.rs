@@ -1,8 +1,8 @@
 //! A model load at the helper, message by message (`docs/protocol.md`, section 4).
 
 use super::serve::Helper;
-use crate::error::lost;
-use crate::inbox::{Incoming, Received, Want};
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Received, Want};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
@@ -61,33 +61,21 @@ impl Helper {
         step: &Step,
         deadline: Instant,
     ) -> Result<Vec<Vec<u8>>, NodeError> {
-        let started = clock::now();
+        let since = clock::now();
         let parties = self.party_peers();
         let mut bodies: Vec<Option<Vec<u8>>> = parties.iter().map(|_| None).collect();
-        let fail = |peer: &Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
         while let Some(missing) = bodies.iter().position(Option::is_none) {
-            let incoming = self.inbox.next(deadline, |peer, h| load_want(epoch, kind, peer, h))?;
-            match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => {
-                    return Err(crate::party::aborted_by(&m));
-                }
-                Incoming::Message(m) => {
-                    take_body(&parties, &mut bodies, &m).map_err(|fault| fail(&m.peer, fault))?
-                }
-                Incoming::Refused(peer @ Peer::Party(_), fault) => return Err(fail(&peer, fault)),
-                Incoming::Lost(peer @ Peer::Party(_), e) => return Err(fail(&peer, lost(&e))),
-                // Whether the owner is still needed, the parties know.
-                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
-                Incoming::Timeout => {
-                    return Err(fail(
-                        &parties[missing],
-                        Fault::Silent(clock::since(started).as_millis() as u64),
-                    ));
-                }
-            }
+            let wait = Wait { from: &parties[missing], step, since, until: deadline };
+            let message = self.inbox.exchange(&wait, part, |peer, h| load_want(epoch, kind, peer, h))?;
+            take_body(&parties, &mut bodies, &message).map_err(|f| wait.fault_of(&message.peer, f))?;
         }
         Ok(bodies.into_iter().flatten().collect())
     }
+}
+
+/// Who takes part in a load at the helper: whether the owner is still needed, the parties know.
+fn part(peer: &Peer) -> Part {
+    if matches!(peer, Peer::Party(_)) { Part::Needed } else { Part::Bystander }
 }
 
 fn take_body(parties: &[Peer], bodies: &mut [Option<Vec<u8>>], message: &Received) -> Result<(), Fault> {

@@ -138,7 +138,7 @@ impl Helper {
             }
             Kind::Check => self.check(message),
             Kind::Abort => {
-                self.fail_flight(crate::party::aborted_by(message));
+                self.fail_flight(crate::exchange::aborted_by(message));
                 Ok(())
             }
             Kind::ReleaseAck => {

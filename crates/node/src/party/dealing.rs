@@ -1,8 +1,8 @@
 //! Preprocessing at a party: takes what the helper deals, expands it, and keeps it ready for the
 //! online thread.
 
-use crate::error::lost;
 use crate::event::{Event, Reporter};
+use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer};
@@ -66,9 +66,9 @@ impl Dealer {
         let Header { epoch: epoch_id, id, index: batch, .. } = message.header;
         let deadline = clock::now() + self.limits.load;
         let step = Step::Preprocessing { layer: None };
-        let fail = |fault| NodeError::from(ProtocolError::peer("helper", step.clone(), fault));
+        let wait = Wait::new(&Peer::Helper, &step, deadline);
         if batch == 0 || batch > self.max_batch {
-            return Err(fail(Fault::Unexpected(format!("batch of {batch}"))));
+            return Err(wait.fault_of(wait.from, Fault::Unexpected(format!("batch of {batch}"))));
         }
         let epoch = self.epoch(epoch_id, deadline)?;
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
@@ -76,7 +76,7 @@ impl Dealer {
         let fresh = journal?.spend_inference(epoch_id, id)?;
         let mut deal = epoch.begin_deal(fresh, batch as usize);
         while !deal.complete() {
-            let incoming = self.inbox.next(deadline, |peer, h| match (peer, h.kind) {
+            let correction = self.inbox.exchange(&wait, part, |peer, h| match (peer, h.kind) {
                 (Peer::Helper, Kind::DealCorrection) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
                 (Peer::Helper, Kind::DealCorrection | Kind::Deal) if (h.epoch, h.id) > (epoch_id, id) => {
                     Want::Keep
@@ -87,14 +87,7 @@ impl Dealer {
                 // Only the helper deals.
                 _ => Want::Drop,
             })?;
-            match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(super::aborted_by(&m)),
-                Incoming::Message(m) => deal.correction(&epoch, m.header.index, m.body())?,
-                Incoming::Refused(Peer::Helper, fault) => return Err(fail(fault)),
-                Incoming::Lost(Peer::Helper, e) => return Err(fail(lost(&e))),
-                Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => {}
-                Incoming::Timeout => return Err(fail(Fault::Silent(self.limits.load.as_millis() as u64))),
-            }
+            deal.correction(&epoch, correction.header.index, correction.body())?;
         }
         let material = epoch.prepare(deal)?;
         // The online thread ends only with this one.
@@ -126,4 +119,9 @@ impl Dealer {
             }
         }
     }
+}
+
+/// Who takes part in dealing.
+fn part(peer: &Peer) -> Part {
+    if *peer == Peer::Helper { Part::Needed } else { Part::Bystander }
 }

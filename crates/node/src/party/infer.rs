@@ -1,9 +1,9 @@
 //! One inference at a party: the loop over the plan's rounds (`docs/protocol.md`, section 6).
 
-use super::{Party, aborted_by};
-use crate::error::lost;
+use super::Party;
 use crate::event::Event;
-use crate::inbox::{Incoming, Received, Want};
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Received, Want};
 use crate::{NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::OpIndex;
@@ -203,43 +203,30 @@ impl Party {
         &mut self,
         current: &Current,
         phase: Phase<'_>,
-        waiting_for: &Peer,
+        from: &Peer,
         step: &Step,
-        (started, limit): (Instant, Duration),
+        (since, limit): (Instant, Duration),
     ) -> Result<Received, NodeError> {
-        let fail = |peer: &Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
-        loop {
-            let aborted = &self.aborted;
-            let incoming =
-                self.inbox.next(started + limit, |peer, h| current.want(aborted, phase, peer, h))?;
-            match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
-                Incoming::Message(m) => return Ok(m),
-                Incoming::Refused(peer, fault) if current.concerns(&peer) => return Err(fail(&peer, fault)),
-                Incoming::Lost(peer @ (Peer::Helper | Peer::Party(_)), e) => {
-                    return Err(fail(&peer, lost(&e)));
-                }
-                Incoming::Lost(peer, e) if peer == current.client && matches!(phase, Phase::Input { .. }) => {
-                    return Err(fail(&peer, lost(&e)));
-                }
-                // Of somebody else's inference.
-                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
-                Incoming::Timeout => {
-                    return Err(fail(waiting_for, Fault::Silent(clock::since(started).as_millis() as u64)));
-                }
-            }
-        }
+        let aborted = &self.aborted;
+        let wait = Wait { from, step, since, until: since + limit };
+        self.inbox.exchange(
+            &wait,
+            |peer| current.part(phase, peer),
+            |peer, h| current.want(aborted, phase, peer, h),
+        )
     }
 }
 
 impl Current {
-    /// Whether a peer's faults end this inference; users who have no part in it must not be able
-    /// to.
-    fn concerns(&self, peer: &Peer) -> bool {
+    /// Whether a peer's faults end this inference: users who have no part in it cannot end it.
+    fn part(&self, phase: Phase<'_>, peer: &Peer) -> Part {
         match peer {
-            Peer::Helper | Peer::Party(_) => true,
-            Peer::Client(_) => *peer == self.client,
-            Peer::Owner => false,
+            Peer::Helper | Peer::Party(_) => Part::Needed,
+            Peer::Client(_) if *peer == self.client => match phase {
+                Phase::Input { .. } => Part::Needed,
+                Phase::Round(_) | Phase::Outcome => Part::MayLeave,
+            },
+            Peer::Client(_) | Peer::Owner => Part::Bystander,
         }
     }
 

@@ -1,8 +1,9 @@
 //! A model load at a party, message by message (`docs/protocol.md`, section 4).
 
-use super::{Party, aborted_by};
+use super::Party;
 use crate::error::lost;
-use crate::inbox::{Incoming, Received, Want};
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Received, Want};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
@@ -19,7 +20,6 @@ impl Party {
         let epoch = begin.header.epoch;
         let started = clock::now();
         let deadline = started + self.limits.load;
-        self.owner_left = None;
         let fresh = self.lock_journal()?.spend_epoch(epoch)?;
         self.inbox.wait_for(&self.others(), &Step::Keys, deadline)?;
         let deadline = started + self.limits.load_of_keys();
@@ -100,35 +100,20 @@ impl Party {
         epoch: EpochId,
         stage: Stage,
         deadline: Instant,
-        (waiting_for, step): &(Peer, Step),
+        (from, step): &(Peer, Step),
     ) -> Result<Received, NodeError> {
-        let started = clock::now();
-        let fail = |peer: Peer, fault| NodeError::from(ProtocolError::peer(peer, step.clone(), fault));
-        loop {
-            // What the owner sent before it left comes first.
-            let waits_for_owner = *waiting_for == Peer::Owner && !self.inbox.connected(&Peer::Owner);
-            let left = self.owner_left.clone().filter(|_| waits_for_owner);
-            let until = if left.is_some() { clock::now() } else { deadline };
-            let aborted = &self.aborted;
-            let incoming = self.inbox.next(until, |peer, h| load_want(aborted, epoch, stage, peer, h))?;
-            match incoming {
-                Incoming::Message(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
-                Incoming::Message(m) => return Ok(m),
-                Incoming::Refused(peer @ (Peer::Helper | Peer::Party(_) | Peer::Owner), fault) => {
-                    return Err(fail(peer, fault));
-                }
-                Incoming::Lost(peer @ (Peer::Helper | Peer::Party(_)), e) => {
-                    return Err(fail(peer, lost(&e)));
-                }
-                // Once all its messages are here, the owner may leave.
-                Incoming::Lost(Peer::Owner, e) => self.owner_left = Some(lost(&e)),
-                Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken => {}
-                Incoming::Timeout => {
-                    let silent = Fault::Silent(clock::since(started).as_millis() as u64);
-                    return Err(fail(waiting_for.clone(), left.unwrap_or(silent)));
-                }
-            }
-        }
+        let aborted = &self.aborted;
+        let wait = Wait::new(from, step, deadline);
+        self.inbox.exchange(&wait, part, |peer, h| load_want(aborted, epoch, stage, peer, h))
+    }
+}
+
+/// Who takes part in a load. Once all its messages are here, the owner may leave.
+fn part(peer: &Peer) -> Part {
+    match peer {
+        Peer::Helper | Peer::Party(_) => Part::Needed,
+        Peer::Owner => Part::MayLeave,
+        Peer::Client(_) => Part::Bystander,
     }
 }
 

@@ -17,7 +17,7 @@ use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Step};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -91,7 +91,6 @@ impl PartyNode {
             epoch: None,
             last: (EpochId(0), InferenceId(0)),
             aborted: VecDeque::new(),
-            owner_left: None,
             epochs,
             materials: materials_of_online,
             ready: Vec::new(),
@@ -147,8 +146,6 @@ struct Party {
     /// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no
     /// replay.
     aborted: VecDeque<(EpochId, InferenceId)>,
-    /// How the owner's link ended during this load.
-    owner_left: Option<Fault>,
     epochs: Sender<Arc<PartyEpoch>>,
     materials: Receiver<Material>,
     ready: Vec<Material>,
@@ -304,16 +301,5 @@ fn idle_want(last: (EpochId, InferenceId), peer: &Peer, h: &Header) -> Want {
         (_, Kind::Abort) | (Peer::Helper, Kind::Outcome) => Want::Drop,
         _ if later => Want::Keep,
         _ => Want::Drop,
-    }
-}
-
-/// A notice from another node as an error. That a check failed is believed of the helper only.
-pub(crate) fn aborted_by(message: &Received) -> NodeError {
-    match amicus_protocol::control::decode::<AbortNotice>(message.body()) {
-        Ok(mut notice) => {
-            notice.rejected &= message.peer == Peer::Helper;
-            ProtocolError::Aborted { by: message.peer.to_string(), notice: Box::new(notice) }.into()
-        }
-        Err(fault) => ProtocolError::peer(&message.peer, Step::Check, fault).into(),
     }
 }
