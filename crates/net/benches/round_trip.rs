@@ -1,15 +1,12 @@
 //! One round between two threads, each with a mesh: a frame there and a frame of the same size
-//! back.
-//!
-//! The spinning variants are what a party with cores of its own sees; the blocking ones pay for
-//! being woken up.
+//! back, waking up the other thread included.
 #![allow(clippy::unwrap_used)] // a failure here is a failed test
 
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amicus_net::{Event, Identity, Link, Listener, Mesh, MeshConfig, NetError, PeerSet, dial};
+use amicus_net::{Event, Identity, Link, Listener, Mesh, NetError, PeerSet, dial};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const SIZES: [(&str, usize); 3] = [("64 B", 64), ("60 kB", 60_000), ("1 MiB", 1 << 20)];
@@ -29,8 +26,8 @@ fn tls_pair() -> (Link, Link) {
 }
 
 /// Sends back every frame until the link ends.
-fn echo(link: Link, config: MeshConfig) {
-    let mut mesh = Mesh::new(config).unwrap();
+fn echo(link: Link) {
+    let mut mesh = Mesh::new().unwrap();
     mesh.insert(0, link);
     loop {
         match mesh.recv(soon()) {
@@ -41,8 +38,7 @@ fn echo(link: Link, config: MeshConfig) {
     }
 }
 
-fn round_trips(c: &mut Criterion, name: &str, pair: fn() -> (Link, Link), spin: Duration) {
-    let config = MeshConfig { spin };
+fn round_trips(c: &mut Criterion, name: &str, pair: fn() -> (Link, Link)) {
     let mut group = c.benchmark_group(name);
     group
         .sample_size(15)
@@ -50,8 +46,8 @@ fn round_trips(c: &mut Criterion, name: &str, pair: fn() -> (Link, Link), spin: 
         .measurement_time(Duration::from_millis(600));
     for (label, size) in SIZES {
         let (near, far) = pair();
-        let other = thread::spawn(move || echo(far, config));
-        let mut mesh = Mesh::new(config).unwrap();
+        let other = thread::spawn(move || echo(far));
+        let mut mesh = Mesh::new().unwrap();
         mesh.insert(0, near);
         let payload = vec![7; size];
         group.throughput(Throughput::Bytes(2 * size as u64));
@@ -68,12 +64,8 @@ fn round_trips(c: &mut Criterion, name: &str, pair: fn() -> (Link, Link), spin: 
 }
 
 fn all(c: &mut Criterion) {
-    let spin = Duration::from_micros(100);
-    round_trips(c, "TLS, spinning", tls_pair, spin);
-    round_trips(c, "TLS, blocking", tls_pair, Duration::ZERO);
-    let memory = || Link::pair("a", "b");
-    round_trips(c, "memory, spinning", memory, spin);
-    round_trips(c, "memory, blocking", memory, Duration::ZERO);
+    round_trips(c, "TLS", tls_pair);
+    round_trips(c, "memory", || Link::pair("a", "b"));
 }
 
 criterion_group!(benches, all);

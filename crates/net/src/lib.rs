@@ -13,10 +13,10 @@
 //!
 //! ```
 //! use std::time::{Duration, Instant};
-//! use amicus_net::{Event, Link, Mesh, MeshConfig};
+//! use amicus_net::{Event, Link, Mesh};
 //!
 //! let (mut client, party) = Link::pair("client", "party 1");
-//! let mut mesh = Mesh::new(MeshConfig::default())?;
+//! let mut mesh = Mesh::new()?;
 //! mesh.insert(7, party);
 //! client.send(&[b"two ", b"parts"])?;
 //! let deadline = Instant::now() + Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub use connect::{Listener, dial};
 pub use error::{Fault, NetError};
 pub use identity::{Fingerprint, Identity};
 pub use link::{Counters, DEFAULT_MAX_FRAME, Link};
-pub use mesh::{Event, Mesh, MeshConfig};
+pub use mesh::{Event, Mesh};
 pub use pins::PeerSet;
 pub use poll::Waker;
 pub use record::{Direction, Recorded, Recorder};

@@ -1,18 +1,9 @@
 //! All links of one thread, driven together.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::poll::Parker;
 use crate::{Link, NetError, Waker, clock};
-
-/// How a mesh waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MeshConfig {
-    /// How long to look for data again and again before blocking in the operating system. Being
-    /// woken up costs up to 50 us, a round over loopback about 10. The core is offered to other
-    /// threads between two looks, so spinning on shared cores costs little. Zero blocks at once.
-    pub spin: Duration,
-}
 
 /// What [`Mesh::recv`] reports.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,7 +50,6 @@ pub struct Mesh {
     /// Where the search for the next event starts, so that a busy link does not starve the others.
     turn: usize,
     parker: Parker,
-    config: MeshConfig,
 }
 
 impl Mesh {
@@ -67,9 +57,9 @@ impl Mesh {
     ///
     /// # Errors
     /// [`NetError::Io`] if the operating system gives no pipe to wake it up with.
-    pub fn new(config: MeshConfig) -> Result<Self, NetError> {
+    pub fn new() -> Result<Self, NetError> {
         let parker = Parker::new().map_err(|error| NetError::io("making a mesh", &error))?;
-        Ok(Self { slots: Vec::new(), turn: 0, parker, config })
+        Ok(Self { slots: Vec::new(), turn: 0, parker })
     }
 
     /// Adds a link under a key of the caller's choice; an older link under that key is closed.
@@ -198,7 +188,6 @@ impl Mesh {
         if let Some(found) = ready(self) {
             return Ok(found);
         }
-        let mut spin_until = None;
         loop {
             let progress = self.pump();
             if let Some(found) = ready(self) {
@@ -210,16 +199,10 @@ impl Mesh {
                 return Err(NetError::Timeout { peer: peers(self).join(", "), waited: clock::since(start) });
             }
             if progress {
-                spin_until = None;
                 continue;
             }
-            if now < *spin_until.get_or_insert(now + self.config.spin) {
-                // Not a spin hint: when both ends of a link share a core, the other end must run
-                // for anything to arrive. With the hint such a round of 64 bytes took 205 us, with
-                // the yield 18.
-                std::thread::yield_now();
-                continue;
-            }
+            // Blocks at once: a thread that looks for data again and again gains little, and beside
+            // neighbours that never sleep the scheduler gives it its core late.
             self.parker.prepare();
             // What happened before `prepare` raised no signal.
             let found = ready(self);

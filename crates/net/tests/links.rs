@@ -6,7 +6,7 @@ mod common;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amicus_net::{Direction, Event, Fault, Link, Mesh, MeshConfig, NetError};
+use amicus_net::{Direction, Event, Fault, Link, Mesh, NetError};
 use common::{KINDS, Kind, in_ms, mesh, pattern, soon};
 
 #[test]
@@ -148,9 +148,9 @@ fn frames_of_other_links_and_wakes_are_kept_for_later() {
 }
 
 #[test]
-fn a_waker_ends_a_blocked_recv_whatever_the_spin() {
-    for spin in [Duration::ZERO, Duration::from_micros(100), Duration::from_secs(10)] {
-        let mut mesh = Mesh::new(MeshConfig { spin }).unwrap();
+fn a_waker_ends_a_blocked_recv() {
+    for _ in 0..3 {
+        let mut mesh = Mesh::new().unwrap();
         let waker = mesh.waker();
         let waking = thread::spawn(move || {
             for _ in 0..20 {
@@ -170,26 +170,24 @@ fn a_waker_ends_a_blocked_recv_whatever_the_spin() {
 #[test]
 fn many_small_rounds_never_lose_a_wake() {
     for kind in KINDS {
-        for spin in [Duration::ZERO, Duration::from_micros(20)] {
-            let (near, far) = kind.pair();
-            let run = move |link, first: bool| {
-                let mut mesh = Mesh::new(MeshConfig { spin }).unwrap();
-                mesh.insert(0, link);
-                for round in 0..5000u32 {
-                    if first {
-                        mesh.send(0, &[&round.to_le_bytes()]).unwrap();
-                    }
-                    assert_eq!(mesh.recv_from(0, soon()).unwrap(), round.to_le_bytes());
-                    if !first {
-                        mesh.send(0, &[&round.to_le_bytes()]).unwrap();
-                    }
+        let (near, far) = kind.pair();
+        let run = move |link, first: bool| {
+            let mut mesh = Mesh::new().unwrap();
+            mesh.insert(0, link);
+            for round in 0..5000u32 {
+                if first {
+                    mesh.send(0, &[&round.to_le_bytes()]).unwrap();
                 }
-                mesh
-            };
-            let other = thread::spawn(move || run(far, false));
-            run(near, true);
-            other.join().unwrap();
-        }
+                assert_eq!(mesh.recv_from(0, soon()).unwrap(), round.to_le_bytes());
+                if !first {
+                    mesh.send(0, &[&round.to_le_bytes()]).unwrap();
+                }
+            }
+            mesh
+        };
+        let other = thread::spawn(move || run(far, false));
+        run(near, true);
+        other.join().unwrap();
     }
 }
 

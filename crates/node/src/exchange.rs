@@ -120,7 +120,7 @@ mod tests {
 
     /// An inbox with links to the helper and a client, and their ends.
     fn inbox() -> (Inbox, [Link; 2]) {
-        let mut inbox = Inbox::new(1 << 16, Duration::ZERO).unwrap();
+        let mut inbox = Inbox::new(1 << 16).unwrap();
         let ends = [Peer::Helper, bob()].map(|peer| {
             let (there, here) = Link::pair(&peer.to_string(), "party 1");
             inbox.insert(&peer, here);

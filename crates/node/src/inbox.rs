@@ -6,14 +6,14 @@
 
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
-use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker, clock};
+use amicus_net::{Event, Link, Mesh, NetError, Waker, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header};
 use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Messages of one node kept for later, at most; a peer that sends more is refused.
 const MAX_KEPT: usize = 512;
@@ -164,13 +164,12 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox without links. `max_frame` bounds every message; `spin` is how long to look for
-    /// data before sleeping.
+    /// An inbox without links. `max_frame` bounds every message, in bytes.
     ///
     /// # Errors
     /// When the operating system gives no handle to wait on.
-    pub fn new(max_frame: usize, spin: Duration) -> Result<Self, NetError> {
-        let mesh = Mesh::new(MeshConfig { spin })?;
+    pub fn new(max_frame: usize) -> Result<Self, NetError> {
+        let mesh = Mesh::new()?;
         let (sender, arrivals) = channel();
         let handle =
             InboxHandle { sender, waker: mesh.waker(), stop: Arc::default(), dialers: Arc::default() };

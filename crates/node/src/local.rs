@@ -22,10 +22,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
-/// How long parties look for data before they sleep, where every party has a core.
-const SPIN: Duration = Duration::from_micros(200);
 /// Roles that work during an inference beside the parties: helper and client.
 const OTHERS: usize = 2;
 
@@ -55,8 +52,6 @@ pub struct LocalConfig {
     pub folder: PathBuf,
     /// Deadlines.
     pub limits: Limits,
-    /// How long parties look for data before they sleep.
-    pub spin: Duration,
     /// Cores of their own for the parties' online threads, in order; without one a thread runs
     /// anywhere.
     pub cores: Vec<usize>,
@@ -77,10 +72,9 @@ pub struct LocalConfig {
 impl LocalConfig {
     /// The parties over TLS with one client called `1`, material for one inference at a time.
     ///
-    /// Where every party can have a core, it looks for data before it sleeps; where that leaves no
-    /// cores for helper and client too, it stays on its own: schedulers put two parties on one
-    /// core, for milliseconds, while another has nothing to do (2 cores, LeNet-5: 2.4 ms online
-    /// instead of 3.4).
+    /// Where every party can have a core but that leaves none for helper and client, each stays on
+    /// its own: schedulers put two parties on one core, for milliseconds, while another has nothing
+    /// to do (`docs/performance.md`, "Waiting").
     pub fn new(plan: Arc<Plan>, parties: Parties, folder: PathBuf) -> Self {
         let available = std::thread::available_parallelism().map_or(1, usize::from);
         let enough = available >= parties.count();
@@ -95,7 +89,6 @@ impl LocalConfig {
             wiring: Wiring::Tls,
             folder,
             limits: Limits::default(),
-            spin: if enough { SPIN } else { Duration::ZERO },
             cores: cores.unwrap_or_default(),
             ahead: Ahead::new(1, 1),
             max_batch: 64,
@@ -169,7 +162,6 @@ impl LocalCluster {
                 journal: config.folder.join(format!("party-{}.journal", me.number())),
                 limits: config.limits,
                 max_batch: config.max_batch,
-                spin: config.spin,
                 core: config.cores.get(me.index()).copied(),
                 conduct: conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
                 reporter: Reporter::to(sender),

@@ -12,7 +12,7 @@ use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Parties, Step};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A model that all parties have loaded and the helper has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl OwnerNode {
     /// # Errors
     /// An invalid plan, or no handle to wait on.
     pub fn new(plan: Arc<Plan>, parties: Parties, limits: Limits) -> Result<Self, NodeError> {
-        let inbox = Inbox::new(crate::limits::online(&plan, 1)?, Duration::ZERO)?;
+        let inbox = Inbox::new(crate::limits::online(&plan, 1)?)?;
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
         Ok(OwnerNode { plan, parties, inbox, inboxes, limits, last: EpochId(0) })

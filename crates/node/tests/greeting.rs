@@ -31,7 +31,7 @@ fn site() -> Site {
     let listener = Listener::bind("127.0.0.1:0", &node, PeerSet::from_iter(pins)).unwrap();
     let address = listener.local_addr();
     let terms = Terms { plan: PlanDigest([7; 32]), parties: Parties::new(2).unwrap() };
-    let inbox = Inbox::new(1 << 20, Duration::ZERO).unwrap();
+    let inbox = Inbox::new(1 << 20).unwrap();
     let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
     let (complaints, errors) = Complaints::channel();
     let connector = Connector::new(complaints);

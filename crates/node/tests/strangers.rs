@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An inbox with a link to a client who has sent a flood, and the client's end.
 fn flooded() -> (Inbox, Peer, Link) {
-    let mut inbox = Inbox::new(1 << 16, Duration::ZERO).expect("an inbox");
+    let mut inbox = Inbox::new(1 << 16).expect("an inbox");
     let client = Peer::Client("1".into());
     let (mut there, here) = Link::pair("client 1", "party 1");
     inbox.insert(&client, here);
@@ -71,7 +71,7 @@ fn a_flood_does_not_keep_new_links_away() {
 /// Names of receivers come from clients; nobody is remembered who never had a link.
 #[test]
 fn whoever_has_no_link_is_not_written_to() {
-    let mut inbox = Inbox::new(1 << 16, Duration::ZERO).expect("an inbox");
+    let mut inbox = Inbox::new(1 << 16).expect("an inbox");
     for name in 0..100 {
         let nobody = Peer::Client(name.to_string());
         assert!(inbox.send_raw(&nobody, &[b"x"]).is_err());

@@ -28,7 +28,6 @@ use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 /// Two real parties, and everybody else by hand.
 pub struct FakeHelper {
@@ -64,7 +63,6 @@ impl FakeHelper {
                 journal: folder.join(format!("party-{}.journal", me.number())),
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 max_batch: 4,
-                spin: Duration::ZERO,
                 core: None,
                 conduct: None,
                 reporter: Reporter::to(sender),

@@ -133,7 +133,6 @@ impl Setup {
         config.clients = ["1", "2", "3"].map(String::from).to_vec();
         config.wiring = self.wiring;
         config.limits = self.limits;
-        config.spin = Duration::ZERO;
         config.cores = Vec::new();
         config.ahead = Ahead::new(self.batch, self.kept);
         config.failure_limit = self.failure_limit;

@@ -35,7 +35,7 @@ impl User {
     /// # Panics
     /// When the operating system gives no handle to wait on.
     pub fn new() -> Self {
-        let inbox = Inbox::new(1 << 24, Duration::ZERO).expect("an inbox");
+        let inbox = Inbox::new(1 << 24).expect("an inbox");
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         User { inbox, inboxes }
     }

@@ -122,8 +122,7 @@ fn vectors_keys_and_messages_hide_their_content() {
     hides(&Recorded { direction: Direction::Sent, bytes: body.clone() });
 
     let deadline = Instant::now() + Duration::from_secs(20);
-    let (mut here, mut there) =
-        (Inbox::new(1 << 16, Duration::ZERO).unwrap(), Inbox::new(1 << 16, Duration::ZERO).unwrap());
+    let (mut here, mut there) = (Inbox::new(1 << 16).unwrap(), Inbox::new(1 << 16).unwrap());
     let (a, b) = Link::pair("helper", "client 1");
     here.insert(&Peer::Client("1".into()), a);
     there.insert(&Peer::Helper, b);

@@ -94,7 +94,7 @@ fn the_last_party_needs_every_correction_once() {
 
 #[test]
 fn messages_ahead_of_their_time_are_bounded_for_each_peer() {
-    let mut inbox = Inbox::new(1 << 10, Duration::ZERO).unwrap();
+    let mut inbox = Inbox::new(1 << 10).unwrap();
     let peers = [Peer::Client("a".into()), Peer::Client("b".into())];
     let mut links = Vec::new();
     for peer in &peers {
@@ -128,7 +128,7 @@ fn messages_ahead_of_their_time_are_bounded_for_each_peer() {
 
 #[test]
 fn a_message_longer_than_the_plan_says_ends_the_link() {
-    let mut inbox = Inbox::new(1 << 10, Duration::ZERO).unwrap();
+    let mut inbox = Inbox::new(1 << 10).unwrap();
     let peer = Peer::Client("a".into());
     let (mut here, there) = amicus_net::Link::pair(&peer.to_string(), "node");
     inbox.insert(&peer, there);

@@ -24,7 +24,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 /// A message as it went over a link: sender, recipient, header without hops, body.
 type Frame = (Peer, Peer, [u8; 24], Vec<u8>);
@@ -144,7 +143,6 @@ fn deployment(
             journal: folder.join(format!("party-{}.journal", me.number())),
             limits,
             max_batch: batch,
-            spin: Duration::ZERO,
             core: None,
             conduct: None,
             reporter: Reporter::to(sender),

@@ -318,7 +318,7 @@ impl State {
 mod tests {
     use super::super::{join, now, receive, since, sleep, spawn};
     use super::World;
-    use crate::{Event, Link, Mesh, MeshConfig};
+    use crate::{Event, Link, Mesh};
     use std::sync::mpsc::channel;
     use std::time::{Duration, Instant};
 
@@ -327,7 +327,7 @@ mod tests {
     /// Two threads and this one answer each other over links; the order in which they got to it.
     fn order(seed: u64) -> Vec<usize> {
         let world = World::enter(seed);
-        let mut mesh = Mesh::new(MeshConfig::default()).unwrap();
+        let mut mesh = Mesh::new().unwrap();
         let threads: Vec<_> = (0..3)
             .map(|key| {
                 let (here, mut there) = Link::pair("here", "there");

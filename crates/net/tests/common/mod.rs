@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amicus_net::{Identity, Link, Listener, Mesh, MeshConfig, PeerSet, dial};
+use amicus_net::{Identity, Link, Listener, Mesh, PeerSet, dial};
 
 /// Long enough for a busy machine; reaching it means a test hangs.
 pub(crate) fn soon() -> Instant {
@@ -59,7 +59,7 @@ impl Site {
 }
 
 pub(crate) fn mesh(links: impl IntoIterator<Item = (usize, Link)>) -> Mesh {
-    let mut mesh = Mesh::new(MeshConfig::default()).unwrap();
+    let mut mesh = Mesh::new().unwrap();
     for (key, link) in links {
         mesh.insert(key, link);
     }

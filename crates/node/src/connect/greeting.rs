@@ -4,7 +4,7 @@
 use super::{ATTEMPT, Arrival, Complaints, InboxHandles, Terms};
 use crate::party::spawn;
 use crate::{NodeError, Peer};
-use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
+use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Fault, ProtocolError, Step};
 use std::collections::VecDeque;
@@ -61,7 +61,7 @@ pub(super) fn start(
     inboxes: InboxHandles,
     complaints: Complaints,
 ) -> Result<(Door, JoinHandle<()>), NodeError> {
-    let mesh = Mesh::new(MeshConfig::default())?;
+    let mesh = Mesh::new()?;
     let (links, arrivals) = sync_channel(WAITING);
     let door = Door { links, bell: Bell(mesh.waker()) };
     let greeter = Greeter { terms, inboxes, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
@@ -207,7 +207,7 @@ mod tests {
 
     /// A peer with this name dials a node that accepts, and does as `dial` says.
     fn begin(name: &str, accepts: Terms, dial: impl Fn(&mut Link) -> Result<(), NodeError>) -> Beginning {
-        let mut ends = [(); 2].map(|()| Inbox::new(1 << 16, Duration::ZERO).unwrap());
+        let mut ends = [(); 2].map(|()| Inbox::new(1 << 16).unwrap());
         let inboxes = InboxHandles { online: ends[0].handle(), dealing: Some(ends[1].handle()) };
         let (complaints, heard) = Complaints::channel();
         let (door, thread) = start(accepts, inboxes, complaints).unwrap();

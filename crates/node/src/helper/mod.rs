@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// What the helper is told when it starts.
 #[derive(Debug)]
@@ -66,9 +65,9 @@ impl HelperNode {
         let terms_plan = config.plan.digest().map_err(ProtocolError::from)?;
         let journal = Journal::open(&config.journal)?;
         let limits = config.limits.for_plan(&config.plan)?;
-        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
-        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (commands, commands_of_dealer) = channel();
         let (dealt, dealt_of_online) = channel();

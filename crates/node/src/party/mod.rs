@@ -39,9 +39,6 @@ pub struct PartyConfig {
     pub limits: Limits,
     /// Largest batch accepted.
     pub max_batch: u32,
-    /// How long the online thread looks for data before it sleeps; zero where cores are shared by
-    /// many.
-    pub spin: Duration,
     /// The core that the online thread stays on, if it is to stay on one.
     pub core: Option<usize>,
     /// Deviations; none for an honest party.
@@ -66,9 +63,9 @@ impl PartyNode {
         let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
         let limits = config.limits.for_plan(&config.plan)?;
         let journal = Arc::new(Mutex::new(Journal::open(&config.journal)?));
-        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?, config.spin)?;
+        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
-        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?, Duration::ZERO)?;
+        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (epochs, epochs_of_dealer) = channel();
         let (materials, materials_of_online) = channel();

@@ -10,7 +10,7 @@ use crate::nets::Net;
 use crate::random::Random;
 use amicus_field::{Element, I256, LimbVec, Limbs, PRIMES, pack_into, packed_len, unpack};
 use amicus_net::clock::{self, world};
-use amicus_net::{Event, Link, Mesh, MeshConfig, NetError, Waker};
+use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_node::Peer;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_protocol::control::{Channel, encode};
@@ -118,7 +118,7 @@ impl Handle {
         inboxes: &BTreeMap<Peer, InboxHandles>,
         links: &[(Peer, Peer, Channel)],
     ) -> Self {
-        let mesh = Mesh::new(MeshConfig::default()).expect("a mesh");
+        let mesh = Mesh::new().expect("a mesh");
         let (waker, plot) = (mesh.waker(), Arc::<Mutex<Plot>>::default());
         let end = |peer: &Peer, channel| End { peer: peer.clone(), channel };
         let honest = scenario.all_parties().all().map(Peer::Party).find(|p| scenario.is_honest(p));

@@ -66,7 +66,6 @@ impl Deployment {
                 journal: folder.path().join(format!("party-{}.journal", me.number())),
                 limits,
                 max_batch: MAX_BATCH,
-                spin: std::time::Duration::ZERO,
                 core: None,
                 conduct: None,
                 reporter: report(&Peer::Party(me)),
