@@ -1,6 +1,6 @@
 //! What a plan shows to everybody who sees it: parties, helper and clients.
 //!
-//! `docs/security.md`, section "What a plan shows", is the same list with its reasons.
+//! `docs/security.md`, section 23, is the same list with its reasons.
 
 use amicus_plan::{OpKind, Plan, WrapRule};
 
@@ -38,15 +38,20 @@ pub fn shown(plan: &Plan, approximations: &[Approximation]) -> Vec<String> {
     }
     if fitted > 0 {
         lines.push(format!(
-            "coefficients of {fitted} fitted polynomials, and so half-widths of their intervals and the shape of a              histogram of what calibration data feed them"
+            "coefficients of {fitted} fitted polynomials, and so half-widths of their intervals and the \
+             shape of a histogram of what calibration data feed them"
         ));
     }
     lines.push(format!(
-        "{} limb(s), scales of input, weights, arguments and outputs: chosen by what rounding costs, which depends on          weights and calibration data",
+        "{} limb(s), scales of input, weights, arguments and outputs: chosen by what rounding costs, \
+         which depends on weights and calibration data",
         plan.limbs.count()
     ));
     lines.push(if statistical > 0 {
-        format!("bounds of {statistical} statistical truncations: calibrated ranges, to a power of two; all others follow from the modulus")
+        format!(
+            "bounds of {statistical} statistical truncations: calibrated ranges, to a power of two; all \
+             others follow from the modulus"
+        )
     } else {
         "bounds of truncations follow from the modulus alone".to_owned()
     });

@@ -63,9 +63,19 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Neither a control character nor one that changes how others are shown: line and paragraph
-/// separators, marks that change the direction of writing, and characters without width.
-fn is_printable(c: char) -> bool {
+/// Text of any length, with every character that is not printable written as an escape.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_printable(c) { out.push(c) } else { out.extend(c.escape_default()) }
+    }
+    out
+}
+
+/// Whether a terminal shows a character as it is: neither a control character nor one that changes
+/// how others are shown, such as line and paragraph separators, marks that change the direction of
+/// writing, and characters without width.
+pub fn is_printable(c: char) -> bool {
     let invisible = matches!(
         c,
         '\u{ad}'
@@ -116,6 +126,13 @@ mod tests {
         assert_eq!(Printable::new("a\x1b[2Jb\r\nc\0").as_str(), "a\\u{1b}[2Jb\\u{d}\\u{a}c\\u{0}");
         assert_eq!(Printable::new("\u{202e}x\u{2028}\u{feff}").as_str(), "\\u{202e}x\\u{2028}\\u{feff}");
         assert_eq!(Printable::new("\u{9b}31m").as_str(), "\\u{9b}31m");
+    }
+
+    #[test]
+    fn text_of_any_length_becomes_visible() {
+        assert_eq!(visible("\u{1b}[2J red\n\u{7}"), "\\u{1b}[2J red\\n\\u{7}");
+        assert_eq!(visible("a\u{202e}b\u{200b}c\u{9b}d"), "a\\u{202e}b\\u{200b}c\\u{9b}d");
+        assert_eq!(visible("/layer.1/Größe 畳み込み"), "/layer.1/Größe 畳み込み");
     }
 
     #[test]

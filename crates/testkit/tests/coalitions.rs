@@ -1,5 +1,5 @@
-//! Executions of random malicious coalitions (`docs/security.md`, "Random coalitions"). A bounded
-//! part; many more by the example `coalitions`.
+//! Executions of random malicious coalitions (`docs/security.md`, section 21). A bounded part; many
+//! more by the example `coalitions`.
 
 use amicus_field::Limbs;
 use amicus_node::Peer;

@@ -6,6 +6,7 @@
 //! with its temporary folders removed.
 
 use amicus::interrupt::end;
+use amicus::plan::printable::is_printable;
 use comfy_table::{ContentArrangement, presets};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -83,11 +84,8 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// Control characters, and those that change the direction of writing.
 fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(character, '\u{2028}' | '\u{2029}')
+    !is_printable(character)
 }
 
 /// Breaks a line between words. Lines after the first are indented as the first one is, and by two

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
+use amicus_plan::printable::visible;
 use serde::Serialize;
 use thiserror::Error;
-
-use super::text::visible;
 
 /// One node that cannot be imported or compiled, and what its author can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 
+use amicus_plan::printable::visible;
+
 use super::constant::Constant;
 use super::external::Externals;
 use super::layout::is_layout;
 use super::proto::{ModelProto, NodeProto, TensorProto};
 use super::start::{check_names, input_dims, input_order, label, order, the_input};
-use super::text::visible;
 use super::value::{Moved, Refusal, SIMPLIFY, Value, View, unsupported};
 use super::{Import, ImportOptions, OPSETS, OnnxError, Problem};
 use super::{foreign, training};

@@ -22,7 +22,6 @@ mod layers;
 mod layout;
 mod proto;
 mod start;
-mod text;
 mod training;
 mod value;
 mod window;

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use amicus_plan::printable::visible;
+
 use super::ImportOptions;
 use super::proto::{GraphProto, NodeProto, ValueInfo};
-use super::text::visible;
 
 /// The one input that is no initializer.
 pub(super) fn the_input<'m, 'b>(graph: &'m GraphProto<'b>) -> Result<&'m ValueInfo<'b>, String> {

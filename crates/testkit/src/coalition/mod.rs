@@ -13,8 +13,7 @@
 //!   it ended
 //! - [`judge`]: what must hold; [`shrink`]: the smallest scenario that breaks it
 //!
-//! The properties are those of `docs/security.md`, section 1, and of its section on random
-//! coalitions.
+//! The properties are those of `docs/security.md`, sections 1 and 21.
 
 pub mod adversary;
 pub mod deployment;
