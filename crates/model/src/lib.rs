@@ -27,6 +27,7 @@
 //!   targets,
 //!   [`mod@shown`]: what a plan shows
 //! - [`amc`]: the compiled file with all three
+//! - [`planned`]: a plan made earlier, for a network that ships
 //! - [`digits`], [`npz`], [`private_file`] and [`measure`]: reading images, writing answers,
 //!   comparing logits
 #![forbid(unsafe_code)]
@@ -52,6 +53,7 @@ pub mod measure;
 pub mod networks;
 pub mod npz;
 pub mod onnx;
+pub mod planned;
 pub mod prepare;
 pub mod proof;
 pub mod quality;

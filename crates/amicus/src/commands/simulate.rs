@@ -17,7 +17,8 @@ use std::process::ExitCode;
 #[command(after_help = "Examples:\n  amicus simulate lenet.amc --data test.npz\n  \
     amicus simulate lenet5-mnist --data-dir mnist\n\n\
     The exact integer simulator computes what the secure run computes, within one unit per truncation. A network that is \
-    known by name is compiled first, calibrated with 64 of the images.")]
+    known by name comes with its plan, made from training images; with --weights it is compiled first, calibrated with 64 \
+    of the images.")]
 pub(crate) struct Args {
     /// A compiled file, or one of lenet5-mnist, alexnet-cifar10, resnet8-cifar10,
     /// lenet5-mnist-degree2, resnet8-cifar10-degree2.

@@ -102,7 +102,7 @@ pub enum Progress {
         /// What was skipped or changed when they were read.
         notes: Vec<String>,
     },
-    /// The network is being compiled.
+    /// The network is being compiled: weights of the user's come without a plan.
     Compiling {
         /// Inputs that scales and ranges are calibrated with.
         samples: usize,

@@ -5,6 +5,7 @@ use super::{DemoError, DemoOptions};
 use amicus_model::amc::ModelFile;
 use amicus_model::graph::Layer;
 use amicus_model::networks::{self, Architecture, Network, PixelRule};
+use amicus_model::planned::Planned;
 use amicus_model::{Graph, QuantizedWeights};
 use amicus_plan::Plan;
 use std::path::Path;
@@ -18,6 +19,8 @@ struct Known {
     /// Part of the program, so that an installed one runs without its source: some megabytes that
     /// are only paged in when used.
     weights: &'static [u8],
+    /// Its plan, made from training images: no image that is run has a say in it.
+    plan: &'static [u8],
 }
 
 const KNOWN: [Known; 5] = [
@@ -25,26 +28,31 @@ const KNOWN: [Known; 5] = [
         name: "lenet5-mnist",
         architecture: Architecture::LeNet5,
         weights: include_bytes!("../../assets/lenet5-mnist.safetensors"),
+        plan: include_bytes!("../../assets/lenet5-mnist.plan"),
     },
     Known {
         name: "alexnet-cifar10",
         architecture: Architecture::AlexNetCifar,
         weights: include_bytes!("../../assets/alexnet-cifar10.safetensors"),
+        plan: include_bytes!("../../assets/alexnet-cifar10.plan"),
     },
     Known {
         name: "resnet8-cifar10",
         architecture: Architecture::ResNet8,
         weights: include_bytes!("../../assets/resnet8-cifar10.safetensors"),
+        plan: include_bytes!("../../assets/resnet8-cifar10.plan"),
     },
     Known {
         name: "lenet5-mnist-degree2",
         architecture: Architecture::LeNet5,
         weights: include_bytes!("../../assets/lenet5-mnist-degree2.safetensors"),
+        plan: include_bytes!("../../assets/lenet5-mnist-degree2.plan"),
     },
     Known {
         name: "resnet8-cifar10-degree2",
         architecture: Architecture::ResNet8,
         weights: include_bytes!("../../assets/resnet8-cifar10-degree2.safetensors"),
+        plan: include_bytes!("../../assets/resnet8-cifar10-degree2.plan"),
     },
 ];
 
@@ -62,7 +70,7 @@ pub(super) struct Model {
     pub(super) missed: Vec<String>,
     /// How it takes pixels; compiled files take numbers.
     pub(super) pixels: Option<PixelRule>,
-    /// What is already compiled, with the factors of its values.
+    /// What is already compiled, with the factors of its values; none for weights of the user's.
     pub(super) compiled: Option<(Plan, QuantizedWeights, Vec<f64>)>,
 }
 
@@ -102,7 +110,11 @@ impl Model {
     }
 
     fn shipped(known: &Known) -> Result<Self, DemoError> {
-        Self::trained(known.name, networks::read(known.weights)?)
+        let mut model = Self::trained(known.name, networks::read(known.weights)?)?;
+        let planned = Planned::decode(known.plan)?;
+        let weights = planned.weights(&model.graph)?;
+        model.compiled = Some((planned.plan, weights, planned.factors));
+        Ok(model)
     }
 
     fn trained(name: &str, network: Network) -> Result<Self, DemoError> {

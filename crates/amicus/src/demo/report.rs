@@ -92,7 +92,8 @@ pub struct DemoReport {
     pub notes: Vec<String>,
     /// "accepted", or the error.
     pub check: String,
-    /// Compiling the network, calibration included, in milliseconds; none for a compiled file.
+    /// Compiling the network, calibration included, in milliseconds; none for a compiled file and
+    /// for networks that ship, which come with their plans.
     pub compile_ms: Option<f64>,
     /// From the owner's request to the checked tags at all parties, in milliseconds.
     pub load_ms: f64,

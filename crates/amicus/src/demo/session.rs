@@ -11,7 +11,8 @@ use amicus_plan::{Plan, Rates};
 use amicus_protocol::Parties;
 use std::time::{Duration, Instant};
 
-/// Inputs from the end of the set that scales and ranges are calibrated with.
+/// Inputs from the end of the set that scales and ranges are calibrated with, where weights of the
+/// user's come without a plan.
 const CALIBRATION: usize = 64;
 /// Inputs classified unless told otherwise, if there are as many.
 const USUAL_SAMPLES: usize = 300;
@@ -197,4 +198,48 @@ fn checked(options: &DemoOptions) -> Result<Parties, DemoError> {
         }
     }
     Ok(parties)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MODELS;
+    use super::*;
+    use std::path::Path;
+
+    /// Images that no network was trained on: black and white, as both data sets' files.
+    fn images(folder: &Path) {
+        let header = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+        let digits = [header(&[2051, 2, 28, 28]), vec![0; 784], vec![255; 784]].concat();
+        std::fs::write(folder.join("test-images-idx3-ubyte"), digits).unwrap();
+        let labels = [header(&[2049, 2]), vec![3, 4]].concat();
+        std::fs::write(folder.join("test-labels-idx1-ubyte"), labels).unwrap();
+        let photographs = [[0; 3073], [255; 3073]].map(|mut image| {
+            image[0] = 7;
+            image
+        });
+        std::fs::write(folder.join("test_batch.bin"), photographs.concat()).unwrap();
+    }
+
+    #[test]
+    fn plans_of_named_models_are_equal_whatever_is_run() {
+        let folder = tempfile::tempdir().unwrap();
+        images(folder.path());
+        for model in MODELS {
+            let plan = |data_dir| {
+                let options = DemoOptions {
+                    model: Some(model.to_owned()),
+                    samples: Some(2),
+                    data_dir,
+                    ..DemoOptions::default()
+                };
+                let mut compiled = false;
+                let session = Session::prepare(&options, true, &mut |progress| {
+                    compiled |= matches!(progress, Progress::Compiling { .. });
+                });
+                assert!(!compiled, "{model}");
+                session.unwrap().plan
+            };
+            assert_eq!(plan(None), plan(Some(folder.path().to_owned())), "{model}");
+        }
+    }
 }
