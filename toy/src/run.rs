@@ -17,7 +17,7 @@ use amicus_protocol::label::{Label, Purpose, domain};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening};
 use amicus_protocol::output::{Receiver, ReceiverKey};
 use amicus_protocol::wire::{self, Header, Kind};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError};
+use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, Peer, ProtocolError};
 
 use crate::nets::Net;
 
@@ -352,7 +352,7 @@ pub fn infer(
             input.add_constant(&Element::one(plan.limbs));
         }
         let body = log.send(Role::Client, role(me), Kind::Input, wire::pack(&input));
-        running.push(awaiting.receive("client", &body)?);
+        running.push(awaiting.receive(&Peer::Client("1".into()), &body)?);
     }
     let mut opened = vec![(ValueId::INPUT, masked)];
     let finished = loop {
@@ -376,7 +376,7 @@ pub fn infer(
             let misled = to == Role::Receiver && conduct.misled_about_keys.contains(&p.number());
             let key = if misled { other.key() } else { receiver.key() };
             let key = log.send(to, role(p), Kind::ReceiverKey, *key.encode());
-            keys.push(ReceiverKey::decode("receiver", &key)?);
+            keys.push(ReceiverKey::decode(&Peer::Client("1".into()), &key)?);
         }
         let (mut message, output) = f.messages(&keys)?;
         for (by, at, error) in conduct.errors(log) {

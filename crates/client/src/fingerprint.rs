@@ -6,11 +6,11 @@
 use crate::Message;
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, PartyId, ProtocolError, Step};
+use amicus_protocol::{Culprit, EpochId, Fault, PartyId, Peer, ProtocolError, Step};
 
 /// Fingerprints heard so far.
 #[derive(Debug, Default)]
-pub struct Fingerprints(Option<(EpochId, Digest)>);
+pub struct Fingerprints(Option<(PartyId, EpochId, Digest)>);
 
 impl Fingerprints {
     /// The question, for every party.
@@ -20,20 +20,47 @@ impl Fingerprints {
 
     /// The epoch that all parties heard so far have loaded.
     pub fn epoch(&self) -> Option<EpochId> {
-        self.0.map(|(epoch, _)| epoch)
+        self.0.map(|(_, epoch, _)| epoch)
     }
 
     /// Takes a party's answer.
     ///
     /// # Errors
-    /// A wrong length; another epoch or fingerprint than a party before had.
+    /// A wrong length; another epoch or fingerprint than a party before had. Either of them may lie
+    /// then, or the owner told them different things.
     pub fn answer(&mut self, from: PartyId, epoch: EpochId, body: &[u8]) -> Result<Digest, ProtocolError> {
-        let fail = |fault| ProtocolError::peer(from, Step::load_part("fingerprint"), fault);
-        let bytes = <[u8; 32]>::try_from(body);
-        let digest = Digest(bytes.map_err(|_| fail(Fault::Length { expected: 32, got: body.len() }))?);
-        if *self.0.get_or_insert((epoch, digest)) != (epoch, digest) {
-            return Err(fail(Fault::Disagreement("fingerprint of the model".into())));
+        let step = Step::load_part("fingerprint");
+        let Ok(bytes) = <[u8; 32]>::try_from(body) else {
+            let fault = Fault::Length { expected: 32, got: body.len() };
+            return Err(ProtocolError::peer(from, step, fault));
+        };
+        let digest = Digest(bytes);
+        let (first, loaded, known) = *self.0.get_or_insert((from, epoch, digest));
+        if (loaded, known) != (epoch, digest) {
+            let culprits = Culprit::OneOf(vec![Peer::Party(first), Peer::Party(from), Peer::Owner]);
+            let fault = Fault::Disagreement("fingerprint of the model".into());
+            return Err(ProtocolError::peer(culprits, step, fault));
         }
         Ok(digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amicus_protocol::Parties;
+
+    /// Whoever is asked first is not believed more than others.
+    #[test]
+    fn no_party_is_believed_more_than_another_or_the_owner() {
+        let [one, two] = [1, 2].map(|n| Parties::new(2).unwrap().party(n).unwrap());
+        for (epoch, body) in [(EpochId(1), [8; 32]), (EpochId(2), [7; 32])] {
+            let mut fingerprints = Fingerprints::default();
+            fingerprints.answer(one, EpochId(1), &[7; 32]).unwrap();
+            let error = fingerprints.answer(two, epoch, &body).unwrap_err().to_string();
+            assert!(error.contains("party 1, party 2 or model owner misbehaved"), "{error}");
+        }
+        let error = Fingerprints::default().answer(two, EpochId(1), &[7; 31]).unwrap_err().to_string();
+        assert!(error.contains("party 2 misbehaved: message of 31 bytes"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use amicus_protocol::control::{self, Binding, Request, TicketGrant};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::output::Receiver;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, Peer, ProtocolError, Step};
 use std::fmt;
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl PendingRequest {
         body: &[u8],
         randomness: &mut dyn Randomness,
     ) -> Result<Admission, ProtocolError> {
-        let fail = |fault| ProtocolError::peer("helper", Step::Input, fault);
+        let fail = |fault| ProtocolError::peer(Peer::Helper, Step::Input, fault);
         let grant: TicketGrant = control::decode(body).map_err(fail)?;
         if grant.binding.batch != self.batch {
             return Err(fail(Fault::Unexpected(format!("ticket for a batch of {}", grant.binding.batch))));
@@ -141,7 +141,7 @@ impl Awaiting {
         body: &[u8],
         randomness: &mut dyn Randomness,
     ) -> Result<(Self, Message), ProtocolError> {
-        let fail = |fault| ProtocolError::peer("helper", Step::Output, fault);
+        let fail = |fault| ProtocolError::peer(Peer::Helper, Step::Output, fault);
         let binding: Binding = control::decode(body).map_err(fail)?;
         if binding.batch == 0 {
             return Err(fail(Fault::Unexpected("invitation to no inputs".into())));

@@ -42,7 +42,7 @@ pub(crate) fn states(bytes: &[u8]) {
             let _ = Loading::granted(plan, parties, &header, input.rest(), &mut OperatingSystem);
         }
         _ => {
-            let _ = ReceiverKey::decode("client", input.rest());
+            let _ = ReceiverKey::decode(&amicus_protocol::Peer::Client("1".into()), input.rest());
         }
     }
 }

@@ -70,7 +70,7 @@ fn same<T: serde::Serialize, E>(decoded: Result<T, E>, body: &[u8]) {
 fn passed_on(notice: &AbortNotice) {
     let shown = notice.to_string();
     assert!(shown.len() < 8 * 256 && !shown.chars().any(char::is_control), "{shown:?}");
-    let error = ProtocolError::Aborted { by: "party 1".into(), notice: Box::new(notice.clone()) };
+    let error = ProtocolError::Aborted { by: Peer::Owner, notice: Box::new(notice.clone()) };
     let again = AbortNotice::of(&error, &notice.step);
     let body = control::encode(&again).expect("memory");
     assert_eq!(control::decode::<AbortNotice>(&body), Ok(again));

@@ -3,7 +3,7 @@
 use crate::connect::InboxHandles;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, Received, Want};
-use crate::{Limits, NodeError, Peer};
+use crate::{Culprit, Limits, NodeError, Peer};
 use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::{Admission, Awaiting, PendingRequest};
@@ -103,7 +103,7 @@ impl ClientNode {
             common = Some(fingerprints.answer(party, answer.header.epoch, answer.body())?);
         }
         self.compared = fingerprints.epoch();
-        common.map(|digest| digest.0).ok_or_else(|| ProtocolError::Misuse("no parties".into()).into())
+        common.map(|digest| digest.0).ok_or_else(|| ProtocolError::Internal("no parties".into()).into())
     }
 
     /// Asks the helper for an inference of `batch` inputs whose output goes to this client and
@@ -134,9 +134,7 @@ impl ClientNode {
         match self.compared {
             Some(epoch) if epoch != admission.epoch() => {
                 let (was, is) = (epoch, admission.epoch());
-                let reason =
-                    format!("the model was loaded anew ({is} after {was}); compare its fingerprint again");
-                Err(ProtocolError::Misuse(reason).into())
+                Err(ProtocolError::Reloaded { was, is }.into())
             }
             _ => Ok(admission),
         }
@@ -235,7 +233,7 @@ impl ClientNode {
 fn no_output(error: NodeError) -> NodeError {
     match error {
         NodeError::Protocol(ProtocolError::Peer { step, fault: fault @ Fault::Silent(_), .. }) => {
-            ProtocolError::peer("every party heard", step, fault).into()
+            ProtocolError::peer(Culprit::EveryPartyHeard, step, fault).into()
         }
         other => other,
     }

@@ -9,7 +9,7 @@ mod greeting;
 
 use crate::inbox::InboxHandle;
 use crate::party::spawn;
-use crate::{NodeError, Peer};
+use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Fingerprint, Identity, Link, Listener, NetError};
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, Channel, Hello};
@@ -97,7 +97,7 @@ impl Terms {
     fn greet(&self, link: &mut Link, channel: Channel, deadline: Instant) -> Result<(), NodeError> {
         link.send(&[&self.hello(channel)?])?;
         let frame = link.recv(deadline)?;
-        let peer = link.peer().to_owned();
+        let peer = Culprit::named(link.peer(), self.parties);
         self.check(&frame).map_err(|fault| ProtocolError::peer(peer, Step::Keys, fault))?;
         Ok(())
     }
@@ -174,7 +174,7 @@ impl Connector {
             while !stop.load(Ordering::SeqCst) {
                 match listener.accept(Instant::now() + Duration::from_millis(100)) {
                     Ok(link) => {
-                        let peer = link.peer().to_owned();
+                        let peer = Culprit::named(link.peer(), terms.parties);
                         if !door.hand(link) {
                             let fault = Fault::NotAllowed("more links than can be greeted".into());
                             complaints.report(ProtocolError::peer(peer, Step::Keys, fault).into());

@@ -2,7 +2,8 @@
 
 use amicus_files::sealed::{Problem, SealedError};
 use amicus_net::NetError;
-use amicus_protocol::{Fault, ProtocolError};
+use amicus_protocol::control::AbortNotice;
+use amicus_protocol::{Fault, ProtocolError, Step};
 use thiserror::Error;
 
 /// Why a node gave up an inference, a load, or altogether.
@@ -33,14 +34,16 @@ impl NodeError {
         matches!(self, NodeError::Protocol(e) if e.is_rejection())
     }
 
-    /// The protocol's view of this error, for telling others.
-    pub fn as_protocol(&self) -> ProtocolError {
-        match self {
-            NodeError::Protocol(e) => e.clone(),
+    /// What others are told about this error, where it does not say itself at which step it
+    /// happened.
+    pub fn notice(&self, step: &Step) -> AbortNotice {
+        let reason = match self {
+            NodeError::Protocol(error) => return AbortNotice::of(error, step),
             // Where this node keeps its files is nobody else's business.
-            NodeError::Store { .. } => ProtocolError::Misuse("a file of this node cannot be used".into()),
-            other => ProtocolError::Misuse(other.to_string()),
-        }
+            NodeError::Store { .. } => "a file of this node cannot be used".into(),
+            NodeError::Net(_) | NodeError::Stopped => self.to_string().into(),
+        };
+        AbortNotice { accused: None, step: step.clone(), reason, rejected: false, reporter: None }
     }
 }
 

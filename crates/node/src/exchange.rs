@@ -103,7 +103,7 @@ pub(crate) fn aborted_by(message: &Received) -> NodeError {
     match control::decode::<AbortNotice>(message.body()) {
         Ok(mut notice) => {
             notice.rejected &= message.peer == Peer::Helper;
-            ProtocolError::Aborted { by: message.peer.to_string(), notice: Box::new(notice) }.into()
+            ProtocolError::Aborted { by: message.peer.clone(), notice: Box::new(notice) }.into()
         }
         Err(fault) => ProtocolError::peer(&message.peer, Step::Check, fault).into(),
     }

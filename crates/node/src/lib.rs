@@ -4,8 +4,7 @@
 //! The protocol itself is in `amicus-protocol`; here it is driven. [`party::PartyNode`] runs one
 //! loop over the rounds of the plan, the same for roles in one process and on several continents.
 //!
-//! - [`peer`], [`inbox`], [`connect`]: who is who, and links that deliver messages to the thread
-//!   that wants them
+//! - [`inbox`], [`connect`]: links that deliver messages to the thread that wants them
 //! - [`exchange`]: waiting for others, and whose fault it is when nothing comes
 //! - [`journal`]: what must survive a crash: spent ids and decisions; [`store`]: sealed epochs
 //! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
@@ -29,11 +28,10 @@ pub mod limits;
 pub mod local;
 pub mod owner;
 pub mod party;
-pub mod peer;
 pub mod store;
 
+pub use amicus_protocol::{Culprit, Peer, peer};
 pub use error::NodeError;
 pub use helper::Ahead;
-pub use peer::Peer;
 
 pub use limits::Limits;

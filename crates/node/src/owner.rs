@@ -8,7 +8,7 @@ use amicus_client::load::{self, Loading, WeightSource};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_plan::{Plan, WeightId};
-use amicus_protocol::control::{self, AbortNotice};
+use amicus_protocol::control;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Parties, Step};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ impl OwnerNode {
 
     /// Tells the helper who holds up the load: parties that wait for weights would blame the owner.
     fn give_up(&mut self, epoch: EpochId, error: &NodeError) {
-        let notice = AbortNotice::of(&error.as_protocol(), &Step::load_part("request"));
+        let notice = error.notice(&Step::load_part("request"));
         if let Ok(body) = control::encode(&notice) {
             // A helper that is gone needs not be told.
             self.inbox.send(&Peer::Helper, Header::epoch(Kind::Abort, epoch, 0), &body).ok();

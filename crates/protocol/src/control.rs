@@ -94,7 +94,7 @@ impl Drop for TicketGrant {
 /// When serialisation fails (out of memory).
 pub fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, ProtocolError> {
     postcard::to_extend(body, Vec::new())
-        .map_err(|e| ProtocolError::Misuse(format!("encoding a control message: {e}")))
+        .map_err(|e| ProtocolError::Internal(format!("encoding a control message: {e}")))
 }
 
 /// Decodes a control body.
@@ -122,8 +122,8 @@ impl AbortNotice {
     /// What to tell others about an error.
     pub fn of(error: &ProtocolError, step: &Step) -> Self {
         match error {
-            ProtocolError::Peer { peer, step, fault } => AbortNotice {
-                accused: Some(peer.as_str().into()),
+            ProtocolError::Peer { culprit, step, fault } => AbortNotice {
+                accused: Some(culprit.to_string().into()),
                 step: step.clone(),
                 reason: fault.to_string().into(),
                 rejected: false,
@@ -140,7 +140,7 @@ impl AbortNotice {
                 // Whoever passes something on answers for it: a claim of what another said is only
                 // a claim.
                 let reporter = match &notice.reporter {
-                    None => by.as_str().into(),
+                    None => by.to_string().into(),
                     Some(first) => format!("{first}, says {by}").into(),
                 };
                 AbortNotice { reporter: Some(reporter), ..(**notice).clone() }
@@ -220,7 +220,8 @@ mod tests {
         for text in HOSTILE.into_iter().chain(["y".repeat(5000).as_str()]) {
             let step = Step::Load { part: text.into(), layer: Some(text.into()) };
             let fault = Fault::Unexpected(text.to_owned());
-            let mut error = ProtocolError::peer(text, step.clone(), fault);
+            let stranger = crate::Culprit::Stranger(text.into());
+            let mut error = ProtocolError::peer(stranger, step.clone(), fault);
             for hop in 0..20 {
                 let notice = AbortNotice::of(&error, &step);
                 let body = encode(&notice).unwrap();
@@ -231,7 +232,8 @@ mod tests {
                     shown.len() < 6 * printable::MAX_BYTES && !shown.chars().any(char::is_control),
                     "{shown:?}"
                 );
-                error = ProtocolError::Aborted { by: format!("party {hop}"), notice: Box::new(notice) };
+                let by = crate::Peer::Client(format!("{hop}"));
+                error = ProtocolError::Aborted { by, notice: Box::new(notice) };
             }
             let other = AbortNotice::of(&ProtocolError::Misuse(text.to_owned()), &Step::Check);
             assert!(printable::Printable::is(other.reason.as_str()));

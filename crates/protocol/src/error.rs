@@ -1,6 +1,6 @@
 //! Errors that say whose fault it is.
 
-use crate::Step;
+use crate::{Culprit, EpochId, Peer, Step};
 use amicus_field::{FieldError, RandomnessError, UnpackError};
 use amicus_plan::PlanError;
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,10 @@ use thiserror::Error;
 #[derive(Clone, Debug, Error)]
 pub enum ProtocolError {
     /// A peer sent something no honest peer sends.
-    #[error("{step}: {peer} misbehaved: {fault}")]
+    #[error("{step}: {culprit} misbehaved: {fault}")]
     Peer {
         /// Who.
-        peer: String,
+        culprit: Culprit,
         /// Where.
         step: Step,
         /// What.
@@ -29,7 +29,7 @@ pub enum ProtocolError {
     #[error("given up by {by}: {notice}")]
     Aborted {
         /// Who gave up.
-        by: String,
+        by: Peer,
         /// Its account.
         notice: Box<crate::control::AbortNotice>,
     },
@@ -45,9 +45,26 @@ pub enum ProtocolError {
         /// Number of failed checks.
         failures: u32,
     },
+    /// No model is loaded under this epoch.
+    #[error("{epoch} is not loaded")]
+    NotLoaded {
+        /// The epoch.
+        epoch: EpochId,
+    },
+    /// Another model was loaded since the client compared fingerprints.
+    #[error("the model was loaded anew ({is} after {was}); compare its fingerprint again")]
+    Reloaded {
+        /// The epoch whose fingerprint was compared.
+        was: EpochId,
+        /// The epoch now.
+        is: EpochId,
+    },
     /// The caller asked for something that cannot be.
     #[error("{0}")]
     Misuse(String),
+    /// This node contradicts itself: a fault of the program, or of its files.
+    #[error("{0}")]
+    Internal(String),
     /// The plan is invalid.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -110,8 +127,8 @@ impl ProtocolError {
     }
 
     /// A peer's fault at a step.
-    pub fn peer(peer: impl ToString, step: Step, fault: Fault) -> Self {
-        ProtocolError::Peer { peer: peer.to_string(), step, fault }
+    pub fn peer(culprit: impl Into<Culprit>, step: Step, fault: Fault) -> Self {
+        ProtocolError::Peer { culprit: culprit.into(), step, fault }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::epoch::SEED_BYTES;
 use crate::label::{Label, Purpose, domain};
-use crate::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
+use crate::{EpochId, Fault, InferenceId, Parties, Peer, ProtocolError, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, ValueId};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Ticket {
         let expected = parties.count() * SEED_BYTES;
         if body.len() != expected {
             return Err(ProtocolError::peer(
-                "helper",
+                Peer::Helper,
                 Step::Input,
                 Fault::Length { expected, got: body.len() },
             ));

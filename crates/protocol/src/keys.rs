@@ -115,7 +115,7 @@ impl KeyAgreement {
         for other in self.parties.others(self.me) {
             let theirs = self.pairs[other.index()].as_ref();
             let theirs =
-                theirs.ok_or_else(|| ProtocolError::Misuse("pair contribution is missing".into()))?;
+                theirs.ok_or_else(|| ProtocolError::Internal("pair contribution is missing".into()))?;
             let ours = &self.own_pairs[other.index()];
             let (low, high, first, second) =
                 if self.me < other { (self.me, other, ours, theirs) } else { (other, self.me, theirs, ours) };

@@ -3,8 +3,8 @@
 //! Read top to bottom, the modules follow one model epoch and one inference (`docs/protocol.md` has
 //! the mathematics, `docs/security.md` the argument):
 //!
-//! - [`ids`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`], [`error`]:
-//!   names, randomness, bytes
+//! - [`ids`], [`peer`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`],
+//!   [`error`]: names, randomness, bytes
 //! - [`affine`]: a linear layer with its bias, the matrix that shares and masks of weights stand
 //!   for
 //! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags
@@ -33,6 +33,7 @@ pub mod keys;
 pub mod label;
 pub mod online;
 pub mod output;
+pub mod peer;
 pub mod preprocess;
 pub mod transcript;
 pub mod wire;
@@ -40,3 +41,4 @@ pub mod wire;
 pub use amicus_plan::Printable;
 pub use error::{Fault, ProtocolError};
 pub use ids::{EpochId, Fresh, InferenceId, Parties, PartyId, Step};
+pub use peer::{Culprit, Peer};

@@ -17,7 +17,7 @@ use crate::output::{self, ReceiverKey};
 use crate::preprocess::{Material, OpMaterial, truncation};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
-use crate::{Fault, InferenceId, PartyId, ProtocolError, Step};
+use crate::{Fault, InferenceId, PartyId, Peer, ProtocolError, Step};
 use amicus_field::{Element, LimbVec, PolynomialShares, evaluate_shares, sum_pool};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId};
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl AwaitingInput {
     ///
     /// # Errors
     /// A message of the wrong length or with residues out of range.
-    pub fn receive(self, client: &str, body: &[u8]) -> Result<Running, ProtocolError> {
+    pub fn receive(self, client: &Peer, body: &[u8]) -> Result<Running, ProtocolError> {
         let ctx = &self.epoch.ctx;
         let len = ctx.values.get(ValueId::INPUT).len * self.material.batch;
         let input = unpack(ctx.plan.limbs, len, body)
@@ -274,7 +274,7 @@ impl Finished {
 
 impl State {
     fn value(&self, id: ValueId) -> Result<&LimbVec, ProtocolError> {
-        let unknown = || ProtocolError::Misuse(format!("value {} is not known yet", id.0));
+        let unknown = || ProtocolError::Internal(format!("value {} is not known yet", id.0));
         self.values.get(id.index()).and_then(Option::as_ref).ok_or_else(unknown)
     }
 
@@ -301,7 +301,7 @@ impl State {
                 Ok(z)
             }
             (OpKind::Activation(a), _) => self.activation(index, a, first),
-            _ => Err(ProtocolError::Misuse(format!("{index} opens nothing"))),
+            _ => Err(ProtocolError::Internal(format!("{index} opens nothing"))),
         }
     }
 
@@ -319,7 +319,7 @@ impl State {
             ..
         } = &self.material[index.index()]
         else {
-            return Err(ProtocolError::Misuse(format!("material of {index} is of another kind")));
+            return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
         };
         let t = truncation(&ctx.plan, ctx.values.get(a.input).scale, a.input_scale, a.ell)?;
         let mut d = self.value(a.input)?.clone();
@@ -361,7 +361,7 @@ impl State {
             }
             OpKind::Weigh { input, rows, columns } => weigh(self.value(*input)?, rows, columns),
             OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Activation(_) => {
-                return Err(ProtocolError::Misuse(format!("{index} is not local")));
+                return Err(ProtocolError::Internal(format!("{index} is not local")));
             }
         };
         self.values[ValueId::of(index).index()] = Some(result);
@@ -410,7 +410,7 @@ impl State {
                 Ok(key.dot(&d) - key.dot(&product) + of(gy).dot(&x) + of(gx).dot(&y))
             }
             (OpKind::Activation(_), OpMaterial::Activation { key, .. }) => Ok(of(key).dot(&d)),
-            _ => Err(ProtocolError::Misuse(format!("material of {index} is of another kind"))),
+            _ => Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use crate::preprocess::{Dealt, truncation};
 use crate::transcript::Digest;
-use crate::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use crate::{Culprit, EpochId, Fault, InferenceId, Peer, ProtocolError, Step};
 use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
 use amicus_plan::{Plan, PlanDigest, Values};
 use std::fmt;
@@ -37,7 +37,7 @@ impl ReceiverKey {
     ///
     /// # Errors
     /// A wrong length.
-    pub fn decode(receiver: &str, body: &[u8]) -> Result<Self, ProtocolError> {
+    pub fn decode(receiver: &Peer, body: &[u8]) -> Result<Self, ProtocolError> {
         match <[u8; KEY_BYTES]>::try_from(body) {
             Ok(bytes) => Ok(ReceiverKey(Seed::from_bytes(bytes))),
             Err(_) => {
@@ -143,7 +143,7 @@ impl Release {
     /// # Errors
     /// Bytes that are no record of a release.
     pub fn from_log(bytes: &[u8]) -> Result<Self, ProtocolError> {
-        let corrupt = || ProtocolError::Misuse("the logged release is corrupt".into());
+        let corrupt = || ProtocolError::Internal("the logged release is corrupt".into());
         let (count, rest) = bytes.split_first_chunk::<4>().ok_or_else(corrupt)?;
         let end = (u32::from_le_bytes(*count) as usize).checked_mul(KEY_BYTES).ok_or_else(corrupt)?;
         let (hashes, masks) = rest.split_at_checked(end).ok_or_else(corrupt)?;
@@ -222,7 +222,7 @@ impl Receiver {
     ) -> Result<Vec<f64>, ProtocolError> {
         let width = floor_bytes(&self.t) + 1;
         let expected = KEY_BYTES + self.bytes;
-        let fail = |fault| ProtocolError::peer("helper", Step::Output, fault);
+        let fail = |fault| ProtocolError::peer(Peer::Helper, Step::Output, fault);
         if release.len() != expected {
             return Err(fail(Fault::Length { expected, got: release.len() }));
         }
@@ -234,7 +234,7 @@ impl Receiver {
             let fault = Fault::Disagreement(
                 "no party's output has the hash the parties agreed on; the output".into(),
             );
-            return Err(ProtocolError::peer("every party heard", Step::Output, fault));
+            return Err(ProtocolError::peer(Culprit::EveryPartyHeard, Step::Output, fault));
         };
         let malformed = || fail(Fault::Encoding("output entry".into()));
         message

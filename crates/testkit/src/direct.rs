@@ -288,7 +288,7 @@ pub fn infer_over(
         let awaiting = AwaitingInput::new(Arc::clone(party), material)?;
         world.looks_at(&awaiting);
         let body = carry(world, &client, &me, input.header, &input.body);
-        running.push(awaiting.receive(&client.to_string(), &body)?);
+        running.push(awaiting.receive(&client, &body)?);
     }
     let mut opened = Vec::new();
     let finished = 'run: loop {
@@ -340,7 +340,7 @@ pub fn infer_over(
         let me = Peer::Party(party);
         world.acts(&me);
         let key = carry(world, &client, &me, key.header, &key.body);
-        let key = ReceiverKey::decode(&client.to_string(), &key)?;
+        let key = ReceiverKey::decode(&client, &key)?;
         world.looks_at(&(&f, &key));
         let (message, output) = f.messages(&[key])?;
         messages.push(message);

@@ -172,5 +172,5 @@ impl User {
 /// When it does not decode.
 pub fn notice(message: &Received) -> NodeError {
     let notice: AbortNotice = control::decode(message.body()).expect("a notice");
-    ProtocolError::Aborted { by: message.peer.to_string(), notice: Box::new(notice) }.into()
+    ProtocolError::Aborted { by: message.peer.clone(), notice: Box::new(notice) }.into()
 }

@@ -135,7 +135,7 @@ proptest! {
         let _ = control::decode::<Request>(&bytes);
         let _ = control::decode::<Binding>(&bytes);
         let _ = control::decode::<TicketGrant>(&bytes);
-        let _ = ReceiverKey::decode("client", &bytes);
+        let _ = ReceiverKey::decode(&amicus_protocol::Peer::Client("1".into()), &bytes);
         let _ = Release::from_log(&bytes);
         let _ = Plan::decode(&bytes);
         for limbs in Limbs::ALL {

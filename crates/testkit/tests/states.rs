@@ -35,7 +35,7 @@ fn running(loaded: &Loaded, net: &Net, id: u64) -> amicus_protocol::online::Runn
     let one = &loaded.parties[0];
     let material = one.prepare(one.begin_deal(Fresh::recorded(InferenceId(id)), 1)).unwrap();
     let input = vec![0; packed_len(TWO, net.input_len())];
-    AwaitingInput::new(Arc::clone(one), material).unwrap().receive("client", &input).unwrap()
+    AwaitingInput::new(Arc::clone(one), material).unwrap().receive(&Peer::Client("1".into()), &input).unwrap()
 }
 
 #[test]

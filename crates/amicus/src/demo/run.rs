@@ -62,7 +62,7 @@ impl Session {
         if client.fingerprint()? != model.fingerprint {
             let fault = Fault::Disagreement("fingerprint of the model".into());
             return Err(NodeError::from(ProtocolError::peer(
-                "every party",
+                amicus_node::Culprit::EveryPartyHeard,
                 Step::load_part("fingerprint"),
                 fault,
             ))

@@ -36,9 +36,16 @@ pub(super) fn wire() -> Vec<Seed> {
 fn notice() -> AbortNotice {
     let plan = zoo::mlp(Limbs::TWO).plan;
     let fault = amicus_protocol::Fault::Length { expected: 65, got: 64 };
-    let error = ProtocolError::peer("party 2", Step::opening(&plan, amicus_plan::OpIndex(1)), fault);
+    let error = ProtocolError::peer(
+        amicus_protocol::Parties::new(2).expect("two parties").last(),
+        Step::opening(&plan, amicus_plan::OpIndex(1)),
+        fault,
+    );
     let first = AbortNotice::of(&error, &Step::Check);
-    AbortNotice::of(&ProtocolError::Aborted { by: "party 1".into(), notice: Box::new(first) }, &Step::Check)
+    AbortNotice::of(
+        &ProtocolError::Aborted { by: amicus_protocol::Peer::Helper, notice: Box::new(first) },
+        &Step::Check,
+    )
 }
 
 pub(super) fn control() -> Vec<Seed> {

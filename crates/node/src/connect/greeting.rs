@@ -3,7 +3,7 @@
 
 use super::{ATTEMPT, Arrival, Complaints, InboxHandles, Terms};
 use crate::party::spawn;
-use crate::{NodeError, Peer};
+use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Fault, ProtocolError, Step};
@@ -159,7 +159,9 @@ impl Greeter {
 
     fn answer(&self, link: &mut Link, frame: &[u8]) -> Result<(Channel, Peer), NodeError> {
         let name = link.peer().to_owned();
-        let error = |fault| NodeError::from(ProtocolError::peer(&name, Step::Keys, fault));
+        let error = |fault| {
+            NodeError::from(ProtocolError::peer(Culprit::named(&name, self.terms.parties), Step::Keys, fault))
+        };
         let channel = match self.terms.check(frame) {
             Ok(channel) => channel,
             Err(fault) => {

@@ -8,9 +8,9 @@
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Want};
-use crate::{Limits, NodeError, Peer};
+use crate::{Culprit, Limits, NodeError, Peer};
 use amicus_net::{NetError, clock};
-use amicus_protocol::control::{self, AbortNotice};
+use amicus_protocol::control;
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
@@ -161,11 +161,11 @@ impl Dealer {
             .and_then(|()| self.announce(epoch, raw, batch))
             .and_then(|()| {
                 let last = Peer::Party(self.parties.last());
-                let (inbox, limit) = (&mut self.inbox, self.limits.load);
+                let (inbox, parties, limit) = (&mut self.inbox, self.parties, self.limits.load);
                 let mut queued = 0;
                 epoch.deal::<NodeError>(id, batch as usize, &mut |op, body| {
                     if queued > QUEUE {
-                        drain(inbox, started, limit)?;
+                        drain(inbox, parties, started, limit)?;
                         queued = 0;
                     }
                     queued += body.len();
@@ -191,7 +191,7 @@ impl Dealer {
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                let notice = AbortNotice::of(&error.as_protocol(), &Step::Preprocessing { layer: None });
+                let notice = error.notice(&Step::Preprocessing { layer: None });
                 let header = Header::inference(Kind::Abort, epoch.epoch(), raw, 0);
                 if let Ok(body) = control::encode(&notice) {
                     for peer in self.peers() {
@@ -243,7 +243,7 @@ fn part(peer: &Peer) -> Part {
 }
 
 /// Waits until everything queued has left; who does not take it in time is named.
-fn drain(inbox: &mut Inbox, started: Instant, limit: Duration) -> Result<(), NodeError> {
+fn drain(inbox: &mut Inbox, parties: Parties, started: Instant, limit: Duration) -> Result<(), NodeError> {
     let deadline = started + limit;
     loop {
         match inbox.flush(deadline.min(clock::now() + GLANCE)) {
@@ -251,6 +251,7 @@ fn drain(inbox: &mut Inbox, started: Instant, limit: Duration) -> Result<(), Nod
             Err(_) if inbox.handle().stopped() => return Err(NodeError::Stopped),
             Err(NetError::Timeout { .. }) if clock::now() < deadline => {}
             Err(NetError::Timeout { peer, .. }) => {
+                let peer = Culprit::named(&peer, parties);
                 let fault = Fault::Silent(clock::since(started).as_millis() as u64);
                 return Err(ProtocolError::peer(peer, Step::Preprocessing { layer: None }, fault).into());
             }

@@ -174,7 +174,7 @@ impl Helper {
             }
             Err(NodeError::Stopped) => return Err(NodeError::Stopped),
             Err(error) => {
-                let notice = AbortNotice::of(&error.as_protocol(), &Step::load_part("request"));
+                let notice = error.notice(&Step::load_part("request"));
                 let body = control::encode(&notice)?;
                 for peer in self.party_peers().iter().chain([&Peer::Owner]) {
                     self.inbox.send(peer, Header::epoch(Kind::Abort, id, 0), &body).ok();
@@ -235,8 +235,7 @@ impl Helper {
                 Err((_, batch, error)) => {
                     let waiting = self.requests.iter().position(|w| w.asked && w.request.batch == batch);
                     if let Some(waiting) = waiting.and_then(|at| self.requests.remove(at)) {
-                        let notice =
-                            AbortNotice::of(&error.as_protocol(), &Step::Preprocessing { layer: None });
+                        let notice = error.notice(&Step::Preprocessing { layer: None });
                         let header = Header::epoch(Kind::Abort, EpochId(0), 0);
                         self.tell(&waiting.client, header, &notice);
                     }
@@ -301,7 +300,7 @@ impl Helper {
         self.flight = Some(flight);
         if let Err(error) = started {
             // It has no ticket, so it knows of no id.
-            let notice = AbortNotice::of(&error.as_protocol(), &Step::Input);
+            let notice = error.notice(&Step::Input);
             self.tell(&client, Header::epoch(Kind::Abort, EpochId(0), 0), &notice);
             self.fail_flight(error);
         }
@@ -433,7 +432,7 @@ impl Helper {
     }
 
     fn tell_failure(&mut self, epoch: EpochId, id: InferenceId, binding: &Binding, error: NodeError) {
-        let notice = AbortNotice::of(&error.as_protocol(), &Step::Check);
+        let notice = error.notice(&Step::Check);
         let header = Header::inference(Kind::Abort, epoch, id, 0);
         let receivers = binding.receivers.iter().filter_map(|name| Peer::parse(name, self.parties));
         for peer in self.party_peers().into_iter().chain(receivers.collect::<Vec<_>>()) {

@@ -7,7 +7,6 @@ use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
-use amicus_protocol::control::AbortNotice;
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
@@ -51,9 +50,7 @@ impl Dealer {
                 Err((_, NodeError::Stopped)) => return,
                 Err((header, error)) => {
                     let step = Step::Preprocessing { layer: None };
-                    if let Ok(body) =
-                        amicus_protocol::control::encode(&AbortNotice::of(&error.as_protocol(), &step))
-                    {
+                    if let Ok(body) = amicus_protocol::control::encode(&error.notice(&step)) {
                         self.inbox.send(&Peer::Helper, Header { kind: Kind::Abort, ..header }, &body).ok();
                     }
                     self.reporter.report(Event::DealFailed { error });
@@ -72,7 +69,7 @@ impl Dealer {
         }
         let epoch = self.epoch(epoch_id, deadline)?;
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
-        let journal = self.journal.lock().map_err(|_| ProtocolError::Misuse("journal is poisoned".into()));
+        let journal = self.journal.lock().map_err(|_| ProtocolError::Internal("journal is poisoned".into()));
         let fresh = journal?.spend_inference(epoch_id, id)?;
         let mut deal = epoch.begin_deal(fresh, batch as usize);
         while !deal.complete() {
@@ -105,7 +102,7 @@ impl Dealer {
                 Some(epoch) if epoch.epoch() == id => return Ok(Arc::clone(epoch)),
                 // Dealt while another model was being loaded.
                 Some(epoch) if epoch.epoch() > id => {
-                    return Err(ProtocolError::Misuse(format!("{id} is not loaded any more")).into());
+                    return Err(ProtocolError::NotLoaded { epoch: id }.into());
                 }
                 _ => {}
             }
@@ -115,7 +112,7 @@ impl Dealer {
             match clock::receive(&self.epochs, clock::now() + Duration::from_millis(100)) {
                 Ok(epoch) => self.epoch = Some(epoch),
                 Err(_) if clock::now() < deadline => {}
-                Err(_) => return Err(ProtocolError::Misuse(format!("{id} is not loaded")).into()),
+                Err(_) => return Err(ProtocolError::NotLoaded { epoch: id }.into()),
             }
         }
     }

@@ -47,7 +47,7 @@ impl Party {
     ) -> Result<Event, NodeError> {
         let unknown = |name: &str| {
             let fault = Fault::Unexpected(format!("binding to {}", Printable::new(name)));
-            ProtocolError::peer("helper", Step::Input, fault)
+            ProtocolError::peer(Peer::Helper, Step::Input, fault)
         };
         let role = |name: &String| match Peer::parse(name, self.ctx.parties) {
             Some(peer @ Peer::Client(_)) => Ok(peer),
@@ -65,7 +65,7 @@ impl Party {
             round_of,
         };
         let loaded = self.epoch.clone().filter(|e| e.epoch() == epoch);
-        let loaded = loaded.ok_or_else(|| ProtocolError::Misuse(format!("{epoch} is not loaded")))?;
+        let loaded = loaded.ok_or(ProtocolError::NotLoaded { epoch })?;
         let (material, waited_for_material) = self.material(&loaded, id, binding.batch as usize)?;
         let sent_before = self.sent();
 
@@ -117,7 +117,7 @@ impl Party {
                     return Ok((material, waited));
                 }
                 let fault = Fault::Unexpected(format!("batch {batch} for material of {}", material.batch()));
-                return Err(ProtocolError::peer("helper", Step::Input, fault).into());
+                return Err(ProtocolError::peer(Peer::Helper, Step::Input, fault).into());
             }
             // Material of a later id is there, so that of this one never comes.
             if !self.ready.is_empty() {
@@ -128,9 +128,12 @@ impl Party {
                 Ok(material) => self.ready.push(material),
                 Err(_) => {
                     let fault = Fault::Silent(self.limits.load.as_millis() as u64);
-                    return Err(
-                        ProtocolError::peer("helper", Step::Preprocessing { layer: None }, fault).into()
-                    );
+                    return Err(ProtocolError::peer(
+                        Peer::Helper,
+                        Step::Preprocessing { layer: None },
+                        fault,
+                    )
+                    .into());
                 }
             }
         }
@@ -158,13 +161,13 @@ impl Party {
             let message = self.message(current, phase, missing, &Step::Input, wait)?;
             if message.header.kind == Kind::Input {
                 if let Some(awaiting) = awaiting.take() {
-                    running = Some(awaiting.receive(&message.peer.to_string(), message.body())?);
+                    running = Some(awaiting.receive(&message.peer, message.body())?);
                 }
             } else if let Some(at) = current.receivers.iter().position(|r| *r == message.peer) {
-                keys[at] = Some(ReceiverKey::decode(&message.peer.to_string(), message.body())?);
+                keys[at] = Some(ReceiverKey::decode(&message.peer, message.body())?);
             }
         }
-        let running = running.ok_or_else(|| ProtocolError::Misuse("no input".into()))?;
+        let running = running.ok_or_else(|| ProtocolError::Internal("no input".into()))?;
         Ok((running, keys.into_iter().flatten().collect()))
     }
 

@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
 use amicus_plan::Plan;
-use amicus_protocol::control::{self, AbortNotice, Binding};
+use amicus_protocol::control::{self, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
@@ -222,7 +222,7 @@ impl Party {
         let binding = control::decode::<Binding>(bind.body());
         let client = binding.as_ref().ok().and_then(|b| Peer::parse(&b.client, self.ctx.parties));
         let result = binding
-            .map_err(|fault| ProtocolError::peer("helper", Step::Input, fault).into())
+            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::Input, fault).into())
             .and_then(|binding| self.run_inference(epoch, id, &binding));
         match result {
             Ok(event) => {
@@ -250,11 +250,10 @@ impl Party {
     /// Tells everybody concerned why this party gave up, unless the helper said so: it tells
     /// everybody itself.
     fn tell_abort(&mut self, error: &NodeError, step: &Step, header: Header, also: &[Peer]) {
-        if matches!(error, NodeError::Protocol(ProtocolError::Aborted { by, .. }) if *by == Peer::Helper.to_string())
-        {
+        if matches!(error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. })) {
             return;
         }
-        let notice = AbortNotice::of(&error.as_protocol(), step);
+        let notice = error.notice(step);
         let Ok(body) = amicus_protocol::control::encode(&notice) else { return };
         let others = self.ctx.parties.others(self.ctx.me).map(Peer::Party);
         for peer in others.chain([Peer::Helper]).chain(also.iter().cloned()) {
@@ -281,7 +280,9 @@ impl Party {
     }
 
     fn lock_journal(&self) -> Result<std::sync::MutexGuard<'_, Journal>, NodeError> {
-        self.journal.lock().map_err(|_| ProtocolError::Misuse("the journal's thread panicked".into()).into())
+        self.journal
+            .lock()
+            .map_err(|_| ProtocolError::Internal("the journal's thread panicked".into()).into())
     }
 
     fn others(&self) -> Vec<Peer> {

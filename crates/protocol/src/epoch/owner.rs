@@ -4,7 +4,7 @@
 use super::{SEED_BYTES, seed_from};
 use crate::affine::Part;
 use crate::label::{Label, Purpose};
-use crate::{EpochId, Fault, Parties, ProtocolError, Step};
+use crate::{EpochId, Fault, Parties, Peer, ProtocolError, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, WeightId};
 use std::sync::Arc;
@@ -32,13 +32,13 @@ impl OwnerLoad {
         let expected = plan.weights.len() * parties.count() * SEED_BYTES;
         if body.len() != expected {
             let fault = Fault::Length { expected, got: body.len() };
-            return Err(ProtocolError::peer("helper", Step::load_part("grant"), fault));
+            return Err(ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault));
         }
         let seeds = body
             .chunks_exact(SEED_BYTES)
             .map(seed_from)
             .collect::<Result<_, _>>()
-            .map_err(|fault| ProtocolError::peer("helper", Step::load_part("grant"), fault))?;
+            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
         Ok(OwnerLoad { plan, parties, epoch, seeds })
     }
 

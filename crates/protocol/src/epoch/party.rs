@@ -8,7 +8,7 @@ use crate::keys::PartyKeys;
 use crate::label::{Label, Purpose, domain};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::{unpack, unpack_all};
-use crate::{EpochId, Fault, Fresh, Parties, PartyId, ProtocolError, Step};
+use crate::{EpochId, Fault, Fresh, Parties, PartyId, Peer, ProtocolError, Step};
 use amicus_field::{Element, LimbVec, Seed};
 use amicus_plan::{Plan, PlanDigest, Schedule, Values, WeightId};
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl PartyLoad {
         grant: &[u8],
     ) -> Result<Self, ProtocolError> {
         let seed = seed_from(grant)
-            .map_err(|fault| ProtocolError::peer("helper", Step::load_part("grant"), fault))?;
+            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
         let count = ctx.plan.weights.len();
         Ok(PartyLoad {
             ctx,
@@ -155,7 +155,7 @@ impl PartyLoad {
     /// # Errors
     /// A wrong length, or a second nonce.
     pub fn nonce(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
-        let fail = |fault| ProtocolError::peer("model owner", Step::load_part("nonce"), fault);
+        let fail = |fault| ProtocolError::peer(Peer::Owner, Step::load_part("nonce"), fault);
         if self.nonce.is_some() {
             return Err(fail(Fault::Duplicate("nonce".into())));
         }
@@ -170,7 +170,7 @@ impl PartyLoad {
     /// An unknown tensor, a part out of turn, a wrong length, a residue out of range.
     pub fn weights(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
-        let fail = |fault| ProtocolError::peer("model owner", Step::load("masked weights", &plan, id), fault);
+        let fail = |fault| ProtocolError::peer(Peer::Owner, Step::load("masked weights", &plan, id), fault);
         let Some(nonce) = &self.nonce else {
             return Err(fail(Fault::Unexpected("weights before the nonce".into())));
         };
@@ -200,7 +200,7 @@ impl PartyLoad {
     /// As [`PartyLoad::weights`], or when this party gets no corrections.
     pub fn correction(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
-        let fail = |fault| ProtocolError::peer("helper", Step::load("corrections", &plan, id), fault);
+        let fail = |fault| ProtocolError::peer(Peer::Helper, Step::load("corrections", &plan, id), fault);
         let last = self.is_last();
         let slot = self.corrections.get_mut(id.index()).filter(|_| last);
         let slot = slot.ok_or_else(|| fail(Fault::Unexpected(format!("corrections of tensor {index}"))))?;
@@ -353,7 +353,7 @@ impl PartyConfirming {
     pub fn respond(self, challenge_body: &[u8]) -> Result<(PartyAwaiting, LimbVec), ProtocolError> {
         let PartyConfirming { base, layers, check_keys, checks, .. } = self;
         let seed = seed_from(challenge_body)
-            .map_err(|fault| ProtocolError::peer("helper", Step::load_part("challenge"), fault))?;
+            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("challenge"), fault))?;
         let limbs = base.ctx.plan.limbs;
         let mut answer = base.keys.zero_share_of_load(base.epoch, limbs, layers.len());
         for (index, layer) in layers.iter().enumerate() {

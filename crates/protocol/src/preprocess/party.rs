@@ -6,7 +6,7 @@ use crate::affine::dot_mask;
 use crate::epoch::PartyEpoch;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::wire::unpack_all;
-use crate::{EpochId, Fault, Fresh, InferenceId, ProtocolError, Step};
+use crate::{EpochId, Fault, Fresh, InferenceId, Peer, ProtocolError, Step};
 use amicus_field::{Element, LimbVec, sum_pool, sum_pool_transposed};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId, WrapRule};
 
@@ -80,7 +80,8 @@ impl PartyDeal {
     pub fn correction(&mut self, epoch: &PartyEpoch, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let plan = &epoch.ctx.plan;
         let layer = plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
-        let fail = |fault| ProtocolError::peer("helper", Step::Preprocessing { layer: layer.clone() }, fault);
+        let fail =
+            |fault| ProtocolError::peer(Peer::Helper, Step::Preprocessing { layer: layer.clone() }, fault);
         let (Some(slot), true) =
             (self.corrections.get_mut(index as usize), epoch.ctx.me == epoch.ctx.parties.last())
         else {
@@ -178,7 +179,7 @@ impl Preparing<'_> {
     /// The share of a value's mask; a valid plan asks for it only where there is one.
     fn mask(&self, id: ValueId) -> Result<&LimbVec, ProtocolError> {
         let missing =
-            || ProtocolError::Misuse(format!("parties hold no share of the mask of value {}", id.0));
+            || ProtocolError::Internal(format!("parties hold no share of the mask of value {}", id.0));
         self.masks.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)
     }
 

@@ -301,8 +301,10 @@ impl Judge<'_> {
 fn names_a_culprit(culprits: &[String], error: &NodeError) -> Result<(), String> {
     match error {
         NodeError::Protocol(ProtocolError::Rejected { .. }) => Ok(()),
-        NodeError::Protocol(ProtocolError::Peer { peer, .. }) => is_one(culprits, peer),
-        NodeError::Protocol(ProtocolError::Aborted { by, notice }) => passed_on(culprits, by, notice),
+        NodeError::Protocol(ProtocolError::Peer { culprit, .. }) => is_one(culprits, &culprit.to_string()),
+        NodeError::Protocol(ProtocolError::Aborted { by, notice }) => {
+            passed_on(culprits, &by.to_string(), notice)
+        }
         _ => Err("names nobody".into()),
     }
 }
