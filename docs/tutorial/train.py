@@ -2,7 +2,7 @@
 
     python train.py FOLDER
 
-FOLDER holds the MNIST training set in its usual two files. The 300 digits of crates/amicus/assets, which it is tried on,
+FOLDER holds the MNIST training set in its usual two files. The 300 digits of crates/cli/assets, which it is tried on,
 are left out of the training. Writes tiny.onnx and digits.npz here.
 """
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 HERE = pathlib.Path(__file__).parent
-ASSETS = HERE / "../../crates/amicus/assets"
+ASSETS = HERE / "../../crates/cli/assets"
 
 
 class Square(nn.Module):

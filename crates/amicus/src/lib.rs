@@ -6,25 +6,8 @@
 //! nothing, cannot make anyone accept a wrong answer, and cannot keep the answer from the client
 //! once they know that it is right.
 //!
-//! This crate is the facade: the crates below it are its modules. The command line (`amicus demo`)
-//! is built on [`demo`].
-//!
-//! ```
-//! use amicus::demo::{DemoOptions, run};
-//!
-//! let report = run(&DemoOptions { samples: Some(2), ..DemoOptions::default() }, &mut |_| ())?;
-//! assert_eq!(report.agree, Some(2));
-//! # Ok::<(), amicus::demo::DemoError>(())
-//! ```
+//! This crate is the facade: the crates below it are its modules.
 #![forbid(unsafe_code)]
-
-pub mod demo;
-pub mod interrupt;
-pub mod memory;
-pub mod rates;
-pub mod samples;
-#[cfg(feature = "train-command")]
-pub mod train;
 
 /// Client and model owner as message in, message out.
 pub use amicus_client as client;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("field", &[]),
     ("files", &[]),
     ("net", &[]),
@@ -14,7 +14,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("train", &["model"]),
     ("client", &["field", "plan", "protocol"]),
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
-    ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol"]),
+    ("cli", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("fuzzing", &["client", "field", "model", "net", "node", "plan", "protocol", "testkit", "train"]),
     ("xtask", &[]),

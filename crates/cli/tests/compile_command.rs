@@ -1,7 +1,7 @@
 //! What `compile` and `simulate` refuse, ask leave for, and hand out.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
-use amicus::model::npz::{Column, Npz, Values, write};
+use amicus_model::npz::{Column, Npz, Values, write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

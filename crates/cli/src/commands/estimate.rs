@@ -2,11 +2,11 @@
 
 use super::files::{Bytes, bytes};
 use super::output::{self, Table};
-use amicus::field::Kernel;
-use amicus::model::amc::ModelFile;
-use amicus::net::shaper::Shape;
-use amicus::plan::{Estimate, Rates};
-use amicus::rates;
+use amicus_cli::rates;
+use amicus_field::Kernel;
+use amicus_model::amc::ModelFile;
+use amicus_net::shaper::Shape;
+use amicus_plan::{Estimate, Rates};
 use anyhow::bail;
 use serde::Serialize;
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! What the terminal shows while a demonstration runs: pictures with answers below, and progress.
 
 use super::output;
-use amicus::demo::{Picture, Progress};
-use amicus::model::measure::percent;
-use amicus::model::{argmax, relative_error};
+use amicus_cli::demo::{Picture, Progress};
+use amicus_model::measure::percent;
+use amicus_model::{argmax, relative_error};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -5,11 +5,11 @@
 //! are the client's secret, so the file is private.
 
 use super::files::destination;
-use amicus::model::Graph;
-use amicus::model::argmax;
-use amicus::model::compare::tells_classes;
-use amicus::model::npz::{self, Column, Values};
-use amicus::model::private_file::{self, Existing};
+use amicus_model::Graph;
+use amicus_model::argmax;
+use amicus_model::compare::tells_classes;
+use amicus_model::npz::{self, Column, Values};
+use amicus_model::private_file::{self, Existing};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use std::io::Write;

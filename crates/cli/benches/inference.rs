@@ -1,6 +1,6 @@
 //! One private inference of LeNet-5 among two parties, step by step and whole.
 //!
-//! `cargo bench -p amicus --bench inference`. The steps run on one thread without links;
+//! `cargo bench -p amicus-cli --bench inference`. The steps run on one thread without links;
 //! `online/...` are whole deployments in this process, with dealing left out of the measured time.
 
 #![allow(missing_docs, clippy::unwrap_used)]

@@ -1,7 +1,7 @@
 //! What the commands for model files share: percentages, sizes, where files go, a progress bar.
 
-use amicus::model::private_file::Existing;
-use amicus::samples::Invalid;
+use amicus_cli::samples::Invalid;
+use amicus_model::private_file::Existing;
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;

@@ -1,7 +1,7 @@
 //! `amicus train`.
 
 use super::output::{self, Table};
-use amicus::train::{
+use amicus_cli::train::{
     ActivationName, DatasetName, ModelName, Progress, TrainConfig, TrainReport, WeightsType, train,
 };
 use indicatif::{ProgressBar, ProgressStyle};

@@ -2,10 +2,10 @@
 
 use super::files::bytes;
 use super::output::{self, Table};
-use amicus::demo::{DemoOptions, DemoReport, run as run_demo};
-use amicus::field::Kernel;
-use amicus::net::shaper::Shape;
-use amicus::rates::{self, MachineRates};
+use amicus_cli::demo::{DemoOptions, DemoReport, run as run_demo};
+use amicus_cli::rates::{self, MachineRates};
+use amicus_field::Kernel;
+use amicus_net::shaper::Shape;
 use anyhow::Context;
 use serde::Serialize;
 use std::process::ExitCode;

@@ -5,8 +5,8 @@
 //! control characters are shown as text; a closed pipe ends the program at once, without a message,
 //! with its temporary folders removed.
 
-use amicus::interrupt::end;
-use amicus::plan::printable::is_printable;
+use amicus_cli::interrupt::end;
+use amicus_plan::printable::is_printable;
 use comfy_table::{ContentArrangement, presets};
 use serde::Serialize;
 use std::borrow::Cow;

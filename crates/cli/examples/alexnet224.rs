@@ -2,26 +2,26 @@
 //! machine.
 //!
 //! ```text
-//! cargo run --release -p amicus --example alexnet224 [INFERENCES]
+//! cargo run --release -p amicus-cli --example alexnet224 [INFERENCES]
 //! ```
 //!
 //! Shows what a large network costs (130 million weights, 0.66 million activations of degree 6):
 //! about 11 GB of memory for all roles together. The result is compared with the exact integer
 //! simulator.
 
-use amicus::client::load::WeightSource;
-use amicus::field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
-use amicus::model::quantize::{QuantizedLayer, QuantizedWeights};
-use amicus::model::{Simulator, relative_error};
-use amicus::node::Ahead;
-use amicus::node::event::Event;
-use amicus::node::local::{LocalCluster, LocalConfig, Wiring};
-use amicus::plan::{
+use amicus_client::load::WeightSource;
+use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
+use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
+use amicus_model::{Simulator, relative_error};
+use amicus_node::Ahead;
+use amicus_node::event::Event;
+use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
+use amicus_plan::{
     Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
     WeightSpec, WrapRule,
 };
-use amicus::protocol::Parties;
-use amicus::protocol::affine::Part;
+use amicus_protocol::Parties;
+use amicus_protocol::affine::Part;
 use std::sync::Arc;
 use std::time::Instant;
 

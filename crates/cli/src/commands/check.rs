@@ -2,8 +2,8 @@
 
 use super::files::{Bytes, Sizes};
 use super::output;
-use amicus::model::check::{Check, check};
-use amicus::model::onnx::{Import, ImportOptions, OnnxError, Problem, import_file};
+use amicus_model::check::{Check, check};
+use amicus_model::onnx::{Import, ImportOptions, OnnxError, Problem, import_file};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,9 +2,9 @@
 
 use super::super::files::bytes;
 use super::super::output::{self, Table};
-use amicus::demo::DemoReport;
-use amicus::model::escapes::Escapes;
-use amicus::model::measure::{count_of, percent};
+use amicus_cli::demo::DemoReport;
+use amicus_model::escapes::Escapes;
+use amicus_model::measure::{count_of, percent};
 
 /// Prints everything that was measured.
 pub(super) fn print(report: &DemoReport) {

@@ -1,9 +1,9 @@
 //! The table of executions that `compile` and `simulate` print.
 
 use super::output::{self, Table};
-use amicus::model::compare::{Agreement, Comparison};
-use amicus::model::escapes::Escapes;
-use amicus::model::measure::{count_of, percent};
+use amicus_model::compare::{Agreement, Comparison};
+use amicus_model::escapes::Escapes;
+use amicus_model::measure::{count_of, percent};
 
 /// The executions against the user's network, then layer by layer.
 pub(super) fn print_comparison(c: &Comparison) {

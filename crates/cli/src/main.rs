@@ -37,7 +37,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = amicus::interrupt::clean_up_when_interrupted() {
+    if let Err(error) = amicus_cli::interrupt::clean_up_when_interrupted() {
         note(format_args!("warning: temporary files may stay when a signal ends this program: {error}"));
     }
     let result = match Cli::parse().command {

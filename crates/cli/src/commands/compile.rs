@@ -3,23 +3,23 @@
 use super::comparison::print_comparison;
 use super::files::{Bytes, Share, Sizes, bar, bytes, destination};
 use super::output::{self, Table};
-use amicus::field::{Kernel, Limbs};
-use amicus::model::amc::{About, ModelFile};
-use amicus::model::approximate::{
+use amicus_cli::rates;
+use amicus_cli::samples::{Invalid, Reading, Samples, samples};
+use amicus_field::{Kernel, Limbs};
+use amicus_model::amc::{About, ModelFile};
+use amicus_model::approximate::{
     ApproximateOptions, Approximated, Approximation, Candidate, MaxPooling, Recipe, Trial, approximate,
 };
-use amicus::model::compare::{Comparison, FixedPoint, Networks, compare};
-use amicus::model::fit::Method;
-use amicus::model::measure::{count_of, percent};
-use amicus::model::onnx::{ImportOptions, import_file};
-use amicus::model::prepare::{Prepared, prepare};
-use amicus::model::quality::{Quality, Targets};
-use amicus::model::shown::shown;
-use amicus::model::{CompileOptions, Compiled, Report, compile};
-use amicus::net::shaper::Shape;
-use amicus::plan::{Range, Rates};
-use amicus::rates;
-use amicus::samples::{Invalid, Reading, Samples, samples};
+use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
+use amicus_model::fit::Method;
+use amicus_model::measure::{count_of, percent};
+use amicus_model::onnx::{ImportOptions, import_file};
+use amicus_model::prepare::{Prepared, prepare};
+use amicus_model::quality::{Quality, Targets};
+use amicus_model::shown::shown;
+use amicus_model::{CompileOptions, Compiled, Report, compile};
+use amicus_net::shaper::Shape;
+use amicus_plan::{Range, Rates};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
