@@ -206,23 +206,6 @@ mod tests {
     use super::*;
     use crate::{DatasetName, ModelName};
 
-    struct Files(PathBuf);
-
-    impl Files {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("amicus-checkpoint-{name}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&path);
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Files {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     fn config() -> TrainConfig {
         let mut config = TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "data".into(), "out".into());
         config.rates.learning_rate = (0.1 + 0.2) / 100.0;
@@ -260,13 +243,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_bit_by_bit() {
-        let (files, (architecture, checkpoint)) = (Files::new("same"), sample());
+        let (files, (architecture, checkpoint)) = (tempfile::tempdir().unwrap(), sample());
         let (path, settings) =
-            (path_for(&files.0.join("x.safetensors")), settings_of(&config(), 1, None).unwrap());
+            (path_for(&files.path().join("x.safetensors")), settings_of(&config(), 1, None).unwrap());
         assert!(path.ends_with("x.safetensors.checkpoint"));
         checkpoint.write(&path, &settings).unwrap();
         assert_eq!(Checkpoint::read(&path, &settings, &architecture, 4).unwrap(), checkpoint);
-        assert_eq!(std::fs::read_dir(&files.0).unwrap().count(), 1, "a temporary file is left");
+        assert_eq!(std::fs::read_dir(files.path()).unwrap().count(), 1, "a temporary file is left");
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -276,8 +259,8 @@ mod tests {
 
     #[test]
     fn the_first_setting_that_differs_is_named_with_both_values() {
-        let (files, (architecture, checkpoint)) = (Files::new("differ"), sample());
-        let path = files.0.join("c");
+        let (files, (architecture, checkpoint)) = (tempfile::tempdir().unwrap(), sample());
+        let path = files.path().join("c");
         checkpoint.write(&path, &settings_of(&config(), 1, None).unwrap()).unwrap();
         let refuse = |change: fn(&mut TrainConfig), data, teacher| {
             let mut other = config();
@@ -298,8 +281,8 @@ mod tests {
 
     #[test]
     fn damaged_and_foreign_files_are_refused_by_name() {
-        let (files, (architecture, checkpoint)) = (Files::new("damaged"), sample());
-        let (path, settings) = (files.0.join("c"), settings_of(&config(), 1, None).unwrap());
+        let (files, (architecture, checkpoint)) = (tempfile::tempdir().unwrap(), sample());
+        let (path, settings) = (files.path().join("c"), settings_of(&config(), 1, None).unwrap());
         let read = |images| Checkpoint::read(&path, &settings, &architecture, images);
         assert!(matches!(read(4), Err(TrainError::NoCheckpoint { .. })));
         checkpoint.write(&path, &settings).unwrap();

@@ -248,10 +248,10 @@ mod tests {
 
     #[test]
     fn a_curve_is_a_picture_with_its_axes_and_lines() {
-        let path = std::env::temp_dir().join(format!("amicus-plot-{}.svg", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("curve.svg");
         learning_curve(&path, "a title", &[point(1), point(2), point(4)]).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         for part in ["a title", "epoch", "accuracy on images held out, %", "polyline"] {
             assert!(svg.contains(part), "{part}");
@@ -261,7 +261,6 @@ mod tests {
         assert!(svg.contains("width=\"720\" height=\"560\" viewBox=\"0 0 11520 8960\""), "{}", &svg[..200]);
         // One epoch is a curve too.
         learning_curve(&path, "one", &[point(1)]).unwrap();
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

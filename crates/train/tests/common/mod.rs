@@ -6,26 +6,19 @@ pub(crate) mod naive;
 use std::path::{Path, PathBuf};
 
 use amicus_train::data::{Images, idx};
+use tempfile::TempDir;
 
 /// A folder of its own that is removed in the end.
-pub(crate) struct Folder(pub(crate) PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf, TempDir);
 
 impl Folder {
     pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("amicus-train-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
+        Self(folder.path().to_path_buf(), folder)
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
