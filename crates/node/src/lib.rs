@@ -10,11 +10,13 @@
 //! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
 //! - [`client`], [`owner`]: those who use them
 //! - [`local`]: all of them in one process
-//! - [`conduct`]: how a party can be made to misbehave, for attack tests and demonstrations
+//! - `conduct` (feature `danger`): how a party can be made to misbehave, for attack tests and
+//!   demonstrations
 //! - [`event`], [`limits`]: what a node reports; how long it waits and how much it takes
 #![forbid(unsafe_code)]
 
 pub mod client;
+#[cfg(feature = "danger")]
 pub mod conduct;
 pub mod connect;
 mod cores;

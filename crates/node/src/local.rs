@@ -4,6 +4,7 @@
 //! loopback TLS (as between machines, optionally through shaping proxies) or in memory.
 
 use crate::client::ClientNode;
+#[cfg(feature = "danger")]
 use crate::conduct::Conduct;
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
@@ -16,7 +17,7 @@ use amicus_net::{Fingerprint, Identity, Link, Listener, PeerSet};
 use amicus_plan::Plan;
 use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::control::Channel;
-use amicus_protocol::{Parties, PartyId, ProtocolError};
+use amicus_protocol::{Parties, ProtocolError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,8 +65,10 @@ pub struct LocalConfig {
     /// First port of helper and parties; any free ones when none is given.
     pub first_port: Option<u16>,
     /// The party that misbehaves, and how.
-    pub conduct: Option<(PartyId, Box<dyn Conduct>)>,
+    #[cfg(feature = "danger")]
+    pub conduct: Option<(amicus_protocol::PartyId, Box<dyn Conduct>)>,
     /// The helper stops after it recorded its first decision; for tests.
+    #[cfg(feature = "danger")]
     pub danger_stop_after_decision: bool,
 }
 
@@ -94,7 +97,9 @@ impl LocalConfig {
             max_batch: 64,
             failure_limit: FAILURE_LIMIT,
             first_port: None,
+            #[cfg(feature = "danger")]
             conduct: None,
+            #[cfg(feature = "danger")]
             danger_stop_after_decision: false,
         }
     }
@@ -147,11 +152,14 @@ impl LocalCluster {
     ///
     /// # Errors
     /// An invalid plan, journals that cannot be used, a port in use.
-    pub fn start(mut config: LocalConfig) -> Result<Self, NodeError> {
+    pub fn start(config: LocalConfig) -> Result<Self, NodeError> {
+        #[cfg(feature = "danger")]
+        let mut config = config;
+        #[cfg(feature = "danger")]
+        let mut conduct = config.conduct.take();
         let (complaints, connection_errors) = Complaints::channel();
         let mut party_events = Vec::new();
         let mut nodes = Vec::new();
-        let mut conduct = config.conduct.take();
         for me in config.parties.all() {
             let (sender, events) = channel();
             party_events.push(events);
@@ -163,6 +171,7 @@ impl LocalCluster {
                 limits: config.limits,
                 max_batch: config.max_batch,
                 core: config.cores.get(me.index()).copied(),
+                #[cfg(feature = "danger")]
                 conduct: conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
                 reporter: Reporter::to(sender),
             })?);
@@ -193,7 +202,11 @@ impl LocalCluster {
             connection_errors,
         };
         cluster.connect_parties(config.first_port)?;
-        cluster.start_helper(config.danger_stop_after_decision)?;
+        #[cfg(feature = "danger")]
+        let dies = config.danger_stop_after_decision;
+        #[cfg(not(feature = "danger"))]
+        let dies = false;
+        cluster.start_helper(dies)?;
         Ok(cluster)
     }
 
@@ -219,7 +232,10 @@ impl LocalCluster {
         Ok(())
     }
 
-    fn start_helper(&mut self, danger_stop_after_decision: bool) -> Result<(), NodeError> {
+    /// Starts the helper; for tests, one that dies after it recorded its first decision.
+    fn start_helper(&mut self, dies: bool) -> Result<(), NodeError> {
+        #[cfg(not(feature = "danger"))]
+        let _ = dies;
         let (sender, events) = channel();
         self.helper_events = events;
         let helper = HelperNode::start(HelperConfig {
@@ -231,7 +247,8 @@ impl LocalCluster {
             max_batch: self.max_batch,
             failure_limit: self.failure_limit,
             reporter: Reporter::to(sender),
-            danger_stop_after_decision,
+            #[cfg(feature = "danger")]
+            danger_stop_after_decision: dies,
         })?;
         let first = !matches!(&self.wires, Wires::Tls(tls) if tls.addresses.contains_key(&Peer::Helper));
         if let Wires::Tls(tls) = &mut self.wires {

@@ -2,10 +2,11 @@
 //! (`docs/protocol.md`, section 7.1).
 //!
 //! Notes say where vectors come from, not what they hold. Nothing is noted unless a test asks for
-//! it, in its own thread.
+//! it, in its own thread, and nothing can without the feature `danger`.
 
 use crate::label::{LABEL_BYTES, Label};
 use amicus_field::Seed;
+#[cfg(feature = "danger")]
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -24,17 +25,19 @@ pub struct Draw {
     pub positions: Range<u64>,
 }
 
+#[cfg(feature = "danger")]
 thread_local! {
     static NOTES: RefCell<Option<Vec<Draw>>> = const { RefCell::new(None) };
 }
 
 /// Takes the notes of this thread since the last call; from the first call on there are some.
-#[doc(hidden)]
+#[cfg(feature = "danger")]
 pub fn danger_take_notes() -> Vec<Draw> {
     NOTES.with_borrow_mut(|notes| notes.replace(Vec::new())).unwrap_or_default()
 }
 
 /// The name of a seed's stream, while notes are taken.
+#[cfg(feature = "danger")]
 pub(crate) fn name(seed: &Seed) -> Option<[u8; 8]> {
     NOTES.with_borrow(Option::is_some).then(|| {
         let mut name = [0; 8];
@@ -43,6 +46,15 @@ pub(crate) fn name(seed: &Seed) -> Option<[u8; 8]> {
     })
 }
 
+#[cfg(feature = "danger")]
 pub(crate) fn note(draw: Draw) {
     NOTES.with_borrow_mut(|notes| notes.as_mut().map(|notes| notes.push(draw)));
 }
+
+#[cfg(not(feature = "danger"))]
+pub(crate) fn name(_: &Seed) -> Option<[u8; 8]> {
+    None
+}
+
+#[cfg(not(feature = "danger"))]
+pub(crate) fn note(_: Draw) {}

@@ -164,6 +164,7 @@ impl Opening {
 
     /// Adds an error to one element of this party's own share, consistently: what a malicious party
     /// would do. For attack tests and demonstrations only.
+    #[cfg(feature = "danger")]
     pub fn danger_shift(&mut self, op: OpIndex, element: usize, error: Element) {
         for (_, share) in self.shares.iter_mut().filter(|(o, _)| *o == op) {
             share.set(element, share.get(element) + error);

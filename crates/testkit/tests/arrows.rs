@@ -25,8 +25,8 @@ fn folder(package: &str) -> &str {
     package.strip_prefix("amicus-").unwrap_or(package)
 }
 
-#[test]
-fn crates_depend_as_the_table_says() {
+/// The workspace's packages as cargo sees them.
+fn metadata() -> serde_json::Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -34,9 +34,15 @@ fn crates_depend_as_the_table_says() {
         .output()
         .expect("cargo metadata");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let mut metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    metadata["packages"].take()
+}
+
+#[test]
+fn crates_depend_as_the_table_says() {
+    let packages = metadata();
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
-    let packages = metadata["packages"].as_array().expect("packages");
+    let packages = packages.as_array().expect("packages");
     let names: Vec<&str> = packages.iter().map(|p| p["name"].as_str().expect("a name")).collect();
     for package in packages {
         let name = folder(package["name"].as_str().expect("a name"));
@@ -67,4 +73,62 @@ fn arrows_point_downwards() {
             assert!(position.is_some_and(|p| p < at), "{name} depends on {below}");
         }
     }
+}
+
+/// Crates that turn the hooks of attack tests on: those that attack, and the command line for `demo
+/// --cheat`. The default library has none of them.
+const ATTACKERS: [&str; 2] = ["amicus", "testkit"];
+
+#[test]
+fn only_attackers_turn_on_what_is_dangerous() {
+    let packages = metadata();
+    for package in packages.as_array().expect("packages") {
+        let name = folder(package["name"].as_str().expect("a name"));
+        let default = package["features"]["default"].as_array().cloned().unwrap_or_default();
+        assert!(
+            !default.iter().any(|feature| feature.as_str().expect("a feature").contains("danger")),
+            "{name}"
+        );
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let features = dependency["features"].as_array().expect("features");
+            let danger = features.iter().any(|feature| feature == "danger") && dependency["kind"] != "dev";
+            let on = dependency["name"].as_str().expect("a name");
+            assert!(!danger || ATTACKERS.contains(&name), "{name} turns on the danger of {on}");
+        }
+    }
+}
+
+/// Without the feature `danger` there is nothing that could be turned on by mistake.
+#[test]
+fn whatever_is_dangerous_stands_behind_a_feature() {
+    let mut found = 0;
+    let mut folders =
+        vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates").to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                // The test kit is itself what is behind the feature.
+                if !path.ends_with("testkit") {
+                    folders.push(path);
+                }
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            for (at, line) in lines.iter().enumerate() {
+                let named = line.strip_prefix("pub ").is_some_and(|item| {
+                    item.starts_with("fn danger_") || item.starts_with("danger_") || item == "mod conduct;"
+                });
+                if !named || path.extension().is_none_or(|extension| extension != "rs") {
+                    continue;
+                }
+                let before = lines[..at].iter().rev().take_while(|line| line.starts_with(['#', '/']));
+                let behind = before.into_iter().any(|line| *line == "#[cfg(feature = \"danger\")]");
+                assert!(behind, "{}:{}: {line}", path.display(), at + 1);
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 6, "{found} dangerous items; there were 6 when this was written");
 }

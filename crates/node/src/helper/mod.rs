@@ -46,6 +46,7 @@ pub struct HelperConfig {
     pub reporter: Reporter,
     /// For tests of what happens when the helper dies: it stops after it recorded its first
     /// decision.
+    #[cfg(feature = "danger")]
     pub danger_stop_after_decision: bool,
 }
 
@@ -107,6 +108,7 @@ impl HelperNode {
             busy,
             limits,
             reporter: config.reporter,
+            #[cfg(feature = "danger")]
             stop_after_decision: config.danger_stop_after_decision,
         };
         let threads = vec![

@@ -50,6 +50,7 @@ pub(super) struct Helper {
     pub(super) busy: Arc<AtomicBool>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
+    #[cfg(feature = "danger")]
     pub(super) stop_after_decision: bool,
 }
 
@@ -374,6 +375,7 @@ impl Helper {
         match epoch.verify(dealt, &checks) {
             Ok(accepted) => {
                 let release = accepted.release(self.journal.receivers(&binding.receivers))?;
+                #[cfg(feature = "danger")]
                 if self.stop_after_decision {
                     return Err(NodeError::Stopped);
                 }

@@ -78,9 +78,7 @@ impl Party {
             }
         };
         let (mut check, output) = finished.messages(&keys)?;
-        if let Some(conduct) = &mut self.conduct {
-            conduct.check(&mut check);
-        }
+        self.hooks.check(&mut check);
         self.send(&Peer::Helper, Header::inference(Kind::Check, epoch, id, 0), &check.encode())?;
         for receiver in &current.receivers {
             // A receiver that is gone gets the output from another party, or not at all; that is
@@ -173,9 +171,7 @@ impl Party {
 
     /// One round: send this party's shares, collect the others'.
     fn round(&mut self, current: &Current, mut opening: Opening) -> Result<Running, NodeError> {
-        if let Some(conduct) = &mut self.conduct {
-            conduct.opening(&self.ctx.plan, &mut opening);
-        }
+        self.hooks.opening(&self.ctx.plan, &mut opening);
         let others = self.others();
         for (op, share) in opening.shares() {
             let body = pack(share);

@@ -56,9 +56,7 @@ impl Party {
         }
 
         let mut tagging = load.tag()?;
-        if let Some(conduct) = &mut self.conduct {
-            conduct.tagging(&self.ctx.plan, &mut tagging);
-        }
+        self.hooks.tagging(&self.ctx.plan, &mut tagging);
         for index in 0..self.ctx.plan.weights.len() as u32 {
             let body = pack(tagging.message(WeightId(index)));
             let step = Step::load("tags", &self.ctx.plan, WeightId(index));

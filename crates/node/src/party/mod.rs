@@ -2,10 +2,12 @@
 //! that prepares material ahead of time.
 
 mod dealing;
+mod hooks;
 mod infer;
 mod load;
 
-use crate::conduct::{Conduct, Outgoing};
+#[cfg(feature = "danger")]
+use crate::conduct::Conduct;
 use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, Incoming, Received, Want};
@@ -18,6 +20,7 @@ use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Step};
+use hooks::Hooks;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,6 +45,7 @@ pub struct PartyConfig {
     /// The core that the online thread stays on, if it is to stay on one.
     pub core: Option<usize>,
     /// Deviations; none for an honest party.
+    #[cfg(feature = "danger")]
     pub conduct: Option<Box<dyn Conduct>>,
     /// Where events go.
     pub reporter: Reporter,
@@ -84,7 +88,10 @@ impl PartyNode {
             ctx,
             inbox: online,
             journal,
-            conduct: config.conduct,
+            #[cfg(feature = "danger")]
+            hooks: Hooks(config.conduct),
+            #[cfg(not(feature = "danger"))]
+            hooks: Hooks,
             epoch: None,
             last: (EpochId(0), InferenceId(0)),
             aborted: VecDeque::new(),
@@ -136,7 +143,7 @@ struct Party {
     ctx: PartyContext,
     inbox: Inbox,
     journal: Arc<Mutex<Journal>>,
-    conduct: Option<Box<dyn Conduct>>,
+    hooks: Hooks,
     epoch: Option<Arc<PartyEpoch>>,
     /// The last epoch and inference that began here.
     last: (EpochId, InferenceId),
@@ -262,21 +269,9 @@ impl Party {
         }
     }
 
-    /// Sends a message, as this party's conduct has it.
+    /// Sends a message.
     fn send(&mut self, to: &Peer, header: Header, body: &[u8]) -> Result<(), NodeError> {
-        let Some(conduct) = &mut self.conduct else { return Ok(self.inbox.send(to, header, body)?) };
-        for outgoing in conduct.send(to, header, body) {
-            match outgoing {
-                Outgoing::Message(header, body) => self.inbox.send(to, header, &body)?,
-                Outgoing::MessageTo(other, header, body) => self.inbox.send(&other, header, &body)?,
-                Outgoing::Raw(bytes) => self.inbox.send_raw(to, &[&bytes])?,
-                Outgoing::Close => {
-                    self.inbox.close(to);
-                    return Err(NetError::Closed { peer: to.to_string() }.into());
-                }
-            }
-        }
-        Ok(())
+        self.hooks.send(&mut self.inbox, to, header, body)
     }
 
     fn lock_journal(&self) -> Result<std::sync::MutexGuard<'_, Journal>, NodeError> {

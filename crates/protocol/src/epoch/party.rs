@@ -283,6 +283,7 @@ impl PartyTagging {
 
     /// Adds an error to this party's own part, consistently: what a malicious party would do. For
     /// attack tests only.
+    #[cfg(feature = "danger")]
     pub fn danger_shift(&mut self, id: WeightId, column: usize, error: Element) {
         let layer = &mut self.layers[id.index()];
         for v in [&mut layer.own, &mut layer.layer.masked_tags] {

@@ -116,7 +116,7 @@ impl HelperEpoch {
     ///
     /// # Errors
     /// A plan that does not fit its own shapes.
-    #[doc(hidden)]
+    #[cfg(feature = "danger")]
     pub fn danger_masks(&self, id: InferenceId, batch: usize) -> Result<Vec<LimbVec>, ProtocolError> {
         let mut dealing = Dealing::new(self, id, batch);
         dealing.input();
