@@ -8,6 +8,7 @@
 //!
 //! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`onnx`] imports them from
 //!   PyTorch's exports, [`networks`] reads known ones from safetensors
+//! - [`mod@equalise`]: brings channels of very different sizes to similar ones
 //! - [`mod@prepare`]: brings it into the form that can be folded
 //! - [`mod@check`]: everything that keeps a graph from being compiled, at once
 //! - [`mod@approximate`]: polynomials ([`fit`]) in place of activations ([`function`]) that are
@@ -40,6 +41,7 @@ pub mod compare;
 pub mod compile;
 pub mod digits;
 mod emit;
+pub mod equalise;
 pub mod error;
 pub mod escapes;
 pub mod fake_quantisation;

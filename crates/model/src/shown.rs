@@ -7,8 +7,9 @@ use amicus_plan::{OpKind, Plan, WrapRule};
 use crate::approximate::Approximation;
 
 /// A line for each kind of thing that a plan shows; `approximations` tell fitted polynomials from
-/// those of the file.
-pub fn shown(plan: &Plan, approximations: &[Approximation]) -> Vec<String> {
+/// those of the file, `grouped` is the number of layers computed in groups of channels
+/// ([`mod@crate::equalise`]).
+pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> Vec<String> {
     let fitted = approximations.iter().filter(|a| a.picked.is_some()).count();
     let activations = plan.ops.iter().filter_map(|op| match &op.kind {
         OpKind::Activation(a) => Some(a),
@@ -30,6 +31,12 @@ pub fn shown(plan: &Plan, approximations: &[Approximation]) -> Vec<String> {
             plan.input.range.low, plan.input.range.high
         ),
     ];
+    if grouped > 0 {
+        lines.push(format!(
+            "how many channels of {grouped} layers, which are computed in groups, are of which size: largest numbers \
+             on calibration data, by steps of six bits"
+        ));
+    }
     let learned = learned.max(fitted) - fitted;
     if learned > 0 {
         lines.push(format!(

@@ -22,6 +22,7 @@ use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{ApproximateOptions, MaxPooling, approximate};
 use amicus_model::check::check;
 use amicus_model::compare::{FixedPoint, Networks, compare};
+use amicus_model::equalise::equalise;
 use amicus_model::onnx::{ImportOptions, import_bytes};
 use amicus_model::prepare::prepare;
 use amicus_model::quality::{Quality, Targets};
@@ -101,7 +102,8 @@ fn run(seed: u64, keep: Option<&Path>, folder: &Path) -> Result<Fate, String> {
     let range =
         Range { low: all().fold(f64::INFINITY, f64::min), high: all().fold(f64::NEG_INFINITY, f64::max) };
     let graph = import.graph.with_input_range(range).map_err(|e| e.to_string())?;
-    let original = prepare(&graph).map_err(|e| format!("not prepared: {e}"))?.graph;
+    let equal = equalise(&graph, &inputs).map_err(|e| format!("not equalised: {e}"))?.graph;
+    let original = prepare(&equal).map_err(|e| format!("not prepared: {e}"))?.graph;
     let prepared = float_error(&original, &inputs, &expected);
     if prepared > FLOAT {
         return Err(format!("prepared: {prepared:e} from the oracle"));

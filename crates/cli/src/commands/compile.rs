@@ -11,6 +11,7 @@ use amicus_model::approximate::{
     ApproximateOptions, Approximated, Approximation, Candidate, MaxPooling, Recipe, Trial, approximate,
 };
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
+use amicus_model::equalise::{Equalised, equalise};
 use amicus_model::fit::Method;
 use amicus_model::measure::{count_of, percent};
 use amicus_model::onnx::{ImportOptions, import_file};
@@ -161,7 +162,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let Samples { images, labels, notes: read, .. } = samples(&args.calibrate, reading)?;
     let range = input_range(&args.calibrate, &images)?;
-    let Prepared { graph: original, notes: prepared } = prepare(&import.graph.with_input_range(range)?)?;
+    let Equalised { graph: equal, notes: equalised, grouped } =
+        equalise(&import.graph.with_input_range(range)?, &images)?;
+    let Prepared { graph: original, notes: prepared } = prepare(&equal)?;
 
     let steps = bar(3, "compiling");
     let options = ApproximateOptions {
@@ -202,7 +205,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let targets = Targets { fixed_point: args.max_error.0, total: args.max_total_error.map(|share| share.0) };
     let quality = Quality::of(&measured, &report, targets);
     let missed = quality.misses();
-    let import_notes: Vec<String> = import.notes.into_iter().chain(read).chain(prepared).collect();
+    let import_notes: Vec<String> =
+        import.notes.into_iter().chain(read).chain(equalised).chain(prepared).collect();
     let notes: Vec<String> = import_notes.iter().chain(&warnings).cloned().collect();
     let file = ModelFile {
         plan,
@@ -247,7 +251,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         missed_targets: &missed,
         report: &report,
         measured: &measured,
-        plan_shows: &shown(&file.plan, &file.approximations),
+        plan_shows: &shown(&file.plan, &file.approximations, grouped),
         version: env!("CARGO_PKG_VERSION"),
     };
     if args.json {
@@ -336,6 +340,11 @@ fn print_trials(trials: &[Trial]) {
     shown.print();
 }
 
+/// A size with three digits, however small.
+fn short(size: f64) -> String {
+    if size == 0.0 || size >= 0.01 { format!("{size:.3}") } else { format!("{size:.2e}") }
+}
+
 fn print_approximations(approximations: &[Approximation]) {
     let mut shown =
         Table::with_header(["activation", "was", "interval", "degree", "largest error", "weighted error"]);
@@ -347,7 +356,7 @@ fn print_approximations(approximations: &[Approximation]) {
         shown.row([
             a.node.clone(),
             a.function.clone(),
-            format!("{:.3} (seen {:.3})", a.interval, a.seen),
+            format!("{} (seen {})", short(a.interval), short(a.seen)),
             (a.coefficients.len() - 1).to_string(),
             error(|c| c.max_error),
             error(|c| c.weighted_error),
