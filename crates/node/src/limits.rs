@@ -14,7 +14,8 @@ use std::time::Duration;
 pub struct Limits {
     /// For one message of a round.
     pub round: Duration,
-    /// For a whole inference, at helper and client.
+    /// For a whole inference at a party, until it has all messages of the first round; in later
+    /// rounds, at the helper and at the client a little longer.
     pub inference: Duration,
     /// For the first links of a model load, each later stage of which may take a little longer, and
     /// for one step of dealing; more where a model is large, see [`Limits::for_plan`].
@@ -80,10 +81,22 @@ impl Limits {
         self.load + self.outcome()
     }
 
-    /// Until the helper is given up in an inference, which itself gives up parties after
-    /// `inference`.
+    /// Until a party gives up an inference that it is in, while it waits for messages of a round,
+    /// counted from 0, of so many: parties that are slow in every round are named by those that
+    /// wait for them, the one that waits in the earliest round first.
+    pub(crate) fn inference_of_round(&self, round: usize, rounds: usize) -> Duration {
+        let share = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.inference + self.round / share(rounds.max(1)) * share(round.min(rounds))
+    }
+
+    /// Until the helper gives up parties that have not sent their check messages.
+    pub(crate) fn checks(&self) -> Duration {
+        self.inference + 2 * self.round
+    }
+
+    /// Until the helper is given up in an inference.
     pub(crate) fn outcome(&self) -> Duration {
-        self.inference + self.round
+        self.checks() + self.round
     }
 
     /// For the messages of one round, counted from 1.

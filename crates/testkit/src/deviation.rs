@@ -6,6 +6,7 @@
 use crate::direct::Shift;
 use crate::random::Random;
 use amicus_field::{Element, Limbs, pack_into, unpack};
+use amicus_net::clock;
 use amicus_node::Peer;
 use amicus_node::conduct::{Conduct, Outgoing};
 use amicus_plan::{OpIndex, Plan, WeightId};
@@ -18,6 +19,7 @@ use amicus_protocol::wire::{Header, Kind};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// One deviation from the protocol.
 #[derive(Clone, Debug)]
@@ -88,6 +90,10 @@ pub enum How {
     TooLong,
     /// Closes the link, and keeps it to itself.
     Close,
+    /// Sends it, and closes the link.
+    ThenClose,
+    /// Sends it late, and does nothing else meanwhile.
+    Late(Duration),
     /// Gives up instead, with this account of why.
     GiveUp(AbortNotice),
     /// Sends random frames and randomly changed copies before it.
@@ -284,6 +290,11 @@ impl How {
             How::Garbage(bytes) => vec![Outgoing::Raw(bytes.clone())],
             How::TooLong => vec![Outgoing::Message(header, vec![0; 1 << 22])],
             How::Close => vec![Outgoing::Close],
+            How::ThenClose => vec![honest, Outgoing::Close],
+            How::Late(time) => {
+                clock::sleep(*time);
+                vec![honest]
+            }
             How::GiveUp(notice) => {
                 let body = encode(notice).expect("a notice");
                 vec![Outgoing::Message(Header { kind: Kind::Abort, index: 0, ..header }, body)]

@@ -5,12 +5,14 @@
 //! in memory.
 
 use crate::PATIENCE;
+use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
 use crate::user::User;
 use amicus_client::Message;
 use amicus_client::load::Loading;
 use amicus_field::OperatingSystem;
 use amicus_net::Link;
+use amicus_node::conduct::Conduct;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
 use amicus_node::party::{PartyConfig, PartyNode};
@@ -51,6 +53,21 @@ impl FakeHelper {
     /// # Panics
     /// When they do not start.
     pub fn start(net: Net, folder: &Path) -> Self {
+        Self::with(net, folder, None)
+    }
+
+    /// Starts two parties, the first of which deviates.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub fn deviating(net: Net, folder: &Path, deviation: Deviation) -> Self {
+        let switch = Switch::default();
+        switch.set(true);
+        let conduct = deviation.conduct(net.plan.limbs, switch);
+        Self::with(net, folder, Some(conduct))
+    }
+
+    fn with(net: Net, folder: &Path, mut conduct: Option<Box<dyn Conduct>>) -> Self {
         let parties = Parties::new(2).expect("two parties");
         let (mut nodes, mut events) = (Vec::new(), Vec::new());
         for me in parties.all() {
@@ -64,7 +81,7 @@ impl FakeHelper {
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 max_batch: 4,
                 core: None,
-                conduct: None,
+                conduct: conduct.take(),
                 reporter: Reporter::to(sender),
             };
             nodes.push(PartyNode::start(config).expect("a party"));
@@ -224,6 +241,14 @@ impl FakeHelper {
         let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
         let logits = receiver.unmask(&release.message(0).expect("a receiver"), [output.body()]);
         assert!(self.net.error_of(inputs, &logits.expect("the output")) < 0.05);
+    }
+
+    /// Waits for a party's output.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn expect_output(&mut self, party: usize) {
+        self.client.expect(&crate::run::party(self.parties, party), &[Kind::Output]);
     }
 
     /// Stops the parties.

@@ -81,6 +81,11 @@ impl Setup {
         Setup { limits: Limits { round: Duration::from_secs(5), inference: long, load: long }, ..self }
     }
 
+    /// These deadlines.
+    pub fn limits(self, limits: Limits) -> Self {
+        Setup { limits, ..self }
+    }
+
     /// Deadlines so short that an honest party may miss one on a busy machine, for many attacks in
     /// a row where it does not matter who is blamed.
     pub fn hasty(self) -> Self {

@@ -121,7 +121,7 @@ impl Helper {
             Incoming::Timeout => {
                 if let Some(flight) = &self.flight {
                     let missing = flight.checks.iter().position(Option::is_none).unwrap_or(0);
-                    let fault = Fault::Silent(self.limits.inference.as_millis() as u64);
+                    let fault = Fault::Silent(self.limits.checks().as_millis() as u64);
                     let peer = self.party_peers().swap_remove(missing);
                     self.fail_flight(ProtocolError::peer(peer, Step::Check, fault).into());
                 }
@@ -294,7 +294,7 @@ impl Helper {
             dealt,
             epoch,
             checks: self.parties.all().map(|_| None).collect(),
-            deadline: clock::now() + self.limits.inference,
+            deadline: clock::now() + self.limits.checks(),
             binding,
         };
         let started = self.announce(&flight, &client);

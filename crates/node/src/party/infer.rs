@@ -4,7 +4,7 @@ use super::Party;
 use crate::event::Event;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};
-use crate::{NodeError, Peer};
+use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::OpIndex;
 use amicus_protocol::control::Binding;
@@ -25,6 +25,8 @@ struct Current {
     receivers: Vec<Peer>,
     /// Round of every operation that is opened; none for local ones.
     round_of: Vec<Option<usize>>,
+    /// When the helper bound it.
+    bound: Instant,
 }
 
 /// What the inference waits for.
@@ -63,6 +65,7 @@ impl Party {
             client: role(&binding.client)?,
             receivers: binding.receivers.iter().map(role).collect::<Result<_, _>>()?,
             round_of,
+            bound: clock::now(),
         };
         let loaded = self.epoch.clone().filter(|e| e.epoch() == epoch);
         let loaded = loaded.ok_or(ProtocolError::NotLoaded { epoch })?;
@@ -79,12 +82,14 @@ impl Party {
         };
         let (mut check, output) = finished.messages(&keys)?;
         self.hooks.check(&mut check);
-        self.send(&Peer::Helper, Header::inference(Kind::Check, epoch, id, 0), &check.encode())?;
+        let told = self.send(&Peer::Helper, Header::inference(Kind::Check, epoch, id, 0), &check.encode());
         for receiver in &current.receivers {
             // A receiver that is gone gets the output from another party, or not at all; that is
             // its own affair.
             self.send(receiver, Header::inference(Kind::Output, epoch, id, 0), &output).ok();
         }
+        // The helper may have got the message although its link failed, and release the output.
+        told.map_err(|e| ProtocolError::peer(Peer::Helper, Step::Check, Fault::Lost(e.to_string())))?;
         let wait = (clock::now(), self.limits.outcome());
         self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, wait)?;
         let sent =
@@ -207,7 +212,11 @@ impl Party {
         (since, limit): (Instant, Duration),
     ) -> Result<Received, NodeError> {
         let aborted = &self.aborted;
-        let wait = Wait { from, step, since, until: since + limit };
+        let until = match current.in_all(&self.limits, phase) {
+            Some(in_all) => (since + limit).min(current.bound + in_all),
+            None => since + limit,
+        };
+        let wait = Wait { from, step, since, until };
         self.inbox.exchange(
             &wait,
             |peer| current.part(phase, peer),
@@ -226,6 +235,16 @@ impl Current {
                 Phase::Round(_) | Phase::Outcome => Part::MayLeave,
             },
             Peer::Client(_) | Peer::Owner => Part::Bystander,
+        }
+    }
+
+    /// How long this party may take until the end of a phase, counted from the binding.
+    fn in_all(&self, limits: &Limits, phase: Phase<'_>) -> Option<Duration> {
+        let rounds = self.round_of.iter().flatten().max().map_or(0, |last| last + 1);
+        match phase {
+            Phase::Input { .. } => Some(limits.inference_of_round(0, rounds)),
+            Phase::Round(round) => Some(limits.inference_of_round(round, rounds)),
+            Phase::Outcome => None,
         }
     }
 

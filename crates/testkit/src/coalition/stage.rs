@@ -62,14 +62,14 @@ pub fn bound(stage: &Stage) -> Duration {
         // The owner waits longest, five rounds more than parties for keys.
         Stage::Load => limits.load + 5 * limits.round + second,
         // The wait for a ticket, for the helper's decision, and a round more.
-        Stage::Inference(..) => ticket_bound() + limits.inference + limits.round + second,
+        Stage::Inference(..) => ticket_bound() + limits.inference + 3 * limits.round + second,
     }
 }
 
 /// How long a client waits for a ticket, and a receiver for an invitation.
 fn ticket_bound() -> Duration {
     let limits = Limits::default();
-    limits.load + limits.inference + limits.round
+    limits.load + limits.inference + 3 * limits.round
 }
 
 fn number(of: &Peer) -> usize {
