@@ -4,10 +4,9 @@
 
 mod common;
 
-use common::{amicus, compiled, data, program, strict_json, text, too_wide};
+use common::{amicus, compiled, count, data, program, strict_json, text, too_wide};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Every command that prints results, with small inputs: arguments, and whether it takes `--json`.
 fn commands(folder: &Path) -> Vec<(Vec<String>, bool)> {
@@ -148,19 +147,10 @@ fn signals_leave_nothing_behind() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let there = || std::fs::read_dir(folder.path()).unwrap().next().is_some();
-            let started = Instant::now();
-            while !there() && started.elapsed() < Duration::from_secs(300) {
-                assert!(child.try_wait().unwrap().is_none(), "{command:?} ended before it was interrupted");
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            assert!(there(), "{command:?} made no folder");
-            let sent =
-                Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
-            assert!(sent.success());
+            common::signal(&mut child, folder.path(), 0, name);
             let ended = child.wait().unwrap();
             assert_eq!(ended.signal(), Some(signal), "{command:?}");
-            assert!(!there(), "{command:?} leaves a folder behind after SIG{name}");
+            assert_eq!(count(folder.path()), 0, "{command:?} leaves a folder behind after SIG{name}");
         }
     }
 }
@@ -169,8 +159,13 @@ fn signals_leave_nothing_behind() {
 #[test]
 fn ignored_signals_stay_ignored() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "trap '' HUP; \"$0\" demo --samples 40 > /dev/null & sleep 0.2; kill -HUP $!; wait $!";
-    let mut shell = Command::new("sh");
-    shell.args(["-c", script, env!("CARGO_BIN_EXE_amicus")]).env("TMPDIR", folder.path());
-    assert!(shell.status().unwrap().success());
+    let script = "trap '' HUP; exec \"$0\" demo --net rtt=200ms --samples 1";
+    let mut child = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_amicus")])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    common::signal(&mut child, folder.path(), 0, "HUP");
+    assert!(child.wait().unwrap().success());
 }

@@ -1,6 +1,8 @@
 //! What `compile` and `simulate` refuse, ask leave for, and hand out.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
+mod common;
+
 use amicus_model::npz::{Column, Npz, Values, write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -266,7 +268,7 @@ fn an_interrupted_command_leaves_nothing() {
     let bench = Bench::new();
     let data = bench.data("d.npz", None, |_| ());
     assert!(bench.compile(&data, &[]).status.success());
-    let before = std::fs::read_dir(bench.0.path()).unwrap().count();
+    let before = common::count(bench.0.path());
     let model = bench.at("m.amc");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_amicus"))
         .env("TMPDIR", bench.0.path())
@@ -274,16 +276,8 @@ fn an_interrupted_command_leaves_nothing() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // Once its folder is there it runs for minutes.
-    for _ in 0..600 {
-        if std::fs::read_dir(bench.0.path()).unwrap().count() > before {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    assert!(std::fs::read_dir(bench.0.path()).unwrap().count() > before);
-    let pid = demo.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    // It runs for minutes.
+    common::signal(&mut demo, bench.0.path(), before, "INT");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&demo.wait().unwrap()), Some(2));
-    assert_eq!(std::fs::read_dir(bench.0.path()).unwrap().count(), before);
+    assert_eq!(common::count(bench.0.path()), before);
 }

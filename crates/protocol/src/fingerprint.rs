@@ -18,7 +18,7 @@ pub struct ModelFingerprint(blake3::Hasher);
 pub struct TensorFingerprint(blake3::Hasher);
 
 impl ModelFingerprint {
-    /// Of no tensor yet.
+    /// A fingerprint of no tensor yet.
     pub fn new(nonce: &Seed, epoch: EpochId, plan: &PlanDigest) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
         hasher.update(b"model").update(&epoch.0.to_le_bytes()).update(&plan.0);
@@ -37,7 +37,7 @@ impl ModelFingerprint {
 }
 
 impl TensorFingerprint {
-    /// Of no part yet.
+    /// A fingerprint of no part yet.
     pub fn new(nonce: &Seed, id: WeightId) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
         hasher.update(b"tensor").update(&id.0.to_le_bytes());

@@ -64,7 +64,7 @@ struct Summary {
 struct Roles {
     /// With the material of one inference.
     party: u64,
-    /// As much again for every inference more that is kept ready.
+    /// Material of every inference more that is kept ready.
     ready: u64,
     helper: u64,
     owner: u64,

@@ -17,7 +17,7 @@ pub struct Picture {
     pub columns: usize,
     /// 1 or 3.
     pub channels: usize,
-    /// As many as the sizes say.
+    /// Pixels row by row, the channels of each side by side.
     pub pixels: Vec<u8>,
 }
 

@@ -16,7 +16,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of a list; none when it is empty.
+    /// The spread of a list; none when it is empty.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
@@ -28,15 +28,15 @@ impl Spread {
 /// Fixed-point scales in bits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScaleReport {
-    /// Of the input.
+    /// Scale of the input.
     pub input: u32,
-    /// Of the weights, layer by layer.
+    /// Scales of the weights, layer by layer.
     pub weights: Vec<u32>,
-    /// Of the arguments of the activations.
+    /// Scales of the arguments of the activations.
     pub arguments: Vec<u32>,
-    /// Of the coefficients of the activations.
+    /// Scales of the coefficients of the activations.
     pub coefficients: Vec<u32>,
-    /// Of the logits.
+    /// Scale of the logits.
     pub output: u32,
 }
 
@@ -99,8 +99,7 @@ pub struct DemoReport {
     pub load_ms: f64,
     /// From the client's first message to its unmasked result, in milliseconds for one inference.
     pub online_ms: Option<Spread>,
-    /// The same as `amicus estimate` predicts it; none where this machine's rates were not
-    /// measured.
+    /// What `amicus estimate` predicts for it; none where this machine's rates were not measured.
     pub estimated_online_ms: Option<f64>,
     /// From the helper's first step to all parties ready, in milliseconds for one inference
     /// (median).

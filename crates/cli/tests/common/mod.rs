@@ -5,7 +5,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
 /// The program, in an environment of its own: rates of these tests, no width of this terminal.
 pub(crate) fn program() -> Command {
@@ -35,6 +36,24 @@ pub(crate) fn compiled(folder: &Path) -> PathBuf {
     let made = amicus(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&model)]);
     assert!(made.status.success(), "{made:?}");
     model
+}
+
+/// How many files and folders lie in `folder`.
+pub(crate) fn count(folder: &Path) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+/// Waits until the program has made its temporary folder beside the `before` others in `folder`:
+/// from then on it answers to signals. Sends it this one.
+pub(crate) fn signal(child: &mut Child, folder: &Path, before: usize, name: &str) {
+    let started = Instant::now();
+    while count(folder) <= before {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was interrupted");
+        assert!(started.elapsed() < Duration::from_secs(300), "it made no folder");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 /// JSON in which no object has a key twice.
