@@ -98,8 +98,10 @@ impl ClientNode {
             let peer = Peer::Party(party);
             self.send(&peer, &Fingerprints::question())?;
             let step = Step::load_part("fingerprint");
-            let answer =
-                self.wait(deadline, &peer, &step, |from, h| *from == peer && h.kind == Kind::Fingerprint)?;
+            let answer = self.wait(deadline, &peer, &step, |from, h| {
+                let refused = h.kind == Kind::Abort && h.epoch == EpochId(0);
+                *from == peer && (h.kind == Kind::Fingerprint || refused)
+            })?;
             common = Some(fingerprints.answer(party, answer.header.epoch, answer.body())?);
         }
         self.compared = fingerprints.epoch();

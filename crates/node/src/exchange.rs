@@ -59,11 +59,15 @@ impl<'a> Wait<'a> {
             Incoming::Lost(peer, error) if part(peer) == Part::Needed => {
                 Some(self.fault_of(peer, Fault::Lost(error.to_string())))
             }
-            Incoming::Timeout => {
+            Incoming::Timeout if clock::now() >= self.until => {
                 let waited = clock::since(self.since).as_millis() as u64;
                 Some(self.fault_of(self.from, Fault::Silent(waited)))
             }
-            Incoming::Message(_) | Incoming::Refused(..) | Incoming::Lost(..) | Incoming::Woken => None,
+            Incoming::Message(_)
+            | Incoming::Refused(..)
+            | Incoming::Lost(..)
+            | Incoming::Woken
+            | Incoming::Timeout => None,
         }
     }
 }
@@ -86,13 +90,13 @@ impl Inbox {
             let left = may_leave.then(|| self.left(wait.from)).flatten();
             let until = if left.is_some() { wait.until.min(clock::now()) } else { wait.until };
             let incoming = self.next(until, &mut want)?;
-            match (left, wait.ended_by(&incoming, &part), incoming) {
-                (Some(how), Some(_), Incoming::Timeout) => {
-                    return Err(wait.fault_of(wait.from, Fault::Lost(how)));
-                }
-                (_, Some(error), _) => return Err(error),
-                (_, None, Incoming::Message(message)) => return Ok(message),
-                (_, None, _) => {}
+            if let (Some(how), Incoming::Timeout) = (left, &incoming) {
+                return Err(wait.fault_of(wait.from, Fault::Lost(how)));
+            }
+            match (wait.ended_by(&incoming, &part), incoming) {
+                (Some(error), _) => return Err(error),
+                (None, Incoming::Message(message)) => return Ok(message),
+                (None, _) => {}
             }
         }
     }

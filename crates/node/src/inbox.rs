@@ -7,7 +7,7 @@
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, NetError, Waker, clock};
-use amicus_protocol::wire::{HEADER_BYTES, Header};
+use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -298,6 +298,24 @@ impl Inbox {
     /// # Errors
     /// [`NodeError::Stopped`], or that one of them is missing at this step.
     pub fn wait_for(&mut self, peers: &[Peer], step: &Step, deadline: Instant) -> Result<(), NodeError> {
+        let since = clock::now();
+        while self.wait_for_or(peers, step, since, deadline, |_, _| Want::Keep)?.is_some() {}
+        Ok(())
+    }
+
+    /// Waits until all these peers are connected, or for a message that `want` takes, whichever
+    /// comes first. What it refuses is refused by the next call.
+    ///
+    /// # Errors
+    /// As [`Inbox::wait_for`].
+    pub fn wait_for_or(
+        &mut self,
+        peers: &[Peer],
+        step: &Step,
+        since: Instant,
+        deadline: Instant,
+        mut want: impl FnMut(&Peer, &Header) -> Want,
+    ) -> Result<Option<Received>, NodeError> {
         let started = clock::now();
         let mut faults = Vec::new();
         // Links that ended while this thread did something else do not count as connected.
@@ -307,19 +325,23 @@ impl Inbox {
             if missing.is_none() && until > started {
                 break None;
             }
-            match self.next(until, |_, _| Want::Keep) {
+            match self.next(until, &mut want) {
                 Ok(Incoming::Timeout) if until == started => until = deadline,
                 Ok(Incoming::Timeout) => break missing,
                 Ok(Incoming::Refused(peer, fault)) => faults.push((peer, fault)),
-                Ok(Incoming::Message(_) | Incoming::Lost(..) | Incoming::Woken) => {}
+                Ok(Incoming::Message(message)) => {
+                    self.refused.extend(faults);
+                    return Ok(Some(message));
+                }
+                Ok(Incoming::Lost(..) | Incoming::Woken) => {}
                 Err(error) => return Err(error),
             }
         };
         self.refused.extend(faults);
         match missing {
-            None => Ok(()),
+            None => Ok(None),
             Some(peer) => {
-                let fault = Fault::Lost(format!("no link for {} ms", clock::since(started).as_millis()));
+                let fault = Fault::Lost(format!("no link for {} ms", clock::since(since).as_millis()));
                 Err(ProtocolError::peer(peer, step.clone(), fault).into())
             }
         }
@@ -459,7 +481,10 @@ impl Inbox {
     fn judged(&mut self, received: Received, verdict: Want) -> Option<Incoming> {
         match verdict {
             Want::Take => {
-                self.hop = self.hop.max(received.header.hop);
+                // Questions belong to no sequence of messages.
+                if received.header.kind != Kind::Fingerprint {
+                    self.hop = self.hop.max(received.header.hop);
+                }
                 Some(Incoming::Message(received))
             }
             Want::Keep => {

@@ -51,6 +51,9 @@ pub enum ProtocolError {
         /// The epoch.
         epoch: EpochId,
     },
+    /// No model is loaded at all.
+    #[error("no model is loaded")]
+    NoModel,
     /// Another model was loaded since the client compared fingerprints.
     #[error("the model was loaded anew ({is} after {was}); compare its fingerprint again")]
     Reloaded {

@@ -1,7 +1,7 @@
 //! The helper dies between its decision and the release (`docs/protocol.md`, 6.8): the right output
 //! reaches everybody after all, exactly once decided.
 
-use amicus_client::Message;
+use amicus_client::{Message, load};
 use amicus_field::{Element, Limbs};
 use amicus_node::Peer;
 use amicus_node::event::Event;
@@ -179,4 +179,23 @@ fn a_release_is_repeated_to_its_receiver_alone_until_that_one_acknowledges_it() 
     // Nor does a restart bring it back.
     run.cluster.restart_helper().unwrap();
     assert!(connected(&mut run, &alice).1.is_none() && connected(&mut run, &mallory).1.is_none());
+}
+
+/// Once, a load kept the helper from everything else.
+#[test]
+fn releases_acknowledgements_and_refusals_are_served_while_an_owner_stalls() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
+    let alice = Peer::Client("2".into());
+    undelivered(&mut run, &alice);
+    let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
+    owner.send(&Peer::Helper, &load::request(&run.net.plan).unwrap());
+    owner.expect(&Peer::Helper, &[Kind::LoadGrant]);
+    // Every one of them asks for something that cannot be, and hears so.
+    let (_, first) = connected(&mut run, &alice);
+    let (mut user, second) = connected(&mut run, &alice);
+    assert!(first.is_some() && first == second, "not released during a load");
+    acknowledge(&mut user, 1, 1);
+    assert!(connected(&mut run, &alice).1.is_none(), "acknowledged during a load, and repeated");
+    let loading = owner.heard(Duration::ZERO).is_none_or(|message| message.header.kind == Kind::LoadReady);
+    assert!(loading, "the load ended before");
 }

@@ -126,7 +126,7 @@ fn a_message_never_sent() {
     }
     let deviation = Deviation::message(Kind::Check, How::Nothing);
     let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().last_deviating(deviation).start();
-    run.attack().given_up(&["check", "party 2", "nothing received for 30000 ms"]);
+    run.attack().given_up(&["check", "party 2", "nothing received for 30"]);
     run.recovers();
     run.finish();
 }

@@ -4,6 +4,7 @@
 use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::PendingRequest;
+use amicus_client::load;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_node::inbox::Received;
@@ -405,4 +406,27 @@ fn who_asks_and_does_not_read_is_cut_off_and_others_are_served() {
         run.client.fingerprint().unwrap();
         run.finish();
     }
+}
+
+/// Once, parties kept questions until the end of a load or of somebody else's inference.
+#[test]
+fn fingerprints_are_told_during_inferences_and_refused_during_loads() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start_unloaded();
+    let error = run.client.fingerprint().unwrap_err();
+    assert_says("client", &error, &["party 1", "fingerprint", "no model is loaded"]);
+    run.load().unwrap();
+    let mut alice = user(&mut run, "2");
+    let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+    run.client.fingerprint().unwrap();
+    let inputs = run.next_inputs();
+    let (awaiting, messages) = admission.mask(&inputs).unwrap();
+    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
+    run.assert_right(&inputs, &alice.result(awaiting).unwrap());
+
+    let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
+    owner.send(&Peer::Helper, &load::request(&run.net.plan).unwrap());
+    peers(&run).iter().for_each(|party| drop(owner.expect(party, &[Kind::LoadReady])));
+    let error = run.client.fingerprint().unwrap_err();
+    assert_says("client", &error, &["party 1", "fingerprint", "no model is loaded"]);
+    run.owner = run.cluster.owner().unwrap();
 }

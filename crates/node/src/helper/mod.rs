@@ -105,6 +105,8 @@ impl HelperNode {
             failure_limit: config.failure_limit,
             requests: VecDeque::new(),
             flight: None,
+            load_request: None,
+            loading: None,
             busy,
             limits,
             reporter: config.reporter,

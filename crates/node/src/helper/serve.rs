@@ -2,8 +2,10 @@
 //! release.
 
 use super::dealing::Command;
+use super::load::Loading;
 use crate::error::lost;
 use crate::event::{Event, Reporter};
+use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::peer::MAX_NAME;
@@ -47,6 +49,9 @@ pub(super) struct Helper {
     pub(super) failure_limit: u32,
     pub(super) requests: VecDeque<Waiting>,
     pub(super) flight: Option<Flight>,
+    /// The owner's wish for a load, until nothing else goes on.
+    pub(super) load_request: Option<Received>,
+    pub(super) loading: Option<Loading>,
     pub(super) busy: Arc<AtomicBool>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
@@ -60,7 +65,7 @@ pub(super) struct Waiting {
     client: Peer,
     request: Request,
     /// Material of this size was asked for.
-    asked: bool,
+    pub(super) asked: bool,
 }
 
 /// The inference in flight.
@@ -70,10 +75,26 @@ pub(super) struct Flight {
     epoch: Arc<HelperEpoch>,
     binding: Binding,
     checks: Vec<Option<CheckMessage>>,
-    deadline: Instant,
+    since: Instant,
+    until: Instant,
 }
 
 impl Flight {
+    /// Why the inference ends, when that is what this means. Of a party that still lacks messages
+    /// of others, the helper would have heard.
+    fn ended_by(&self, incoming: &Incoming, parties: &[Peer]) -> Option<NodeError> {
+        let this = (self.epoch.epoch(), self.dealt.id());
+        if matches!(incoming, Incoming::Message(m) if (m.header.epoch, m.header.id) != this) {
+            return None;
+        }
+        let missing = self.checks.iter().position(Option::is_none).unwrap_or(0);
+        let wait = Wait { from: &parties[missing], step: &Step::Check, since: self.since, until: self.until };
+        wait.ended_by(incoming, |peer| match peer {
+            Peer::Party(_) => Part::Needed,
+            Peer::Helper | Peer::Owner | Peer::Client(_) => Part::Bystander,
+        })
+    }
+
     fn header(&self, kind: Kind) -> Header {
         Header::inference(kind, self.epoch.epoch(), self.dealt.id(), 0)
     }
@@ -97,51 +118,49 @@ impl Helper {
 
     fn step(&mut self) -> Result<(), NodeError> {
         self.take_dealt();
+        self.begin_load()?;
+        self.advance_load()?;
         self.start_next()?;
+        let flight = self.flight.as_ref().map(|f| (f.epoch.epoch(), f.dealt.id()));
+        let loading = self.loading.as_ref();
+        let deadlines = [self.flight.as_ref().map(|f| f.until), loading.map(Loading::deadline)];
         let idle = clock::now() + Duration::from_secs(3600);
-        let deadline = self.flight.as_ref().map_or(idle, |f| f.deadline);
-        let this = self.flight.as_ref().map(|f| (f.epoch.epoch(), f.dealt.id()));
-        match self.inbox.next(deadline, |peer, h| want(this, peer, h))? {
-            Incoming::Message(message) => self.message(&message),
-            Incoming::Refused(peer @ Peer::Party(_), fault) => {
-                self.fail_flight(ProtocolError::peer(peer, Step::Check, fault).into());
-                Ok(())
-            }
-            Incoming::Refused(..) => Ok(()),
-            Incoming::Lost(peer @ Peer::Party(_), e) => {
-                self.fail_flight(ProtocolError::peer(peer, Step::Check, lost(&e)).into());
-                Ok(())
-            }
+        let deadline = deadlines.into_iter().flatten().min().unwrap_or(idle);
+        let incoming = self.inbox.next(deadline, |peer, h| want(flight, loading, peer, h))?;
+        let parties = self.party_peers();
+        if let Some(error) = self.loading.as_ref().and_then(|l| l.ended_by(&incoming, &parties)) {
+            return self.give_up_load(error);
+        }
+        if let Some(error) = self.flight.as_ref().and_then(|f| f.ended_by(&incoming, &parties)) {
+            self.fail_flight(error);
+            return Ok(());
+        }
+        match incoming {
+            Incoming::Message(message) => self.message(message),
             Incoming::Lost(peer, _) => {
                 self.requests.retain(|w| w.client != peer);
+                self.load_request.take_if(|request| request.peer == peer);
                 Ok(())
             }
             // A link or a command: a receiver that came back gets what it is owed.
             Incoming::Woken => self.repeat_releases(),
-            Incoming::Timeout => {
-                if let Some(flight) = &self.flight {
-                    let missing = flight.checks.iter().position(Option::is_none).unwrap_or(0);
-                    let fault = Fault::Silent(self.limits.checks().as_millis() as u64);
-                    let peer = self.party_peers().swap_remove(missing);
-                    self.fail_flight(ProtocolError::peer(peer, Step::Check, fault).into());
-                }
-                Ok(())
-            }
+            Incoming::Refused(..) | Incoming::Timeout => Ok(()),
         }
     }
 
-    fn message(&mut self, message: &Received) -> Result<(), NodeError> {
+    fn message(&mut self, message: Received) -> Result<(), NodeError> {
         match message.header.kind {
-            Kind::LoadRequest => self.load(message),
+            Kind::LoadRequest => {
+                // Of several, the last counts: the owner may have given up the others.
+                self.load_request = Some(message);
+                Ok(())
+            }
+            Kind::LoadHash | Kind::LoadResponse => self.load_message(&message),
             Kind::Request => {
-                self.request(message);
+                self.request(&message);
                 Ok(())
             }
-            Kind::Check => self.check(message),
-            Kind::Abort => {
-                self.fail_flight(crate::exchange::aborted_by(message));
-                Ok(())
-            }
+            Kind::Check => self.check(&message),
             Kind::ReleaseAck => {
                 self.journal.delivered(message.header.epoch, message.header.id, &message.peer.to_string())
             }
@@ -149,44 +168,7 @@ impl Helper {
         }
     }
 
-    fn load(&mut self, message: &Received) -> Result<(), NodeError> {
-        let fresh = self.journal.next_epoch()?;
-        let id = fresh.id();
-        self.epoch = None;
-        self.retired = None;
-        self.ready.clear();
-        // What was asked of the dealing thread was for the old epoch.
-        self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
-        let loaded = if message.body() == self.digest.0 {
-            self.run_load(fresh)
-        } else {
-            let fault = Fault::Incompatible("the owner's plan is not this one".into());
-            Err(ProtocolError::peer(&message.peer, Step::load_part("request"), fault).into())
-        };
-        match loaded {
-            Ok(epoch) => {
-                let epoch = Arc::new(epoch);
-                self.command(Command::Epoch(Arc::clone(&epoch)));
-                self.epoch = Some(epoch);
-                for peer in self.party_peers().iter().chain([&Peer::Owner]) {
-                    self.inbox.send(peer, Header::epoch(Kind::LoadAccepted, id, 0), &[]).ok();
-                }
-                self.reporter.report(Event::Loaded { epoch: id });
-            }
-            Err(NodeError::Stopped) => return Err(NodeError::Stopped),
-            Err(error) => {
-                let notice = error.notice(&Step::load_part("request"));
-                let body = control::encode(&notice)?;
-                for peer in self.party_peers().iter().chain([&Peer::Owner]) {
-                    self.inbox.send(peer, Header::epoch(Kind::Abort, id, 0), &body).ok();
-                }
-                self.reporter.report(Event::LoadFailed { error });
-            }
-        }
-        Ok(())
-    }
-
-    fn command(&self, command: Command) {
+    pub(super) fn command(&self, command: Command) {
         // The dealing thread ends only with this one.
         let _ = self.commands.send(command);
         if let Some(handle) = &self.dealing {
@@ -294,7 +276,8 @@ impl Helper {
             dealt,
             epoch,
             checks: self.parties.all().map(|_| None).collect(),
-            deadline: clock::now() + self.limits.checks(),
+            since: clock::now(),
+            until: clock::now() + self.limits.checks(),
             binding,
         };
         let started = self.announce(&flight, &client);
@@ -451,16 +434,20 @@ impl Helper {
     }
 }
 
-fn want(this: Option<(EpochId, InferenceId)>, peer: &Peer, h: &Header) -> Want {
-    let current = this == Some((h.epoch, h.id));
+fn want(flight: Option<(EpochId, InferenceId)>, loading: Option<&Loading>, peer: &Peer, h: &Header) -> Want {
     match (peer, h.kind) {
-        (Peer::Owner, Kind::LoadRequest) if this.is_none() => Want::Take,
-        (Peer::Owner, Kind::LoadRequest) => Want::Keep,
-        (Peer::Client(_), Kind::Request | Kind::ReleaseAck) => Want::Take,
-        (Peer::Party(_), Kind::Check | Kind::Abort) if current => Want::Take,
+        (Peer::Owner, Kind::LoadRequest) => return Want::Take,
+        (Peer::Client(_), Kind::Request | Kind::ReleaseAck) => return Want::Take,
+        (Peer::Party(_), Kind::Check | Kind::Abort) if flight == Some((h.epoch, h.id)) => return Want::Take,
+        _ => {}
+    }
+    if let Some(verdict) = loading.and_then(|loading| loading.want(peer, h)) {
+        return verdict;
+    }
+    match (peer, h.kind) {
         // Sent before the party knew that the inference ended.
         (Peer::Party(_), Kind::Abort) => Want::Drop,
-        (Peer::Party(_), Kind::Check) if this.is_none_or(|this| (h.epoch, h.id) < this) => Want::Drop,
+        (Peer::Party(_), Kind::Check) if flight.is_none_or(|flight| (h.epoch, h.id) < flight) => Want::Drop,
         (Peer::Party(_), kind) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
         _ => Want::Drop,
     }

@@ -1,6 +1,6 @@
 //! One inference at a party: the loop over the plan's rounds (`docs/protocol.md`, section 6).
 
-use super::Party;
+use super::{Aborted, Party};
 use crate::event::Event;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};
@@ -14,7 +14,6 @@ use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{EpochId, Fault, InferenceId, Printable, ProtocolError, Step};
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What a party knows of the inference it is in.
@@ -211,16 +210,15 @@ impl Party {
         step: &Step,
         (since, limit): (Instant, Duration),
     ) -> Result<Received, NodeError> {
-        let aborted = &self.aborted;
         let until = match current.in_all(&self.limits, phase) {
             Some(in_all) => (since + limit).min(current.bound + in_all),
             None => since + limit,
         };
         let wait = Wait { from, step, since, until };
-        self.inbox.exchange(
+        self.exchange(
             &wait,
             |peer| current.part(phase, peer),
-            |peer, h| current.want(aborted, phase, peer, h),
+            |aborted, peer, h| current.want(aborted, phase, peer, h),
         )
     }
 }
@@ -248,18 +246,12 @@ impl Current {
         }
     }
 
-    fn want(
-        &self,
-        aborted: &VecDeque<(EpochId, InferenceId)>,
-        phase: Phase<'_>,
-        peer: &Peer,
-        h: &Header,
-    ) -> Want {
+    fn want(&self, aborted: &Aborted, phase: Phase<'_>, peer: &Peer, h: &Header) -> Want {
         let (this, that) = ((self.epoch, self.id), (h.epoch, h.id));
         let ends_here = h.kind == Kind::Abort && that == this;
         match peer {
-            // Asked before any id is known.
-            Peer::Client(_) if h.kind == Kind::Fingerprint => Want::Keep,
+            // Asked before any id is known, and answered at once.
+            Peer::Client(_) if h.kind == Kind::Fingerprint => Want::Take,
             // Of an old id nothing is left to send, unless it was given up midway.
             Peer::Party(_) if that < this && h.kind != Kind::Abort && !aborted.contains(&that) => {
                 Want::Refuse(Fault::Replay(format!("{} of {}", h.id, h.epoch)))

@@ -1,6 +1,6 @@
 //! A model load at a party, message by message (`docs/protocol.md`, section 4).
 
-use super::Party;
+use super::{Aborted, Party};
 use crate::error::lost;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};
@@ -11,8 +11,7 @@ use amicus_plan::WeightId;
 use amicus_protocol::epoch::{PartyEpoch, PartyLoad};
 use amicus_protocol::keys::KeyAgreement;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
-use std::collections::VecDeque;
+use amicus_protocol::{EpochId, Fault, ProtocolError, Step};
 use std::time::Instant;
 
 impl Party {
@@ -21,7 +20,9 @@ impl Party {
         let started = clock::now();
         let deadline = started + self.limits.load;
         let fresh = self.lock_journal()?.spend_epoch(epoch)?;
-        self.inbox.wait_for(&self.others(), &Step::Keys, deadline)?;
+        let want =
+            |aborted: &Aborted, peer: &Peer, h: &Header| load_want(aborted, epoch, Stage::Keys, peer, h);
+        self.linked(&self.others(), &Step::Keys, deadline, want)?;
         let deadline = started + self.limits.load_of_keys();
 
         let mut agreement = KeyAgreement::new(self.ctx.parties, self.ctx.me, epoch, &mut OperatingSystem)?;
@@ -42,7 +43,7 @@ impl Party {
         // moment late.
         let (owner, step) = (Peer::Owner, Step::load_part("masked weights"));
         let patience = deadline.min(clock::now() + self.limits.round);
-        self.inbox.wait_for(std::slice::from_ref(&owner), &step, patience)?;
+        self.linked(std::slice::from_ref(&owner), &step, patience, want)?;
         self.send_in_load(&owner, &step, Header::epoch(Kind::LoadReady, epoch, 0), &[])?;
         let deadline = started + self.limits.load_of_weights();
         while !load.complete() {
@@ -100,9 +101,8 @@ impl Party {
         deadline: Instant,
         (from, step): &(Peer, Step),
     ) -> Result<Received, NodeError> {
-        let aborted = &self.aborted;
         let wait = Wait::new(from, step, deadline);
-        self.inbox.exchange(&wait, part, |peer, h| load_want(aborted, epoch, stage, peer, h))
+        self.exchange(&wait, part, |aborted, peer, h| load_want(aborted, epoch, stage, peer, h))
     }
 }
 
@@ -141,16 +141,13 @@ impl Stage {
     }
 }
 
-fn load_want(
-    aborted: &VecDeque<(EpochId, InferenceId)>,
-    epoch: EpochId,
-    stage: Stage,
-    peer: &Peer,
-    h: &Header,
-) -> Want {
-    // Clients ask for fingerprints before they know any epoch.
-    if matches!(peer, Peer::Client(_)) {
-        return Want::Keep;
+fn load_want(aborted: &Aborted, epoch: EpochId, stage: Stage, peer: &Peer, h: &Header) -> Want {
+    match (peer, h.kind) {
+        // The owner may have heard of the acceptance first, and have told its clients.
+        (Peer::Client(_), Kind::Fingerprint) if stage == Stage::Acceptance => return Want::Keep,
+        (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
+        (Peer::Client(_), _) => return Want::Keep,
+        _ => {}
     }
     if h.epoch < epoch {
         return match (peer, h.kind) {

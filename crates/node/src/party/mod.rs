@@ -10,12 +10,13 @@ mod load;
 use crate::conduct::Conduct;
 use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
+use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, Incoming, Received, Want};
 use crate::journal::Journal;
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
 use amicus_plan::Plan;
-use amicus_protocol::control::{self, Binding};
+use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
@@ -26,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a party is told when it starts.
 pub struct PartyConfig {
@@ -94,7 +95,7 @@ impl PartyNode {
             hooks: Hooks,
             epoch: None,
             last: (EpochId(0), InferenceId(0)),
-            aborted: VecDeque::new(),
+            aborted: Aborted::default(),
             epochs,
             materials: materials_of_online,
             ready: Vec::new(),
@@ -147,9 +148,7 @@ struct Party {
     epoch: Option<Arc<PartyEpoch>>,
     /// The last epoch and inference that began here.
     last: (EpochId, InferenceId),
-    /// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no
-    /// replay.
-    aborted: VecDeque<(EpochId, InferenceId)>,
+    aborted: Aborted,
     epochs: Sender<Arc<PartyEpoch>>,
     materials: Receiver<Material>,
     ready: Vec<Material>,
@@ -157,8 +156,26 @@ struct Party {
     reporter: Reporter,
 }
 
-/// Inferences and loads given up that are remembered.
-const REMEMBERED: usize = 64;
+/// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no
+/// replay.
+#[derive(Debug, Default)]
+struct Aborted(VecDeque<(EpochId, InferenceId)>);
+
+impl Aborted {
+    /// How many are remembered.
+    const MOST: usize = 64;
+
+    fn remember(&mut self, epoch: EpochId, id: InferenceId) {
+        if self.0.len() == Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back((epoch, id));
+    }
+
+    fn contains(&self, which: &(EpochId, InferenceId)) -> bool {
+        self.0.contains(which)
+    }
+}
 
 impl Party {
     fn run(mut self) {
@@ -182,14 +199,66 @@ impl Party {
             Kind::EpochBegin => self.load(&message),
             Kind::Bind => self.inference(&message),
             Kind::Fingerprint => {
-                let fingerprint = self.epoch.as_ref().map(|e| (e.epoch(), e.fingerprint()));
-                if let Some((epoch, fingerprint)) = fingerprint {
-                    let header = Header::epoch(Kind::Fingerprint, epoch, 0);
-                    self.send(&message.peer, header, &fingerprint.0).ok();
-                }
+                self.tell_fingerprint(&message.peer);
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Answers a client's question; whoever does not take the answer asks in vain.
+    fn tell_fingerprint(&mut self, client: &Peer) {
+        match self.epoch.as_ref().map(|e| (e.epoch(), e.fingerprint())) {
+            Some((epoch, fingerprint)) => {
+                let header = Header::epoch(Kind::Fingerprint, epoch, 0);
+                self.send(client, header, &fingerprint.0).ok();
+            }
+            None => {
+                let notice = AbortNotice::of(&ProtocolError::NoModel, &Step::load_part("fingerprint"));
+                if let Ok(body) = control::encode(&notice) {
+                    self.send(client, Header::epoch(Kind::Abort, EpochId(0), 0), &body).ok();
+                }
+            }
+        }
+    }
+
+    /// The next message of a load or an inference. Clients' questions are answered meanwhile.
+    fn exchange(
+        &mut self,
+        wait: &Wait<'_>,
+        part: impl Fn(&Peer) -> Part,
+        want: impl Fn(&Aborted, &Peer, &Header) -> Want,
+    ) -> Result<Received, NodeError> {
+        loop {
+            let aborted = &self.aborted;
+            let message = self.inbox.exchange(wait, &part, |peer, h| want(aborted, peer, h))?;
+            if message.header.kind != Kind::Fingerprint {
+                return Ok(message);
+            }
+            self.tell_fingerprint(&message.peer);
+        }
+    }
+
+    /// Waits until peers have links. Clients' questions are answered, and notices heard, meanwhile.
+    fn linked(
+        &mut self,
+        peers: &[Peer],
+        step: &Step,
+        deadline: Instant,
+        want: impl Fn(&Aborted, &Peer, &Header) -> Want,
+    ) -> Result<(), NodeError> {
+        let since = clock::now();
+        loop {
+            let aborted = &self.aborted;
+            let want = |peer: &Peer, h: &Header| match h.kind {
+                Kind::Fingerprint | Kind::Abort => want(aborted, peer, h),
+                _ => Want::Keep,
+            };
+            match self.inbox.wait_for_or(peers, step, since, deadline, want)? {
+                None => return Ok(()),
+                Some(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
+                Some(m) => self.tell_fingerprint(&m.peer),
+            }
         }
     }
 
@@ -209,7 +278,7 @@ impl Party {
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                self.remember_aborted(epoch, InferenceId(0));
+                self.aborted.remember(epoch, InferenceId(0));
                 self.tell_abort(&error, &Step::load_part("tags"), Header::epoch(Kind::Abort, epoch, 0), &[]);
                 self.reporter.report(Event::LoadFailed { error });
                 Ok(())
@@ -238,20 +307,13 @@ impl Party {
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                self.remember_aborted(epoch, id);
+                self.aborted.remember(epoch, id);
                 let header = Header::inference(Kind::Abort, epoch, id, 0);
                 self.tell_abort(&error, &Step::Input, header, client.as_slice());
                 self.reporter.report(Event::Failed { id, error });
                 Ok(())
             }
         }
-    }
-
-    fn remember_aborted(&mut self, epoch: EpochId, id: InferenceId) {
-        if self.aborted.len() == REMEMBERED {
-            self.aborted.pop_front();
-        }
-        self.aborted.push_back((epoch, id));
     }
 
     /// Tells everybody concerned why this party gave up, unless the helper said so: it tells
