@@ -79,6 +79,70 @@ fn images_given_channels_last_are_understood() {
 }
 
 #[test]
+fn a_flat_value_with_channels_last_moves_the_columns_behind_it() {
+    // A convolution to [1, 2, 7, 6], then channels last, flat, and what may stand between.
+    let start = || conv(File::new(17, &[1, 2, 9, 8]), "x", "a", 2);
+    let weights = |file: File| file.floats("w", &[84, 5], numbers(420));
+    let turned = |perm: &[i64]| weights(start()).node(Node::new("Transpose", &["a"], "t").ints("perm", perm));
+    for perm in [[0, 2, 3, 1], [0, 3, 2, 1], [0, 1, 3, 2], [0, 2, 1, 3]] {
+        let flat = turned(&perm).node(Node::new("Flatten", &["t"], "f"));
+        agrees(&flat.clone().node(Node::new("MatMul", &["f", "w"], "y")));
+        agrees(&flat.clone().node(Node::new("Relu", &["f"], "r")).node(Node::new(
+            "MatMul",
+            &["r", "w"],
+            "y",
+        )));
+        // Rows of weights instead of columns, and a factor.
+        let gemm = Node::new("Gemm", &["f", "v"], "y").int("transB", 1).float("alpha", 0.5);
+        agrees(&flat.clone().floats("v", &[5, 84], numbers(420)).node(gemm));
+        // Parameters for each number.
+        let mut norm = flat.clone();
+        for (name, at) in [("gamma", 1.0), ("beta", 0.0), ("mean", 0.1), ("var", 2.0)] {
+            let each = numbers(84).iter().map(|v| at + 0.3 * v).collect();
+            norm = norm.floats(name, &[84], each);
+        }
+        let bn = Node::new("BatchNormalization", &["f", "gamma", "beta", "mean", "var"], "b");
+        agrees(&norm.node(bn).node(Node::new("MatMul", &["b", "w"], "y")));
+        // Two of one order, added.
+        let sum = flat.clone().node(Node::new("Tanh", &["f"], "g")).node(Node::new("Add", &["f", "g"], "s"));
+        agrees(&sum.node(Node::new("MatMul", &["s", "w"], "y")));
+    }
+    // As TensorFlow's exporter writes it, and back to an image.
+    let reshaped = turned(&[0, 2, 3, 1]).ints("to", &[-1, 84]);
+    let reshaped = reshaped.node(Node::new("Reshape", &["t", "to"], "f"));
+    agrees(&reshaped.clone().node(Node::new("MatMul", &["f", "w"], "y")));
+    let back = reshaped.ints("shape", &[1, 7, 6, 2]).node(Node::new("Reshape", &["f", "shape"], "i"));
+    let back = back.node(Node::new("Transpose", &["i"], "n").ints("perm", &[0, 3, 1, 2]));
+    agrees(&conv(back, "n", "y", 2));
+    // Means of channels that come last.
+    for keep in [0, 1] {
+        let mean = Node::new("ReduceMean", &["t"], "m").ints("axes", &[1, 2]).int("keepdims", keep);
+        let mean = turned(&[0, 2, 3, 1]).node(mean).node(Node::new("Flatten", &["m"], "f"));
+        let mean = mean.floats("u", &[2, 5], numbers(10));
+        agrees(&mean.node(Node::new("MatMul", &["f", "u"], "y")));
+    }
+}
+
+#[test]
+fn an_order_that_no_layer_takes_back_is_refused() {
+    let flat = conv(File::new(17, &[1, 2, 9, 8]), "x", "a", 2);
+    let flat = flat.node(Node::new("Transpose", &["a"], "t").ints("perm", &[0, 2, 3, 1]));
+    let flat = flat.node(Node::new("Flatten", &["t"], "f"));
+    let refused = |file: &File, name: &str| {
+        let found = problems(file);
+        assert!(found.len() == 1 && found[0].node == name, "{name}: {found:?}");
+    };
+    // The result itself, another shape, a value of another order, a constant for each number.
+    refused(&flat.clone().node(Node::new("Relu", &["f"], "y")), "t node");
+    let other = flat.clone().ints("s", &[1, 6, 7, 2]).node(Node::new("Reshape", &["f", "s"], "y"));
+    refused(&other, "t node");
+    let sum = flat.clone().node(Node::new("Flatten", &["a"], "g")).node(Node::new("Add", &["f", "g"], "y"));
+    refused(&sum, "t node");
+    let each = flat.floats("c", &[84], numbers(84)).node(Node::new("Mul", &["f", "c"], "y"));
+    assert!(!problems(&each).is_empty());
+}
+
+#[test]
 fn a_transpose_inside_is_the_node_that_is_named() {
     let file = conv(File::new(17, &[1, 2, 9, 8]), "x", "a", 2);
     let file = file.node(Node::new("Transpose", &["a"], "t").ints("perm", &[0, 2, 3, 1]));

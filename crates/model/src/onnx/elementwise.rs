@@ -318,8 +318,8 @@ impl<'b> Importer<'_, 'b> {
         let mut sum = self.tensor_in_any_order(node, 0)?;
         for index in 1..node.inputs.len() {
             let mut next = self.tensor_in_any_order(node, index)?;
-            let axes = |view: &View| view.moved.as_ref().map(|m| m.axes.clone());
-            if axes(&sum) != axes(&next) {
+            let order = |view: &View| view.moved.as_ref().map(|m| (m.axes.clone(), m.flattened.clone()));
+            if order(&sum) != order(&next) {
                 let moved = sum.moved.or(next.moved);
                 return Err(moved.map_or(Refusal::Follows, Refusal::Moved));
             }

@@ -63,7 +63,7 @@ pub(super) fn import(
     let arrangement = input_order(graph, &order, input.name, &dims);
     let mut view = View::new(NodeId(0), dims.clone());
     if let Some(axes) = &arrangement {
-        view.moved = Some(Rc::new(Moved { axes: axes.clone(), by: None }));
+        view.moved = Some(Rc::new(Moved { axes: axes.clone(), flattened: None, by: None }));
     }
     let stored = view.stored().dims;
     let flat = [dims[1..].iter().product()];
@@ -145,7 +145,7 @@ fn is_onnx(domain: &str) -> bool {
 }
 
 /// Why a `Transpose` is refused.
-const MOVED: &str = "moves the numbers of images to another order, which only the input may need";
+const MOVED: &str = "moves the numbers of images to another order, which only the input, means over images and fully connected layers may take back";
 /// What to do about it.
 const KEEP_ORDER: &str = "export the model with images as [batch, channels, height, width] throughout";
 
@@ -370,6 +370,21 @@ impl<'m, 'b> Importer<'m, 'b> {
         let name = *node.inputs.get(index).ok_or_else(|| format!("input {index} is missing"))?;
         let value = self.input(node, index)?.ok_or_else(|| format!("input {index} is missing"))?;
         self.materialise(name, value)
+    }
+
+    /// An input's tensor whose numbers are in order, or flat in an order that is known: for
+    /// operators that have parameters for single numbers. Gives the order too.
+    pub(super) fn flat_in_any_order(
+        &mut self,
+        node: &NodeProto<'b>,
+    ) -> Result<(View, Option<Vec<usize>>), Refusal> {
+        let view = self.tensor_in_any_order(node, 0)?;
+        let Some(moved) = &view.moved else { return Ok((view, None)) };
+        self.spend(8 * view.dims.iter().product::<usize>() as u64)?;
+        match view.places() {
+            Some(places) => Ok((view, Some(places))),
+            None => Err(Refusal::Moved(Rc::clone(moved))),
+        }
     }
 
     fn materialise(&mut self, name: &'b str, value: Value) -> Result<View, Refusal> {

@@ -1,5 +1,7 @@
 //! Linear layers, normalisation, pooling, and everything that is refused by name.
 
+use std::rc::Rc;
+
 use super::constant::Constant;
 use super::importer::Importer;
 use super::layout::axis;
@@ -82,7 +84,7 @@ impl<'b> Importer<'_, 'b> {
         if node.int("transA", 0) != 0 {
             return Err(unsupported("a transposed value", "export a plain fully connected layer"));
         }
-        let view = self.tensor(node, 0)?;
+        let view = self.flat_in_any_order(node)?;
         let weights = self.weights(node, 1)?;
         let transposed = node.int("transB", 0) != 0;
         let bias = match self.constant(node, 2, "bias")? {
@@ -97,7 +99,7 @@ impl<'b> Importer<'_, 'b> {
         if matches!(self.input(node, 0)?, Some(Value::Constant(_))) {
             return Err(unsupported("weights on the left of a product", "write it as x times W"));
         }
-        let view = self.tensor(node, 0)?;
+        let view = self.flat_in_any_order(node)?;
         let weights = self.weights(node, 1)?;
         self.dense(name, &view, &weights, false, 1.0, None)
     }
@@ -107,7 +109,7 @@ impl<'b> Importer<'_, 'b> {
     fn dense(
         &mut self,
         name: &str,
-        view: &View,
+        (view, places): &(View, Option<Vec<usize>>),
         weights: &Constant,
         transposed: bool,
         alpha: f32,
@@ -128,6 +130,10 @@ impl<'b> Importer<'_, 'b> {
             let of = |o: usize, i: usize| values[i * outputs + o];
             values =
                 (0..outputs).flat_map(|o| (0..inputs).map(move |i| (o, i))).map(|(o, i)| of(o, i)).collect();
+        }
+        if let Some(places) = places {
+            self.spend(4 * values.len() as u64)?;
+            values = values.chunks_exact(inputs).flat_map(|row| placed(row, places)).collect();
         }
         if alpha != 1.0 {
             values.iter_mut().for_each(|v| *v *= alpha);
@@ -153,7 +159,7 @@ impl<'b> Importer<'_, 'b> {
     }
 
     fn batch_norm(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
-        let view = self.tensor(node, 0)?;
+        let (view, places) = self.flat_in_any_order(node)?;
         let input = match view.dims.len() {
             2 => self.flat(&view)?,
             _ => self.image(&view)?,
@@ -161,7 +167,11 @@ impl<'b> Importer<'_, 'b> {
         let mut parameters = Vec::with_capacity(4);
         for index in 1..5 {
             let constant = self.weights(node, index)?;
-            parameters.push(self.floats(&constant)?);
+            let numbers = self.floats(&constant)?;
+            parameters.push(match &places {
+                Some(places) if places.len() == numbers.len() => placed(&numbers, places),
+                _ => numbers,
+            });
         }
         let Ok([gamma, beta, mean, variance]) = <[Vec<f32>; 4]>::try_from(parameters) else {
             return Err("BatchNorm needs four lists of parameters".into());
@@ -171,7 +181,7 @@ impl<'b> Importer<'_, 'b> {
         let label = self.unique(name);
         let bn = BatchNorm { gamma, beta, mean, variance, eps };
         let result = self.builder.batch_norm(&label, input, bn);
-        Ok(Value::Tensor(View::new(result, view.dims)))
+        Ok(Value::Tensor(View { node: result, ..view }))
     }
 
     fn pool(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
@@ -226,7 +236,19 @@ impl<'b> Importer<'_, 'b> {
         [down, across]: [bool; 2],
         keep: bool,
     ) -> Result<Value, Refusal> {
-        let mut view = self.tensor(node, 0)?;
+        let view = self.tensor(node, 0)?;
+        self.pooled(name, node, view, [down, across], keep)
+    }
+
+    /// Means, sums or largest numbers over height, width or both of a value in order.
+    fn pooled(
+        &mut self,
+        name: &str,
+        node: &NodeProto<'b>,
+        mut view: View,
+        [down, across]: [bool; 2],
+        keep: bool,
+    ) -> Result<Value, Refusal> {
         let rank = view.dims.len();
         if rank == 3 {
             view.dims.push(1);
@@ -249,9 +271,31 @@ impl<'b> Importer<'_, 'b> {
 
     /// A reduction over height, width or both.
     fn reduce(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
-        let rank = self.tensor(node, 0)?.dims.len();
+        let view = self.tensor_in_any_order(node, 0)?;
+        let rank = view.dims.len();
         let axes = self.axes(node, 1)?.unwrap_or_default();
         let axes = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+        let keep = node.int("keepdims", 1) != 0;
+        if let Some(moved) = &view.moved {
+            // Height and width, wherever they stand: what is left is in order.
+            let both = moved.flattened.is_none()
+                && rank == 4
+                && axes.len() == 2
+                && moved.axes[0] == 0
+                && moved.axes[2..].iter().all(|a| axes.contains(a));
+            if !both {
+                return Err(Refusal::Moved(Rc::clone(moved)));
+            }
+            let left = |(axis, &size): (usize, &usize)| match axes.contains(&axis) {
+                true => keep.then_some(1),
+                false => Some(size),
+            };
+            let dims = view.dims.iter().enumerate().filter_map(left).collect();
+            return Ok(match self.pooled(name, node, view.stored(), [true; 2], true)? {
+                Value::Tensor(pooled) => Value::Tensor(View::new(pooled.node, dims)),
+                other => other,
+            });
+        }
         let inside = axes.iter().all(|a| (2..4).contains(a));
         if !matches!(rank, 3 | 4) || axes.is_empty() || !inside {
             return Err(unsupported(
@@ -260,7 +304,7 @@ impl<'b> Importer<'_, 'b> {
             ));
         }
         let over = [axes.contains(&2), axes.contains(&3)];
-        self.global_pool(name, node, over, node.int("keepdims", 1) != 0)
+        self.pooled(name, node, view, over, keep)
     }
 
     /// Zeros around images wait for the convolution or average pooling behind.
@@ -358,6 +402,13 @@ impl<'b> Importer<'_, 'b> {
         let dims = std::iter::once(self.batch).chain(self.builder.shape(node).iter().copied()).collect();
         Value::Tensor(View::new(node, dims))
     }
+}
+
+/// Numbers in the order of a node: number `i` goes to place `places[i]`.
+fn placed(numbers: &[f32], places: &[usize]) -> Vec<f32> {
+    let mut ordered = vec![0.0; numbers.len()];
+    places.iter().zip(numbers).for_each(|(&place, &number)| ordered[place] = number);
+    ordered
 }
 
 /// Why an operator is refused, and what to do.

@@ -1,5 +1,7 @@
 //! Operators that change shapes only, or nothing at all.
 
+use std::rc::Rc;
+
 use super::constant::{elements, sizes};
 use super::importer::Importer;
 use super::proto::NodeProto;
@@ -42,12 +44,18 @@ impl<'b> Importer<'_, 'b> {
             "Identity" | "Dropout" => view,
             "Cast" if matches!(node.int("to", 1), 1 | 10 | 11 | 16) => view,
             "Cast" => return Err(unsupported("turns real numbers into integers", "remove the conversion")),
-            "Transpose" => view.transposed(&permutation(node.ints("perm"), view.dims.len())?, Some(name)),
+            "Transpose" if view.places().is_none() => {
+                view.transposed(&permutation(node.ints("perm"), view.dims.len())?, Some(name))
+            }
             _ => {
-                if let Some(moved) = view.moved {
-                    return Err(Refusal::Moved(moved));
+                let dims = match node.op {
+                    "Transpose" => Vec::new(),
+                    _ => self.other_shape(node, &view.dims)?,
+                };
+                match &view.moved {
+                    None => View::new(view.node, dims),
+                    Some(moved) => view.reshaped(dims).ok_or_else(|| Refusal::Moved(Rc::clone(moved)))?,
                 }
-                View::new(view.node, self.other_shape(node, &view.dims)?)
             }
         };
         Ok(Some(match value {

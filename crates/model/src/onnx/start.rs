@@ -82,12 +82,17 @@ pub(super) fn input_order(
     }
     let settled = |axes: &Vec<usize>| axes[0] == 0 && !axes.iter().filter(|&&a| dims[a] != 1).is_sorted();
     let mut orders: HashMap<&str, Vec<usize>> = HashMap::from([(input, (0..4).collect())]);
-    let mut last = None;
+    let (mut last, mut reshaped) = (None, None);
     for &index in order {
         let node = &graph.nodes[index];
         let Some(before) = node.inputs.iter().find_map(|name| orders.get(name)).cloned() else { continue };
         if looks_at_axes(node.op) {
             return Some(before).filter(settled);
+        }
+        if reshapes(node.op) {
+            // Whatever order it makes flat, weights behind it can follow: others decide first.
+            reshaped.get_or_insert(before);
+            continue;
         }
         let after: Vec<usize> = match node.op {
             "Transpose" => {
@@ -99,14 +104,19 @@ pub(super) fn input_order(
         last = Some(after.clone());
         orders.insert(node.outputs.first()?, after);
     }
-    last.filter(settled)
+    reshaped.or(last).filter(settled)
+}
+
+/// Whether an operator takes the axes of a value apart without looking at the numbers.
+fn reshapes(op: &str) -> bool {
+    matches!(op, "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze")
 }
 
 /// Whether an operator treats the axes of a value differently. What does not, every number or
 /// channel by itself, leaves the order of axes open.
 fn looks_at_axes(op: &str) -> bool {
     let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Pad", "Concat", "Resize", "Upsample", "LRN"];
-    let shapes = ["Flatten", "Reshape", "Squeeze", "Unsqueeze", "Softmax", "LogSoftmax", "Hardmax", "ArgMax"];
+    let shapes = ["Softmax", "LogSoftmax", "Hardmax", "ArgMax"];
     layers.contains(&op)
         || shapes.contains(&op)
         || op.contains("Pool")

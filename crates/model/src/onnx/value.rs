@@ -22,6 +22,8 @@ pub(super) struct View {
 pub(super) struct Moved {
     /// The node's axis `k` is the view's axis `axes[k]`.
     pub(super) axes: Vec<usize>,
+    /// The view's shape before it was made flat; `axes` are those of this shape then.
+    pub(super) flattened: Option<Vec<usize>>,
     /// The `Transpose` that moved them; `None` for the input itself.
     pub(super) by: Option<String>,
 }
@@ -37,9 +39,10 @@ impl View {
         View::new(self.node, self.axes().iter().map(|&a| self.dims[a]).collect())
     }
 
-    /// The view's axis that is axis 1 of the node, the channels.
+    /// The view's axis that is axis 1 of the node, the channels; beyond all axes where a flat value
+    /// has no such axis.
     pub(super) fn channel_axis(&self) -> usize {
-        self.moved.as_ref().map_or(1, |m| m.axes[1])
+        self.moved.as_ref().map_or(1, |m| if m.flattened.is_some() { usize::MAX } else { m.axes[1] })
     }
 
     /// This value with axis `k` taken from axis `order[k]`.
@@ -50,8 +53,41 @@ impl View {
         // Axes of one element are nowhere in particular.
         let in_order = axes.iter().filter(|&&a| dims[a] != 1).is_sorted();
         let by = by.map(str::to_owned).or_else(|| self.moved.as_ref().and_then(|m| m.by.clone()));
-        let moved = (!in_order).then(|| Rc::new(Moved { axes, by }));
+        let moved = (!in_order).then(|| Rc::new(Moved { axes, flattened: None, by }));
         View { node: self.node, dims, moved }
+    }
+
+    /// This value, whose numbers were moved, in another shape: flat, or flat no more. `None` for
+    /// all other shapes.
+    pub(super) fn reshaped(&self, dims: Vec<usize>) -> Option<View> {
+        let moved = self.moved.as_ref()?;
+        let before = moved.flattened.as_ref().unwrap_or(&self.dims);
+        let flat = dims.len() == 2 && dims[0] == before[0] && moved.axes[0] == 0;
+        let flattened = match &dims {
+            dims if dims == before => None,
+            _ if flat => Some(before.clone()),
+            _ => return None,
+        };
+        let moved = Moved { axes: moved.axes.clone(), flattened, by: moved.by.clone() };
+        Some(View { node: self.node, dims, moved: Some(Rc::new(moved)) })
+    }
+
+    /// Where each number of a flat value stands in its node; `None` for one that is not flat, or
+    /// whose numbers are in order.
+    pub(super) fn places(&self) -> Option<Vec<usize>> {
+        let moved = self.moved.as_ref()?;
+        let dims = moved.flattened.as_ref()?;
+        let mut steps = vec![0; dims.len()];
+        let mut step = 1;
+        for &axis in moved.axes.iter().rev() {
+            steps[axis] = step;
+            step *= dims[axis];
+        }
+        let mut places = vec![0];
+        for (&size, &step) in dims.iter().zip(&steps).skip(1) {
+            places = places.iter().flat_map(|place| (0..size).map(move |i| place + i * step)).collect();
+        }
+        Some(places)
     }
 
     fn axes(&self) -> Vec<usize> {

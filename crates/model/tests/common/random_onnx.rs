@@ -200,6 +200,10 @@ impl Growing {
             (4, 5) if self.dice.once_in(2) => {
                 self.push("Flatten", &[&x], |n| n);
             }
+            // Only a convolution tells which axis of images has the channels.
+            (4, 5) if self.dice.once_in(2) && self.file.nodes.iter().any(|n| n.op == "Conv") => {
+                self.flat_channels_last(&x);
+            }
             (4, 5) => self.turned(&x),
             (2, 0..=3) => self.dense(&x),
             (2, 4) => {
@@ -216,6 +220,18 @@ impl Growing {
             (_, 9) => self.constants(&x),
             _ => self.activation(&x),
         }
+    }
+
+    /// A fully connected layer on an image whose channels come last, as exporters of networks with
+    /// channels last write it.
+    fn flat_channels_last(&mut self, x: &str) {
+        let perm = self.dice.of(&[[0, 2, 3, 1], [0, 3, 2, 1], [0, 1, 3, 2]]);
+        let mut y = self.hidden("Transpose", &[x], |n| n.ints("perm", &perm));
+        if self.dice.once_in(2) {
+            y = self.hidden("Relu", &[&y], |n| n);
+        }
+        let y = self.hidden("Flatten", &[&y], |n| n);
+        self.dense(&y);
     }
 
     fn conv(&mut self, x: &str) {

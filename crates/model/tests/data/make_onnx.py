@@ -251,6 +251,7 @@ def unsupported():
     y = n.op("ConvTranspose", x, w, strides=[2, 2], name="/decoder/up")
     gate = n.op("Sigmoid", n.op("GlobalAveragePool", x))
     x = n.op("Mul", x, gate, name="/attention/gate")
+    # Taken since: the layer behind it follows.
     x = n.op("Transpose", x, perm=[0, 2, 3, 1], name="/head/nhwc")
     x = n.op("Flatten", x)
     z = n.op("Flatten", n.op("InstanceNormalization", y, n.init("g", np.ones(8, np.float32)), n.init("b", np.zeros(8, np.float32)), name="/decoder/norm"))
