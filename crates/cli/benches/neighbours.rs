@@ -1,9 +1,9 @@
 //! One private inference of LeNet-5 on a quiet machine and beside busy neighbours, with parties
 //! that run anywhere and with parties that stay on cores of their own.
 //!
-//! `cargo bench -p amicus-cli --bench neighbours [-- --rounds N]`. Medians in milliseconds, client's
-//! clock; every core that may be used has one neighbour, a process that never sleeps. To stand for
-//! a machine of two cores: `taskset -c 0,1 cargo bench ..`.
+//! `cargo bench -p amicus-cli --bench neighbours [-- --rounds N]`. Medians in milliseconds,
+//! client's clock; every core that may be used has one neighbour, a process that never sleeps. To
+//! stand for a machine of two cores: `taskset -c 0,1 cargo bench ..`.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -38,7 +38,7 @@ fn assert_takes_about(expected: Duration, more: Duration, what: &str, mut once: 
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tries = Vec::new();
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(60) {
+    while start.elapsed() < Duration::from_secs(300) {
         let took = once();
         let ratio = took.as_secs_f64() / expected.as_secs_f64();
         assert!(ratio > 0.95, "{what}: {ratio:.3} of {expected:?} is too fast");
@@ -152,7 +152,7 @@ fn the_end_of_a_stream_arrives_after_its_bytes() {
 #[test]
 fn a_receiver_that_does_not_read_slows_the_sender_down() {
     let (_proxy, near, far) = line(Shape::local());
-    near.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    near.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
     let chunk = vec![0; 1 << 20];
     let sent = (0..400).take_while(|_| (&near).write_all(&chunk).is_ok()).count();
     // 64 MiB on the line and the buffers of four sockets.
@@ -169,9 +169,8 @@ fn dropping_the_proxy_cuts_even_a_busy_line() {
     });
     let mut bytes = [0; 10_000];
     far.read_exact(&mut bytes).unwrap();
-    let start = Instant::now();
+    // Whoever waited for the line to be quiet would wait forever.
     drop(proxy);
-    assert!(start.elapsed() < Duration::from_secs(2));
     while far.read(&mut bytes).is_ok_and(|count| count > 0) {}
     sending.join().unwrap();
 }

@@ -81,7 +81,7 @@ fn garbage_is_an_error_of_that_connection() {
 #[test]
 fn stalled_handshakes_hold_up_nobody() {
     let mut site = Site::new();
-    let limit = Duration::from_secs(3);
+    let limit = Duration::from_secs(10);
     site.listener.set_handshake_limit(limit);
     let mut stalled: Vec<TcpStream> =
         (0..10).map(|_| TcpStream::connect(site.listener.local_addr()).unwrap()).collect();

@@ -30,8 +30,8 @@ const SLOWEST: u64 = 1 << 20;
 /// then all for the helper.
 impl Limits {
     /// These limits with as much time for a load, or a step of dealing, as its bytes need at 1
-    /// MiB/s: AlexNet for 224 x 224 pixels has 1.7 GB of masked weights, more than two minutes at 100
-    /// Mbit/s.
+    /// MiB/s: AlexNet for 224 x 224 pixels has 1.7 GB of masked weights, more than two minutes at
+    /// 100 Mbit/s.
     ///
     /// # Errors
     /// An invalid plan.

@@ -1,5 +1,5 @@
-//! Where a party can be made to deviate (feature `danger`): without that feature there is nothing to
-//! hook into, and every party is honest.
+//! Where a party can be made to deviate (feature `danger`): without that feature there is nothing
+//! to hook into, and every party is honest.
 
 use crate::inbox::Inbox;
 use crate::{NodeError, Peer};
