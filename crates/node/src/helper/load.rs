@@ -66,14 +66,18 @@ impl Loading {
     pub(super) fn want(&self, peer: &Peer, h: &Header) -> Option<Want> {
         let this = (h.epoch, h.id) == self.scope();
         let expected = match self.stage {
-            Stage::Links(_) => None,
-            Stage::Corrections(..) | Stage::Hashes(_) => Some(Kind::LoadHash),
+            Stage::Links(_) | Stage::Corrections(..) => None,
+            Stage::Hashes(_) => Some(Kind::LoadHash),
             Stage::Answers(_) => Some(Kind::LoadResponse),
         };
         match (peer, h.kind) {
             (Peer::Party(_) | Peer::Owner, Kind::Abort) if this => Some(Want::Take),
             (Peer::Party(_), _) if h.epoch < self.epoch => Some(Want::Drop),
             (Peer::Party(_), kind) if this && Some(kind) == expected => Some(Want::Take),
+            // Nobody but the last party waits for the corrections.
+            (Peer::Party(_), Kind::LoadHash) if this && matches!(self.stage, Stage::Corrections(..)) => {
+                Some(Want::Keep)
+            }
             (Peer::Party(_), kind) => Some(Want::Refuse(Fault::Unexpected(format!("{kind:?}")))),
             _ => None,
         }
@@ -194,7 +198,7 @@ impl Helper {
         }
     }
 
-    /// Keeps a party\'s word; the model, once all of it was said.
+    /// Keeps a party's word; the model, once all of it was said.
     fn take_word(
         &mut self,
         mut loading: Loading,
@@ -268,5 +272,46 @@ impl Helper {
         }
         self.reporter.report(Event::LoadFailed { error });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amicus_field::{Dense, Limbs, LinearShape};
+    use amicus_plan::*;
+    use amicus_protocol::Parties;
+
+    fn begun() -> HelperLoad {
+        let shape = LinearShape::Dense(Dense { inputs: 2, outputs: 2 });
+        let linear = OpKind::Linear { input: ValueId(0), weights: WeightId(0), use_index: UseIndex(0) };
+        let plan = Plan {
+            name: "one layer".into(),
+            limbs: Limbs::ONE,
+            input: InputSpec { shape: vec![2], scale: ScaleBits(4), range: Range { low: -1.0, high: 1.0 } },
+            weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
+            ops: vec![Op { name: "w".into(), kind: linear }],
+            output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8) },
+        };
+        let parties = Parties::new(2).unwrap();
+        HelperLoad::begin(Arc::new(plan), parties, Fresh::recorded(EpochId(1)), &mut OperatingSystem).unwrap()
+    }
+
+    /// Parties that send their hashes before all corrections have left are not taken for silent
+    /// afterwards.
+    #[test]
+    fn early_hashes_are_kept_until_the_corrections_have_left() {
+        let now = clock::now();
+        let wanted = |stage| {
+            let loading = Loading { epoch: EpochId(1), stage, bodies: vec![None; 2], since: now, until: now };
+            let of = |kind, epoch| {
+                loading.want(&Peer::Party(PartyId::FIRST), &Header::epoch(kind, EpochId(epoch), 0))
+            };
+            assert!(matches!(of(Kind::LoadResponse, 1), Some(Want::Refuse(_))));
+            assert!(matches!(of(Kind::LoadHash, 2), Some(Want::Refuse(_))));
+            of(Kind::LoadHash, 1)
+        };
+        assert!(matches!(wanted(Stage::Corrections(begun(), 0)), Some(Want::Keep)));
+        assert!(matches!(wanted(Stage::Hashes(begun())), Some(Want::Take)));
     }
 }
