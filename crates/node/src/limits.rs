@@ -75,6 +75,11 @@ impl Limits {
         self.load + 5 * self.round
     }
 
+    /// Until the helper refuses a request whose turn does not come, before its client gives it up.
+    pub(crate) fn turn(&self) -> Duration {
+        self.load + self.checks()
+    }
+
     /// Until a client gives up the helper that gives it no ticket or invitation: it may wait for
     /// the end of another inference, and for material from parties.
     pub(crate) fn ticket(&self) -> Duration {
@@ -117,6 +122,16 @@ impl Default for Limits {
             load: Duration::from_secs(120),
         }
     }
+}
+
+/// Largest batch that any plan is served in, where memory allows it.
+const LARGEST_BATCH: u64 = 64;
+
+/// Largest batch whose one-time material fits in so many bytes at a party; 1 where even that does
+/// not fit, or the plan is invalid.
+pub fn largest_batch(plan: &Plan, bytes: u64) -> u32 {
+    let each = plan.cost(1).map_or(u64::MAX, |cost| cost.material_bytes.max(1));
+    u32::try_from((bytes / each).clamp(1, LARGEST_BATCH)).unwrap_or(1)
 }
 
 /// Longest message between any two roles online or at load, in bytes: a weight tensor, a value, an

@@ -24,6 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+/// Memory of a party for the material of one inference: the largest batch follows from it.
+const MATERIAL: u64 = 1 << 30;
 /// Roles that work during an inference beside the parties: helper and client.
 const OTHERS: usize = 2;
 
@@ -60,6 +62,8 @@ pub struct LocalConfig {
     pub ahead: Ahead,
     /// Largest batch.
     pub max_batch: u32,
+    /// Requests of one client that may wait at a time.
+    pub requests_of_client: usize,
     /// Failed checks after which the helper retires a model.
     pub failure_limit: u32,
     /// First port of helper and parties; any free ones when none is given.
@@ -86,7 +90,6 @@ impl LocalConfig {
         // choose the same ones.
         let cores = Some(cores::usable()).filter(|cores| enough && scarce && cores.len() == available);
         LocalConfig {
-            plan,
             parties,
             clients: vec!["1".into()],
             wiring: Wiring::Tls,
@@ -94,7 +97,9 @@ impl LocalConfig {
             limits: Limits::default(),
             cores: cores.unwrap_or_default(),
             ahead: Ahead::new(1, 1),
-            max_batch: 64,
+            max_batch: crate::limits::largest_batch(&plan, MATERIAL),
+            plan,
+            requests_of_client: 1,
             failure_limit: FAILURE_LIMIT,
             first_port: None,
             #[cfg(feature = "danger")]
@@ -111,6 +116,7 @@ pub struct LocalCluster {
     parties: Parties,
     limits: Limits,
     max_batch: u32,
+    requests_of_client: usize,
     failure_limit: u32,
     helper: Option<HelperNode>,
     helper_config: HelperSeed,
@@ -192,6 +198,7 @@ impl LocalCluster {
             parties: config.parties,
             limits: config.limits,
             max_batch: config.max_batch,
+            requests_of_client: config.requests_of_client,
             failure_limit: config.failure_limit,
             helper: None,
             helper_config,
@@ -245,6 +252,7 @@ impl LocalCluster {
             limits: self.limits,
             ahead: self.helper_config.ahead,
             max_batch: self.max_batch,
+            requests_of_client: self.requests_of_client,
             failure_limit: self.failure_limit,
             reporter: Reporter::to(sender),
             #[cfg(feature = "danger")]

@@ -45,6 +45,12 @@ pub enum ProtocolError {
         /// Number of failed checks.
         failures: u32,
     },
+    /// A request whose turn did not come in time: others were served, or a model was loaded.
+    #[error("the request's turn did not come within {waited} ms; ask again later")]
+    NoTurn {
+        /// How long it waited, in milliseconds.
+        waited: u64,
+    },
     /// No model is loaded under this epoch.
     #[error("{epoch} is not loaded")]
     NotLoaded {

@@ -157,6 +157,7 @@ fn deployment(
         limits,
         ahead: Ahead::new(batch, 2),
         max_batch: batch,
+        requests_of_client: 1,
         failure_limit: amicus_protocol::check::FAILURE_LIMIT,
         reporter: Reporter::default(),
         danger_stop_after_decision: false,

@@ -10,7 +10,7 @@ use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Want};
 use crate::{Culprit, Limits, NodeError, Peer};
 use amicus_net::{NetError, clock};
-use amicus_protocol::control;
+use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
@@ -54,14 +54,26 @@ pub(super) enum Command {
     Wanted(u32),
     /// An inference of this batch size that was dealt ahead was taken.
     Taken(u32),
+    /// Material that nobody claimed is to be forgotten by the parties too.
+    Burn(EpochId, InferenceId),
+}
+
+/// How a deal ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) epoch: EpochId,
+    pub(super) batch: u32,
+    /// It was ordered, not dealt ahead.
+    pub(super) ordered: bool,
+    /// The material; none when material that was dealt ahead serves the order.
+    pub(super) dealt: Result<Option<Dealt>, NodeError>,
 }
 
 pub(super) struct Dealer {
     pub(super) inbox: Inbox,
     pub(super) parties: Parties,
     pub(super) commands: Receiver<Command>,
-    /// What was dealt, or the epoch and batch size that could not be.
-    pub(super) dealt: Sender<Result<Dealt, (EpochId, u32, NodeError)>>,
+    pub(super) dealt: Sender<Ended>,
     pub(super) online: InboxHandle,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
     pub(super) ahead: Ahead,
@@ -90,18 +102,26 @@ impl Dealer {
     }
 
     fn work(&mut self) -> Result<(), NodeError> {
-        for command in self.commands.try_iter() {
+        while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Epoch(epoch) => {
                     self.epoch = Some(epoch);
                     (self.ready, self.dealt_ahead) = (0, 0);
                     self.wanted.clear();
                 }
+                // What was dealt ahead meanwhile serves as well.
+                Command::Wanted(batch) if batch == self.ahead.batch && self.ready > 0 => {
+                    if let Some(epoch) = self.epoch.as_ref().map(|epoch| epoch.epoch()) {
+                        let _ = self.dealt.send(Ended { epoch, batch, ordered: true, dealt: Ok(None) });
+                        self.online.wake();
+                    }
+                }
                 Command::Wanted(batch) => self.wanted.push_back(batch),
                 Command::Taken(batch) if batch == self.ahead.batch => {
                     self.ready = self.ready.saturating_sub(1)
                 }
                 Command::Taken(_) => {}
+                Command::Burn(epoch, id) => self.burn(epoch, id),
             }
         }
         let unlinked = self.peers().into_iter().find(|p| !self.inbox.connected(p));
@@ -122,7 +142,8 @@ impl Dealer {
                     let fault = Fault::Lost("no link for dealing".into());
                     let error = ProtocolError::peer(party, Step::Preprocessing { layer: None }, fault);
                     for batch in std::mem::take(&mut self.wanted) {
-                        let _ = self.dealt.send(Err((epoch, batch, error.clone().into())));
+                        let dealt = Err(error.clone().into());
+                        let _ = self.dealt.send(Ended { epoch, batch, ordered: true, dealt });
                     }
                     self.unlinked = None;
                     self.online.wake();
@@ -183,7 +204,8 @@ impl Dealer {
                     self.ready += 1;
                     self.dealt_ahead += 1;
                 }
-                let _ = self.dealt.send(Ok(dealt));
+                let (epoch, dealt) = (epoch.epoch(), Ok(Some(dealt)));
+                let _ = self.dealt.send(Ended { epoch, batch, ordered: wanted, dealt });
                 self.online.wake();
                 // Last: who asks for an inference because of this must find it.
                 self.reporter.report(Event::Dealt { id: raw, elapsed, bytes });
@@ -203,11 +225,25 @@ impl Dealer {
                 }
                 self.reporter.report(Event::DealFailed { error: error.clone() });
                 // A client that asked meanwhile waits no longer, even where this was dealt ahead.
-                let _ = self.dealt.send(Err((epoch.epoch(), batch, error)));
+                let (epoch, dealt) = (epoch.epoch(), Err(error));
+                let _ = self.dealt.send(Ended { epoch, batch, ordered: wanted, dealt });
                 self.online.wake();
                 // Not at once again: a party that keeps failing must not keep the helper busy.
                 clock::sleep(Duration::from_millis(50));
                 Ok(())
+            }
+        }
+    }
+
+    /// Tells the parties that an id is not bound any more.
+    fn burn(&mut self, epoch: EpochId, id: InferenceId) {
+        let step = Step::Preprocessing { layer: None };
+        let reason = "nobody claimed it".into();
+        let notice = AbortNotice { accused: None, step, reason, rejected: false, reporter: None };
+        if let Ok(body) = control::encode(&notice) {
+            for peer in self.peers() {
+                // A party that is gone forgets it with the epoch.
+                self.inbox.send(&peer, Header::inference(Kind::Abort, epoch, id, 0), &body).ok();
             }
         }
     }

@@ -121,7 +121,7 @@ impl Helper {
         self.loading = Some(Loading { epoch, stage: Stage::Links(fresh), bodies, since, until });
         self.epoch = None;
         self.retired = None;
-        self.ready.clear();
+        self.supply.clear();
         // What was asked of the dealing thread was for the old epoch.
         self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
         Ok(())

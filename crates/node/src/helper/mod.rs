@@ -4,9 +4,11 @@
 mod dealing;
 mod load;
 mod serve;
+mod supply;
 
 pub use dealing::Ahead;
 use serve::Helper;
+use supply::Supply;
 
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
@@ -37,8 +39,11 @@ pub struct HelperConfig {
     pub limits: Limits,
     /// What is dealt before anybody asks.
     pub ahead: Ahead,
-    /// Largest batch a client may ask for.
+    /// Largest batch a client may ask for. As much is kept of material that was dealt for requests
+    /// whose clients left.
     pub max_batch: u32,
+    /// Requests of one client that may wait at a time.
+    pub requests_of_client: usize,
     /// Failed checks after which a model must be loaded again; never more than
     /// [`FAILURE_LIMIT`](amicus_protocol::check::FAILURE_LIMIT).
     pub failure_limit: u32,
@@ -100,9 +105,10 @@ impl HelperNode {
             commands,
             dealing: inboxes.dealing.clone(),
             dealt: dealt_of_online,
-            ready: Vec::new(),
+            supply: Supply::new(config.max_batch as usize),
             max_batch: config.max_batch,
             failure_limit: config.failure_limit,
+            requests_of_client: config.requests_of_client,
             requests: VecDeque::new(),
             flight: None,
             load_request: None,

@@ -1,8 +1,9 @@
 //! The helper's online thread: requests in order, one inference in flight, the check, and the
 //! release.
 
-use super::dealing::Command;
+use super::dealing::{Command, Ended};
 use super::load::Loading;
+use super::supply::{Claimed, Supply};
 use crate::error::lost;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
@@ -43,10 +44,11 @@ pub(super) struct Helper {
     pub(super) retired: Option<ProtocolError>,
     pub(super) commands: Sender<Command>,
     pub(super) dealing: Option<InboxHandle>,
-    pub(super) dealt: Receiver<Result<Dealt, (EpochId, u32, NodeError)>>,
-    pub(super) ready: Vec<Dealt>,
+    pub(super) dealt: Receiver<Ended>,
+    pub(super) supply: Supply,
     pub(super) max_batch: u32,
     pub(super) failure_limit: u32,
+    pub(super) requests_of_client: usize,
     pub(super) requests: VecDeque<Waiting>,
     pub(super) flight: Option<Flight>,
     /// The owner's wish for a load, until nothing else goes on.
@@ -64,8 +66,10 @@ pub(super) struct Helper {
 pub(super) struct Waiting {
     client: Peer,
     request: Request,
-    /// Material of this size was asked for.
+    /// It waits for material, and hears why when there is none.
     pub(super) asked: bool,
+    /// When it came.
+    since: Instant,
 }
 
 /// The inference in flight.
@@ -118,12 +122,14 @@ impl Helper {
 
     fn step(&mut self) -> Result<(), NodeError> {
         self.take_dealt();
+        self.refuse_late();
         self.begin_load()?;
         self.advance_load()?;
         self.start_next()?;
         let flight = self.flight.as_ref().map(|f| (f.epoch.epoch(), f.dealt.id()));
         let loading = self.loading.as_ref();
-        let deadlines = [self.flight.as_ref().map(|f| f.until), loading.map(Loading::deadline)];
+        let turn = self.requests.front().map(|waiting| waiting.since + self.limits.turn());
+        let deadlines = [self.flight.as_ref().map(|f| f.until), loading.map(Loading::deadline), turn];
         let idle = clock::now() + Duration::from_secs(3600);
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(idle);
         let incoming = self.inbox.next(deadline, |peer, h| want(flight, loading, peer, h))?;
@@ -188,13 +194,20 @@ impl Helper {
             if request.also_to.len() > MAX_RECEIVERS || !request.also_to.iter().all(known) {
                 return Err(Fault::NotAllowed("these receivers".into()));
             }
+            let of_client = self.requests.iter().filter(|waiting| waiting.client == client).count();
+            if of_client >= self.requests_of_client {
+                return Err(Fault::NotAllowed(format!("more than {of_client} waiting requests of a client")));
+            }
             if self.requests.len() >= MAX_REQUESTS {
                 return Err(Fault::NotAllowed(format!("more than {MAX_REQUESTS} waiting requests")));
             }
             Ok(request)
         });
         match checked {
-            Ok(request) => self.requests.push_back(Waiting { client, request, asked: false }),
+            Ok(request) => {
+                let since = clock::now();
+                self.requests.push_back(Waiting { client, request, asked: false, since });
+            }
             Err(fault) => {
                 let error = ProtocolError::peer(&client, Step::Input, fault);
                 self.tell(&client, message.header, &AbortNotice::of(&error, &Step::Input));
@@ -209,21 +222,40 @@ impl Helper {
     }
 
     fn take_dealt(&mut self) {
-        while let Ok(dealt) = self.dealt.try_recv() {
+        while let Ok(Ended { epoch, batch, ordered, dealt }) = self.dealt.try_recv() {
+            // Dealt while another model was being loaded.
+            if self.epoch.as_ref().is_none_or(|e| e.epoch() != epoch) {
+                continue;
+            }
+            if ordered {
+                self.supply.arrived(batch);
+            }
             match dealt {
-                // Dealt while another model was being loaded.
-                Ok(dealt) if self.epoch.as_ref().is_none_or(|e| e.epoch() != dealt.epoch()) => {}
-                Ok(dealt) => self.ready.push(dealt),
-                Err((epoch, ..)) if self.epoch.as_ref().is_none_or(|e| e.epoch() != epoch) => {}
-                Err((_, batch, error)) => {
+                Ok(Some(dealt)) => self.supply.add(dealt, ordered),
+                Ok(None) => {}
+                Err(error) => {
                     let waiting = self.requests.iter().position(|w| w.asked && w.request.batch == batch);
                     if let Some(waiting) = waiting.and_then(|at| self.requests.remove(at)) {
-                        let notice = error.notice(&Step::Preprocessing { layer: None });
-                        let header = Header::epoch(Kind::Abort, EpochId(0), 0);
-                        self.tell(&waiting.client, header, &notice);
+                        self.refuse(&waiting.client, &error.notice(&Step::Preprocessing { layer: None }));
                     }
                 }
             }
+        }
+    }
+
+    /// Tells a client that its request comes to nothing. It has no ticket, so it knows of no id.
+    fn refuse(&mut self, client: &Peer, notice: &AbortNotice) {
+        self.tell(client, Header::epoch(Kind::Abort, EpochId(0), 0), notice);
+    }
+
+    /// Refuses requests that waited so long that their clients are about to give up: a queue is
+    /// nobody's fault.
+    fn refuse_late(&mut self) {
+        while self.requests.front().is_some_and(|w| clock::now() >= w.since + self.limits.turn()) {
+            let Some(late) = self.requests.pop_front() else { return };
+            let waited = clock::since(late.since).as_millis() as u64;
+            let error = ProtocolError::NoTurn { waited };
+            self.refuse(&late.client, &AbortNotice::of(&error, &Step::Input));
         }
     }
 
@@ -234,7 +266,7 @@ impl Helper {
         }
         if let Some(Err(retired)) = self.epoch.as_ref().map(|epoch| epoch.usable()) {
             self.epoch = None;
-            self.ready.clear();
+            self.supply.clear();
             self.retired = Some(retired);
         }
         if let Some(retired) = self.retired.clone() {
@@ -244,26 +276,20 @@ impl Helper {
         let Some(epoch) = self.epoch.clone() else { return Ok(()) };
         let Some(waiting) = self.requests.front_mut() else { return Ok(()) };
         let batch = waiting.request.batch;
-        let Some(at) = self.ready.iter().position(|d| d.batch() == batch as usize) else {
-            if !waiting.asked {
-                waiting.asked = true;
+        let Some(Claimed { dealt, dealt_ahead }) = self.supply.claim(batch) else {
+            waiting.asked = true;
+            let order = self.supply.order(batch);
+            order.burned.into_iter().for_each(|(epoch, id)| self.command(Command::Burn(epoch, id)));
+            if order.send {
                 self.command(Command::Wanted(batch));
             }
             return Ok(());
         };
-        let Some(Waiting { client, request, asked }) = self.requests.pop_front() else { return Ok(()) };
-        let dealt = self.ready.remove(at);
+        let Some(Waiting { client, request, .. }) = self.requests.pop_front() else { return Ok(()) };
         // Before the dealing thread hears that one was taken: it is not to deal while this one is
         // in flight.
         self.busy.store(true, Ordering::SeqCst);
-        if !asked {
-            self.command(Command::Taken(batch));
-        }
-        // Ids are bound in growing order; material of other sizes that was passed over is burned.
-        let (kept, passed): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.ready).into_iter().partition(|d| d.id() > dealt.id());
-        self.ready = kept;
-        passed.iter().for_each(|d| self.command(Command::Taken(d.batch() as u32)));
+        dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
         let mut receivers = vec![client.to_string()];
         for name in request.also_to {
             if !receivers.contains(&name) {
@@ -283,9 +309,7 @@ impl Helper {
         let started = self.announce(&flight, &client);
         self.flight = Some(flight);
         if let Err(error) = started {
-            // It has no ticket, so it knows of no id.
-            let notice = error.notice(&Step::Input);
-            self.tell(&client, Header::epoch(Kind::Abort, EpochId(0), 0), &notice);
+            self.refuse(&client, &error.notice(&Step::Input));
             self.fail_flight(error);
         }
         Ok(())
@@ -295,7 +319,7 @@ impl Helper {
     fn refuse_waiting(&mut self, error: &ProtocolError) {
         let notice = AbortNotice::of(error, &Step::Input);
         for waiting in std::mem::take(&mut self.requests) {
-            self.tell(&waiting.client, Header::epoch(Kind::Abort, EpochId(0), 0), &notice);
+            self.refuse(&waiting.client, &notice);
         }
     }
 

@@ -10,17 +10,26 @@ use amicus_net::clock;
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+/// What the dealing thread tells the online thread.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// Material for an inference.
+    Material(Material),
+    /// The helper will not bind this inference.
+    Burned(EpochId, InferenceId),
+}
 
 pub(super) struct Dealer {
     pub(super) inbox: Inbox,
     pub(super) journal: Arc<Mutex<Journal>>,
     pub(super) epochs: Receiver<Arc<PartyEpoch>>,
     pub(super) epoch: Option<Arc<PartyEpoch>>,
-    pub(super) materials: Sender<Material>,
+    pub(super) prepared: Sender<Prepared>,
     pub(super) online: InboxHandle,
     pub(super) max_batch: u32,
     pub(super) limits: Limits,
@@ -32,11 +41,15 @@ impl Dealer {
         loop {
             let deal =
                 self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| match (peer, h.kind) {
-                    (Peer::Helper, Kind::Deal) => Want::Take,
+                    (Peer::Helper, Kind::Deal | Kind::Abort) => Want::Take,
                     (Peer::Helper, Kind::DealCorrection) => Want::Keep,
                     _ => Want::Drop,
                 });
             let result = match deal {
+                Ok(Incoming::Message(notice)) if notice.header.kind == Kind::Abort => {
+                    self.tell(Prepared::Burned(notice.header.epoch, notice.header.id));
+                    Ok(())
+                }
                 Ok(Incoming::Message(deal)) => self.prepare(&deal).map_err(|e| (deal.header, e)),
                 Ok(_) => Ok(()),
                 Err(NodeError::Stopped) => return,
@@ -80,6 +93,7 @@ impl Dealer {
                 }
                 (Peer::Helper, Kind::DealCorrection) => Want::Drop,
                 (Peer::Helper, Kind::Abort) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
+                (Peer::Helper, Kind::Abort) => Want::Keep,
                 (Peer::Helper, _) => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
                 // Only the helper deals.
                 _ => Want::Drop,
@@ -87,11 +101,15 @@ impl Dealer {
             deal.correction(&epoch, correction.header.index, correction.body())?;
         }
         let material = epoch.prepare(deal)?;
-        // The online thread ends only with this one.
-        let _ = self.materials.send(material);
-        self.online.wake();
+        self.tell(Prepared::Material(material));
         self.inbox.send(&Peer::Helper, Header::inference(Kind::Ready, epoch_id, id, 0), &[])?;
         Ok(())
+    }
+
+    fn tell(&self, prepared: Prepared) {
+        // The online thread ends only with this one.
+        let _ = self.prepared.send(prepared);
+        self.online.wake();
     }
 
     /// The epoch dealt for; the helper may deal before the online thread has finished loading it.

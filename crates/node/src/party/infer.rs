@@ -111,8 +111,10 @@ impl Party {
         let deadline = clock::now() + self.limits.load;
         let mut waited = false;
         loop {
-            self.ready.extend(self.materials.try_iter());
-            self.ready.retain(|m| m.epoch() == epoch.epoch() && m.id() >= id);
+            while let Ok(prepared) = self.prepared.try_recv() {
+                self.take_prepared(prepared);
+            }
+            self.ready.retain(|m| m.id() >= id);
             if let Some(at) = self.ready.iter().position(|m| m.id() == id) {
                 let material = self.ready.swap_remove(at);
                 if material.batch() == batch {
@@ -126,8 +128,8 @@ impl Party {
                 return Err(ProtocolError::Spent { what: format!("{id} of {}", epoch.epoch()) }.into());
             }
             waited = true;
-            match clock::receive(&self.materials, deadline) {
-                Ok(material) => self.ready.push(material),
+            match clock::receive(&self.prepared, deadline) {
+                Ok(prepared) => self.take_prepared(prepared),
                 Err(_) => {
                     let fault = Fault::Silent(self.limits.load.as_millis() as u64);
                     return Err(ProtocolError::peer(

@@ -21,6 +21,7 @@ use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Step};
+use dealing::Prepared;
 use hooks::Hooks;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -73,13 +74,13 @@ impl PartyNode {
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (epochs, epochs_of_dealer) = channel();
-        let (materials, materials_of_online) = channel();
+        let (prepared, prepared_of_online) = channel();
         let dealer = dealing::Dealer {
             inbox: dealing,
             journal: Arc::clone(&journal),
             epochs: epochs_of_dealer,
             epoch: None,
-            materials,
+            prepared,
             online: inboxes.online.clone(),
             max_batch: config.max_batch,
             limits,
@@ -97,7 +98,7 @@ impl PartyNode {
             last: (EpochId(0), InferenceId(0)),
             aborted: Aborted::default(),
             epochs,
-            materials: materials_of_online,
+            prepared: prepared_of_online,
             ready: Vec::new(),
             limits,
             reporter: config.reporter,
@@ -150,7 +151,7 @@ struct Party {
     last: (EpochId, InferenceId),
     aborted: Aborted,
     epochs: Sender<Arc<PartyEpoch>>,
-    materials: Receiver<Material>,
+    prepared: Receiver<Prepared>,
     ready: Vec<Material>,
     limits: Limits,
     reporter: Reporter,
@@ -191,6 +192,9 @@ impl Party {
 
     /// Waits for the helper to begin something, and does it.
     fn idle(&mut self) -> Result<(), NodeError> {
+        while let Ok(prepared) = self.prepared.try_recv() {
+            self.take_prepared(prepared);
+        }
         let last = self.last;
         let incoming =
             self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| idle_want(last, peer, h))?;
@@ -204,6 +208,17 @@ impl Party {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Keeps what the dealing thread prepared until it is bound, or forgets what never will be.
+    fn take_prepared(&mut self, prepared: Prepared) {
+        match prepared {
+            Prepared::Material(material) => self.ready.push(material),
+            Prepared::Burned(epoch, id) => self.ready.retain(|m| (m.epoch(), m.id()) != (epoch, id)),
+        }
+        // Of a load that goes on there is no material yet; of an old model none is needed.
+        let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
+        self.ready.retain(|material| Some(material.epoch()) == epoch);
     }
 
     /// Answers a client's question; whoever does not take the answer asks in vain.

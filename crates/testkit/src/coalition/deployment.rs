@@ -80,6 +80,7 @@ impl Deployment {
             limits,
             ahead: Ahead::new(scenario.batch, 1),
             max_batch: MAX_BATCH,
+            requests_of_client: 1,
             failure_limit: amicus_protocol::check::FAILURE_LIMIT,
             reporter: report(&Peer::Helper),
             danger_stop_after_decision: false,

@@ -1,0 +1,104 @@
+//! One-time material at the helper: what is ready, what was ordered for a request, and how much of
+//! it nobody has claimed.
+//!
+//! A client that asks and leaves has material dealt that nobody wants. The next request of that
+//! size gets it; what is left beyond a bound is burned, here and at the parties.
+
+use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::{EpochId, InferenceId};
+
+/// Material that waits for a request.
+#[derive(Debug)]
+struct Ready {
+    dealt: Dealt,
+    /// It was ordered for a request, not dealt ahead.
+    ordered: bool,
+}
+
+/// The helper's material.
+#[derive(Debug)]
+pub(super) struct Supply {
+    /// In the order of their ids.
+    ready: Vec<Ready>,
+    /// Batch sizes that the dealing thread was asked for and has not dealt yet.
+    ordered: Vec<u32>,
+    /// Inputs for which ordered material may wait or be on its way.
+    most: usize,
+}
+
+/// Material that a request gets.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    pub(super) dealt: Dealt,
+    /// Batch sizes of material dealt ahead that is gone now: its own, and what was passed over.
+    pub(super) dealt_ahead: Vec<u32>,
+}
+
+/// What is to be done about an order.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Whether the dealing thread is to be asked: not while such material is on its way, nor while
+    /// there is no room for it.
+    pub(super) send: bool,
+    /// Material to burn: it had to make room.
+    pub(super) burned: Vec<(EpochId, InferenceId)>,
+}
+
+impl Supply {
+    /// No material, and room for ordered material of so many inputs.
+    pub(super) fn new(most: usize) -> Self {
+        Supply { ready: Vec::new(), ordered: Vec::new(), most }
+    }
+
+    /// Forgets everything: another model is loaded.
+    pub(super) fn clear(&mut self) {
+        self.ready.clear();
+        self.ordered.clear();
+    }
+
+    /// Takes what was dealt.
+    pub(super) fn add(&mut self, dealt: Dealt, ordered: bool) {
+        self.ready.push(Ready { dealt, ordered });
+    }
+
+    /// An order that ended, well or not.
+    pub(super) fn arrived(&mut self, batch: u32) {
+        if let Some(at) = self.ordered.iter().position(|&b| b == batch) {
+            self.ordered.swap_remove(at);
+        }
+    }
+
+    /// Material of a batch size, for a request. Ids are bound in growing order, so what has a lower
+    /// one is passed over, and burned by the parties too.
+    pub(super) fn claim(&mut self, batch: u32) -> Option<Claimed> {
+        let at = self.ready.iter().position(|r| r.dealt.batch() == batch as usize)?;
+        let mut gone: Vec<Ready> = self.ready.drain(..=at).collect();
+        let dealt_ahead = gone.iter().filter(|r| !r.ordered).map(|r| r.dealt.batch() as u32).collect();
+        gone.pop().map(|claimed| Claimed { dealt: claimed.dealt, dealt_ahead })
+    }
+
+    /// Orders material of a batch size, for a request that finds none.
+    pub(super) fn order(&mut self, batch: u32) -> Order {
+        let mut order = Order { send: false, burned: Vec::new() };
+        if self.ordered.contains(&batch) {
+            return order;
+        }
+        while self.unclaimed() + batch as usize > self.most {
+            let Some(at) = self.ready.iter().position(|r| r.ordered) else { break };
+            let Ready { dealt, .. } = self.ready.remove(at);
+            order.burned.push((dealt.epoch(), dealt.id()));
+        }
+        // With nothing on its way, even one that is larger than the bound is dealt.
+        if self.ordered.is_empty() || self.unclaimed() + batch as usize <= self.most {
+            self.ordered.push(batch);
+            order.send = true;
+        }
+        order
+    }
+
+    /// Inputs of ordered material that no request has.
+    fn unclaimed(&self) -> usize {
+        let ready = self.ready.iter().filter(|r| r.ordered).map(|r| r.dealt.batch());
+        ready.chain(self.ordered.iter().map(|&batch| batch as usize)).sum()
+    }
+}
