@@ -115,7 +115,7 @@ pub fn load(
     load_over(plan, weights, parties, epoch, shift, &mut Honest)
 }
 
-/// Loads a model in a given world, as [`load`] does in an honest one.
+/// Loads a model in a given world, as [`load()`] does in an honest one.
 ///
 /// # Errors
 /// What the protocol answers.

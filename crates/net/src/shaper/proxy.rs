@@ -104,7 +104,11 @@ fn accept(listener: &TcpListener, target: SocketAddr, shape: Shape, stopping: &A
             break;
         }
         connections.retain(|connection| !connection.is_finished());
-        let Ok((near, _)) = listener.accept() else { continue };
+        let Ok((near, _)) = listener.accept() else {
+            // Without descriptors left the listener stays readable.
+            thread::sleep(Duration::from_millis(10));
+            continue;
+        };
         // A target that does not listen yet: dropping `near` tells the client, which tries again.
         let Ok(far) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else { continue };
         let stopping = stopping.clone();
