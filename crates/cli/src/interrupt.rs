@@ -1,6 +1,6 @@
 //! What a program that ends early leaves behind: nothing.
 //!
-//! Journals of demonstrations and measurements lie in temporary folders. [`TemporaryFolder`]
+//! Folders of nodes of demonstrations and measurements lie in temporary folders. [`TemporaryFolder`]
 //! removes its own when dropped; where the process ends otherwise, by a signal or by [`end`], they
 //! are removed all the same.
 
@@ -120,7 +120,7 @@ mod tests {
     fn folders_are_private_and_go() {
         let folder = TemporaryFolder::new().unwrap();
         let path = folder.path().to_owned();
-        std::fs::write(path.join("journal"), b"spent").unwrap();
+        std::fs::write(path.join("log"), b"spent").unwrap();
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;

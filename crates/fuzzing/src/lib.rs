@@ -8,12 +8,12 @@
 
 mod files;
 mod input;
-mod journal;
 mod messages;
 mod model;
 mod net;
 pub mod seeds;
 mod states;
+mod store;
 mod wire;
 
 use peak_alloc::PeakAlloc;
@@ -45,7 +45,7 @@ const INFLATED: usize = 1032 * 5;
 ///
 /// Bounds on memory are several times what honest input of that length takes; serde reserves up to
 /// a mebibyte for a list before it has read the first element, whatever length the list announces.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     target("wire", wire::wire, 64 * KIB, 32),
     target("control", wire::control, 2 * MIB, 64),
     target("plan", wire::plan, 4 * MIB, 512),
@@ -54,7 +54,8 @@ pub const TARGETS: [Target; 16] = [
     target("states", states::states, 2 * MIB, 64),
     target("frames", net::frames, MIB, 64),
     target("handshake", net::handshake, 4 * MIB, 64),
-    target("journal", journal::journal, 2 * MIB, 256),
+    target("store", store::store, 4 * MIB, 256),
+    target("sealed", store::sealed, MIB, 64),
     target("amc", model::amc, 16 * MIB, 1024),
     target("onnx", model::onnx, 64 * MIB, 2048),
     target("npz", model::npz, MIB, INFLATED),

@@ -4,11 +4,11 @@
 //! `AMICUS_REPLAY=20000` sets how many changed copies each target gets. An input that fails is kept
 //! in `fuzz/artifacts/TARGET`, where libFuzzer keeps its own, and is run first from then on.
 
+use amicus_files::sealed;
 use amicus_fuzzing::{TARGETS, Target, seeds};
 use amicus_model::amc::ModelFile;
 use amicus_model::networks::WeightFile;
 use amicus_model::npz::Npz;
-use amicus_node::journal::Journal;
 use amicus_plan::Plan;
 use amicus_testkit::random::Random;
 use std::fs;
@@ -139,7 +139,7 @@ fn seeds_of_files_are_accepted() {
     let written = |bytes: &[u8]| fs::write(&path, bytes).is_ok();
     all("plan", &|bytes| Plan::decode(bytes).is_ok());
     all("amc", &|bytes| written(bytes) && ModelFile::load(&path).is_ok());
-    all("journal", &|bytes| written(bytes) && Journal::open(&path).is_ok());
+    all("sealed", &|bytes| written(bytes) && sealed::subject(&path).is_ok());
     all("npz", &|bytes| Npz::parse("x", bytes).is_ok_and(|npz| npz.array("x").is_ok()));
     all("weights", &|bytes| WeightFile::parse(bytes).is_ok());
 }

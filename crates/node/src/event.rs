@@ -1,8 +1,11 @@
 //! What a node reports while it works: for metrics, tests and the command line.
 
 use crate::NodeError;
+use crate::store::Store;
 use amicus_protocol::{EpochId, InferenceId};
-use std::sync::mpsc::Sender;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Something that happened at a node.
@@ -48,6 +51,16 @@ pub enum Event {
         /// Why.
         error: NodeError,
     },
+    /// Whoever listens was too slow.
+    Missed {
+        /// Events that nobody heard.
+        events: u64,
+    },
+    /// A damaged file of the node was repaired from its second copy; the disk may be failing.
+    Repaired {
+        /// Damaged records.
+        records: u32,
+    },
     /// The node itself cannot go on.
     Fatal {
         /// Why.
@@ -55,20 +68,84 @@ pub enum Event {
     },
 }
 
+/// Events kept for a listener that does not read, at most.
+const KEPT: usize = 1 << 10;
+
 /// Where a node reports to; reports nobody listens to are dropped.
 #[derive(Clone, Debug, Default)]
-pub struct Reporter(Option<Sender<Event>>);
+pub struct Reporter(Option<Outlet>);
+
+#[derive(Clone, Debug)]
+struct Outlet {
+    events: SyncSender<Event>,
+    /// Events that found no room since the listener heard of some that did not.
+    missed: Arc<AtomicU64>,
+}
 
 impl Reporter {
-    /// Reports to a channel.
-    pub fn to(sender: Sender<Event>) -> Self {
-        Reporter(Some(sender))
+    /// A way to report, and where reports are read. A listener that does not read misses events, and
+    /// is told how many once there is room again ([`Event::Missed`]).
+    pub fn channel() -> (Self, Receiver<Event>) {
+        let (events, receiver) = sync_channel(KEPT);
+        (Reporter(Some(Outlet { events, missed: Arc::default() })), receiver)
     }
 
     pub(crate) fn report(&self, event: Event) {
-        if let Some(sender) = &self.0 {
-            // The listener may be gone; the node works on.
-            let _ = sender.send(event);
+        // The listener may be gone; the node works on.
+        let Some(Outlet { events, missed }) = &self.0 else { return };
+        let before = missed.swap(0, Ordering::Relaxed);
+        let room = before == 0 || events.try_send(Event::Missed { events: before }).is_ok();
+        if !room {
+            missed.fetch_add(before, Ordering::Relaxed);
         }
+        if !room || events.try_send(event).is_err() {
+            missed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Reports damage that a store found and repaired.
+    pub(crate) fn found(&self, store: &Store) {
+        if store.repaired() > 0 {
+            self.report(Event::Repaired { records: store.repaired() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(event: &Event) -> u64 {
+        match event {
+            Event::Finished { id, .. } => id.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_listener_that_does_not_read_misses_events_and_hears_how_many() {
+        let (reporter, events) = Reporter::channel();
+        let report = |id| {
+            let id = InferenceId(id);
+            reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+        };
+        let most = KEPT as u64;
+        (0..3 * most).for_each(report);
+        assert!(events.try_iter().take(10).map(|e| number(&e)).eq(0..10));
+        (3 * most..3 * most + 5).for_each(report);
+        let heard: Vec<Event> = events.try_iter().collect();
+        assert!(heard[..KEPT - 10].iter().map(number).eq(10..most));
+        assert!(matches!(heard[KEPT - 10], Event::Missed { events } if events == 2 * most));
+        assert!(heard[KEPT - 9..].iter().map(number).eq(3 * most..3 * most + 5));
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_is_in_nobodys_way() {
+        let (reporter, events) = Reporter::channel();
+        drop(events);
+        for id in (0..10).map(InferenceId) {
+            reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+        }
+        Reporter::default().report(Event::Missed { events: 1 });
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! - [`inbox`], [`connect`]: links that deliver messages to the thread that wants them
 //! - [`exchange`]: waiting for others, and whose fault it is when nothing comes
-//! - [`journal`]: what must survive a crash: spent ids and decisions; [`store`]: sealed epochs
+//! - [`store`]: what a node keeps on disk: spent ids, decisions, failed checks, sealed epochs
 //! - [`party`], [`helper`]: the nodes, each an online thread and a dealing thread
 //! - [`client`], [`owner`]: those who use them
 //! - [`local`]: all of them in one process
@@ -25,7 +25,6 @@ pub mod event;
 pub mod exchange;
 pub mod helper;
 pub mod inbox;
-pub mod journal;
 pub mod limits;
 pub mod local;
 pub mod owner;

@@ -169,6 +169,16 @@ pub fn unread_by_user(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     Ok(2 * (answer + grant + control::MAX_BYTES) + (64 << 10))
 }
 
+/// Bytes of an output, or of its release, for every input of a batch, at most.
+///
+/// # Errors
+/// An invalid plan.
+pub fn answer(plan: &Plan) -> Result<usize, NodeError> {
+    let values = plan.values().map_err(ProtocolError::from)?;
+    // An element takes at most the modulus in whole bytes, and one more.
+    Ok(values.get(plan.output.value).len * (plan.limbs.bits().div_ceil(8) as usize + 1))
+}
+
 /// Longest message the helper deals, in bytes: the corrections of one activation.
 ///
 /// # Errors

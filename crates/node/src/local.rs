@@ -1,6 +1,6 @@
 //! All roles of a deployment in one process: the demo, benchmarks and tests.
 //!
-//! Every role has its own identity, threads and journal; they share nothing but links, over
+//! Every role has its own identity, threads and folder; they share nothing but links, over
 //! loopback TLS (as between machines, optionally through shaping proxies) or in memory.
 
 use crate::client::ClientNode;
@@ -11,6 +11,7 @@ use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
+use crate::store::Place;
 use crate::{Ahead, Limits, NodeError, Peer, cores};
 use amicus_net::shaper::{Shape, ShapedProxy};
 use amicus_net::{Fingerprint, Identity, Link, Listener, PeerSet};
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
 /// Memory of a party for the material of one inference: the largest batch follows from it.
 const MATERIAL: u64 = 1 << 30;
@@ -51,7 +52,7 @@ pub struct LocalConfig {
     pub clients: Vec<String>,
     /// How roles are connected.
     pub wiring: Wiring,
-    /// Folder of the journals.
+    /// The folder in which every node makes its own.
     pub folder: PathBuf,
     /// Deadlines.
     pub limits: Limits,
@@ -132,7 +133,7 @@ pub struct LocalCluster {
 
 #[derive(Debug)]
 struct HelperSeed {
-    journal: PathBuf,
+    place: Place,
     ahead: Ahead,
     port: Option<u16>,
 }
@@ -157,7 +158,7 @@ impl LocalCluster {
     /// Starts helper and parties and connects them.
     ///
     /// # Errors
-    /// An invalid plan, journals that cannot be used, a port in use.
+    /// An invalid plan, folders that cannot be used, a port in use.
     pub fn start(config: LocalConfig) -> Result<Self, NodeError> {
         #[cfg(feature = "danger")]
         let mut config = config;
@@ -167,27 +168,27 @@ impl LocalCluster {
         let mut party_events = Vec::new();
         let mut nodes = Vec::new();
         for me in config.parties.all() {
-            let (sender, events) = channel();
+            let (reporter, events) = Reporter::channel();
             party_events.push(events);
             nodes.push(PartyNode::start(PartyConfig {
                 plan: Arc::clone(&config.plan),
                 parties: config.parties,
                 me,
-                journal: config.folder.join(format!("party-{}.journal", me.number())),
+                place: Place::local(&config.folder, config.parties, &Peer::Party(me)),
                 limits: config.limits,
                 max_batch: config.max_batch,
                 core: config.cores.get(me.index()).copied(),
                 #[cfg(feature = "danger")]
                 conduct: conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
-                reporter: Reporter::to(sender),
+                reporter,
             })?);
         }
         let helper_config = HelperSeed {
-            journal: config.folder.join("helper.journal"),
+            place: Place::local(&config.folder, config.parties, &Peer::Helper),
             ahead: config.ahead,
             port: config.first_port,
         };
-        let (_, helper_events) = channel();
+        let (_, helper_events) = Reporter::channel();
         let wires = match config.wiring {
             Wiring::Memory => Wires::Memory,
             Wiring::Tls => Wires::Tls(Box::new(TlsWires::new(&config, None, complaints)?)),
@@ -243,18 +244,18 @@ impl LocalCluster {
     fn start_helper(&mut self, dies: bool) -> Result<(), NodeError> {
         #[cfg(not(feature = "danger"))]
         let _ = dies;
-        let (sender, events) = channel();
+        let (reporter, events) = Reporter::channel();
         self.helper_events = events;
         let helper = HelperNode::start(HelperConfig {
             plan: Arc::clone(&self.plan),
             parties: self.parties,
-            journal: self.helper_config.journal.clone(),
+            place: self.helper_config.place.clone(),
             limits: self.limits,
             ahead: self.helper_config.ahead,
             max_batch: self.max_batch,
             requests_of_client: self.requests_of_client,
             failure_limit: self.failure_limit,
-            reporter: Reporter::to(sender),
+            reporter,
             #[cfg(feature = "danger")]
             danger_stop_after_decision: dies,
         })?;
@@ -285,7 +286,7 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Stops the helper and starts it again with its journal, as after a crash.
+    /// Stops the helper and starts it again with its folder, as after a crash.
     ///
     /// # Errors
     /// As [`LocalCluster::start`].

@@ -130,6 +130,11 @@ impl Release {
         Some([&hash.0[..], &self.masks].concat())
     }
 
+    /// Bytes of a logged release with so many receivers and bytes of masks.
+    pub const fn bytes(receivers: usize, masks: usize) -> usize {
+        4 + KEY_BYTES * receivers + masks
+    }
+
     /// Everything, for the helper's log: number of receivers, hashes, masks.
     pub(crate) fn encode_all(&self) -> Vec<u8> {
         let mut bytes = (self.hashes.len() as u32).to_le_bytes().to_vec();

@@ -16,6 +16,7 @@ use amicus_node::conduct::Conduct;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
 use amicus_node::party::{PartyConfig, PartyNode};
+use amicus_node::store::Place;
 use amicus_node::{Limits, Peer};
 use amicus_plan::WeightId;
 use amicus_protocol::check::CheckMessage;
@@ -29,7 +30,7 @@ use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 
 /// Two real parties, and everybody else by hand.
 pub struct FakeHelper {
@@ -48,7 +49,7 @@ pub struct FakeHelper {
 }
 
 impl FakeHelper {
-    /// Starts two parties with their journals in a folder.
+    /// Starts two parties with their folders in one.
     ///
     /// # Panics
     /// When they do not start.
@@ -71,18 +72,18 @@ impl FakeHelper {
         let parties = Parties::new(2).expect("two parties");
         let (mut nodes, mut events) = (Vec::new(), Vec::new());
         for me in parties.all() {
-            let (sender, receiver) = channel();
+            let (reporter, receiver) = Reporter::channel();
             events.push(receiver);
             let config = PartyConfig {
                 plan: Arc::clone(&net.plan),
                 parties,
                 me,
-                journal: folder.join(format!("party-{}.journal", me.number())),
+                place: Place::local(folder, parties, &Peer::Party(me)),
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 max_batch: 4,
                 core: None,
                 conduct: conduct.take(),
-                reporter: Reporter::to(sender),
+                reporter,
             };
             nodes.push(PartyNode::start(config).expect("a party"));
         }

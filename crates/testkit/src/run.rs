@@ -7,9 +7,9 @@ use crate::nets::Net;
 use amicus_net::shaper::Shape;
 use amicus_node::client::ClientNode;
 use amicus_node::event::Event;
-use amicus_node::journal::Journal;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
+use amicus_node::store::{Place, Store};
 use amicus_node::{Ahead, Limits, NodeError, Peer};
 use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError};
@@ -327,17 +327,18 @@ impl Run {
         panic!("no inference works any more: {last:?}");
     }
 
-    /// Stops all nodes; every id that was used is burned in every party's journal.
+    /// Stops all nodes; every id that was used is burned at every party.
     ///
     /// # Panics
     /// When one is not.
     pub fn finish(self) {
         self.cluster.stop();
         for party in self.parties.all() {
-            let path = self.folder.path().join(format!("party-{}.journal", party.number()));
-            let mut journal = Journal::open(&path).expect("a journal");
+            let peer = Peer::Party(party);
+            let place = Place::local(self.folder.path(), self.parties, &peer);
+            let mut store = Store::open(&place, peer).expect("a store");
             for &(epoch, id) in &self.spent {
-                let spent = journal.spend_inference(epoch, id);
+                let spent = store.spend_inference(epoch, id);
                 assert!(
                     matches!(spent, Err(NodeError::Protocol(ProtocolError::Spent { .. }))),
                     "{party} would use {id} of {epoch} again"

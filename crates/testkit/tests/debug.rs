@@ -10,7 +10,7 @@ use amicus_node::Peer;
 use amicus_node::client::Inferred;
 use amicus_node::conduct::Outgoing;
 use amicus_node::inbox::{Inbox, Incoming, Want};
-use amicus_node::journal::Journal;
+use amicus_node::store::{Place, Store};
 use amicus_protocol::check::DecisionLog;
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::wire::{Header, Kind};
@@ -133,9 +133,11 @@ fn vectors_keys_and_messages_hide_their_content() {
     hides(&incoming);
 
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(&folder.path().join("helper.journal")).unwrap();
-    journal.receivers(&["client 1".into()]).accepted(EpochId(1), InferenceId(1), &body).unwrap();
-    hides(&journal.pending().collect::<Vec<_>>());
+    let parties = Parties::new(2).unwrap();
+    let place = Place::local(folder.path(), parties, &Peer::Helper);
+    let mut store = Store::open(&place, Peer::Helper).unwrap();
+    store.receivers(&["client 1".into()]).accepted(EpochId(1), InferenceId(1), &body).unwrap();
+    hides(&store.pending().collect::<Vec<_>>());
 }
 
 /// Types that may derive `Debug` over bare bytes or numbers: crate, name, and why.

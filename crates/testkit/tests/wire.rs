@@ -13,6 +13,7 @@ use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
+use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer};
 use amicus_protocol::control::{self, Binding, Channel};
 use amicus_protocol::wire::{Header, Kind};
@@ -23,7 +24,6 @@ use amicus_testkit::{PATIENCE, direct, zoo};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 
 /// A message as it went over a link: sender, recipient, header without hops, body.
 type Frame = (Peer, Peer, [u8; 24], Vec<u8>);
@@ -134,18 +134,18 @@ fn deployment(
     let limits = Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE };
     let mut events = Vec::new();
     let nodes = parties.all().map(|me| {
-        let (sender, receiver) = channel();
+        let (reporter, receiver) = Reporter::channel();
         events.push(receiver);
         PartyNode::start(PartyConfig {
             plan: plan(),
             parties,
             me,
-            journal: folder.join(format!("party-{}.journal", me.number())),
+            place: Place::local(folder, parties, &Peer::Party(me)),
             limits,
             max_batch: batch,
             core: None,
             conduct: None,
-            reporter: Reporter::to(sender),
+            reporter,
         })
         .unwrap()
     });
@@ -153,7 +153,7 @@ fn deployment(
     let helper = HelperNode::start(HelperConfig {
         plan: plan(),
         parties,
-        journal: folder.join("helper.journal"),
+        place: Place::local(folder, parties, &Peer::Helper),
         limits,
         ahead: Ahead::new(batch, 2),
         max_batch: batch,

@@ -85,13 +85,14 @@ impl TestName {
         let candidates: Vec<PathBuf> = if self.target == "lib" {
             let modules: Vec<&str> = self.name.split("::").take_while(|m| *m != "tests").collect();
             let module = folder.join("src").join(modules.join("/"));
-            vec![module.with_extension("rs"), module.join("mod.rs")]
+            vec![module.join("tests.rs"), module.with_extension("rs"), module.join("mod.rs")]
         } else {
             let target = folder.join("tests").join(&self.target);
             vec![target.with_extension("rs"), target.join("main.rs")]
         };
         let found = candidates.iter().find(|path| path.is_file());
-        let found = found.with_context(|| format!("{self}: there is no {}", candidates[0].display()))?;
+        let found = found
+            .with_context(|| format!("{self}: there is no {}", candidates[candidates.len() - 1].display()))?;
         Ok(std::fs::read_to_string(found)?)
     }
 }
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn names_of_tests_are_read_and_shown() {
-        let text = "node/lib: journal::tests::ids".to_owned();
+        let text = "node/lib: store::tests::ids".to_owned();
         let test = TestName::try_from(text.clone()).unwrap();
         assert_eq!((test.package().as_str(), test.target.as_str()), ("amicus-node", "lib"));
         assert_eq!(test.to_string(), text);

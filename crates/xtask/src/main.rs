@@ -134,8 +134,7 @@ mod tests {
             let test = &mutant.killed_by;
             let text = test.source(&workspace()).unwrap();
             let name = test.name.rsplit("::").next().unwrap();
-            let there = text
-                .contains(&format!("#[test]\n{}fn {name}(", if test.target == "lib" { "    " } else { "" }));
+            let there = ["", "    "].iter().any(|deep| text.contains(&format!("#[test]\n{deep}fn {name}(")));
             assert!(there, "{}: there is no test {test}", mutant.name);
         }
     }

@@ -103,35 +103,45 @@ fn open(path: &Path) -> Result<(File, Vec<u8>, u64), SealedError> {
 }
 
 impl SealedReader<'_> {
-    /// The length of the next section, which must have this name. Whoever allocates by it allocates
-    /// no more than the file holds.
+    /// Name and length of the next section; none at the end. Whoever allocates by the length
+    /// allocates no more than the file holds.
     ///
     /// # Errors
-    /// Another section, the end of the file, bytes left of the section before, or damage.
-    pub fn section(&mut self, name: u32) -> Result<u64, SealedError> {
-        let wanted = || format!("section {name}");
+    /// Bytes left of the section before, a section longer than the file, or damage.
+    pub fn next_section(&mut self) -> Result<Option<(u32, u64)>, SealedError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        let fail = |reader: &Self, found| Err(reader.content("a section", found));
         if self.left > 0 {
-            return Err(self.content(&wanted(), format!("{} bytes of the section before", self.left)));
+            return fail(self, format!("{} bytes of the section before", self.left));
         }
         let available = self.unread + self.ready() as u64;
-        if available < SECTION as u64 {
-            return Err(self.content(&wanted(), "the end".into()));
-        }
+        let Some(rest) = available.checked_sub(SECTION as u64) else {
+            return if available == 0 { Ok(None) } else { fail(self, format!("{available} bytes")) };
+        };
         let mut head = [0; SECTION];
         self.take(&mut head)?;
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-        let (found, length) = (number(&head[..4]), number(&head[4..]));
-        if found != u64::from(name) {
-            return Err(self.content(&wanted(), format!("section {found}")));
-        }
-        if length > available - SECTION as u64 {
-            return Err(self.content(&wanted(), format!("a section of {length} bytes")));
+        let (name, length) = (number(&head[..4]) as u32, number(&head[4..]));
+        if length > rest {
+            return fail(self, format!("one of {length} bytes, longer than the file"));
         }
         self.left = length;
-        Ok(length)
+        Ok(Some((name, length)))
+    }
+
+    /// The length of the next section, which must have this name.
+    ///
+    /// # Errors
+    /// As [`SealedReader::next_section`], another section, or the end.
+    pub fn section(&mut self, name: u32) -> Result<u64, SealedError> {
+        let wanted = format!("section {name}");
+        match self.next_section()? {
+            Some((found, length)) if found == name => Ok(length),
+            Some((found, _)) => Err(self.content(&wanted, format!("section {found}"))),
+            None => Err(self.content(&wanted, "the end".into())),
+        }
     }
 
     /// Fills a buffer with the next bytes of the present section.

@@ -2,6 +2,7 @@
 
 mod files;
 mod protocol;
+mod stores;
 
 /// A seed's name and bytes.
 pub type Seed = (String, Vec<u8>);
@@ -20,7 +21,8 @@ pub fn of(target: &str) -> Vec<Seed> {
         "states" => protocol::states(),
         "frames" => protocol::frames(),
         "handshake" => protocol::handshake(),
-        "journal" => protocol::journals(),
+        "store" => stores::logs(),
+        "sealed" => stores::sealed(),
         "amc" => files::amc(),
         "onnx" => files::onnx(),
         "npz" => files::npz(),

@@ -5,9 +5,7 @@ use amicus_field::{LimbVec, Limbs, packed_len};
 use amicus_net::fuzz::{Door, frame};
 use amicus_net::shaper::Shape;
 use amicus_net::{Identity, PeerSet};
-use amicus_node::journal::Journal;
 use amicus_plan::ValueId;
-use amicus_protocol::check::DecisionLog;
 use amicus_protocol::control::{self, AbortNotice, Binding, Channel, Hello, Request, TicketGrant};
 use amicus_protocol::epoch::SEED_BYTES;
 use amicus_protocol::keys::CONTRIBUTION_BYTES;
@@ -165,25 +163,4 @@ pub(super) fn handshake() -> Vec<Seed> {
         seed("alert", step(0, &[21, 3, 3, 0, 2, 2, 40])),
         seed("http", step(0, b"GET / HTTP/1.1\r\n\r\n")),
     ]
-}
-
-pub(super) fn journals() -> Vec<Seed> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("journal");
-    let mut all = Vec::new();
-    let mut keep = |name| all.push(seed(name, std::fs::read(&path).expect("a journal")));
-    let mut journal = Journal::open(&path).expect("a new journal");
-    keep("new");
-    for epoch in 1..=3 {
-        journal.next_epoch().expect("a record");
-        journal.spend_inference(EpochId(epoch), InferenceId(epoch)).expect("a record");
-    }
-    keep("ids");
-    let receivers = ["client 1".to_owned(), "client 2".to_owned()];
-    let release = [&2u32.to_le_bytes()[..], &[8; 100]].concat();
-    journal.receivers(&receivers).accepted(EPOCH, ID, &release).expect("a record");
-    keep("decision");
-    journal.delivered(EPOCH, ID, "client 2").expect("a record");
-    keep("delivered");
-    all
 }

@@ -109,7 +109,7 @@ impl Helper {
             return Ok(());
         }
         let Some(request) = self.load_request.take() else { return Ok(()) };
-        let fresh = self.journal.next_epoch()?;
+        let fresh = self.store.next_epoch()?;
         let (epoch, since) = (fresh.id(), clock::now());
         let until = since + self.limits.load_at_helper();
         if request.body() != self.digest.0 {

@@ -13,14 +13,13 @@ use supply::Supply;
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
-use crate::journal::Journal;
 use crate::party::spawn;
-use crate::{Limits, NodeError};
+use crate::store::{Place, Store};
+use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::{Parties, ProtocolError};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
@@ -33,8 +32,8 @@ pub struct HelperConfig {
     pub plan: Arc<Plan>,
     /// Number of parties.
     pub parties: Parties,
-    /// File of the journal.
-    pub journal: PathBuf,
+    /// The folder of what must survive the helper.
+    pub place: Place,
     /// Deadlines.
     pub limits: Limits,
     /// What is dealt before anybody asks.
@@ -66,10 +65,11 @@ impl HelperNode {
     /// Starts the threads. Links are delivered to [`HelperNode::inboxes`].
     ///
     /// # Errors
-    /// An invalid plan, a journal that cannot be used, no threads.
+    /// An invalid plan, a folder that cannot be used, no threads.
     pub fn start(config: HelperConfig) -> Result<Self, NodeError> {
         let terms_plan = config.plan.digest().map_err(ProtocolError::from)?;
-        let journal = Journal::open(&config.journal)?;
+        let store = Store::open(&config.place, Peer::Helper)?;
+        config.reporter.found(&store);
         let limits = config.limits.for_plan(&config.plan)?;
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
@@ -95,11 +95,11 @@ impl HelperNode {
             reporter: config.reporter.clone(),
         };
         let helper = Helper {
-            plan: config.plan,
             digest: terms_plan,
             parties: config.parties,
             inbox: online,
-            journal,
+            answer: crate::limits::answer(&config.plan)?,
+            store,
             epoch: None,
             retired: None,
             commands,
@@ -115,6 +115,7 @@ impl HelperNode {
             loading: None,
             busy,
             limits,
+            plan: config.plan,
             reporter: config.reporter,
             #[cfg(feature = "danger")]
             stop_after_decision: config.danger_stop_after_decision,

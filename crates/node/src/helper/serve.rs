@@ -8,8 +8,8 @@ use crate::error::lost;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
-use crate::journal::Journal;
 use crate::peer::MAX_NAME;
+use crate::store::Store;
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::{Plan, PlanDigest};
@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Requests that wait, at most; further ones are refused.
 const MAX_REQUESTS: usize = 256;
@@ -38,7 +38,9 @@ pub(super) struct Helper {
     pub(super) digest: PlanDigest,
     pub(super) parties: Parties,
     pub(super) inbox: Inbox,
-    pub(super) journal: Journal,
+    pub(super) store: Store,
+    /// Bytes of a release, for every input.
+    pub(super) answer: usize,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
     /// The last epoch is retired: until a model is loaded, requests are refused.
     pub(super) retired: Option<ProtocolError>,
@@ -168,7 +170,7 @@ impl Helper {
             }
             Kind::Check => self.check(&message),
             Kind::ReleaseAck => {
-                self.journal.delivered(message.header.epoch, message.header.id, &message.peer.to_string())
+                self.store.delivered(message.header.epoch, message.header.id, &message.peer.to_string())
             }
             _ => Ok(()),
         }
@@ -265,7 +267,9 @@ impl Helper {
             return Ok(());
         }
         if let Some(Err(retired)) = self.epoch.as_ref().map(|epoch| epoch.usable()) {
-            self.epoch = None;
+            if let Some(epoch) = self.epoch.take() {
+                self.store.retire(epoch.epoch())?;
+            }
             self.supply.clear();
             self.retired = Some(retired);
         }
@@ -274,6 +278,7 @@ impl Helper {
             return Ok(());
         }
         let Some(epoch) = self.epoch.clone() else { return Ok(()) };
+        self.refuse_what_cannot_be_kept();
         let Some(waiting) = self.requests.front_mut() else { return Ok(()) };
         let batch = waiting.request.batch;
         let Some(Claimed { dealt, dealt_ahead }) = self.supply.claim(batch) else {
@@ -290,13 +295,7 @@ impl Helper {
         // in flight.
         self.busy.store(true, Ordering::SeqCst);
         dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
-        let mut receivers = vec![client.to_string()];
-        for name in request.also_to {
-            if !receivers.contains(&name) {
-                receivers.push(name);
-            }
-        }
-        let binding = Binding { batch, client: client.to_string(), receivers };
+        let binding = Binding { batch, client: client.to_string(), receivers: receivers(&client, &request) };
         self.inbox.reset_hop();
         let flight = Flight {
             dealt,
@@ -313,6 +312,22 @@ impl Helper {
             self.fail_flight(error);
         }
         Ok(())
+    }
+
+    /// Refuses requests whose decision could not be recorded and kept until it is delivered, before
+    /// anything is told of them.
+    fn refuse_what_cannot_be_kept(&mut self) {
+        self.store.expire_releases(SystemTime::now());
+        while let Some(Waiting { client, request, .. }) = self.requests.front() {
+            let receivers = receivers(client, request);
+            let release = Release::bytes(receivers.len(), self.answer * request.batch as usize);
+            let Err(what) = self.store.room_for_decision(&receivers, release) else { return };
+            let error = ProtocolError::peer(client.clone(), Step::Input, Fault::NotAllowed(what));
+            let client = client.clone();
+            self.requests.pop_front();
+            let header = Header::epoch(Kind::Abort, EpochId(0), 0);
+            self.tell(&client, header, &AbortNotice::of(&error, &Step::Input));
+        }
     }
 
     /// Tells all who wait why they wait in vain.
@@ -381,7 +396,7 @@ impl Helper {
         let checks: Vec<CheckMessage> = checks.into_iter().flatten().collect();
         match epoch.verify(dealt, &checks) {
             Ok(accepted) => {
-                let release = accepted.release(self.journal.receivers(&binding.receivers))?;
+                let release = accepted.release(self.store.receivers(&binding.receivers))?;
                 #[cfg(feature = "danger")]
                 if self.stop_after_decision {
                     return Err(NodeError::Stopped);
@@ -394,7 +409,12 @@ impl Helper {
                 }
                 self.reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
             }
-            Err(error) => self.tell_failure(epoch.epoch(), id, &binding, error.into()),
+            Err(error) => {
+                // Counted before anybody hears of it: what failures say of the keys is bounded across
+                // restarts.
+                self.store.record_failed_checks(epoch.epoch(), epoch.failures())?;
+                self.tell_failure(epoch.epoch(), id, &binding, error.into());
+            }
         }
         self.landed();
         Ok(())
@@ -419,7 +439,7 @@ impl Helper {
     fn repeat_releases(&mut self) -> Result<(), NodeError> {
         let arrived: Vec<String> = self.inbox.take_arrived().iter().map(Peer::to_string).collect();
         let mut due = Vec::new();
-        for (epoch, id, pending) in self.journal.pending() {
+        for (epoch, id, pending) in self.store.pending() {
             for (index, name) in pending.receivers.iter().enumerate() {
                 if !pending.delivered[index] && arrived.contains(name) {
                     due.push((epoch, id, name.clone(), index, pending.release.clone()));
@@ -456,6 +476,17 @@ impl Helper {
             handle.wake();
         }
     }
+}
+
+/// Receivers of an inference, the client first, each once.
+fn receivers(client: &Peer, request: &Request) -> Vec<String> {
+    let mut receivers = vec![client.to_string()];
+    for name in &request.also_to {
+        if !receivers.contains(name) {
+            receivers.push(name.clone());
+        }
+    }
+    receivers
 }
 
 fn want(flight: Option<(EpochId, InferenceId)>, loading: Option<&Loading>, peer: &Peer, h: &Header) -> Want {

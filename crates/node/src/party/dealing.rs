@@ -4,7 +4,7 @@
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
-use crate::journal::Journal;
+use crate::store::Store;
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::epoch::PartyEpoch;
@@ -26,7 +26,7 @@ pub(super) enum Prepared {
 
 pub(super) struct Dealer {
     pub(super) inbox: Inbox,
-    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) store: Arc<Mutex<Store>>,
     pub(super) epochs: Receiver<Arc<PartyEpoch>>,
     pub(super) epoch: Option<Arc<PartyEpoch>>,
     pub(super) prepared: Sender<Prepared>,
@@ -82,8 +82,9 @@ impl Dealer {
         }
         let epoch = self.epoch(epoch_id, deadline)?;
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
-        let journal = self.journal.lock().map_err(|_| ProtocolError::Internal("journal is poisoned".into()));
-        let fresh = journal?.spend_inference(epoch_id, id)?;
+        let store = self.store.lock();
+        let store = store.map_err(|_| ProtocolError::Internal("a thread with the store panicked".into()));
+        let fresh = store?.spend_inference(epoch_id, id)?;
         let mut deal = epoch.begin_deal(fresh, batch as usize);
         while !deal.complete() {
             let correction = self.inbox.exchange(&wait, part, |peer, h| match (peer, h.kind) {

@@ -19,7 +19,7 @@ impl Party {
         let epoch = begin.header.epoch;
         let started = clock::now();
         let deadline = started + self.limits.load;
-        let fresh = self.lock_journal()?.spend_epoch(epoch)?;
+        let fresh = self.lock_store()?.spend_epoch(epoch)?;
         let want =
             |aborted: &Aborted, peer: &Peer, h: &Header| load_want(aborted, epoch, Stage::Keys, peer, h);
         self.linked(&self.others(), &Step::Keys, deadline, want)?;

@@ -12,7 +12,7 @@ use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, Incoming, Received, Want};
-use crate::journal::Journal;
+use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
 use amicus_plan::Plan;
@@ -24,7 +24,6 @@ use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Ste
 use dealing::Prepared;
 use hooks::Hooks;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -38,8 +37,8 @@ pub struct PartyConfig {
     pub parties: Parties,
     /// Which one this is.
     pub me: PartyId,
-    /// File of the journal.
-    pub journal: PathBuf,
+    /// The folder of what must survive the party.
+    pub place: Place,
     /// Deadlines.
     pub limits: Limits,
     /// Largest batch accepted.
@@ -64,11 +63,13 @@ impl PartyNode {
     /// Starts the threads. Links are delivered to [`PartyNode::inboxes`].
     ///
     /// # Errors
-    /// An invalid plan, a journal that cannot be used, no threads.
+    /// An invalid plan, a folder that cannot be used, no threads.
     pub fn start(config: PartyConfig) -> Result<Self, NodeError> {
         let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
         let limits = config.limits.for_plan(&config.plan)?;
-        let journal = Arc::new(Mutex::new(Journal::open(&config.journal)?));
+        let store = Store::open(&config.place, Peer::Party(config.me))?;
+        config.reporter.found(&store);
+        let store = Arc::new(Mutex::new(store));
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
@@ -77,7 +78,7 @@ impl PartyNode {
         let (prepared, prepared_of_online) = channel();
         let dealer = dealing::Dealer {
             inbox: dealing,
-            journal: Arc::clone(&journal),
+            store: Arc::clone(&store),
             epochs: epochs_of_dealer,
             epoch: None,
             prepared,
@@ -89,7 +90,7 @@ impl PartyNode {
         let party = Party {
             ctx,
             inbox: online,
-            journal,
+            store,
             #[cfg(feature = "danger")]
             hooks: Hooks(config.conduct),
             #[cfg(not(feature = "danger"))]
@@ -144,7 +145,7 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
 struct Party {
     ctx: PartyContext,
     inbox: Inbox,
-    journal: Arc<Mutex<Journal>>,
+    store: Arc<Mutex<Store>>,
     hooks: Hooks,
     epoch: Option<Arc<PartyEpoch>>,
     /// The last epoch and inference that began here.
@@ -323,6 +324,11 @@ impl Party {
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
                 self.aborted.remember(epoch, id);
+                if error.is_rejection() {
+                    let mut store = self.lock_store()?;
+                    let failed = store.failed_checks(epoch) + 1;
+                    store.record_failed_checks(epoch, failed)?;
+                }
                 let header = Header::inference(Kind::Abort, epoch, id, 0);
                 self.tell_abort(&error, &Step::Input, header, client.as_slice());
                 self.reporter.report(Event::Failed { id, error });
@@ -351,10 +357,10 @@ impl Party {
         self.hooks.send(&mut self.inbox, to, header, body)
     }
 
-    fn lock_journal(&self) -> Result<std::sync::MutexGuard<'_, Journal>, NodeError> {
-        self.journal
+    fn lock_store(&self) -> Result<std::sync::MutexGuard<'_, Store>, NodeError> {
+        self.store
             .lock()
-            .map_err(|_| ProtocolError::Internal("the journal's thread panicked".into()).into())
+            .map_err(|_| ProtocolError::Internal("a thread with the store panicked".into()).into())
     }
 
     fn others(&self) -> Vec<Peer> {

@@ -4,6 +4,7 @@
 use super::{ClusterDigest, EpochFiles};
 use crate::{NodeError, Peer};
 use amicus_files::private_file;
+use amicus_protocol::Parties;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -22,6 +23,14 @@ pub struct Place {
     pub folder: PathBuf,
     /// The cluster.
     pub cluster: ClusterDigest,
+}
+
+impl Place {
+    /// A node's own folder within one that the nodes of a cluster in one process share.
+    pub fn local(shared: &Path, parties: Parties, node: &Peer) -> Self {
+        let folder = shared.join(node.to_string().replace(' ', "-"));
+        Place { folder, cluster: ClusterDigest::local(parties) }
+    }
 }
 
 /// A folder that this process has to itself as long as this lives.
@@ -107,7 +116,6 @@ pub(super) fn fault(path: &Path, reason: &str) -> NodeError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use amicus_protocol::Parties;
     use std::os::unix::fs::PermissionsExt;
 
     fn place(folder: &Path) -> Place {

@@ -1,13 +1,238 @@
-//! What a node keeps on disk.
+//! What a node keeps on disk: a folder of its own with a log and sealed epochs
+//! (`docs/protocol.md`, section 7.4; what each file would show, `docs/security.md`, section 24).
 //!
 //! - [`Place`], [`Folder`]: where, and whose it is; locked while it is used
+//! - [`Store`]: spent ids, decisions until they are delivered, failed checks, retired epochs
 //! - [`EpochFiles`]: sealed epochs, a file each
 
 mod cluster;
 mod epochs;
 mod folder;
+mod known;
+mod log;
+mod record;
+mod releases;
 
 pub use amicus_files::sealed::{SealedReader, SealedWriter};
 pub use cluster::ClusterDigest;
 pub use epochs::{EpochFiles, SealedEpoch};
 pub use folder::{Folder, Place};
+pub use releases::{PendingRelease, RELEASES_KEPT};
+
+use crate::{NodeError, Peer};
+use amicus_protocol::check::DecisionLog;
+use amicus_protocol::{EpochId, Fresh, InferenceId};
+use folder::fault;
+use known::Known;
+use log::{Findings, Log, MAX_RECORD, framed};
+use record::{Decision, Record, decision_bytes};
+use releases::seconds;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// How many inference ids one record marks as spent: one synchronisation for that many ids, at the
+/// price of losing the unused rest in a crash.
+const BLOCK: u64 = 64;
+/// Epochs whose ids, failed checks or end are remembered, at most; the oldest are forgotten first,
+/// and an epoch whose ids are forgotten is spent as a whole.
+const EPOCHS: usize = 1 << 12;
+
+/// What a node must not forget. Whatever a method records is on disk before it returns.
+#[derive(Debug)]
+pub struct Store {
+    folder: Folder,
+    path: PathBuf,
+    log: Log,
+    known: Known,
+    receivers: Vec<String>,
+    findings: Findings,
+}
+
+impl Store {
+    /// Opens a node's folder, or makes it.
+    ///
+    /// # Errors
+    /// A folder that others may enter, that another process uses, or that is of another node; a log
+    /// that is damaged beyond repair. The error says what can be done.
+    pub fn open(place: &Place, node: Peer) -> Result<Self, NodeError> {
+        let folder = Folder::open(place, node)?;
+        let path = folder.path.join("log");
+        let mut known = Known::new();
+        let findings = if path.try_exists().map_err(|e| folder::error(&path, &e))? {
+            Log::read(&path, &folder, |body| {
+                let unknown = "holds a record of unknown form; use the version of this program that wrote it";
+                known.learn(Record::decode(body).ok_or_else(|| fault(&path, unknown))?);
+                Ok(())
+            })?
+        } else if folder.epochs()?.list()?.is_empty() {
+            Findings::default()
+        } else {
+            let text = "is missing, while sealed epochs lie in the same folder: put it back, or remove the \
+                        folder `epochs` and load the models again";
+            return Err(fault(&path, text));
+        };
+        known.releases.expire(SystemTime::now());
+        // Written anew: what was damaged is whole again, what is not needed is gone, and that the disk
+        // takes something is known before anybody relies on it.
+        let log = Log::create(&path, &folder, known.records().map(|record| record.encode()), 0)?;
+        Ok(Store { folder, path, log, known, receivers: Vec::new(), findings })
+    }
+
+    /// How many records were damaged in one of their two copies when the store was opened: the disk
+    /// is failing.
+    pub fn repaired(&self) -> u32 {
+        self.findings.repaired
+    }
+
+    /// The sealed epochs of this node.
+    ///
+    /// # Errors
+    /// When their folder cannot be made or read.
+    pub fn epochs(&self) -> Result<EpochFiles, NodeError> {
+        self.folder.epochs()
+    }
+
+    /// Writes a record, and learns what it says once it is on disk.
+    fn record(&mut self, record: Record<'_>) -> Result<(), NodeError> {
+        let body = record.encode();
+        if body.len() <= MAX_RECORD && !self.log.has_room(body.len()) {
+            self.log.writable()?;
+            let records = self.known.records().map(|record| record.encode());
+            match Log::create(&self.path, &self.folder, records, framed(body.len())) {
+                Ok(log) => self.log = log,
+                // Which of the two files is there is not known.
+                Err(error) => {
+                    self.log.give_up();
+                    return Err(error);
+                }
+            }
+        }
+        self.log.append(&body)?;
+        self.known.learn(record);
+        Ok(())
+    }
+
+    /// Helper: a fresh epoch id, recorded as spent.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn next_epoch(&mut self) -> Result<Fresh<EpochId>, NodeError> {
+        self.spend_epoch(self.known.next_epoch()?)
+    }
+
+    /// Records an epoch id as spent.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every epoch
+    /// seen before; or when the record cannot be written.
+    pub fn spend_epoch(&mut self, epoch: EpochId) -> Result<Fresh<EpochId>, NodeError> {
+        self.known.unspent_epoch(epoch)?;
+        self.record(Record::Epoch(epoch))?;
+        Ok(Fresh::recorded(epoch))
+    }
+
+    /// Records an inference id as spent.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every id of
+    /// this epoch seen before; or when the record cannot be written.
+    pub fn spend_inference(
+        &mut self,
+        epoch: EpochId,
+        id: InferenceId,
+    ) -> Result<Fresh<InferenceId>, NodeError> {
+        if let Some(marked) = self.known.unspent_inference(epoch, id)? {
+            self.record(Record::Inferences(epoch, marked))?;
+        }
+        self.known.use_inference(epoch, id);
+        Ok(Fresh::recorded(id))
+    }
+
+    /// Whether the decision about an inference of this client can be recorded, and its release kept
+    /// until it is delivered; to be asked before anything of the inference is told.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn room_for_decision(&self, receivers: &[String], release: usize) -> Result<(), String> {
+        let bytes = decision_bytes(receivers.iter().map(String::as_str), release);
+        if bytes > MAX_RECORD {
+            return Err(format!(
+                "an answer of {bytes} bytes; {MAX_RECORD} can be kept until it is collected"
+            ));
+        }
+        let client = receivers.first().map_or("", String::as_str);
+        self.known.releases.room_for(client, framed(bytes))
+    }
+
+    /// Sets the receivers that the next recorded decision is for; the first is the client who asked.
+    pub fn receivers(&mut self, receivers: &[String]) -> &mut Self {
+        self.receivers = receivers.to_vec();
+        self
+    }
+
+    /// Records that a receiver acknowledged its release. What is no news costs nothing.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn delivered(&mut self, epoch: EpochId, id: InferenceId, receiver: &str) -> Result<(), NodeError> {
+        match self.known.releases.lacking(epoch, id, receiver) {
+            Some(at) => self.record(Record::Delivered(epoch, id, at as u64)),
+            None => Ok(()),
+        }
+    }
+
+    /// Releases that are not acknowledged by every receiver, oldest first.
+    pub fn pending(&self) -> impl Iterator<Item = (EpochId, InferenceId, &PendingRelease)> {
+        self.known.releases.iter()
+    }
+
+    /// Drops releases that were kept for [`RELEASES_KEPT`]; they leave the disk when the log is next
+    /// written anew.
+    pub fn expire_releases(&mut self, now: SystemTime) {
+        self.known.releases.expire(now);
+    }
+
+    /// Records how many checks of an epoch failed, before anybody hears that one did.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn record_failed_checks(&mut self, epoch: EpochId, count: u32) -> Result<(), NodeError> {
+        if count <= self.known.failed_checks(epoch) || self.known.is_retired(epoch) {
+            return Ok(());
+        }
+        self.record(Record::FailedChecks(epoch, count))
+    }
+
+    /// How many checks of an epoch failed, as far as recorded.
+    pub fn failed_checks(&self, epoch: EpochId) -> u32 {
+        self.known.failed_checks(epoch)
+    }
+
+    /// Records that an epoch is used no more, whatever may be restored later.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn retire(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+        if self.known.is_retired(epoch) { Ok(()) } else { self.record(Record::Retired(epoch)) }
+    }
+
+    /// Whether an epoch is used no more.
+    pub fn is_retired(&self, epoch: EpochId) -> bool {
+        self.known.is_retired(epoch)
+    }
+}
+
+impl DecisionLog for Store {
+    type Error = NodeError;
+
+    fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), NodeError> {
+        let receivers = std::mem::take(&mut self.receivers);
+        let made = seconds(SystemTime::now());
+        self.record(Record::Accepted(Decision { epoch, id, made, receivers, release }))
+    }
+}
+
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+#[cfg(test)]
+mod tests;

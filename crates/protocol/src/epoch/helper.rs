@@ -226,6 +226,11 @@ impl HelperEpoch {
         &self.plan
     }
 
+    /// How many checks failed so far.
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Number of compute parties.
     pub fn parties(&self) -> Parties {
         self.parties

@@ -11,12 +11,13 @@ use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
+use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer};
 use amicus_protocol::control::Channel;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use tempfile::TempDir;
 
 /// Largest batch.
@@ -54,16 +55,16 @@ impl Deployment {
         let (all, limits) = (scenario.all_parties(), Limits::default());
         let (mut events, mut inboxes) = (BTreeMap::new(), BTreeMap::new());
         let mut report = |role: &Peer| {
-            let (sender, receiver) = channel();
+            let (reporter, receiver) = Reporter::channel();
             events.insert(role.clone(), receiver);
-            Reporter::to(sender)
+            reporter
         };
         let start = |me| {
             PartyNode::start(PartyConfig {
                 plan: Arc::clone(&net.plan),
                 parties: all,
                 me,
-                journal: folder.path().join(format!("party-{}.journal", me.number())),
+                place: Place::local(folder.path(), all, &Peer::Party(me)),
                 limits,
                 max_batch: MAX_BATCH,
                 core: None,
@@ -76,7 +77,7 @@ impl Deployment {
         let helper = HelperNode::start(HelperConfig {
             plan: Arc::clone(&net.plan),
             parties: all,
-            journal: folder.path().join("helper.journal"),
+            place: Place::local(folder.path(), all, &Peer::Helper),
             limits,
             ahead: Ahead::new(scenario.batch, 1),
             max_batch: MAX_BATCH,

@@ -1,0 +1,161 @@
+//! The records of a node's log as bytes: a kind, then numbers of eight bytes, texts with their
+//! length, and what follows.
+
+use amicus_protocol::{EpochId, InferenceId};
+use zeroize::Zeroizing;
+
+const EPOCH: u8 = 1;
+const INFERENCES: u8 = 2;
+const ACCEPTED: u8 = 3;
+const DELIVERED: u8 = 4;
+const FAILED_CHECKS: u8 = 5;
+const RETIRED: u8 = 6;
+
+/// Something that happened and must not be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Record<'a> {
+    /// An epoch was begun.
+    Epoch(EpochId),
+    /// Inference ids of an epoch up to this one may have been used.
+    Inferences(EpochId, InferenceId),
+    /// An inference was accepted.
+    Accepted(Decision<'a>),
+    /// A receiver, by its number, has the release of an inference.
+    Delivered(EpochId, InferenceId, u64),
+    /// So many checks of an epoch failed.
+    FailedChecks(EpochId, u32),
+    /// An epoch is used no more.
+    Retired(EpochId),
+}
+
+/// A decision with all that is needed to repeat its release.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Decision<'a> {
+    pub(super) epoch: EpochId,
+    pub(super) id: InferenceId,
+    /// Seconds since 1970.
+    pub(super) made: u64,
+    pub(super) receivers: Vec<String>,
+    pub(super) release: &'a [u8],
+}
+
+impl std::fmt::Debug for Decision<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decision").field("epoch", &self.epoch).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of the record of a decision.
+pub(super) fn decision_bytes<'a>(receivers: impl Iterator<Item = &'a str>, release: usize) -> usize {
+    1 + 4 * 8 + receivers.map(|name| 8 + name.len()).sum::<usize>() + release
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        match self {
+            Record::Epoch(epoch) => bytes(EPOCH, &[epoch.0]),
+            Record::Inferences(epoch, last) => bytes(INFERENCES, &[epoch.0, last.0]),
+            Record::Delivered(epoch, id, receiver) => bytes(DELIVERED, &[epoch.0, id.0, *receiver]),
+            Record::FailedChecks(epoch, count) => bytes(FAILED_CHECKS, &[epoch.0, u64::from(*count)]),
+            Record::Retired(epoch) => bytes(RETIRED, &[epoch.0]),
+            Record::Accepted(Decision { epoch, id, made, receivers, release }) => {
+                let length = decision_bytes(receivers.iter().map(String::as_str), release.len());
+                let mut out = Zeroizing::new(Vec::with_capacity(length));
+                out.extend_from_slice(&bytes(ACCEPTED, &[epoch.0, id.0, *made, receivers.len() as u64]));
+                for name in receivers {
+                    out.extend_from_slice(&(name.len() as u64).to_le_bytes());
+                    out.extend_from_slice(name.as_bytes());
+                }
+                out.extend_from_slice(release);
+                out
+            }
+        }
+    }
+
+    /// Reads a record; none when it has another form.
+    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (&kind, rest) = bytes.split_first()?;
+        let mut fields = Fields(rest);
+        let record = match kind {
+            EPOCH => Record::Epoch(fields.epoch()?),
+            INFERENCES => Record::Inferences(fields.epoch()?, fields.inference()?),
+            DELIVERED => Record::Delivered(fields.epoch()?, fields.inference()?, fields.number()?),
+            FAILED_CHECKS => Record::FailedChecks(fields.epoch()?, fields.number()?.try_into().ok()?),
+            RETIRED => Record::Retired(fields.epoch()?),
+            ACCEPTED => {
+                let (epoch, id, made) = (fields.epoch()?, fields.inference()?, fields.number()?);
+                let count = fields.number()?;
+                let receivers = (0..count).map(|_| fields.text()).collect::<Option<_>>()?;
+                let release = std::mem::take(&mut fields.0);
+                Record::Accepted(Decision { epoch, id, made, receivers, release })
+            }
+            _ => return None,
+        };
+        fields.0.is_empty().then_some(record)
+    }
+}
+
+fn bytes(kind: u8, numbers: &[u64]) -> Zeroizing<Vec<u8>> {
+    let numbers = numbers.iter().flat_map(|n| n.to_le_bytes());
+    Zeroizing::new([kind].into_iter().chain(numbers).collect())
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn number(&mut self) -> Option<u64> {
+        let (head, tail) = self.0.split_first_chunk::<8>()?;
+        self.0 = tail;
+        Some(u64::from_le_bytes(*head))
+    }
+
+    fn epoch(&mut self) -> Option<EpochId> {
+        self.number().map(EpochId)
+    }
+
+    fn inference(&mut self) -> Option<InferenceId> {
+        self.number().map(InferenceId)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (text, tail) = self.0.split_at_checked(length)?;
+        self.0 = tail;
+        String::from_utf8(text.to_vec()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_and_have_one_form() {
+        let (epoch, id) = (EpochId(3), InferenceId(u64::MAX));
+        let receivers = vec!["client a".to_owned(), String::new()];
+        let decision = Decision { epoch, id, made: 1 << 33, receivers, release: b"masks" };
+        let records = [
+            Record::Epoch(epoch),
+            Record::Inferences(epoch, id),
+            Record::Delivered(epoch, id, 7),
+            Record::FailedChecks(epoch, u32::MAX),
+            Record::Retired(epoch),
+            Record::Accepted(decision.clone()),
+        ];
+        for record in &records {
+            let bytes = record.encode();
+            assert_eq!(Record::decode(&bytes).as_ref(), Some(record));
+            for cut in 0..bytes.len() {
+                // A shorter release is another release; all else has its length.
+                let shorter = Record::decode(&bytes[..cut]);
+                let release = matches!(shorter, Some(Record::Accepted(_))) && cut + 5 >= bytes.len();
+                assert!(shorter.is_none() || release, "{record:?} cut to {cut}");
+            }
+            let longer = [&bytes[..], &[0]].concat();
+            assert!(Record::decode(&longer).is_none() || matches!(record, Record::Accepted(_)));
+        }
+        assert!(Record::decode(&bytes(7, &[1])).is_none() && Record::decode(&[]).is_none());
+        let names = decision.receivers.iter().map(String::as_str);
+        assert_eq!(decision_bytes(names, 5), Record::Accepted(decision.clone()).encode().len());
+    }
+}
