@@ -96,7 +96,7 @@ fn online(c: &mut Criterion) {
         config.wiring = wiring;
         config.ahead = Ahead::new(1, KEPT);
         let mut cluster = LocalCluster::start(config).unwrap();
-        cluster.owner().unwrap().load(&layers(&model)).unwrap();
+        cluster.owner().unwrap().load(&model.weights).unwrap();
         let mut client = cluster.client("1").unwrap();
         let (mut dealt, mut used) = (0, 0);
         group.bench_function(name, |b| {

@@ -12,9 +12,7 @@ use amicus_node::Ahead;
 use amicus_node::client::ClientNode;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig};
-use amicus_plan::WeightId;
 use amicus_protocol::Parties;
-use amicus_protocol::affine::LayerWeights;
 use std::hint::black_box;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -84,7 +82,7 @@ impl Way {
         config.ahead = Ahead::new(1, KEPT);
         config.cores = if stay { cores() } else { Vec::new() };
         let mut cluster = LocalCluster::start(config).unwrap();
-        cluster.owner().unwrap().load(&layers(model)).unwrap();
+        cluster.owner().unwrap().load(&model.weights).unwrap();
         let client = cluster.client("1").unwrap();
         let input = amicus_model::quantize_input(&plan, &image()).unwrap();
         let (quiet, busy) = (Vec::new(), Vec::new());
@@ -151,11 +149,4 @@ fn lenet() -> Compiled {
 fn image() -> Vec<f32> {
     let digits = include_bytes!("../assets/digits-images.idx3-ubyte");
     digits[16..16 + 784].iter().map(|&p| f32::from(p) / 255.0).collect()
-}
-
-fn layers(model: &Compiled) -> Vec<LayerWeights> {
-    let ids = (0..model.plan.weights.len() as u32).map(WeightId);
-    let (weights, limbs) = (&model.weights, model.plan.limbs);
-    ids.map(|id| LayerWeights { weights: weights.weights(id, limbs), bias: weights.bias(id, limbs) })
-        .collect()
 }

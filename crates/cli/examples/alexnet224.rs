@@ -9,7 +9,6 @@
 //! about 11 GB of memory for all roles together. The result is compared with the exact integer
 //! simulator.
 
-use amicus_client::load::WeightSource;
 use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_model::{Simulator, relative_error};
@@ -21,7 +20,6 @@ use amicus_plan::{
     WeightSpec, WrapRule,
 };
 use amicus_protocol::Parties;
-use amicus_protocol::affine::Part;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -155,20 +153,6 @@ fn weights(plan: &Plan) -> Vec<QuantizedLayer> {
         .collect()
 }
 
-struct Owned<'a>(&'a QuantizedWeights);
-
-impl WeightSource for Owned<'_> {
-    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec> {
-        match part {
-            Part::Weights(range) => {
-                let layer = self.0.layers().get(id.index())?;
-                Some(LimbVec::from_i64(limbs, layer.weights().get(range.clone())?))
-            }
-            Part::Bias(_) => self.0.bias(id, limbs),
-        }
-    }
-}
-
 fn resident(what: &str) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     for line in status.lines().filter(|l| l.starts_with("VmRSS") || l.starts_with("VmHWM")) {
@@ -194,7 +178,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.max_batch = 1;
     let mut cluster = LocalCluster::start(config)?;
     let started = Instant::now();
-    cluster.owner()?.load(&Owned(&weights))?;
+    cluster.owner()?.load(&weights)?;
     println!("loaded in {:.1} s", started.elapsed().as_secs_f64());
     resident("loaded");
     let mut client = cluster.client("1")?;

@@ -1,9 +1,10 @@
 //! A model load as the owner sees it.
 
 use crate::Message;
-use amicus_field::{LimbVec, Limbs, Randomness, Seed, pack_into};
+use amicus_field::{Randomness, Seed, pack_into};
+pub use amicus_plan::weights::WeightSource;
+use amicus_plan::weights::parts;
 use amicus_plan::{Plan, WeightId};
-use amicus_protocol::affine::{LayerWeights, Part, parts};
 use amicus_protocol::epoch::OwnerLoad;
 use amicus_protocol::fingerprint::{ModelFingerprint, TensorFingerprint};
 use amicus_protocol::wire::{Header, Kind};
@@ -83,30 +84,5 @@ impl Loading {
             pack_into(&self.load.mask(id, &part, plain)?, &mut body);
             Ok(Message { header: Header::epoch(Kind::Weights, self.epoch(), id.0), body })
         })
-    }
-}
-
-/// Where the owner's weights come from, part by part.
-pub trait WeightSource {
-    /// The elements of one part; none when there are no such weights.
-    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec>;
-}
-
-impl WeightSource for [LayerWeights] {
-    fn part(&self, id: WeightId, part: &Part, _limbs: Limbs) -> Option<LimbVec> {
-        let layer = self.get(id.index())?;
-        match part {
-            Part::Weights(range) if range.end <= layer.weights.len() => {
-                Some(layer.weights.slice(range.clone()))
-            }
-            Part::Weights(_) => None,
-            Part::Bias(_) => layer.bias.clone(),
-        }
-    }
-}
-
-impl WeightSource for Vec<LayerWeights> {
-    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec> {
-        self.as_slice().part(id, part, limbs)
     }
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use amicus_field::LimbVec;
+use amicus_plan::quantize_input;
 use amicus_plan::{Plan, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::fake_quantisation::{FakeQuantised, Rounding, power_of_two};
 use crate::float::FloatExecutor;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer, NodeId};
-use crate::measure::{argmax, median, quantize_input, relative_error};
+use crate::measure::{argmax, median, relative_error};
 use crate::quantize::QuantizedWeights;
 use crate::report::ErrorFigures;
 use crate::simulate::Simulator;

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use amicus_field::{LimbVec, Limbs};
 use amicus_plan::Plan;
+use amicus_plan::quantize_input;
 use rayon::prelude::*;
 
 use crate::calibrate::{self, Calibration};
@@ -20,7 +21,7 @@ use crate::error::{ModelError, SMALLER_SCALES};
 use crate::fake_quantisation::FakeQuantised;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
-use crate::measure::{median, quantize_input, relative_error};
+use crate::measure::{median, relative_error};
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};

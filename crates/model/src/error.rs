@@ -31,6 +31,9 @@ pub enum ModelError {
         /// What is wrong with it, with expected and found figures.
         reason: String,
     },
+    /// A client's numbers that cannot be an input.
+    #[error(transparent)]
+    Input(amicus_plan::InputError),
     /// The integers of a layer do not fit the modulus, whatever scales are allowed.
     #[error(
         "{layer}: the scale does not fit: {needed} bits needed ({detail}), {available} there with {limbs} limb(s); \
@@ -69,5 +72,11 @@ impl ModelError {
 
     pub(crate) fn data(what: impl Into<String>, reason: impl Into<String>) -> Self {
         ModelError::Data { what: what.into(), reason: reason.into() }
+    }
+}
+
+impl From<amicus_plan::InputError> for ModelError {
+    fn from(error: amicus_plan::InputError) -> Self {
+        ModelError::Input(error)
     }
 }

@@ -67,11 +67,12 @@ pub mod shown;
 pub mod simulate;
 
 pub use amicus_files::private_file;
+pub use amicus_plan::quantize_input;
 pub use compile::{CompileOptions, Compiled, compile};
 pub use error::ModelError;
 pub use float::FloatExecutor;
 pub use graph::{Graph, GraphBuilder, NodeId};
-pub use measure::{argmax, quantize_input, relative_error};
+pub use measure::{argmax, relative_error};
 pub use quantize::QuantizedWeights;
 pub use report::Report;
 pub use simulate::{Simulator, Trace, simulate};

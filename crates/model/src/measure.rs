@@ -1,37 +1,4 @@
-//! Inputs to integers, and comparing results.
-
-use amicus_plan::{Plan, Range};
-
-use crate::error::ModelError;
-
-/// The client's numbers as the plan's integers: `round(x * 2^scale)`.
-///
-/// # Errors
-/// When there are not as many numbers as the input has elements, or one is outside the plan's input
-/// range; the element is named.
-pub fn quantize_input(plan: &Plan, x: &[f32]) -> Result<Vec<i64>, ModelError> {
-    let expected: usize = plan.input.shape.iter().product();
-    if x.len() != expected {
-        let reason = format!("{} numbers, expected {expected} ({:?})", x.len(), plan.input.shape);
-        return Err(ModelError::data("input", reason));
-    }
-    let range = plan.input.range;
-    let scale = crate::fake_quantisation::power_of_two(plan.input.scale.0);
-    let quantize = |(i, &x): (usize, &f32)| {
-        let Some(real) = range.hold(x) else {
-            let Range { low, high } = range;
-            return Err(ModelError::data("input", format!("element {i} is {x}, outside {low} to {high}")));
-        };
-        let scaled = (real * scale).round();
-        if scaled.abs() >= crate::fake_quantisation::power_of_two(62) {
-            let reason =
-                format!("element {i} is {x}, which does not fit 62 bits at scale {}", plan.input.scale);
-            return Err(ModelError::data("input", reason));
-        }
-        Ok(scaled as i64)
-    };
-    x.iter().enumerate().map(quantize).collect()
-}
+//! Comparing results.
 
 /// `||got - expected|| / ||expected||`; 0 when both are 0, infinite when only `expected` is, or one
 /// is not finite.

@@ -10,6 +10,7 @@ use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
 use crate::fold::Folded;
 use crate::scales::Scales;
+use amicus_plan::weights::{Part, WeightSource};
 
 /// Most bits of an integer weight or coefficient.
 const INTEGER_BITS: u32 = 62;
@@ -206,6 +207,16 @@ pub(crate) fn to_real(x: I256, bits: u32) -> f64 {
 pub(crate) fn outputs_of_bias(shape: &LinearShape, c: usize) -> std::ops::Range<usize> {
     let per_bias = shape.outputs_per_bias();
     c * per_bias..(c + 1) * per_bias
+}
+
+impl WeightSource for QuantizedWeights {
+    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec> {
+        let layer = self.layers().get(id.index())?;
+        match part {
+            Part::Weights(range) => Some(LimbVec::from_i64(limbs, layer.weights().get(range.clone())?)),
+            Part::Bias(_) => self.bias(id, limbs),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use amicus_model::graph::Layer;
 use amicus_model::{FloatExecutor, Graph, argmax, networks};
 
 fn asset(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../amicus/assets").join(name)).unwrap()
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/assets").join(name)).unwrap()
 }
 
 fn digits() -> Vec<Vec<f32>> {

@@ -14,7 +14,7 @@ use amicus_model::{
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 fn asset(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../amicus/assets").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../cli/assets").join(name);
     fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

@@ -12,6 +12,8 @@
 //! - [`encoding`]: the versioned file format and the digest
 //! - [`cost`]: rounds, bytes and multiply-adds before anything runs
 //! - [`estimate`]: time and memory by a stated model
+//! - [`input`]: a client's numbers as integers
+//! - [`weights`]: the owner's weights, part by part
 //! - [`printable`]: names from files and peers, fit for logs and terminals
 #![forbid(unsafe_code)]
 
@@ -19,16 +21,19 @@ pub mod cost;
 pub mod encoding;
 pub mod error;
 pub mod estimate;
+pub mod input;
 pub mod plan;
 pub mod printable;
 pub mod schedule;
 pub mod units;
 pub mod values;
+pub mod weights;
 
 pub use cost::Cost;
 pub use encoding::PlanDigest;
 pub use error::PlanError;
 pub use estimate::{Estimate, Link, Memory, Rates};
+pub use input::{InputError, quantize_input};
 pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, WeightSpec, WrapRule};
 pub use printable::Printable;
 pub use schedule::{Round, Schedule};

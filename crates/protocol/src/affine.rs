@@ -9,61 +9,14 @@
 use crate::label::{LabelStream, domain};
 use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap};
 use amicus_plan::WeightSpec;
-use std::ops::Range;
+pub use amicus_plan::weights::{LayerWeights, PART, Part, parts};
 
-/// Weights and bias of one tensor as the owner has them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerWeights {
-    /// Weights in the order `[out, in/groups, kernel_h, kernel_w]` or `[out, in]`.
-    pub weights: LimbVec,
-    /// One bias per output channel or output; none when the layer has no bias.
-    pub bias: Option<LimbVec>,
-}
-
-/// Most elements in one part of a weight tensor: what is masked, sent and taken at a time.
-pub const PART: usize = 1 << 18;
-
-/// A part of a weight tensor: a run of its weights, or its bias.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Weights with these indices.
-    Weights(Range<usize>),
-    /// All biases.
-    Bias(usize),
-}
-
-impl Part {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Part::Weights(range) => range.len(),
-            Part::Bias(len) => *len,
-        }
+/// A part of a tensor's mask, or of a party's share of it, from the tensor's mask stream.
+pub fn sample(part: &Part, stream: &LabelStream, limbs: Limbs) -> LimbVec {
+    match part {
+        Part::Weights(range) => stream.sample_from(domain::MAIN, limbs, range.start as u64, range.len()),
+        Part::Bias(len) => stream.sample(domain::BIAS, limbs, *len),
     }
-
-    /// Whether there are none; never so for a valid plan.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// This part of the tensor's mask, or of a party's share of it, from the tensor's mask stream.
-    pub fn sample(&self, stream: &LabelStream, limbs: Limbs) -> LimbVec {
-        match self {
-            Part::Weights(range) => stream.sample_from(domain::MAIN, limbs, range.start as u64, range.len()),
-            Part::Bias(len) => stream.sample(domain::BIAS, limbs, *len),
-        }
-    }
-}
-
-/// The parts of a weight tensor, in the order in which they are sent.
-pub fn parts(spec: &WeightSpec) -> Vec<Part> {
-    let count = spec.shape.weights();
-    let mut parts: Vec<Part> =
-        (0..count).step_by(PART).map(|start| Part::Weights(start..count.min(start + PART))).collect();
-    if spec.bias {
-        parts.push(Part::Bias(spec.shape.biases()));
-    }
-    parts
 }
 
 /// Number of columns: inputs, plus one for the bias.

@@ -192,7 +192,7 @@ impl<'a> Covers<'a> {
                 amicus_protocol::affine::Part::Weights(_) => weight_masks.weights = total.clone(),
                 _ => weight_masks.bias = Some(total.clone()),
             }
-            let shares = masks.iter().map(|s| part.sample(s, limbs)).collect();
+            let shares = masks.iter().map(|s| amicus_protocol::affine::sample(part, s, limbs)).collect();
             self.push("weights", format!("{name}, {part:?}"), total.clone(), shares);
             mask.write(part, total);
             masked.push((part.clone(), value));

@@ -144,7 +144,7 @@ fn a_message_longer_than_the_plan_says_ends_the_link() {
 #[test]
 fn parts_of_weights_have_their_part_of_the_mask() {
     let stream = Label::load(Purpose::WeightMask, EpochId(1), 0).stream(&Seed::from_bytes([5; 32]));
-    let part = |part: Part| part.sample(&stream, TWO);
+    let part = |part: Part| amicus_protocol::affine::sample(&part, &stream, TWO);
     let whole = part(Part::Weights(0..70));
     for (start, end) in [(0, 30), (30, 31), (31, 70)] {
         assert_eq!(part(Part::Weights(start..end)), whole.slice(start..end));

@@ -10,7 +10,7 @@ use amicus_train::data::{Images, idx, mnist};
 use common::naive::Naive;
 
 fn asset(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../amicus/assets").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/assets").join(name)
 }
 
 fn digits() -> Images {

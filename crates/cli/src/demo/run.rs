@@ -4,17 +4,13 @@ use super::figures::{Figures, Outputs};
 use super::session::Session;
 use super::{DemoError, DemoReport, Progress};
 use crate::interrupt::TemporaryFolder;
-use amicus_client::load::WeightSource;
-use amicus_field::{LimbVec, Limbs};
 use amicus_model::compare::Comparison;
-use amicus_model::{FloatExecutor, ModelError, QuantizedWeights, quantize_input};
+use amicus_model::{FloatExecutor, ModelError, quantize_input};
 use amicus_node::client::{ClientNode, Inferred};
 use amicus_node::conduct::Cheat;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::{LoadedModel, OwnerNode};
 use amicus_node::{Ahead, Limits, NodeError};
-use amicus_plan::WeightId;
-use amicus_protocol::affine::Part;
 use amicus_protocol::{Fault, InferenceId, ProtocolError, Step};
 use std::ops::Range;
 use std::sync::Arc;
@@ -114,12 +110,12 @@ impl Session {
         owner: &mut OwnerNode,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(LoadedModel, Option<NodeError>), DemoError> {
-        let weights = Owned(self.weights());
-        match owner.load(&weights) {
+        let weights = self.weights();
+        match owner.load(weights) {
             Ok(model) => Ok((model, None)),
             Err(error) if self.options.cheat.is_some() => {
                 progress(Progress::Cheated { result: error.to_string() });
-                Ok((owner.load(&weights)?, Some(error)))
+                Ok((owner.load(weights)?, Some(error)))
             }
             Err(error) => Err(error.into()),
         }
@@ -196,18 +192,5 @@ fn repaired(cheat: Cheat) -> &'static str {
              was not the one all had vouched for, took another party's, and so got the right answer"
         }
         _ => "the honest parties repaired it, and the client got the right answer",
-    }
-}
-
-/// Quantised weights, handed to the owner's states part by part.
-struct Owned<'a>(&'a QuantizedWeights);
-
-impl WeightSource for Owned<'_> {
-    fn part(&self, id: WeightId, part: &Part, limbs: Limbs) -> Option<LimbVec> {
-        let layer = self.0.layers().get(id.index())?;
-        match part {
-            Part::Weights(range) => Some(LimbVec::from_i64(limbs, layer.weights().get(range.clone())?)),
-            Part::Bias(_) => self.0.bias(id, limbs),
-        }
     }
 }

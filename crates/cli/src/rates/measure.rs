@@ -4,14 +4,13 @@ use super::{MachineRates, RatesError, machine};
 use crate::interrupt::TemporaryFolder;
 use amicus_field::{Conv2d, Dense, Kernel, LimbVec, Limbs, LinearMap, LinearShape};
 use amicus_model::graph::{ConvOptions, Graph, GraphBuilder};
-use amicus_model::{CompileOptions, Compiled, ModelError, compile, quantize_input};
+use amicus_model::{CompileOptions, Compiled, ModelError, QuantizedWeights, compile, quantize_input};
 use amicus_net::shaper::Shape;
 use amicus_node::Ahead;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
-use amicus_plan::{OpKind, Plan, WeightId};
+use amicus_plan::{OpKind, Plan};
 use amicus_protocol::Parties;
-use amicus_protocol::affine::LayerWeights;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -139,7 +138,7 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
         ..CompileOptions::default()
     };
     let Compiled { plan, weights, .. } = compile(&graph, std::slice::from_ref(&image), &options)?;
-    let input = quantize_input(&plan, &image)?;
+    let input = quantize_input(&plan, &image).map_err(ModelError::from)?;
     let setup = |e: &dyn std::fmt::Display| RatesError::Setup(e.to_string());
     let parties = Parties::new(PARTIES).ok_or_else(|| setup(&"number of parties"))?;
     let folder = TemporaryFolder::new().map_err(|e| setup(&e))?;
@@ -147,13 +146,8 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
     let mut config = LocalConfig::new(Arc::clone(&plan), parties, folder.path().to_owned());
     config.ahead = Ahead::new(1, KEPT);
     config.wiring = wiring;
-    let layers = (0u32..).map(WeightId).take(plan.weights.len()).map(|id| LayerWeights {
-        weights: weights.weights(id, plan.limbs),
-        bias: weights.bias(id, plan.limbs),
-    });
-    let layers: Vec<LayerWeights> = layers.collect();
     let mut cluster = LocalCluster::start(config)?;
-    let times = times(&mut cluster, &layers, &input);
+    let times = times(&mut cluster, &weights, &input);
     cluster.stop();
     let (online, preprocessing) = times?;
     let cost = plan.cost(1).map_err(|e| setup(&e))?;
@@ -168,10 +162,10 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
 
 fn times(
     cluster: &mut LocalCluster,
-    layers: &[LayerWeights],
+    weights: &QuantizedWeights,
     input: &[i64],
 ) -> Result<(Vec<f64>, Vec<f64>), RatesError> {
-    cluster.owner()?.load(layers)?;
+    cluster.owner()?.load(weights)?;
     let mut client = cluster.client("1")?;
     let (mut online, mut preprocessing) = (Vec::new(), Vec::new());
     for used in 0..INFERENCES {

@@ -1,7 +1,7 @@
 //! The helper's side of a load: deal masks and tags, check that the masked tags are right.
 
 use super::{SEED_BYTES, challenge, correction_lengths};
-use crate::affine::{Affine, columns, parts};
+use crate::affine::{Affine, columns, parts, sample};
 use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::transcript::Digest;
@@ -92,7 +92,7 @@ impl HelperLoad {
         let mut mask = Affine::zeros(spec, limbs)?;
         for part in parts(spec) {
             let mut sum = LimbVec::zeros(limbs, part.len());
-            masks.iter().for_each(|stream| sum.add_assign(&part.sample(stream, limbs)));
+            masks.iter().for_each(|stream| sum.add_assign(&sample(&part, stream, limbs)));
             mask.write(&part, sum);
         }
         let tags = self.streams(Purpose::LoadTags, id);

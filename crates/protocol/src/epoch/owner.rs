@@ -2,7 +2,7 @@
 //! knows too.
 
 use super::{SEED_BYTES, seed_from};
-use crate::affine::Part;
+use crate::affine::{Part, sample};
 use crate::label::{Label, Purpose};
 use crate::{EpochId, Fault, Parties, Peer, ProtocolError, Step};
 use amicus_field::{LimbVec, Seed};
@@ -60,7 +60,7 @@ impl OwnerLoad {
         let label = Label::load(Purpose::WeightMask, self.epoch, id.0);
         let mut masked = plain;
         for seed in &self.seeds[id.index() * n..(id.index() + 1) * n] {
-            masked.add_assign(&part.sample(&label.expand(seed), self.plan.limbs));
+            masked.add_assign(&sample(part, &label.expand(seed), self.plan.limbs));
         }
         Ok(masked)
     }

@@ -2,7 +2,7 @@
 //! all weights.
 
 use crate::Fault;
-use crate::affine::{Affine, Part, parts};
+use crate::affine::{Affine, Part, parts, sample};
 use crate::fingerprint::TensorFingerprint;
 use crate::label::LabelStream;
 use crate::transcript::{Digest, Transcript};
@@ -82,7 +82,7 @@ impl Tensor {
         let masked = unpack(self.limbs, part.len(), packed)?;
         self.transcript.values(number as u32, &masked);
         self.fingerprint.part(body);
-        let mut share = part.sample(&self.mask, self.limbs);
+        let mut share = sample(part, &self.mask, self.limbs);
         share.neg_assign();
         if self.first {
             share.add_assign(&masked);
