@@ -51,6 +51,15 @@ impl MachineRates {
         }
     }
 
+    /// Rates from the text of a file; none that are no rates at all.
+    ///
+    /// # Errors
+    /// Text that holds no rates, or numbers that are not above 0.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let rates: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        if rates.is_sound() { Ok(rates) } else { Err("a rate is not above 0".to_owned()) }
+    }
+
     fn is_sound(&self) -> bool {
         let all = [
             self.products_per_second,
@@ -140,10 +149,8 @@ pub fn load(kernel: Kernel) -> Result<Option<MachineRates>, RatesError> {
         Err(e) => return Err(RatesError::File { path, reason: e.to_string() }),
     };
     let again = "measure again with `amicus bench --suite calibrate`";
-    match serde_json::from_str::<MachineRates>(&text) {
-        Ok(rates) if rates.is_sound() && rates.machine == machine() && rates.kernel == kernel.name() => {
-            Ok(Some(rates))
-        }
+    match MachineRates::parse(&text) {
+        Ok(rates) if rates.machine == machine() && rates.kernel == kernel.name() => Ok(Some(rates)),
         Ok(_) => {
             let reason = format!("holds rates of another machine or kernel; {again}");
             Err(RatesError::File { path, reason })

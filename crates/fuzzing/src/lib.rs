@@ -6,6 +6,7 @@
 //! `fuzz/corpus` and changed copies of them without a fuzzer. `docs/testing.md` has the commands.
 #![forbid(unsafe_code)]
 
+mod command;
 mod files;
 mod input;
 mod messages;
@@ -45,7 +46,7 @@ const INFLATED: usize = 1032 * 5;
 ///
 /// Bounds on memory are several times what honest input of that length takes; serde reserves up to
 /// a mebibyte for a list before it has read the first element, whatever length the list announces.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 22] = [
     target("wire", wire::wire, 64 * KIB, 32),
     target("control", wire::control, 2 * MIB, 64),
     target("plan", wire::plan, 4 * MIB, 512),
@@ -63,6 +64,11 @@ pub const TARGETS: [Target; 17] = [
     target("images", files::images, MIB, 64),
     target("archive", files::archive, 16 * MIB, INFLATED),
     target("picture", files::picture, 64 * MIB, INFLATED),
+    target("photograph", command::photograph, 64 * MIB, INFLATED),
+    target("folder", command::folder, 64 * MIB, 2 * INFLATED),
+    target("samples", command::samples, 2 * MIB, 2 * INFLATED),
+    target("rates", command::rates, MIB, 64),
+    target("checkpoint", command::checkpoint, 2 * MIB, 256),
 ];
 
 const fn target(name: &'static str, body: fn(&[u8]), fixed: usize, per_byte: usize) -> Target {

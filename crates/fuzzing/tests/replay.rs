@@ -4,6 +4,7 @@
 //! `AMICUS_REPLAY=20000` sets how many changed copies each target gets. An input that fails is kept
 //! in `fuzz/artifacts/TARGET`, where libFuzzer keeps its own, and is run first from then on.
 
+use amicus_cli::rates::MachineRates;
 use amicus_files::sealed;
 use amicus_fuzzing::{TARGETS, Target, seeds};
 use amicus_model::amc::ModelFile;
@@ -142,4 +143,6 @@ fn seeds_of_files_are_accepted() {
     all("sealed", &|bytes| written(bytes) && sealed::subject(&path).is_ok());
     all("npz", &|bytes| Npz::parse("x", bytes).is_ok_and(|npz| npz.array("x").is_ok()));
     all("weights", &|bytes| WeightFile::parse(bytes).is_ok());
+    all("rates", &|bytes| std::str::from_utf8(bytes).is_ok_and(|text| MachineRates::parse(text).is_ok()));
+    all("checkpoint", &|bytes| written(bytes) && amicus_train::checkpoint::fuzz::read(&path));
 }

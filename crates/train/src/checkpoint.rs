@@ -185,6 +185,64 @@ impl Checkpoint {
     }
 }
 
+/// Entry points for fuzzing. No part of what this crate promises.
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz {
+    use super::*;
+    use crate::ModelName;
+
+    /// Images of the run.
+    const IMAGES: usize = 4;
+
+    fn network() -> Architecture {
+        Architecture::with_width(ModelName::ResNet8, 1)
+    }
+
+    /// Reads a checkpoint of the smallest residual network, as the run it says it is of. One that
+    /// is accepted is written and read again.
+    ///
+    /// # Panics
+    /// When what is written is read as something else.
+    pub fn read(path: &Path) -> bool {
+        let stored = || {
+            let bytes = std::fs::read(path).ok()?;
+            let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+            let entry: Value = serde_json::from_str(header.metadata().as_ref()?.get(ENTRY)?).ok()?;
+            entry.get("settings").cloned()
+        };
+        let settings = stored().unwrap_or(Value::Null);
+        let Ok(checkpoint) = Checkpoint::read(path, &settings, &network(), IMAGES) else { return false };
+        if checkpoint.write(path, &settings).is_ok() {
+            let again = Checkpoint::read(path, &settings, &network(), IMAGES);
+            let again = again.expect("a checkpoint that was written");
+            assert!(again.weights == checkpoint.weights && again.optimiser == checkpoint.optimiser);
+            assert!(again.order == checkpoint.order && again.epochs == checkpoint.epochs);
+        }
+        true
+    }
+
+    /// Writes a checkpoint that [`read`] accepts.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn write(path: &Path) {
+        let weights = Weights::fresh(&network(), 0.5, 7);
+        let moments: BTreeMap<String, Vec<f32>> =
+            weights.iter().map(|t| (t.name.clone(), vec![0.25; t.values.len()])).collect();
+        let checkpoint = Checkpoint {
+            epochs: 2,
+            weights,
+            optimiser: Optimiser { steps: 12, first: moments.clone(), second: moments },
+            orders: [1, 2, 3, 4],
+            order: vec![2, 0, 1, 3],
+            moves: [5, 6, 7, 8],
+            curve: Vec::new(),
+        };
+        checkpoint.write(path, &serde_json::json!({ "epochs": "3" })).expect("a file");
+    }
+}
+
 /// The first setting in which two runs differ, with its value now and as stored.
 fn difference(now: &Value, stored: &Value) -> Option<(String, String, String)> {
     let names =

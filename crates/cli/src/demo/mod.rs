@@ -13,6 +13,9 @@ mod report;
 mod run;
 mod session;
 
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub use data::fuzz;
 pub use data::shipped_digits;
 pub use models::MODELS;
 pub use picture::Picture;

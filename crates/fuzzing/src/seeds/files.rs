@@ -156,23 +156,29 @@ pub(super) fn weights() -> Vec<Seed> {
 }
 
 pub(super) fn images() -> Vec<Seed> {
-    let grey = |side: usize, count: usize| {
-        let pixels = (0..side * side * count).map(|i| (i % 251) as u8).collect();
-        Images::new([1, side, side], pixels, (0..count as u8).collect()).expect("images")
-    };
-    let files = |images: &Images| {
-        let (pixels, labels) = idx::encode(images).expect("grey images");
+    let files = |(pixels, labels): (Vec<u8>, Vec<u8>)| {
         [&(pixels.len() as u16).to_le_bytes()[..], &pixels, &labels].concat()
     };
-    let record = [&[9u8][..], &[100; 3072]].concat();
     vec![
-        seed("digits", files(&grey(28, 2))),
-        seed("small", files(&grey(3, 5))),
-        seed("batch", [&[0, 0], &record[..]].concat()),
+        seed("digits", files(idx_pair(28, 2))),
+        seed("small", files(idx_pair(3, 5))),
+        seed("batch", [&[0, 0], &batch_record(9)[..]].concat()),
     ]
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// An image file and a label file of some square grey images.
+pub(super) fn idx_pair(side: usize, count: usize) -> (Vec<u8>, Vec<u8>) {
+    let pixels = (0..side * side * count).map(|i| (i % 251) as u8).collect();
+    let images = Images::new([1, side, side], pixels, (0..count as u8).collect()).expect("images");
+    idx::encode(&images).expect("grey images")
+}
+
+/// One record of a binary batch.
+pub(super) fn batch_record(class: u8) -> Vec<u8> {
+    [&[class][..], &[100; 3072]].concat()
+}
+
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("memory");
     encoder.finish().expect("memory")
@@ -206,7 +212,7 @@ pub(super) fn archives() -> Vec<Seed> {
     ]
 }
 
-fn encoded(side: u32, format: ImageFormat) -> Vec<u8> {
+pub(super) fn encoded(side: u32, format: ImageFormat) -> Vec<u8> {
     let picture = RgbImage::from_fn(side, side, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 77]));
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).expect("memory");

@@ -1,5 +1,6 @@
 //! Seeds: small real inputs of every target, from the encoders themselves.
 
+mod command;
 mod files;
 mod protocol;
 mod stores;
@@ -30,6 +31,11 @@ pub fn of(target: &str) -> Vec<Seed> {
         "images" => files::images(),
         "archive" => files::archives(),
         "picture" => files::pictures(),
+        "photograph" => command::photographs(),
+        "folder" => command::folders(),
+        "samples" => command::samples(),
+        "rates" => command::rates(),
+        "checkpoint" => command::checkpoints(),
         other => panic!("no target {other}"),
     }
 }

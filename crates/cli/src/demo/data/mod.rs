@@ -4,6 +4,8 @@
 //! few show each class; items are only read when they are asked for.
 
 mod folder;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod image;
 mod numbers;
 mod shipped;

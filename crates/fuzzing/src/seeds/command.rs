@@ -1,0 +1,64 @@
+//! Seeds of what the command line reads.
+
+use super::files::{batch_record, encoded, gzip, idx_pair};
+use super::{Seed, seed};
+use crate::files::SIDE;
+use amicus_cli::rates::MachineRates;
+use amicus_model::npz::{Column, Values, write};
+use image::ImageFormat;
+use std::fs;
+
+pub(super) fn photographs() -> Vec<Seed> {
+    let side = SIDE as u32;
+    vec![
+        seed("png", encoded(side, ImageFormat::Png)),
+        seed("jpeg", encoded(side, ImageFormat::Jpeg)),
+        seed("large", encoded(32, ImageFormat::Jpeg)),
+    ]
+}
+
+/// Kind, length of the first file, both files.
+pub(super) fn folders() -> Vec<Seed> {
+    let of = |name: &str, kind: u8, one: &[u8], other: &[u8]| {
+        seed(name, [&[kind][..], &(one.len() as u16).to_le_bytes(), one, other].concat())
+    };
+    let (pixels, labels) = idx_pair(28, 2);
+    vec![
+        of("digits", 0, &pixels, &gzip(&labels)),
+        of("batch", 1, &[], &batch_record(3)),
+        of("classes", 2, &encoded(32, ImageFormat::Png), &encoded(32, ImageFormat::Jpeg)),
+    ]
+}
+
+/// How they are read, and the file.
+pub(super) fn samples() -> Vec<Seed> {
+    let numbers: Vec<f64> = (0..12).map(|i| f64::from(i) / 12.0).collect();
+    let labels = [0i64, 2, 1, 1];
+    let x = Column { name: "x", shape: &[4, 3], values: Values::Reals(&numbers) };
+    let y = Column { name: "y", shape: &[4], values: Values::Integers(&labels) };
+    let mut file = Vec::new();
+    write(&mut file, &[x, y]).expect("memory");
+    let of = |name: &str, choice: u8| seed(name, [&[choice][..], &file].concat());
+    vec![of("refused", 16), of("clipped", 18), of("two", 4 | 2 << 5), of("regression", 1 | 16)]
+}
+
+pub(super) fn rates() -> Vec<Seed> {
+    let rates = MachineRates {
+        machine: "a host, a processor, 2 core(s)".to_owned(),
+        kernel: "avx2".to_owned(),
+        products_per_second: 1.5e9,
+        dense_products_per_second: 4e8,
+        online_element_ns: 12.5,
+        dealt_element_ns: 30.0,
+        hop_us: 60.0,
+        delayed_hop_us: 110.0,
+    };
+    vec![seed("rates", serde_json::to_vec(&rates).expect("memory"))]
+}
+
+pub(super) fn checkpoints() -> Vec<Seed> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.checkpoint");
+    amicus_train::checkpoint::fuzz::write(&path);
+    vec![seed("resnet8", fs::read(&path).expect("a file"))]
+}
