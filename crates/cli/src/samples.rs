@@ -1,8 +1,9 @@
 //! Samples from NumPy's `.npz` files, as the commands take them.
 
+use amicus_data::DataError;
+use amicus_data::npz::{Array, Npz};
+use amicus_model::Graph;
 use amicus_model::compare::tells_classes;
-use amicus_model::npz::{Array, Npz};
-use amicus_model::{Graph, ModelError};
 use amicus_plan::Range;
 use std::path::Path;
 
@@ -54,9 +55,10 @@ pub struct Reading<'a> {
 /// A file that cannot be read or is no `.npz` file; arrays of other shapes, numbers that are not
 /// finite or out of range, labels that are no classes of the network: file, array, sample and
 /// element are named.
-pub fn samples(path: &Path, reading: Reading<'_>) -> Result<Samples, ModelError> {
+pub fn samples(path: &Path, reading: Reading<'_>) -> Result<Samples, DataError> {
     let file = path.display().to_string();
-    let error = |array: &str, reason: String| ModelError::Data { what: format!("{file}{array}"), reason };
+    let error =
+        |array: &str, reason: String| DataError::Format { file: format!("{file}{array}"), problem: reason };
     let Reading { network, range, invalid, limit } = reading;
     if limit == Some(0) {
         return Err(error("", "0 samples are asked for, at least 1 is needed".to_owned()));
@@ -201,8 +203,8 @@ fn list(sizes: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use amicus_data::npz::{Column, Values, write};
     use amicus_model::GraphBuilder;
-    use amicus_model::npz::{Column, Values, write};
 
     fn network(outputs: usize) -> Graph {
         let mut g = GraphBuilder::new("n", &[2], 0.0..=1.0);

@@ -1,7 +1,7 @@
 //! `amicus train`: training on the user's own copy of a data set.
 
 use crate::demo::shipped_digits;
-use amicus_train::data::{idx, mnist};
+use amicus_data::mnist;
 
 pub use amicus_train::{
     ActivationName, DatasetName, ModelName, Progress, TrainConfig, TrainError, TrainReport, WeightsType,
@@ -16,7 +16,7 @@ pub use amicus_train::{
 pub fn train(mut config: TrainConfig, progress: &mut dyn FnMut(Progress)) -> Result<TrainReport, TrainError> {
     if config.dataset == DatasetName::Mnist && config.excluded.is_none() {
         let [images, labels] = shipped_digits();
-        config.excluded = Some(idx::parse(images, labels, mnist::CLASSES)?);
+        config.excluded = Some(mnist::parse(images, labels)?);
     }
     amicus_train::train(&config, progress)
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use amicus_model::npz::{Column, Npz, Values, write};
+use amicus_data::npz::{Column, Npz, Values, write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

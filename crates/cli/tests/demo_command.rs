@@ -142,7 +142,7 @@ fn photographs_from_folders_and_batches() {
     assert!(refused(&run).contains("a.png: 30 x 32 pixels, expected 32 x 32"));
     std::fs::remove_dir_all(&class).unwrap();
     let error = refused(&run);
-    assert!(error.contains("test: 9 folders with PNG or JPEG images (class-0, "), "{error}");
+    assert!(error.contains("test: 9 class folders with PNG or JPEG images (class-0, "), "{error}");
 
     // Two records of CIFAR-10's binary version, the first all red.
     let mut batch = vec![3u8];
@@ -153,7 +153,10 @@ fn photographs_from_folders_and_batches() {
     let report = demo(&["--weights", text(&weights), "--data-dir", text(&data)]);
     assert_eq!((&report["samples"], &report["classes"][3]), (&2.into(), &"cat".into()));
     std::fs::write(data.join("test_batch.bin"), &batch[1..]).unwrap();
-    assert!(refused(&run).contains("test_batch.bin: 6145 bytes are no records of 3073 bytes each"));
+    assert!(
+        refused(&run)
+            .contains("test_batch.bin: 6145 bytes are no whole number of records of 3073 bytes each")
+    );
     batch[0] = 10;
     std::fs::write(data.join("test_batch.bin"), &batch).unwrap();
     assert!(refused(&run).contains("label 10 of image 0, allowed are 0 to 9"));

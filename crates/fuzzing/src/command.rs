@@ -1,9 +1,6 @@
-//! What the command line reads beside models: images for the demonstration, samples, rates,
-//! checkpoints of a training.
+//! What the command line reads beside models and images: samples, rates, checkpoints of a training.
 
-use crate::files::{SIDE, with_folder};
-use crate::input::Input;
-use amicus_cli::demo::fuzz;
+use crate::files::with_folder;
 use amicus_cli::rates::{MachineRates, link};
 use amicus_cli::samples::{Invalid, Reading};
 use amicus_field::Limbs;
@@ -14,53 +11,8 @@ use amicus_testkit::zoo;
 use std::fs;
 use std::path::Path;
 
-/// Classes of a folder with images.
-const CLASSES: usize = 2;
 /// The range that samples are held to.
 const RANGE: Range = Range { low: -1.0, high: 1.0 };
-
-/// An image of the demonstration's.
-pub(crate) fn photograph(bytes: &[u8]) {
-    fuzz::picture(bytes, [SIDE, SIDE, 3]);
-}
-
-/// A folder that `--data-dir` names: digits, a binary batch, or a folder of images for each class.
-pub(crate) fn folder(bytes: &[u8]) {
-    with_folder(|folder| {
-        let folder = folder.join("data");
-        let _ = fs::remove_dir_all(&folder);
-        read_folder(bytes, &folder);
-    });
-}
-
-/// Writes a folder of one of three kinds and reads it; the number of images, if they are accepted.
-fn read_folder(bytes: &[u8], folder: &Path) -> Option<usize> {
-    let mut input = Input::new(bytes);
-    let (kind, first) = (input.byte() % 3, input.word());
-    let rest = input.rest();
-    let (one, other) = rest.split_at(first.min(rest.len()));
-    let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(path, bytes).expect("a file");
-    };
-    match kind {
-        0 => {
-            write("test-images-idx3-ubyte", one);
-            write("test-labels-idx1-ubyte.gz", other);
-            fuzz::digits(folder)
-        }
-        1 => {
-            write("cifar-10-batches-bin/test_batch.bin", other);
-            fuzz::photographs(folder, 10)
-        }
-        _ => {
-            write("test/cat/a.png", one);
-            write("test/dog/b.jpeg", other);
-            fuzz::photographs(folder, CLASSES)
-        }
-    }
-}
 
 /// Samples for a network of three inputs and as many classes, or of one output.
 pub(crate) fn samples(bytes: &[u8]) {
@@ -125,11 +77,6 @@ mod tests {
     #[test]
     fn seeds_are_accepted() {
         let files = tempfile::tempdir().unwrap();
-        let folders = seeds::of("folder");
-        for (name, bytes) in &folders {
-            let images = read_folder(bytes, &files.path().join(name));
-            assert_eq!(images, Some(if name == "batch" { 1 } else { 2 }), "{name}");
-        }
         let read = |(_, bytes): &seeds::Seed| read_samples(bytes, &files.path().join("samples.npz"));
         let counts: Vec<_> = seeds::of("samples").iter().map(read).collect();
         assert_eq!(counts, [Some(4), Some(4), Some(2), Some(4)]);

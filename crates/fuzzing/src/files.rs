@@ -1,9 +1,7 @@
-//! Data sets: IDX, CIFAR-10, gzip, tar, PNG and JPEG.
+//! Data sets: IDX, CIFAR-10, gzip, tar, folders, PNG and JPEG.
 
 use crate::input::Input;
-use amicus_model::digits::Digits;
-use amicus_train::data::pictures::Picture;
-use amicus_train::data::{cifar10, idx, pictures};
+use amicus_data::{cifar10, gzip, idx, mnist, pictures};
 use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
@@ -11,6 +9,8 @@ use tempfile::TempDir;
 
 /// Side of the pictures decoded.
 pub(crate) const SIDE: usize = 8;
+/// Bytes that files are unpacked to, at most, when they are fuzzed.
+pub(crate) const UNPACKED: u64 = 1 << 16;
 
 thread_local! {
     static FOLDER: OnceCell<TempDir> = const { OnceCell::new() };
@@ -28,21 +28,31 @@ pub(crate) fn with_folder<T>(body: impl FnOnce(&Path) -> T) -> T {
     })
 }
 
-/// An image file and a label file, and a binary batch.
-pub(crate) fn images(bytes: &[u8]) {
+/// An image file and a label file of IDX.
+pub(crate) fn idx(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let first = input.word();
     let rest = input.rest();
     let (pixels, labels) = rest.split_at(first.min(rest.len()));
-    if let Ok(digits) = Digits::parse(("images", pixels), ("labels", labels)) {
-        (0..digits.len()).for_each(|i| assert!(digits.label(i) < 10 && digits.image(i).len() == 28 * 28));
-    }
     if let Ok(images) = idx::parse(("images", pixels), ("labels", labels), 10) {
         let written = idx::encode(&images).expect("grey images");
         assert_eq!(written, (pixels.to_vec(), labels.to_vec()), "a data set has one encoding");
+        assert!(images.labels().iter().all(|&label| label < 10));
     }
-    if let Ok(images) = cifar10::parse(&[("batch".to_owned(), rest.to_vec())]) {
-        assert_eq!(images.len() * 3073, rest.len());
+}
+
+/// A binary batch of CIFAR-10.
+pub(crate) fn cifar10(bytes: &[u8]) {
+    if let Ok(images) = cifar10::parse([("batch", bytes)].into_iter()) {
+        assert_eq!(images.len() * 3073, bytes.len());
+        assert!(images.labels().iter().all(|&label| label < 10));
+    }
+}
+
+/// A file that may be gzipped: its bound on memory does not grow with what it claims to hold.
+pub(crate) fn gzip(bytes: &[u8]) {
+    if let Ok(unpacked) = gzip::unpack("file", bytes, UNPACKED) {
+        assert!(unpacked.len() as u64 <= UNPACKED);
     }
 }
 
@@ -55,10 +65,67 @@ pub(crate) fn archive(bytes: &[u8]) {
     });
 }
 
-/// A picture of one class.
+/// A folder of a user's: digits, a binary batch, or a folder of images for each class.
+pub(crate) fn folder(bytes: &[u8]) {
+    with_folder(|folder| {
+        let folder = folder.join("data");
+        let _ = fs::remove_dir_all(&folder);
+        read_folder(bytes, &folder);
+        let _ = mnist::load(&folder);
+        let _ = cifar10::load(&folder);
+    });
+}
+
+/// Writes a folder of one of three kinds and reads it; the number of images, if they are accepted.
+fn read_folder(bytes: &[u8], folder: &Path) -> Option<usize> {
+    let mut input = Input::new(bytes);
+    let (kind, first) = (input.byte() % 3, input.word());
+    let rest = input.rest();
+    let (one, other) = rest.split_at(first.min(rest.len()));
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    };
+    let (images, classes) = match kind {
+        0 => {
+            write("test-images-idx3-ubyte", one);
+            write("test-labels-idx1-ubyte.gz", other);
+            (mnist::test_set(folder).ok()?.1, 10)
+        }
+        1 => {
+            write("cifar-10-batches-bin/test_batch.bin", other);
+            (cifar10::test_batch(folder).ok()??.1, 10)
+        }
+        _ => {
+            write("test/cat/a.png", one);
+            write("test/dog/b.jpeg", other);
+            write("test/dog/.hidden.png", other);
+            (pictures::load(&folder.join("test"), 2, cifar10::SIDE).ok()?, 2)
+        }
+    };
+    assert!(images.labels().iter().all(|&label| label < classes), "a label that is no class");
+    Some(images.len())
+}
+
+/// A PNG or JPEG file.
 pub(crate) fn picture(bytes: &[u8]) {
-    let picture = Picture { class: "cat".to_owned(), name: "a.png".to_owned(), bytes: bytes.to_vec() };
-    if let Ok(images) = pictures::decode(vec![picture], "pictures", 1, SIDE) {
-        assert_eq!(images.shape(), [3, SIDE, SIDE]);
+    if let Ok(pixels) = pictures::decode("a.png", bytes, [SIDE; 2]) {
+        assert_eq!(pixels.len(), 3 * SIDE * SIDE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds;
+
+    #[test]
+    fn folders_of_seeds_are_accepted() {
+        let files = tempfile::tempdir().unwrap();
+        for (name, bytes) in seeds::of("folder") {
+            let images = read_folder(&bytes, &files.path().join(&name));
+            assert_eq!(images, Some(if name == "batch" { 1 } else { 2 }), "{name}");
+        }
     }
 }

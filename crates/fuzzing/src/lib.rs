@@ -46,7 +46,7 @@ const INFLATED: usize = 1032 * 5;
 ///
 /// Bounds on memory are several times what honest input of that length takes; serde reserves up to
 /// a mebibyte for a list before it has read the first element, whatever length the list announces.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     target("wire", wire::wire, 64 * KIB, 32),
     target("control", wire::control, 2 * MIB, 64),
     target("plan", wire::plan, 4 * MIB, 512),
@@ -61,11 +61,12 @@ pub const TARGETS: [Target; 22] = [
     target("onnx", model::onnx, 64 * MIB, 2048),
     target("npz", model::npz, MIB, INFLATED),
     target("weights", model::weights, 16 * MIB, 256),
-    target("images", files::images, MIB, 64),
+    target("idx", files::idx, MIB, 64),
+    target("cifar10", files::cifar10, MIB, 64),
+    target("gzip", files::gzip, MIB, 64),
+    target("folder", files::folder, 16 * MIB, 2 * INFLATED),
     target("archive", files::archive, 16 * MIB, INFLATED),
-    target("picture", files::picture, 64 * MIB, INFLATED),
-    target("photograph", command::photograph, 64 * MIB, INFLATED),
-    target("folder", command::folder, 64 * MIB, 2 * INFLATED),
+    target("picture", files::picture, 4 * MIB, INFLATED),
     target("samples", command::samples, 2 * MIB, 2 * INFLATED),
     target("rates", command::rates, MIB, 64),
     target("checkpoint", command::checkpoint, 2 * MIB, 256),

@@ -1,11 +1,11 @@
 //! Files with models and samples.
 
 use crate::files::with_folder;
+use amicus_data::npz::Npz;
 use amicus_model::amc::ModelFile;
 use amicus_model::check::check;
 use amicus_model::graph::Graph;
 use amicus_model::networks;
-use amicus_model::npz::Npz;
 use amicus_model::onnx::{ImportOptions, import_bytes};
 use amicus_model::{FloatExecutor, Simulator};
 use amicus_plan::{OpKind, Plan, ValueId};

@@ -5,11 +5,12 @@
 //! in `fuzz/artifacts/TARGET`, where libFuzzer keeps its own, and is run first from then on.
 
 use amicus_cli::rates::MachineRates;
+use amicus_data::cifar10;
+use amicus_data::npz::Npz;
 use amicus_files::sealed;
 use amicus_fuzzing::{TARGETS, Target, seeds};
 use amicus_model::amc::ModelFile;
 use amicus_model::networks::WeightFile;
-use amicus_model::npz::Npz;
 use amicus_plan::Plan;
 use amicus_testkit::random::Random;
 use std::fs;
@@ -142,6 +143,7 @@ fn seeds_of_files_are_accepted() {
     all("amc", &|bytes| written(bytes) && ModelFile::load(&path).is_ok());
     all("sealed", &|bytes| written(bytes) && sealed::subject(&path).is_ok());
     all("npz", &|bytes| Npz::parse("x", bytes).is_ok_and(|npz| npz.array("x").is_ok()));
+    all("cifar10", &|bytes| cifar10::parse([("x", bytes)].into_iter()).is_ok());
     all("weights", &|bytes| WeightFile::parse(bytes).is_ok());
     all("rates", &|bytes| std::str::from_utf8(bytes).is_ok_and(|text| MachineRates::parse(text).is_ok()));
     all("checkpoint", &|bytes| written(bytes) && amicus_train::checkpoint::fuzz::read(&path));

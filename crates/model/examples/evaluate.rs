@@ -9,12 +9,13 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use amicus_data::{Images, idx, mnist};
 use amicus_field::LimbVec;
-use amicus_model::digits::Digits;
 use amicus_model::measure::median;
+use amicus_model::networks::PixelRule;
 use amicus_model::{
     CompileOptions, FloatExecutor, Simulator, argmax, compile, networks, quantize_input, relative_error,
 };
@@ -32,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         _ => calibration.clone(),
     };
 
-    let samples: Vec<Vec<f32>> = (0..calibration.len()).map(|i| calibration.input(i)).collect();
+    let samples: Vec<Vec<f32>> =
+        (0..calibration.len()).map(|i| calibration.input(i, PixelRule::Unit)).collect();
     let start = Instant::now();
     let compiled = compile(&graph, &samples, &CompileOptions::default())?;
     let compile_time = start.elapsed();
@@ -45,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut float_right, mut fixed_right, mut agree, mut errors) = (0, 0, 0, Vec::new());
     let (mut float_time, mut fixed_time) = (Duration::ZERO, Duration::ZERO);
     for i in 0..digits.len() {
-        let x = digits.input(i);
+        let x = digits.input(i, PixelRule::Unit);
         let start = Instant::now();
         let expected = float.run(&x)?;
         float_time += start.elapsed();
@@ -53,8 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let input = LimbVec::from_i64(compiled.plan.limbs, &quantize_input(&compiled.plan, &x)?);
         let logits = simulator.outputs(&input, 1)?.logits();
         fixed_time += start.elapsed();
-        float_right += usize::from(argmax(&expected) == digits.label(i));
-        fixed_right += usize::from(argmax(&logits) == digits.label(i));
+        float_right += usize::from(argmax(&expected) == usize::from(digits.label(i)));
+        fixed_right += usize::from(argmax(&logits) == usize::from(digits.label(i)));
         agree += usize::from(argmax(&expected) == argmax(&logits));
         errors.push(relative_error(&logits, &expected));
     }
@@ -76,17 +78,6 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn read(images: &str, labels: &str) -> Result<Digits, Box<dyn Error>> {
-    Ok(Digits::parse((images, &unpacked(images)?), (labels, &unpacked(labels)?))?)
-}
-
-fn unpacked(path: &str) -> Result<Vec<u8>, Box<dyn Error>> {
-    let bytes = fs::read(path).map_err(|e| format!("{path}: {e}"))?;
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut out = Vec::new();
-    // No digit file is larger: a small gzip file can claim to be endless.
-    flate2::read::GzDecoder::new(&bytes[..]).take(1 << 30).read_to_end(&mut out)?;
-    Ok(out)
+fn read(images: &str, labels: &str) -> Result<Images, Box<dyn Error>> {
+    Ok(idx::read(Path::new(images), Path::new(labels), mnist::CLASSES)?)
 }

@@ -29,8 +29,7 @@
 //!   [`mod@shown`]: what a plan shows
 //! - [`amc`]: the compiled file with all three
 //! - [`planned`]: a plan made earlier, for a network that ships
-//! - [`digits`], [`npz`], [`private_file`] and [`measure`]: reading images, writing answers,
-//!   comparing logits
+//! - [`private_file`] and [`measure`]: writing files of one's own, comparing logits
 #![forbid(unsafe_code)]
 
 pub mod amc;
@@ -39,7 +38,6 @@ pub mod calibrate;
 pub mod check;
 pub mod compare;
 pub mod compile;
-pub mod digits;
 mod emit;
 pub mod equalise;
 pub mod error;
@@ -53,7 +51,6 @@ pub mod graph;
 mod linear;
 pub mod measure;
 pub mod networks;
-pub mod npz;
 pub mod onnx;
 pub mod planned;
 pub mod prepare;

@@ -4,11 +4,12 @@
 
 use std::path::Path;
 
+use amicus_data::mnist;
 use amicus_model::approximate::{ApproximateOptions, approximate};
-use amicus_model::digits::Digits;
 use amicus_model::fit::Method;
 use amicus_model::function::{Elementary, Function};
 use amicus_model::graph::Layer;
+use amicus_model::networks::PixelRule;
 use amicus_model::{FloatExecutor, Graph, argmax, networks};
 
 fn asset(name: &str) -> Vec<u8> {
@@ -17,8 +18,8 @@ fn asset(name: &str) -> Vec<u8> {
 
 fn digits() -> Vec<Vec<f32>> {
     let [images, labels] = ["digits-images.idx3-ubyte", "digits-labels.idx1-ubyte"].map(asset);
-    let digits = Digits::parse(("images", &images), ("labels", &labels)).unwrap();
-    (0..digits.len()).map(|i| digits.input(i)).collect()
+    let digits = mnist::parse(("images", &images), ("labels", &labels)).unwrap();
+    (0..digits.len()).map(|i| digits.input(i, PixelRule::Unit)).collect()
 }
 
 /// Answers of the same class as the network's, on digits that were not used for the fit.

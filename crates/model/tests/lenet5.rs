@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use amicus_data::{Images, mnist};
 use amicus_field::LimbVec;
-use amicus_model::digits::Digits;
 use amicus_model::measure::median;
+use amicus_model::networks::PixelRule;
 use amicus_model::{
     CompileOptions, FloatExecutor, Simulator, argmax, compile, networks, quantize_input, relative_error,
 };
@@ -18,8 +19,8 @@ fn asset(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn shipped_digits() -> Digits {
-    Digits::parse(
+fn shipped_digits() -> Images {
+    mnist::parse(
         ("digits-images.idx3-ubyte", &asset("digits-images.idx3-ubyte")),
         ("digits-labels.idx1-ubyte", &asset("digits-labels.idx1-ubyte")),
     )
@@ -31,7 +32,7 @@ fn shipped_network_is_as_good_in_integers() {
     let graph = networks::read(&asset("lenet5-mnist.safetensors")).unwrap().graph;
     let digits = shipped_digits();
     assert_eq!(digits.len(), 300);
-    let samples: Vec<Vec<f32>> = (0..digits.len()).map(|i| digits.input(i)).collect();
+    let samples: Vec<Vec<f32>> = (0..digits.len()).map(|i| digits.input(i, PixelRule::Unit)).collect();
     let compiled = compile(&graph, &samples, &CompileOptions::default()).unwrap();
     assert_eq!(compiled.plan.limbs.count(), 2);
     let simulator = Simulator::new(&compiled.plan, &compiled.weights).unwrap();
@@ -40,7 +41,7 @@ fn shipped_network_is_as_good_in_integers() {
     for (i, x) in samples.iter().enumerate() {
         let input = LimbVec::from_i64(compiled.plan.limbs, &quantize_input(&compiled.plan, x).unwrap());
         let logits = simulator.outputs(&input, 1).unwrap().logits();
-        right += usize::from(argmax(&logits) == digits.label(i));
+        right += usize::from(argmax(&logits) == usize::from(digits.label(i)));
         errors.push(relative_error(&logits, &float.run(x).unwrap()));
     }
     assert!(right >= 294, "{right} of 300 right");

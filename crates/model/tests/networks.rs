@@ -118,6 +118,15 @@ fn what_metadata_may_not_say_is_named() {
         small.refused("width", "5"),
         "weights, tensor `conv1.weight`: shape [4, 3, 3, 3], expected [5, 3, 3, 3]",
     );
+    // A file that says nothing of its width has that of its weights.
+    let mut silent = case("resnet8 of width 4");
+    silent.metadata.remove("width");
+    assert!(networks::read(&silent.file()).is_ok());
+    silent.tensors.retain(|(name, _)| name != "conv1.weight");
+    expect(
+        networks::read(&silent.file()).map(|_| ()).unwrap_err().to_string(),
+        "weights, tensor `conv1.weight`: missing",
+    );
     expect(
         small.refused("activation.coefficients", "[[0, 1, 2], [0, 1, 2]]"),
         "weights, metadata `activation.coefficients`: 2 lists, expected 1 or 7",

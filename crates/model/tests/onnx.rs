@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use amicus_model::npz::Npz;
+use amicus_data::npz::Npz;
 use amicus_model::onnx::{Import, ImportOptions, OnnxError, import_bytes, import_file};
 use amicus_model::{FloatExecutor, ModelError};
 

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use amicus_data::npz::Npz;
 use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{ApproximateOptions, MaxPooling, approximate};
 use amicus_model::check::check;
 use amicus_model::compare::{FixedPoint, Networks, compare};
 use amicus_model::graph::{Graph, GraphBuilder, Layer, PoolOptions};
-use amicus_model::npz::Npz;
 use amicus_model::onnx::{ImportOptions, import_file};
 use amicus_model::prepare::prepare;
 use amicus_model::private_file::Existing;

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use amicus_data::npz::Npz;
 use amicus_model::approximate::{ApproximateOptions, MaxPooling, approximate};
 use amicus_model::check::check;
-use amicus_model::npz::Npz;
 use amicus_model::onnx::{Import, ImportOptions, import_file};
 use amicus_model::prepare::prepare;
 use amicus_model::{CompileOptions, FloatExecutor, compile};

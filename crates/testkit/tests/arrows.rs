@@ -4,20 +4,27 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("field", &[]),
     ("files", &[]),
     ("net", &[]),
     ("plan", &["field"]),
     ("protocol", &["field", "plan"]),
     ("model", &["field", "files", "plan"]),
-    ("train", &["model"]),
+    ("data", &["model"]),
+    ("train", &["data", "model"]),
     ("client", &["field", "plan", "protocol"]),
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
     ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol"]),
-    ("cli", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("cli", &["client", "data", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
-    ("fuzzing", &["client", "field", "model", "net", "node", "plan", "protocol", "testkit", "train"]),
+    (
+        "fuzzing",
+        &[
+            "cli", "client", "data", "field", "files", "model", "net", "node", "plan", "protocol", "testkit",
+            "train",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

@@ -8,13 +8,13 @@ use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
-use amicus_model::digits::Digits;
+use amicus_data::{Images, mnist};
 use amicus_model::graph::Layer;
 use amicus_model::networks::{self, Network};
 use amicus_model::planned::Planned;
 use amicus_model::{CompileOptions, compile};
 use amicus_train::DatasetName;
-use amicus_train::data::{Images, load};
+use amicus_train::data::load;
 
 /// Training images that a plan is made from.
 const CALIBRATION: usize = 256;
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let assets = Path::new(assets);
     let shipped = |name: &str| std::fs::read(assets.join(name));
     let (images, labels) = (shipped("digits-images.idx3-ubyte")?, shipped("digits-labels.idx1-ubyte")?);
-    let shipped = Digits::parse(("images", &images), ("labels", &labels))?;
+    let shipped = mnist::parse(("images", &images), ("labels", &labels))?;
     let shipped: HashSet<&[u8]> = (0..shipped.len()).map(|i| shipped.image(i)).collect();
     let (digits, _) = load(DatasetName::Mnist, Path::new(mnist))?;
     let (photographs, _) = load(DatasetName::Cifar10, Path::new(cifar))?;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let images = if network.graph.input_shape() == digits.shape() { &digits } else { &photographs };
         let compiled =
-            compile(&network.graph, &samples(&network, images, &shipped)?, &CompileOptions::default())?;
+            compile(&network.graph, &samples(&network, images, &shipped), &CompileOptions::default())?;
         println!("{}", compiled.report);
         let planned = Planned::of(&compiled);
         if planned.weights(&network.graph)? != compiled.weights {
@@ -53,19 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Inputs of a network, spread over the training set.
-fn samples(
-    network: &Network,
-    images: &Images,
-    shipped: &HashSet<&[u8]>,
-) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
-    let [channels, rows, columns] = images.shape();
+fn samples(network: &Network, images: &Images, shipped: &HashSet<&[u8]>) -> Vec<Vec<f32>> {
     let usable: Vec<usize> = (0..images.len()).filter(|&i| !shipped.contains(images.image(i))).collect();
     let step = (usable.len() / CALIBRATION).max(1);
-    let input = |&index: &usize| {
-        let planes = images.image(index);
-        let pixel = |i: usize| (0..channels).map(move |c| planes[c * rows * columns + i]);
-        let pixels: Vec<u8> = (0..rows * columns).flat_map(pixel).collect();
-        Ok(network.pixels.input(&pixels, [rows, columns, channels])?)
-    };
+    let input = |&index: &usize| images.input(index, network.pixels);
     usable.iter().step_by(step).take(CALIBRATION).map(input).collect()
 }

@@ -4,15 +4,17 @@
 //! Everything that must know a network's shape reads this: initial weights, the forward pass,
 //! equalising, rounding, export. Names are those of the shipped files and of the PyTorch package.
 
+use amicus_model::networks::PixelRule;
+
 use crate::ModelName;
-use crate::data::InputRule;
 
 /// BatchNorm's epsilon.
 pub const BN_EPS: f64 = 1e-5;
 /// Number of classes.
 pub const CLASSES: usize = 10;
+
 /// Channels of ResNet-8's first stage, where nothing else is said.
-pub const RESNET_WIDTH: usize = 16;
+pub const RESNET8_WIDTH: usize = 16;
 
 /// A network.
 #[derive(Clone, Debug)]
@@ -22,7 +24,7 @@ pub struct Architecture {
     /// Channels, rows and columns of the input.
     pub input: [usize; 3],
     /// From pixels to the input's numbers.
-    pub rule: InputRule,
+    pub rule: PixelRule,
     /// One block for each activation, in order of use.
     pub blocks: Vec<Block>,
     /// What gives the logits.
@@ -144,7 +146,7 @@ impl Role {
 impl Architecture {
     /// The network of a name, of its usual width.
     pub fn of(name: ModelName) -> Self {
-        Self::with_width(name, RESNET_WIDTH)
+        Self::with_width(name, RESNET8_WIDTH)
     }
 
     /// The same; `width` is the number of channels of ResNet-8's first stage and means nothing for
@@ -251,7 +253,7 @@ fn lenet5() -> Architecture {
     Architecture {
         name: ModelName::LeNet5,
         input: [1, 28, 28],
-        rule: InputRule::Unit,
+        rule: PixelRule::Unit,
         blocks: vec![
             block(with_bias(convolution("conv1", [1, 6], [5, 1, 2])), 1, Pool::Two),
             block(with_bias(convolution("conv2", [6, 16], [5, 1, 0])), 2, Pool::Two),
@@ -277,7 +279,7 @@ fn alexnet_cifar() -> Architecture {
     Architecture {
         name: ModelName::AlexNetCifar,
         input: [3, 32, 32],
-        rule: InputRule::Symmetric,
+        rule: PixelRule::Symmetric,
         blocks,
         output: dense("fc3", 512, CLASSES, true),
     }
@@ -312,7 +314,7 @@ fn resnet8(width: usize) -> Architecture {
     Architecture {
         name: ModelName::ResNet8,
         input: [3, 32, 32],
-        rule: InputRule::Symmetric,
+        rule: PixelRule::Symmetric,
         blocks,
         output: dense("fc", 4 * width, CLASSES, true),
     }

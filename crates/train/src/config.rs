@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use amicus_data::Images;
 use serde::{Deserialize, Serialize};
 
-use crate::architecture::{Architecture, RESNET_WIDTH};
-use crate::data::Images;
+use crate::architecture::{Architecture, RESNET8_WIDTH};
 use crate::optimiser::Rates;
 use crate::{ActivationName, DatasetName, ModelName, TrainError, WeightsType};
 
@@ -120,7 +120,7 @@ impl TrainConfig {
         Self {
             dataset,
             model,
-            width: RESNET_WIDTH,
+            width: RESNET8_WIDTH,
             activation: ActivationName::Polynomial,
             data_dir,
             out,
@@ -257,7 +257,7 @@ impl TrainConfig {
         demand(polynomial || !self.learned, "learned", only)?;
         let width = self.width;
         demand((1..=512).contains(&width), "width", format!("{width}, allowed are 1 to 512"))?;
-        let fits = self.model == ModelName::ResNet8 || width == RESNET_WIDTH;
+        let fits = self.model == ModelName::ResNet8 || width == RESNET8_WIDTH;
         demand(fits, "width", format!("{width}, only resnet8 has one, not {}", self.model))?;
         let (given, taken) = (self.dataset.image_shape(), self.architecture().input);
         let problem = format!("{} takes images of {taken:?}, {} has {given:?}", self.model, self.dataset);

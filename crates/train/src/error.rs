@@ -6,22 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The data folder is missing or not a folder.
-    #[error(
-        "data folder {path} does not exist or is not a folder; give the folder with the data set's files"
-    )]
-    NoFolder {
-        /// The folder asked for.
-        path: PathBuf,
-    },
-    /// None of the names a file may have exists in the data folder.
-    #[error("data folder {folder} has no file {name} (nor {name}.gz)")]
-    NoFile {
-        /// The folder searched.
-        folder: PathBuf,
-        /// The file's name without `.gz`.
-        name: &'static str,
-    },
+    /// The data set cannot be read.
+    #[error(transparent)]
+    Data(#[from] amicus_data::DataError),
     /// The operating system refused a file.
     #[error("{action} {path}: {source}")]
     Io {
@@ -31,20 +18,6 @@ pub enum TrainError {
         path: PathBuf,
         /// The system's answer.
         source: std::io::Error,
-    },
-    /// A data file's bytes are not what its format says.
-    #[error("{file}: {problem}")]
-    Format {
-        /// The file's name as given.
-        file: String,
-        /// What was expected and what is there.
-        problem: String,
-    },
-    /// Images and labels, or two sets, do not fit together.
-    #[error("{problem}")]
-    Mismatch {
-        /// Both sides with their sizes.
-        problem: String,
     },
     /// Images to be kept out of training are not in the training set, so the set is not the one
     /// they came from.

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use amicus_train::data::{Images, idx, mnist};
+use amicus_data::{Images, idx, mnist};
 use common::naive::Naive;
 
 fn asset(name: &str) -> PathBuf {

@@ -5,10 +5,10 @@
 //! are the client's secret, so the file is private.
 
 use super::files::destination;
+use amicus_data::npz::{self, Column, Values};
 use amicus_model::Graph;
 use amicus_model::argmax;
 use amicus_model::compare::tells_classes;
-use amicus_model::npz::{self, Column, Values};
 use amicus_model::private_file::{self, Existing};
 use anyhow::{Context, bail};
 use serde::Serialize;

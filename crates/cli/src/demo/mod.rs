@@ -13,9 +13,6 @@ mod report;
 mod run;
 mod session;
 
-#[cfg(feature = "fuzz")]
-#[doc(hidden)]
-pub use data::fuzz;
 pub use data::shipped_digits;
 pub use models::MODELS;
 pub use picture::Picture;
@@ -23,6 +20,7 @@ pub use report::{DemoReport, ScaleReport, Spread};
 
 use crate::memory::Limit;
 use crate::samples::Invalid;
+use amicus_data::DataError;
 use amicus_field::KernelError;
 use amicus_model::amc::FileError;
 use amicus_model::compare::Comparison;
@@ -170,9 +168,12 @@ pub enum DemoError {
     /// A compiled file that cannot be used.
     #[error(transparent)]
     Compiled(#[from] FileError),
-    /// The network or the data are not usable.
+    /// The network or its inputs are not usable.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// It would take more memory than there is.
     #[error(
         "needs about {needed} bytes of memory ({parts}), and {left} are left of what {limit} allows; {advice}"

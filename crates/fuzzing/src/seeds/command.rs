@@ -1,34 +1,9 @@
 //! Seeds of what the command line reads.
 
-use super::files::{batch_record, encoded, gzip, idx_pair};
 use super::{Seed, seed};
-use crate::files::SIDE;
 use amicus_cli::rates::MachineRates;
-use amicus_model::npz::{Column, Values, write};
-use image::ImageFormat;
+use amicus_data::npz::{Column, Values, write};
 use std::fs;
-
-pub(super) fn photographs() -> Vec<Seed> {
-    let side = SIDE as u32;
-    vec![
-        seed("png", encoded(side, ImageFormat::Png)),
-        seed("jpeg", encoded(side, ImageFormat::Jpeg)),
-        seed("large", encoded(32, ImageFormat::Jpeg)),
-    ]
-}
-
-/// Kind, length of the first file, both files.
-pub(super) fn folders() -> Vec<Seed> {
-    let of = |name: &str, kind: u8, one: &[u8], other: &[u8]| {
-        seed(name, [&[kind][..], &(one.len() as u16).to_le_bytes(), one, other].concat())
-    };
-    let (pixels, labels) = idx_pair(28, 2);
-    vec![
-        of("digits", 0, &pixels, &gzip(&labels)),
-        of("batch", 1, &[], &batch_record(3)),
-        of("classes", 2, &encoded(32, ImageFormat::Png), &encoded(32, ImageFormat::Jpeg)),
-    ]
-}
 
 /// How they are read, and the file.
 pub(super) fn samples() -> Vec<Seed> {

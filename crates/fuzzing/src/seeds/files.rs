@@ -2,12 +2,12 @@
 
 use super::{Seed, seed};
 use crate::files::SIDE;
+use amicus_data::{Images, idx};
 use amicus_model::amc::{About, ModelFile};
 use amicus_model::graph::{ConvOptions, GraphBuilder};
 use amicus_model::quality::{Quality, Targets};
 use amicus_model::report::ErrorFigures;
 use amicus_model::{CompileOptions, compile};
-use amicus_train::data::{Images, idx};
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use image::{ImageFormat, RgbImage};
@@ -155,30 +155,50 @@ pub(super) fn weights() -> Vec<Seed> {
     vec![seed("resnet8", network), seed("one-tensor", one)]
 }
 
-pub(super) fn images() -> Vec<Seed> {
+pub(super) fn idx() -> Vec<Seed> {
     let files = |(pixels, labels): (Vec<u8>, Vec<u8>)| {
         [&(pixels.len() as u16).to_le_bytes()[..], &pixels, &labels].concat()
     };
+    vec![seed("digits", files(idx_pair(28, 2))), seed("small", files(idx_pair(3, 5)))]
+}
+
+pub(super) fn batches() -> Vec<Seed> {
+    vec![seed("one", batch_record(9)), seed("two", [batch_record(0), batch_record(5)].concat())]
+}
+
+/// Packed text, two parts one after another, and a bomb.
+pub(super) fn gzipped() -> Vec<Seed> {
+    let two = [gzip(b"first"), gzip(b"second")].concat();
+    vec![seed("text", gzip(b"some text")), seed("two", two), seed("bomb", gzip(&vec![0; 1 << 20]))]
+}
+
+/// Kind, length of the first file, both files.
+pub(super) fn folders() -> Vec<Seed> {
+    let of = |name: &str, kind: u8, one: &[u8], other: &[u8]| {
+        seed(name, [&[kind][..], &(one.len() as u16).to_le_bytes(), one, other].concat())
+    };
+    let (pixels, labels) = idx_pair(28, 2);
+    let (png, jpeg) = (encoded(32, ImageFormat::Png), encoded(32, ImageFormat::Jpeg));
     vec![
-        seed("digits", files(idx_pair(28, 2))),
-        seed("small", files(idx_pair(3, 5))),
-        seed("batch", [&[0, 0], &batch_record(9)[..]].concat()),
+        of("digits", 0, &pixels, &gzip(&labels)),
+        of("batch", 1, &[], &batch_record(3)),
+        of("classes", 2, &png, &jpeg),
     ]
 }
 
 /// An image file and a label file of some square grey images.
-pub(super) fn idx_pair(side: usize, count: usize) -> (Vec<u8>, Vec<u8>) {
+fn idx_pair(side: usize, count: usize) -> (Vec<u8>, Vec<u8>) {
     let pixels = (0..side * side * count).map(|i| (i % 251) as u8).collect();
     let images = Images::new([1, side, side], pixels, (0..count as u8).collect()).expect("images");
     idx::encode(&images).expect("grey images")
 }
 
 /// One record of a binary batch.
-pub(super) fn batch_record(class: u8) -> Vec<u8> {
+fn batch_record(class: u8) -> Vec<u8> {
     [&[class][..], &[100; 3072]].concat()
 }
 
-pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).expect("memory");
     encoder.finish().expect("memory")
@@ -212,7 +232,7 @@ pub(super) fn archives() -> Vec<Seed> {
     ]
 }
 
-pub(super) fn encoded(side: u32, format: ImageFormat) -> Vec<u8> {
+fn encoded(side: u32, format: ImageFormat) -> Vec<u8> {
     let picture = RgbImage::from_fn(side, side, |x, y| image::Rgb([x as u8 * 8, y as u8 * 8, 77]));
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).expect("memory");

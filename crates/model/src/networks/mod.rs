@@ -12,7 +12,7 @@
 //! | `activation.interval` | half-width `B` of the polynomials' interval |
 //! | `activation.coefficients` | JSON array `a_0..a_d` of `u = t / B`, or an array of such, one an activation in order of use |
 //! | `activation.ranges` | optional: largest `|u|` seen in training, one number an activation |
-//! | `width` | channels of `resnet8`'s first stage, 32 when absent |
+//! | `width` | channels of `resnet8`'s first stage; those of `conv1.weight` when absent |
 //! | `dataset` | optional: what it was trained on |
 
 mod alexnet;
@@ -26,8 +26,7 @@ pub use alexnet::alexnet_cifar_random;
 pub use lenet5::lenet5_random;
 pub use pixels::PixelRule;
 pub use resnet8::resnet8_random;
-pub use weight_file::WeightFile;
-pub(crate) use weight_file::half_precision;
+pub use weight_file::{WeightFile, half_precision};
 
 use crate::error::ModelError;
 use crate::graph::Graph;

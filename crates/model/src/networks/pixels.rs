@@ -37,9 +37,22 @@ impl PixelRule {
 
     /// One pixel's number.
     pub fn number(self, pixel: u8) -> f32 {
+        self.at(f32::from(pixel))
+    }
+
+    /// The number for a pixel of 0 to 255, also between whole ones.
+    pub fn at(self, pixel: f32) -> f32 {
         match self {
-            PixelRule::Unit => f32::from(pixel) / 255.0,
-            PixelRule::Symmetric => f32::from(pixel) / 127.5 - 1.0,
+            PixelRule::Unit => pixel / 255.0,
+            PixelRule::Symmetric => pixel / 127.5 - 1.0,
+        }
+    }
+
+    /// The pixel whose number is closest to 0: what comes in where an image was shifted away.
+    pub fn fill(self) -> u8 {
+        match self {
+            PixelRule::Unit => 0,
+            PixelRule::Symmetric => 128,
         }
     }
 
@@ -73,6 +86,7 @@ mod tests {
             assert_eq!(PixelRule::parse(rule.name()), Some(rule));
             let inside = |p: u8| rule.range().contains(&f64::from(rule.number(p)));
             assert!((0..=255).all(inside));
+            assert!(rule.number(rule.fill()).abs() < 0.01);
         }
         assert!(PixelRule::parse("pixel").is_none() && PixelRule::Unit.input(&pixels, [1, 1, 3]).is_err());
     }

@@ -27,8 +27,15 @@ pub fn resnet8_random(seed: u64, width: usize) -> Result<Graph, ModelError> {
 
 /// Channels of the first stage of a file's network.
 pub(super) fn width(file: &WeightFile<'_>) -> Result<usize, ModelError> {
-    let Some(text) = file.find_metadata("width") else { return Ok(32) };
-    let width = text.parse().ok().filter(|w| (1..=MAX_WIDTH).contains(w));
+    let allowed = |width: &usize| (1..=MAX_WIDTH).contains(width);
+    let Some(text) = file.find_metadata("width") else {
+        // The first layer's weights say it too.
+        let channels = file.shape("conv1.weight")?.first().copied().unwrap_or(0);
+        let reason = format!("{channels} channels, 1 to {MAX_WIDTH} are possible");
+        let wrong = ModelError::weights("tensor `conv1.weight`", reason);
+        return Some(channels).filter(allowed).ok_or(wrong);
+    };
+    let width = text.parse().ok().filter(allowed);
     width.ok_or_else(|| file.wrong("width", &format!("a number from 1 to {MAX_WIDTH}")))
 }
 

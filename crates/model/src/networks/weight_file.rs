@@ -81,6 +81,15 @@ impl<'b> WeightFile<'b> {
         not(key, self.find_metadata(key).unwrap_or_default(), expected)
     }
 
+    /// Sizes of a tensor, outermost first.
+    ///
+    /// # Errors
+    /// When there is no such tensor.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>, ModelError> {
+        let missing = |_| ModelError::weights(&format!("tensor `{name}`"), "missing");
+        Ok(self.tensors.tensor(name).map_err(missing)?.shape().to_vec())
+    }
+
     /// A tensor of `f32`, `f16` or `bf16` numbers, as `f32`.
     ///
     /// # Errors
@@ -114,8 +123,8 @@ fn not(key: &str, text: &str, expected: &str) -> ModelError {
     ModelError::weights(&format!("metadata `{key}`"), format!("`{shown}` is not {expected}"))
 }
 
-/// An IEEE 754 half-precision number.
-pub(crate) fn half_precision(bits: u16) -> f32 {
+/// An IEEE 754 half-precision number, from its bits.
+pub fn half_precision(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
     match exponent {

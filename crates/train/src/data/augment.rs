@@ -1,6 +1,8 @@
 //! Small changes of training images that leave their classes alone.
 
-use crate::data::{Images, InputRule};
+use amicus_data::Images;
+use amicus_model::networks::PixelRule;
+
 use crate::rng::{Rng, stream};
 
 /// How far images may be changed.
@@ -40,7 +42,7 @@ impl Augment {
         images: &Images,
         index: usize,
         epoch: usize,
-        rule: InputRule,
+        rule: PixelRule,
         rng: &mut Rng,
         out: &mut Vec<f32>,
     ) {
@@ -73,7 +75,7 @@ impl Augment {
 }
 
 /// Writes the image unmoved, as the network's input, to the end of `out`.
-pub(crate) fn push_plain(image: &[u8], rule: InputRule, out: &mut Vec<f32>) {
+pub(crate) fn push_plain(image: &[u8], rule: PixelRule, out: &mut Vec<f32>) {
     out.extend(image.iter().map(|&pixel| rule.at(f32::from(pixel))));
 }
 
@@ -81,7 +83,7 @@ fn push_shifted(
     plane: &[u8],
     columns: usize,
     [down, right]: [isize; 2],
-    rule: InputRule,
+    rule: PixelRule,
     out: &mut Vec<f32>,
 ) {
     let (height, width) = ((plane.len() / columns) as isize, columns as isize);
@@ -96,7 +98,7 @@ fn push_shifted(
 }
 
 /// Bilinear resampling.
-fn push_moved(plane: &[u8], columns: usize, motion: Motion, rule: InputRule, out: &mut Vec<f32>) {
+fn push_moved(plane: &[u8], columns: usize, motion: Motion, rule: PixelRule, out: &mut Vec<f32>) {
     let rows = plane.len() / columns;
     let (middle_row, middle_column) = ((rows as f32 - 1.0) / 2.0, (columns as f32 - 1.0) / 2.0);
     let outside = f32::from(rule.fill());
@@ -137,7 +139,7 @@ mod tests {
 
     fn moved(sin: f32, cos: f32, down: f32, right: f32) -> Vec<f32> {
         let mut out = Vec::new();
-        push_moved(&image(), 5, Motion { sin, cos, down, right }, InputRule::Unit, &mut out);
+        push_moved(&image(), 5, Motion { sin, cos, down, right }, PixelRule::Unit, &mut out);
         out
     }
 
@@ -145,7 +147,7 @@ mod tests {
         let images = Images::new([2, 5, 5], [image(), image()].concat(), vec![0]).unwrap();
         let images = images.select(&vec![0; index + 1]);
         let mut out = Vec::new();
-        augment.push(&images, index, epoch, InputRule::Unit, rng, &mut out);
+        augment.push(&images, index, epoch, PixelRule::Unit, rng, &mut out);
         assert_eq!(out[..25], out[25..], "channels move together");
         out
     }
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn no_motion_changes_nothing() {
         let mut plain = Vec::new();
-        push_plain(&image(), InputRule::Unit, &mut plain);
+        push_plain(&image(), PixelRule::Unit, &mut plain);
         assert_eq!(moved(0.0, 1.0, 0.0, 0.0), plain);
         assert_eq!((plain[7], plain[18]), (1.0, 0.2));
         let still = pushed(&Augment::new(0.0, 0.0, 0, 1), 0, 0, &mut Rng::new(1, 0));
@@ -166,10 +168,10 @@ mod tests {
         assert_eq!((out[11], out[22]), (1.0, 0.2));
         assert_eq!(moved(0.0, 1.0, 4.0, 0.0).iter().sum::<f32>(), 0.0);
         let mut shifted = Vec::new();
-        push_shifted(&image(), 5, [1, -1], InputRule::Unit, &mut shifted);
+        push_shifted(&image(), 5, [1, -1], PixelRule::Unit, &mut shifted);
         assert_eq!(shifted, out);
         shifted.clear();
-        push_shifted(&image(), 5, [4, 0], InputRule::Symmetric, &mut shifted);
+        push_shifted(&image(), 5, [4, 0], PixelRule::Symmetric, &mut shifted);
         assert!(shifted[..20].iter().all(|&x| (x - 0.5 / 127.5).abs() < 1e-6), "mid grey comes in");
     }
 

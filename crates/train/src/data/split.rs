@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use crate::TrainError;
-use crate::data::Images;
 use crate::rng::{Rng, stream};
+use amicus_data::Images;
 
 /// A data set ready for training: three disjoint parts.
 #[derive(Clone, Debug)]

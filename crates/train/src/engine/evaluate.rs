@@ -4,7 +4,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::Accuracy;
 use crate::architecture::{Architecture, CLASSES};
-use crate::data::Images;
 use crate::data::augment::{self, Augment};
 use crate::engine::activation::{Activation, values};
 use crate::engine::network::{Mode, Network, Statistics};
@@ -12,6 +11,7 @@ use crate::engine::watch::{Nobody, Ranges, Watch};
 use crate::range::LayerRange;
 use crate::rng::Rng;
 use crate::weights::Weights;
+use amicus_data::Images;
 
 /// Images in one forward pass.
 const BATCH: usize = 250;

@@ -242,7 +242,7 @@ fn metadata(
         (key::FORMAT_VERSION, export::FORMAT_VERSION.to_owned()),
         (key::ARCHITECTURE, config.model.as_str().to_owned()),
         (key::DATASET, config.dataset.as_str().to_owned()),
-        (key::INPUT, config.architecture().rule.as_str().to_owned()),
+        (key::INPUT, config.architecture().rule.name().to_owned()),
         (key::ACTIVATION, config.activation.as_str().to_owned()),
         (key::BN_EPS, format!("{BN_EPS:?}")),
         (key::SEED, config.seed.to_string()),

@@ -4,7 +4,6 @@ use amicus_model::{FloatExecutor, networks};
 use burn::tensor::{Device, Tensor};
 
 use super::*;
-use crate::data::Images;
 use crate::data::augment::{self, Augment};
 use crate::engine::activation::values;
 use crate::engine::evaluate::plain_batch;
@@ -12,6 +11,7 @@ use crate::engine::network::{Mode, Network};
 use crate::engine::watch::{Nobody, Watch};
 use crate::rng::Rng;
 use crate::{DatasetName, WeightsType};
+use amicus_data::Images;
 
 fn random_images(architecture: &Architecture, count: usize) -> Images {
     let mut rng = Rng::new(5, 0);

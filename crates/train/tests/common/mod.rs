@@ -5,7 +5,7 @@ pub(crate) mod naive;
 
 use std::path::{Path, PathBuf};
 
-use amicus_train::data::{Images, idx};
+use amicus_data::{Images, idx};
 use tempfile::TempDir;
 
 /// A folder of its own that is removed in the end.

@@ -4,14 +4,12 @@
 //! few show each class; items are only read when they are asked for.
 
 mod folder;
-#[cfg(feature = "fuzz")]
-pub mod fuzz;
-mod image;
 mod numbers;
 mod shipped;
 
 use super::picture::Picture;
 use super::{DemoError, DemoOptions, models::Model};
+use amicus_data::{Images, pictures};
 use amicus_model::networks::PixelRule;
 use std::path::PathBuf;
 
@@ -57,6 +55,16 @@ enum Content {
     File(PathBuf),
     /// The network's input itself.
     Numbers(Vec<f32>),
+}
+
+/// Images in memory as items, in their order.
+fn items(images: &Images) -> Vec<Item> {
+    let item = |i| Item {
+        number: i,
+        content: Content::Pixels(images.interleaved(i)),
+        label: Some(images.label(i).into()),
+    };
+    (0..images.len()).map(item).collect()
 }
 
 impl Data {
@@ -118,7 +126,8 @@ impl Data {
             }
             Content::Pixels(pixels) => pixels,
             Content::File(path) => {
-                decoded = image::read(path, self.shape)?;
+                let [rows, columns, _] = self.shape;
+                decoded = pictures::read(path, [rows, columns])?;
                 &decoded
             }
         };

@@ -1,13 +1,11 @@
 //! Images that ship with the program; `assets/README.md` says where they come from.
 
 use super::super::DemoError;
-use super::folder::CIFAR10;
-use super::{Content, Data, Item, image};
-use amicus_model::digits::{Digits, SIDE};
+use super::{Content, Data, Item, items};
+use amicus_data::cifar10::NAMES;
+use amicus_data::{Images, mnist, pictures};
 use amicus_model::networks::PixelRule;
 
-pub(super) const IMAGES: &str = "digits-images.idx3-ubyte";
-pub(super) const LABELS: &str = "digits-labels.idx1-ubyte";
 const DIGITS: [&[u8]; 2] = [
     include_bytes!("../../../assets/digits-images.idx3-ubyte"),
     include_bytes!("../../../assets/digits-labels.idx1-ubyte"),
@@ -30,49 +28,35 @@ const MOVES: [[isize; 2]; 5] = [[0, 0], [-4, 0], [4, 0], [0, -4], [0, 4]];
 
 /// The digits that ship, for keeping them out of training: images and labels as named files.
 pub fn shipped_digits() -> [(&'static str, &'static [u8]); 2] {
-    [(IMAGES, DIGITS[0]), (LABELS, DIGITS[1])]
+    [(mnist::SHIPPED[0], DIGITS[0]), (mnist::SHIPPED[1], DIGITS[1])]
 }
 
 /// The digits that ship.
 pub(super) fn digits(pixels: PixelRule) -> Result<Data, DemoError> {
     let [images, labels] = shipped_digits();
-    digits_of("the digits that ship".to_owned(), images, labels, pixels)
+    let digits = mnist::parse(images, labels)?;
+    Ok(digits_of("the digits that ship".to_owned(), &digits, pixels))
 }
 
-/// Digits from an image file and a label file, each given as (name for messages, bytes).
-pub(super) fn digits_of(
-    source: String,
-    images: (&str, &[u8]),
-    labels: (&str, &[u8]),
-    pixels: PixelRule,
-) -> Result<Data, DemoError> {
-    let digits = Digits::parse(images, labels)?;
-    if digits.is_empty() {
-        return Err(DemoError::File { path: images.0.to_owned(), reason: "no images".to_owned() });
-    }
-    let item = |i| Item {
-        number: i,
-        content: Content::Pixels(digits.image(i).to_vec()),
-        label: Some(digits.label(i)),
-    };
+/// Digits in memory.
+pub(super) fn digits_of(source: String, digits: &Images, pixels: PixelRule) -> Data {
     let names = Some((0..10).map(|digit| digit.to_string()).collect());
-    Ok(Data::new(source, names, [SIDE, SIDE, 1], pixels).with_items((0..digits.len()).map(item).collect()))
+    Data::new(source, names, [mnist::SIDE, mnist::SIDE, 1], pixels).with_items(items(digits))
 }
 
 /// The photographs that ship. They are few: calibration also uses them mirrored and moved.
 pub(super) fn photographs(pixels: PixelRule) -> Result<Data, DemoError> {
-    let names = Some(CIFAR10.map(String::from).to_vec());
+    let names = Some(NAMES.map(String::from).to_vec());
     let mut data = Data::new("the photographs that ship".to_owned(), names, SHAPE, pixels);
     let mut items = Vec::new();
     for (name, bytes) in PHOTOGRAPHS {
-        let photograph = image::decode(bytes, SHAPE)
-            .map_err(|reason| DemoError::File { path: name.to_owned(), reason })?;
+        let photograph = pictures::decode(name, bytes, [SHAPE[0], SHAPE[1]])?;
         for mirrored in [false, true] {
             for by in MOVES {
                 data.calibration.push(pixels.input(&moved(&photograph, by, mirrored), SHAPE)?);
             }
         }
-        let label = CIFAR10.iter().position(|class| *class == name);
+        let label = NAMES.iter().position(|class| *class == name);
         items.push(Item { number: items.len(), content: Content::Pixels(photograph), label });
     }
     data.items = items;

@@ -9,8 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use crate::TrainError;
-use crate::data::{Images, format_error, read_file};
+use crate::{DataError, Images, gzip};
 
 const IMAGES_MAGIC: u32 = 2051;
 const LABELS_MAGIC: u32 = 2049;
@@ -22,10 +21,10 @@ const LABELS_MAGIC: u32 = 2049;
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`], [`TrainError::Format`] naming the file, [`TrainError::Mismatch`] for
+/// [`DataError::Io`], [`DataError::Format`] naming the file, [`DataError::Mismatch`] for
 /// different counts.
-pub fn read(images: &Path, labels: &Path, classes: u8) -> Result<Images, TrainError> {
-    let (image_bytes, label_bytes) = (read_file(images)?, read_file(labels)?);
+pub fn read(images: &Path, labels: &Path, classes: u8) -> Result<Images, DataError> {
+    let (image_bytes, label_bytes) = (gzip::read(images)?, gzip::read(labels)?);
     parse(
         (&images.display().to_string(), &image_bytes),
         (&labels.display().to_string(), &label_bytes),
@@ -38,11 +37,11 @@ pub fn read(images: &Path, labels: &Path, classes: u8) -> Result<Images, TrainEr
 /// # Errors
 ///
 /// What [`read`] refuses in a file.
-pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Result<Images, TrainError> {
+pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Result<Images, DataError> {
     let (header, pixels) = split_header::<4>(images, "images", IMAGES_MAGIC)?;
     let [_, count, rows, columns] = header;
     if rows == 0 || columns == 0 {
-        return Err(format_error(images.0, format!("images of {rows} x {columns} pixels")));
+        return Err(DataError::format(images.0, format!("images of {rows} x {columns} pixels")));
     }
     expect_length(images.0, pixels, &[count, rows, columns])?;
     let (header, classes_of) = split_header::<2>(labels, "labels", LABELS_MAGIC)?;
@@ -53,11 +52,11 @@ pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Resul
             classes_of[index],
             classes.saturating_sub(1)
         );
-        return Err(format_error(labels.0, problem));
+        return Err(DataError::format(labels.0, problem));
     }
     if count != header[1] {
         let problem = format!("{} has {count} images, {} has {} labels", images.0, labels.0, header[1]);
-        return Err(TrainError::Mismatch { problem });
+        return Err(DataError::Mismatch { problem });
     }
     Images::new([1, rows as usize, columns as usize], pixels.to_vec(), classes_of.to_vec())
 }
@@ -66,16 +65,16 @@ pub fn parse(images: (&str, &[u8]), labels: (&str, &[u8]), classes: u8) -> Resul
 ///
 /// # Errors
 ///
-/// [`TrainError::Mismatch`] when a size does not fit 32 bits, or images have several channels, for
+/// [`DataError::Mismatch`] when a size does not fit 32 bits, or images have several channels, for
 /// which IDX has no place.
-pub fn encode(images: &Images) -> Result<(Vec<u8>, Vec<u8>), TrainError> {
+pub fn encode(images: &Images) -> Result<(Vec<u8>, Vec<u8>), DataError> {
     if images.shape()[0] != 1 {
         let problem = format!("IDX holds grey images, these have {} channels", images.shape()[0]);
-        return Err(TrainError::Mismatch { problem });
+        return Err(DataError::Mismatch { problem });
     }
     let field = |n: usize| {
         u32::try_from(n)
-            .map_err(|_| TrainError::Mismatch { problem: format!("{n} does not fit an IDX header") })
+            .map_err(|_| DataError::Mismatch { problem: format!("{n} does not fit an IDX header") })
     };
     let count = field(images.len())?;
     let mut first = Vec::with_capacity(16 + images.pixels().len());
@@ -95,11 +94,11 @@ pub fn encode(images: &Images) -> Result<(Vec<u8>, Vec<u8>), TrainError> {
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`], or as [`encode`].
-pub fn write(images: &Images, image_file: &Path, label_file: &Path) -> Result<(), TrainError> {
+/// [`DataError::Io`], or as [`encode`].
+pub fn write(images: &Images, image_file: &Path, label_file: &Path) -> Result<(), DataError> {
     let (pixels, labels) = encode(images)?;
     for (path, bytes) in [(image_file, pixels), (label_file, labels)] {
-        File::create(path).and_then(|mut file| file.write_all(&bytes)).map_err(|source| TrainError::Io {
+        File::create(path).and_then(|mut file| file.write_all(&bytes)).map_err(|source| DataError::Io {
             action: "write",
             path: path.into(),
             source,
@@ -113,9 +112,9 @@ fn split_header<'a, const N: usize>(
     (name, bytes): (&str, &'a [u8]),
     kind: &str,
     magic: u32,
-) -> Result<([u32; N], &'a [u8]), TrainError> {
+) -> Result<([u32; N], &'a [u8]), DataError> {
     let Some((head, rest)) = bytes.split_at_checked(4 * N) else {
-        return Err(format_error(
+        return Err(DataError::format(
             name,
             format!("{} bytes, an IDX header of {kind} alone has {}", bytes.len(), 4 * N),
         ));
@@ -124,16 +123,14 @@ fn split_header<'a, const N: usize>(
         u32::from_be_bytes([head[4 * i], head[4 * i + 1], head[4 * i + 2], head[4 * i + 3]])
     });
     if fields[0] != magic {
-        return Err(format_error(
-            name,
-            format!("starts with {}, an IDX file of {kind} starts with {magic}", fields[0]),
-        ));
+        let problem = format!("starts with {}, an IDX file of {kind} starts with {magic}", fields[0]);
+        return Err(DataError::format(name, problem));
     }
     Ok((fields, rest))
 }
 
 /// Checks that exactly the product of `dimensions` bytes follow the header.
-fn expect_length(name: &str, data: &[u8], dimensions: &[u32]) -> Result<(), TrainError> {
+fn expect_length(name: &str, data: &[u8], dimensions: &[u32]) -> Result<(), DataError> {
     let expected = dimensions.iter().map(|&n| u128::from(n)).product::<u128>();
     if expected != data.len() as u128 {
         let what = if (data.len() as u128) < expected { "cut off" } else { "too long" };
@@ -141,7 +138,7 @@ fn expect_length(name: &str, data: &[u8], dimensions: &[u32]) -> Result<(), Trai
             "{what}: the header {dimensions:?} asks for {expected} bytes after it, there are {}",
             data.len()
         );
-        return Err(format_error(name, problem));
+        return Err(DataError::format(name, problem));
     }
     Ok(())
 }
@@ -154,7 +151,7 @@ mod tests {
         Images::new([1, 2, 3], (0..18).collect(), vec![0, 9, 4]).unwrap()
     }
 
-    fn parse_bytes(images: &[u8], labels: &[u8]) -> Result<Images, TrainError> {
+    fn parse_bytes(images: &[u8], labels: &[u8]) -> Result<Images, DataError> {
         parse(("pics", images), ("tags", labels), 10)
     }
 

@@ -15,10 +15,10 @@ pub use write::{Column, Values, write};
 
 use std::io::Read;
 
+use amicus_model::networks::half_precision;
 use flate2::read::DeflateDecoder;
 
-use crate::error::ModelError;
-use crate::networks::half_precision;
+use crate::DataError;
 
 /// Largest array that is unpacked, in bytes.
 const MAX_BYTES: usize = 8 << 30;
@@ -83,9 +83,9 @@ impl<'b> Npz<'b> {
     ///
     /// # Errors
     /// Bytes that are no zip file, one that is cut off, or members packed by other methods.
-    pub fn parse(file: &str, bytes: &'b [u8]) -> Result<Self, ModelError> {
+    pub fn parse(file: &str, bytes: &'b [u8]) -> Result<Self, DataError> {
         let members = directory(bytes).map_err(|reason| {
-            ModelError::data(file, format!("not a complete .npz file ({} bytes): {reason}", bytes.len()))
+            DataError::format(file, format!("not a complete .npz file ({} bytes): {reason}", bytes.len()))
         })?;
         Ok(Npz { file: file.to_owned(), bytes, members })
     }
@@ -99,21 +99,21 @@ impl<'b> Npz<'b> {
     ///
     /// # Errors
     /// A member that is no array of numbers, damaged, or not as long as its shape says.
-    pub fn find(&self, name: &str) -> Result<Option<Array>, ModelError> {
+    pub fn find(&self, name: &str) -> Result<Option<Array>, DataError> {
         let Some(member) = self.members.iter().find(|m| m.name == name) else { return Ok(None) };
         let array = self.unpack(member).and_then(|bytes| array(&bytes));
-        array.map(Some).map_err(|reason| ModelError::data(format!("{}, array {name}", self.file), reason))
+        array.map(Some).map_err(|reason| DataError::format(format!("{}, array {name}", self.file), reason))
     }
 
     /// An array.
     ///
     /// # Errors
     /// What [`Npz::find`] refuses, and a name that is not there.
-    pub fn array(&self, name: &str) -> Result<Array, ModelError> {
+    pub fn array(&self, name: &str) -> Result<Array, DataError> {
         let missing = || {
             let names = self.names();
             let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            ModelError::data(&self.file, format!("no array `{name}`; there are: {there}"))
+            DataError::format(&self.file, format!("no array `{name}`; there are: {there}"))
         };
         self.find(name)?.ok_or_else(missing)
     }
@@ -336,7 +336,7 @@ mod tests {
                 (x.shape.as_slice(), x.rows()),
                 (&[2, 3][..], vec![vec![0.0, 1.0, 2.0], vec![3.0, 4.0, 5.0]])
             );
-            assert_eq!(npz.find("y"), Ok(None));
+            assert!(npz.find("y").unwrap().is_none());
             assert_eq!(npz.array("y").unwrap_err().to_string(), "d.npz: no array `y`; there are: x");
         }
         let bytes = file(false, "|u1", &[0, 1, 2, 253, 254, 255]);

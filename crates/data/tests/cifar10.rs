@@ -2,17 +2,54 @@
 
 #![allow(clippy::unwrap_used)] // a test may fail by panicking, its helpers too
 
-mod common;
-
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use amicus_train::TrainError;
-use amicus_train::data::{Images, cifar10};
-use common::{Folder, binary_batch, colours, write_batches};
+use amicus_data::cifar10::NAMES;
+use amicus_data::{DataError, Images, cifar10};
+use tempfile::TempDir;
 
-const CLASSES: [&str; 10] =
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+/// A folder of its own that is removed in the end.
+struct Folder(PathBuf, #[expect(dead_code, reason = "dropping it removes the folder")] TempDir);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
+        Self(folder.path().to_path_buf(), folder)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+/// `n` colour images of repeatable noise, the classes in turn.
+fn colours(n: usize, seed: u32) -> Images {
+    let mut state = seed;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let pixels = (0..n * 3072).map(|_| noise()).collect();
+    Images::new([3, 32, 32], pixels, (0..n).map(|i| (i % 10) as u8).collect()).unwrap()
+}
+
+/// The images as a batch of the binary format.
+fn binary_batch(images: &Images) -> Vec<u8> {
+    let record = |i| std::iter::once(images.label(i)).chain(images.image(i).iter().copied());
+    (0..images.len()).flat_map(record).collect()
+}
+
+/// Writes a training and a test set as binary batches.
+fn write_batches(folder: &Path, training: &Images, test: &Images) {
+    let share = training.len() / 5;
+    for i in 0..5 {
+        let part: Vec<usize> = (i * share..(i + 1) * share).collect();
+        let file = folder.join(format!("data_batch_{}.bin", i + 1));
+        std::fs::write(file, binary_batch(&training.select(&part))).unwrap();
+    }
+    std::fs::write(folder.join("test_batch.bin"), binary_batch(test)).unwrap();
+}
 
 /// An image as a PNG file, which loses nothing.
 fn png(images: &Images, index: usize) -> Vec<u8> {
@@ -32,7 +69,7 @@ fn tree(training: &Images, test: &Images) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for (part, images) in [("train", training), ("test", test)] {
         for i in 0..images.len() {
-            let class = CLASSES[usize::from(images.label(i))];
+            let class = NAMES[usize::from(images.label(i))];
             files.push((format!("{part}/{class}/{i:04}.png"), png(images, i)));
         }
     }
@@ -81,9 +118,12 @@ fn binary_batches_in_the_folder_or_one_below() {
     let (training, test) = (colours(50, 1), colours(10, 2));
     write_batches(&folder.0, &training, &test);
     assert_eq!(cifar10::load(&folder.0).unwrap(), (training.clone(), test.clone()));
+    let (path, batch) = cifar10::test_batch(&folder.0).unwrap().unwrap();
+    assert_eq!((path, batch), (folder.file("test_batch.bin"), test.clone()));
     let outer = Folder::new("batches-outer");
     let inner = outer.file("cifar-10-batches-bin");
     std::fs::create_dir(&inner).unwrap();
+    assert!(cifar10::test_batch(&outer.0).unwrap().is_none());
     write_batches(&inner, &training, &test);
     assert_eq!(cifar10::load(&outer.0).unwrap(), (training, test));
 }
@@ -125,12 +165,15 @@ fn the_original_archive_of_binary_batches() {
     assert_eq!(cifar10::load(&path).unwrap(), (training, test));
     std::fs::write(&path, gzip(&tar(&files[..5]))).unwrap();
     assert!(message(&path).contains("no entry data_batch_1.bin"));
+    let twice: Vec<_> = files.iter().chain(&files[..1]).cloned().collect();
+    std::fs::write(&path, gzip(&tar(&twice))).unwrap();
+    assert!(message(&path).contains("another batch of that name"));
 }
 
 #[test]
 fn what_is_missing_or_wrong_is_named() {
     let folder = Folder::new("cifar-wrong");
-    assert!(matches!(cifar10::load(&folder.file("nowhere")), Err(TrainError::NoFolder { .. })));
+    assert!(matches!(cifar10::load(&folder.file("nowhere")), Err(DataError::NoFolder { .. })));
     assert!(message(&folder.0).contains("no data_batch_1.bin"));
 
     write_batches(&folder.0, &colours(50, 1), &colours(10, 2));
@@ -142,7 +185,7 @@ fn what_is_missing_or_wrong_is_named() {
     let mut wrong = bytes;
     wrong[3073] = 10;
     std::fs::write(&third, &wrong).unwrap();
-    assert!(message(&folder.0).contains("class 10 of record 1"));
+    assert!(message(&folder.0).contains("label 10 of image 1"));
     std::fs::remove_file(&third).unwrap();
     assert!(message(&folder.0).contains("data_batch_3.bin"));
 }
@@ -154,9 +197,9 @@ fn pictures_that_are_wrong_are_named() {
     let cat = folder.file("train/cat/0003.png");
     let good = std::fs::read(&cat).unwrap();
     for (bytes, expected) in [
-        (good[..good.len() / 2].to_vec(), "not a readable"),
-        (b"no picture at all".to_vec(), "starts as neither"),
-        (Vec::new(), "not a readable"),
+        (good[..good.len() / 2].to_vec(), "damaged image"),
+        (b"no picture at all".to_vec(), "neither a PNG nor a JPEG"),
+        (Vec::new(), "neither a PNG nor a JPEG"),
         (
             png(&Images::new([3, 16, 32], vec![0; 1536], vec![0]).unwrap(), 0),
             "32 x 16 pixels, expected 32 x 32",
