@@ -4,7 +4,9 @@
 //! run. It stands before any cryptography: nothing here knows of shares, masks or messages
 //! (`docs/protocol.md`, sections 2 and 8).
 //!
-//! The way of the data:
+//! The sources lie on four shelves: `import` (files), `rewrite` (networks to networks), `planner`
+//! (networks to plans) and `run` (without cryptography). Names do not show them: it is
+//! `amicus_model::compile`, not `amicus_model::planner::compile`. The way of the data:
 //!
 //! - [`graph`]: a CNN as nodes with `f32` weights, built in Rust; [`onnx`] imports them from
 //!   PyTorch's exports, [`networks`] reads known ones from safetensors
@@ -32,36 +34,17 @@
 //! - [`private_file`] and [`measure`]: writing files of one's own, comparing logits
 #![forbid(unsafe_code)]
 
-pub mod amc;
-pub mod approximate;
-pub mod calibrate;
-pub mod check;
-pub mod compare;
-pub mod compile;
-mod emit;
-pub mod equalise;
 pub mod error;
-pub mod escapes;
-pub mod fake_quantisation;
-pub mod fit;
-pub mod float;
-pub mod fold;
-pub mod function;
 pub mod graph;
-mod linear;
-pub mod measure;
-pub mod networks;
-pub mod onnx;
-pub mod planned;
-pub mod prepare;
-pub mod proof;
-pub mod quality;
-pub mod quantize;
-pub mod report;
-mod rescale;
-pub mod scales;
-pub mod shown;
-pub mod simulate;
+mod import;
+mod planner;
+mod rewrite;
+mod run;
+
+pub use import::{amc, networks, onnx};
+pub use planner::{calibrate, compile, fake_quantisation, planned, proof, quality, quantize, report, scales};
+pub use rewrite::{approximate, check, equalise, fit, fold, function, prepare};
+pub use run::{compare, escapes, float, measure, shown, simulate};
 
 pub use amicus_files::private_file;
 pub use amicus_plan::quantize_input;

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::float::horner;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::SecretReals;
-use crate::linear;
 use crate::quantize::round_coefficients;
+use crate::run::linear;
 
 /// Which numbers are rounded, and to how many bits; `None` is not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]

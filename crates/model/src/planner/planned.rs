@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare;
 use crate::compile::Compiled;
-use crate::emit;
 use crate::error::ModelError;
 use crate::fold::Folded;
 use crate::graph::Graph;
+use crate::planner::emit;
+use crate::planner::rescale;
 use crate::quantize::QuantizedWeights;
-use crate::rescale;
 use crate::scales::{ActivationScales, Scales};
 
 /// Magic of the file, with its version.

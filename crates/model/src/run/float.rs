@@ -7,7 +7,7 @@ use amicus_field::LinearShape;
 
 use crate::error::ModelError;
 use crate::graph::{Graph, Layer, Node, NodeId};
-use crate::linear;
+use crate::run::linear;
 
 /// Runs a [`Graph`] on real numbers.
 #[derive(Clone, Copy, Debug)]

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::fake_quantisation::power_of_two;
 use crate::graph::SecretReals;
-use crate::linear;
 use crate::quantize::{QuantizedWeights, outputs_of_bias, to_real};
+use crate::run::linear;
 
 /// Relative rounding of a sum of up to 4 million products in `f64`.
 const F64_SLACK: f64 = 1e-9;

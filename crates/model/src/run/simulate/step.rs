@@ -9,7 +9,7 @@ use amicus_plan::{Activation, OpIndex, OpKind};
 
 use super::{Simulator, activation, round_shift};
 use crate::error::ModelError;
-use crate::linear::pool_window;
+use crate::run::linear::pool_window;
 
 /// Most elements of a pooling window for which every way of rounding is tried; sums of more must
 /// lie between those of the smallest and of the largest summands.

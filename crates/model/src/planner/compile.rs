@@ -16,16 +16,16 @@ use amicus_plan::quantize_input;
 use rayon::prelude::*;
 
 use crate::calibrate::{self, Calibration};
-use crate::emit::{self, Truncated};
 use crate::error::{ModelError, SMALLER_SCALES};
 use crate::fake_quantisation::FakeQuantised;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
 use crate::measure::{median, relative_error};
+use crate::planner::emit::{self, Truncated};
+use crate::planner::rescale::{Rescaled, rescale};
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
-use crate::rescale::{Rescaled, rescale};
 use crate::scales::{self, ForcedScales, Room, Scales};
 use crate::simulate::Simulator;
 
