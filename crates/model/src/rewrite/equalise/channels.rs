@@ -62,6 +62,15 @@ impl Sizes {
         Ok(Some(Sizes { largest, matters }))
     }
 
+    /// Sizes from a source of numbers; every channel matters.
+    #[cfg(test)]
+    pub(super) fn made_up(graph: &Graph, number: &mut dyn FnMut() -> f64) -> Self {
+        let of_node = |node: &Node| (0..count(node)).map(|_| number()).collect();
+        let largest: PerChannel = graph.nodes().iter().map(of_node).collect();
+        let matters = largest.iter().map(|sizes| vec![true; sizes.len()]).collect();
+        Sizes { largest, matters }
+    }
+
     /// The sizes after every channel was multiplied by its factor.
     pub(super) fn times(mut self, factors: &PerChannel) -> Self {
         for (size, factor) in self.largest.iter_mut().flatten().zip(factors.iter().flatten()) {

@@ -51,3 +51,36 @@ pub fn equalise(graph: &Graph, samples: &[Vec<f32>]) -> Result<Equalised, ModelE
     split::split(&mut equalised, &sizes);
     Ok(equalised)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+    use super::*;
+    use crate::FloatExecutor;
+    use crate::check::check;
+    use crate::fake_quantisation::SplitMix;
+    use crate::networks;
+
+    /// Whatever sizes channels are said to have, rewritten networks compute the same.
+    #[test]
+    fn any_sizes_give_the_same_answers() {
+        let networks = [networks::lenet5_random(3).unwrap(), networks::resnet8_random(3, 8).unwrap()];
+        let mut random = SplitMix(5);
+        let mut grown = 0;
+        for graph in &networks {
+            let x: Vec<f32> = (0..graph.nodes()[0].len()).map(|_| random.unit() as f32).collect();
+            let expected = FloatExecutor::new(graph).run(&x).unwrap();
+            let size = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+            for _ in 0..4 {
+                let sizes = channels::Sizes::made_up(graph, &mut || (-30.0 * random.unit()).exp2());
+                let mut split = Equalised { graph: graph.clone(), notes: Vec::new(), grouped: 0 };
+                split::split(&mut split, &sizes);
+                assert!(split.grouped > 0 && check(&split.graph).problems.is_empty());
+                grown += split.graph.nodes().len() - graph.nodes().len();
+                let got = FloatExecutor::new(&split.graph).run(&x).unwrap();
+                assert!(got.iter().zip(&expected).all(|(g, e)| (g - e).abs() <= 1e-9 * size));
+            }
+        }
+        assert!(grown > 100, "{grown}");
+    }
+}
