@@ -234,6 +234,29 @@ fn paths_in_documents_exist() {
     assert!(wrong.is_empty(), "paths that are not there: {wrong:#?}");
 }
 
+/// Whether `span` of ARCHITECTURE.md is a place in a crate, as in `node/party/infer.rs`: a crate's
+/// folder, then what lies in its sources, with or without the ending.
+fn is_there(span: &str) -> bool {
+    let (folder, rest) = span.split_once('/').expect("a path");
+    let sources = root().join("crates").join(folder).join("src");
+    sources.join(rest).exists() || sources.join(format!("{rest}.rs")).exists()
+}
+
+#[test]
+fn places_in_the_architecture_exist() {
+    let text = documents().remove(Path::new("ARCHITECTURE.md")).expect("the document");
+    let place = |span: &&str| {
+        let (folder, rest) = span.split_once('/').unwrap_or((span, ""));
+        let names = rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.'));
+        !rest.is_empty() && names && root().join("crates").join(folder).join("src").is_dir()
+    };
+    let spans = spans(&text).1;
+    let places: Vec<&str> = spans.into_iter().filter(place).collect();
+    let wrong: Vec<&&str> = places.iter().filter(|span| !is_there(span)).collect();
+    assert!(wrong.is_empty(), "places that are not there: {wrong:?}");
+    assert!(places.len() > 20, "only {} places found", places.len());
+}
+
 #[test]
 fn anchors_and_citations_are_read() {
     assert_eq!(anchor("15 The model's fingerprint"), "15-the-models-fingerprint");
