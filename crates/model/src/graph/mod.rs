@@ -15,7 +15,7 @@ pub use builder::GraphBuilder;
 pub use options::{BatchNorm, ConvOptions, PoolOptions};
 pub use tensor::{SecretReals, Tensor};
 
-use amicus_field::{Conv2d, Dense, SumPool2d};
+use amicus_field::{Conv2d, Dense, LinearShape, SumPool2d};
 use amicus_plan::Range;
 
 use crate::error::ModelError;
@@ -254,6 +254,16 @@ impl Graph {
         let change = |(i, node): (usize, &Node)| Node { layer: layers(NodeId(i), node), ..node.clone() };
         let nodes = self.nodes.iter().enumerate().map(change).collect();
         Graph { name: self.name.clone(), nodes, output: self.output, given_axes: self.given_axes }
+    }
+
+    /// Multiply-adds of one run.
+    pub(crate) fn multiply_adds(&self) -> u64 {
+        let of = |layer: &Layer| match layer {
+            Layer::Conv2d { shape, .. } => LinearShape::Conv2d(*shape).multiply_adds(),
+            Layer::Linear { shape, .. } => LinearShape::Dense(*shape).multiply_adds(),
+            _ => 0,
+        };
+        self.nodes.iter().map(|node| of(&node.layer) as u64).sum()
     }
 
     /// Nodes that read a value.

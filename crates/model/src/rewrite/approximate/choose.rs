@@ -8,7 +8,6 @@
 //! usual degree, then other degrees with the best of them. The lowest degree that is about as good
 //! as the best one is taken: [`CLASSES_GIVEN_UP`] and [`ERROR_GIVEN_UP`] say what "about" means.
 
-use amicus_field::LinearShape;
 use rayon::prelude::*;
 
 use super::{ApproximateOptions, Recipe, Trial, replace};
@@ -88,7 +87,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     /// `None` when the samples are too few, or the network too large for that many.
     fn new(graph: &'a Graph, samples: &[Vec<f32>], written: f64) -> Result<Option<Self>, ModelError> {
-        let each = 2 * MOST_TRIALS * multiply_adds(graph).max(1);
+        let each = 2 * MOST_TRIALS * graph.multiply_adds().max(1);
         let affordable = usize::try_from(AFFORDABLE / each).unwrap_or(usize::MAX);
         let count = (samples.len() / 2).min(SAMPLES).min(affordable);
         if count < LEAST_SAMPLES {
@@ -145,14 +144,4 @@ impl<'a> Bench<'a> {
 /// Better trials first.
 fn order(a: &Trial, b: &Trial) -> std::cmp::Ordering {
     b.same_class.cmp(&a.same_class).then(a.error.total_cmp(&b.error))
-}
-
-/// Multiply-adds of one run.
-fn multiply_adds(graph: &Graph) -> u64 {
-    let of = |layer: &Layer| match layer {
-        Layer::Conv2d { shape, .. } => LinearShape::Conv2d(*shape).multiply_adds(),
-        Layer::Linear { shape, .. } => LinearShape::Dense(*shape).multiply_adds(),
-        _ => 0,
-    };
-    graph.nodes().iter().map(|n| of(&n.layer) as u64).sum()
 }

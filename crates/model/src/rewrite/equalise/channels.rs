@@ -9,6 +9,8 @@ use crate::graph::{Graph, Layer, Node, NodeId};
 
 /// Samples looked at: what is sought are powers of ten, not the largest number of all.
 const SAMPLES: usize = 32;
+/// And fewer of large networks: multiply-adds that all samples together may cost, a few seconds.
+const AFFORDABLE: u64 = 20_000_000_000;
 /// A channel matters for the result when what it may change there is at least this share of what
 /// any other of the same value may.
 const MATTERS: f64 = 1.0 / 1024.0;
@@ -47,7 +49,9 @@ impl Sizes {
             };
             Ok(graph.nodes().iter().enumerate().map(largest).collect())
         };
-        let all = samples[..samples.len().min(SAMPLES)].par_iter().map(of_sample);
+        let affordable = usize::try_from(AFFORDABLE / graph.multiply_adds().max(1)).unwrap_or(SAMPLES);
+        let count = samples.len().min(SAMPLES).min(affordable.max(1));
+        let all = samples[..count].par_iter().map(of_sample);
         let merged = all.try_reduce_with(|mut a, b| {
             for (a, b) in a.iter_mut().flatten().zip(b.iter().flatten()) {
                 *a = larger(*a, *b);
