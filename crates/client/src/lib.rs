@@ -3,10 +3,12 @@
 //! Whoever moves the bytes (`amicus-node` over TLS, a browser over something else) sends the
 //! [`Message`]s these states give and feeds them what comes back.
 //!
-//! - [`inference`]: ask, mask the input, unmask the output (`docs/protocol.md`, sections 6.1 and
+//! - [`inference`]: ask, mask the input, unmask the output ([docs/protocol.md], sections 6.1 and
 //!   6.8)
 //! - [`load`]: mask the weights (section 4)
 //! - [`fingerprint`]: compare the model's fingerprint at all parties
+//!
+//! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
 
 pub mod fingerprint;

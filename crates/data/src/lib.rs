@@ -14,7 +14,9 @@
 //!
 //! Files come from outside: they may be cut off, lie about sizes, or be made to harm. Readers do
 //! not panic and do not take memory that the bytes do not warrant; what they refuse is a
-//! [`DataError`] that names the file. Each has a fuzz target (`docs/testing.md`).
+//! [`DataError`] that names the file. Each has a fuzz target ([docs/testing.md]).
+//!
+//! [docs/testing.md]: ../../../docs/testing.md
 #![forbid(unsafe_code)]
 
 pub mod cifar10;

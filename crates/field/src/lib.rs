@@ -1,7 +1,7 @@
 //! Arithmetic modulo 52-bit primes: limb vectors, sampling, matrix products and convolutions.
 //!
 //! Everything Amicus computes is arithmetic in `Z_Q`, where `Q` is the product of one to three
-//! primes just below 2^52 (`docs/protocol.md`, section 2). An [`Element`] is its residues, one per
+//! primes just below 2^52 ([docs/protocol.md], section 2). An [`Element`] is its residues, one per
 //! prime ("limb"); a [`LimbVec`] is a vector of elements stored as one contiguous plane per limb.
 //! This crate knows nothing of parties, shares or messages.
 //!
@@ -35,6 +35,8 @@
 //! kinds, see
 //! [`Kernel`]: portable Rust, AVX2 with FMA, and AVX-512 (IFMA, VBMI, VAES). All give bit-identical results. All unsafe
 //! code of the project is in `src/kernels/`.
+//!
+//! [docs/protocol.md]: ../../../docs/protocol.md
 #![deny(unsafe_code)]
 
 mod convolution;

@@ -3,7 +3,9 @@
 //! A body takes arbitrary bytes and panics when what reads them breaks a promise: it must not
 //! panic, not take more memory than the bytes warrant, and where an encoder exists accept only what
 //! that encoder writes. `fuzz/` wraps each body for libFuzzer; `tests/replay.rs` runs the seeds in
-//! `fuzz/corpus` and changed copies of them without a fuzzer. `docs/testing.md` has the commands.
+//! `fuzz/corpus` and changed copies of them without a fuzzer. [docs/testing.md] has the commands.
+//!
+//! [docs/testing.md]: ../../../docs/testing.md
 #![forbid(unsafe_code)]
 
 mod command;

@@ -2,7 +2,7 @@
 //!
 //! What this is: everything between a trained network and the [`amicus_plan::Plan`] that all roles
 //! run. It stands before any cryptography: nothing here knows of shares, masks or messages
-//! (`docs/protocol.md`, sections 2 and 8).
+//! ([docs/protocol.md], sections 2 and 8).
 //!
 //! The sources lie on four shelves: `import` (files), `rewrite` (networks to networks), `planner`
 //! (networks to plans) and `run` (without cryptography). Names do not show them: it is
@@ -32,6 +32,8 @@
 //! - [`amc`]: the compiled file with all three
 //! - [`planned`]: a plan made earlier, for a network that ships
 //! - [`private_file`] and [`measure`]: writing files of one's own, comparing logits
+//!
+//! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
 
 pub mod error;

@@ -1,8 +1,10 @@
 //! The roles over channels: helper, compute party, client and model owner, as threads that share
 //! nothing but links.
 //!
-//! The protocol itself is in `amicus-protocol`; here it is driven. [`party::PartyNode`] runs one
-//! loop over the rounds of the plan, the same for roles in one process and on several continents.
+//! The protocol itself is in `amicus-protocol` ([docs/protocol.md]); here it is driven.
+//! [`party::PartyNode`] runs one loop over the rounds of the plan, the same for roles in one
+//! process and on several continents. What is on disk, and why that is enough:
+//! [docs/security.md], section 24.
 //!
 //! - [`inbox`], [`connect`]: links that deliver messages to the thread that wants them
 //! - [`exchange`]: waiting for others, and whose fault it is when nothing comes
@@ -13,6 +15,9 @@
 //! - `conduct` (feature `danger`): how a party can be made to misbehave, for attack tests and
 //!   demonstrations
 //! - [`event`], [`limits`]: what a node reports; how long it waits and how much it takes
+//!
+//! [docs/protocol.md]: ../../../docs/protocol.md
+//! [docs/security.md]: ../../../docs/security.md
 #![forbid(unsafe_code)]
 
 pub mod client;

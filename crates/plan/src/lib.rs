@@ -3,7 +3,7 @@
 //! A model file and calibration data become a [`Plan`]; helper, parties, client, model owner,
 //! simulator and estimator all read the same plan and refuse to work with a peer whose
 //! [`PlanDigest`] differs. The plan is public to every role: it holds shapes, scales, activation
-//! polynomials and calibrated ranges, never weights (`docs/protocol.md`, section 1).
+//! polynomials and calibrated ranges, never weights ([docs/protocol.md], section 1).
 //!
 //! - [`units`]: the small types (scales, indices) that keep integers of different meaning apart
 //! - [`plan`]: the plan itself and its operations
@@ -15,6 +15,8 @@
 //! - [`input`]: a client's numbers as integers
 //! - [`weights`]: the owner's weights, part by part
 //! - [`printable`]: names from files and peers, fit for logs and terminals
+//!
+//! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
 
 pub mod cost;

@@ -1,7 +1,7 @@
 //! The protocol as pure state machines: state and message in, state and message out, no I/O.
 //!
-//! Read top to bottom, the modules follow one model epoch and one inference (`docs/protocol.md` has
-//! the mathematics, `docs/security.md` the argument):
+//! Read top to bottom, the modules follow one model epoch and one inference ([docs/protocol.md] has
+//! the mathematics, [docs/security.md] the argument):
 //!
 //! - [`ids`], [`peer`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`],
 //!   [`error`]: names, randomness, bytes
@@ -18,6 +18,9 @@
 //!
 //! One-time material is move-only: every step consumes its predecessor, so doing things twice or in
 //! the wrong order does not compile.
+//!
+//! [docs/protocol.md]: ../../../docs/protocol.md
+//! [docs/security.md]: ../../../docs/security.md
 #![forbid(unsafe_code)]
 
 pub mod affine;

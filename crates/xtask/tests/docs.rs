@@ -127,7 +127,7 @@ fn cited(text: &str) -> Vec<(Option<&str>, &str)> {
     for (at, word) in text.match_indices("section") {
         let rest = &text[at + word.len()..];
         let Some(rest) = rest.strip_prefix("s ").or_else(|| rest.strip_prefix(' ')) else { continue };
-        let before = text[..at].trim_end_matches([' ', ',', '`', ')']);
+        let before = text[..at].trim_end_matches([' ', ',', '`', ')', ']']);
         let name = before.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))).next();
         let name = name.filter(|name| name.ends_with(".md"));
         found.extend(numbers(rest).into_iter().map(|number| (name, number)));
@@ -266,4 +266,23 @@ fn anchors_and_citations_are_read() {
     let found = [(Some("a.md"), "2"), (Some("a.md"), "4"), (Some("b.md"), "3"), (None, "5")];
     assert_eq!(cited(text), found);
     assert!(has_section("## 3 Values\n", "3") && !has_section("## 3 Values\n", "4"));
+}
+
+/// From the page of a crate in `target/doc`, where `cargo doc` writes it, documents lie three
+/// folders up.
+#[test]
+fn documents_that_crates_name_are_linked() {
+    let mut named = 0;
+    for path in files(&["src/lib.rs"]).iter().filter(|path| path.starts_with("crates")) {
+        let text = read(path);
+        let docs: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("//!")).collect();
+        for link in docs.iter().flat_map(|line| line.split("[docs/").skip(1)) {
+            let name = link.split(']').next().expect("a name");
+            let definition = format!(" [docs/{name}]: ../../../docs/{name}");
+            assert!(docs.contains(&definition.as_str()), "{}: no link to docs/{name}", path.display());
+            assert!(root().join("docs").join(name).is_file(), "{}: docs/{name}", path.display());
+            named += 1;
+        }
+    }
+    assert!(named >= 12, "{named} names and links");
 }
