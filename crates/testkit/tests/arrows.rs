@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
     ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol"]),
     ("cli", &["client", "data", "field", "model", "net", "node", "plan", "protocol", "train"]),
-    ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol"]),
     (
         "fuzzing",
         &[
