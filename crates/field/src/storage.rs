@@ -3,7 +3,9 @@
 //! Secrets are overwritten with zeros anyway, and a new vector has to be zero, so released memory
 //! is a new vector for free: no second pass of zeros and no page faults, which together cost as
 //! much as the cheaper kernels themselves (sampling 2 x 32 Ki residues takes 17.9 us instead of
-//! 21.6). Inferences ask for the same lengths again and again. Every thread keeps a bounded amount.
+//! 21.6). Inferences ask for the same lengths again and again. Every thread keeps a bounded amount,
+//! and of a length no more than it had to make itself: vectors that another thread made come back
+//! to no use here.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,9 +29,16 @@ pub(crate) struct Words {
 
 #[derive(Default)]
 struct Store {
-    /// Zeros by their length.
-    by_length: HashMap<usize, Vec<Aligned>, BuildHasherDefault<LengthHasher>>,
+    by_length: HashMap<usize, OfLength, BuildHasherDefault<LengthHasher>>,
     words: usize,
+}
+
+/// Zeros of a length.
+#[derive(Default)]
+struct OfLength {
+    kept: Vec<Aligned>,
+    /// How many this thread made because it kept none.
+    made: usize,
 }
 
 /// Lengths are not chosen by strangers, so a multiplication (by 2^64 over the golden ratio) is hash
@@ -63,7 +72,9 @@ impl Words {
             // No store while a thread ends.
             let _ = STORE.try_with(|store| {
                 let mut store = store.borrow_mut();
-                kept = store.by_length.get_mut(&len).and_then(Vec::pop);
+                let of_length = store.by_length.entry(len).or_default();
+                kept = of_length.kept.pop();
+                of_length.made += usize::from(kept.is_none());
                 store.words -= kept.as_deref().map_or(0, <[u64]>::len);
             });
         }
@@ -81,11 +92,14 @@ impl Drop for Words {
             // No store while a thread ends: the words are freed.
             let _ = STORE.try_with(|store| {
                 let mut store = store.borrow_mut();
+                if store.by_length.get(&len).is_none_or(|of| of.kept.len() >= of.made) {
+                    return;
+                }
                 if store.words + len > KEPT {
                     *store = Store::default();
                 }
                 store.words += len;
-                store.by_length.entry(len).or_default().push(words);
+                store.by_length.entry(len).or_default().kept.push(words);
             });
         }
     }
@@ -137,6 +151,19 @@ mod tests {
         assert!(again.iter().all(|&word| word == 0));
         let other = Words::zeros(1000);
         assert_ne!(other.as_ptr(), address);
+    }
+
+    #[test]
+    fn memory_that_other_threads_made_is_given_back() {
+        let mine = Words::zeros(2000);
+        let theirs: Vec<Words> =
+            (0..10).map(|_| std::thread::spawn(|| Words::zeros(2000)).join().unwrap()).collect();
+        let before = STORE.with(|store| store.borrow().words);
+        drop((mine, theirs));
+        assert_eq!(STORE.with(|store| store.borrow().words), before + 2000);
+        // Of a length that this thread never asked for, nothing stays.
+        drop(std::thread::spawn(|| Words::zeros(3000)).join().unwrap());
+        assert_eq!(STORE.with(|store| store.borrow().words), before + 2000);
     }
 
     #[test]
