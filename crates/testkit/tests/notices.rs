@@ -9,7 +9,7 @@ use amicus_protocol::control::{self, AbortNotice, Request};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Step};
 use amicus_testkit::deviation::{Deviation, How};
-use amicus_testkit::run::{Ending, Setup};
+use amicus_testkit::run::{Ending, Setup, assert_says};
 use amicus_testkit::user::{User, notice};
 use amicus_testkit::zoo;
 
@@ -98,6 +98,18 @@ fn receivers_names_are_refused_unless_short_and_printable() {
         assert!(refused.to_string().contains("not allowed: these receivers"), "{name:?}: {refused}");
         assert_loggable("client 2", &refused);
     }
+    run.recovers();
+    run.finish();
+}
+
+/// A binding that names all of them still fits, so that nobody takes the helper for a liar.
+#[test]
+fn the_longest_names_of_as_many_receivers_as_may_be_blame_a_receiver() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let absent: Vec<Peer> = (0..16).map(|n| Peer::Client(format!("{n:0>64}"))).collect();
+    let error = run.client.request(1, &absent).unwrap_err();
+    let first = absent[0].to_string();
+    assert_says("client", &error, &["given up by helper: input", &first, "link lost"]);
     run.recovers();
     run.finish();
 }
