@@ -57,7 +57,7 @@ fn material_whose_client_left_is_used_by_the_next_of_its_size() {
     let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     dealt(&run);
-    // Sixty in a row before any of it is dealt.
+    // Sixty in a row.
     for _ in 0..60 {
         let mut mallory = user(&mut run, "2");
         mallory.send(&Peer::Helper, &request(&run, 64));
@@ -133,31 +133,59 @@ fn a_queue_is_nobodys_fault() {
     run.cluster.stop();
 }
 
-/// A deal of an old model that fails while a new one is loaded already.
-#[test]
-fn a_failed_deal_of_an_old_model_does_not_end_a_request_for_the_new_one() {
-    let world = World::enter(5);
+/// Two parties, of which the second's word that material is ready meets with this.
+fn with_readiness(act: Act) -> Scenario {
     let [_, two] = all_parties(2).try_into().unwrap();
-    let ready = |act| Move {
-        from: two.clone(),
-        to: None,
-        kind: Kind::Ready,
-        skip: 0,
-        always: false,
-        after: None,
-        act,
-    };
-    let scenario = Scenario {
+    let always = act != Act::Drop;
+    let ready = Move { from: two.clone(), to: None, kind: Kind::Ready, skip: 0, always, after: None, act };
+    Scenario {
         seed: 5,
         parties: 2,
         limbs: TWO,
         network: None,
         batch: 1,
-        corrupt: vec![two.clone()],
+        corrupt: vec![two],
         rushing: false,
         stages: Vec::new(),
-        moves: vec![ready(Act::Drop)],
+        moves: vec![ready],
+    }
+}
+
+/// Dealing takes longer than the clients stay.
+#[test]
+fn what_is_being_dealt_for_one_who_left_is_not_dealt_for_the_next_as_well() {
+    let world = World::enter(6);
+    let scenario = with_readiness(Act::Delay(Duration::from_secs(30)));
+    let mut deployment = Deployment::start(&scenario);
+    stage::run(&mut deployment, &scenario, &Stage::Load, 1);
+    clock::sleep(SOON);
+    let dealt = |deployment: &Deployment| {
+        let events = deployment.events[&Peer::Helper].try_iter();
+        events.filter(|event| matches!(event, Event::Dealt { .. })).count()
     };
+    dealt(&deployment);
+    deployment.adversary.attack(&scenario.moves);
+    for number in 1..=3 {
+        let mut node = deployment.clients[number].take().unwrap();
+        let handle = node.inboxes().online.clone();
+        let asks = clock::spawn("client", move || drop(node.request(4, &[]))).unwrap();
+        clock::sleep(SOON);
+        handle.stop();
+        clock::join(asks);
+        clock::sleep(SOON);
+    }
+    clock::sleep(Duration::from_secs(600));
+    assert!(!deployment.adversary.rest().is_empty(), "dealing was not slow");
+    assert_eq!(dealt(&deployment), 1, "dealt for everybody who asked and left");
+    deployment.stop();
+    assert!(world.panics().is_empty(), "{:?}", world.panics());
+}
+
+/// A deal of an old model that fails while a new one is loaded already.
+#[test]
+fn a_failed_deal_of_an_old_model_does_not_end_a_request_for_the_new_one() {
+    let world = World::enter(5);
+    let scenario = with_readiness(Act::Drop);
     let mut deployment = Deployment::start(&scenario);
     stage::run(&mut deployment, &scenario, &Stage::Load, 1);
     // One is dealt ahead; of the next, which is asked for, a party's word is lost.
