@@ -84,7 +84,7 @@ fn arrows_point_downwards() {
 
 /// Crates that turn the hooks of attack tests on: those that attack, and the command line for `demo
 /// --cheat`. The default library has none of them.
-const ATTACKERS: [&str; 2] = ["amicus", "testkit"];
+const ATTACKERS: [&str; 2] = ["cli", "testkit"];
 
 #[test]
 fn only_attackers_turn_on_what_is_dangerous() {
