@@ -122,3 +122,9 @@ fn an_inference_of_somebody_else_is_no_answer_to_a_request() {
         Act::Twice,
     ));
 }
+
+#[test]
+fn a_load_asked_for_twice_is_loaded_once() {
+    let stages = vec![Stage::Load, inference()];
+    holds(one_move(3, Peer::Owner, stages, None, Kind::LoadRequest, Act::Twice));
+}

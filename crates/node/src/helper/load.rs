@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// A load in progress.
-#[derive(Debug)]
 pub(super) struct Loading {
     epoch: EpochId,
     stage: Stage,
@@ -29,9 +28,10 @@ pub(super) struct Loading {
     bodies: Vec<Option<Vec<u8>>>,
     since: Instant,
     until: Instant,
+    /// The owner's link ended since: it may ask again.
+    pub(super) owner_left: bool,
 }
 
-#[derive(Debug)]
 enum Stage {
     /// Waits for the parties' links.
     Links(Fresh<EpochId>),
@@ -118,7 +118,8 @@ impl Helper {
             return self.fail_load(epoch, error.into());
         }
         let bodies = self.parties.all().map(|_| None).collect();
-        self.loading = Some(Loading { epoch, stage: Stage::Links(fresh), bodies, since, until });
+        let (stage, owner_left) = (Stage::Links(fresh), false);
+        self.loading = Some(Loading { epoch, stage, bodies, since, until, owner_left });
         self.epoch = None;
         self.retired = None;
         self.supply.clear();
@@ -131,7 +132,7 @@ impl Helper {
     pub(super) fn advance_load(&mut self) -> Result<(), NodeError> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         let step = loading.step();
-        let Loading { epoch, stage, bodies, since, until } = loading;
+        let Loading { epoch, stage, bodies, since, until, owner_left } = loading;
         let advanced = match stage {
             Stage::Links(fresh) => self.grant(fresh, &step, since, until),
             Stage::Corrections(load, index) if (index as usize) < self.plan.weights.len() => {
@@ -145,7 +146,7 @@ impl Helper {
         };
         match advanced {
             Ok(stage) => {
-                self.loading = Some(Loading { epoch, stage, bodies, since, until });
+                self.loading = Some(Loading { epoch, stage, bodies, since, until, owner_left });
                 Ok(())
             }
             Err(error) => self.fail_load(epoch, error),
@@ -303,7 +304,14 @@ mod tests {
     fn early_hashes_are_kept_until_the_corrections_have_left() {
         let now = clock::now();
         let wanted = |stage| {
-            let loading = Loading { epoch: EpochId(1), stage, bodies: vec![None; 2], since: now, until: now };
+            let loading = Loading {
+                epoch: EpochId(1),
+                stage,
+                bodies: vec![None; 2],
+                since: now,
+                until: now,
+                owner_left: false,
+            };
             let of = |kind, epoch| {
                 loading.want(&Peer::Party(PartyId::FIRST), &Header::epoch(kind, EpochId(epoch), 0))
             };

@@ -148,6 +148,9 @@ impl Helper {
             Incoming::Lost(peer, _) => {
                 self.requests.retain(|w| w.client != peer);
                 self.load_request.take_if(|request| request.peer == peer);
+                if let Some(loading) = self.loading.as_mut().filter(|_| peer == Peer::Owner) {
+                    loading.owner_left = true;
+                }
                 Ok(())
             }
             // A link or a command: a receiver that came back gets what it is owed.
@@ -159,8 +162,11 @@ impl Helper {
     fn message(&mut self, message: Received) -> Result<(), NodeError> {
         match message.header.kind {
             Kind::LoadRequest => {
-                // Of several, the last counts: the owner may have given up the others.
-                self.load_request = Some(message);
+                // Of several, the last counts: the owner may have given up the others. While one is
+                // loading it has asked already, unless it came anew.
+                if self.loading.as_ref().is_none_or(|loading| loading.owner_left) {
+                    self.load_request = Some(message);
+                }
                 Ok(())
             }
             Kind::LoadHash | Kind::LoadResponse => self.load_message(&message),
