@@ -1,8 +1,8 @@
 //! What a program that ends early leaves behind: nothing.
 //!
-//! Folders of nodes of demonstrations and measurements lie in temporary folders. [`TemporaryFolder`]
-//! removes its own when dropped; where the process ends otherwise, by a signal or by [`end`], they
-//! are removed all the same.
+//! Folders of nodes of demonstrations and measurements lie in temporary folders.
+//! [`TemporaryFolder`] removes its own when dropped; where the process ends otherwise, by a signal
+//! or by [`end`], they are removed all the same.
 
 use amicus_model::private_file;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};

@@ -83,8 +83,8 @@ struct Outlet {
 }
 
 impl Reporter {
-    /// A way to report, and where reports are read. A listener that does not read misses events, and
-    /// is told how many once there is room again ([`Event::Missed`]).
+    /// A way to report, and where reports are read. A listener that does not read misses events,
+    /// and is told how many once there is room again ([`Event::Missed`]).
     pub fn channel() -> (Self, Receiver<Event>) {
         let (events, receiver) = sync_channel(KEPT);
         (Reporter(Some(Outlet { events, missed: Arc::default() })), receiver)

@@ -416,8 +416,8 @@ impl Helper {
                 self.reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
             }
             Err(error) => {
-                // Counted before anybody hears of it: what failures say of the keys is bounded across
-                // restarts.
+                // Counted before anybody hears of it: what failures say of the keys is bounded
+                // across restarts.
                 self.store.record_failed_checks(epoch.epoch(), epoch.failures())?;
                 self.tell_failure(epoch.epoch(), id, &binding, error.into());
             }

@@ -103,7 +103,8 @@ impl Known {
         }
     }
 
-    /// Whether an inference may use its id. Returns the id to mark as spent on disk, if one must be.
+    /// Whether an inference may use its id. Returns the id to mark as spent on disk, if one must
+    /// be.
     pub(super) fn unspent_inference(
         &self,
         epoch: EpochId,

@@ -1,9 +1,9 @@
 //! A log in which every record stands twice: records survive crashes and power cuts from the moment
 //! that [`Log::append`] returns, and one damaged spot on the disk costs none of them.
 //!
-//! The file consists of two halves with equal content, written with its full length and synchronised
-//! before it gets its name. A half is a header and records, each at a multiple of 64 bytes; the rest
-//! is zero. All numbers are little endian, all checksums BLAKE3:
+//! The file consists of two halves with equal content, written with its full length and
+//! synchronised before it gets its name. A half is a header and records, each at a multiple of 64
+//! bytes; the rest is zero. All numbers are little endian, all checksums BLAKE3:
 //!
 //! ```text
 //! header   "amc.log1" (8) | version (4) | zero (4) | bytes of a half (8) | cluster (32) | node (16)
@@ -167,8 +167,8 @@ impl Log {
     /// Appends a record; it survives crashes and power cuts once this returns.
     ///
     /// # Errors
-    /// A record that is too long or has no room; then nothing was written. When the disk fails; then
-    /// every later record is refused, because nothing may follow one that may be torn.
+    /// A record that is too long or has no room; then nothing was written. When the disk fails;
+    /// then every later record is refused, because nothing may follow one that may be torn.
     pub(super) fn append(&mut self, body: &[u8]) -> Result<(), NodeError> {
         self.writable()?;
         if body.len() > MAX_RECORD || !self.has_room(body.len()) {

@@ -72,8 +72,8 @@ impl Store {
             return Err(fault(&path, text));
         };
         known.releases.expire(SystemTime::now());
-        // Written anew: what was damaged is whole again, what is not needed is gone, and that the disk
-        // takes something is known before anybody relies on it.
+        // Written anew: what was damaged is whole again, what is not needed is gone, and that the
+        // disk takes something is known before anybody relies on it.
         let log = Log::create(&path, &folder, known.records().map(|record| record.encode()), 0)?;
         Ok(Store { folder, path, log, known, receivers: Vec::new(), findings })
     }
@@ -123,8 +123,8 @@ impl Store {
     /// Records an epoch id as spent.
     ///
     /// # Errors
-    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every epoch
-    /// seen before; or when the record cannot be written.
+    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every
+    /// epoch seen before; or when the record cannot be written.
     pub fn spend_epoch(&mut self, epoch: EpochId) -> Result<Fresh<EpochId>, NodeError> {
         self.known.unspent_epoch(epoch)?;
         self.record(Record::Epoch(epoch))?;
@@ -134,8 +134,8 @@ impl Store {
     /// Records an inference id as spent.
     ///
     /// # Errors
-    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every id of
-    /// this epoch seen before; or when the record cannot be written.
+    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every id
+    /// of this epoch seen before; or when the record cannot be written.
     pub fn spend_inference(
         &mut self,
         epoch: EpochId,
@@ -164,7 +164,8 @@ impl Store {
         self.known.releases.room_for(client, framed(bytes))
     }
 
-    /// Sets the receivers that the next recorded decision is for; the first is the client who asked.
+    /// Sets the receivers that the next recorded decision is for; the first is the client who
+    /// asked.
     pub fn receivers(&mut self, receivers: &[String]) -> &mut Self {
         self.receivers = receivers.to_vec();
         self
@@ -186,8 +187,8 @@ impl Store {
         self.known.releases.iter()
     }
 
-    /// Drops releases that were kept for [`RELEASES_KEPT`]; they leave the disk when the log is next
-    /// written anew.
+    /// Drops releases that were kept for [`RELEASES_KEPT`]; they leave the disk when the log is
+    /// next written anew.
     pub fn expire_releases(&mut self, now: SystemTime) {
         self.known.releases.expire(now);
     }

@@ -94,7 +94,8 @@ impl Releases {
         over.into_iter().for_each(|(epoch, id)| self.remove(epoch, id));
     }
 
-    /// Whether one more release, with a record of so many bytes, can be kept for an inference of this client.
+    /// Whether one more release, with a record of so many bytes, can be kept for an inference of
+    /// this client.
     ///
     /// # Errors
     /// Why not.
