@@ -65,7 +65,11 @@ fn cases() -> Vec<Case> {
             vec![(0, 3, 0), (1, 2, 0)],
         ),
         (nets::product(ONE), secret(&[], &[1, 2]), vec![(2, 1, 0)]),
-        (nets::residual(ONE, statistical), secret(&[&[1], &[2]], &[1]), vec![(0, 1, 0), (1, 1, 0), (3, 1, 0)]),
+        (
+            nets::residual(ONE, statistical),
+            secret(&[&[1], &[2]], &[1]),
+            vec![(0, 1, 0), (1, 1, 0), (3, 1, 0)],
+        ),
         (nets::repeated(ONE), secret(&[&[2]], &[1]), vec![(0, 1, 0), (1, 1, 0), (2, 1, 1)]),
     ]
 }
