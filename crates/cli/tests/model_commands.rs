@@ -132,7 +132,7 @@ fn rates_are_measured_kept_and_used() {
     let (broken, warnings) = with(&["estimate", text(&model), "--json"]);
     assert_eq!(broken["rates"]["measured_here"], false);
     assert!(String::from_utf8(warnings).unwrap().contains("holds no rates"));
-    // The same rates beside measurements, of a name and of a file, over two networks.
+    // Those rates beside measurements, of a name and of a file, over two networks.
     let models =
         ["--model", "lenet5-mnist-degree2", "--model", text(&model), "--net", "local", "--net", "rtt=2ms"];
     let suite = [&["bench", "--suite", "models", "--samples", "2", "--json"][..], &models].concat();

@@ -161,7 +161,7 @@ mod tests {
         let before = STORE.with(|store| store.borrow().words);
         drop((mine, theirs));
         assert_eq!(STORE.with(|store| store.borrow().words), before + 2000);
-        // Of a length that this thread never asked for, nothing stays.
+        // Nothing stays of a length that this thread never asked for.
         drop(std::thread::spawn(|| Words::zeros(3000)).join().unwrap());
         assert_eq!(STORE.with(|store| store.borrow().words), before + 2000);
     }

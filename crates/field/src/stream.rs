@@ -285,7 +285,7 @@ mod tests {
                 );
             }
             assert_eq!(*stub.asked.borrow(), [(1005, 1), (1030, 1), (1030, 2), (1031, 1), (2099, 1)]);
-            // The same from the middle.
+            // Once more from the middle.
             let mut part = vec![0; 1100];
             with_kernel(kernel, || sample_plane(&stub, prime, 77, 1, 1000, &mut part));
             assert_eq!(part, out[1000..]);

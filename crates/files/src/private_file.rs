@@ -43,7 +43,7 @@ pub fn write(
 /// Writes a file with `content`; it survives a power cut once this returns.
 ///
 /// # Errors
-/// As [`write()`], and when the folder cannot be written; then the file may be there.
+/// Those of [`write()`], and when the folder cannot be written; then the file may be there.
 pub fn write_durably(
     path: &Path,
     existing: Existing,

@@ -107,7 +107,7 @@ fn a_flat_value_with_channels_last_moves_the_columns_behind_it() {
         let sum = flat.clone().node(Node::new("Tanh", &["f"], "g")).node(Node::new("Add", &["f", "g"], "s"));
         agrees(&sum.node(Node::new("MatMul", &["s", "w"], "y")));
     }
-    // As TensorFlow's exporter writes it, and back to an image.
+    // What TensorFlow's exporter writes, and back to an image.
     let reshaped = turned(&[0, 2, 3, 1]).ints("to", &[-1, 84]);
     let reshaped = reshaped.node(Node::new("Reshape", &["t", "to"], "f"));
     agrees(&reshaped.clone().node(Node::new("MatMul", &["f", "w"], "y")));
@@ -151,7 +151,7 @@ fn a_transpose_inside_is_the_node_that_is_named() {
     let found = problems(&file);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((found[0].node.as_str(), found[0].op.as_str()), ("t node", "Transpose"));
-    // As the result.
+    // The result's order.
     let mut file = conv(File::new(17, &[1, 2, 9, 8]), "x", "a", 2);
     file = file.node(Node::new("Transpose", &["a"], "y").ints("perm", &[0, 2, 3, 1]));
     assert_eq!(problems(&file)[0].node, "y node");

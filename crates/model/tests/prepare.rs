@@ -150,7 +150,7 @@ fn batch_norm_that_nothing_can_take_is_a_layer() {
 
 #[test]
 fn joined_channels_are_opened_once() {
-    // As DenseNet: each layer reads everything before it.
+    // DenseNet's way: each layer reads everything before it.
     let mut n = Net::new("dense", &[2, 6, 6], 5);
     let (mut x, mut channels) = (n.conv("stem", n.g.input(), 2, ConvOptions::square(3, 3).padding(1)), 3);
     for i in 0..3 {

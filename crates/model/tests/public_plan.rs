@@ -34,7 +34,7 @@ fn network(seed: u64, dark: f32, recorded: Option<f64>) -> Graph {
     let act2 = g.polynomial("act2", fc2, 4.0, vec![0.3, 1.0, 0.8]);
     let fc3 = g.linear("fc3", act2, 4, r.reals(4 * HIDDEN, 0.4), None);
     if let Some(largest) = recorded {
-        // Of an argument in units of its interval, and of the result.
+        // Scales of an argument in units of its interval, and of the result.
         g.record(act1, largest);
         g.record(act2, largest);
         g.record(fc3, 4.0 * largest);

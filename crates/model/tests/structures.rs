@@ -30,7 +30,7 @@ fn parts_that_are_not_opened_join_and_small_inputs_meet_an_activation() {
     let x = g.conv2d("behind", joined, ConvOptions::square(3, 3), r.reals(162, 0.3), None);
     let x = g.flatten("flat", x);
     graphs.push((g.finish(x).unwrap(), 1.0));
-    // As in DenseNet: BatchNorm behind joined parts, one of which is read elsewhere too.
+    // DenseNet's way: BatchNorm behind joined parts, one of which is read elsewhere too.
     let mut g = GraphBuilder::new("dense", &[2, 6, 6], -1.0..=1.0);
     let input = g.input();
     let a = g.conv2d("a", input, ConvOptions::square(2, 3).padding(1), r.reals(36, 0.4), None);

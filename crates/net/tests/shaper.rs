@@ -33,7 +33,7 @@ fn assert_takes(expected: Duration, what: &str, once: impl FnMut() -> Duration) 
     assert_takes_about(expected, Duration::ZERO, what, once);
 }
 
-/// As long as expected, or up to `more` longer.
+/// Checks a time: as long as expected, or up to `more` longer.
 fn assert_takes_about(expected: Duration, more: Duration, what: &str, mut once: impl FnMut() -> Duration) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tries = Vec::new();

@@ -162,9 +162,9 @@ impl ClientNode {
     /// Waits for an inference of another client whose output this client gets too.
     ///
     /// # Errors
-    /// As [`ClientNode::infer`].
+    /// Those of [`ClientNode::infer`].
     pub fn receive_invited(&mut self) -> Result<(InferenceId, Inferred), NodeError> {
-        // As long as the client who asks may wait for a ticket.
+        // The client who asks may wait this long for a ticket.
         let deadline = clock::now() + self.limits.ticket();
         self.inbox.wait_for(&self.everybody(), &Step::Output, deadline)?;
         let invite = self.wait(deadline, &Peer::Helper, &Step::Output, |peer, h| {

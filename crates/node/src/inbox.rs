@@ -277,7 +277,7 @@ impl Inbox {
     /// Sends bytes as they are.
     ///
     /// # Errors
-    /// As [`Inbox::send`].
+    /// Those of [`Inbox::send`].
     pub fn send_raw(&mut self, to: &Peer, parts: &[&[u8]]) -> Result<(), NetError> {
         // Whoever never had a link gets no key: names of receivers come from clients.
         let key = self.peers.iter().position(|p| p == to).filter(|&key| self.mesh.contains(key));
@@ -307,7 +307,7 @@ impl Inbox {
     /// comes first. What it refuses is refused by the next call.
     ///
     /// # Errors
-    /// As [`Inbox::wait_for`].
+    /// Those of [`Inbox::wait_for`].
     pub fn wait_for_or(
         &mut self,
         peers: &[Peer],

@@ -289,7 +289,7 @@ impl LocalCluster {
     /// Stops the helper and starts it again with its folder, as after a crash.
     ///
     /// # Errors
-    /// As [`LocalCluster::start`].
+    /// Those of [`LocalCluster::start`].
     pub fn restart_helper(&mut self) -> Result<(), NodeError> {
         if let Some(helper) = self.helper.take() {
             helper.stop();

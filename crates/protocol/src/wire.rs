@@ -201,7 +201,7 @@ pub fn unpack_all(limbs: Limbs, lengths: &[usize], body: &[u8]) -> Result<Vec<Li
 /// Reads one vector that fills a body exactly.
 ///
 /// # Errors
-/// As [`unpack_all`].
+/// Those of [`unpack_all`].
 pub fn unpack(limbs: Limbs, len: usize, body: &[u8]) -> Result<LimbVec, Fault> {
     let expected = packed_len(limbs, len);
     if body.len() != expected {

@@ -64,7 +64,7 @@ fn material_whose_client_left_is_used_by_the_next_of_its_size() {
     }
     assert_eq!(dealt(&run), 1, "dealt for everybody who asked and left");
     infer(&mut run, 64);
-    // Of the first size, one was passed over.
+    // One of the first size was passed over.
     assert_eq!(dealt(&run), 1, "dealt again");
     run.finish();
 }

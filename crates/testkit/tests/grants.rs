@@ -84,7 +84,7 @@ fn challenges_differ_from_load_to_load() {
     let mut challenges = Vec::new();
     for _ in 0..2 {
         let (_, of_load) = overheard(&net, Kind::Challenge);
-        // The same for all parties.
+        // One for all parties.
         assert_eq!(of_load.iter().collect::<BTreeSet<_>>().len(), 1);
         challenges.extend(of_load.into_iter().next());
     }

@@ -152,7 +152,7 @@ fn run(seed: u64, keep: Option<&Path>, folder: &Path) -> Result<Fate, String> {
     let simulated = net.simulate(&numbers, batch);
     // A network that misses its target says so; of one that meets it the secure run must too.
     let error = difference(&secure, &simulated);
-    // Of a network that gives 0 whatever it is fed, one unit is all there is to compare.
+    // Where a network gives 0 whatever it is fed, one unit is all there is to compare.
     let unit = 0.5f64.powi(net.plan.output.scale.0 as i32);
     let rounding = secure.iter().zip(&simulated).all(|(a, b)| (a - b).abs() <= unit);
     if error > SECURE && fixed < 0.005 && !rounding {

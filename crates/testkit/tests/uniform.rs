@@ -88,7 +88,7 @@ fn opened_values_are_uniform_for_very_different_inputs() {
         if short.count() == 0 {
             short_masks(&loaded, &net, &outcome).iter().for_each(|v| short.add(v));
         }
-        // As large as a client can make them: nothing bounds what is masked.
+        // They are as large as a client can make them: nothing bounds what is masked.
         let inputs: Vec<i64> = (0..24 * BATCH).map(|_| random.bits() as i64).collect();
         opened(&run(&loaded, &inputs)).for_each(|v| large.add(v));
     }
@@ -134,7 +134,7 @@ fn masks_never_repeat() {
     let net = wide();
     let parties = Parties::new(2).unwrap();
     let inputs: Vec<i64> = net.inputs(1, 4).repeat(BATCH);
-    // The same input in every batch element, in two inferences of one epoch, and in one of another
+    // One input in every batch element, in two inferences of one epoch, and in one of another
     // epoch.
     let mut runs = Vec::new();
     for epoch in [1, 2] {

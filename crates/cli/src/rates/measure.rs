@@ -59,7 +59,7 @@ pub fn measure(kernel: Kernel, progress: &mut dyn FnMut(&str)) -> Result<Machine
     let delayed_hop = (far.online / far.rounds - DELAY.as_secs_f64()).max(0.1e-6);
     progress("dealt material");
     let wide = run(wide()?, Wiring::Tls)?;
-    // Of one limb; what is left after the other parts of the estimate is the material's.
+    // One limb's; what is left after the other parts of the estimate is the material's.
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let crowd = |roles: usize| (roles as f64 / cores).max(1.0);
     let computed = wide.multiply_adds / product;

@@ -33,7 +33,7 @@ pub fn read(path: &Path, size: [usize; 2]) -> Result<Vec<u8>, DataError> {
     decode(&name, &bytes, size)
 }
 
-/// The same of a file's bytes; `name` is for messages.
+/// Decodes a file's bytes; `name` is for messages.
 ///
 /// # Errors
 /// What [`read`] refuses in a file.

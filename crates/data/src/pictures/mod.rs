@@ -88,7 +88,7 @@ pub(crate) fn expect_classes<'n>(
         return Ok(());
     }
     let count = names.len();
-    // As many as a person reads.
+    // A person reads no more.
     let listed: Vec<&str> = names.take(20).collect();
     let found = if listed.is_empty() { String::new() } else { format!(" ({})", listed.join(", ")) };
     let problem = format!(

@@ -176,7 +176,7 @@ pub(super) fn panels_transposed<S: Lanes>(s: S, prime: Prime, panels: &[u64], y:
             let mut factors = [0; PANEL];
             let count = stride.min(y.len() - column);
             factors[..count].copy_from_slice(&y[column..][..count]);
-            // The same lines of the next panel, which is too far away for the processor to guess.
+            // These lines of the next panel, which is too far away for the processor to guess.
             let next = (column + PANEL) * depth + first * stride;
             for ((i, line), sum) in panel.chunks_exact(stride).enumerate().zip(&mut sums) {
                 for step in (0..stride).step_by(LANES) {

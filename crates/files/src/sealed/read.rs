@@ -134,7 +134,7 @@ impl SealedReader<'_> {
     /// The length of the next section, which must have this name.
     ///
     /// # Errors
-    /// As [`SealedReader::next_section`], another section, or the end.
+    /// Those of [`SealedReader::next_section`], another section, or the end.
     pub fn section(&mut self, name: u32) -> Result<u64, SealedError> {
         let wanted = format!("section {name}");
         match self.next_section()? {
@@ -160,7 +160,7 @@ impl SealedReader<'_> {
     /// A whole section of exactly `N` bytes.
     ///
     /// # Errors
-    /// As [`SealedReader::section`], or another length.
+    /// Those of [`SealedReader::section`], or another length.
     pub fn array<const N: usize>(&mut self, name: u32) -> Result<Zeroizing<[u8; N]>, SealedError> {
         let mut bytes = Zeroizing::new([0; N]);
         match self.section(name)? {
@@ -175,7 +175,7 @@ impl SealedReader<'_> {
     /// A whole section of at most `longest` bytes.
     ///
     /// # Errors
-    /// As [`SealedReader::section`], or a longer one.
+    /// Those of [`SealedReader::section`], or a longer one.
     pub fn bytes(&mut self, name: u32, longest: usize) -> Result<Zeroizing<Vec<u8>>, SealedError> {
         let length = self.section(name)?;
         if length > longest as u64 {

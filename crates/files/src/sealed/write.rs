@@ -71,7 +71,7 @@ impl SealedWriter<'_> {
     /// Writes a whole section.
     ///
     /// # Errors
-    /// As [`SealedWriter::section`].
+    /// Those of [`SealedWriter::section`].
     pub fn put_section(&mut self, name: u32, bytes: &[u8]) -> io::Result<()> {
         self.section(name, bytes.len() as u64)?;
         self.write_all(bytes)

@@ -162,7 +162,7 @@ impl Helper {
     fn message(&mut self, message: Received) -> Result<(), NodeError> {
         match message.header.kind {
             Kind::LoadRequest => {
-                // Of several, the last counts: the owner may have given up the others. While one is
+                // The last of several counts: the owner may have given up the others. While one is
                 // loading it has asked already, unless it came anew.
                 if self.loading.as_ref().is_none_or(|loading| loading.owner_left) {
                     self.load_request = Some(message);

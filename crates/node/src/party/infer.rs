@@ -254,7 +254,7 @@ impl Current {
         match peer {
             // Asked before any id is known, and answered at once.
             Peer::Client(_) if h.kind == Kind::Fingerprint => Want::Take,
-            // Of an old id nothing is left to send, unless it was given up midway.
+            // Nothing is left to send of an old id, unless it was given up midway.
             Peer::Party(_) if that < this && h.kind != Kind::Abort && !aborted.contains(&that) => {
                 Want::Refuse(Fault::Replay(format!("{} of {}", h.id, h.epoch)))
             }

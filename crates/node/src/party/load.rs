@@ -151,7 +151,7 @@ fn load_want(aborted: &Aborted, epoch: EpochId, stage: Stage, peer: &Peer, h: &H
     }
     if h.epoch < epoch {
         return match (peer, h.kind) {
-            // Of an old load nothing is left to send, unless it was given up midway.
+            // Nothing is left to send of an old load, unless it was given up midway.
             (Peer::Party(_), Kind::Keys | Kind::Tags) if !aborted.contains(&(h.epoch, h.id)) => {
                 Want::Refuse(Fault::Replay(h.epoch.to_string()))
             }

@@ -217,7 +217,7 @@ impl Party {
             Prepared::Material(material) => self.ready.push(material),
             Prepared::Burned(epoch, id) => self.ready.retain(|m| (m.epoch(), m.id()) != (epoch, id)),
         }
-        // Of a load that goes on there is no material yet; of an old model none is needed.
+        // There is no material of a load that goes on yet, and none is needed of an old model.
         let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
         self.ready.retain(|material| Some(material.epoch()) == epoch);
     }

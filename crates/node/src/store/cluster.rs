@@ -42,7 +42,7 @@ impl ClusterDigest {
 
 impl fmt::Display for ClusterDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As many bits as an operator compares.
+        // An operator compares no more bits.
         self.0[..8].iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
 }

@@ -197,7 +197,7 @@ impl PartyLoad {
     /// Takes the helper's corrections of one weight tensor (last party only).
     ///
     /// # Errors
-    /// As [`PartyLoad::weights`], or when this party gets no corrections.
+    /// Those of [`PartyLoad::weights`], or when this party gets no corrections.
     pub fn correction(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
         let fail = |fault| ProtocolError::peer(Peer::Helper, Step::load("corrections", &plan, id), fault);

@@ -456,7 +456,7 @@ impl Adversary {
             }
             Act::Close => self.close(frame.out / 2),
             Act::Accuse(who, length) => {
-                // As a notice is written, but with words that no honest role writes.
+                // Written like a notice, but with words that no honest role writes.
                 let reason = "x".repeat(*length);
                 let notice = (Some(who.to_string()), Step::Check, reason, true, Some("helper"));
                 let body = encode(&notice).expect("a notice");

@@ -67,7 +67,7 @@ pub fn execute(scenario: &Scenario) -> Report {
         verdict.judge(&deployment, &mut report);
         loaded = loaded && (inference || verdict.helper_loaded());
     }
-    // Of material that is being dealt under attack somebody may still wait.
+    // Somebody may still wait for material that is being dealt under attack.
     stage::wait();
     // An owner may end an epoch whenever it likes.
     honest(&mut deployment, &Stage::Load, "the load afterwards", &mut report);
@@ -279,7 +279,7 @@ impl Judge<'_> {
         let for_all = matches!(self.scenario.moves[number].act, Act::AddForAll(..) | Act::Cancel(..));
         let compared = match kind {
             Kind::Opening | Kind::Tags => for_all || times == 1,
-            // The same change for all is another model, input or key.
+            // One change for all is another model, input or key.
             Kind::Weights | Kind::Input | Kind::ReceiverKey => times == 1,
             // A load without weights has nothing to check the pairs' keys with; its inferences do.
             Kind::Keys => times == 1 && !self.scenario.net().plan.weights.is_empty(),

@@ -167,7 +167,7 @@ fn finish(
     });
     let activation = polynomials.as_ref().map_or(Activation::Relu, Activation::fixed);
     let model = Model { architecture, weights: &weights, activation: activation.clone(), device };
-    // As training saw them: over unmoved images statistics are slightly off.
+    // The way training saw them: over unmoved images statistics are slightly off.
     let augment = augmentation(config, data.training.len());
     let mut moves = Rng::new(config.seed, stream::STATISTICS);
     let weights = model.reestimated(&data.training, &augment, config.epochs, &mut moves);

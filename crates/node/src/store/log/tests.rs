@@ -56,7 +56,7 @@ const RECORDS: [&[u8]; 4] = [b"one", b"", &[7; 200], b"the last"];
 fn records_come_back_in_order() {
     let mut fixture = log(&RECORDS);
     assert_eq!(fixture.read().unwrap(), (RECORDS.map(<[u8]>::to_vec).to_vec(), 0));
-    // As they do from a log that was written with some, and goes on.
+    // So they do from a log that was written with some, and goes on.
     let bodies = RECORDS.iter().map(|body| Zeroizing::new(body.to_vec()));
     fixture.log = Log::create(&fixture.path, &fixture.folder, bodies, 0).unwrap();
     fixture.log.append(b"more").unwrap();
