@@ -5,8 +5,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod lenet;
+
+use lenet::{image, lenet};
+
 use amicus_field::LimbVec;
-use amicus_model::{CompileOptions, Compiled, Simulator, compile, networks};
+use amicus_model::{Compiled, Simulator};
 use amicus_net::shaper::Shape;
 use amicus_node::Ahead;
 use amicus_node::event::Event;
@@ -22,16 +26,6 @@ use std::time::Duration;
 
 /// Inferences for which material is kept.
 const KEPT: usize = 2;
-
-fn lenet() -> Compiled {
-    let graph = networks::read(include_bytes!("../assets/lenet5-mnist.safetensors")).unwrap().graph;
-    compile(&graph, &[image()], &CompileOptions::default()).unwrap()
-}
-
-fn image() -> Vec<f32> {
-    let digits = include_bytes!("../assets/digits-images.idx3-ubyte");
-    digits[16..16 + 784].iter().map(|&p| f32::from(p) / 255.0).collect()
-}
 
 fn layers(model: &Compiled) -> Vec<LayerWeights> {
     let ids = (0..model.plan.weights.len() as u32).map(WeightId);

@@ -7,7 +7,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use amicus_model::{CompileOptions, Compiled, compile, networks};
+mod lenet;
+
+use lenet::{image, lenet};
+
+use amicus_model::Compiled;
 use amicus_node::Ahead;
 use amicus_node::client::ClientNode;
 use amicus_node::event::Event;
@@ -139,14 +143,4 @@ fn cores() -> Vec<usize> {
         first.parse().ok().zip(last.parse().ok()).map(|(first, last): (usize, usize)| first..=last)
     };
     list.split(',').filter_map(range).flatten().collect()
-}
-
-fn lenet() -> Compiled {
-    let graph = networks::read(include_bytes!("../assets/lenet5-mnist.safetensors")).unwrap().graph;
-    compile(&graph, &[image()], &CompileOptions::default()).unwrap()
-}
-
-fn image() -> Vec<f32> {
-    let digits = include_bytes!("../assets/digits-images.idx3-ubyte");
-    digits[16..16 + 784].iter().map(|&p| f32::from(p) / 255.0).collect()
 }
