@@ -63,6 +63,20 @@ pub fn dial(
     expected: (&str, Fingerprint),
     deadline: Instant,
 ) -> Result<Link, NetError> {
+    dial_while(address, identity, expected, deadline, || true)
+}
+
+/// Connects as [`dial`] does, and tries again only as long as `wanted` says so.
+///
+/// # Errors
+/// Those of [`dial`].
+pub fn dial_while(
+    address: impl ToSocketAddrs + fmt::Display,
+    identity: &Identity,
+    expected: (&str, Fingerprint),
+    deadline: Instant,
+    wanted: impl Fn() -> bool,
+) -> Result<Link, NetError> {
     let (peer, fingerprint) = expected;
     let config = tls::client_config(identity, PeerSet::from_iter([(fingerprint, peer)]))?;
     let mut pause = Duration::from_millis(5);
@@ -78,7 +92,7 @@ pub fn dial(
             }
             Err(error) => error,
         };
-        if Instant::now() + pause >= deadline {
+        if Instant::now() + pause >= deadline || !wanted() {
             return Err(error);
         }
         std::thread::sleep(pause);

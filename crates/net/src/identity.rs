@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::{NetError, tls};
 
@@ -38,9 +39,10 @@ impl Identity {
     pub fn from_pem(pem: &str) -> Result<Self, NetError> {
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| refused(format!("no certificate found: {error}")))?;
-        let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
+        let mut key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| refused(format!("no PKCS#8 private key found: {error}")))?;
         let pkcs8 = Zeroizing::new(key.secret_pkcs8_der().to_vec());
+        key.zeroize();
         let identity = Self { certificate, pkcs8, pem: Zeroizing::new(pem.to_owned()) };
         identity.certified_key()?;
         Ok(identity)
@@ -58,8 +60,12 @@ impl Identity {
 
     /// Certificate and key in the form rustls uses; checks that they belong together.
     pub(crate) fn certified_key(&self) -> Result<CertifiedKey, NetError> {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8.to_vec()));
-        CertifiedKey::from_der(vec![self.certificate.clone()], key, &tls::provider()).map_err(refused)
+        // Borrowed: `CertifiedKey::from_der` would take a copy and drop it as it is.
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(&self.pkcs8[..]));
+        let key = any_supported_type(&key).map_err(refused)?;
+        let certified = CertifiedKey::new(vec![self.certificate.clone()], key);
+        certified.keys_match().map_err(refused)?;
+        Ok(certified)
     }
 }
 

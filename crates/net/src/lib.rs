@@ -45,7 +45,7 @@ pub mod shaper;
 mod stream;
 mod tls;
 
-pub use connect::{Listener, dial};
+pub use connect::{Listener, dial, dial_while};
 pub use error::{Fault, NetError};
 pub use identity::{Fingerprint, Identity};
 pub use link::{Counters, DEFAULT_MAX_FRAME, Link};

@@ -141,15 +141,16 @@ impl Complaints {
 #[derive(Debug)]
 pub struct Connector {
     stop: Arc<AtomicBool>,
-    /// Accepting threads; they are waited for, so that their ports are free again.
-    listeners: Mutex<Vec<JoinHandle<()>>>,
+    /// Threads that accept, which are waited for so that their ports are free again, and that dial,
+    /// so that none gets between the links of a node that is started in place of this one.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     complaints: Complaints,
 }
 
 impl Connector {
     /// A connector without threads, and where errors of single connections go.
     pub fn new(complaints: Complaints) -> Self {
-        Connector { stop: Arc::default(), listeners: Mutex::default(), complaints }
+        Connector { stop: Arc::default(), threads: Mutex::default(), complaints }
     }
 
     /// Another connector that reports to the same place and is stopped on its own.
@@ -185,8 +186,8 @@ impl Connector {
                 }
             }
         })?;
-        if let Ok(mut listeners) = self.listeners.lock() {
-            listeners.extend([accepting, greeter]);
+        if let Ok(mut threads) = self.threads.lock() {
+            threads.extend([accepting, greeter]);
         }
         Ok(())
     }
@@ -226,7 +227,7 @@ impl Connector {
         wanted: Receiver<()>,
     ) -> Result<(), NodeError> {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
-        spawn("dial", move || {
+        let dialling = spawn("dial", move || {
             let mut asked = false;
             while !stop.load(Ordering::SeqCst) {
                 if !asked {
@@ -236,7 +237,7 @@ impl Connector {
                         Err(RecvTimeoutError::Disconnected) => return,
                     }
                 }
-                match connect(&target, &identity, terms) {
+                match attempt(&target, &identity, terms, || !stop.load(Ordering::SeqCst)) {
                     Ok(link) => {
                         asked = false;
                         inboxes.deliver(target.channel, Arrival { peer: target.peer.clone(), link });
@@ -248,15 +249,20 @@ impl Connector {
                 }
             }
         })?;
+        if let Ok(mut threads) = self.threads.lock() {
+            // Those of users that are gone have ended.
+            threads.retain(|thread| !thread.is_finished());
+            threads.push(dialling);
+        }
         Ok(())
     }
 
-    /// Ends all threads. Accepting ones are waited for; a dialling one may finish its attempt
-    /// later.
+    /// Ends all threads and waits for them: for one whose peer has begun to answer, at most as long
+    /// as an attempt takes.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
-        let listeners = self.listeners.lock().map(|mut t| std::mem::take(&mut *t)).unwrap_or_default();
-        for thread in listeners {
+        let threads = self.threads.lock().map(|mut t| std::mem::take(&mut *t)).unwrap_or_default();
+        for thread in threads {
             let _ = thread.join();
         }
     }
@@ -267,9 +273,20 @@ impl Connector {
 /// # Errors
 /// What the network or the greeting says.
 pub fn connect(target: &Target, identity: &Identity, terms: Terms) -> Result<Link, NodeError> {
+    attempt(target, identity, terms, || true)
+}
+
+/// Dials and greets as [`connect`] does, as long as the link is wanted.
+fn attempt(
+    target: &Target,
+    identity: &Identity,
+    terms: Terms,
+    wanted: impl Fn() -> bool,
+) -> Result<Link, NodeError> {
     let deadline = Instant::now() + ATTEMPT;
     let name = target.peer.to_string();
-    let mut link = amicus_net::dial(target.address, identity, (&name, target.fingerprint), deadline)?;
+    let expected = (name.as_str(), target.fingerprint);
+    let mut link = amicus_net::dial_while(target.address, identity, expected, deadline, wanted)?;
     terms.greet(&mut link, target.channel, deadline)?;
     Ok(link)
 }

@@ -3,6 +3,7 @@
 use crate::NodeError;
 use crate::store::Store;
 use amicus_protocol::{EpochId, InferenceId};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -66,6 +67,26 @@ pub enum Event {
         /// Why.
         error: NodeError,
     },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Loaded { epoch } => write!(f, "a model is loaded ({epoch})"),
+            Event::LoadFailed { error } => write!(f, "a model load failed: {error}"),
+            Event::Dealt { id, elapsed, bytes } => {
+                write!(f, "{id} is dealt ({bytes} bytes in {} ms)", elapsed.as_millis())
+            }
+            Event::DealFailed { error } => write!(f, "dealing failed: {error}"),
+            Event::Finished { id, .. } => write!(f, "{id} ended well"),
+            Event::Failed { id, error } => write!(f, "{id} was given up: {error}"),
+            Event::Missed { events } => write!(f, "{events} events were not heard in time"),
+            Event::Repaired { records } => {
+                write!(f, "{records} damaged records were repaired; the disk may be failing")
+            }
+            Event::Fatal { error } => write!(f, "this node cannot go on: {error}"),
+        }
+    }
 }
 
 /// Events kept for a listener that does not read, at most.

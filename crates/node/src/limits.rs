@@ -124,6 +124,9 @@ impl Default for Limits {
     }
 }
 
+/// Memory of a party for the material of one inference, from which the largest batch follows where
+/// nobody says otherwise.
+pub const MATERIAL: u64 = 1 << 30;
 /// Largest batch that any plan is served in, where memory allows it.
 const LARGEST_BATCH: u64 = 64;
 

@@ -9,6 +9,7 @@ use crate::conduct::Conduct;
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
+use crate::limits::{MATERIAL, largest_batch};
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
 use crate::store::Place;
@@ -25,8 +26,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-/// Memory of a party for the material of one inference: the largest batch follows from it.
-const MATERIAL: u64 = 1 << 30;
 /// Roles that work during an inference beside the parties: helper and client.
 const OTHERS: usize = 2;
 
@@ -98,7 +97,7 @@ impl LocalConfig {
             limits: Limits::default(),
             cores: cores.unwrap_or_default(),
             ahead: Ahead::new(1, 1),
-            max_batch: crate::limits::largest_batch(&plan, MATERIAL),
+            max_batch: largest_batch(&plan, MATERIAL),
             plan,
             requests_of_client: 1,
             failure_limit: FAILURE_LIMIT,

@@ -13,11 +13,13 @@ use supply::Supply;
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
+use crate::limits::{MATERIAL, largest_batch};
 use crate::party::spawn;
 use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::Plan;
+use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::{Parties, ProtocolError};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,7 +46,7 @@ pub struct HelperConfig {
     /// Requests of one client that may wait at a time.
     pub requests_of_client: usize,
     /// Failed checks after which a model must be loaded again; never more than
-    /// [`FAILURE_LIMIT`](amicus_protocol::check::FAILURE_LIMIT).
+    /// [`FAILURE_LIMIT`].
     pub failure_limit: u32,
     /// Where events go.
     pub reporter: Reporter,
@@ -52,6 +54,25 @@ pub struct HelperConfig {
     /// decision.
     #[cfg(feature = "danger")]
     pub danger_stop_after_decision: bool,
+}
+
+impl HelperConfig {
+    /// A helper with the usual limits, which deals one inference ahead.
+    pub fn new(plan: Arc<Plan>, parties: Parties, place: Place, reporter: Reporter) -> Self {
+        HelperConfig {
+            max_batch: largest_batch(&plan, MATERIAL),
+            plan,
+            parties,
+            place,
+            limits: Limits::default(),
+            ahead: Ahead::new(1, 1),
+            requests_of_client: 1,
+            failure_limit: FAILURE_LIMIT,
+            reporter,
+            #[cfg(feature = "danger")]
+            danger_stop_after_decision: false,
+        }
+    }
 }
 
 /// A running helper.

@@ -12,6 +12,7 @@ use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, Incoming, Received, Want};
+use crate::limits::{MATERIAL, largest_batch};
 use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
@@ -50,6 +51,24 @@ pub struct PartyConfig {
     pub conduct: Option<Box<dyn Conduct>>,
     /// Where events go.
     pub reporter: Reporter,
+}
+
+impl PartyConfig {
+    /// An honest party with the usual limits, on any core.
+    pub fn new(plan: Arc<Plan>, parties: Parties, me: PartyId, place: Place, reporter: Reporter) -> Self {
+        PartyConfig {
+            max_batch: largest_batch(&plan, MATERIAL),
+            plan,
+            parties,
+            me,
+            place,
+            limits: Limits::default(),
+            core: None,
+            #[cfg(feature = "danger")]
+            conduct: None,
+            reporter,
+        }
+    }
 }
 
 /// A running party.

@@ -6,16 +6,18 @@ use amicus_protocol::Parties;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// A digest of the nodes of a cluster: their number, roles and pinned certificates.
+/// A digest of a cluster: its name, the number and roles of its nodes and their pinned
+/// certificates.
 ///
 /// Every file of a node carries it, so that a folder of one cluster is not used in another.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClusterDigest(pub [u8; 32]);
 
 impl ClusterDigest {
-    /// The digest of a cluster whose helper and parties have these certificates; users of it do not
-    /// count.
+    /// The digest of a cluster with this name whose helper and parties have these certificates;
+    /// users of it do not count.
     pub fn pinned<'a>(
+        cluster: &str,
         parties: Parties,
         certificates: impl IntoIterator<Item = (&'a Peer, Fingerprint)>,
     ) -> Self {
@@ -23,6 +25,7 @@ impl ClusterDigest {
             certificates.into_iter().filter(|(peer, _)| matches!(peer, Peer::Helper | Peer::Party(_)));
         let nodes: BTreeMap<&Peer, Fingerprint> = nodes.collect();
         let mut hasher = blake3::Hasher::new_derive_key("amicus 2026-11 cluster of pinned nodes");
+        hasher.update(&(cluster.len() as u64).to_le_bytes()).update(cluster.as_bytes());
         hasher.update(&[u8::from(parties)]);
         for (peer, fingerprint) in nodes {
             let name = peer.to_string();
@@ -65,16 +68,17 @@ mod tests {
         let [a, b, c] = ["a", "b", "c"].map(certificate);
         let [helper, client] = [Peer::Helper, Peer::Client("1".into())];
         let [first, second] = [0, 1].map(|i| Peer::Party(two.all().nth(i).unwrap()));
-        let digest = ClusterDigest::pinned(two, [(&helper, a), (&first, b), (&second, c)]);
+        let digest = ClusterDigest::pinned("ward 7", two, [(&helper, a), (&first, b), (&second, c)]);
         assert_eq!(
             digest,
-            ClusterDigest::pinned(two, [(&second, c), (&client, a), (&helper, a), (&first, b)])
+            ClusterDigest::pinned("ward 7", two, [(&second, c), (&client, a), (&helper, a), (&first, b)])
         );
         let others = [
-            ClusterDigest::pinned(three, [(&helper, a), (&first, b), (&second, c)]),
-            ClusterDigest::pinned(two, [(&helper, a), (&first, b)]),
-            ClusterDigest::pinned(two, [(&helper, a), (&first, c), (&second, b)]),
-            ClusterDigest::pinned(two, [(&helper, b), (&first, b), (&second, c)]),
+            ClusterDigest::pinned("ward 8", two, [(&helper, a), (&first, b), (&second, c)]),
+            ClusterDigest::pinned("ward 7", three, [(&helper, a), (&first, b), (&second, c)]),
+            ClusterDigest::pinned("ward 7", two, [(&helper, a), (&first, b)]),
+            ClusterDigest::pinned("ward 7", two, [(&helper, a), (&first, c), (&second, b)]),
+            ClusterDigest::pinned("ward 7", two, [(&helper, b), (&first, b), (&second, c)]),
             ClusterDigest::local(two),
             ClusterDigest::local(three),
         ];
