@@ -6,8 +6,84 @@
 //! nothing, cannot make anyone accept a wrong answer, and cannot keep the answer from the client
 //! once they know that it is right.
 //!
-//! This crate is the facade: the crates below it are its modules.
+//! # How to start
+//!
+//! All roles in this process:
+//!
+//! ```
+//! use amicus::local::{Cluster, LocalConfig};
+//! use amicus::model::{CompileOptions, GraphBuilder, compile};
+//! use amicus::{Expected, Parties};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // A network of two layers, and typical inputs that tell how large numbers get.
+//! let mut network = GraphBuilder::new("tiny", &[2], -1.0..=1.0);
+//! let x = network.input();
+//! let x = network.linear("first", x, 2, vec![0.6, -0.8, 0.8, 0.6], None);
+//! let x = network.polynomial("activation", x, 2.0, vec![0.1, 0.5, 0.25]);
+//! let x = network.linear("second", x, 2, vec![1.0, -0.5, 0.25, 1.0], None);
+//! let typical: Vec<Vec<f32>> = (0..8).map(|i| vec![i as f32 / 4.0 - 1.0, 0.5]).collect();
+//! let compiled = compile(&network.finish(x)?, &typical, &CompileOptions::default())?;
+//!
+//! // Two parties and the helper; the owner gives them the weights, masked.
+//! let folder = tempfile::tempdir()?;
+//! let parties = Parties::new(2).expect("2 to 8");
+//! let mut cluster = Cluster::start(LocalConfig::new(compiled.plan.into(), parties, folder.path().into()))?;
+//! let model = cluster.owner()?.load(&compiled.weights)?;
+//!
+//! // A client that takes answers of this model only.
+//! let mut client = cluster.client("1", Expected::Model(model.fingerprint))?;
+//! let answer = client.infer(&[1.0, -0.5])?;
+//! assert_eq!(answer.class(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Roles on machines of their own read a [`Deployment`] file, which is the same for all, and start
+//! from an [`Identity`] and a plan: [`Helper::start`], [`Party::start`], [`Owner::connect`],
+//! [`Client::connect`]. There is a program of 20 lines for each in `examples`, and `docs/library.md`
+//! runs them. Networks come from ONNX files ([`compile::onnx`]) or are built in Rust
+//! ([`model::GraphBuilder`]).
+//!
+//! # What is stable
+//!
+//! Before version 1 everything may change with the second number of the version, and says so in the
+//! changelog. Beyond that:
+//!
+//! | item | promise |
+//! | --- | --- |
+//! | [`Helper`], [`Party`], [`Owner`], [`Client`], [`Answer`], [`Expected`], [`Model`], [`ModelFingerprint`], [`Role`] | stable |
+//! | [`Deployment`] and its file | stable; keys may be added, with defaults |
+//! | [`files`], [`Identity`] | stable; files written today are read by later versions |
+//! | [`Error`] | stable; cases may be added, sentences may change |
+//! | [`Notice`] | its text is for people and may change; the events inside are those of [`node`] |
+//! | [`Plan`], [`ModelFile`] | opaque: pass them on; what is inside may change, and files may have to be made anew |
+//! | [`compile`], [`local`] | functions are stable, options may be added |
+//! | [`client`], [`field`], [`model`], [`net`], [`node`], [`plan`], [`protocol`] | not stable: the crates below, as they are |
+//!
+//! # Features
+//!
+//! There are none: the library is what this page shows. Hooks for attack tests (`danger` of
+//! `amicus-node`), threads with virtual time (`virtual-time` of `amicus-node`) and training
+//! (`burn` of `amicus-train`) are features of the crates below, off here and by default.
 #![forbid(unsafe_code)]
+
+pub mod compile;
+pub mod deployment;
+mod error;
+pub mod files;
+pub mod local;
+mod roles;
+#[cfg(test)]
+mod tiny;
+
+pub use amicus_model::amc::ModelFile;
+pub use amicus_net::Identity;
+pub use amicus_plan::Plan;
+pub use amicus_protocol::Parties;
+pub use deployment::Deployment;
+pub use error::{Error, FileKind, FileProblem};
+pub use roles::{Answer, Client, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role};
 
 /// Client and model owner as message in, message out.
 pub use amicus_client as client;

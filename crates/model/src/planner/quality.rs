@@ -43,18 +43,22 @@ impl Quality {
     /// From a comparison of all three executions. Of the planner's expectation and what was
     /// measured for the fixed point the worse one counts.
     pub fn of(comparison: &Comparison, report: &Report, targets: Targets) -> Self {
+        let mut quality = Self::measured(comparison, targets);
+        let ErrorFigures { median, max } = &mut quality.fixed_point;
+        (*median, *max) = (median.max(report.expected.median), max.max(report.expected.max));
+        quality
+    }
+
+    /// From a comparison of all three executions alone.
+    pub fn measured(comparison: &Comparison, targets: Targets) -> Self {
         let unknown = ErrorFigures { median: f64::INFINITY, max: f64::INFINITY };
         let figures =
             |a: &Option<crate::compare::Agreement>| a.as_ref().map_or(unknown, |a| a.relative_error);
-        let measured = figures(&comparison.fixed);
         Quality {
             samples: comparison.samples,
             total: figures(&comparison.total),
             polynomials: comparison.polynomial.relative_error,
-            fixed_point: ErrorFigures {
-                median: measured.median.max(report.expected.median),
-                max: measured.max.max(report.expected.max),
-            },
+            fixed_point: figures(&comparison.fixed),
             same_class: comparison.total.as_ref().and_then(|a| a.same_class),
             targets,
         }

@@ -1,0 +1,315 @@
+//! The deployment file: who takes part, where nodes are reached, and by which certificates all are
+//! known.
+//!
+//! It holds nothing secret, and every role has the same one. Whoever can change it can put another
+//! node in the place of one, so it comes to everybody over a channel they trust.
+//!
+//! ```toml
+//! cluster = "ward 7"                  # nodes' folders are of this cluster alone
+//!
+//! [helper]
+//! address = "helper.example:7000"     # where others reach it
+//! certificate = "8d0c1f64-…"          # its fingerprint, as `amicus identity show` and openssl print it
+//!
+//! [[party]]                           # 2 to 8 of them, party 1 first
+//! address = "one.example:7001"
+//! listen = "0.0.0.0:7001"             # where it listens, if not at its address
+//! certificate = "…"
+//!
+//! [[party]]
+//! address = "two.example:7002"
+//! certificate = "…"
+//!
+//! [owner]
+//! certificate = "…"
+//!
+//! [client.alice]
+//! certificate = "…"
+//!
+//! [limits]                            # each may be left out
+//! round = 10                          # seconds to wait for a message of a round
+//! inference = 60                      # for an inference
+//! load = 120                          # for a step of a model load; more where a model is large
+//! batch = 64                          # images in one inference; else as many as 1 GiB of material allows
+//! ready = 1                           # inferences that the helper deals ahead
+//! ```
+
+mod error;
+mod text;
+
+pub use error::{DeploymentError, DeploymentProblem, Key};
+
+use crate::Error;
+use amicus_net::{Fingerprint, PeerSet};
+use amicus_node::Peer;
+use amicus_node::connect::Target;
+use amicus_node::limits::{Limits, largest_batch};
+use amicus_node::store::ClusterDigest;
+use amicus_plan::{Plan, Printable};
+use amicus_protocol::Parties;
+use amicus_protocol::control::Channel;
+use serde::{Deserialize, Deserializer, de};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Longest name of a cluster, in bytes.
+const MAX_NAME: usize = 64;
+/// Longest time that may be waited for anything: a day.
+const MAX_SECONDS: u32 = 24 * 60 * 60;
+/// Largest batch that a deployment may allow.
+const MAX_BATCH: u32 = 1024;
+/// Most inferences that may be dealt ahead.
+const MAX_READY: u32 = 1024;
+/// Memory of a party for the material of one inference, from which the largest batch follows where
+/// the file names none.
+const MATERIAL: u64 = 1 << 30;
+
+/// Who takes part in a deployment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// Name of the cluster: 1 to 64 printable bytes.
+    pub cluster: String,
+    /// The helper.
+    pub helper: Node,
+    /// The compute parties, party 1 first.
+    #[serde(rename = "party")]
+    pub parties: Vec<Node>,
+    /// The model owner.
+    pub owner: User,
+    /// Clients by name.
+    #[serde(default, rename = "client")]
+    pub clients: BTreeMap<String, User>,
+    /// How long roles wait, and how much they take.
+    #[serde(default)]
+    pub limits: DeploymentLimits,
+}
+
+/// A helper or party: who listens.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Where others reach it: `HOST:PORT`.
+    pub address: String,
+    /// Where it listens, if not at its address: `HOST:PORT`.
+    #[serde(default)]
+    pub listen: Option<String>,
+    /// The fingerprint of its certificate.
+    #[serde(deserialize_with = "read_fingerprint")]
+    pub certificate: Fingerprint,
+}
+
+/// An owner or client: who dials.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// The fingerprint of its certificate.
+    #[serde(deserialize_with = "read_fingerprint")]
+    pub certificate: Fingerprint,
+}
+
+/// How long roles wait, in seconds, and how much they take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploymentLimits {
+    /// For one message of a round.
+    pub round: u32,
+    /// For a whole inference.
+    pub inference: u32,
+    /// For a step of a model load or of dealing; more where a model is large.
+    pub load: u32,
+    /// Images in one inference, at most; as many as a gigabyte of material allows when there is
+    /// none.
+    pub batch: Option<u32>,
+    /// Inferences for which material is dealt ahead, the one in flight counted.
+    pub ready: u32,
+}
+
+impl Default for DeploymentLimits {
+    fn default() -> Self {
+        let Limits { round, inference, load } = Limits::default();
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(MAX_SECONDS);
+        let (round, inference, load) = (seconds(round), seconds(inference), seconds(load));
+        DeploymentLimits { round, inference, load, batch: None, ready: 1 }
+    }
+}
+
+fn read_fingerprint<'de, D: Deserializer<'de>>(from: D) -> Result<Fingerprint, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map_err(|_| {
+        let reason = "is no fingerprint of 64 hex digits; `amicus identity show` prints one";
+        de::Error::custom(format!("{:?} {reason}", Printable::new(&text).as_str()))
+    })
+}
+
+impl FromStr for Deployment {
+    type Err = DeploymentError;
+
+    fn from_str(text: &str) -> Result<Self, DeploymentError> {
+        text::parse(text)
+    }
+}
+
+impl Deployment {
+    /// Reads a deployment file.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is too long, is no TOML, lacks a key or has an unknown one, or
+    /// describes no deployment: with file, line and key.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        text::read(path)
+    }
+
+    /// Checks what every role relies on. Reading a file and starting a role do it by themselves.
+    ///
+    /// # Errors
+    /// The first key with a value that cannot be.
+    pub fn check(&self) -> Result<(), DeploymentError> {
+        let wrong = |table: &str, name: &str, problem| Err(DeploymentError::of(table, name, problem));
+        if self.cluster.is_empty() || self.cluster.len() > MAX_NAME || !Printable::is(&self.cluster) {
+            return wrong("", "cluster", DeploymentProblem::Name);
+        }
+        let DeploymentLimits { round, inference, load, batch, ready } = self.limits;
+        for (name, found, most) in [
+            ("round", round, MAX_SECONDS),
+            ("inference", inference, MAX_SECONDS),
+            ("load", load, MAX_SECONDS),
+            ("batch", batch.unwrap_or(1), MAX_BATCH),
+            ("ready", ready, MAX_READY),
+        ] {
+            if found == 0 || found > most {
+                return wrong("limits", name, DeploymentProblem::Range { found, most });
+            }
+        }
+        let parties = self.count()?;
+        for name in self.clients.keys() {
+            if Peer::parse(&Peer::Client(name.clone()).to_string(), parties).is_none() {
+                return wrong(&format!("client {name}"), "", DeploymentProblem::Name);
+            }
+        }
+        let (mut certificates, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+        for role in self.roles(parties) {
+            let table = table(&role);
+            if let Some(node) = self.node(&role) {
+                for (name, address) in [("address", Some(&node.address)), ("listen", node.listen.as_ref())] {
+                    if address.is_some_and(|address| !is_address(address)) {
+                        return wrong(&table, name, DeploymentProblem::Address);
+                    }
+                }
+                if let Some(other) = addresses.insert(&node.address, role.clone()) {
+                    return wrong(&table, "address", DeploymentProblem::Shared(other));
+                }
+            }
+            let certificate = self.certificate(&role);
+            if let Some(other) = certificate.and_then(|c| certificates.insert(c, role.clone())) {
+                return wrong(&table, "certificate", DeploymentProblem::Shared(other));
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of compute parties.
+    ///
+    /// # Errors
+    /// When there are not 2 to 8.
+    pub fn count(&self) -> Result<Parties, DeploymentError> {
+        let found = self.parties.len();
+        let few = DeploymentProblem::Parties(found);
+        Parties::new(found).ok_or_else(|| DeploymentError::of("", "party", few))
+    }
+
+    /// The fingerprint by which a role is known, if it is in this deployment.
+    pub fn certificate(&self, role: &Peer) -> Option<Fingerprint> {
+        match role {
+            Peer::Helper | Peer::Party(_) => self.node(role).map(|node| node.certificate),
+            Peer::Owner => Some(self.owner.certificate),
+            Peer::Client(name) => self.clients.get(name).map(|user| user.certificate),
+        }
+    }
+
+    /// The role that is known by a fingerprint, if any is.
+    pub fn role_of(&self, fingerprint: Fingerprint) -> Option<Peer> {
+        let parties = self.count().ok()?;
+        self.roles(parties).find(|role| self.certificate(role) == Some(fingerprint))
+    }
+
+    /// The digest that nodes' folders carry: of the cluster's name, and of the number, roles and
+    /// certificates of its nodes.
+    pub(crate) fn cluster_digest(&self, parties: Parties) -> ClusterDigest {
+        let nodes: Vec<Peer> = self.roles(parties).collect();
+        let pinned = nodes.iter().filter_map(|role| Some((role, self.certificate(role)?)));
+        ClusterDigest::pinned(&self.cluster, parties, pinned)
+    }
+
+    fn node(&self, role: &Peer) -> Option<&Node> {
+        match role {
+            Peer::Helper => Some(&self.helper),
+            Peer::Party(party) => self.parties.get(party.index()),
+            Peer::Owner | Peer::Client(_) => None,
+        }
+    }
+
+    fn roles(&self, parties: Parties) -> impl Iterator<Item = Peer> {
+        let clients = self.clients.keys().cloned().map(Peer::Client);
+        [Peer::Helper].into_iter().chain(parties.all().map(Peer::Party)).chain([Peer::Owner]).chain(clients)
+    }
+
+    /// How long nodes wait.
+    pub(crate) fn limits(&self) -> Limits {
+        let seconds = |n: u32| Duration::from_secs(n.into());
+        let DeploymentLimits { round, inference, load, .. } = self.limits;
+        Limits { round: seconds(round), inference: seconds(inference), load: seconds(load) }
+    }
+
+    /// Images in one inference, at most.
+    pub(crate) fn max_batch(&self, plan: &Plan) -> u32 {
+        self.limits.batch.unwrap_or_else(|| largest_batch(plan, MATERIAL))
+    }
+
+    /// Everybody whom a node listens to.
+    pub(crate) fn pins(&self, me: &Peer, parties: Parties) -> PeerSet {
+        let others = self.roles(parties).filter(|role| role != me);
+        others.filter_map(|role| Some((self.certificate(&role)?, role.to_string()))).collect()
+    }
+
+    /// Where a node listens.
+    pub(crate) fn listens(&self, node: &Peer) -> &str {
+        self.node(node).map_or("", |node| node.listen.as_deref().unwrap_or(&node.address))
+    }
+
+    /// A link that a role dials to a node.
+    pub(crate) fn target(&self, peer: Peer, channel: Channel) -> Result<Target, DeploymentError> {
+        let node = self.node(&peer).unwrap_or(&self.helper);
+        let unknown = |reason: &str| {
+            let problem = DeploymentProblem::Unresolved { reason: reason.into() };
+            DeploymentError::of(&table(&peer), "address", problem)
+        };
+        let mut found = node.address.to_socket_addrs().map_err(|e| unknown(&e.to_string()))?;
+        let address: SocketAddr = found.next().ok_or_else(|| unknown("it has no address"))?;
+        Ok(Target { address, fingerprint: node.certificate, peer, channel })
+    }
+}
+
+/// The table of the file that a role stands in.
+fn table(role: &Peer) -> String {
+    match role {
+        Peer::Owner => "owner".to_owned(),
+        role => role.to_string(),
+    }
+}
+
+/// Whether a text is `HOST:PORT`; an IPv6 address stands in brackets.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_fits = inner.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
+        || !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    host_fits && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests;

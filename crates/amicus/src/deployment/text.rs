@@ -1,0 +1,104 @@
+//! From the text of a deployment file to a deployment, and from its errors back to lines and keys.
+
+use super::{Deployment, DeploymentError, DeploymentProblem, Key};
+use crate::Error;
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Longest deployment file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+pub(super) fn read(path: &Path) -> Result<Deployment, Error> {
+    let whole = |problem| DeploymentError { file: None, line: None, key: None, problem };
+    let system = |e: std::io::Error| whole(DeploymentProblem::System(e.to_string().as_str().into()));
+    let parsed = || {
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(system)?;
+        // Read no further than that, whatever the file says of its size.
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(system)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(whole(DeploymentProblem::TooLong { most: MAX_BYTES }));
+        }
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|e| whole(DeploymentProblem::Text(format!("it is no text: {e}").as_str().into())))?;
+        parse(text)
+    };
+    parsed().map_err(|mut error| {
+        error.file = Some(path.to_owned());
+        error.into()
+    })
+}
+
+pub(super) fn parse(text: &str) -> Result<Deployment, DeploymentError> {
+    let deployment: Deployment = toml::from_str(text).map_err(|error| {
+        let start = error.span().map(|span| span.start);
+        let at = start.and_then(|start| {
+            let around = places(text).into_iter().filter(|place| place.span.contains(&start));
+            around.min_by_key(|place| place.span.len())
+        });
+        DeploymentError {
+            file: None,
+            line: start.map(|start| line(text, start)),
+            key: at.map(|place| place.key),
+            problem: DeploymentProblem::Text(error.message().into()),
+        }
+    })?;
+    deployment.check().map_err(|mut error| {
+        let at = places(text).into_iter().find(|place| Some(&place.key) == error.key.as_ref());
+        error.line = at.map(|place| line(text, place.span.start));
+        error
+    })?;
+    Ok(deployment)
+}
+
+/// The line of a place in a text, counted from 1.
+fn line(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Where a key stands, with its value.
+struct Place {
+    key: Key,
+    span: Range<usize>,
+}
+
+/// Where every key of a text stands; none when it does not parse.
+fn places(text: &str) -> Vec<Place> {
+    let mut places = Vec::new();
+    if let Ok(table) = DeTable::parse(text) {
+        keys(table.get_ref(), "", &mut places);
+    }
+    places
+}
+
+fn keys(table: &DeTable<'_>, name: &str, places: &mut Vec<Place>) {
+    for (key, value) in table {
+        let own = key.get_ref().as_ref();
+        let inner = if name.is_empty() { own.to_owned() } else { format!("{name} {own}") };
+        let span = key.span().start..value.span().end.max(key.span().end);
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                places.push(Place { key: Key { table: inner.as_str().into(), name: "".into() }, span });
+                keys(table, &inner, places);
+            }
+            DeValue::Array(values) => {
+                places.push(Place { key: Key { table: name.into(), name: own.into() }, span });
+                (1..).zip(values.iter()).for_each(|(number, value)| element(number, value, &inner, places));
+            }
+            _ => places.push(Place { key: Key { table: name.into(), name: own.into() }, span }),
+        }
+    }
+}
+
+/// The keys of a table in an array, such as those of party 2.
+fn element(number: usize, value: &Spanned<DeValue<'_>>, name: &str, places: &mut Vec<Place>) {
+    if let DeValue::Table(table) = value.get_ref() {
+        let inner = format!("{name} {number}");
+        places.push(Place { key: Key { table: inner.as_str().into(), name: "".into() }, span: value.span() });
+        keys(table, &inner, places);
+    }
+}

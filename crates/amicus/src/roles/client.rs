@@ -1,0 +1,133 @@
+//! A client on a machine of its own.
+
+use super::owner::ModelFingerprint;
+use super::seat::Seat;
+use super::{Links, Role};
+use crate::{Deployment, Error};
+use amicus_net::Identity;
+use amicus_node::client::ClientNode;
+use amicus_plan::{Plan, quantize_input};
+use std::fmt;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// A client with links to helper and parties.
+pub struct Client {
+    node: ClientNode,
+    plan: Arc<Plan>,
+    links: Links,
+}
+
+/// Which model a client takes answers of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The one that its owner named.
+    Model(ModelFingerprint),
+    /// Whichever the parties have loaded, the same at all of them.
+    Any,
+}
+
+/// An answer to one image: what the network says of it, for its client alone.
+#[derive(Clone, PartialEq)]
+pub struct Answer {
+    logits: Zeroizing<Vec<f64>>,
+}
+
+impl Answer {
+    /// The network's outputs.
+    pub fn logits(&self) -> &[f64] {
+        &self.logits
+    }
+
+    /// The class of the largest output.
+    pub fn class(&self) -> usize {
+        amicus_model::argmax(&self.logits)
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It belongs into no log.
+        f.debug_struct("Answer").field("logits", &self.logits.len()).finish()
+    }
+}
+
+impl Client {
+    /// Connects the client that the deployment knows by this identity, and compares what the
+    /// parties say of their model with what is expected.
+    ///
+    /// # Errors
+    /// A deployment that is none, an identity of no client, an invalid plan, a host that is not
+    /// found, parties that do not answer, have no model or another one.
+    pub fn connect(
+        deployment: &Deployment,
+        identity: impl Into<Arc<Identity>>,
+        plan: impl Into<Arc<Plan>>,
+        expected: Expected,
+    ) -> Result<Self, Error> {
+        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Client)?;
+        let node = ClientNode::new(Arc::clone(&seat.plan), seat.parties, seat.max_batch, seat.limits)?;
+        let links = Links::new();
+        seat.dial_all(&links, node.inboxes())?;
+        Client::of(node, Arc::clone(&seat.plan), links, expected)
+    }
+
+    pub(crate) fn of(
+        node: ClientNode,
+        plan: Arc<Plan>,
+        links: Links,
+        expected: Expected,
+    ) -> Result<Self, Error> {
+        let mut client = Client { node, plan, links };
+        client.compare(expected)?;
+        Ok(client)
+    }
+
+    /// Compares again, after the model was loaded anew: until then no image leaves this client.
+    ///
+    /// # Errors
+    /// Parties that do not answer, have no model or another one.
+    pub fn compare(&mut self, expected: Expected) -> Result<ModelFingerprint, Error> {
+        let found = self.node.fingerprint().map_err(|error| self.links.explain(error))?;
+        match (ModelFingerprint(found), expected) {
+            (found, Expected::Model(expected)) if found != expected => {
+                Err(Error::OtherModel { found, expected })
+            }
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Has one image classified: numbers as the network takes them.
+    ///
+    /// # Errors
+    /// An image that the network does not take; an inference that was refused or given up, with its
+    /// reason; a cheat, after which nothing was released ([`Error::is_rejection`]).
+    pub fn infer(&mut self, image: &[f32]) -> Result<Answer, Error> {
+        let answers = self.infer_batch(&[image])?;
+        answers.into_iter().next().ok_or(Error::NoImages)
+    }
+
+    /// Has several images classified in one inference, which takes fewer bytes and less time than
+    /// one after the other.
+    ///
+    /// # Errors
+    /// Those of [`Client::infer`], no images, or more than the deployment allows.
+    pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
+        if images.is_empty() {
+            return Err(Error::NoImages);
+        }
+        let mut input = Zeroizing::new(Vec::with_capacity(images.iter().map(|image| image.len()).sum()));
+        for image in images {
+            input.extend_from_slice(&Zeroizing::new(quantize_input(&self.plan, image)?));
+        }
+        let batch = u32::try_from(images.len()).unwrap_or(u32::MAX);
+        let inferred = self
+            .node
+            .request(batch, &[])
+            .and_then(|admission| self.node.infer(admission, &input))
+            .map_err(|error| self.links.explain(error))?;
+        let logits = Zeroizing::new(inferred.logits);
+        let each = logits.len() / images.len();
+        Ok(logits.chunks(each.max(1)).map(|part| Answer { logits: Zeroizing::new(part.to_vec()) }).collect())
+    }
+}

@@ -1,0 +1,61 @@
+//! The helper on a machine of its own.
+
+use super::notice::{Notice, Notices};
+use super::seat::Seat;
+use super::serving::Serving;
+use super::{Links, Role};
+use crate::{Deployment, Error};
+use amicus_net::Identity;
+use amicus_node::Ahead;
+use amicus_node::event::Reporter;
+use amicus_node::helper::{HelperConfig, HelperNode};
+use amicus_plan::Plan;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A running helper. It stops when it is dropped.
+pub struct Helper(Serving);
+
+impl Helper {
+    /// Starts the helper of a deployment. What must survive it is kept in a folder of its own,
+    /// which is made where there is none.
+    ///
+    /// # Errors
+    /// A deployment that is none, an identity that is not the helper's, an invalid plan, a folder
+    /// that cannot be used, an address that cannot be listened at.
+    pub fn start(
+        deployment: &Deployment,
+        identity: impl Into<Arc<Identity>>,
+        plan: impl Into<Arc<Plan>>,
+        folder: impl Into<PathBuf>,
+    ) -> Result<Self, Error> {
+        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Helper)?;
+        let (reporter, events) = Reporter::channel();
+        let place = seat.place(folder.into());
+        let mut config = HelperConfig::new(Arc::clone(&seat.plan), seat.parties, place, reporter);
+        (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
+        config.ahead = Ahead::new(1, seat.ready);
+        let node = HelperNode::start(config)?;
+        let inboxes = node.inboxes().clone();
+        let links = Links::new();
+        let address = seat.listen(&links, &inboxes)?;
+        Ok(Helper(Serving::new(links, move || node.stop(), Notices::new(events), address)))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// The next notice, if there is one in time.
+    pub fn next_notice(&mut self, patience: Duration) -> Option<Notice> {
+        self.0.next_notice(patience)
+    }
+
+    /// Works until it cannot go on, and returns why.
+    pub fn run(self, tell: impl FnMut(Notice)) -> Error {
+        self.0.run(tell)
+    }
+}

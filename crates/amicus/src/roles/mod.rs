@@ -1,0 +1,18 @@
+//! The roles of a deployment, one a process: what each is told, whom it connects to, what it says.
+
+mod client;
+mod helper;
+mod notice;
+mod owner;
+mod party;
+mod seat;
+mod serving;
+
+pub use client::{Answer, Client, Expected};
+pub use helper::Helper;
+pub use notice::Notice;
+pub use owner::{Model, ModelFingerprint, Owner};
+pub use party::Party;
+pub use seat::Role;
+
+pub(crate) use seat::Links;

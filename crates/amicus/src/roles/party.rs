@@ -1,0 +1,80 @@
+//! A compute party on a machine of its own.
+
+use super::notice::{Notice, Notices};
+use super::seat::Seat;
+use super::serving::Serving;
+use super::{Links, Role};
+use crate::{Deployment, Error};
+use amicus_net::Identity;
+use amicus_node::event::Reporter;
+use amicus_node::party::{PartyConfig, PartyNode};
+use amicus_node::{NodeError, Peer};
+use amicus_plan::Plan;
+use amicus_protocol::control::Channel;
+use amicus_protocol::{PartyId, ProtocolError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A running compute party. It stops when it is dropped.
+pub struct Party {
+    number: PartyId,
+    serving: Serving,
+}
+
+impl Party {
+    /// Starts the party that the deployment knows by this identity. What must survive it is kept in
+    /// a folder of its own, which is made where there is none.
+    ///
+    /// # Errors
+    /// A deployment that is none, an identity of no party, an invalid plan, a folder that cannot be
+    /// used, an address that cannot be listened at.
+    pub fn start(
+        deployment: &Deployment,
+        identity: impl Into<Arc<Identity>>,
+        plan: impl Into<Arc<Plan>>,
+        folder: impl Into<PathBuf>,
+    ) -> Result<Self, Error> {
+        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Party)?;
+        let Peer::Party(me) = seat.me else {
+            return Err(
+                NodeError::from(ProtocolError::Internal("a party's seat is no party's".into())).into()
+            );
+        };
+        let (reporter, events) = Reporter::channel();
+        let place = seat.place(folder.into());
+        let mut config = PartyConfig::new(Arc::clone(&seat.plan), seat.parties, me, place, reporter);
+        (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
+        let node = PartyNode::start(config)?;
+        let inboxes = node.inboxes().clone();
+        let links = Links::new();
+        let address = seat.listen(&links, &inboxes)?;
+        let serving = Serving::new(links, move || node.stop(), Notices::new(events), address);
+        let helper = [Channel::Online, Channel::Dealing].map(|channel| (Peer::Helper, channel));
+        let lower = seat.parties.all().filter(|other| other.number() < me.number());
+        let lower = lower.map(|other| (Peer::Party(other), Channel::Online));
+        seat.dial(serving.links(), helper.into_iter().chain(lower), &inboxes)?;
+        Ok(Party { number: me, serving })
+    }
+
+    /// Which party it is.
+    pub fn number(&self) -> PartyId {
+        self.number
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.serving.address
+    }
+
+    /// The next notice, if there is one in time.
+    pub fn next_notice(&mut self, patience: Duration) -> Option<Notice> {
+        self.serving.next_notice(patience)
+    }
+
+    /// Works until it cannot go on, and returns why.
+    pub fn run(self, tell: impl FnMut(Notice)) -> Error {
+        self.serving.run(tell)
+    }
+}

@@ -1,0 +1,169 @@
+//! A role's seat in a deployment: who it is by its certificate, and whom it reaches how.
+
+use crate::{Deployment, Error};
+use amicus_net::{Identity, Listener};
+use amicus_node::connect::{Complaints, Connector, InboxHandles, Terms};
+use amicus_node::store::Place;
+use amicus_node::{Limits, NodeError, Peer};
+use amicus_plan::Plan;
+use amicus_protocol::Parties;
+use amicus_protocol::control::Channel;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+/// Connection errors that are told where a role gives up, at most.
+const TOLD: usize = 4;
+
+/// What a role does in a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Deals, checks and releases.
+    Helper,
+    /// Computes.
+    Party,
+    /// Gives its model to the parties.
+    Owner,
+    /// Has images and gets answers.
+    Client,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Helper => "the helper",
+            Role::Party => "a compute party",
+            Role::Owner => "the model owner",
+            Role::Client => "a client",
+        })
+    }
+}
+
+impl Role {
+    fn of(peer: &Peer) -> Self {
+        match peer {
+            Peer::Helper => Role::Helper,
+            Peer::Party(_) => Role::Party,
+            Peer::Owner => Role::Owner,
+            Peer::Client(_) => Role::Client,
+        }
+    }
+}
+
+/// A role that the deployment knows by its identity.
+pub(super) struct Seat<'a> {
+    deployment: &'a Deployment,
+    identity: Arc<Identity>,
+    terms: Terms,
+    pub(super) me: Peer,
+    pub(super) plan: Arc<Plan>,
+    pub(super) parties: Parties,
+    pub(super) limits: Limits,
+    pub(super) max_batch: u32,
+    pub(super) ready: usize,
+}
+
+impl<'a> Seat<'a> {
+    /// Finds the seat of an identity, which must be one for this role.
+    pub(super) fn find(
+        deployment: &'a Deployment,
+        identity: Arc<Identity>,
+        plan: Arc<Plan>,
+        wanted: Role,
+    ) -> Result<Self, Error> {
+        deployment.check()?;
+        plan.values()?;
+        let fingerprint = identity.fingerprint();
+        let found = deployment.role_of(fingerprint);
+        let me = match found {
+            Some(peer) if Role::of(&peer) == wanted => peer,
+            found => return Err(Error::Identity { fingerprint, wanted, found }),
+        };
+        let parties = deployment.count()?;
+        Ok(Seat {
+            terms: Terms { plan: plan.digest()?, parties },
+            limits: deployment.limits(),
+            max_batch: deployment.max_batch(&plan),
+            ready: deployment.limits.ready as usize,
+            deployment,
+            identity,
+            me,
+            plan,
+            parties,
+        })
+    }
+
+    /// The node's folder.
+    pub(super) fn place(&self, folder: PathBuf) -> Place {
+        Place { folder, cluster: self.deployment.cluster_digest(self.parties) }
+    }
+
+    /// Listens to everybody of the deployment; returns where.
+    pub(super) fn listen(&self, links: &Links, inboxes: &InboxHandles) -> Result<SocketAddr, Error> {
+        let pins = self.deployment.pins(&self.me, self.parties);
+        let listener = Listener::bind(self.deployment.listens(&self.me), &self.identity, pins)?;
+        let address = listener.local_addr();
+        links.connector.listen(listener, self.terms, inboxes.clone())?;
+        Ok(address)
+    }
+
+    /// Dials nodes, now and whenever a link ends.
+    pub(super) fn dial(
+        &self,
+        links: &Links,
+        to: impl IntoIterator<Item = (Peer, Channel)>,
+        inboxes: &InboxHandles,
+    ) -> Result<(), Error> {
+        let targets = to.into_iter().map(|(peer, channel)| self.deployment.target(peer, channel));
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        Ok(links.connector.dial(&self.identity, targets, self.terms, inboxes)?)
+    }
+
+    /// Dials helper and parties, as who uses them does.
+    pub(super) fn dial_all(&self, links: &Links, inboxes: &InboxHandles) -> Result<(), Error> {
+        let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
+        self.dial(links, everybody.map(|peer| (peer, Channel::Online)), inboxes)
+    }
+}
+
+/// Threads that keep a role's links, ended when this is dropped.
+pub(crate) struct Links {
+    connector: Connector,
+    errors: Receiver<NodeError>,
+}
+
+impl Links {
+    pub(crate) fn new() -> Self {
+        let (complaints, errors) = Complaints::channel();
+        Links { connector: Connector::new(complaints), errors }
+    }
+
+    /// Errors of single connections that nobody has heard yet.
+    pub(super) fn errors(&self) -> impl Iterator<Item = NodeError> {
+        self.errors.try_iter()
+    }
+
+    /// Why a role gave up, with what its connections say.
+    pub(super) fn explain(&self, error: NodeError) -> Error {
+        let mut links: Vec<String> = Vec::new();
+        for text in self.errors().map(|error| error.to_string()) {
+            if links.len() < TOLD && !links.contains(&text) {
+                links.push(text);
+            }
+        }
+        Error::Node { error: Box::new(error), links }
+    }
+
+    /// Ends the threads.
+    pub(super) fn stop(&self) {
+        self.connector.stop();
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
