@@ -25,6 +25,12 @@ enum Command {
     Check(commands::check::Args),
     /// Turns an ONNX file and calibration images into a plan with integer weights.
     Compile(commands::compile::Args),
+    /// Writes the public part of a compiled model: what all other roles run from.
+    Plan(commands::plan::Args),
+    /// Makes the key and certificate of a role, or shows its fingerprint.
+    Identity(commands::identity::Args),
+    /// Writes a network that ships as a compiled file, to try roles on machines of their own.
+    Export(commands::export::Args),
     /// Rounds, bytes, memory and time of a compiled model, before anything runs.
     Estimate(commands::estimate::Args),
     /// Accuracy of a compiled model: floating point, polynomials, fixed point, layer by layer.
@@ -44,6 +50,9 @@ fn main() -> ExitCode {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Compile(args) => commands::compile::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Identity(args) => commands::identity::run(&args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Estimate(args) => commands::estimate::run(&args),
         Command::Simulate(args) => commands::simulate::run(&args),
         Command::Bench(args) => commands::bench::run(&args),

@@ -13,13 +13,17 @@ fn commands(folder: &Path) -> Vec<(Vec<String>, bool)> {
     let model = compiled(folder);
     let (onnx, npz, unsupported) =
         (data("lenet_dynamo.onnx"), data("lenet_dynamo.npz"), data("unsupported.onnx"));
-    let again = folder.join("again.amc");
+    let [again, plan, shipped, pem] =
+        ["again.amc", "lenet.plan", "shipped.amc", "me.pem"].map(|n| folder.join(n));
+    assert!(amicus(&["identity", "new", text(&pem)]).status.success());
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
     let all = [
         words(&["check", text(&onnx)]),
         words(&["check", text(&data("vgg_legacy.onnx"))]),
         words(&["check", text(&unsupported)]),
         words(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&again)]),
+        words(&["plan", text(&model), "-o", text(&plan)]),
+        words(&["export", "lenet5-mnist-degree2", "-o", text(&shipped)]),
         words(&["estimate", text(&model)]),
         words(&["estimate", text(&model), "--parties", "8", "--batch", "256", "--net", "wan"]),
         words(&["simulate", text(&model), "--data", text(&npz)]),
@@ -43,6 +47,7 @@ fn commands(folder: &Path) -> Vec<(Vec<String>, bool)> {
     ];
     let mut all: Vec<_> = all.into_iter().map(|words| (words, true)).collect();
     all.push((words(&["train", "--dataset", "mnist"]), false));
+    all.push((words(&["identity", "show", text(&pem)]), false));
     all
 }
 

@@ -1,9 +1,9 @@
 //! `amicus check`.
 
-use super::files::{Bytes, Sizes};
+use super::files::ImportArgs;
 use super::output;
 use amicus_model::check::{Check, check};
-use amicus_model::onnx::{Import, ImportOptions, OnnxError, Problem, import_file};
+use amicus_model::onnx::{Import, OnnxError, Problem, import_file};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,12 +17,8 @@ pub(crate) struct Args {
     /// The model; external data are looked for beside it.
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// Shape of one image where the file leaves it open, for example 3,224,224.
-    #[arg(long, value_name = "SHAPE")]
-    input_shape: Option<Sizes>,
-    /// Weights that the file may generate rather than hold, for example 1GiB.
-    #[arg(long, value_name = "BYTES", default_value = "0")]
-    generated_weights: Bytes,
+    #[command(flatten)]
+    import: ImportArgs,
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
@@ -57,11 +53,7 @@ struct Structure {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let options = ImportOptions {
-        input_shape: args.input_shape.clone().map(|s| s.0),
-        generated_bytes: args.generated_weights.0,
-    };
-    let found = match import_file(&args.model, &options) {
+    let found = match import_file(&args.model, &args.import.options()) {
         Ok(import) => imported(args, import),
         Err(OnnxError::Unsupported { problems, .. }) => Found {
             model: args.model.display().to_string(),

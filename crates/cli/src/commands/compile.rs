@@ -1,33 +1,26 @@
 //! `amicus compile`.
 
 use super::comparison::print_comparison;
-use super::files::{Bytes, Share, Sizes, bar, bytes, destination};
+use super::files::{ImportArgs, Share, bar, bytes, destination};
 use super::output::{self, Table};
+use amicus::compile::{self, ApproximateOptions, Compilation, CompileOptions, Options};
 use amicus_cli::rates;
 use amicus_cli::samples::{Invalid, Reading, Samples, samples};
 use amicus_field::{Kernel, Limbs};
-use amicus_model::amc::{About, ModelFile};
-use amicus_model::approximate::{
-    ApproximateOptions, Approximated, Approximation, Candidate, MaxPooling, Recipe, Trial, approximate,
-};
-use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
-use amicus_model::equalise::{Equalised, equalise};
+use amicus_model::approximate::{Approximation, Candidate, MaxPooling, Recipe, Trial};
+use amicus_model::compare::Comparison;
 use amicus_model::fit::Method;
 use amicus_model::measure::{count_of, percent};
-use amicus_model::onnx::{ImportOptions, import_file};
-use amicus_model::prepare::{Prepared, prepare};
-use amicus_model::quality::{Quality, Targets};
+use amicus_model::onnx::import_file;
+use amicus_model::quality::Quality;
 use amicus_model::shown::shown;
-use amicus_model::{CompileOptions, Compiled, Report, compile};
+use amicus_model::{ModelError, Report};
 use amicus_net::shaper::Shape;
-use amicus_plan::{Range, Rates};
+use amicus_plan::Rates;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Samples on which accuracy is measured, at most.
-const MEASURED: usize = 100;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum MaxPool {
@@ -97,12 +90,8 @@ pub(crate) struct Args {
     /// No statistical truncation, which deals less for a wrong result with probability 2^-40.
     #[arg(long)]
     exact_truncation: bool,
-    /// Shape of one image where the file leaves it open, for example 3,224,224.
-    #[arg(long, value_name = "SHAPE")]
-    input_shape: Option<Sizes>,
-    /// Weights that the file may generate rather than hold, for example 1GiB.
-    #[arg(long, value_name = "BYTES", default_value = "0")]
-    generated_weights: Bytes,
+    #[command(flatten)]
+    import: ImportArgs,
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
@@ -144,30 +133,20 @@ struct Cost {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let import = import_file(
-        &args.model,
-        &ImportOptions {
-            input_shape: args.input_shape.clone().map(|s| s.0),
-            generated_bytes: args.generated_weights.0,
-        },
-    )?;
+    let import = args.import.options();
+    let mut network = import_file(&args.model, &import)?;
     let inputs: Vec<&Path> =
-        [&args.model, &args.calibrate].into_iter().chain(&import.external).map(PathBuf::as_path).collect();
+        [&args.model, &args.calibrate].into_iter().chain(&network.external).map(PathBuf::as_path).collect();
     let existing = destination(&args.output, args.force, &inputs)?;
     let reading = Reading {
-        network: &import.graph,
+        network: &network.graph,
         range: None,
         invalid: if args.skip_invalid { Invalid::Skip } else { Invalid::Refuse },
         limit: Some(usize::try_from(args.samples).unwrap_or(usize::MAX)),
     };
     let Samples { images, labels, notes: read, .. } = samples(&args.calibrate, reading)?;
-    let range = input_range(&args.calibrate, &images)?;
-    let Equalised { graph: equal, notes: equalised, grouped } =
-        equalise(&import.graph.with_input_range(range)?, &images)?;
-    let Prepared { graph: original, notes: prepared } = prepare(&equal)?;
-
     let steps = bar(3, "compiling");
-    let options = ApproximateOptions {
+    let approximate = ApproximateOptions {
         degree: args.degree,
         margin: args.margin,
         method: args.fit.map(|fit| match fit {
@@ -180,8 +159,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             MaxPool::Average => MaxPooling::Average,
         },
     };
-    let Approximated { graph, approximations, warnings, trials } = approximate(&original, &images, &options)?;
-    steps.inc(1);
     let limbs = match args.limbs {
         None => None,
         Some(n) => {
@@ -189,39 +166,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Some(known.with_context(|| format!("--limbs: {n}, 1 to 3 are possible"))?)
         }
     };
-    let options = CompileOptions {
+    let compile = CompileOptions {
         limbs,
         max_error: args.max_error.0,
         statistical: !args.exact_truncation,
         ..CompileOptions::default()
     };
-    let Compiled { plan, weights, factors, report } = compile(&graph, &images, &options)?;
-    steps.inc(1);
-    let measured = images.len().min(MEASURED);
-    let fixed = FixedPoint { plan: &plan, weights: &weights, factors: &factors };
-    let networks = Networks { original: &original, polynomial: &graph, fixed: Some(fixed) };
-    let labels = labels.as_ref().map(|l| &l[..measured]);
-    let measured = compare(networks, &images[..measured], labels, &mut |_| ())?;
-    let targets = Targets { fixed_point: args.max_error.0, total: args.max_total_error.map(|share| share.0) };
-    let quality = Quality::of(&measured, &report, targets);
-    let missed = quality.misses();
-    let import_notes: Vec<String> =
-        import.notes.into_iter().chain(read).chain(equalised).chain(prepared).collect();
-    let notes: Vec<String> = import_notes.iter().chain(&warnings).cloned().collect();
-    let file = ModelFile {
-        plan,
-        weights,
-        factors,
-        original,
-        approximations,
-        quality,
-        about: About {
-            source: args.model.display().to_string(),
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            notes,
-            report: serde_json::to_string(&report)?,
-        },
+    let options =
+        Options { import, approximate, compile, max_total_error: args.max_total_error.map(|share| share.0) };
+    network.notes.extend(read);
+    let step = &mut || steps.inc(1);
+    let compiled = compile::imported(network, &args.model, &images, labels.as_deref(), &options, step);
+    let compiled = match compiled {
+        Err(error @ amicus::Error::Model(ModelError::Data { .. })) => {
+            Err(error).with_context(|| args.calibrate.display().to_string())
+        }
+        other => Ok(other?),
     };
+    let Compilation { file, notes, warnings, trials, report, measured, grouped } = compiled?;
+    let missed = file.quality.misses();
     let written = missed.is_empty() || args.allow_miss;
     if written {
         file.save(&args.output, existing)?;
@@ -234,8 +197,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         model: &file.plan.name,
         output: written.then(|| args.output.display().to_string()),
         digest: file.plan.digest()?.to_string(),
-        input_range: [range.low, range.high],
-        notes: &import_notes,
+        input_range: [file.plan.input.range.low, file.plan.input.range.high],
+        notes: &notes,
         warnings: &warnings,
         trials: &trials,
         approximations: &file.approximations,
@@ -263,17 +226,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("{}; nothing is written (--allow-miss writes it all the same)", missed.join(", and "));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The numbers seen, and a tenth of their spread more on both sides.
-fn input_range(file: &Path, images: &[Vec<f32>]) -> anyhow::Result<Range> {
-    let all = images.iter().flatten().map(|&v| f64::from(v));
-    let (low, high) = all.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    if low == high {
-        bail!("{}, array x: every number is {low}; ranges cannot be calibrated on that", file.display());
-    }
-    let more = 0.1 * (high - low);
-    Ok(Range { low: low - more, high: high + more })
 }
 
 fn print(s: &Summary<'_>) {

@@ -1,6 +1,7 @@
 //! What the commands for model files share: percentages, sizes, where files go, a progress bar.
 
 use amicus_cli::samples::Invalid;
+use amicus_model::onnx::ImportOptions;
 use amicus_model::private_file::Existing;
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -51,6 +52,26 @@ impl From<InvalidArgs> for Invalid {
     }
 }
 
+/// How an ONNX file is read.
+#[derive(Clone, clap::Args)]
+pub(super) struct ImportArgs {
+    /// Shape of one image where the file leaves it open, for example 3,224,224.
+    #[arg(long, value_name = "SHAPE")]
+    input_shape: Option<Sizes>,
+    /// Weights that the file may generate rather than hold, for example 1GiB.
+    #[arg(long, value_name = "BYTES", default_value = "0")]
+    generated_weights: Bytes,
+}
+
+impl ImportArgs {
+    pub(super) fn options(&self) -> ImportOptions {
+        ImportOptions {
+            input_shape: self.input_shape.as_ref().map(|sizes| sizes.0.clone()),
+            generated_bytes: self.generated_weights.0,
+        }
+    }
+}
+
 /// Whether a file may be written: one that is there only with `force`, and never one of `inputs`,
 /// by whatever name.
 pub(super) fn destination(path: &Path, force: bool, inputs: &[&Path]) -> anyhow::Result<Existing> {
@@ -90,7 +111,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// A shape, written as `3,32,32`.
 #[derive(Clone, Debug)]
-pub(super) struct Sizes(pub(super) Vec<usize>);
+pub(super) struct Sizes(Vec<usize>);
 
 impl FromStr for Sizes {
     type Err = String;

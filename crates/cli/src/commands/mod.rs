@@ -7,8 +7,11 @@ mod comparison;
 pub(crate) mod compile;
 pub(crate) mod demo;
 pub(crate) mod estimate;
+pub(crate) mod export;
 mod files;
+pub(crate) mod identity;
 pub(crate) mod output;
+pub(crate) mod plan;
 pub(crate) mod simulate;
 #[cfg(feature = "train-command")]
 pub(crate) mod train;

@@ -12,11 +12,13 @@ pub mod picture;
 mod report;
 mod run;
 mod session;
+mod shipped;
 
 pub use data::shipped_digits;
 pub use models::MODELS;
 pub use picture::Picture;
 pub use report::{DemoReport, ScaleReport, Spread};
+pub use shipped::{Shipped, shipped};
 
 use crate::memory::Limit;
 use crate::samples::Invalid;
