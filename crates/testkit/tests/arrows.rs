@@ -15,8 +15,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("train", &["data", "model"]),
     ("client", &["field", "plan", "protocol"]),
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
-    ("amicus", &["client", "field", "model", "net", "node", "plan", "protocol"]),
-    ("cli", &["client", "data", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("amicus", &["client", "field", "files", "model", "net", "node", "plan", "protocol"]),
+    ("cli", &["amicus", "client", "data", "field", "model", "net", "node", "plan", "protocol", "train"]),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol"]),
     (
         "fuzzing",
@@ -32,16 +32,19 @@ fn folder(package: &str) -> &str {
     package.strip_prefix("amicus-").unwrap_or(package)
 }
 
+/// What cargo says.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output =
+        Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// The workspace's packages as cargo sees them.
 fn metadata() -> serde_json::Value {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo metadata");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let described = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let mut metadata: serde_json::Value = serde_json::from_slice(&described).expect("JSON");
     metadata["packages"].take()
 }
 
@@ -103,6 +106,27 @@ fn only_attackers_turn_on_what_is_dangerous() {
             assert!(!danger || ATTACKERS.contains(&name), "{name} turns on the danger of {on}");
         }
     }
+}
+
+/// Whoever uses the library gets no command line, no image decoder and no training along, and its
+/// examples are built without the hooks of attack tests.
+#[test]
+fn the_library_takes_no_command_line_along() {
+    let tree = |edges| {
+        let described =
+            cargo(&["tree", "-p", "amicus", "--offline", "-e", edges, "--prefix", "none", "--no-dedupe"]);
+        String::from_utf8(described).expect("text").lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let names: Vec<String> =
+        tree("normal").iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+    assert!(names.iter().any(|name| name == "amicus-node"), "{names:?}");
+    for unwanted in ["clap", "indicatif", "image", "burn", "png", "zune-jpeg", "comfy-table"] {
+        assert!(!names.iter().any(|name| name == unwanted), "the library depends on {unwanted}");
+    }
+    let features = tree("features,normal,build,dev");
+    assert!(features.iter().any(|line| line.starts_with("rustls feature ")), "{features:?}");
+    let danger = features.iter().find(|line| line.contains("feature \"danger\""));
+    assert_eq!(danger, None, "its tests and examples are built with hooks of attack tests");
 }
 
 /// Without the feature `danger` there is nothing that could be turned on by mistake.

@@ -1,0 +1,242 @@
+"""Runs the examples of the roles as processes of their own, as docs/library.md does, and compares answers with labels.
+
+    python3 .ci/roles.py FOLDER_OF_AMICUS [--parties N] [--images K]
+    python3 .ci/roles.py FOLDER_OF_AMICUS --documented
+
+FOLDER holds the program `amicus` and `examples`. With --documented the commands of docs/library.md themselves are run, all
+but those that build. Every process is waited for, whatever happens; one that is still there
+after it was told to end is a failure.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import queue
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Seconds until anything is given up. Nothing is measured: a loaded machine is only slower.
+PATIENCE = 600
+
+
+class Failure(Exception):
+    pass
+
+
+class Process:
+    """A process whose lines are read by a thread of ours, so that it never waits for a reader."""
+
+    def __init__(self, name, command):
+        self.name = name
+        self.lines = []
+        self.queue = queue.Queue()
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+            self.queue.put(line)
+        self.queue.put(None)
+
+    def expect(self, pattern):
+        """Waits for a line; the match."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                line = self.queue.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise Failure(f"{self.name}: no line like {pattern!r} in {PATIENCE} s") from None
+            if line is None:
+                raise Failure(f"{self.name} ended with {self.process.wait()} before a line like {pattern!r}")
+            if found := re.search(pattern, line):
+                return found
+
+    def result(self):
+        """Waits for the end; the output of a process that must succeed."""
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{self.name} did not end in {PATIENCE} s") from None
+        self.reader.join()
+        if code != 0:
+            raise Failure(f"{self.name} ended with {code}")
+        return "".join(self.lines)
+
+    def end(self):
+        """Ends the process; how, if it was not on its own before or by this signal."""
+        alone = self.process.poll()
+        if alone is not None:
+            return f"{self.name} had ended by itself with {alone}" if alone != 0 else None
+        self.process.terminate()
+        try:
+            code = self.process.wait(PATIENCE)
+            return None if code == -signal.SIGTERM else f"{self.name} ended with {code}"
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return f"{self.name} was still there after {PATIENCE} s and had to be killed"
+
+
+class Cluster:
+    """Every process of a run; all are ended when it is left."""
+
+    def __init__(self):
+        self.processes = []
+
+    def start(self, name, *command):
+        process = Process(name, [str(word) for word in command])
+        self.processes.append(process)
+        return process
+
+    def run(self, name, *command):
+        return self.start(name, *command).result()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        faults = [fault for process in reversed(self.processes) if (fault := process.end())]
+        leftover = [p.name for p in self.processes if p.process.poll() is None]
+        if isinstance(error, Failure):
+            for process in self.processes:
+                print(f"--- {process.name}\n{''.join(process.lines)}", file=sys.stderr)
+        if error is None and (faults or leftover):
+            raise Failure("; ".join(faults + [f"{name} is left over" for name in leftover]))
+
+
+def free_ports(count):
+    """Ports that are free now, below those that the system gives to outgoing connections and to who asks for any."""
+    ports = []
+    for port in random.sample(range(10_000, 30_000), 20_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise Failure("there are no free ports")
+
+
+def deployment(fingerprints, ports):
+    """The deployment file, as an operator would write it."""
+    parties = [name for name in fingerprints if name.startswith("party")]
+    text = 'cluster = "roles"\n\n'
+    for name, port in zip(["helper", *parties], ports):
+        table = "[helper]" if name == "helper" else "[[party]]"
+        text += f'{table}\naddress = "127.0.0.1:{port}"\ncertificate = "{fingerprints[name]}"\n\n'
+    text += f'[owner]\ncertificate = "{fingerprints["owner"]}"\n\n'
+    text += f'[client.alice]\ncertificate = "{fingerprints["alice"]}"\n\n'
+    # Deadlines of a machine that has other things to do.
+    return text + "[limits]\nround = 120\ninference = 240\nload = 240\n"
+
+
+def main(built, parties, images):
+    amicus, examples = built / "amicus", built / "examples"
+    with tempfile.TemporaryDirectory() as temporary, Cluster() as cluster:
+        at = pathlib.Path(temporary)
+        cluster.run("export", amicus, "export", "lenet5-mnist", "-o", at / "lenet.amc", "--images", at / "digits")
+        cluster.run("plan", amicus, "plan", at / "lenet.amc", "-o", at / "lenet.plan")
+        names = ["helper", *(f"party-{n}" for n in range(1, parties + 1)), "owner", "alice"]
+        fingerprints = {
+            name: cluster.run(f"identity of {name}", amicus, "identity", "new", at / f"{name}.pem").strip() for name in names
+        }
+        file = at / "deployment.toml"
+        file.write_text(deployment(fingerprints, free_ports(parties + 1)))
+
+        nodes = {}
+        for name in names[: parties + 1]:
+            role = name.split("-")[0]
+            nodes[name] = cluster.start(
+                name, examples / role, file, at / f"{name}.pem", at / "lenet.plan", at / f"{name}.folder"
+            )
+        for name, node in nodes.items():
+            node.expect(f"^{name.replace('-', ' ')} listens at ")
+        said = cluster.run("owner", examples / "owner", file, at / "owner.pem", at / "lenet.amc")
+        fingerprint = re.search("fingerprint ([0-9a-f]{64})$", said, re.MULTILINE).group(1)
+
+        shown = sorted((at / "digits").iterdir())[:images]
+        client = [examples / "client", file, at / "alice.pem", at / "lenet.plan"]
+        answers = cluster.run("client", *client, fingerprint, *shown)
+        right = sum(f"{image}: class {image.stem.split('-')[-1]}\n" in answers for image in shown)
+        # The network gets 299 of the 300 right; the first ones are among them.
+        if right != len(shown):
+            raise Failure(f"{right} of {len(shown)} digits are classified as they are labelled:\n{answers}")
+        for name, node in nodes.items():
+            node.expect("ended well")
+
+        # Another model than the owner's is noticed before an image leaves the client.
+        other = cluster.start("client of another model", *client, "0" * 64, shown[0])
+        other.expect("the parties have loaded a model with fingerprint " + fingerprint)
+        if other.process.wait(PATIENCE) == 0:
+            raise Failure("a client took another model than it expected")
+        cluster.processes.remove(other)
+        # An identity is good for its own role only.
+        wrong = cluster.start("party with a client's key", examples / "party", file, *client[2:], at / "folder")
+        wrong.expect("is that of client alice in this deployment, not of a compute party")
+        if wrong.process.wait(PATIENCE) == 0:
+            raise Failure("a party started with the identity of a client")
+        cluster.processes.remove(wrong)
+    print(f"{parties} parties: {right} of {len(shown)} digits as labelled")
+
+
+def documented(built):
+    text = (ROOT / "docs/library.md").read_text()
+    first, *blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    if "cargo build" not in first or len(blocks) != 5:
+        raise Failure("docs/library.md has other blocks than this script knows")
+    script = "".join(blocks)
+    for documented, free in zip(["7000", "7001", "7002"], free_ports(3)):
+        script = script.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{free}")
+    path = os.pathsep.join([str(built.resolve()), str((built / "examples").resolve()), os.environ["PATH"]])
+    with tempfile.TemporaryDirectory() as temporary:
+        # A group of its own: whatever is still there at the end is found by it.
+        shell = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script + "wait\n"],
+            cwd=temporary,
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            said, _ = shell.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"the commands of docs/library.md did not end in {PATIENCE} s") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+                # Nothing is left of the group but perhaps the shell itself.
+                if shell.poll() is not None:
+                    raise Failure("processes of docs/library.md were still there at its end")
+        logs = "".join(f"--- {log.name}\n{log.read_text()}" for log in sorted(pathlib.Path(temporary).glob("*.log")))
+    right = len(re.findall(r"^digits/\d+-class-(\d)\.f32: class \1$", said, re.MULTILINE))
+    # `wait` ends with the code of nodes that were told to end.
+    if shell.returncode not in (0, 128 + signal.SIGTERM) or right != 10:
+        raise Failure(f"docs/library.md: {right} of 10 digits as labelled, exit code {shell.returncode}\n{said}{logs}")
+    print("docs/library.md: 10 of 10 digits as labelled")
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("built", type=pathlib.Path)
+    arguments.add_argument("--parties", type=int, default=2)
+    arguments.add_argument("--images", type=int, default=10)
+    arguments.add_argument("--documented", action="store_true")
+    options = arguments.parse_args()
+    try:
+        if options.documented:
+            documented(options.built)
+        else:
+            main(options.built, options.parties, options.images)
+    except Failure as failure:
+        sys.exit(f"roles: {failure}")
