@@ -12,12 +12,13 @@ use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
 use amicus_protocol::input::Ticket;
-use amicus_protocol::keys::{KeyAgreement, PartyKeys};
+use amicus_protocol::control;
 use amicus_protocol::label::{Label, Purpose, domain};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening};
 use amicus_protocol::output::{Receiver, ReceiverKey};
+use amicus_protocol::session::{HelperSession, Holding, Joining, PartySession, SessionStart};
 use amicus_protocol::wire::{self, Header, Kind};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, Peer, ProtocolError};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Peer, ProtocolError, Scope};
 
 use crate::nets::Net;
 
@@ -169,6 +170,8 @@ impl<'a> Conduct<'a> {
 /// A model loaded at a helper and parties.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The session, of which the load took the first id.
+    session: (HelperSession, Vec<PartySession>),
     /// The helper.
     pub helper: HelperEpoch,
     /// The parties in order.
@@ -191,20 +194,25 @@ struct NoLog;
 impl DecisionLog for NoLog {
     type Error = Infallible;
 
-    fn accepted(&mut self, _: EpochId, _: InferenceId, _: &[u8]) -> Result<(), Infallible> {
+    fn accepted(&mut self, _: Scope, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }
-
-const EPOCH: EpochId = EpochId(1);
 
 fn role(party: PartyId) -> Role {
     Role::Party(party.number())
 }
 
-fn agree(parties: Parties, log: &mut Log) -> Result<Vec<PartyKeys>, ProtocolError> {
-    let new = |p| KeyAgreement::new(parties, p, EPOCH, &mut FreshSeeds);
-    let mut all: Vec<KeyAgreement> = parties.all().map(new).collect::<Result<_, _>>()?;
+/// Begins a session. Of its messages the log has the seeds.
+fn begin(parties: Parties, log: &mut Log) -> Result<(HelperSession, Vec<PartySession>), ProtocolError> {
+    let start = SessionStart::draw(parties, Vec::new(), &mut FreshSeeds)?;
+    let mut all = Vec::new();
+    for me in parties.all() {
+        let offer = start.offer(me);
+        log.send(Role::Helper, role(me), Kind::SessionBegin, offer.part.clone());
+        let offer = control::encode(&offer)?;
+        all.push(Joining::begin(parties, me, start.id(), &offer, &mut FreshSeeds)?);
+    }
     for from in parties.all() {
         for to in parties.others(from) {
             let body = all[from.index()].message(to);
@@ -212,7 +220,14 @@ fn agree(parties: Parties, log: &mut Log) -> Result<Vec<PartyKeys>, ProtocolErro
             all[to.index()].receive(from, &body)?;
         }
     }
-    all.into_iter().map(KeyAgreement::finish).collect()
+    let (mut sessions, mut answers) = (Vec::new(), Vec::new());
+    for (me, joining) in parties.all().zip(all) {
+        let (session, answer) = joining.answer(|_| Holding::Nothing)?;
+        log.send(role(me), Role::Helper, Kind::SessionAnswer, answer.part.clone());
+        sessions.push(session);
+        answers.push(answer);
+    }
+    Ok((start.open(&answers)?.0, sessions))
 }
 
 /// Loads a model. `Ok(None)` when the helper rejects.
@@ -225,17 +240,20 @@ pub fn load(
     log: &mut Log,
 ) -> Result<Option<Loaded>, ProtocolError> {
     let (plan, parties) = (&conduct.net.plan, conduct.count());
-    let helper = HelperLoad::begin(Arc::clone(plan), parties, Fresh::recorded(EPOCH), &mut FreshSeeds)?;
+    let (of_helper, of_parties) = begin(parties, log)?;
+    let helper = HelperLoad::begin(Arc::clone(plan), &of_helper, &mut FreshSeeds)?;
+    let scope = helper.scope();
     let grant = log.send(Role::Helper, Role::Owner, Kind::LoadGrant, helper.owner_grant());
-    let granted = Header::epoch(Kind::LoadGrant, EPOCH, 0);
+    let granted = Header::new(Kind::LoadGrant, scope, 0);
     let loading = Loading::granted(Arc::clone(plan), parties, &granted, &grant, &mut FreshSeeds)?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
     let masked = ids().flat_map(|id| loading.tensor(id, weights)).collect::<Result<Vec<_>, _>>()?;
     let mut tagging = Vec::new();
-    for (me, keys) in parties.all().zip(agree(parties, log)?) {
+    for (me, session) in parties.all().zip(&of_parties) {
         let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
+        let keys = session.take(scope.epoch, &ctx.digest, scope.id)?;
         let grant = log.send(Role::Helper, role(me), Kind::EpochBegin, *helper.party_grant(me).as_bytes());
-        let mut load = PartyLoad::begin(ctx, Fresh::recorded(EPOCH), keys, &grant)?;
+        let mut load = PartyLoad::begin(ctx, keys, &grant)?;
         load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body))?;
         for m in &masked {
             load.weights(m.header.index, &log.send(Role::Owner, role(me), Kind::Weights, m.body.clone()))?;
@@ -282,7 +300,7 @@ pub fn load(
         let (a, mut answer) = c.respond(&seed)?;
         for d in conduct.deviations.iter().filter(|d| d.by == p.number()) {
             if let Place::Answer(tensor) = d.at {
-                let error = answer_error(conduct.net, d.error, challenge.seed(), tensor);
+                let error = answer_error(conduct.net, d.error, challenge.seed(), scope.epoch, tensor);
                 answer.set(tensor as usize, answer.get(tensor as usize) + error);
             }
         }
@@ -296,22 +314,22 @@ pub fn load(
     }
     match result {
         Ok(helper) => {
-            let parties = awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect();
-            Ok(Some(Loaded { helper, parties }))
+            let parties = awaiting.into_iter().map(|a| Arc::new(a.unconfirmed())).collect();
+            Ok(Some(Loaded { session: (of_helper, of_parties), helper, parties }))
         }
         Err(ProtocolError::Rejected { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn answer_error(net: &Net, error: Error, seed: &Seed, tensor: u32) -> Element {
+fn answer_error(net: &Net, error: Error, seed: &Seed, epoch: EpochId, tensor: u32) -> Element {
     let limbs = net.plan.limbs;
     match error {
         Error::Fixed(error) => error,
         Error::Adaptive(constant) => Element::from_i128(limbs, constant),
         Error::OfChallenge(factors) => {
             let columns = amicus_protocol::affine::columns(net.plan.weight(WeightId(tensor)));
-            let stream = Label::load(Purpose::Challenge, EPOCH, tensor).stream(seed);
+            let stream = Label::epoch(Purpose::Challenge, epoch, tensor).stream(seed);
             let c = stream.sample(domain::MAIN, limbs, columns);
             let term = |(i, factor)| c.get(i) * Element::from_i128(limbs, factor);
             let terms = (0..columns).zip(factors).map(term);
@@ -333,16 +351,24 @@ pub fn infer(
 ) -> Result<Outcome, ProtocolError> {
     let (helper, parties) = (&loaded.helper, conduct.count());
     let (plan, batch) = (helper.plan(), x.len() / conduct.net.input_len());
-    let id = InferenceId(id);
-    let mut deals: Vec<_> = loaded.parties.iter().map(|p| p.begin_deal(Fresh::recorded(id), batch)).collect();
+    // The load was number 1.
+    let id = InferenceId(1 + id);
+    // Of copies of the session: an enumeration runs an inference many times.
+    let (epoch, digest) = (helper.epoch(), helper.digest());
+    let keys = loaded.session.0.danger_copy().danger_take(epoch, digest, id)?;
+    let scope = keys.scope();
+    let mut deals = Vec::new();
+    for (party, session) in loaded.parties.iter().zip(&loaded.session.1) {
+        deals.push(party.begin_deal(session.danger_copy().take(epoch, digest, id)?, batch));
+    }
     let last = parties.last();
-    let dealt = helper.deal::<ProtocolError>(Fresh::recorded(id), batch, &mut |op, body| {
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op, body| {
         let body = log.send(Role::Helper, role(last), Kind::DealCorrection, body);
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());
-    let masked = Ticket::from_grant(Arc::clone(plan), parties, EPOCH, id, batch, &grant)?.mask(x)?;
-    let new = || Receiver::new(plan, EPOCH, id, batch, &mut FreshSeeds);
+    let masked = Ticket::from_grant(Arc::clone(plan), parties, scope, batch, &grant)?.mask(x)?;
+    let new = || Receiver::new(plan, scope, batch, &mut FreshSeeds);
     let (receivers, other) = ([new()?, new()?], new()?);
     let mut running = Vec::new();
     for ((me, party), deal) in parties.all().zip(&loaded.parties).zip(deals) {

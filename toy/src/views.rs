@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use amicus_field::oracle::{Draw, Oracle, Origin};
+use amicus_protocol::label::LABEL_BYTES;
 use amicus_protocol::wire::Kind;
 
 use crate::run::{Log, Message, Role};
@@ -48,7 +49,7 @@ pub fn unknown(_: &Oracle, _: &Draw) -> bool {
 /// The purpose of the label of a draw's stream.
 pub fn purpose(oracle: &Oracle, draw: &Draw) -> Option<u8> {
     match oracle.origin(&draw.seed) {
-        Some(Origin::Derived { label, .. }) if label.len() == 21 => label.first().copied(),
+        Some(Origin::Derived { label, .. }) if label.len() == LABEL_BYTES => label.first().copied(),
         // A seed derived once more, as that of the zero shares of a check.
         Some(Origin::Derived { parent, .. }) => match oracle.origin(parent) {
             Some(Origin::Derived { label, .. }) => label.first().copied(),

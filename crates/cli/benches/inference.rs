@@ -17,8 +17,9 @@ use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_plan::WeightId;
 use amicus_protocol::affine::LayerWeights;
-use amicus_protocol::{Fresh, Parties, ProtocolError};
+use amicus_protocol::{InferenceId, Parties, ProtocolError};
 use amicus_testkit::direct;
+use amicus_testkit::world::Honest;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -43,15 +44,18 @@ fn steps(c: &mut Criterion) {
     group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
 
     group.bench_function("load, all roles", |b| {
-        b.iter(|| direct::load(&plan, &layers(&model), parties, 1, None).unwrap());
+        b.iter(|| direct::load(&plan, &layers(&model), parties, None).unwrap());
     });
-    let loaded = direct::load(&plan, &layers(&model), parties, 1, None).unwrap();
+    let loaded = direct::load(&plan, &layers(&model), parties, None).unwrap();
+    // Of their own session: ids that nobody takes must not run away from the others.
+    let alone = direct::begin(parties, &mut Honest).unwrap();
+    let (epoch, digest) = (loaded.helper.epoch(), *loaded.helper.digest());
     group.bench_function("deal, helper", |b| {
         b.iter(|| {
-            let id = loaded.helper.next_inference();
+            let keys = alone.helper.next(epoch, &digest).unwrap();
             loaded
                 .helper
-                .deal::<ProtocolError>(id, 1, &mut |_, body| {
+                .deal::<ProtocolError>(keys, 1, &mut |_, body| {
                     black_box(body);
                     Ok(())
                 })
@@ -60,10 +64,11 @@ fn steps(c: &mut Criterion) {
         });
     });
     group.bench_function("prepare, first party", |b| {
-        let party = &loaded.parties[0];
+        let (party, mut ids) = (&loaded.parties[0], 1..);
         b.iter(|| {
-            let id = loaded.helper.next_inference();
-            party.prepare(party.begin_deal(Fresh::recorded(id.id()), 1)).unwrap()
+            let id = ids.next().map(InferenceId).unwrap();
+            let keys = alone.parties[0].take(epoch, &digest, id).unwrap();
+            party.prepare(party.begin_deal(keys, 1)).unwrap()
         });
     });
     group.bench_function("deal, prepare and online, all roles", |b| {

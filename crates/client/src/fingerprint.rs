@@ -6,7 +6,7 @@
 use crate::Message;
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Culprit, EpochId, Fault, PartyId, Peer, ProtocolError, Step};
+use amicus_protocol::{Culprit, EpochId, Fault, PartyId, Peer, ProtocolError, Scope, Step};
 
 /// Fingerprints heard so far.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Fingerprints(Option<(PartyId, EpochId, Digest)>);
 impl Fingerprints {
     /// The question, for every party.
     pub fn question() -> Message {
-        Message { header: Header::epoch(Kind::Fingerprint, EpochId(0), 0), body: Vec::new() }
+        Message { header: Header::new(Kind::Fingerprint, Scope::NONE, 0), body: Vec::new() }
     }
 
     /// The epoch that all parties heard so far have loaded.
@@ -54,13 +54,14 @@ mod tests {
     #[test]
     fn no_party_is_believed_more_than_another_or_the_owner() {
         let [one, two] = [1, 2].map(|n| Parties::new(2).unwrap().party(n).unwrap());
-        for (epoch, body) in [(EpochId(1), [8; 32]), (EpochId(2), [7; 32])] {
+        let [first, second] = [1, 2].map(|byte| EpochId::from_bytes([byte; 16]));
+        for (epoch, body) in [(first, [8; 32]), (second, [7; 32])] {
             let mut fingerprints = Fingerprints::default();
-            fingerprints.answer(one, EpochId(1), &[7; 32]).unwrap();
+            fingerprints.answer(one, first, &[7; 32]).unwrap();
             let error = fingerprints.answer(two, epoch, &body).unwrap_err().to_string();
             assert!(error.contains("party 1, party 2 or model owner misbehaved"), "{error}");
         }
-        let error = Fingerprints::default().answer(two, EpochId(1), &[7; 31]).unwrap_err().to_string();
+        let error = Fingerprints::default().answer(two, first, &[7; 31]).unwrap_err().to_string();
         assert!(error.contains("party 2 misbehaved: message of 31 bytes"), "{error}");
     }
 }

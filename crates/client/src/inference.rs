@@ -7,12 +7,12 @@
 
 use crate::Message;
 use amicus_field::Randomness;
-use amicus_plan::Plan;
+use amicus_plan::{Plan, PlanDigest};
 use amicus_protocol::control::{self, Binding, Request, TicketGrant};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::output::Receiver;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, Peer, ProtocolError, Step};
+use amicus_protocol::{Fault, Parties, PartyId, Peer, ProtocolError, Scope, Step};
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,8 +35,7 @@ pub struct Admission {
 pub struct Awaiting {
     receiver: Receiver,
     parties: Parties,
-    epoch: EpochId,
-    id: InferenceId,
+    scope: Scope,
     outputs: Vec<(PartyId, Vec<u8>)>,
     release: Option<Vec<u8>>,
 }
@@ -45,8 +44,7 @@ impl fmt::Debug for Awaiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Outputs and release together are the logits.
         f.debug_struct("Awaiting")
-            .field("epoch", &self.epoch)
-            .field("id", &self.id)
+            .field("scope", &self.scope)
             .field("outputs", &self.outputs.len())
             .field("released", &self.release.is_some())
             .finish_non_exhaustive()
@@ -66,14 +64,14 @@ impl PendingRequest {
         also_to: Vec<String>,
     ) -> Result<(Self, Message), ProtocolError> {
         let body = control::encode(&Request { batch, also_to })?;
-        let header = Header::epoch(Kind::Request, EpochId(0), 0);
+        let header = Header::new(Kind::Request, Scope::NONE, 0);
         Ok((PendingRequest { plan, parties, batch }, Message { header, body }))
     }
 
     /// Takes the helper's ticket and draws this client's key.
     ///
     /// # Errors
-    /// A ticket that does not decode or is for another batch size; no randomness.
+    /// A ticket that does not decode, or is for another plan or batch size; no randomness.
     pub fn granted(
         self,
         header: &Header,
@@ -85,22 +83,18 @@ impl PendingRequest {
         if grant.binding.batch != self.batch {
             return Err(fail(Fault::Unexpected(format!("ticket for a batch of {}", grant.binding.batch))));
         }
-        let (epoch, id, batch) = (header.epoch, header.id, self.batch as usize);
-        let awaiting = Awaiting::new(&self.plan, self.parties, epoch, id, batch, randomness)?;
-        let ticket = Ticket::from_grant(self.plan, self.parties, epoch, id, batch, &grant.seeds)?;
+        of_this_plan(&grant.binding.plan, &self.plan)?.map_err(fail)?;
+        let (scope, batch) = (header.scope(), self.batch as usize);
+        let awaiting = Awaiting::new(&self.plan, self.parties, scope, batch, randomness)?;
+        let ticket = Ticket::from_grant(self.plan, self.parties, scope, batch, &grant.seeds)?;
         Ok(Admission { ticket, awaiting })
     }
 }
 
 impl Admission {
-    /// The inference.
-    pub fn id(&self) -> InferenceId {
-        self.awaiting.id
-    }
-
-    /// The epoch.
-    pub fn epoch(&self) -> EpochId {
-        self.awaiting.epoch
+    /// The inference, its session and epoch.
+    pub fn scope(&self) -> Scope {
+        self.awaiting.scope
     }
 
     /// Masks the inputs (integers at the plan's input scale, one input after the other). The
@@ -109,7 +103,7 @@ impl Admission {
     /// # Errors
     /// Inputs of the wrong length.
     pub fn mask(self, x: &[i64]) -> Result<(Awaiting, [Message; 2]), ProtocolError> {
-        let header = Header::inference(Kind::Input, self.awaiting.epoch, self.awaiting.id, 0);
+        let header = Header::new(Kind::Input, self.awaiting.scope, 0);
         let input = Message { header, body: pack(&self.ticket.mask(x)?) };
         let key = self.awaiting.key();
         Ok((self.awaiting, [input, key]))
@@ -120,20 +114,19 @@ impl Awaiting {
     fn new(
         plan: &Plan,
         parties: Parties,
-        epoch: EpochId,
-        id: InferenceId,
+        scope: Scope,
         batch: usize,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
-        let receiver = Receiver::new(plan, epoch, id, batch, randomness)?;
-        Ok(Awaiting { receiver, parties, epoch, id, outputs: Vec::new(), release: None })
+        let receiver = Receiver::new(plan, scope, batch, randomness)?;
+        Ok(Awaiting { receiver, parties, scope, outputs: Vec::new(), release: None })
     }
 
     /// An inference of another client whose output this one gets too, from the helper's invitation.
     /// The message is for every party.
     ///
     /// # Errors
-    /// An invitation that does not decode or is to no inputs; no randomness.
+    /// An invitation that does not decode, or is to no inputs or another plan; no randomness.
     pub fn invited(
         plan: &Plan,
         parties: Parties,
@@ -147,24 +140,20 @@ impl Awaiting {
             return Err(fail(Fault::Unexpected("invitation to no inputs".into())));
         }
         let batch = binding.batch as usize;
-        let awaiting = Awaiting::new(plan, parties, header.epoch, header.id, batch, randomness)?;
+        of_this_plan(&binding.plan, plan)?.map_err(fail)?;
+        let awaiting = Awaiting::new(plan, parties, header.scope(), batch, randomness)?;
         let key = awaiting.key();
         Ok((awaiting, key))
     }
 
     fn key(&self) -> Message {
-        let header = Header::inference(Kind::ReceiverKey, self.epoch, self.id, 0);
+        let header = Header::new(Kind::ReceiverKey, self.scope, 0);
         Message { header, body: self.receiver.key().encode().to_vec() }
     }
 
-    /// The inference.
-    pub fn id(&self) -> InferenceId {
-        self.id
-    }
-
-    /// The epoch.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch
+    /// The inference, its session and epoch.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// Takes a party's output; a second one of the same party is ignored.
@@ -200,6 +189,15 @@ impl Awaiting {
 
     /// Tells the helper that the release arrived.
     pub fn acknowledgement(&self) -> Message {
-        Message { header: Header::inference(Kind::ReleaseAck, self.epoch, self.id, 0), body: Vec::new() }
+        Message { header: Header::new(Kind::ReleaseAck, self.scope, 0), body: Vec::new() }
     }
+}
+
+/// Whether what the helper says is about the plan that this client has.
+fn of_this_plan(said: &PlanDigest, plan: &Plan) -> Result<Result<(), Fault>, ProtocolError> {
+    let digest = plan.digest()?;
+    if *said == digest {
+        return Ok(Ok(()));
+    }
+    Ok(Err(Fault::Incompatible(format!("it is for plan {said}, this is {digest}"))))
 }

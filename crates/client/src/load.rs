@@ -8,7 +8,7 @@ use amicus_plan::{Plan, WeightId};
 use amicus_protocol::epoch::OwnerLoad;
 use amicus_protocol::fingerprint::{ModelFingerprint, TensorFingerprint};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Parties, ProtocolError};
+use amicus_protocol::{EpochId, Parties, ProtocolError, Scope};
 use std::sync::Arc;
 
 /// A load that the helper granted.
@@ -24,7 +24,7 @@ pub struct Loading {
 /// # Errors
 /// When the plan cannot be encoded.
 pub fn request(plan: &Plan) -> Result<Message, ProtocolError> {
-    let header = Header::epoch(Kind::LoadRequest, EpochId(0), 0);
+    let header = Header::new(Kind::LoadRequest, Scope::NONE, 0);
     Ok(Message { header, body: plan.digest()?.0.to_vec() })
 }
 
@@ -40,18 +40,23 @@ impl Loading {
         body: &[u8],
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
-        let load = OwnerLoad::from_grant(Arc::clone(&plan), parties, header.epoch, body)?;
+        let load = OwnerLoad::from_grant(Arc::clone(&plan), parties, header.scope(), body)?;
         Ok(Loading { plan, load, nonce: randomness.seed()? })
     }
 
     /// The epoch.
     pub fn epoch(&self) -> EpochId {
-        self.load.epoch()
+        self.scope().epoch
+    }
+
+    /// The load: its session, epoch and number.
+    pub fn scope(&self) -> Scope {
+        self.load.scope()
     }
 
     /// The nonce of the model's fingerprint, for every party; the helper must not have it.
     pub fn nonce(&self) -> Message {
-        let header = Header::epoch(Kind::Nonce, self.epoch(), 0);
+        let header = Header::new(Kind::Nonce, self.scope(), 0);
         Message { header, body: self.nonce.as_bytes().to_vec() }
     }
 
@@ -82,7 +87,7 @@ impl Loading {
             })?;
             let mut body = number.to_le_bytes().to_vec();
             pack_into(&self.load.mask(id, &part, plain)?, &mut body);
-            Ok(Message { header: Header::epoch(Kind::Weights, self.epoch(), id.0), body })
+            Ok(Message { header: Header::new(Kind::Weights, self.scope(), id.0), body })
         })
     }
 }

@@ -151,13 +151,23 @@ impl LinearMap {
 
     /// The weights in the layout of [`LinearMap::new`].
     pub fn weights(&self) -> LimbVec {
+        self.read(0, self.shape.weights())
+    }
+
+    /// `len` of the weights from index `first` on, in the layout of [`LinearMap::new`].
+    ///
+    /// # Panics
+    /// When there are not so many weights.
+    pub fn read(&self, first: usize, len: usize) -> LimbVec {
+        let end = first.checked_add(len).filter(|&end| end <= self.shape.weights());
+        let end = end.unwrap_or_else(|| panic!("{len} weights from {first} on"));
         match &self.form {
-            Form::Rows { weights, .. } => weights.clone(),
+            Form::Rows { weights, .. } => weights.slice(first..end),
             Form::Panels { limbs, planes } => {
-                let mut weights = LimbVec::zeros(*limbs, self.shape.weights());
+                let mut weights = LimbVec::zeros(*limbs, len);
                 let (depth, width) = (self.shape.inputs(), self.shape.outputs());
                 for (plane, (_, out)) in planes.iter().zip(weights.planes_mut()) {
-                    matrix::unpack_transposed(plane, depth, width, out);
+                    matrix::read_transposed(plane, first, depth, width, out);
                 }
                 weights
             }

@@ -68,14 +68,22 @@ pub(crate) fn write_transposed(
     }
 }
 
-/// Undoes [`write_transposed`].
-pub(crate) fn unpack_transposed(packed: &[u64], depth: usize, width: usize, weights: &mut [u64]) {
-    for (column, row) in weights.chunks_exact_mut(depth).enumerate() {
+/// Undoes [`write_transposed`]: reads a run of the matrix, from its element `first` on.
+pub(crate) fn read_transposed(packed: &[u64], first: usize, depth: usize, width: usize, weights: &mut [u64]) {
+    let mut rest = weights;
+    let mut at = first;
+    while !rest.is_empty() {
+        let (column, k) = (at / depth, at % depth);
+        let count = (depth - k).min(rest.len());
+        let (row, tail) = rest.split_at_mut(count);
         let start = column / PANEL * PANEL;
         let line = panel_vectors(width, start) * LANES;
-        for (k, word) in row.iter_mut().enumerate() {
-            *word = packed[start * depth + k * line + column - start];
+        let lines = packed[start * depth + k * line..].chunks(line);
+        for (line, word) in lines.zip(row) {
+            *word = line[column - start];
         }
+        at += count;
+        rest = tail;
     }
 }
 

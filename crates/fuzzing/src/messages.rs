@@ -96,7 +96,7 @@ fn run(net: &Net, parties: Parties, changes: &[Change<'_>]) {
     let mut world =
         Changing { seeds: DangerKnownSeeds::new("fuzz"), changes, number: 0, changed: Vec::new() };
     let inputs = net.inputs(1, 9);
-    let result = direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut world)
+    let result = direct::load_over(&net.plan, &net.layers(), parties, None, &mut world)
         .and_then(|loaded| direct::infer_over(&loaded, &inputs, 1, &[], &mut |_| (), &mut world))
         .and_then(|outcome| outcome.logits);
     match (result, world.changed.as_slice()) {

@@ -9,16 +9,16 @@ use amicus_plan::Plan;
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::epoch::{PartyContext, PartyLoad};
 use amicus_protocol::input::Ticket;
-use amicus_protocol::keys::{CONTRIBUTION_BYTES, KeyAgreement};
+use amicus_protocol::keys::CONTRIBUTION_BYTES;
 use amicus_protocol::output::{Receiver, ReceiverKey, Release};
+use amicus_protocol::session::{Holding, Joining, SessionStart};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Scope, SessionId, control};
 use amicus_testkit::zoo;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-const EPOCH: EpochId = EpochId(1);
-const ID: InferenceId = InferenceId(1);
+const SCOPE: Scope = Scope::new(SessionId::from_bytes([1; 16]), EpochId::from_bytes([1; 16]), InferenceId(1));
 
 thread_local! {
     static PLAN: OnceCell<Arc<Plan>> = const { OnceCell::new() };
@@ -35,10 +35,10 @@ pub(crate) fn states(bytes: &[u8]) {
         1 => ticket(plan, parties, &mut input),
         2 => invitation(&plan, parties, &mut input),
         3 => unmasking(&plan, &mut input),
-        4 => keys(parties, &mut input),
+        4 => session(parties, &mut input),
         5 => load(plan, parties, &mut input),
         6 => {
-            let header = Header::epoch(Kind::LoadGrant, EPOCH, 0);
+            let header = Header::new(Kind::LoadGrant, SCOPE, 0);
             let _ = Loading::granted(plan, parties, &header, input.rest(), &mut OperatingSystem);
         }
         _ => {
@@ -58,9 +58,9 @@ fn check_message(plan: &Plan, input: &mut Input<'_>) {
 
 fn ticket(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
     let batch = 1 + u32::from(input.byte() % 2);
-    let header = Header::inference(Kind::Ticket, EPOCH, ID, 0);
+    let header = Header::new(Kind::Ticket, SCOPE, 0);
     let body = input.rest();
-    let _ = Ticket::from_grant(Arc::clone(&plan), parties, EPOCH, ID, 1, body);
+    let _ = Ticket::from_grant(Arc::clone(&plan), parties, SCOPE, 1, body);
     let (pending, _) = PendingRequest::new(Arc::clone(&plan), parties, batch, Vec::new()).expect("a request");
     if let Ok(admission) = pending.granted(&header, body, &mut OperatingSystem) {
         let inputs = plan.input.shape.iter().product::<usize>() * batch as usize;
@@ -69,7 +69,7 @@ fn ticket(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
 }
 
 fn invitation(plan: &Plan, parties: Parties, input: &mut Input<'_>) {
-    let header = Header::inference(Kind::Invite, EPOCH, ID, 0);
+    let header = Header::new(Kind::Invite, SCOPE, 0);
     let invitation = input.chunk();
     let Ok((mut awaiting, _)) = Awaiting::invited(plan, parties, &header, invitation, &mut OperatingSystem)
     else {
@@ -84,42 +84,51 @@ fn invitation(plan: &Plan, parties: Parties, input: &mut Input<'_>) {
 }
 
 fn unmasking(plan: &Plan, input: &mut Input<'_>) {
-    let receiver = Receiver::new(plan, EPOCH, ID, 1, &mut OperatingSystem).expect("a valid plan");
+    let receiver = Receiver::new(plan, SCOPE, 1, &mut OperatingSystem).expect("a valid plan");
     let output = input.chunk();
     let release = input.rest();
     assert!(receiver.unmask(release, [output]).is_err());
     if let Ok(read) = Release::from_log(release) {
-        let count = u32::from_le_bytes(*release.first_chunk().expect("a count"));
+        let count = u32::from_le_bytes(*release[32..].first_chunk().expect("a count"));
         assert!(read.message(count as usize).is_none());
         assert!(count == 0 || read.message(0).is_some());
     }
 }
 
-/// Contributions of two parties, and answers about the fingerprint.
-fn keys(parties: Parties, input: &mut Input<'_>) {
-    let mut agreement =
-        KeyAgreement::new(parties, PartyId::FIRST, EPOCH, &mut OperatingSystem).expect("randomness");
+/// The helper's offer of a session, or an honest one where there is none; contributions of two
+/// parties, and answers about the fingerprint.
+fn session(parties: Parties, input: &mut Input<'_>) {
+    let (offer, me) = (input.chunk(), PartyId::FIRST);
+    let joining = Joining::begin(parties, me, SCOPE.session, offer, &mut OperatingSystem);
+    let mut joining = joining.unwrap_or_else(|_| joining_honestly(parties, me));
     let mut fingerprints = Fingerprints::default();
-    for party in parties.others(PartyId::FIRST) {
+    for party in parties.others(me) {
         let body = input.chunk();
-        let taken = agreement.receive(party, body).is_ok();
+        let taken = joining.receive(party, body).is_ok();
         assert_eq!(taken, body.len() == CONTRIBUTION_BYTES);
-        assert!(!taken || agreement.receive(party, body).is_err(), "a second contribution");
-        let _ = fingerprints.answer(party, EpochId(u64::from(input.byte() % 2)), body);
+        assert!(!taken || joining.receive(party, body).is_err(), "a second contribution");
+        let _ = fingerprints.answer(party, EpochId::from_bytes([input.byte() % 2; 16]), body);
     }
-    assert_eq!(agreement.missing().is_none(), agreement.finish().is_ok());
+    assert_eq!(joining.missing().is_none(), joining.answer(|_| Holding::Nothing).is_ok());
+}
+
+fn joining_honestly(parties: Parties, me: PartyId) -> Joining {
+    let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
+    let offer = control::encode(&start.offer(me)).expect("memory");
+    Joining::begin(parties, me, start.id(), &offer, &mut OperatingSystem).expect("an honest offer")
 }
 
 /// Messages of a load in any order.
 fn load(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
     let me = parties.last();
-    let mut agreement = KeyAgreement::new(parties, me, EPOCH, &mut OperatingSystem).expect("randomness");
+    let mut joining = joining_honestly(parties, me);
     for party in parties.others(me) {
-        agreement.receive(party, &[party.number() as u8; CONTRIBUTION_BYTES]).expect("a contribution");
+        joining.receive(party, &[party.number() as u8; CONTRIBUTION_BYTES]).expect("a contribution");
     }
     let ctx = PartyContext::new(plan, parties, me).expect("a valid plan");
-    let keys = agreement.finish().expect("all contributions");
-    let Ok(mut load) = PartyLoad::begin(ctx, Fresh::recorded(EPOCH), keys, input.chunk()) else { return };
+    let (session, _) = joining.answer(|_| Holding::Nothing).expect("all contributions");
+    let keys = session.take(SCOPE.epoch, &ctx.digest, SCOPE.id).expect("the first id");
+    let Ok(mut load) = PartyLoad::begin(ctx, keys, input.chunk()) else { return };
     while !input.is_empty() {
         let (kind, index) = (input.byte() % 3, u32::from(input.byte()));
         let body = input.chunk();

@@ -11,7 +11,7 @@ use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub struct ClientNode {
     limits: Limits,
     /// The last inference this client heard of: what the helper still says about it is no answer to
     /// a new request.
-    last: (EpochId, InferenceId),
+    last: Scope,
     /// The epoch whose fingerprint was compared.
     compared: Option<EpochId>,
 }
@@ -60,15 +60,7 @@ impl ClientNode {
         let inbox = Inbox::new(crate::limits::online(&plan, max_batch)?)?;
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
-        Ok(ClientNode {
-            plan,
-            parties,
-            inbox,
-            inboxes,
-            limits,
-            last: (EpochId(0), InferenceId(0)),
-            compared: None,
-        })
+        Ok(ClientNode { plan, parties, inbox, inboxes, limits, last: Scope::NONE, compared: None })
     }
 
     /// Where links are delivered.
@@ -99,7 +91,7 @@ impl ClientNode {
             self.send(&peer, &Fingerprints::question())?;
             let step = Step::load_part("fingerprint");
             let answer = self.wait(deadline, &peer, &step, |from, h| {
-                let refused = h.kind == Kind::Abort && h.epoch == EpochId(0);
+                let refused = h.kind == Kind::Abort && h.id == InferenceId(0);
                 *from == peer && (h.kind == Kind::Fingerprint || refused)
             })?;
             common = Some(fingerprints.answer(party, answer.header.epoch, answer.body())?);
@@ -125,17 +117,17 @@ impl ClientNode {
             // A notice about an inference is none about this request: anybody may name this client
             // as a receiver.
             let new = match h.kind {
-                Kind::Ticket => (h.epoch, h.id) > last,
-                Kind::Abort => h.epoch == EpochId(0),
+                Kind::Ticket => h.session != last.session || h.id > last.id,
+                Kind::Abort => h.id == InferenceId(0),
                 _ => false,
             };
             *peer == Peer::Helper && new
         })?;
-        self.last = last.max((answer.header.epoch, answer.header.id));
+        self.last = answer.header.scope();
         let admission = pending.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
         match self.compared {
-            Some(epoch) if epoch != admission.epoch() => {
-                let (was, is) = (epoch, admission.epoch());
+            Some(epoch) if epoch != admission.scope().epoch => {
+                let (was, is) = (epoch, admission.scope().epoch);
                 Err(ProtocolError::Reloaded { was, is }.into())
             }
             _ => Ok(admission),
@@ -176,7 +168,7 @@ impl ClientNode {
         for party in self.party_peers() {
             self.send(&party, &key)?;
         }
-        let id = awaiting.id();
+        let id = awaiting.scope().id;
         Ok((id, self.receive(awaiting, clock::now())?))
     }
 
@@ -187,7 +179,7 @@ impl ClientNode {
     /// Collects the parties' outputs and the helper's release.
     fn receive(&mut self, mut awaiting: Awaiting, started: Instant) -> Result<Inferred, NodeError> {
         let deadline = started + self.limits.outcome();
-        let this = (awaiting.epoch(), awaiting.id());
+        let this = awaiting.scope();
         loop {
             if let Some(logits) = awaiting.result()? {
                 let (elapsed, rounds) = (clock::since(started), self.inbox.hop());
@@ -202,7 +194,7 @@ impl ClientNode {
                 &wait,
                 |_| Part::Bystander,
                 |peer, h| match (peer, h.kind) {
-                    _ if (h.epoch, h.id) != this => Want::Drop,
+                    _ if h.scope() != this => Want::Drop,
                     (Peer::Party(_), Kind::Output) | (Peer::Helper, Kind::Release | Kind::Abort) => {
                         Want::Take
                     }

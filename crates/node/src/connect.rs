@@ -14,7 +14,7 @@ use amicus_net::{Fingerprint, Identity, Link, Listener, NetError};
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, Channel, Hello};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
+use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,7 +73,7 @@ pub struct Terms {
 impl Terms {
     fn hello(&self, channel: Channel) -> Result<Vec<u8>, ProtocolError> {
         let body = control::encode(&Hello { channel, plan: self.plan, parties: self.parties.into() })?;
-        Ok([&Header::epoch(Kind::Hello, EpochId(0), 0).encode()[..], &body].concat())
+        Ok([&Header::new(Kind::Hello, Scope::NONE, 0).encode()[..], &body].concat())
     }
 
     /// Checks a peer's hello.

@@ -2,7 +2,7 @@
 
 use crate::NodeError;
 use crate::store::Store;
-use amicus_protocol::{EpochId, InferenceId};
+use amicus_protocol::{EpochId, InferenceId, SessionId};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,16 @@ use std::time::Duration;
 /// Something that happened at a node.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// A session is open: all nodes have what inferences and loads need.
+    SessionOpened {
+        /// The session.
+        session: SessionId,
+    },
+    /// A session could not begin; the helper offers another.
+    SessionFailed {
+        /// Why.
+        error: NodeError,
+    },
     /// A model is loaded.
     Loaded {
         /// Its epoch.

@@ -117,7 +117,7 @@ pub(crate) fn aborted_by(message: &Received) -> NodeError {
 mod tests {
     use super::*;
     use amicus_net::Link;
-    use amicus_protocol::EpochId;
+    use amicus_protocol::{EpochId, Scope};
     use std::time::Duration;
 
     const NOBODY_MEETS: Duration = Duration::from_secs(120);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn message(kind: Kind, body: &[u8]) -> Vec<u8> {
-        [&Header::epoch(kind, EpochId(1), 0).encode()[..], body].concat()
+        [&Header::new(kind, Scope::epoch(EpochId::from_bytes([1; 16])), 0).encode()[..], body].concat()
     }
 
     /// What a wait for the helper's grant gives, where the client has a part.

@@ -8,7 +8,7 @@ use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, NetError, Waker, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use amicus_protocol::{Fault, InferenceId, ProtocolError, SessionId, Step};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -40,6 +40,7 @@ pub enum Want {
 }
 
 /// A message with who sent it.
+#[derive(Clone)]
 pub struct Received {
     /// Who.
     pub peer: Peer,
@@ -161,6 +162,8 @@ pub struct Inbox {
     in_a_row: u32,
     /// Bytes that may wait for a client or owner.
     max_unread_by_user: usize,
+    /// The session whose messages are heard; none for a user's inbox, which hears all.
+    session: Option<SessionId>,
 }
 
 impl Inbox {
@@ -188,7 +191,14 @@ impl Inbox {
             late: 0,
             in_a_row: 0,
             max_unread_by_user: usize::MAX,
+            session: None,
         })
+    }
+
+    /// From now on messages of this session only are heard, and others that are kept are forgotten.
+    pub fn enter(&mut self, session: SessionId) {
+        self.session = Some(session);
+        self.kept.retain(|r| hears(session, &r.peer, &r.header).is_some());
     }
 
     /// Sets how many bytes may wait for a client or owner that does not read, see
@@ -384,7 +394,7 @@ impl Inbox {
         }
         let mut at = 0;
         while at < self.kept.len() {
-            match want(&self.kept[at].peer, &self.kept[at].header) {
+            match wanted(self.session, &mut want, &self.kept[at].peer, &self.kept[at].header) {
                 Want::Keep => at += 1,
                 verdict => {
                     if let Some(incoming) = self.kept.remove(at).and_then(|r| self.judged(r, verdict)) {
@@ -408,7 +418,7 @@ impl Inbox {
                         Ok((header, _)) => header,
                         Err(fault) => return Ok(Incoming::Refused(peer, fault)),
                     };
-                    let verdict = match want(&peer, &header) {
+                    let verdict = match wanted(self.session, &mut want, &peer, &header) {
                         Want::Keep if !self.has_room_for(&peer, &header) => {
                             Want::Refuse(Fault::Unexpected("number of early messages".into()))
                         }
@@ -463,14 +473,14 @@ impl Inbox {
     /// in the way for ever.
     fn has_room_for(&mut self, peer: &Peer, header: &Header) -> bool {
         let most = if matches!(peer, Peer::Client(_)) { MAX_KEPT_OF_CLIENT } else { MAX_KEPT };
-        let of_peer = |kept: &&(usize, (EpochId, InferenceId), &Peer)| kept.2 == peer;
+        let of_peer = |kept: &&(usize, InferenceId, &Peer)| kept.2 == peer;
         let kept = self.kept.iter().enumerate();
-        let kept: Vec<_> = kept.map(|(at, k)| (at, (k.header.epoch, k.header.id), &k.peer)).collect();
+        let kept: Vec<_> = kept.map(|(at, k)| (at, k.header.id, &k.peer)).collect();
         if kept.iter().filter(of_peer).count() < most {
             return true;
         }
         match kept.iter().filter(of_peer).max_by_key(|kept| kept.1) {
-            Some(&(at, furthest, _)) if furthest > (header.epoch, header.id) => {
+            Some(&(at, furthest, _)) if furthest > header.id => {
                 self.kept.remove(at);
                 true
             }
@@ -488,11 +498,57 @@ impl Inbox {
                 Some(Incoming::Message(received))
             }
             Want::Keep => {
+                let (peer, header) = (&received.peer, &received.header);
+                if self.session.and_then(|this| hears(this, peer, header)) == Some(Heard::Later) {
+                    // What a peer said of how a session begins holds until it says it of another.
+                    let later = |r: &Received| (&r.peer, r.header.kind) == (peer, header.kind);
+                    let other = |r: &Received| Some(r.header.session) != self.session;
+                    self.kept.retain(|r| !(later(r) && other(r)));
+                }
                 self.kept.push_back(received);
                 None
             }
             Want::Drop => None,
             Want::Refuse(fault) => Some(Incoming::Refused(received.peer, fault)),
+        }
+    }
+}
+
+/// When a message is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Now,
+    /// It may belong to a session that begins: kept until that is known.
+    Later,
+}
+
+/// What a thread that hears one session wants of a message.
+fn wanted(
+    session: Option<SessionId>,
+    want: &mut impl FnMut(&Peer, &Header) -> Want,
+    peer: &Peer,
+    header: &Header,
+) -> Want {
+    match session.map_or(Some(Heard::Now), |this| hears(this, peer, header)) {
+        None => Want::Drop,
+        Some(Heard::Now) => want(peer, header),
+        Some(Heard::Later) => match want(peer, header) {
+            Want::Take => Want::Take,
+            Want::Keep | Want::Drop | Want::Refuse(_) => Want::Keep,
+        },
+    }
+}
+
+/// Whether, and when, a node in a session hears a message. Of other sessions it hears how they
+/// begin; links between two nodes outlive the restart of a third.
+fn hears(this: SessionId, peer: &Peer, h: &Header) -> Option<Heard> {
+    match (peer, h.kind) {
+        _ if h.session == this && this != SessionId::NONE => Some(Heard::Now),
+        (Peer::Helper, Kind::SessionBegin) | (Peer::Party(_), Kind::Keys) => Some(Heard::Later),
+        (Peer::Helper | Peer::Party(_), _) => None,
+        // Asked before anything is known, or about a release of an earlier session.
+        (Peer::Client(_) | Peer::Owner, kind) => {
+            (h.session == SessionId::NONE || kind == Kind::ReleaseAck).then_some(Heard::Now)
         }
     }
 }

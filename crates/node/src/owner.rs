@@ -10,7 +10,7 @@ use amicus_net::clock;
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::control;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Parties, Step};
+use amicus_protocol::{EpochId, InferenceId, Parties, Scope, Step};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,9 +30,9 @@ pub struct OwnerNode {
     inbox: Inbox,
     inboxes: InboxHandles,
     limits: Limits,
-    /// The last epoch that the helper granted: what is still said of it is no answer to a new
+    /// The last load that the helper granted: what is still said of it is no answer to a new
     /// request.
-    last: EpochId,
+    last: Scope,
 }
 
 impl OwnerNode {
@@ -44,7 +44,7 @@ impl OwnerNode {
         let inbox = Inbox::new(crate::limits::online(&plan, 1)?)?;
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
-        Ok(OwnerNode { plan, parties, inbox, inboxes, limits, last: EpochId(0) })
+        Ok(OwnerNode { plan, parties, inbox, inboxes, limits, last: Scope::NONE })
     }
 
     /// Where links are delivered.
@@ -66,16 +66,16 @@ impl OwnerNode {
         self.inbox.send(&Peer::Helper, request.header, &request.body)?;
         let grant = self.next_of(&Peer::Helper, deadline, Kind::LoadGrant, None)?;
         let (plan, header, body) = (Arc::clone(&self.plan), &grant.header, grant.body());
-        self.last = self.last.max(grant.header.epoch);
+        self.last = grant.header.scope();
         let loading = Loading::granted(plan, self.parties, header, body, &mut OperatingSystem)?;
-        let epoch = loading.epoch();
+        let scope = loading.scope();
         let nonce = loading.nonce();
         let patience = clock::now() + self.limits.load_by_owner();
         for party in &parties {
             // Until it has its keys, a party could only pile weights up.
-            let ready = self.next_of(party, patience, Kind::LoadReady, Some(epoch));
+            let ready = self.next_of(party, patience, Kind::LoadReady, Some(scope));
             if let Err(error) = ready {
-                self.give_up(epoch, &error);
+                self.give_up(scope, &error);
                 return Err(error);
             }
         }
@@ -96,16 +96,16 @@ impl OwnerNode {
             }
             fingerprint.tensor(&of_tensor.finish());
         }
-        self.next_of(&Peer::Helper, deadline, Kind::LoadAccepted, Some(epoch))?;
-        Ok(LoadedModel { epoch, fingerprint: fingerprint.finish().0 })
+        self.next_of(&Peer::Helper, deadline, Kind::LoadAccepted, Some(scope))?;
+        Ok(LoadedModel { epoch: scope.epoch, fingerprint: fingerprint.finish().0 })
     }
 
     /// Tells the helper who holds up the load: parties that wait for weights would blame the owner.
-    fn give_up(&mut self, epoch: EpochId, error: &NodeError) {
+    fn give_up(&mut self, scope: Scope, error: &NodeError) {
         let notice = error.notice(&Step::load_part("request"));
         if let Ok(body) = control::encode(&notice) {
             // A helper that is gone needs not be told.
-            self.inbox.send(&Peer::Helper, Header::epoch(Kind::Abort, epoch, 0), &body).ok();
+            self.inbox.send(&Peer::Helper, Header::new(Kind::Abort, scope, 0), &body).ok();
             self.inbox.flush(clock::now() + self.limits.round).ok();
         }
     }
@@ -117,7 +117,7 @@ impl OwnerNode {
         from: &Peer,
         deadline: Instant,
         kind: Kind,
-        epoch: Option<EpochId>,
+        scope: Option<Scope>,
     ) -> Result<Received, NodeError> {
         let (last, step) = (self.last, Step::load_part("request"));
         let wait = Wait::new(from, &step, deadline);
@@ -125,7 +125,7 @@ impl OwnerNode {
             &wait,
             |_| Part::Needed,
             |peer, h| match h.kind {
-                _ if epoch.map_or(h.epoch <= last, |e| e != h.epoch) => Want::Drop,
+                _ if scope.map_or(is_over(last, h), |scope| scope != h.scope()) => Want::Drop,
                 Kind::Abort if *peer == Peer::Helper => Want::Take,
                 k if k == kind && peer == from => Want::Take,
                 // A party may be faster than the helper's grant.
@@ -134,4 +134,9 @@ impl OwnerNode {
             },
         )
     }
+}
+
+/// Whether a message is of the last load, or one before it in its session.
+fn is_over(last: Scope, h: &Header) -> bool {
+    h.id > InferenceId(0) && h.session == last.session && h.id <= last.id
 }

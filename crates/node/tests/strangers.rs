@@ -4,7 +4,7 @@ use amicus_net::Link;
 use amicus_node::Peer;
 use amicus_node::connect::Arrival;
 use amicus_node::inbox::{Inbox, Incoming, Want};
-use amicus_protocol::EpochId;
+use amicus_protocol::Scope;
 use amicus_protocol::wire::{Header, Kind};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ fn flooded() -> (Inbox, Peer, Link) {
     let client = Peer::Client("1".into());
     let (mut there, here) = Link::pair("client 1", "party 1");
     inbox.insert(&client, here);
-    let message = Header::epoch(Kind::Nonce, EpochId(0), 0).encode();
+    let message = Header::new(Kind::Nonce, Scope::NONE, 0).encode();
     (0..FLOOD).for_each(|_| there.send(&[&message]).expect("a link"));
     (inbox, client, there)
 }

@@ -56,6 +56,20 @@ impl Affine {
         }
     }
 
+    /// Reads one part.
+    ///
+    /// # Panics
+    /// When there is no such part.
+    pub fn read(&self, part: &Part) -> LimbVec {
+        match part {
+            Part::Weights(range) => self.map.read(range.start, range.len()),
+            Part::Bias(len) => self
+                .bias
+                .as_ref()
+                .map_or_else(|| LimbVec::zeros(self.map.limbs(), *len), |bias| bias.slice(0..*len)),
+        }
+    }
+
     /// `W x` without the bias, for every batch element: `batch x inputs` to `batch x outputs`.
     pub fn product(&self, x: &LimbVec, batch: usize) -> LimbVec {
         self.map.apply(x, batch)

@@ -10,7 +10,7 @@ use crate::output::Release;
 use crate::preprocess::Dealt;
 use crate::transcript::Digest;
 use crate::wire::{pack, unpack};
-use crate::{EpochId, Fault, InferenceId, PartyId, ProtocolError, Step};
+use crate::{Fault, PartyId, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, packed_len};
 use amicus_plan::Plan;
 use std::sync::atomic::Ordering;
@@ -78,14 +78,13 @@ pub trait DecisionLog {
     ///
     /// # Errors
     /// When the record is not certain to survive a crash; nothing is released then.
-    fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), Self::Error>;
+    fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), Self::Error>;
 }
 
 /// Proof that the check of one inference passed. Only [`verify`](HelperEpoch::verify) makes it.
 #[derive(Debug)]
 pub struct Accepted {
-    epoch: EpochId,
-    id: InferenceId,
+    scope: Scope,
     release: Release,
 }
 
@@ -95,7 +94,7 @@ impl Accepted {
     /// # Errors
     /// When the log cannot be written.
     pub fn release<L: DecisionLog>(self, log: &mut L) -> Result<Release, L::Error> {
-        log.accepted(self.epoch, self.id, &self.release.encode_all())?;
+        log.accepted(self.scope, &self.release.encode_all())?;
         Ok(self.release)
     }
 }
@@ -127,8 +126,11 @@ impl HelperEpoch {
                 self.parties.count()
             )));
         }
-        if dealt.epoch != self.epoch {
-            return Err(ProtocolError::Misuse(format!("material of {} in {}", dealt.epoch, self.epoch)));
+        if dealt.scope.epoch != self.epoch {
+            return Err(ProtocolError::Misuse(format!(
+                "material of {} in {}",
+                dealt.scope.epoch, self.epoch
+            )));
         }
         let first = &messages[0];
         let agree = messages.iter().all(|m| m.transcript == first.transcript && m.outputs == first.outputs);
@@ -142,7 +144,7 @@ impl HelperEpoch {
             return Err(ProtocolError::Rejected { step: Step::Check });
         }
         let release = Release::new(&self.plan, &self.values, &dealt, first.outputs.clone())?;
-        Ok(Accepted { epoch: self.epoch, id: dealt.id(), release })
+        Ok(Accepted { scope: dealt.scope, release })
     }
 
     /// Bytes of the longest correction message of a load, for limits on frames.

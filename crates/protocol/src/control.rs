@@ -4,7 +4,8 @@
 //! A body has one encoding: what decodes is encoded again and compared, so that two peers that look
 //! at the same bytes see the same value, and text that is not printable is refused.
 
-use crate::{Fault, Printable, ProtocolError, Step};
+use crate::{EpochId, Fault, Printable, ProtocolError, Step};
+use amicus_field::Seed;
 use amicus_plan::PlanDigest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -30,6 +31,118 @@ pub struct Hello {
     pub plan: PlanDigest,
     /// Number of compute parties the sender knows of.
     pub parties: u8,
+}
+
+/// An epoch that the helper offers in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedEpoch {
+    /// The epoch.
+    pub epoch: EpochId,
+    /// Plan of its model.
+    pub plan: PlanDigest,
+    /// Failed checks that the helper knows of.
+    pub failures: u32,
+}
+
+/// Helper to party: a session begins.
+#[derive(Serialize, Deserialize)]
+pub struct SessionOffer {
+    /// The helper's part of the party's seed, 32 bytes.
+    pub part: Vec<u8>,
+    /// Epochs that the helper has accepted.
+    pub epochs: Vec<OfferedEpoch>,
+}
+
+/// What a party has of an offered epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Held {
+    /// Nothing.
+    Nothing,
+    /// The knowledge that it is retired.
+    Retired,
+    /// The epoch.
+    Same {
+        /// Hash of the epoch's ids, `D_W` and `D_G`, keyed for the session.
+        hash: [u8; 32],
+        /// Failed checks that the party knows of.
+        failures: u32,
+    },
+}
+
+/// Party to helper: it joins the session.
+#[derive(Serialize, Deserialize)]
+pub struct SessionAnswer {
+    /// The party's part of its seed, 32 bytes.
+    pub part: Vec<u8>,
+    /// Hash of the session, keyed for it: equal for parties with one common key.
+    pub hash: [u8; 32],
+    /// What it has of the offered epochs, in their order.
+    pub epochs: Vec<Held>,
+}
+
+/// An epoch that may be used in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedEpoch {
+    /// The epoch.
+    pub epoch: EpochId,
+    /// Failed checks that any node knows of.
+    pub failures: u32,
+}
+
+/// Helper to parties: the session is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOpening {
+    /// The epochs that all parties hold.
+    pub epochs: Vec<OpenedEpoch>,
+}
+
+impl SessionOffer {
+    /// The helper's part as a seed.
+    ///
+    /// # Errors
+    /// A wrong length.
+    pub fn part_seed(&self) -> Result<Seed, Fault> {
+        part_seed(&self.part)
+    }
+}
+
+impl SessionAnswer {
+    /// The party's part as a seed.
+    ///
+    /// # Errors
+    /// A wrong length.
+    pub fn part_seed(&self) -> Result<Seed, Fault> {
+        part_seed(&self.part)
+    }
+}
+
+fn part_seed(part: &[u8]) -> Result<Seed, Fault> {
+    let bytes = part.try_into().map_err(|_| Fault::Length { expected: 32, got: part.len() })?;
+    Ok(Seed::from_bytes(bytes))
+}
+
+impl std::fmt::Debug for SessionOffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionOffer").field("epochs", &self.epochs).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for SessionAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionAnswer").field("epochs", &self.epochs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SessionOffer {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.part);
+    }
+}
+
+impl Drop for SessionAnswer {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.part);
+    }
 }
 
 /// Why a node gave up an inference or a load. Its text is short and printable, whoever wrote it.
@@ -59,6 +172,8 @@ pub struct Request {
 /// What an inference is bound to, told by the helper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
+    /// The plan.
+    pub plan: PlanDigest,
     /// Number of inputs.
     pub batch: u32,
     /// The client, whose input alone is taken.

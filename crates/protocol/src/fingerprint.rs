@@ -21,7 +21,7 @@ impl ModelFingerprint {
     /// A fingerprint of no tensor yet.
     pub fn new(nonce: &Seed, epoch: EpochId, plan: &PlanDigest) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
-        hasher.update(b"model").update(&epoch.0.to_le_bytes()).update(&plan.0);
+        hasher.update(b"model").update(epoch.as_bytes()).update(&plan.0);
         ModelFingerprint(hasher)
     }
 

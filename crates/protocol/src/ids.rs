@@ -1,5 +1,8 @@
-//! Who and which: parties, epochs, inferences, and the step of the protocol an error speaks of.
+//! Who and which: parties, sessions, epochs, inferences, and the step of the protocol an error
+//! speaks of.
 
+use crate::ProtocolError;
+use amicus_field::Randomness;
 use amicus_plan::{OpIndex, Plan, Printable, WeightId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,13 +19,135 @@ pub struct PartyId(u8);
 #[serde(try_from = "u8", into = "u8")]
 pub struct Parties(u8);
 
-/// A model epoch: one masking of one model. Used once; grows with every load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EpochId(pub u64);
+/// Bytes of a random id.
+pub const ID_BYTES: usize = 16;
 
-/// An inference within an epoch. Used once; grows.
+/// A session of a cluster: 128 random bits, drawn by the helper whenever a node restarted or lost
+/// its control link. Sessions have no order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId([u8; ID_BYTES]);
+
+/// A model epoch, one masking of one model: 128 random bits, drawn by the helper at a load. Epochs
+/// have no order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EpochId([u8; ID_BYTES]);
+
+/// An inference or a load within a session. One counter serves both; an id is used once and grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InferenceId(pub u64);
+
+/// What a message, a label or a hash belongs to. What does not apply is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The session.
+    pub session: SessionId,
+    /// The model's epoch.
+    pub epoch: EpochId,
+    /// The inference, or load, within the session.
+    pub id: InferenceId,
+}
+
+impl SessionId {
+    /// The id of no session.
+    pub const NONE: SessionId = SessionId([0; ID_BYTES]);
+
+    /// Draws an id.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn random(randomness: &mut dyn Randomness) -> Result<Self, ProtocolError> {
+        Ok(SessionId(random(randomness)?))
+    }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
+        SessionId(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+}
+
+impl EpochId {
+    /// The id of no epoch.
+    pub const NONE: EpochId = EpochId([0; ID_BYTES]);
+
+    /// Draws an id.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn random(randomness: &mut dyn Randomness) -> Result<Self, ProtocolError> {
+        Ok(EpochId(random(randomness)?))
+    }
+
+    /// The id with these bytes.
+    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
+        EpochId(bytes)
+    }
+
+    /// The bytes.
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
+}
+
+fn random(randomness: &mut dyn Randomness) -> Result<[u8; ID_BYTES], ProtocolError> {
+    let seed = randomness.seed()?;
+    let mut id = [0; ID_BYTES];
+    id.copy_from_slice(&seed.as_bytes()[..ID_BYTES]);
+    Ok(id)
+}
+
+/// The first bytes of an id, enough to tell a few apart.
+fn write_short(f: &mut fmt::Formatter<'_>, id: &[u8; ID_BYTES]) -> fmt::Result {
+    id[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn write_whole(f: &mut fmt::Formatter<'_>, id: &[u8; ID_BYTES]) -> fmt::Result {
+    id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+impl Scope {
+    /// Bytes of a scope.
+    pub const BYTES: usize = 2 * ID_BYTES + 8;
+    /// The scope of what belongs to nothing yet.
+    pub const NONE: Scope = Scope { session: SessionId::NONE, epoch: EpochId::NONE, id: InferenceId(0) };
+
+    /// A session as a whole.
+    pub const fn session(session: SessionId) -> Self {
+        Scope { session, ..Scope::NONE }
+    }
+
+    /// An epoch as a whole, in whatever session.
+    pub const fn epoch(epoch: EpochId) -> Self {
+        Scope { epoch, ..Scope::NONE }
+    }
+
+    /// An inference or a load.
+    pub const fn new(session: SessionId, epoch: EpochId, id: InferenceId) -> Self {
+        Scope { session, epoch, id }
+    }
+
+    /// The scope as bytes: session, epoch, id in little endian.
+    pub fn encode(&self) -> [u8; Scope::BYTES] {
+        let mut bytes = [0; Scope::BYTES];
+        bytes[..ID_BYTES].copy_from_slice(&self.session.0);
+        bytes[ID_BYTES..2 * ID_BYTES].copy_from_slice(&self.epoch.0);
+        bytes[2 * ID_BYTES..].copy_from_slice(&self.id.0.to_le_bytes());
+        bytes
+    }
+
+    /// The scope with these bytes; every value is one.
+    pub fn decode(bytes: &[u8; Scope::BYTES]) -> Self {
+        let (mut session, mut epoch, mut id) = ([0; ID_BYTES], [0; ID_BYTES], [0; 8]);
+        session.copy_from_slice(&bytes[..ID_BYTES]);
+        epoch.copy_from_slice(&bytes[ID_BYTES..2 * ID_BYTES]);
+        id.copy_from_slice(&bytes[2 * ID_BYTES..]);
+        Scope::new(SessionId(session), EpochId(epoch), InferenceId(u64::from_le_bytes(id)))
+    }
+}
 
 impl Parties {
     /// `n` parties; none when `n` is not 2 to 8.
@@ -91,9 +216,29 @@ impl fmt::Display for PartyId {
     }
 }
 
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session ")?;
+        write_short(f, &self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_whole(f, &self.0)
+    }
+}
+
 impl fmt::Display for EpochId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "epoch {}", self.0)
+        write!(f, "epoch ")?;
+        write_short(f, &self.0)
+    }
+}
+
+impl fmt::Debug for EpochId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_whole(f, &self.0)
     }
 }
 
@@ -103,22 +248,9 @@ impl fmt::Display for InferenceId {
     }
 }
 
-/// A one-time id that its keeper has recorded as spent, durably, before anything that depends on it
-/// is sent.
-///
-/// Move-only: whoever consumes it is the only one to use the id (`docs/protocol.md`, section 7).
-#[derive(Debug, PartialEq, Eq)]
-pub struct Fresh<T>(T);
-
-impl<T: Copy> Fresh<T> {
-    /// Vouches that `id` was never used before and is recorded as spent.
-    pub fn recorded(id: T) -> Self {
-        Fresh(id)
-    }
-
-    /// The id, for looking at.
-    pub fn id(&self) -> T {
-        self.0
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.id, self.session)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::epoch::SEED_BYTES;
 use crate::label::{Label, Purpose, domain};
-use crate::{EpochId, Fault, InferenceId, Parties, Peer, ProtocolError, Step};
+use crate::{Fault, Parties, Peer, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, ValueId};
 use std::sync::Arc;
@@ -11,8 +11,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Ticket {
     plan: Arc<Plan>,
-    epoch: EpochId,
-    id: InferenceId,
+    scope: Scope,
     batch: usize,
     seeds: Vec<Seed>,
 }
@@ -25,8 +24,7 @@ impl Ticket {
     pub fn from_grant(
         plan: Arc<Plan>,
         parties: Parties,
-        epoch: EpochId,
-        id: InferenceId,
+        scope: Scope,
         batch: usize,
         body: &[u8],
     ) -> Result<Self, ProtocolError> {
@@ -46,17 +44,12 @@ impl Ticket {
                 Seed::from_bytes(seed)
             })
             .collect();
-        Ok(Ticket { plan, epoch, id, batch, seeds })
+        Ok(Ticket { plan, scope, batch, seeds })
     }
 
-    /// The epoch.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch
-    }
-
-    /// The inference.
-    pub fn id(&self) -> InferenceId {
-        self.id
+    /// The inference, its session and epoch.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// `D_x = x + m_x`, the message for every party. `x` holds `batch` inputs one after the other,
@@ -70,7 +63,7 @@ impl Ticket {
             return Err(ProtocolError::Misuse(format!("input of {} elements, expected {len}", x.len())));
         }
         let mut masked = LimbVec::from_i64(self.plan.limbs, x);
-        let label = Label::inference(Purpose::InputMask, self.epoch, self.id, 0);
+        let label = Label::new(Purpose::InputMask, self.scope, 0);
         for seed in &self.seeds {
             masked.add_assign(&label.expand(seed).sample(domain::MAIN, self.plan.limbs, len));
         }

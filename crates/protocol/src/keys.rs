@@ -1,4 +1,5 @@
-//! Keys the parties agree on among themselves, once per epoch, unknown to the helper.
+//! Keys the parties agree on among themselves, once per session, unknown to the helper; and a
+//! party's one-time keys of one inference or load.
 //!
 //! Every party sends every other party one message with two fresh contributions: one common to all
 //! parties, one for the pair. The common key hashes transcripts; pair keys make shares of zero.
@@ -7,8 +8,9 @@
 
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::transcript::Digest;
-use crate::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Step};
+use crate::{Fault, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use amicus_field::{LimbVec, Limbs, Randomness, Seed};
+use amicus_plan::PlanDigest;
 use zeroize::Zeroize;
 
 /// Bytes of a contribution message: the common part and the part of the pair.
@@ -22,29 +24,43 @@ const PAIR_CONTEXT: &str = "amicus 2026-11 key of two parties";
 pub struct KeyAgreement {
     parties: Parties,
     me: PartyId,
-    epoch: EpochId,
+    session: SessionId,
     common: Vec<Option<Seed>>,
     own_pairs: Vec<Seed>,
     pairs: Vec<Option<Seed>>,
 }
 
-/// The keys of one epoch.
+/// What the parties of a session have in common: where the keys of its ids derive from.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// Common to all parties.
+    pub(crate) common: Seed,
+    /// Common to this party and each other, in party order.
+    pub(crate) pairs: Vec<Seed>,
+}
+
+/// A party's one-time keys of one inference or load. Taken once, used once.
 #[derive(Debug)]
 pub struct PartyKeys {
-    me: PartyId,
-    transcript: Seed,
-    pairs: Vec<(PartyId, Seed)>,
+    pub(crate) me: PartyId,
+    pub(crate) scope: Scope,
+    pub(crate) plan: PlanDigest,
+    /// What the party's material of the inference derives from; the helper has it too.
+    pub(crate) material: Seed,
+    /// Key of the transcript hashes, common to all parties.
+    pub(crate) transcript: Seed,
+    pub(crate) pairs: Vec<(PartyId, Seed)>,
 }
 
 impl KeyAgreement {
-    /// Draws this party's contributions for an epoch.
+    /// Draws this party's contributions for a session.
     ///
     /// # Errors
     /// When there is no randomness.
     pub fn new(
         parties: Parties,
         me: PartyId,
-        epoch: EpochId,
+        session: SessionId,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         let mut common: Vec<Option<Seed>> = parties.all().map(|_| None).collect();
@@ -53,7 +69,7 @@ impl KeyAgreement {
         Ok(KeyAgreement {
             parties,
             me,
-            epoch,
+            session,
             common,
             own_pairs,
             pairs: parties.all().map(|_| None).collect(),
@@ -98,19 +114,16 @@ impl KeyAgreement {
     }
 
     /// The keys, once every contribution is there.
-    ///
-    /// # Errors
-    /// When one is missing.
-    pub fn finish(self) -> Result<PartyKeys, ProtocolError> {
+    pub(crate) fn finish(self) -> Result<Agreed, ProtocolError> {
         if let Some(missing) = self.missing() {
             return Err(ProtocolError::Misuse(format!("key contribution of {missing} is missing")));
         }
         let mut hasher = blake3::Hasher::new_derive_key(COMMON_CONTEXT);
-        hasher.update(&self.epoch.0.to_le_bytes());
+        hasher.update(self.session.as_bytes());
         for seed in self.common.iter().flatten() {
             hasher.update(seed.as_bytes());
         }
-        let transcript = finish(&mut hasher);
+        let common = finish(&mut hasher);
         let mut pairs = Vec::with_capacity(self.parties.count() - 1);
         for other in self.parties.others(self.me) {
             let theirs = self.pairs[other.index()].as_ref();
@@ -120,12 +133,12 @@ impl KeyAgreement {
             let (low, high, first, second) =
                 if self.me < other { (self.me, other, ours, theirs) } else { (other, self.me, theirs, ours) };
             let mut hasher = blake3::Hasher::new_derive_key(PAIR_CONTEXT);
-            hasher.update(&self.epoch.0.to_le_bytes());
+            hasher.update(self.session.as_bytes());
             hasher.update(&[low.number() as u8, high.number() as u8]);
             hasher.update(first.as_bytes()).update(second.as_bytes());
-            pairs.push((other, finish(&mut hasher)));
+            pairs.push(finish(&mut hasher));
         }
-        Ok(PartyKeys { me: self.me, transcript, pairs })
+        Ok(Agreed { common, pairs })
     }
 }
 
@@ -136,14 +149,14 @@ fn finish(hasher: &mut blake3::Hasher) -> Seed {
 }
 
 impl PartyKeys {
-    /// Key of the transcript hashes.
-    pub(crate) fn transcript(&self) -> &Seed {
-        &self.transcript
+    /// What they are for.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// This party's share of a vector of zeros, for the check of a load.
-    pub(crate) fn zero_share_of_load(&self, epoch: EpochId, limbs: Limbs, len: usize) -> LimbVec {
-        let label = Label::load(Purpose::LoadZero, epoch, 0);
+    pub(crate) fn zero_share_of_load(&self, limbs: Limbs, len: usize) -> LimbVec {
+        let label = Label::new(Purpose::LoadZero, self.scope, 0);
         self.zero_share(limbs, len, |key| label.stream(key))
     }
 
@@ -152,15 +165,8 @@ impl PartyKeys {
     /// It depends on `view`, a hash of everything the party saw: if two honest parties were shown
     /// different things (by a client that sends different inputs, say), their shares do not cancel,
     /// and the helper sees uniform noise instead of a sum that would depend on the difference.
-    pub(crate) fn zero_share_of_inference(
-        &self,
-        epoch: EpochId,
-        id: InferenceId,
-        view: &Digest,
-        limbs: Limbs,
-        len: usize,
-    ) -> LimbVec {
-        let label = Label::inference(Purpose::CheckZero, epoch, id, 0);
+    pub(crate) fn zero_share_of_inference(&self, view: &Digest, limbs: Limbs, len: usize) -> LimbVec {
+        let label = Label::new(Purpose::CheckZero, self.scope, 0);
         self.zero_share(limbs, len, |key| label.expand(&label.seed(key).derive(&view.0)))
     }
 
@@ -183,56 +189,16 @@ mod tests {
     use super::*;
     use amicus_field::OperatingSystem;
 
-    fn begun(parties: Parties, me: PartyId, epoch: u64) -> KeyAgreement {
-        KeyAgreement::new(parties, me, EpochId(epoch), &mut OperatingSystem).unwrap()
-    }
-
-    fn agree(n: usize) -> Vec<PartyKeys> {
-        let parties = Parties::new(n).unwrap();
-        let mut all: Vec<KeyAgreement> = parties.all().map(|p| begun(parties, p, 3)).collect();
-        for from in parties.all() {
-            for to in parties.others(from) {
-                let message = all[from.index()].message(to);
-                all[to.index()].receive(from, &message).unwrap();
-            }
-        }
-        all.into_iter().map(|k| k.finish().unwrap()).collect()
-    }
-
-    #[test]
-    fn zero_shares_add_up_to_zero_and_differ_by_label() {
-        for n in [2, 3, 5] {
-            let keys = agree(n);
-            assert!(keys.iter().all(|k| k.transcript().as_bytes() == keys[0].transcript().as_bytes()));
-            let sum = |shares: &[LimbVec]| {
-                let mut sum = LimbVec::zeros(Limbs::TWO, 5);
-                shares.iter().for_each(|s| sum.add_assign(s));
-                sum
-            };
-            let zero = LimbVec::zeros(Limbs::TWO, 5);
-            let of_load: Vec<LimbVec> =
-                keys.iter().map(|k| k.zero_share_of_load(EpochId(3), Limbs::TWO, 5)).collect();
-            assert_eq!(sum(&of_load), zero);
-            assert_ne!(of_load[0], zero);
-            let of = |k: &PartyKeys, id: u64, view: u8| {
-                k.zero_share_of_inference(EpochId(3), InferenceId(id), &Digest([view; 32]), Limbs::TWO, 5)
-            };
-            let mut shares: Vec<LimbVec> = keys.iter().map(|k| of(k, 1, 1)).collect();
-            assert_eq!(sum(&shares), zero);
-            assert_ne!(of(&keys[0], 1, 1), of(&keys[0], 2, 1));
-            // One party saw something else: nothing cancels.
-            shares[0] = of(&keys[0], 1, 2);
-            let noise = sum(&shares);
-            assert!((0..5).all(|i| !noise.get(i).is_zero()));
-        }
+    fn begun(parties: Parties, me: PartyId) -> KeyAgreement {
+        KeyAgreement::new(parties, me, SessionId::from_bytes([3; 16]), &mut OperatingSystem).unwrap()
     }
 
     #[test]
     fn second_and_short_contributions_are_refused() {
         let parties = Parties::new(2).unwrap();
         let (one, two) = (parties.party(1).unwrap(), parties.party(2).unwrap());
-        let mut a = begun(parties, one, 1);
-        let b = begun(parties, two, 1);
+        let mut a = begun(parties, one);
+        let b = begun(parties, two);
         assert!(a.receive(two, &[0; 63]).is_err());
         assert_eq!(a.missing(), Some(two));
         a.receive(two, &b.message(one)).unwrap();

@@ -1,18 +1,19 @@
 //! Domain separation: which label every random value is expanded under (`docs/protocol.md`, section
 //! 7).
 //!
-//! The helper gives party `i` one [`Seed`] an epoch. Every vector is element 0, 1, ... of a stream
-//! whose seed is derived one-way from (purpose, epoch, inference, operation or weight tensor); the
-//! vectors of one operation (coefficients, tags, both cases) are separate domains of that stream,
-//! limbs and retries are separated by the stream itself, and batch elements are consecutive
-//! positions. A client or owner that is given a derived seed can expand that label only.
+//! Party `i` has a [`Seed`] of each epoch and of each inference, which the helper has too. Every
+//! vector is element 0, 1, ... of a stream whose seed is derived one-way from (purpose, session,
+//! epoch, inference, operation or weight tensor); the vectors of one operation (coefficients, tags,
+//! both cases) are separate domains of that stream, limbs and retries are separated by the stream
+//! itself, and batch elements are consecutive positions. A client or owner that is given a derived
+//! seed can expand that label only.
 
 use crate::draws::{self, Draw};
-use crate::{EpochId, InferenceId};
+use crate::{EpochId, Scope};
 use amicus_field::{LimbVec, Limbs, Seed, Stream};
 
 /// Bytes of a label.
-pub const LABEL_BYTES: usize = 21;
+pub const LABEL_BYTES: usize = 1 + Scope::BYTES + 4;
 
 /// What a stream is for; the first byte of its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,25 +78,23 @@ pub mod domain {
     }
 }
 
-/// The label of a stream within one epoch.
+/// The label of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
     purpose: Purpose,
-    epoch: EpochId,
-    inference: u64,
+    scope: Scope,
     index: u32,
 }
 
 impl Label {
-    /// A label of the model load that concerns weight tensor `index`.
-    pub fn load(purpose: Purpose, epoch: EpochId, index: u32) -> Self {
-        // Inference ids start at 1, so 0 never collides with one.
-        Label { purpose, epoch, inference: 0, index }
+    /// A label of an epoch, the same in all sessions, that concerns weight tensor `index`.
+    pub fn epoch(purpose: Purpose, epoch: EpochId, index: u32) -> Self {
+        Label::new(purpose, Scope::epoch(epoch), index)
     }
 
-    /// A label of one inference that concerns operation `index`.
-    pub fn inference(purpose: Purpose, epoch: EpochId, id: InferenceId, index: u32) -> Self {
-        Label { purpose, epoch, inference: id.0, index }
+    /// A label of one inference or load that concerns operation `index`.
+    pub fn new(purpose: Purpose, scope: Scope, index: u32) -> Self {
+        Label { purpose, scope, index }
     }
 
     /// What the stream is for.
@@ -106,9 +105,8 @@ impl Label {
     fn bytes(self) -> [u8; LABEL_BYTES] {
         let mut bytes = [0; LABEL_BYTES];
         bytes[0] = self.purpose as u8;
-        bytes[1..9].copy_from_slice(&self.epoch.0.to_le_bytes());
-        bytes[9..17].copy_from_slice(&self.inference.to_le_bytes());
-        bytes[17..].copy_from_slice(&self.index.to_le_bytes());
+        bytes[1..1 + Scope::BYTES].copy_from_slice(&self.scope.encode());
+        bytes[1 + Scope::BYTES..].copy_from_slice(&self.index.to_le_bytes());
         bytes
     }
 

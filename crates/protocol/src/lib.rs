@@ -38,10 +38,11 @@ pub mod online;
 pub mod output;
 pub mod peer;
 pub mod preprocess;
+pub mod session;
 pub mod transcript;
 pub mod wire;
 
 pub use amicus_plan::Printable;
 pub use error::{Fault, ProtocolError};
-pub use ids::{EpochId, Fresh, InferenceId, Parties, PartyId, Step};
+pub use ids::{EpochId, InferenceId, Parties, PartyId, Scope, SessionId, Step};
 pub use peer::{Culprit, Peer};

@@ -13,11 +13,12 @@
 use crate::affine::dot_value;
 use crate::check::CheckMessage;
 use crate::epoch::PartyEpoch;
+use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
 use crate::preprocess::{Material, OpMaterial, truncation};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
-use crate::{Fault, InferenceId, PartyId, Peer, ProtocolError, Step};
+use crate::{Fault, PartyId, Peer, ProtocolError, Step};
 use amicus_field::{Element, LimbVec, PolynomialShares, evaluate_shares, sum_pool};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId};
 use std::sync::Arc;
@@ -75,7 +76,7 @@ pub struct Finished {
 #[derive(Debug)]
 struct State {
     epoch: Arc<PartyEpoch>,
-    id: InferenceId,
+    keys: PartyKeys,
     batch: usize,
     material: Vec<OpMaterial>,
     /// Public masked values `D`, as far as they are known.
@@ -93,8 +94,9 @@ impl AwaitingInput {
     /// # Errors
     /// Material of another epoch.
     pub fn new(epoch: Arc<PartyEpoch>, material: Material) -> Result<Self, ProtocolError> {
-        if material.epoch != epoch.epoch {
-            return Err(ProtocolError::Misuse(format!("material of {} in {}", material.epoch, epoch.epoch)));
+        let (of, is) = (material.scope().epoch, epoch.epoch);
+        if of != is {
+            return Err(ProtocolError::Misuse(format!("material of {of} in {is}")));
         }
         Ok(AwaitingInput { epoch, material })
     }
@@ -108,15 +110,14 @@ impl AwaitingInput {
         let len = ctx.values.get(ValueId::INPUT).len * self.material.batch;
         let input = unpack(ctx.plan.limbs, len, body)
             .map_err(|fault| ProtocolError::peer(client, Step::Input, fault))?;
-        let id = self.material.id();
-        let mut transcript =
-            Transcript::new(&self.epoch.keys, Topic::Inference, self.epoch.epoch, Some(id), &ctx.digest);
+        let keys = self.material.keys;
+        let mut transcript = Transcript::new(&keys.transcript, Topic::Inference, keys.scope, &ctx.digest);
         transcript.values(INPUT_TAG, &input);
         let mut values: Vec<Option<LimbVec>> = vec![None; ctx.values.count()];
         values[0] = Some(input);
         let sums = vec![Element::zero(ctx.plan.limbs); self.material.batch * ctx.plan.check_slots()];
         let state = State {
-            id,
+            keys,
             batch: self.material.batch,
             material: self.material.ops,
             values,
@@ -257,17 +258,11 @@ impl Finished {
         let masked = output::encode_masked(&t, &opened);
         let hashes = receivers
             .iter()
-            .map(|key| output::hash(key, state.epoch.epoch, state.id, &ctx.digest, &masked))
+            .map(|key| output::hash(key, state.keys.scope, &ctx.digest, &masked))
             .collect::<Vec<Digest>>();
         let transcript = state.transcript.finish();
         let view = transcript.with(&hashes);
-        let mut sums = state.epoch.keys.zero_share_of_inference(
-            state.epoch.epoch,
-            state.id,
-            &view,
-            ctx.plan.limbs,
-            state.sums.len(),
-        );
+        let mut sums = state.keys.zero_share_of_inference(&view, ctx.plan.limbs, state.sums.len());
         sums.add_assign(&LimbVec::from_elements(ctx.plan.limbs, &state.sums));
         Ok((CheckMessage { sums, transcript, outputs: hashes }, masked))
     }

@@ -7,7 +7,7 @@
 
 use crate::preprocess::{Dealt, truncation};
 use crate::transcript::Digest;
-use crate::{Culprit, EpochId, Fault, InferenceId, Peer, ProtocolError, Step};
+use crate::{Culprit, Fault, Peer, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
 use amicus_plan::{Plan, PlanDigest, Values};
 use std::fmt;
@@ -49,16 +49,10 @@ impl ReceiverKey {
 }
 
 /// The hash of a party's output message for one receiver.
-pub(crate) fn hash(
-    key: &ReceiverKey,
-    epoch: EpochId,
-    id: InferenceId,
-    plan: &PlanDigest,
-    message: &[u8],
-) -> Digest {
+pub(crate) fn hash(key: &ReceiverKey, scope: Scope, plan: &PlanDigest, message: &[u8]) -> Digest {
     let mut hasher = blake3::Hasher::new_keyed(key.0.as_bytes());
     hasher.update(b"output");
-    hasher.update(&epoch.0.to_le_bytes()).update(&id.0.to_le_bytes()).update(&plan.0).update(message);
+    hasher.update(&scope.encode()).update(&plan.0).update(message);
     Digest(*hasher.finalize().as_bytes())
 }
 
@@ -98,6 +92,7 @@ pub(crate) fn encode_masked(t: &Truncation, opened: &LimbVec) -> Vec<u8> {
 
 /// What acceptance releases to the receivers.
 pub struct Release {
+    plan: PlanDigest,
     hashes: Vec<Digest>,
     masks: Vec<u8>,
 }
@@ -117,11 +112,12 @@ impl Release {
         hashes: Vec<Digest>,
     ) -> Result<Self, ProtocolError> {
         let t = output_truncation(plan, values)?;
+        let digest = plan.digest()?;
         let mut masks = Vec::new();
         for (i, &mu) in dealt.output_masks.iter().enumerate() {
             put(&mut masks, mu, floor_bytes(&t), dealt.output_high.get(i));
         }
-        Ok(Release { hashes, masks })
+        Ok(Release { plan: digest, hashes, masks })
     }
 
     /// The message for one receiver: the agreed hash, then the masks.
@@ -132,12 +128,18 @@ impl Release {
 
     /// Bytes of a logged release with so many receivers and bytes of masks.
     pub const fn bytes(receivers: usize, masks: usize) -> usize {
-        4 + KEY_BYTES * receivers + masks
+        KEY_BYTES + 4 + KEY_BYTES * receivers + masks
     }
 
-    /// Everything, for the helper's log: number of receivers, hashes, masks.
+    /// The plan whose output it is.
+    pub fn plan(&self) -> &PlanDigest {
+        &self.plan
+    }
+
+    /// Everything, for the helper's log: plan, number of receivers, hashes, masks.
     pub(crate) fn encode_all(&self) -> Vec<u8> {
-        let mut bytes = (self.hashes.len() as u32).to_le_bytes().to_vec();
+        let mut bytes = self.plan.0.to_vec();
+        bytes.extend_from_slice(&(self.hashes.len() as u32).to_le_bytes());
         self.hashes.iter().for_each(|h| bytes.extend_from_slice(&h.0));
         bytes.extend_from_slice(&self.masks);
         bytes
@@ -149,7 +151,8 @@ impl Release {
     /// Bytes that are no record of a release.
     pub fn from_log(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let corrupt = || ProtocolError::Internal("the logged release is corrupt".into());
-        let (count, rest) = bytes.split_first_chunk::<4>().ok_or_else(corrupt)?;
+        let (plan, rest) = bytes.split_first_chunk::<KEY_BYTES>().ok_or_else(corrupt)?;
+        let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;
         let end = (u32::from_le_bytes(*count) as usize).checked_mul(KEY_BYTES).ok_or_else(corrupt)?;
         let (hashes, masks) = rest.split_at_checked(end).ok_or_else(corrupt)?;
         let hashes = hashes
@@ -160,7 +163,7 @@ impl Release {
                 Digest(digest)
             })
             .collect();
-        Ok(Release { hashes, masks: masks.to_vec() })
+        Ok(Release { plan: PlanDigest(*plan), hashes, masks: masks.to_vec() })
     }
 }
 
@@ -173,8 +176,7 @@ fn output_truncation(plan: &Plan, values: &Values) -> Result<Truncation, Protoco
 #[derive(Debug)]
 pub struct Receiver {
     key: ReceiverKey,
-    epoch: EpochId,
-    id: InferenceId,
+    scope: Scope,
     digest: PlanDigest,
     t: Truncation,
     /// Bytes of a party's message: every element with its wrap bit.
@@ -189,8 +191,7 @@ impl Receiver {
     /// An invalid plan, a batch of no inputs or of more than can be counted, or no randomness.
     pub fn new(
         plan: &Plan,
-        epoch: EpochId,
-        id: InferenceId,
+        scope: Scope,
         batch: usize,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
@@ -200,8 +201,7 @@ impl Receiver {
         let bytes = each.checked_mul(batch).filter(|&bytes| bytes > 0 && bytes < usize::MAX - KEY_BYTES);
         Ok(Receiver {
             key: ReceiverKey::random(randomness)?,
-            epoch,
-            id,
+            scope,
             digest: plan.digest()?,
             t,
             bytes: bytes.ok_or_else(|| ProtocolError::Misuse(format!("an output of {batch} inputs")))?,
@@ -232,9 +232,8 @@ impl Receiver {
             return Err(fail(Fault::Length { expected, got: release.len() }));
         }
         let (agreed, masks) = release.split_at(KEY_BYTES);
-        let right = |m: &&[u8]| {
-            m.len() == self.bytes && hash(&self.key, self.epoch, self.id, &self.digest, m).0 == *agreed
-        };
+        let right =
+            |m: &&[u8]| m.len() == self.bytes && hash(&self.key, self.scope, &self.digest, m).0 == *agreed;
         let Some(message) = messages.into_iter().find(right) else {
             let fault = Fault::Disagreement(
                 "no party's output has the hash the parties agreed on; the output".into(),
@@ -272,18 +271,21 @@ mod tests {
 
     #[test]
     fn everything_is_part_of_an_output_hash() {
-        let of = |key, epoch, id, plan, message: &[u8]| {
+        use crate::{EpochId, InferenceId, SessionId};
+        let of = |key, session, epoch, id, plan, message: &[u8]| {
             let key = ReceiverKey(Seed::from_bytes([key; 32]));
-            hash(&key, EpochId(epoch), InferenceId(id), &PlanDigest([plan; 32]), message)
+            let (session, epoch) = (SessionId::from_bytes([session; 16]), EpochId::from_bytes([epoch; 16]));
+            hash(&key, Scope::new(session, epoch, InferenceId(id)), &PlanDigest([plan; 32]), message)
         };
         let all = [
-            of(1, 1, 1, 1, b"output"),
-            of(2, 1, 1, 1, b"output"),
-            of(1, 2, 1, 1, b"output"),
-            of(1, 1, 2, 1, b"output"),
-            of(1, 1, 1, 2, b"output"),
-            of(1, 1, 1, 1, b"Output"),
-            of(1, 1, 1, 1, b"output "),
+            of(1, 1, 1, 1, 1, b"output"),
+            of(2, 1, 1, 1, 1, b"output"),
+            of(1, 2, 1, 1, 1, b"output"),
+            of(1, 1, 2, 1, 1, b"output"),
+            of(1, 1, 1, 2, 1, b"output"),
+            of(1, 1, 1, 1, 2, b"output"),
+            of(1, 1, 1, 1, 1, b"Output"),
+            of(1, 1, 1, 1, 1, b"output "),
         ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a != b), "hash {i} is like an earlier one");

@@ -4,9 +4,8 @@
 //! BLAKE3 under the parties' common key, 256-bit output: collision-resistant, because a malicious
 //! party knows the key (`docs/protocol.md`, section 7).
 
-use crate::keys::PartyKeys;
-use crate::{EpochId, InferenceId};
-use amicus_field::LimbVec;
+use crate::Scope;
+use amicus_field::{LimbVec, Seed};
 use amicus_plan::PlanDigest;
 use std::fmt;
 
@@ -42,6 +41,10 @@ pub(crate) enum Topic {
     Inference,
     /// One masked weight tensor of a load.
     Tensor(u32),
+    /// A session that begins.
+    Session,
+    /// An epoch that is to be used in a session.
+    Epoch,
 }
 
 impl Topic {
@@ -50,6 +53,8 @@ impl Topic {
             Topic::Load => (1, 0),
             Topic::Inference => (2, 0),
             Topic::Tensor(index) => (3, index),
+            Topic::Session => (4, 0),
+            Topic::Epoch => (5, 0),
         };
         let [a, b, c, d] = index.to_le_bytes();
         [kind, a, b, c, d]
@@ -61,17 +66,10 @@ impl Topic {
 pub(crate) struct Transcript(blake3::Hasher);
 
 impl Transcript {
-    pub(crate) fn new(
-        keys: &PartyKeys,
-        topic: Topic,
-        epoch: EpochId,
-        id: Option<InferenceId>,
-        plan: &PlanDigest,
-    ) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(keys.transcript().as_bytes());
+    pub(crate) fn new(key: &Seed, topic: Topic, scope: Scope, plan: &PlanDigest) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
         hasher.update(&topic.bytes());
-        hasher.update(&epoch.0.to_le_bytes());
-        hasher.update(&id.map_or(0, |id| id.0).to_le_bytes());
+        hasher.update(&scope.encode());
         hasher.update(&plan.0);
         Transcript(hasher)
     }
@@ -99,46 +97,44 @@ impl Transcript {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::KeyAgreement;
-    use crate::{Parties, PartyId};
-    use amicus_field::{Limbs, OperatingSystem};
-
-    fn keys() -> PartyKeys {
-        let parties = Parties::new(2).unwrap();
-        let begun = |p| KeyAgreement::new(parties, p, EpochId(1), &mut OperatingSystem).unwrap();
-        let (mut one, two) = (begun(PartyId::FIRST), begun(parties.last()));
-        one.receive(parties.last(), &two.message(PartyId::FIRST)).unwrap();
-        one.finish().unwrap()
-    }
+    use crate::{EpochId, InferenceId, SessionId};
+    use amicus_field::Limbs;
 
     #[test]
     fn everything_is_part_of_a_transcript() {
-        let (keys, other_keys, plan) = (keys(), keys(), PlanDigest([1; 32]));
-        let id = Some(InferenceId(1));
+        let (key, other_key, plan) =
+            (Seed::from_bytes([1; 32]), Seed::from_bytes([2; 32]), PlanDigest([1; 32]));
+        let scope = |session: u8, epoch: u8, id| {
+            let (session, epoch) = (SessionId::from_bytes([session; 16]), EpochId::from_bytes([epoch; 16]));
+            Scope::new(session, epoch, InferenceId(id))
+        };
+        let this = scope(1, 1, 1);
         let vector = |v: &[i64]| LimbVec::from_i64(Limbs::TWO, v);
-        let of =
-            |topic, epoch, id, plan: &PlanDigest| Transcript::new(&keys, topic, EpochId(epoch), id, plan);
+        let of = |topic, scope, plan: &PlanDigest| Transcript::new(&key, topic, scope, plan);
         let with = |tag, values: &[i64]| {
-            let mut transcript = of(Topic::Inference, 1, id, &plan);
+            let mut transcript = of(Topic::Inference, this, &plan);
             transcript.values(tag, &vector(values));
             transcript
         };
         let mut split = with(1, &[5]);
         split.values(1, &vector(&[6]));
-        let mut digest = of(Topic::Inference, 1, id, &plan);
+        let mut digest = of(Topic::Inference, this, &plan);
         digest.digest(1, &Digest([2; 32]));
-        let mut other_digest = of(Topic::Inference, 1, id, &plan);
+        let mut other_digest = of(Topic::Inference, this, &plan);
         other_digest.digest(2, &Digest([2; 32]));
         let all = [
-            of(Topic::Inference, 1, id, &plan),
-            of(Topic::Inference, 2, id, &plan),
-            of(Topic::Inference, 1, Some(InferenceId(2)), &plan),
-            of(Topic::Inference, 1, None, &plan),
-            of(Topic::Inference, 1, id, &PlanDigest([3; 32])),
-            of(Topic::Load, 1, id, &plan),
-            of(Topic::Tensor(0), 1, id, &plan),
-            of(Topic::Tensor(1), 1, id, &plan),
-            Transcript::new(&other_keys, Topic::Inference, EpochId(1), id, &plan),
+            of(Topic::Inference, this, &plan),
+            of(Topic::Inference, scope(2, 1, 1), &plan),
+            of(Topic::Inference, scope(1, 2, 1), &plan),
+            of(Topic::Inference, scope(1, 1, 2), &plan),
+            of(Topic::Inference, scope(1, 1, 0), &plan),
+            of(Topic::Inference, this, &PlanDigest([3; 32])),
+            of(Topic::Load, this, &plan),
+            of(Topic::Session, this, &plan),
+            of(Topic::Epoch, this, &plan),
+            of(Topic::Tensor(0), this, &plan),
+            of(Topic::Tensor(1), this, &plan),
+            Transcript::new(&other_key, Topic::Inference, this, &plan),
             with(1, &[]),
             with(2, &[]),
             with(1, &[5]),

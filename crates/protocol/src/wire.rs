@@ -4,13 +4,15 @@
 //! version, kind, ids, exact lengths, residues below their primes. Bytes from a peer never panic
 //! and never make a node allocate more than the plan says.
 
-use crate::{EpochId, Fault, InferenceId};
+use crate::{EpochId, Fault, InferenceId, Scope, SessionId};
 use amicus_field::{LimbVec, Limbs, packed_len};
 
 /// Version of the wire format.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// Bytes of the header before the scope.
+const PREFIX_BYTES: usize = 8;
 /// Bytes of the header.
-pub const HEADER_BYTES: usize = 24;
+pub const HEADER_BYTES: usize = PREFIX_BYTES + Scope::BYTES;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
@@ -32,7 +34,13 @@ kinds! {
     Hello = 1,
     /// Something failed; carries the sender's account of it.
     Abort = 2,
-    /// Party to party: contributions to the common and the pair key.
+    /// Helper to party: a session begins; the helper's part of the party's seed, and epochs.
+    SessionBegin = 3,
+    /// Party to helper: its part of its seed, and what it holds.
+    SessionAnswer = 4,
+    /// Helper to parties: the session is open; the epochs that all hold.
+    SessionOpen = 5,
+    /// Party to party: contributions to the common and the pair key of a session.
     Keys = 10,
     /// Owner to helper: load this plan.
     LoadRequest = 11,
@@ -101,21 +109,24 @@ pub struct Header {
     pub hop: u16,
     /// Operation or weight tensor concerned.
     pub index: u32,
-    /// Epoch concerned; 0 for none.
+    /// Session concerned; none for what belongs to no session.
+    pub session: SessionId,
+    /// Epoch concerned, if any.
     pub epoch: EpochId,
-    /// Inference concerned; 0 for none.
+    /// Inference or load concerned; 0 for none.
     pub id: InferenceId,
 }
 
 impl Header {
-    /// A header of an epoch as a whole.
-    pub fn epoch(kind: Kind, epoch: EpochId, index: u32) -> Self {
-        Header { kind, hop: 0, index, epoch, id: InferenceId(0) }
+    /// The header of a message that concerns this operation or weight tensor; 0 for none.
+    pub fn new(kind: Kind, scope: Scope, index: u32) -> Self {
+        let Scope { session, epoch, id } = scope;
+        Header { kind, hop: 0, index, session, epoch, id }
     }
 
-    /// A header of one inference.
-    pub fn inference(kind: Kind, epoch: EpochId, id: InferenceId, index: u32) -> Self {
-        Header { kind, hop: 0, index, epoch, id }
+    /// What the message belongs to.
+    pub fn scope(&self) -> Scope {
+        Scope::new(self.session, self.epoch, self.id)
     }
 
     /// The header as bytes.
@@ -125,8 +136,7 @@ impl Header {
         bytes[1] = self.kind as u8;
         bytes[2..4].copy_from_slice(&self.hop.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.index.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.epoch.0.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.id.0.to_le_bytes());
+        bytes[PREFIX_BYTES..].copy_from_slice(&self.scope().encode());
         bytes
     }
 
@@ -138,7 +148,7 @@ impl Header {
         let Some((head, body)) = message.split_first_chunk::<HEADER_BYTES>() else {
             return Err(Fault::Length { expected: HEADER_BYTES, got: message.len() });
         };
-        let [version, kind, h0, h1, i0, i1, i2, i3, rest @ ..] = *head;
+        let [version, kind, h0, h1, i0, i1, i2, i3, scope @ ..] = *head;
         if version != VERSION {
             return Err(Fault::Incompatible(format!(
                 "wire version {version}, this program speaks {VERSION}"
@@ -147,17 +157,9 @@ impl Header {
         let Some(kind) = Kind::from_byte(kind) else {
             return Err(Fault::Encoding(format!("unknown message kind {kind}")));
         };
-        let mut words = [[0u8; 8]; 2];
-        words[0].copy_from_slice(&rest[..8]);
-        words[1].copy_from_slice(&rest[8..]);
-        let header = Header {
-            kind,
-            hop: u16::from_le_bytes([h0, h1]),
-            index: u32::from_le_bytes([i0, i1, i2, i3]),
-            epoch: EpochId(u64::from_le_bytes(words[0])),
-            id: InferenceId(u64::from_le_bytes(words[1])),
-        };
-        Ok((header, body))
+        let index = u32::from_le_bytes([i0, i1, i2, i3]);
+        let header = Header::new(kind, Scope::decode(&scope), index);
+        Ok((Header { hop: u16::from_le_bytes([h0, h1]), ..header }, body))
     }
 }
 
@@ -230,16 +232,17 @@ mod tests {
             kind: Kind::Opening,
             hop: 9,
             index: 7,
-            epoch: EpochId(1 << 40),
-            id: InferenceId(u64::MAX),
+            session: SessionId::from_bytes(*b"session's number"),
+            epoch: EpochId::from_bytes([0xee; 16]),
+            id: InferenceId(u64::MAX - 2),
         };
         let mut bytes = header.encode().to_vec();
         bytes.extend_from_slice(b"body");
         assert_eq!(Header::decode(&bytes).unwrap(), (header, &b"body"[..]));
-        assert!(matches!(Header::decode(&bytes[..23]), Err(Fault::Length { .. })));
+        assert!(matches!(Header::decode(&bytes[..HEADER_BYTES - 1]), Err(Fault::Length { .. })));
         bytes[1] = 9;
         assert!(matches!(Header::decode(&bytes), Err(Fault::Encoding(_))));
-        bytes[0] = 2;
+        bytes[0] = VERSION + 1;
         assert!(matches!(Header::decode(&bytes), Err(Fault::Incompatible(_))));
     }
 }

@@ -7,7 +7,7 @@
 //! message, the vector that covers it, to be compared with what the parties expand from their
 //! seeds. The honest one's share is what no coalition of the others can take away.
 
-use crate::direct::Outcome;
+use crate::direct::{Loaded, Outcome};
 use crate::nets::Net;
 use crate::steps::masked_values;
 use crate::world::{DangerKnownSeeds, Letter, World};
@@ -22,7 +22,7 @@ use amicus_plan::{Activation, OpIndex, OpKind, Plan, ValueId, WeightId, WrapRule
 use amicus_protocol::affine::{Affine, LayerWeights, columns, parts};
 use amicus_protocol::label::{Label, LabelStream, Purpose, domain};
 use amicus_protocol::wire::{Kind, unpack, unpack_all};
-use amicus_protocol::{EpochId, InferenceId, Parties};
+use amicus_protocol::{Parties, Scope};
 
 /// A world that knows all seeds and keeps every message.
 #[derive(Debug)]
@@ -39,12 +39,12 @@ impl Witness {
         Witness { seeds: DangerKnownSeeds::new(name), letters: Vec::new() }
     }
 
-    /// The bodies of all messages of a kind, tensor or operation, and inference (0 for the load)
-    /// from one role to one of its recipients.
-    pub fn bodies(&self, from: &Peer, kind: Kind, index: u32, id: InferenceId) -> Vec<&[u8]> {
+    /// The bodies of all messages of a kind, tensor or operation, and inference or load from one
+    /// role to one of its recipients.
+    pub fn bodies(&self, from: &Peer, kind: Kind, index: u32, scope: Scope) -> Vec<&[u8]> {
         let this = |l: &Letter| {
             let h = &l.header;
-            l.from == *from && h.kind == kind && h.index == index && h.id == id
+            l.from == *from && h.kind == kind && h.index == index && h.scope() == scope
         };
         let Some(to) = self.letters.iter().find(|(l, _)| this(l)).map(|(l, _)| &l.to) else {
             return Vec::new();
@@ -106,7 +106,10 @@ pub struct Covers<'a> {
     witness: &'a Witness,
     limbs: Limbs,
     parties: Parties,
-    epoch: EpochId,
+    loaded: &'a Loaded,
+    /// The load.
+    scope: Scope,
+    /// The parties' seeds: of the epoch, or of the inference at hand.
     seeds: Vec<Seed>,
     weight_masks: Vec<LayerWeights>,
     all: Vec<Cover>,
@@ -117,13 +120,18 @@ impl<'a> Covers<'a> {
     ///
     /// # Panics
     /// When the witness did not see it.
-    pub fn of_load(net: &'a Net, witness: &'a Witness, parties: Parties, epoch: u64) -> Self {
+    pub fn of_load(net: &'a Net, witness: &'a Witness, loaded: &'a Loaded) -> Self {
         let (plan, helper) = (&*net.plan, Peer::Helper);
+        let (parties, epoch) = (loaded.helper.parties(), loaded.helper.epoch());
+        let begins = |l: &Letter| l.header.kind == Kind::EpochBegin && l.header.epoch == epoch;
+        let mut scope = Scope::NONE;
         let seeds = parties.all().map(|party| {
             let to = Peer::Party(party);
-            let begin = witness.letters.iter().find(|(l, _)| l.header.kind == Kind::EpochBegin && l.to == to);
-            Seed::from_bytes(begin.expect("a grant").1.as_slice().try_into().expect("a seed"))
+            let begin = witness.letters.iter().find(|(l, _)| begins(l) && l.to == to).expect("a grant");
+            scope = begin.0.header.scope();
+            Seed::from_bytes(begin.1.as_slice().try_into().expect("a seed"))
         });
+        let seeds = seeds.collect();
         let mut covers = Covers {
             plan,
             simulator: Simulator::new(plan, &net.weights).expect("weights of this plan"),
@@ -131,8 +139,9 @@ impl<'a> Covers<'a> {
             witness,
             limbs: plan.limbs,
             parties,
-            epoch: EpochId(epoch),
-            seeds: seeds.collect(),
+            loaded,
+            scope,
+            seeds,
             weight_masks: Vec::new(),
             all: Vec::new(),
         };
@@ -174,9 +183,9 @@ impl<'a> Covers<'a> {
     }
 
     fn tensor(&mut self, id: WeightId, plain: &LayerWeights, helper: &Peer) {
-        let (spec, limbs, load) = (self.plan.weight(id), self.limbs, InferenceId(0));
+        let (spec, limbs, load) = (self.plan.weight(id), self.limbs, self.scope);
         let name = &spec.name;
-        let masks = self.streams(Label::load(Purpose::WeightMask, self.epoch, id.0));
+        let masks = self.streams(Label::epoch(Purpose::WeightMask, self.scope.epoch, id.0));
         let bodies = self.witness.bodies(&Peer::Owner, Kind::Weights, id.0, load);
         let (mut masked, mut mask) = (Vec::new(), Affine::zeros(spec, limbs).expect("a valid shape"));
         let mut weight_masks = LayerWeights { weights: plain.weights.clone(), bias: None };
@@ -200,7 +209,7 @@ impl<'a> Covers<'a> {
         let mut weights = Affine::zeros(spec, limbs).expect("a valid shape");
         masked.into_iter().for_each(|(part, value)| weights.write(&part, value));
 
-        let tags = self.streams(Label::load(Purpose::LoadTags, self.epoch, id.0));
+        let tags = self.streams(Label::epoch(Purpose::LoadTags, self.scope.epoch, id.0));
         let (rows, columns) = (spec.shape.outputs(), columns(spec));
         let key = sum(&self.sampled(&tags, domain::TAG_KEY, rows));
         // D_G = b^T W + u
@@ -234,9 +243,10 @@ impl<'a> Covers<'a> {
     /// When the witness did not see it.
     pub fn add_inference(&mut self, inputs: &[i64], outcome: &Outcome) {
         let masked = masked_values(self.net, outcome);
-        let id = outcome.id;
+        let id = outcome.scope;
+        self.seeds = self.loaded.danger_keys(outcome).danger_seeds().to_vec();
         let mut values = vec![LimbVec::from_i64(self.limbs, inputs)];
-        let input = self.streams(Label::inference(Purpose::InputMask, self.epoch, id, 0));
+        let input = self.streams(Label::new(Purpose::InputMask, id, 0));
         let total = minus(&masked[0], &values[0]);
         let shares = self.sampled(&input, domain::MAIN, total.len());
         self.push("input", format!("{id}"), total, shares);
@@ -244,7 +254,7 @@ impl<'a> Covers<'a> {
             let arguments: Vec<&LimbVec> = op.kind.inputs().iter().map(|v| &values[v.index()]).collect();
             let step = self.simulator.step(index, &arguments, outcome.batch).expect("a step of this plan");
             let opened = &masked[ValueId::of(index).index()];
-            let streams = self.streams(Label::inference(Purpose::Material, self.epoch, id, index.0));
+            let streams = self.streams(Label::new(Purpose::Material, id, index.0));
             let name = format!("{} in {id}", op.name);
             let mask_of = |v: &ValueId| minus(&masked[v.index()], &values[v.index()]);
             let value = match (&op.kind, step) {
@@ -288,7 +298,7 @@ impl<'a> Covers<'a> {
         }
     }
 
-    fn corrections(&self, op: OpIndex, id: InferenceId, lengths: &[usize]) -> Vec<LimbVec> {
+    fn corrections(&self, op: OpIndex, id: Scope, lengths: &[usize]) -> Vec<LimbVec> {
         let body = self.witness.bodies(&Peer::Helper, Kind::DealCorrection, op.0, id)[0];
         unpack_all(self.limbs, lengths, body).expect("corrections")
     }
@@ -297,12 +307,12 @@ impl<'a> Covers<'a> {
         &mut self,
         op: OpIndex,
         a: &Activation,
-        (id, name): (InferenceId, &str),
+        (id, name): (Scope, &str),
         out_mask: &LimbVec,
         opening: &Opening,
         batch: usize,
     ) {
-        let streams = self.streams(Label::inference(Purpose::Material, self.epoch, id, op.0));
+        let streams = self.streams(Label::new(Purpose::Material, id, op.0));
         let outputs = out_mask.len();
         let pooled = |v: &LimbVec| a.pool.as_ref().map_or(v.clone(), |pool| sum_pool(pool, v, batch));
         let mut total = out_mask.clone();

@@ -84,6 +84,8 @@ pub enum How {
     AnotherToo,
     /// Sends nothing.
     Nothing,
+    /// Sends a message of another kind, with this body, about the same inference instead.
+    Instead(Kind, Vec<u8>),
     /// Sends these bytes, which are no message, instead.
     Garbage(Vec<u8>),
     /// Sends a frame longer than anything in the plan.
@@ -287,6 +289,9 @@ impl How {
             How::Twice => vec![honest, Outgoing::Message(header, body)],
             How::AnotherToo => vec![honest, Outgoing::Message(header, flipped(body, 0))],
             How::Nothing => Vec::new(),
+            How::Instead(kind, body) => {
+                vec![Outgoing::Message(Header { kind: *kind, index: 0, ..header }, body.clone())]
+            }
             How::Garbage(bytes) => vec![Outgoing::Raw(bytes.clone())],
             How::TooLong => vec![Outgoing::Message(header, vec![0; 1 << 22])],
             How::Close => vec![Outgoing::Close],

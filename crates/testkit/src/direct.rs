@@ -11,20 +11,33 @@ use amicus_node::Peer;
 use amicus_plan::{OpIndex, Plan, ValueId, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
-use amicus_protocol::control::{self, Binding, Request, TicketGrant};
+use amicus_protocol::control::{self, Binding, Request, SessionAnswer, TicketGrant};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
-use amicus_protocol::keys::{KeyAgreement, PartyKeys};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next};
 use amicus_protocol::output::ReceiverKey;
+use amicus_protocol::session::{HelperKeys, HelperSession, Holding, Joining, PartySession, SessionStart};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{self, Header, Kind};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError, Step};
+use amicus_protocol::{Parties, PartyId, ProtocolError, Scope, Step};
 use std::convert::Infallible;
 use std::sync::Arc;
+
+/// A session of a helper and `n` parties.
+#[derive(Debug)]
+pub struct Session {
+    /// The helper.
+    pub helper: HelperSession,
+    /// The parties in order.
+    pub parties: Vec<PartySession>,
+    /// The helper as it was when the session began, for tests that look at masks.
+    begun: HelperSession,
+}
 
 /// A model loaded at a helper and `n` parties.
 #[derive(Debug)]
 pub struct Loaded {
+    /// The session.
+    pub session: Arc<Session>,
     /// The helper.
     pub helper: HelperEpoch,
     /// The parties in order.
@@ -45,8 +58,8 @@ pub struct Shift {
 /// Everything one inference made public, and its result.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The inference.
-    pub id: InferenceId,
+    /// The inference, its session and epoch.
+    pub scope: Scope,
     /// Number of inputs.
     pub batch: usize,
     /// The masked input `D_x`.
@@ -64,7 +77,7 @@ pub struct NoLog;
 impl DecisionLog for NoLog {
     type Error = Infallible;
 
-    fn accepted(&mut self, _: EpochId, _: InferenceId, _: &[u8]) -> Result<(), Infallible> {
+    fn accepted(&mut self, _: Scope, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
 }
@@ -81,24 +94,67 @@ fn carry(world: &mut dyn World, from: &Peer, to: &Peer, header: Header, body: &[
     body
 }
 
-fn agree(parties: Parties, epoch: EpochId, world: &mut dyn World) -> Result<Vec<PartyKeys>, ProtocolError> {
+/// Begins a session; nothing was loaded before.
+///
+/// # Errors
+/// What the protocol answers.
+pub fn begin(parties: Parties, world: &mut dyn World) -> Result<Arc<Session>, ProtocolError> {
+    world.acts(&Peer::Helper);
+    let start = SessionStart::draw(parties, Vec::new(), &mut Drawing(world, Peer::Helper))?;
+    world.looks_at(&start);
+    let header = |kind| Header::new(kind, Scope::session(start.id()), 0);
     let mut all = Vec::new();
     for me in parties.all() {
-        world.acts(&Peer::Party(me));
-        all.push(KeyAgreement::new(parties, me, epoch, &mut Drawing(world, Peer::Party(me)))?);
+        let to = Peer::Party(me);
+        world.acts(&to);
+        let offer = start.offer(me);
+        world.looks_at(&offer);
+        let offer = carry(world, &Peer::Helper, &to, header(Kind::SessionBegin), &control::encode(&offer)?);
+        all.push(Joining::begin(parties, me, start.id(), &offer, &mut Drawing(world, to.clone()))?);
     }
     for from in parties.all() {
         for to in parties.others(from) {
-            let header = Header::epoch(Kind::Keys, epoch, 0);
             let message = all[from.index()].message(to);
-            let message = carry(world, &Peer::Party(from), &Peer::Party(to), header, &message);
+            let message = carry(world, &Peer::Party(from), &Peer::Party(to), header(Kind::Keys), &message);
             all[to.index()].receive(from, &message)?;
         }
     }
     world.looks_at(&all);
-    let keys = all.into_iter().map(KeyAgreement::finish).collect();
-    world.looks_at(&keys);
-    keys
+    let (mut sessions, mut answers) = (Vec::new(), Vec::new());
+    for (me, joining) in parties.all().zip(all) {
+        let me = Peer::Party(me);
+        let (session, answer) = joining.answer(|_| Holding::Nothing)?;
+        world.looks_at(&(&session, &answer));
+        let body = control::encode(&answer)?;
+        let body = carry(world, &me, &Peer::Helper, header(Kind::SessionAnswer), &body);
+        let answer = control::decode::<SessionAnswer>(&body);
+        answers.push(answer.map_err(|fault| ProtocolError::peer(&me, Step::Keys, fault))?);
+        sessions.push(session);
+    }
+    let (helper, _) = start.open(&answers)?;
+    world.looks_at(&helper);
+    let begun = helper.danger_copy();
+    Ok(Arc::new(Session { helper, parties: sessions, begun }))
+}
+
+impl Loaded {
+    /// The keys of an inference, which the helper itself has no more.
+    ///
+    /// # Panics
+    /// When it is none of this run.
+    pub fn danger_keys(&self, outcome: &Outcome) -> HelperKeys {
+        let copy = self.session.begun.danger_copy();
+        let keys = copy.danger_take(self.helper.epoch(), self.helper.digest(), outcome.scope.id);
+        keys.expect("an inference of this session")
+    }
+
+    /// The masks of all values of an inference.
+    ///
+    /// # Panics
+    /// When it is none of this run.
+    pub fn danger_masks(&self, outcome: &Outcome) -> Vec<LimbVec> {
+        self.helper.danger_masks(&self.danger_keys(outcome), outcome.batch).expect("a valid plan")
+    }
 }
 
 /// Loads a model; `shift` makes the last party contribute a wrong tag.
@@ -109,10 +165,9 @@ pub fn load(
     plan: &Arc<Plan>,
     weights: &[LayerWeights],
     parties: Parties,
-    epoch: u64,
     shift: Option<Shift>,
 ) -> Result<Loaded, ProtocolError> {
-    load_over(plan, weights, parties, epoch, shift, &mut Honest)
+    load_over(plan, weights, parties, shift, &mut Honest)
 }
 
 /// Loads a model in a given world, as [`load()`] does in an honest one.
@@ -123,24 +178,34 @@ pub fn load_over(
     plan: &Arc<Plan>,
     weights: &[LayerWeights],
     parties: Parties,
-    epoch: u64,
     shift: Option<Shift>,
     world: &mut dyn World,
 ) -> Result<Loaded, ProtocolError> {
-    let epoch = EpochId(epoch);
+    let session = begin(parties, world)?;
+    load_in(session, plan, weights, shift, world)
+}
+
+/// The same in a session that has begun.
+///
+/// # Errors
+/// What the protocol answers.
+pub fn load_in(
+    session: Arc<Session>,
+    plan: &Arc<Plan>,
+    weights: &[LayerWeights],
+    shift: Option<Shift>,
+    world: &mut dyn World,
+) -> Result<Loaded, ProtocolError> {
+    let parties = session.helper.parties();
     let (owner, helper) = (Peer::Owner, Peer::Helper);
-    let header = |kind, index| Header::epoch(kind, epoch, index);
     let request = load::request(plan)?;
     if carry(world, &owner, &helper, request.header, &request.body) != plan.digest()?.0 {
         return Err(ProtocolError::Misuse("a load of another plan".into()));
     }
     world.acts(&helper);
-    let begin = HelperLoad::begin(
-        Arc::clone(plan),
-        parties,
-        Fresh::recorded(epoch),
-        &mut Drawing(world, Peer::Helper),
-    )?;
+    let begin = HelperLoad::begin(Arc::clone(plan), &session.helper, &mut Drawing(world, Peer::Helper))?;
+    let scope = begin.scope();
+    let header = |kind, index| Header::new(kind, scope, index);
     world.looks_at(&begin);
     let granted = header(Kind::LoadGrant, 0);
     let grant = carry(world, &helper, &owner, granted, &begin.owner_grant());
@@ -154,12 +219,14 @@ pub fn load_over(
         messages.extend(loading.tensor(id, weights).collect::<Result<Vec<_>, _>>()?);
     }
     let mut tagging = Vec::new();
-    for (me, keys) in parties.all().zip(agree(parties, epoch, world)?) {
+    for (me, of_party) in parties.all().zip(&session.parties) {
         let (ctx, to) = (PartyContext::new(Arc::clone(plan), parties, me)?, Peer::Party(me));
+        let keys = of_party.take(scope.epoch, &ctx.digest, scope.id)?;
+        world.looks_at(&keys);
         world.acts(&to);
         let seed = begin.party_grant(me).as_bytes();
         let grant = carry(world, &helper, &to, header(Kind::EpochBegin, 0), seed);
-        let mut load = PartyLoad::begin(ctx, Fresh::recorded(epoch), keys, &grant)?;
+        let mut load = PartyLoad::begin(ctx, keys, &grant)?;
         for m in &messages {
             let body = carry(world, &owner, &to, m.header, &m.body);
             match m.header.kind {
@@ -212,7 +279,8 @@ pub fn load_over(
     world.acts(&helper);
     let helper = challenge.responses(&answers)?;
     world.looks_at(&awaiting);
-    let loaded = Loaded { helper, parties: awaiting.into_iter().map(|a| Arc::new(a.accepted())).collect() };
+    let parties = awaiting.into_iter().map(|a| Arc::new(a.unconfirmed())).collect();
+    let loaded = Loaded { session, helper, parties };
     world.looks_at(&loaded);
     Ok(loaded)
 }
@@ -246,14 +314,17 @@ pub fn infer_over(
 ) -> Result<Outcome, ProtocolError> {
     let (helper, parties) = (&loaded.helper, loaded.helper.parties());
     let plan = helper.plan();
-    let id = helper.next_inference();
-    let raw = id.id();
-    let header = |kind, index| Header::inference(kind, helper.epoch(), raw, index);
+    let keys = loaded.session.helper.next(helper.epoch(), helper.digest())?;
+    let scope = keys.scope();
+    let header = |kind, index| Header::new(kind, scope, index);
     let to_helper = Peer::Helper;
-    let mut deals: Vec<_> =
-        loaded.parties.iter().map(|p| p.begin_deal(Fresh::recorded(raw), batch)).collect();
+    let mut deals = Vec::new();
+    for (party, session) in loaded.parties.iter().zip(&loaded.session.parties) {
+        let keys = session.take(scope.epoch, helper.digest(), scope.id)?;
+        deals.push(party.begin_deal(keys, batch));
+    }
     world.acts(&to_helper);
-    let dealt = helper.deal::<ProtocolError>(id, batch, &mut |op, body| {
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op, body| {
         let last = parties.last();
         let correction = header(Kind::DealCorrection, op.0);
         let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, &body);
@@ -267,7 +338,8 @@ pub fn infer_over(
     let request: Request =
         control::decode(&body).map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
     let receivers = vec![client.to_string()];
-    let binding = Binding { batch: request.batch, client: client.to_string(), receivers };
+    let binding =
+        Binding { plan: *helper.digest(), batch: request.batch, client: client.to_string(), receivers };
     let grant = TicketGrant { binding, seeds: dealt.grant().encode() };
     world.looks_at(&(&pending, &request, &grant));
     let grant = control::encode(&grant)?;
@@ -366,7 +438,7 @@ pub fn infer_over(
         world.looks_at(&waiting);
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
-    Ok(Outcome { id: raw, batch, input: masked_input, logits, opened })
+    Ok(Outcome { scope, batch, input: masked_input, logits, opened })
 }
 
 /// Party number `number`, for tests.

@@ -1,5 +1,5 @@
-//! A helper that follows no rule but the test's: it can deal and bind an id twice, and begin an
-//! epoch twice.
+//! A helper that follows no rule but the test's: it can deal and bind an id twice, and begin a load
+//! twice.
 //!
 //! It stands alone with two real parties, plays owner and client too, and talks to them over links
 //! in memory.
@@ -20,14 +20,15 @@ use amicus_node::store::Place;
 use amicus_node::{Limits, Peer};
 use amicus_plan::WeightId;
 use amicus_protocol::check::CheckMessage;
-use amicus_protocol::control::{self, Binding, Channel};
+use amicus_protocol::control::{self, Binding, Channel, SessionAnswer};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::output::{Receiver as OutputReceiver, Release};
 use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::session::{Confirmed, HelperSession, SessionStart};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
+use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -37,6 +38,9 @@ pub struct FakeHelper {
     /// The network.
     pub net: Net,
     parties: Parties,
+    /// The session as it began, and the one before.
+    session: HelperSession,
+    before: Option<HelperSession>,
     nodes: Vec<PartyNode>,
     /// Events of the parties, in order.
     pub events: Vec<Receiver<Event>>,
@@ -49,10 +53,10 @@ pub struct FakeHelper {
 }
 
 impl FakeHelper {
-    /// Starts two parties with their folders in one.
+    /// Starts two parties with their folders in one, and begins a session with them.
     ///
     /// # Panics
-    /// When they do not start.
+    /// When they do not start, or join no session.
     pub fn start(net: Net, folder: &Path) -> Self {
         Self::with(net, folder, None)
     }
@@ -60,7 +64,7 @@ impl FakeHelper {
     /// Starts two parties, the first of which deviates.
     ///
     /// # Panics
-    /// When they do not start.
+    /// When they do not start, or join no session.
     pub fn deviating(net: Net, folder: &Path, deviation: Deviation) -> Self {
         let switch = Switch::default();
         switch.set(true);
@@ -98,23 +102,41 @@ impl FakeHelper {
             owner.join(&Peer::Owner, &peer, node.inboxes(), Channel::Online);
             client.join(&Peer::Client("1".into()), &peer, node.inboxes(), Channel::Online);
         }
-        FakeHelper { net, parties, nodes, events, online, dealing, owner, client }
+        let session = begin(parties, &mut online);
+        FakeHelper { net, parties, session, before: None, nodes, events, online, dealing, owner, client }
+    }
+
+    /// Begins another session; nothing that was loaded is offered.
+    ///
+    /// # Panics
+    /// When a party does not join it.
+    pub fn begin_session(&mut self) {
+        let next = begin(self.parties, &mut self.online);
+        self.before = Some(std::mem::replace(&mut self.session, next));
+        for events in &self.events {
+            while !matches!(events.recv_timeout(PATIENCE).expect("a session"), Event::SessionOpened { .. }) {}
+        }
     }
 
     fn peers(&self) -> Vec<Peer> {
         self.parties.all().map(Peer::Party).collect()
     }
 
-    /// Tells every party that an epoch begins.
+    /// Tells every party that a load with this id begins.
     ///
     /// # Panics
     /// When there is no randomness.
-    pub fn begin_epoch(&mut self, epoch: u64) -> HelperLoad {
-        let fresh = Fresh::recorded(EpochId(epoch));
-        let load = HelperLoad::begin(Arc::clone(&self.net.plan), self.parties, fresh, &mut OperatingSystem)
-            .expect("a load");
+    pub fn begin_load(&mut self, id: u64) -> HelperLoad {
+        let session = self.session.danger_copy();
+        // The one before is passed over, so that this one is next.
+        let plan = self.net.plan.digest().expect("a valid plan");
+        if id > 1 {
+            session.danger_take(EpochId::NONE, &plan, InferenceId(id - 1)).expect("an id before");
+        }
+        let load = HelperLoad::begin(Arc::clone(&self.net.plan), &session, &mut OperatingSystem);
+        let load = load.expect("a load");
         for party in self.parties.all() {
-            let header = Header::epoch(Kind::EpochBegin, EpochId(epoch), 0);
+            let header = Header::new(Kind::EpochBegin, load.scope(), 0);
             let body = load.party_grant(party).as_bytes().to_vec();
             self.online.send(&Peer::Party(party), &Message { header, body });
         }
@@ -125,10 +147,11 @@ impl FakeHelper {
     ///
     /// # Panics
     /// When it fails.
-    pub fn load(&mut self, epoch: u64) -> HelperEpoch {
-        let load = self.begin_epoch(epoch);
+    pub fn load(&mut self, id: u64) -> HelperEpoch {
+        let load = self.begin_load(id);
+        let scope = load.scope();
         let (plan, layers) = (Arc::clone(&self.net.plan), self.net.layers());
-        let granted = Header::epoch(Kind::LoadGrant, EpochId(epoch), 0);
+        let granted = Header::new(Kind::LoadGrant, scope, 0);
         let (of_plan, grant) = (Arc::clone(&plan), load.owner_grant());
         let owner = Loading::granted(of_plan, self.parties, &granted, &grant, &mut OperatingSystem);
         let owner = owner.expect("a grant");
@@ -141,7 +164,7 @@ impl FakeHelper {
         }
         let last = Peer::Party(self.parties.last());
         for id in ids() {
-            let header = Header::epoch(Kind::LoadCorrection, EpochId(epoch), id.0);
+            let header = Header::new(Kind::LoadCorrection, scope, id.0);
             self.online.send(&last, &Message { header, body: load.corrections(id) });
         }
         let answers = |this: &mut Self, kind| -> Vec<Vec<u8>> {
@@ -153,7 +176,7 @@ impl FakeHelper {
             hashes.iter().map(|b| Digest(b.as_slice().try_into().expect("a hash"))).collect();
         let challenge = load.hashes(&hashes, &mut OperatingSystem).expect("equal hashes");
         let to_all = |this: &mut Self, kind, body: &[u8]| {
-            let header = Header::epoch(kind, EpochId(epoch), 0);
+            let header = Header::new(kind, scope, 0);
             this.peers().iter().for_each(|p| this.online.send(p, &Message { header, body: body.to_vec() }));
         };
         to_all(self, Kind::Challenge, challenge.seed().as_bytes());
@@ -171,16 +194,48 @@ impl FakeHelper {
     /// # Panics
     /// When the epoch is retired.
     pub fn deal(&mut self, epoch: &HelperEpoch, id: u64) -> Dealt {
-        let id = InferenceId(id);
+        let session = self.session.danger_copy();
+        self.deal_of(&session, epoch, id)
+    }
+
+    /// The same in the session before.
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn deal_in_the_old_session(&mut self, epoch: &HelperEpoch, id: u64) -> Dealt {
+        let session = self.before.as_ref().expect("a session before").danger_copy();
+        self.deal_of(&session, epoch, id)
+    }
+
+    /// What the helper needs to use an id, without telling the parties that it is dealt.
+    ///
+    /// # Panics
+    /// When the epoch is retired.
+    pub fn deal_alone(&self, epoch: &HelperEpoch, id: u64) -> Dealt {
+        let session = self.session.danger_copy();
+        let keys = session.danger_take(epoch.epoch(), epoch.digest(), InferenceId(id));
+        let keys = keys.expect("an id of this session");
+        epoch.deal::<ProtocolError>(keys, 1, &mut |_, _| Ok(())).expect("an epoch in use")
+    }
+
+    /// An inference of the session.
+    pub fn scope(&self, epoch: &HelperEpoch, id: u64) -> Scope {
+        Scope::new(self.session.id(), epoch.epoch(), InferenceId(id))
+    }
+
+    fn deal_of(&mut self, session: &HelperSession, epoch: &HelperEpoch, id: u64) -> Dealt {
+        let keys = session.danger_take(epoch.epoch(), epoch.digest(), InferenceId(id));
+        let keys = keys.expect("an id of the session");
+        let scope = keys.scope();
         for party in self.peers() {
-            let header = Header::inference(Kind::Deal, epoch.epoch(), id, 1);
+            let header = Header::new(Kind::Deal, scope, 1);
             self.dealing.send(&party, &Message { header, body: Vec::new() });
         }
         let last = Peer::Party(self.parties.last());
         let dealing = &mut self.dealing;
         epoch
-            .deal::<ProtocolError>(Fresh::recorded(id), 1, &mut |op, body| {
-                let header = Header::inference(Kind::DealCorrection, epoch.epoch(), id, op.0);
+            .deal::<ProtocolError>(keys, 1, &mut |op, body| {
+                let header = Header::new(Kind::DealCorrection, scope, op.0);
                 dealing.send(&last, &Message { header, body });
                 Ok(())
             })
@@ -192,20 +247,20 @@ impl FakeHelper {
     /// # Panics
     /// When there is no randomness.
     pub fn bind(&mut self, dealt: &Dealt, inputs: &[i64]) -> OutputReceiver {
-        let (epoch, id) = (dealt.epoch(), dealt.id());
+        let scope = dealt.scope();
+        let digest = self.net.plan.digest().expect("a valid plan");
         let client = "client 1".to_owned();
-        let binding = Binding { batch: 1, client: client.clone(), receivers: vec![client] };
+        let binding = Binding { plan: digest, batch: 1, client: client.clone(), receivers: vec![client] };
         let plan = Arc::clone(&self.net.plan);
-        let ticket =
-            Ticket::from_grant(Arc::clone(&plan), self.parties, epoch, id, 1, &dealt.grant().encode());
+        let ticket = Ticket::from_grant(Arc::clone(&plan), self.parties, scope, 1, &dealt.grant().encode());
         let input = pack(&ticket.expect("a ticket").mask(inputs).expect("inputs of this plan"));
-        let receiver = OutputReceiver::new(&plan, epoch, id, 1, &mut OperatingSystem).expect("randomness");
+        let receiver = OutputReceiver::new(&plan, scope, 1, &mut OperatingSystem).expect("randomness");
         for party in self.peers() {
             let body = control::encode(&binding).expect("a binding");
-            self.online.send(&party, &Message { header: Header::inference(Kind::Bind, epoch, id, 0), body });
-            let header = Header::inference(Kind::Input, epoch, id, 0);
+            self.online.send(&party, &Message { header: Header::new(Kind::Bind, scope, 0), body });
+            let header = Header::new(Kind::Input, scope, 0);
             self.client.send(&party, &Message { header, body: input.clone() });
-            let header = Header::inference(Kind::ReceiverKey, epoch, id, 0);
+            let header = Header::new(Kind::ReceiverKey, scope, 0);
             self.client.send(&party, &Message { header, body: receiver.key().encode().to_vec() });
         }
         receiver
@@ -217,6 +272,7 @@ impl FakeHelper {
     /// When it fails or gives something wrong.
     pub fn infer(&mut self, epoch: &HelperEpoch, id: u64, inputs: &[i64]) {
         let dealt = self.deal(epoch, id);
+        let scope = dealt.scope();
         for party in self.peers() {
             self.dealing.expect(&party, &[Kind::Ready]);
         }
@@ -236,7 +292,7 @@ impl FakeHelper {
             Err(never) => match never {},
         };
         for party in self.peers() {
-            let header = Header::inference(Kind::Outcome, epoch.epoch(), InferenceId(id), 0);
+            let header = Header::new(Kind::Outcome, scope, 0);
             self.online.send(&party, &Message { header, body: Vec::new() });
         }
         let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
@@ -256,4 +312,25 @@ impl FakeHelper {
     pub fn stop(self) {
         self.nodes.into_iter().for_each(PartyNode::stop);
     }
+}
+
+fn begin(parties: Parties, online: &mut User) -> HelperSession {
+    let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
+    let header = |kind| Header::new(kind, Scope::session(start.id()), 0);
+    for party in parties.all() {
+        let body = control::encode(&start.offer(party)).expect("an offer");
+        online.send(&Peer::Party(party), &Message { header: header(Kind::SessionBegin), body });
+    }
+    let mut answers: Vec<SessionAnswer> = Vec::new();
+    for party in parties.all() {
+        let answer = online.expect(&Peer::Party(party), &[Kind::SessionAnswer]);
+        answers.push(control::decode(answer.body()).expect("an answer"));
+    }
+    let open = header(Kind::SessionOpen);
+    let (session, confirmed) = start.open(&answers).expect("one common key");
+    let body = control::encode(&Confirmed::opening(&confirmed)).expect("an opening");
+    for party in parties.all() {
+        online.send(&Peer::Party(party), &Message { header: open, body: body.clone() });
+    }
+    session
 }

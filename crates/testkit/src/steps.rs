@@ -38,7 +38,7 @@ pub fn masked_values(net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
 /// # Panics
 /// When the run is not one of this network.
 pub fn values(loaded: &Loaded, net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
-    let masks = loaded.helper.danger_masks(outcome.id, outcome.batch).expect("a valid plan");
+    let masks = loaded.danger_masks(outcome);
     let mut values = masked_values(net, outcome);
     values.iter_mut().zip(&masks).for_each(|(d, m)| d.sub_assign(m));
     values

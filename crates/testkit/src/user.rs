@@ -147,10 +147,9 @@ impl User {
             if let Some(logits) = awaiting.result()? {
                 return Ok(logits);
             }
-            let this = (awaiting.epoch(), awaiting.id());
-            let next = self
-                .inbox
-                .next(deadline, |_, h| if (h.epoch, h.id) == this { Want::Take } else { Want::Keep })?;
+            let this = awaiting.scope();
+            let next =
+                self.inbox.next(deadline, |_, h| if h.scope() == this { Want::Take } else { Want::Keep })?;
             let message = match next {
                 Incoming::Message(message) => message,
                 Incoming::Woken => continue,

@@ -6,7 +6,7 @@ use amicus_node::Peer;
 use amicus_plan::ValueId;
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::wire::{Kind, unpack};
-use amicus_protocol::{InferenceId, Parties, ProtocolError};
+use amicus_protocol::{Parties, ProtocolError, Scope};
 use amicus_testkit::covers::Witness;
 use amicus_testkit::direct::{self, Outcome, Shift};
 use amicus_testkit::nets::{Draft, Net};
@@ -43,10 +43,10 @@ fn a_hash_of_any_party_that_differs_is_a_rejection() {
             let from = Peer::Party(party);
             for at in [1, 32] {
                 let mut world = Flip { from: from.clone(), kind: Kind::LoadHash, at };
-                let error = direct::load_over(&net.plan, &layers, parties, 1, None, &mut world).unwrap_err();
+                let error = direct::load_over(&net.plan, &layers, parties, None, &mut world).unwrap_err();
                 assert!(matches!(error, ProtocolError::Rejected { .. }), "load hash of {party}: {error}");
             }
-            let loaded = direct::load(&net.plan, &layers, parties, 1, None).unwrap();
+            let loaded = direct::load(&net.plan, &layers, parties, None).unwrap();
             // The output's hash comes last, the transcript's before it.
             for at in [1, 32, 33, 64] {
                 let mut world = Flip { from: from.clone(), kind: Kind::Check, at };
@@ -59,9 +59,10 @@ fn a_hash_of_any_party_that_differs_is_a_rejection() {
 }
 
 /// A witness in whose world parties and clients draw from seeds of other names than helper and
-/// owner.
+/// owner. A party's part of its own seed, on which masks depend, counts with the helper's.
 struct Separate {
     witness: Witness,
+    parts: HashSet<Peer>,
     parties: DangerKnownSeeds,
     client: DangerKnownSeeds,
 }
@@ -69,6 +70,8 @@ struct Separate {
 impl World for Separate {
     fn seed(&mut self, role: &Peer) -> Result<Seed, RandomnessError> {
         match role {
+            // The first that it draws.
+            Peer::Party(_) if self.parts.insert(role.clone()) => self.witness.seed(role),
             Peer::Party(_) => Ok(self.parties.next(role)),
             Peer::Client(_) => Ok(self.client.next(role)),
             _ => self.witness.seed(role),
@@ -83,6 +86,7 @@ impl World for Separate {
 /// A load and two inferences.
 struct Runs {
     witness: Witness,
+    load: Scope,
     outcomes: Vec<Outcome>,
 }
 
@@ -102,25 +106,28 @@ impl Runs {
     ) -> Self {
         let mut world = Separate {
             witness: Witness::new("agreement"),
+            parts: HashSet::new(),
             parties: DangerKnownSeeds::new(parties_draw),
             client: DangerKnownSeeds::new(client_draws),
         };
         let parties = Parties::new(n).unwrap();
-        let loaded = direct::load_over(&net.plan, layers, parties, 1, None, &mut world).unwrap();
+        let loaded = direct::load_over(&net.plan, layers, parties, None, &mut world).unwrap();
         let infer = |world: &mut Separate| -> Outcome {
             direct::infer_over(&loaded, inputs, BATCH, shifts, &mut |_| (), world).unwrap()
         };
         let outcomes = (0..2).map(|_| infer(&mut world)).collect();
-        Runs { witness: world.witness, outcomes }
+        let of_load = |(l, _): &&(Letter, Vec<u8>)| l.header.kind == Kind::LoadHash;
+        let load = world.witness.letters.iter().find(of_load).unwrap().0.header.scope();
+        Runs { witness: world.witness, load, outcomes }
     }
 
     /// A party's answer to the challenge and its sums of the check.
     fn sums(&self, net: &Net, party: &Peer) -> Vec<LimbVec> {
         let (limbs, count) = (net.plan.limbs, BATCH * net.plan.check_slots());
-        let answer = self.witness.bodies(party, Kind::LoadResponse, 0, InferenceId(0))[0];
+        let answer = self.witness.bodies(party, Kind::LoadResponse, 0, self.load)[0];
         let mut all = vec![unpack(limbs, net.plan.weights.len(), answer).unwrap()];
         for outcome in &self.outcomes {
-            let body = self.witness.bodies(party, Kind::Check, 0, outcome.id)[0];
+            let body = self.witness.bodies(party, Kind::Check, 0, outcome.scope)[0];
             all.push(unpack(limbs, count, &body[..packed_len(limbs, count)]).unwrap());
         }
         all
@@ -128,7 +135,7 @@ impl Runs {
 
     /// The transcript hashes of a party.
     fn transcripts(&self, party: &Peer) -> Vec<Vec<u8>> {
-        let bodies = self.outcomes.iter().map(|o| self.witness.bodies(party, Kind::Check, 0, o.id)[0]);
+        let bodies = self.outcomes.iter().map(|o| self.witness.bodies(party, Kind::Check, 0, o.scope)[0]);
         bodies.map(|body| body[body.len() - 64..][..32].to_vec()).collect()
     }
 

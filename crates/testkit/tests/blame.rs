@@ -43,7 +43,7 @@ fn outputs_go_out_although_the_link_to_the_helper_fails() {
     let check = Deviation::message(Kind::Check, How::ThenClose);
     let mut world = FakeHelper::deviating(zoo::mlp(TWO), folder.path(), check);
     let epoch = world.load(1);
-    let dealt = world.deal(&epoch, 1);
+    let dealt = world.deal(&epoch, 2);
     let inputs = world.net.inputs(1, 1);
     world.bind(&dealt, &inputs);
     for party in [1, 2] {

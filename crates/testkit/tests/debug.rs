@@ -14,7 +14,7 @@ use amicus_node::store::{Place, Store};
 use amicus_protocol::check::DecisionLog;
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties};
+use amicus_protocol::{EpochId, InferenceId, Parties, Scope, SessionId};
 use amicus_testkit::direct;
 use amicus_testkit::world::World;
 use amicus_testkit::zoo;
@@ -89,7 +89,7 @@ fn states_of_a_run_hide_their_secrets() {
         let parties = Parties::new(3).unwrap();
         let layers = net.layers();
         hides(&layers);
-        let loaded = direct::load_over(&net.plan, &layers, parties, 1, None, &mut world).unwrap();
+        let loaded = direct::load_over(&net.plan, &layers, parties, None, &mut world).unwrap();
         let inputs = net.inputs(4, 1);
         let outcome = direct::infer_over(&loaded, &inputs, 4, &[], &mut |_| (), &mut world).unwrap();
         assert!(world.0 > 30, "{} looks", world.0);
@@ -106,10 +106,12 @@ fn vectors_keys_and_messages_hide_their_content() {
     let vector = seed.stream().sample(0, Limbs::TWO, 40);
     let shape = amicus_field::LinearShape::Dense(amicus_field::Dense { inputs: 8, outputs: 5 });
     let body = vec![173; 60];
-    let header = Header::inference(Kind::Input, EpochId(1), InferenceId(2), 0);
+    let epoch = EpochId::from_bytes([1; 16]);
+    let scope = Scope::new(SessionId::from_bytes([2; 16]), epoch, InferenceId(2));
+    let header = Header::new(Kind::Input, scope, 0);
     hides(&(&seed, seed.stream(), &vector, vector.get(0), Element::one(Limbs::ONE)));
     hides(&LinearMap::new(shape, &vector).unwrap());
-    hides(&Label::load(Purpose::LoadTags, EpochId(1), 0).stream(&seed));
+    hides(&Label::epoch(Purpose::LoadTags, epoch, 0).stream(&seed));
     hides(&LimbVec::concat(&[&vector, &vector]));
     hides(&Message { header, body: body.clone() });
     let party = Peer::Party(amicus_protocol::PartyId::FIRST);
@@ -136,7 +138,7 @@ fn vectors_keys_and_messages_hide_their_content() {
     let parties = Parties::new(2).unwrap();
     let place = Place::local(folder.path(), parties, &Peer::Helper);
     let mut store = Store::open(&place, Peer::Helper).unwrap();
-    store.receivers(&["client 1".into()]).accepted(EpochId(1), InferenceId(1), &body).unwrap();
+    store.receivers(&["client 1".into()]).accepted(scope, &body).unwrap();
     hides(&store.pending().collect::<Vec<_>>());
 }
 

@@ -10,8 +10,7 @@ fn honest_runs_give_the_network() {
     for limbs in [Limbs::ONE, Limbs::TWO, Limbs::THREE] {
         let model = Model::new(limbs);
         for (n, batch) in [(2, 1), (3, 2), (5, 1)] {
-            let loaded =
-                direct::load(&model.plan, &model.layers(), Parties::new(n).unwrap(), 1, None).unwrap();
+            let loaded = direct::load(&model.plan, &model.layers(), Parties::new(n).unwrap(), None).unwrap();
             for salt in 0..3 {
                 let inputs = integers(INPUTS * batch, 12, 100 + salt);
                 let outcome = direct::infer(&loaded, &inputs, batch, &[], &mut |_| ()).unwrap();
@@ -27,7 +26,7 @@ fn honest_runs_give_the_network() {
 fn every_error_in_an_opening_is_rejected() {
     let model = Model::new(Limbs::TWO);
     let limbs = Limbs::TWO;
-    let loaded = direct::load(&model.plan, &model.layers(), Parties::new(3).unwrap(), 1, None).unwrap();
+    let loaded = direct::load(&model.plan, &model.layers(), Parties::new(3).unwrap(), None).unwrap();
     let inputs = integers(INPUTS * 2, 12, 5);
     let one = Element::from_i128(limbs, 1);
     let first_limb_only = Element::from_signed(limbs, I256::from(amicus_field::PRIMES[1]));
@@ -55,7 +54,7 @@ fn wrong_tags_are_rejected_at_load() {
         for element in [0, HIDDEN] {
             let shift = Shift { index, element, error: Element::from_i128(Limbs::TWO, -3) };
             let parties = Parties::new(3).unwrap();
-            let error = direct::load(&model.plan, &model.layers(), parties, 1, Some(shift)).unwrap_err();
+            let error = direct::load(&model.plan, &model.layers(), parties, Some(shift)).unwrap_err();
             assert!(matches!(error, ProtocolError::Rejected { .. }), "{error}");
         }
     }

@@ -88,11 +88,10 @@ fn run(net: &Net, target: usize, random: &mut Random) -> (Option<Kind>, Result<V
     let mut world = Changing { random, target, number: 0, hit: None };
     let parties = Parties::new(3).unwrap();
     let inputs = net.inputs(2, 9);
-    let result =
-        direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut world).and_then(|loaded| {
-            direct::infer_over(&loaded, &inputs, 2, &[], &mut |_| (), &mut world)
-                .and_then(|outcome| outcome.logits)
-        });
+    let result = direct::load_over(&net.plan, &net.layers(), parties, None, &mut world).and_then(|loaded| {
+        direct::infer_over(&loaded, &inputs, 2, &[], &mut |_| (), &mut world)
+            .and_then(|outcome| outcome.logits)
+    });
     (world.hit, result)
 }
 

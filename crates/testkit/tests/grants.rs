@@ -13,13 +13,13 @@ use amicus_protocol::keys::KeyAgreement;
 use amicus_protocol::output::{ReceiverKey, Release};
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
+use amicus_protocol::{Parties, ProtocolError, Scope, SessionId};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::direct::{self, Loaded};
 use amicus_testkit::nets::Net;
 use amicus_testkit::run::{Run, Setup};
 use amicus_testkit::user::User;
-use amicus_testkit::world::{Letter, World};
+use amicus_testkit::world::{Honest, Letter, World};
 use amicus_testkit::zoo;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ fn assert_distinct(secrets: &[Vec<u8>]) {
     assert!(!each.contains(&[0; 32][..]));
 }
 
-fn begun(net: &Net, n: usize, epoch: u64) -> HelperLoad {
-    let fresh = Fresh::recorded(EpochId(epoch));
-    HelperLoad::begin(Arc::clone(&net.plan), parties(n), fresh, &mut OperatingSystem).unwrap()
+fn begun(net: &Net, n: usize) -> HelperLoad {
+    let session = direct::begin(parties(n), &mut Honest).unwrap();
+    HelperLoad::begin(Arc::clone(&net.plan), &session.helper, &mut OperatingSystem).unwrap()
 }
 
 /// What messages of a kind carry.
@@ -60,7 +60,7 @@ impl World for Overheard {
 /// A load, and what its messages of a kind carried.
 fn overheard(net: &Net, kind: Kind) -> (Loaded, Vec<Vec<u8>>) {
     let mut world = Overheard { kind, bodies: Vec::new() };
-    let loaded = direct::load_over(&net.plan, &net.layers(), parties(3), 1, None, &mut world).unwrap();
+    let loaded = direct::load_over(&net.plan, &net.layers(), parties(3), None, &mut world).unwrap();
     (loaded, world.bodies)
 }
 
@@ -68,9 +68,10 @@ fn overheard(net: &Net, kind: Kind) -> (Loaded, Vec<Vec<u8>>) {
 fn seeds_of_loads_parties_and_tensors_differ() {
     let net = zoo::mlp(TWO);
     let mut secrets = Vec::new();
-    // Two loads, even of one epoch id, share nothing.
+    // Two loads share nothing, not even their epochs.
     for _ in 0..2 {
-        let load = begun(&net, 3, 4);
+        let load = begun(&net, 3);
+        secrets.push([load.scope().epoch.as_bytes().as_slice(), &[0; 16]].concat());
         secrets.extend(parties(3).all().map(|party| load.party_grant(party).as_bytes().to_vec()));
         // The owner's seeds are derived one-way: none is a party's seed.
         secrets.push(load.owner_grant());
@@ -96,7 +97,8 @@ fn contributions_of_parties_to_their_keys_are_fresh() {
     let (one, others) = (parties(3).party(1).unwrap(), [2, 3].map(|n| parties(3).party(n).unwrap()));
     let mut secrets = Vec::new();
     for _ in 0..2 {
-        let agreement = KeyAgreement::new(parties(3), one, EpochId(1), &mut OperatingSystem).unwrap();
+        let agreement =
+            KeyAgreement::new(parties(3), one, SessionId::from_bytes([1; 16]), &mut OperatingSystem).unwrap();
         let messages = others.map(|other| agreement.message(other));
         // One common part, and one for each pair.
         assert_eq!(messages[0][..32], messages[1][..32]);
@@ -108,8 +110,8 @@ fn contributions_of_parties_to_their_keys_are_fresh() {
 #[test]
 fn nonces_and_keys_of_receivers_are_fresh() {
     let net = zoo::mlp(TWO);
-    let load = begun(&net, 2, 1);
-    let header = Header::epoch(Kind::LoadGrant, EpochId(1), 0);
+    let load = begun(&net, 2);
+    let header = Header::new(Kind::LoadGrant, load.scope(), 0);
     let grant = load.owner_grant();
     let nonces = [(); 2].map(|()| {
         let plan = Arc::clone(&net.plan);
@@ -120,16 +122,17 @@ fn nonces_and_keys_of_receivers_are_fresh() {
     assert_distinct(&[nonces, keys].concat());
 }
 
-/// Deals an inference, once more when it was dealt before.
-fn dealt(loaded: &Loaded, id: u64) -> Dealt {
-    loaded.helper.deal::<ProtocolError>(Fresh::recorded(InferenceId(id)), 1, &mut |_, _| Ok(())).unwrap()
+/// Deals the next inference.
+fn dealt(loaded: &Loaded) -> Dealt {
+    let keys = loaded.session.helper.next(loaded.helper.epoch(), loaded.helper.digest()).unwrap();
+    loaded.helper.deal::<ProtocolError>(keys, 1, &mut |_, _| Ok(())).unwrap()
 }
 
 #[test]
 fn seeds_of_a_mask_are_of_one_inference_and_no_partys() {
     let net = zoo::mlp(TWO);
     let (loaded, mut secrets) = overheard(&net, Kind::EpochBegin);
-    secrets.extend((1..=3).map(|id| dealt(&loaded, id).grant().encode()));
+    secrets.extend((1..=3).map(|_| dealt(&loaded).grant().encode()));
     assert_eq!(secrets.len(), 6);
     assert_distinct(&secrets);
 }
@@ -146,14 +149,15 @@ fn inference(loaded: &Loaded, net: &Net) -> (Dealt, Vec<CheckMessage>) {
         messages = all.iter().map(copy).collect();
     };
     let outcome = direct::infer(loaded, &net.inputs(1, 1), 1, &[], &mut keep).unwrap();
-    (dealt(loaded, outcome.id.0), messages)
+    // Once more what was dealt.
+    let again = loaded.danger_keys(&outcome);
+    (loaded.helper.deal::<ProtocolError>(again, 1, &mut |_, _| Ok(())).unwrap(), messages)
 }
 
 #[test]
 fn material_is_verified_in_its_own_epoch_only() {
     let net = zoo::mlp(TWO);
-    let [old, new] =
-        [1, 2].map(|epoch| direct::load(&net.plan, &net.layers(), parties(2), epoch, None).unwrap());
+    let [old, new] = [(); 2].map(|()| direct::load(&net.plan, &net.layers(), parties(2), None).unwrap());
     let (dealt, messages) = inference(&old, &net);
     let error = new.helper.verify(dealt, &messages).unwrap_err();
     assert!(matches!(error, ProtocolError::Misuse(_)), "{error}");
@@ -165,20 +169,20 @@ struct FullDisk;
 impl DecisionLog for FullDisk {
     type Error = &'static str;
 
-    fn accepted(&mut self, _: EpochId, _: InferenceId, _: &[u8]) -> Result<(), &'static str> {
+    fn accepted(&mut self, _: Scope, _: &[u8]) -> Result<(), &'static str> {
         Err("no space left on the device")
     }
 }
 
 /// A log in memory.
 #[derive(Default)]
-struct Log(Vec<(EpochId, InferenceId, Vec<u8>)>);
+struct Log(Vec<(Scope, Vec<u8>)>);
 
 impl DecisionLog for Log {
     type Error = ProtocolError;
 
-    fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), ProtocolError> {
-        self.0.push((epoch, id, release.to_vec()));
+    fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), ProtocolError> {
+        self.0.push((scope, release.to_vec()));
         Ok(())
     }
 }
@@ -186,7 +190,7 @@ impl DecisionLog for Log {
 #[test]
 fn a_decision_that_cannot_be_recorded_releases_nothing() {
     let net = zoo::mlp(TWO);
-    let loaded = direct::load(&net.plan, &net.layers(), parties(2), 6, None).unwrap();
+    let loaded = direct::load(&net.plan, &net.layers(), parties(2), None).unwrap();
     let accepted = || {
         let (dealt, messages) = inference(&loaded, &net);
         loaded.helper.verify(dealt, &messages).unwrap()
@@ -195,9 +199,11 @@ fn a_decision_that_cannot_be_recorded_releases_nothing() {
     // Recorded is all that a receiver needs, under the right ids.
     let mut log = Log::default();
     let release = accepted().release(&mut log).unwrap();
-    let (epoch, id, bytes) = log.0.pop().unwrap();
-    assert_eq!((epoch, id), (EpochId(6), InferenceId(2)));
+    let (scope, bytes) = log.0.pop().unwrap();
+    assert_eq!((scope.session, scope.epoch), (loaded.session.helper.id(), loaded.helper.epoch()));
+    assert_eq!(scope.id.0, 3, "the load was 1");
     let again = Release::from_log(&bytes).unwrap();
+    assert_eq!((again.plan(), release.plan()), (loaded.helper.digest(), loaded.helper.digest()));
     for receiver in 0..2 {
         assert_eq!(release.message(receiver), again.message(receiver));
     }
@@ -245,10 +251,12 @@ fn a_ticket_of_another_epoch_than_compared_is_refused() {
     run.client.fingerprint().unwrap();
     run.infer().unwrap();
     // Somebody loads other weights; the client would not know.
-    run.load().unwrap();
+    let old = run.last.epoch;
+    let new = run.load().unwrap();
     run.drain();
     let error = run.client.request(1, &[]).unwrap_err().to_string();
-    assert!(error.contains("loaded anew (epoch 2 after epoch 1); compare its fingerprint again"), "{error}");
+    let words = format!("loaded anew ({new} after {old}); compare its fingerprint again");
+    assert!(error.contains(&words), "{error}");
     // The ticket it does not use goes stale; then it compares again.
     for events in run.cluster.party_events.iter().chain([&run.cluster.helper_events]) {
         while !matches!(events.recv_timeout(PATIENCE).unwrap(), Event::Failed { .. }) {}

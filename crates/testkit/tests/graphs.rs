@@ -141,7 +141,7 @@ fn run(seed: u64, keep: Option<&Path>, folder: &Path) -> Result<Fate, String> {
     let file = ModelFile::load(&path).map_err(|e| format!("not read back: {e}"))?;
     let (parties, batch) = if seed.is_multiple_of(3) { (3, 2) } else { (2, 1) };
     let net = Net { plan: Arc::new(file.plan), weights: file.weights };
-    let loaded = direct::load(&net.plan, &net.layers(), Parties::new(parties).unwrap(), seed, None)
+    let loaded = direct::load(&net.plan, &net.layers(), Parties::new(parties).unwrap(), None)
         .map_err(|e| format!("not loaded: {e}"))?;
     let numbers = inputs[..batch].iter().map(|x| quantize_input(&net.plan, x));
     let numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?.concat();

@@ -7,7 +7,7 @@ use amicus_node::Peer;
 use amicus_node::event::Event;
 use amicus_node::local::LocalCluster;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId};
+use amicus_protocol::{EpochId, InferenceId, Scope, SessionId};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, assert_says};
@@ -62,7 +62,8 @@ fn a_client_that_waits_gets_the_output_after_the_restart() {
             run.cluster.connect_user(&Peer::Owner, run.owner.inboxes()).unwrap();
         }
         // The old epoch died with the helper's memory.
-        assert_eq!(run.load().unwrap().0, 2);
+        let old = run.last.epoch;
+        assert_ne!(run.load().unwrap(), old);
         run.recovers();
         run.finish();
     }
@@ -115,22 +116,24 @@ fn a_rejected_inference_is_not_released_by_a_restart() {
 
 /// The helper dies after its decision about an inference of a client who is gone when it comes
 /// back.
-fn undelivered(run: &mut Run, client: &Peer) {
+fn undelivered(run: &mut Run, client: &Peer) -> Scope {
     let inputs = run.next_inputs();
     let mut alice = User::connect(&mut run.cluster, run.parties, client);
     let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+    let scope = admission.scope();
     let (_, messages) = admission.mask(&inputs).unwrap();
     for party in run.parties.all().map(Peer::Party) {
         messages.iter().for_each(|message| alice.send(&party, message));
     }
     helper_is_dead(&run.cluster);
     run.cluster.restart_helper().unwrap();
+    scope
 }
 
 /// The release that the helper has sent a user so far: it comes before the answer to a request that
 /// cannot be.
 fn released(user: &mut User) -> Option<Vec<u8>> {
-    let header = Header::epoch(Kind::Request, EpochId(0), 0);
+    let header = Header::new(Kind::Request, Scope::NONE, 0);
     user.send(&Peer::Helper, &Message { header, body: Vec::new() });
     let mut release = None;
     loop {
@@ -150,8 +153,8 @@ fn connected(run: &mut Run, peer: &Peer) -> (User, Option<Vec<u8>>) {
 }
 
 /// Acknowledges a release and waits until the helper has heard it.
-fn acknowledge(user: &mut User, epoch: u64, id: u64) {
-    let header = Header::inference(Kind::ReleaseAck, EpochId(epoch), InferenceId(id), 0);
+fn acknowledge(user: &mut User, scope: Scope) {
+    let header = Header::new(Kind::ReleaseAck, scope, 0);
     user.send(&Peer::Helper, &Message { header, body: Vec::new() });
     assert!(released(user).is_none());
 }
@@ -160,21 +163,22 @@ fn acknowledge(user: &mut User, epoch: u64, id: u64) {
 fn a_release_is_repeated_to_its_receiver_alone_until_that_one_acknowledges_it() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
     let [alice, mallory] = ["2", "3"].map(|name| Peer::Client(name.into()));
-    undelivered(&mut run, &alice);
+    let scope = undelivered(&mut run, &alice);
     let (mut user, nothing) = connected(&mut run, &mallory);
     assert!(nothing.is_none(), "somebody else's release");
     let (_, first) = connected(&mut run, &alice);
     let (_, second) = connected(&mut run, &alice);
     assert!(first.is_some() && first == second, "not repeated");
     // Others cannot acknowledge it, nor she another one.
-    acknowledge(&mut user, 1, 1);
+    acknowledge(&mut user, scope);
     let (mut user, third) = connected(&mut run, &alice);
     assert_eq!(first, third);
-    acknowledge(&mut user, 1, 2);
-    acknowledge(&mut user, 2, 1);
+    acknowledge(&mut user, Scope { id: InferenceId(scope.id.0 + 1), ..scope });
+    acknowledge(&mut user, Scope { epoch: EpochId::from_bytes([7; 16]), ..scope });
+    acknowledge(&mut user, Scope { session: SessionId::from_bytes([7; 16]), ..scope });
     let (mut user, fourth) = connected(&mut run, &alice);
     assert_eq!(first, fourth);
-    acknowledge(&mut user, 1, 1);
+    acknowledge(&mut user, scope);
     assert!(connected(&mut run, &alice).1.is_none(), "acknowledged, and repeated");
     // Nor does a restart bring it back.
     run.cluster.restart_helper().unwrap();
@@ -186,7 +190,7 @@ fn a_release_is_repeated_to_its_receiver_alone_until_that_one_acknowledges_it() 
 fn releases_acknowledgements_and_refusals_are_served_while_an_owner_stalls() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
     let alice = Peer::Client("2".into());
-    undelivered(&mut run, &alice);
+    let scope = undelivered(&mut run, &alice);
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
     owner.send(&Peer::Helper, &load::request(&run.net.plan).unwrap());
     owner.expect(&Peer::Helper, &[Kind::LoadGrant]);
@@ -194,7 +198,7 @@ fn releases_acknowledgements_and_refusals_are_served_while_an_owner_stalls() {
     let (_, first) = connected(&mut run, &alice);
     let (mut user, second) = connected(&mut run, &alice);
     assert!(first.is_some() && first == second, "not released during a load");
-    acknowledge(&mut user, 1, 1);
+    acknowledge(&mut user, scope);
     assert!(connected(&mut run, &alice).1.is_none(), "acknowledged during a load, and repeated");
     let loading = owner.heard(Duration::ZERO).is_none_or(|message| message.header.kind == Kind::LoadReady);
     assert!(loading, "the load ended before");

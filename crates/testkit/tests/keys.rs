@@ -8,9 +8,9 @@ use amicus_client::inference::Awaiting;
 use amicus_field::{Element, LimbVec, Limbs, OperatingSystem, Prime};
 use amicus_node::Peer;
 use amicus_plan::{OpIndex, OpKind, ValueId};
-use amicus_protocol::control::{self, Binding, TicketGrant};
+use amicus_protocol::control::{self, Binding, SessionAnswer, SessionOffer, TicketGrant};
 use amicus_protocol::wire::{Header, Kind, unpack};
-use amicus_protocol::{EpochId, InferenceId, Parties};
+use amicus_protocol::{EpochId, InferenceId, Parties, Scope, SessionId};
 use amicus_testkit::covers::{Witness, sum};
 use amicus_testkit::direct::{self, Shift};
 use amicus_testkit::nets::Net;
@@ -25,7 +25,7 @@ const INFERENCES: usize = 2;
 /// inference of a number.
 fn sums(net: &Net, parties: Parties, shift: Option<(usize, Shift)>) -> Vec<LimbVec> {
     let mut witness = Witness::new("measured keys");
-    let loaded = direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut witness).unwrap();
+    let loaded = direct::load_over(&net.plan, &net.layers(), parties, None, &mut witness).unwrap();
     let inputs = net.inputs(BATCH, 3);
     let mut all = Vec::new();
     for number in 0..INFERENCES {
@@ -35,7 +35,7 @@ fn sums(net: &Net, parties: Parties, shift: Option<(usize, Shift)>) -> Vec<LimbV
         assert_eq!(outcome.logits.is_ok(), shifts.is_empty(), "{}", net.plan.name);
         let count = BATCH * net.plan.check_slots();
         let of_party = |party| {
-            let body = witness.bodies(&Peer::Party(party), Kind::Check, 0, outcome.id)[0];
+            let body = witness.bodies(&Peer::Party(party), Kind::Check, 0, outcome.scope)[0];
             let packed = amicus_field::packed_len(net.plan.limbs, count);
             unpack(net.plan.limbs, count, &body[..packed]).unwrap()
         };
@@ -138,8 +138,16 @@ impl Listener {
 impl World for Listener {
     fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
         let (from, to, header) = (&letter.from, &letter.to, &letter.header);
-        let run = format!("{} {}", header.epoch, header.id);
+        let run = format!("{:?}", header.scope());
         match header.kind {
+            Kind::SessionBegin => {
+                let offer: SessionOffer = control::decode(body).unwrap();
+                self.hear(&format!("helper's part of the seed of {to} in {run}"), &offer.part);
+            }
+            Kind::SessionAnswer => {
+                let answer: SessionAnswer = control::decode(body).unwrap();
+                self.hear(&format!("part of {from} of its seed in {run}"), &answer.part);
+            }
             Kind::EpochBegin => self.hear(&format!("seed of {to} in {run}"), body),
             Kind::LoadGrant => {
                 let seeds = body.chunks(32).enumerate();
@@ -168,24 +176,25 @@ fn seeds_keys_and_nonces_are_new_every_time() {
     let parties = Parties::new(3).unwrap();
     let mut listener = Listener::default();
     let (loads, inferences) = (3, 3);
-    for epoch in 1..=loads {
-        let loaded =
-            direct::load_over(&net.plan, &net.layers(), parties, epoch, None, &mut listener).unwrap();
+    for _ in 0..loads {
+        let loaded = direct::load_over(&net.plan, &net.layers(), parties, None, &mut listener).unwrap();
         for _ in 0..inferences {
             direct::infer_over(&loaded, &net.inputs(1, 1), 1, &[], &mut |_| (), &mut listener).unwrap();
         }
     }
-    // Per load: seeds, mask seeds, contributions, nonce, challenge; per inference: input seeds,
-    // key.
+    // Per session, of one load each: parts of seeds, contributions; per load: seeds, mask seeds,
+    // nonce, challenge; per inference: input seeds, key.
     let (n, tensors) = (3, net.plan.weights.len());
-    let of_load = n + n * tensors + n + n * (n - 1) + 1 + 1;
-    assert_eq!(listener.0.len(), loads as usize * (of_load + inferences * (n + 1)));
+    let of_load = 2 * n + n + n * (n - 1) + n + n * tensors + 1 + 1;
+    assert_eq!(listener.0.len(), loads * (of_load + inferences * (n + 1)));
 
     // A receiver that was invited draws a key of its own, too.
-    let binding = Binding { batch: 1, client: "client 1".into(), receivers: vec!["client 2".into()] };
+    let plan = net.plan.digest().unwrap();
+    let binding = Binding { plan, batch: 1, client: "client 1".into(), receivers: vec!["client 2".into()] };
     let body = control::encode(&binding).unwrap();
     for id in 1..=3 {
-        let header = Header::inference(Kind::Invite, EpochId(1), InferenceId(id), 0);
+        let (session, epoch) = (SessionId::from_bytes([1; 16]), EpochId::from_bytes([1; 16]));
+        let header = Header::new(Kind::Invite, Scope::new(session, epoch, InferenceId(id)), 0);
         let invited = Awaiting::invited(&net.plan, parties, &header, &body, &mut OperatingSystem);
         listener.hear(&format!("invited key {id}"), &invited.unwrap().1.body);
     }

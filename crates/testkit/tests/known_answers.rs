@@ -89,8 +89,8 @@ fn every_message_is_what_the_specification_says() {
         let plan = plan(case);
         let parties = Parties::new(case["parties"].as_u64().unwrap() as usize).unwrap();
         let mut world = Recording { seeds: DangerKnownSeeds::new(name), sent: Transcript::new() };
-        let (layers, epoch) = (layers(case, plan.limbs), case["epoch"].as_u64().unwrap());
-        let loaded = direct::load_over(&plan, &layers, parties, epoch, None, &mut world).unwrap();
+        let layers = layers(case, plan.limbs);
+        let loaded = direct::load_over(&plan, &layers, parties, None, &mut world).unwrap();
         for party in &loaded.parties {
             assert_eq!(party.fingerprint().0[..], bytes(case["fingerprint"].as_str().unwrap()), "{name}");
         }

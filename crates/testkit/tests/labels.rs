@@ -5,12 +5,13 @@ use amicus_field::Limbs;
 use amicus_node::Peer;
 use amicus_protocol::Parties;
 use amicus_protocol::draws::{Draw, danger_take_notes};
-use amicus_protocol::label::{Label, Purpose};
+use amicus_protocol::label::{LABEL_BYTES, Label, Purpose};
 use amicus_testkit::direct;
 use amicus_testkit::nets::Net;
 use amicus_testkit::world::{Letter, World};
 use amicus_testkit::zoo;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 /// Lists what every role draws.
 #[derive(Default)]
@@ -40,12 +41,14 @@ impl World for Lister {
     }
 }
 
-/// Everything drawn in two epochs with two inferences each, by role.
+/// Everything drawn in two epochs of each of two sessions, with two inferences each, by role.
 fn draws(net: &Net, n: usize) -> Vec<(Peer, Draw)> {
     let mut lister = Lister::default();
-    for epoch in [1, 1 << 40] {
-        let parties = Parties::new(n).unwrap();
-        let loaded = direct::load_over(&net.plan, &net.layers(), parties, epoch, None, &mut lister).unwrap();
+    let parties = Parties::new(n).unwrap();
+    let sessions = [(); 2].map(|()| direct::begin(parties, &mut lister).unwrap());
+    for session in sessions.iter().chain(&sessions) {
+        let session = Arc::clone(session);
+        let loaded = direct::load_in(session, &net.plan, &net.layers(), None, &mut lister).unwrap();
         for batch in [1, 3] {
             let inputs = net.inputs(batch, 2);
             let outcome = direct::infer_over(&loaded, &inputs, batch, &[], &mut |_| (), &mut lister).unwrap();
@@ -76,7 +79,7 @@ fn every_label_domain_and_position_is_drawn_once() {
 }
 
 fn labels_have_bytes_of_their_own(what: &str, draws: &[(Peer, Draw)]) {
-    let mut labels: HashMap<[u8; 21], Label> = HashMap::new();
+    let mut labels: HashMap<[u8; LABEL_BYTES], Label> = HashMap::new();
     for (_, draw) in draws {
         let known = *labels.entry(draw.bytes).or_insert(draw.label);
         assert_eq!(known, draw.label, "{what}: two labels are the same bytes");

@@ -4,7 +4,7 @@
 use amicus_field::{Element, Limbs, packed_len};
 use amicus_node::Peer;
 use amicus_protocol::control::AbortNotice;
-use amicus_protocol::wire::Kind;
+use amicus_protocol::wire::{HEADER_BYTES, Kind, VERSION};
 use amicus_protocol::{Parties, Step};
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::run::{Setup, party};
@@ -86,7 +86,7 @@ fn bytes_that_are_no_message() {
     );
     given_up(Deviation::opening(1, How::Garbage(vec![9; 100])), &[step, "party 2", "wire version 9"]);
     given_up(
-        Deviation::opening(1, How::Garbage([vec![1, 255], vec![0; 22]].concat())),
+        Deviation::opening(1, How::Garbage([vec![VERSION, 255], vec![0; HEADER_BYTES - 2]].concat())),
         &[step, "party 2", "kind 255"],
     );
     given_up(Deviation::message(Kind::Check, How::Garbage(Vec::new())), &["check", "party 2", "0 bytes"]);

@@ -22,7 +22,7 @@ fn resnet_is_exact_operation_by_operation() {
     let net = resnet();
     for (parties, batch) in [(2, 1), (3, 2)] {
         let parties = Parties::new(parties).unwrap();
-        let loaded = direct::load(&net.plan, &net.layers(), parties, 7, None).unwrap();
+        let loaded = direct::load(&net.plan, &net.layers(), parties, None).unwrap();
         let inputs = net.inputs(batch, 40);
         let outcome = direct::infer(&loaded, &inputs, batch, &[], &mut |_| ()).unwrap();
         steps::check(&loaded, &net, &inputs, &outcome).unwrap();

@@ -5,7 +5,7 @@ use amicus_client::Message;
 use amicus_field::Limbs;
 use amicus_node::Peer;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId};
+use amicus_protocol::{InferenceId, Scope};
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::random::Random;
 use amicus_testkit::run::Setup;
@@ -32,7 +32,7 @@ fn noise_in_inferences() {
 
 #[test]
 fn noise_in_loads() {
-    for kind in [Kind::Keys, Kind::Tags, Kind::LoadHash, Kind::LoadResponse] {
+    for kind in [Kind::Keys, Kind::SessionAnswer, Kind::Tags, Kind::LoadHash, Kind::LoadResponse] {
         let deviation = Deviation::message(kind, How::Noise(Random(3)));
         let mut run = Setup::new(zoo::mlp(TWO), 2).hasty().last_deviating(deviation).start();
         for _ in 0..10 {
@@ -52,6 +52,7 @@ fn noise_in_loads() {
 fn noise_of_users() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut random = Random(11);
+    run.infer().unwrap();
     let mut mallory = User::connect(&mut run.cluster, run.parties, &Peer::Client("2".into()));
     let everybody: Vec<Peer> = run.parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
     for _ in 0..50 {
@@ -61,8 +62,8 @@ fn noise_of_users() {
                 let bytes = random.bytes(length);
                 mallory.send_raw(to, &bytes);
                 // A valid header with anything in it.
-                let mut header =
-                    Header::inference(Kind::Input, EpochId(1), InferenceId(random.bits() % 60), 0).encode();
+                let scope = Scope { id: InferenceId(random.bits() % 60), ..run.last };
+                let mut header = Header::new(Kind::Input, scope, 0).encode();
                 header[1] = random.below(64) as u8;
                 let body = random.bytes(60 - length);
                 mallory.send_raw(to, &[&header[..], &body].concat());
@@ -77,10 +78,11 @@ fn noise_of_users() {
 fn early_junk_gives_way() {
     // More messages for far future inferences than are kept; then honest ones must still find room.
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    run.infer().unwrap();
     let mut client = User::connect(&mut run.cluster, run.parties, &Peer::Client("2".into()));
     for number in 0..100 {
         let id = InferenceId(u64::MAX - number);
-        let header = Header::inference(Kind::ReceiverKey, EpochId(1), id, 0);
+        let header = Header::new(Kind::ReceiverKey, Scope { id, ..run.last }, 0);
         for party in run.parties.all().map(Peer::Party) {
             client.send(&party, &Message { header, body: vec![0; 32] });
         }

@@ -7,7 +7,7 @@ use amicus_node::{NodeError, Peer, peer};
 use amicus_plan::printable;
 use amicus_protocol::control::{self, AbortNotice, Request};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Step};
+use amicus_protocol::{Scope, Step};
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::run::{Ending, Setup, assert_says};
 use amicus_testkit::user::{User, notice};
@@ -50,11 +50,8 @@ fn the_hostile_notice_is_a_notice() {
 #[test]
 fn a_party_that_gives_up_in_hostile_words_is_named_and_not_quoted() {
     for text in [HOSTILE.to_owned(), "x".repeat(3000)] {
-        // The second inference of the first epoch, after an honest one.
-        let header = Header::inference(Kind::Abort, EpochId(1), amicus_protocol::InferenceId(2), 0);
-        let frame = [&header.encode()[..], &hostile_notice(&text)].concat();
-        let mut run =
-            Setup::new(zoo::mlp(TWO), 3).last_deviating(Deviation::opening(1, How::Garbage(frame))).start();
+        let gives_up = How::Instead(Kind::Abort, hostile_notice(&text));
+        let mut run = Setup::new(zoo::mlp(TWO), 3).last_deviating(Deviation::opening(1, gives_up)).start();
         run.infer().unwrap();
         let ending = run.attack();
         assert_all_loggable(&ending);
@@ -93,7 +90,7 @@ fn receivers_names_are_refused_unless_short_and_printable() {
     for name in [format!("client {HOSTILE}"), long, "client ".into(), "party 1".into(), "helper".into()] {
         let request = Request { batch: 1, also_to: vec![name.clone()] };
         let body = control::encode(&request).unwrap();
-        mallory.send(&Peer::Helper, &Message { header: Header::epoch(Kind::Request, EpochId(0), 0), body });
+        mallory.send(&Peer::Helper, &Message { header: Header::new(Kind::Request, Scope::NONE, 0), body });
         let refused = notice(&mallory.expect(&Peer::Helper, &[Kind::Abort, Kind::Ticket]));
         assert!(refused.to_string().contains("not allowed: these receivers"), "{name:?}: {refused}");
         assert_loggable("client 2", &refused);

@@ -33,7 +33,7 @@ fn a_layer_of_one_input_with_a_bias_works_in_a_batch_of_two() {
         weights: LimbVec::from_i64(limbs, &[256, -512]),
         bias: Some(LimbVec::from_i64(limbs, &[65536, 0])),
     };
-    let loaded = direct::load(&plan, &[layer], Parties::new(2).unwrap(), 1, None).unwrap();
+    let loaded = direct::load(&plan, &[layer], Parties::new(2).unwrap(), None).unwrap();
     for batch in 1..=4 {
         let inputs: Vec<i64> = (1..=batch).map(|i| 100 * i).collect();
         let logits =

@@ -15,7 +15,7 @@ use amicus_testkit::zoo;
 const TWO: Limbs = Limbs::TWO;
 
 fn loaded(net: &Net) -> Loaded {
-    direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), 1, None).unwrap()
+    direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), None).unwrap()
 }
 
 /// One inference whose messages to the helper are changed.
@@ -62,8 +62,8 @@ fn an_epoch_ends_with_the_last_failure_it_is_allowed() {
 fn differing_hashes_say_nothing_of_the_keys_and_do_not_count() {
     // Else any client could retire an epoch, with different inputs for different parties.
     let net = zoo::mlp(TWO);
-    let Loaded { helper, parties } = loaded(&net);
-    let loaded = Loaded { helper: helper.retired_after(2), parties };
+    let Loaded { session, helper, parties } = loaded(&net);
+    let loaded = Loaded { session, helper: helper.retired_after(2), parties };
     for _ in 0..5 {
         assert!(is_rejected(&infer(&loaded, &net, &mut |m| wrong_hash(m))));
         let both = &mut |messages: &mut Vec<CheckMessage>| {
@@ -82,8 +82,8 @@ fn differing_hashes_say_nothing_of_the_keys_and_do_not_count() {
 #[test]
 fn nobody_can_raise_the_limit() {
     let net = zoo::mlp(TWO);
-    let Loaded { helper, parties } = loaded(&net);
-    let loaded = Loaded { helper: helper.retired_after(u32::MAX), parties };
+    let Loaded { session, helper, parties } = loaded(&net);
+    let loaded = Loaded { session, helper: helper.retired_after(u32::MAX), parties };
     for _ in 0..FAILURE_LIMIT {
         assert!(is_rejected(&infer(&loaded, &net, &mut |m| wrong_sum(m))));
     }

@@ -6,7 +6,7 @@ use amicus_field::Limbs;
 use amicus_node::event::Event;
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{InferenceId, Parties, ProtocolError};
+use amicus_protocol::{Parties, ProtocolError};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::fake_helper::FakeHelper;
 use amicus_testkit::run::party;
@@ -44,13 +44,17 @@ fn an_inference_dealt_twice() {
     let inputs = net.inputs(1, 1);
     let mut helper = FakeHelper::start(net, folder.path());
     let epoch = helper.load(1);
-    // Before and after its use, and one that was passed over.
+    // Before and after its use, and one that was passed over and dealt late.
     helper.deal(&epoch, 5);
     helper.infer(&epoch, 6, &inputs);
-    for id in [5, 6, 6, 1] {
+    helper.deal(&epoch, 3);
+    for peer in peers() {
+        helper.dealing.expect(&peer, &[Kind::Ready]);
+    }
+    for id in [5, 6, 6, 3] {
         helper.deal(&epoch, id);
         for (peer, events) in peers().iter().zip(&helper.events) {
-            assert_spent(&failure(events), &format!("inference {id} of epoch 1"));
+            assert_spent(&failure(events), &format!("inference {id}"));
             let abort = helper.dealing.expect(peer, &[Kind::Abort]);
             assert!(notice(&abort).to_string().contains("is spent"), "{}", notice(&abort));
         }
@@ -66,15 +70,15 @@ fn an_inference_bound_twice() {
     let (inputs, others) = (net.inputs(1, 1), net.inputs(1, 2));
     let mut helper = FakeHelper::start(net, folder.path());
     let epoch = helper.load(1);
-    helper.infer(&epoch, 1, &inputs);
+    helper.infer(&epoch, 2, &inputs);
     // Another input under the same mask would show the difference of the two.
-    let again = epoch_deal_alone(&epoch, 1);
+    let again = helper.deal_alone(&epoch, 2);
     helper.bind(&again, &others);
     for events in &helper.events {
-        assert_spent(&failure(events), "inference 1 of epoch 1");
+        assert_spent(&failure(events), "inference 2");
     }
     assert!(helper.online.heard(Duration::from_millis(200)).is_none(), "a party went on with it");
-    helper.infer(&epoch, 2, &inputs);
+    helper.infer(&epoch, 3, &inputs);
     helper.stop();
 }
 
@@ -86,8 +90,9 @@ fn an_inference_of_a_size_that_was_not_agreed() {
     let mut helper = FakeHelper::start(net, folder.path());
     let epoch = helper.load(1);
     // Else it could make parties expand as much as it likes.
-    for (id, batch) in [(1, 0), (2, 5), (3, u32::MAX)] {
-        let header = Header::inference(Kind::Deal, epoch.epoch(), InferenceId(id), batch);
+    for (id, batch) in [(2, 0), (3, 5), (4, u32::MAX)] {
+        let scope = helper.scope(&epoch, id);
+        let header = Header::new(Kind::Deal, scope, batch);
         for (peer, events) in peers().iter().zip(&helper.events) {
             helper.dealing.send(peer, &Message { header, body: Vec::new() });
             let text = failure(events).to_string();
@@ -95,53 +100,52 @@ fn an_inference_of_a_size_that_was_not_agreed() {
             helper.dealing.expect(peer, &[Kind::Abort]);
         }
     }
-    helper.infer(&epoch, 4, &inputs);
+    helper.infer(&epoch, 5, &inputs);
     helper.stop();
 }
 
-/// What the helper would need to use an id again, without telling the parties that it is dealt.
-fn epoch_deal_alone(
-    epoch: &amicus_protocol::epoch::HelperEpoch,
-    id: u64,
-) -> amicus_protocol::preprocess::Dealt {
-    let fresh = amicus_protocol::Fresh::recorded(amicus_protocol::InferenceId(id));
-    epoch.deal::<ProtocolError>(fresh, 1, &mut |_, _| Ok(())).unwrap()
-}
-
 #[test]
-fn an_epoch_begun_twice() {
+fn a_load_begun_twice() {
     let folder = tempfile::tempdir().unwrap();
     let net = zoo::mlp(Limbs::TWO);
     let inputs = net.inputs(1, 1);
     let mut helper = FakeHelper::start(net, folder.path());
     helper.load(3);
-    for epoch in [3, 2] {
-        helper.begin_epoch(epoch);
+    for id in [3, 2] {
+        helper.begin_load(id);
         for (peer, events) in peers().iter().zip(&helper.events) {
-            assert_spent(&failure(events), &format!("epoch {epoch}"));
+            assert_spent(&failure(events), &format!("inference {id}"));
             let abort = helper.online.expect(peer, &[Kind::Abort]);
             assert!(notice(&abort).to_string().contains("is spent"), "{}", notice(&abort));
         }
     }
     let epoch = helper.load(4);
-    helper.infer(&epoch, 1, &inputs);
+    helper.infer(&epoch, 5, &inputs);
     helper.stop();
 }
 
+/// An id and a load may be numbered as before, but nothing of the session before is heard.
 #[test]
-fn parties_remember_over_a_restart() {
+fn messages_of_a_session_that_ended() {
     let folder = tempfile::tempdir().unwrap();
-    let inputs = zoo::mlp(Limbs::TWO).inputs(1, 1);
-    let mut helper = FakeHelper::start(zoo::mlp(Limbs::TWO), folder.path());
+    let net = zoo::mlp(Limbs::TWO);
+    let inputs = net.inputs(1, 1);
+    let mut helper = FakeHelper::start(net, folder.path());
     let epoch = helper.load(1);
-    helper.infer(&epoch, 1, &inputs);
-    helper.stop();
-    let mut helper = FakeHelper::start(zoo::mlp(Limbs::TWO), folder.path());
-    helper.begin_epoch(1);
-    for events in &helper.events {
-        assert_spent(&failure(events), "epoch 1");
+    let dealt = helper.deal_alone(&epoch, 3);
+    helper.infer(&epoch, 2, &inputs);
+    helper.begin_session();
+    // Material is dealt by an answer, a load by its begin, an inference by its binding.
+    helper.bind(&dealt, &inputs);
+    assert!(helper.online.heard(Duration::from_millis(200)).is_none(), "a party heard of the old session");
+    helper.deal_in_the_old_session(&epoch, 4);
+    for (peer, events) in peers().iter().zip(&helper.events) {
+        let error = failure(events).to_string();
+        assert!(error.contains("is not loaded"), "{error}");
+        helper.dealing.expect(peer, &[Kind::Abort]);
     }
-    let epoch = helper.load(2);
-    helper.infer(&epoch, 1, &inputs);
+    // The same numbers are free in the new session.
+    let epoch = helper.load(1);
+    helper.infer(&epoch, 2, &inputs);
     helper.stop();
 }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 fn covers(net: &Net, n: usize, batches: &[usize]) -> Vec<Cover> {
     let parties = Parties::new(n).unwrap();
     let mut witness = Witness::new(&format!("covers of {}, {n} parties", net.plan.name));
-    let loaded = direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut witness).unwrap();
+    let loaded = direct::load_over(&net.plan, &net.layers(), parties, None, &mut witness).unwrap();
     let one = net.inputs(1, 5);
     let mut runs = Vec::new();
     for &batch in batches {
@@ -28,7 +28,7 @@ fn covers(net: &Net, n: usize, batches: &[usize]) -> Vec<Cover> {
         assert!(outcome.logits.is_ok());
         runs.push((inputs, outcome));
     }
-    let mut covers = Covers::of_load(net, &witness, parties, 1);
+    let mut covers = Covers::of_load(net, &witness, &loaded);
     runs.iter().for_each(|(inputs, outcome)| covers.add_inference(inputs, outcome));
     covers.finish()
 }
@@ -151,10 +151,10 @@ fn the_tags_of_many_loads_are_uniform() {
     let parties = Parties::new(2).unwrap();
     let mut witness = Witness::new("tags of many loads");
     let mut histograms = vec![Histogram::EMPTY; 2];
-    for epoch in 1..=20 {
+    for _ in 0..20 {
         witness.letters.clear();
-        direct::load_over(&net.plan, &net.layers(), parties, epoch, None, &mut witness).unwrap();
-        for cover in Covers::of_load(&net, &witness, parties, epoch).finish() {
+        let loaded = direct::load_over(&net.plan, &net.layers(), parties, None, &mut witness).unwrap();
+        for cover in Covers::of_load(&net, &witness, &loaded).finish() {
             for (_, left) in cover.leftovers().filter(|_| cover.word == "tags") {
                 for (limb, histogram) in histograms.iter_mut().enumerate() {
                     histogram.add(Prime::of_limb(limb), left.plane(limb));

@@ -7,13 +7,15 @@ use amicus_node::inbox::{Inbox, Incoming, Want};
 use amicus_plan::WeightId;
 use amicus_protocol::affine::Part;
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
+use amicus_protocol::keys::PartyKeys;
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::online::{AwaitingInput, Next};
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fresh, InferenceId, Parties, ProtocolError};
+use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::direct::{self, Loaded};
 use amicus_testkit::nets::Net;
+use amicus_testkit::world::Honest;
 use amicus_testkit::world::{Letter, World};
 use amicus_testkit::zoo;
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use std::time::{Duration, Instant};
 
 const TWO: Limbs = Limbs::TWO;
 
-fn loaded(net: &Net, epoch: u64) -> Loaded {
-    direct::load(&net.plan, &net.layers(), Parties::new(3).unwrap(), epoch, None).unwrap()
+fn loaded(net: &Net) -> Loaded {
+    direct::load(&net.plan, &net.layers(), Parties::new(3).unwrap(), None).unwrap()
 }
 
 fn says(error: Result<(), ProtocolError>, words: &str) {
@@ -30,10 +32,16 @@ fn says(error: Result<(), ProtocolError>, words: &str) {
     assert!(text.contains(words), "{text}");
 }
 
+/// The keys of an inference at one of the parties.
+fn keys(loaded: &Loaded, party: usize, id: u64) -> PartyKeys {
+    let epoch = &loaded.helper;
+    loaded.session.parties[party].take(epoch.epoch(), epoch.digest(), InferenceId(id)).unwrap()
+}
+
 /// The first of three parties, dealt an inference and given an input of zeros.
 fn running(loaded: &Loaded, net: &Net, id: u64) -> amicus_protocol::online::Running {
     let one = &loaded.parties[0];
-    let material = one.prepare(one.begin_deal(Fresh::recorded(InferenceId(id)), 1)).unwrap();
+    let material = one.prepare(one.begin_deal(keys(loaded, 0, id), 1)).unwrap();
     let input = vec![0; packed_len(TWO, net.input_len())];
     AwaitingInput::new(Arc::clone(one), material).unwrap().receive(&Peer::Client("1".into()), &input).unwrap()
 }
@@ -41,10 +49,10 @@ fn running(loaded: &Loaded, net: &Net, id: u64) -> amicus_protocol::online::Runn
 #[test]
 fn one_share_of_each_operation_of_each_other_party() {
     let net = zoo::mlp(TWO);
-    let loaded = loaded(&net, 1);
+    let loaded = loaded(&net);
     let parties = loaded.helper.parties();
     let [one, two, three] = [1, 2, 3].map(|n| parties.party(n).unwrap());
-    let Next::Open(opening) = running(&loaded, &net, 1).next().unwrap() else { panic!("nothing opened") };
+    let Next::Open(opening) = running(&loaded, &net, 2).next().unwrap() else { panic!("nothing opened") };
     let (op, share) = &opening.shares()[0];
     let (op, body) = (op.0, pack(share));
     let mut collecting = opening.collect().unwrap();
@@ -60,17 +68,25 @@ fn one_share_of_each_operation_of_each_other_party() {
 #[test]
 fn material_is_used_in_its_own_epoch_only() {
     let net = zoo::mlp(TWO);
-    let [old, new] = [1, 2].map(|epoch| loaded(&net, epoch));
-    let deal = old.parties[0].begin_deal(Fresh::recorded(InferenceId(1)), 1);
-    let material = old.parties[0].prepare(deal).unwrap();
-    let error = AwaitingInput::new(Arc::clone(&new.parties[0]), material).map(drop);
-    says(error, "material of epoch 1 in epoch 2");
+    let [old, new] = [loaded(&net), loaded(&net)];
+    let (first, second) = (&old.parties[0], &new.parties[0]);
+    // Keys that were taken for one epoch make no material of another.
+    let deal = first.begin_deal(keys(&old, 0, 2), 1);
+    let words = format!("keys of {} in {}", first.epoch(), second.epoch());
+    says(second.prepare(deal).map(drop), &words);
+    let material = first.prepare(first.begin_deal(keys(&old, 0, 3), 1)).unwrap();
+    let words = format!("material of {} in {}", first.epoch(), second.epoch());
+    says(AwaitingInput::new(Arc::clone(second), material).map(drop), &words);
+    // Nor does the helper deal with them.
+    let others = old.session.helper.next(old.helper.epoch(), old.helper.digest()).unwrap();
+    let dealt = new.helper.deal::<ProtocolError>(others, 1, &mut |_, _| panic!("something is dealt"));
+    says(dealt.map(drop), "keys of");
 }
 
 #[test]
 fn the_last_party_needs_every_correction_once() {
     let net = zoo::mlp(TWO);
-    let loaded = loaded(&net, 1);
+    let loaded = loaded(&net);
     let last = &loaded.parties[2];
     let mut corrections = Vec::new();
     let deal = |op: amicus_plan::OpIndex, body| {
@@ -78,9 +94,11 @@ fn the_last_party_needs_every_correction_once() {
         Ok::<(), ProtocolError>(())
     };
     let mut deal = deal;
-    loaded.helper.deal(loaded.helper.next_inference(), 1, &mut deal).unwrap();
+    let (epoch, digest) = (loaded.helper.epoch(), loaded.helper.digest());
+    loaded.helper.deal(loaded.session.helper.next(epoch, digest).unwrap(), 1, &mut deal).unwrap();
     let (op, body) = corrections.remove(0);
-    let begin = || last.begin_deal(Fresh::recorded(InferenceId(1)), 1);
+    let mut ids = 2..;
+    let mut begin = || last.begin_deal(keys(&loaded, 2, ids.next().unwrap()), 1);
     says(last.prepare(begin()).map(drop), "corrections are missing");
     let mut deal = begin();
     deal.correction(last, op, &body).unwrap();
@@ -88,7 +106,7 @@ fn the_last_party_needs_every_correction_once() {
     // Those of an operation without any, and of a party that gets none.
     says(begin().correction(last, op + 1, &body), "unexpected corrections");
     let first = &loaded.parties[0];
-    let mut deal = first.begin_deal(Fresh::recorded(InferenceId(1)), 1);
+    let mut deal = first.begin_deal(keys(&loaded, 0, 2), 1);
     says(deal.correction(first, op, &body), "unexpected corrections");
 }
 
@@ -101,7 +119,7 @@ fn messages_ahead_of_their_time_are_bounded_for_each_peer() {
         let (mut here, there) = amicus_net::Link::pair(&peer.to_string(), "node");
         inbox.insert(peer, there);
         for id in 1..=20 {
-            let header = Header::inference(Kind::Input, EpochId(1), InferenceId(id), 0);
+            let header = Header::new(Kind::Input, Scope { id: InferenceId(id), ..Scope::NONE }, 0);
             here.send(&[&header.encode()]).unwrap();
         }
         links.push(here);
@@ -132,18 +150,20 @@ fn a_message_longer_than_the_plan_says_ends_the_link() {
     let peer = Peer::Client("a".into());
     let (mut here, there) = amicus_net::Link::pair(&peer.to_string(), "node");
     inbox.insert(&peer, there);
-    let header = Header::inference(Kind::Input, EpochId(1), InferenceId(1), 0).encode();
-    here.send(&[&header, &[0; 1000]]).unwrap();
-    here.send(&[&header, &[0; 1001]]).unwrap();
+    let header = Header::new(Kind::Input, Scope::NONE, 0).encode();
+    let most = (1 << 10) - header.len();
+    here.send(&[&header, &vec![0; most]]).unwrap();
+    here.send(&[&header, &vec![0; most + 1]]).unwrap();
     let mut next = || inbox.next(Instant::now() + PATIENCE, |_, _| Want::Take).unwrap();
-    assert!(matches!(next(), Incoming::Message(message) if message.body().len() == 1000));
+    assert!(matches!(next(), Incoming::Message(message) if message.body().len() == most));
     let Incoming::Lost(_, error) = next() else { panic!("a message that is too long") };
     assert!(error.to_string().contains("announced a frame of 1025 bytes"), "{error}");
 }
 
 #[test]
 fn parts_of_weights_have_their_part_of_the_mask() {
-    let stream = Label::load(Purpose::WeightMask, EpochId(1), 0).stream(&Seed::from_bytes([5; 32]));
+    let seed = Seed::from_bytes([5; 32]);
+    let stream = Label::epoch(Purpose::WeightMask, EpochId::from_bytes([1; 16]), 0).stream(&seed);
     let part = |part: Part| amicus_protocol::affine::sample(&part, &stream, TWO);
     let whole = part(Part::Weights(0..70));
     for (start, end) in [(0, 30), (30, 31), (31, 70)] {
@@ -168,7 +188,7 @@ impl World for WrongOutput {
 #[test]
 fn an_output_that_the_parties_did_not_agree_on_is_passed_over() {
     let net = zoo::mlp(TWO);
-    let loaded = loaded(&net, 1);
+    let loaded = loaded(&net);
     let inputs = net.inputs(1, 3);
     for party in loaded.helper.parties().all().map(Peer::Party) {
         let mut world = WrongOutput(party);
@@ -196,7 +216,7 @@ const OUTPUTS: usize = 3;
 #[test]
 fn a_release_out_of_range_is_refused() {
     let net = zoo::mlp(TWO);
-    let loaded = loaded(&net, 1);
+    let loaded = loaded(&net);
     assert_eq!(net.simulate(&net.inputs(1, 3), 1).len(), OUTPUTS);
     let outcome = direct::infer_over(&loaded, &net.inputs(1, 3), 1, &[], &mut |_| (), &mut LongMask).unwrap();
     says(outcome.logits.map(drop), "output entry");
@@ -208,7 +228,7 @@ fn an_output_may_drop_no_bits() {
     let mut plan = (*plan).clone();
     plan.output.scale = plan.values().unwrap().get(plan.output.value).scale;
     let net = Net { plan: Arc::new(plan), weights };
-    let loaded = loaded(&net, 1);
+    let loaded = loaded(&net);
     // Masks of the upper and of the lower half, with and without a wrap.
     for salt in 0..40 {
         let inputs = net.inputs(1, salt);
@@ -221,8 +241,8 @@ fn an_output_may_drop_no_bits() {
 fn limits_on_frames_leave_room_for_corrections_of_a_load() {
     let net = zoo::conv_net(TWO);
     let parties = Parties::new(2).unwrap();
-    let fresh = Fresh::recorded(EpochId(1));
-    let load = HelperLoad::begin(Arc::clone(&net.plan), parties, fresh, &mut OperatingSystem).unwrap();
+    let session = direct::begin(parties, &mut Honest).unwrap();
+    let load = HelperLoad::begin(Arc::clone(&net.plan), &session.helper, &mut OperatingSystem).unwrap();
     let lengths = (0u32..).take(net.plan.weights.len()).map(|id| load.corrections(WeightId(id)).len());
     assert_eq!(Some(HelperEpoch::longest_load_message(&net.plan)), lengths.max());
 }

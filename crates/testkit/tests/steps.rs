@@ -12,7 +12,7 @@ fn every_operation_gives_the_exact_integers() {
             let n = [2, 3, 5][number % 3];
             for (parties, batch) in [(2, 1), (n, 3)] {
                 let parties = Parties::new(parties).unwrap();
-                let loaded = direct::load(&net.plan, &net.layers(), parties, 7, None).unwrap();
+                let loaded = direct::load(&net.plan, &net.layers(), parties, None).unwrap();
                 for salt in 0..3 {
                     let inputs = net.inputs(batch, 40 + salt);
                     let outcome = direct::infer(&loaded, &inputs, batch, &[], &mut |_| ()).unwrap();
@@ -30,7 +30,7 @@ fn every_operation_gives_the_exact_integers() {
 #[test]
 fn a_wrong_value_is_noticed_by_the_comparison() {
     let net = zoo::residual(Limbs::TWO);
-    let loaded = direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), 1, None).unwrap();
+    let loaded = direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), None).unwrap();
     let inputs = net.inputs(1, 1);
     let mut outcome = direct::infer(&loaded, &inputs, 1, &[], &mut |_| ()).unwrap();
     steps::check(&loaded, &net, &inputs, &outcome).unwrap();

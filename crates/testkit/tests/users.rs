@@ -10,7 +10,7 @@ use amicus_node::Peer;
 use amicus_node::inbox::Received;
 use amicus_protocol::control::{self, TicketGrant};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId};
+use amicus_protocol::{InferenceId, Scope};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, assert_says};
@@ -45,7 +45,7 @@ fn different_inputs_to_different_parties() {
         let mut run = Setup::new(zoo::mlp(TWO), n).start();
         let mut mallory = user(&mut run, "2");
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
-        let id = admission.id();
+        let id = admission.scope().id;
         let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
         for (number, party) in peers(&run).iter().enumerate() {
             let input = if number == 1 { flipped(&input) } else { input.clone() };
@@ -66,7 +66,7 @@ fn a_second_input_under_one_id() {
     let mut mallory = user(&mut run, "2");
     for second_is_different in [false, true] {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
-        let id = admission.id();
+        let id = admission.scope().id;
         let (awaiting, [input, _key]) = admission.mask(&run.next_inputs()).unwrap();
         let second = if second_is_different { flipped(&input) } else { input.clone() };
         // Without its key nothing can go on, so the second one certainly comes before the end.
@@ -97,7 +97,7 @@ fn changed_inputs(run: &mut Run, edits: &[(Edit, &str)]) {
     let mut mallory = user(run, "2");
     for (edit, fault) in edits {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
-        let id = admission.id();
+        let id = admission.scope().id;
         let (awaiting, [mut input, key]) = admission.mask(&run.next_inputs()).unwrap();
         edit(&mut input);
         for party in peers(run) {
@@ -155,7 +155,7 @@ fn given_up(mallory: &mut User, mut again: impl FnMut(&mut User)) -> Received {
 fn bytes_that_are_no_message() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut mallory = user(&mut run, "2");
-    let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).id();
+    let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).scope().id;
     let parties = peers(&run);
     // A party that has not heard of the inference yet ignores them: so again.
     let abort = given_up(&mut mallory, |mallory| {
@@ -171,7 +171,7 @@ fn a_client_that_leaves() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
     let mut leaves = || {
         let mut mallory = user(&mut run, "2");
-        let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).id();
+        let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).scope().id;
         peers(&run).iter().for_each(|party| mallory.close(party));
         let abort = given_up(&mut mallory, |_| ());
         let ending = run.ending(id, Err(notice(&abort))).given_up(&["input", "client 2"]);
@@ -190,7 +190,7 @@ fn an_input_or_key_under_somebody_elses_id() {
     let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
     for mallory_is_first in [true, false] {
         let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
-        let id = admission.id();
+        let id = admission.scope().id;
         let inputs = run.next_inputs();
         let (awaiting, messages) = admission.mask(&inputs).unwrap();
         let forged = messages.each_ref().map(flipped);
@@ -219,7 +219,7 @@ fn a_strangers_input_does_not_stand_for_the_clients() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start();
     let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
     let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
-    let id = admission.id();
+    let id = admission.scope().id;
     let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
     // All that is needed is there, but not from her.
     for party in peers(&run) {
@@ -247,7 +247,7 @@ fn seeds_of_a_mask_go_to_the_bound_client_only() {
     // Mallory asks in every way there is for what is Alice's: with her id, as a receiver, as an
     // acknowledgement.
     let (_, forged) = PendingRequest::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
-    let with_her_id = Header::inference(Kind::Request, ticket.header.epoch, ticket.header.id, 0);
+    let with_her_id = Header::new(Kind::Request, ticket.header.scope(), 0);
     mallory.send(&Peer::Helper, &Message { header: with_her_id, ..forged });
     for kind in
         [Kind::Ticket, Kind::Bind, Kind::Invite, Kind::Release, Kind::ReleaseAck, Kind::Deal, Kind::Check]
@@ -329,7 +329,7 @@ fn requests_that_cannot_be() {
         assert_says("client", &error, &["input", "client 1", words]);
     }
     let mut mallory = user(&mut run, "2");
-    let header = Header::epoch(Kind::Request, EpochId(0), 0);
+    let header = Header::new(Kind::Request, Scope::NONE, 0);
     mallory.send(&Peer::Helper, &Message { header, body: vec![0xff; 40] });
     let abort = mallory.expect(&Peer::Helper, &[Kind::Abort]);
     assert_says("client", &notice(&abort), &["input", "client 2", "control message"]);
@@ -341,8 +341,9 @@ fn requests_that_cannot_be() {
 fn a_flood_of_early_messages_harms_nobody_else() {
     // Once, one client could use up the room for early messages of all.
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    run.infer().unwrap();
     let mut mallory = user(&mut run, "2");
-    let far = Header::inference(Kind::Input, EpochId(u64::MAX), InferenceId(u64::MAX), 0);
+    let far = Header::new(Kind::Input, Scope { id: InferenceId(u64::MAX), ..run.last }, 0);
     for _ in 0..2000 {
         let message = Message { header: far, body: vec![1; 50] };
         peers(&run).iter().chain([&Peer::Helper]).for_each(|p| mallory.send(p, &message));

@@ -15,8 +15,9 @@ use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer};
-use amicus_protocol::control::{self, Binding, Channel};
-use amicus_protocol::wire::{Header, Kind};
+use amicus_plan::PlanDigest;
+use amicus_protocol::control::{self, Binding, Channel, SessionAnswer, SessionOffer, SessionOpening};
+use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{InferenceId, Parties};
 use amicus_testkit::nets::Net;
 use amicus_testkit::world::{Letter, World};
@@ -26,7 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A message as it went over a link: sender, recipient, header without hops, body.
-type Frame = (Peer, Peer, [u8; 24], Vec<u8>);
+type Frame = (Peer, Peer, [u8; HEADER_BYTES], Vec<u8>);
 
 /// Links of a deployment, all recorded.
 #[derive(Default)]
@@ -90,14 +91,31 @@ fn drawn(frames: &[Frame], parties: Parties) -> HashMap<Peer, VecDeque<Seed>> {
     };
     let peers: Vec<Peer> = parties.all().map(Peer::Party).collect();
     let mut all = HashMap::new();
-    let mut helper: VecDeque<Seed> =
-        peers.iter().map(|p| body(&Peer::Helper, p, Kind::EpochBegin, 0)).collect();
+    let sent = |from: &Peer, to: &Peer, k: Kind| -> &Frame {
+        frames.iter().find(|f| f.0 == *from && f.1 == *to && kind(f) == k).unwrap()
+    };
+    // An id is the first half of a seed.
+    let id = |id: &[u8; 16]| {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(id);
+        Seed::from_bytes(bytes)
+    };
+    let first = |k: Kind| Header::decode(&sent(&Peer::Helper, &peers[0], k).2).unwrap().0;
+    let mut helper = VecDeque::from([id(first(Kind::SessionBegin).session.as_bytes())]);
+    helper.extend(peers.iter().map(|p| {
+        let offer = &sent(&Peer::Helper, p, Kind::SessionBegin).3;
+        control::decode::<SessionOffer>(offer).unwrap().part_seed().unwrap()
+    }));
+    helper.push_back(id(first(Kind::EpochBegin).epoch.as_bytes()));
+    helper.extend(peers.iter().map(|p| body(&Peer::Helper, p, Kind::EpochBegin, 0)));
     helper.push_back(body(&Peer::Helper, &peers[0], Kind::Challenge, 0));
     all.insert(Peer::Helper, helper);
     all.insert(Peer::Owner, VecDeque::from([body(&Peer::Owner, &peers[0], Kind::Nonce, 0)]));
     for party in &peers {
         let other = peers.iter().find(|p| *p != party).unwrap();
-        let mut own = VecDeque::from([body(party, other, Kind::Keys, 0)]);
+        let answer = &sent(party, &Peer::Helper, Kind::SessionAnswer).3;
+        let part = control::decode::<SessionAnswer>(answer).unwrap().part_seed().unwrap();
+        let mut own = VecDeque::from([part, body(party, other, Kind::Keys, 0)]);
         // A contribution for itself is drawn and never used.
         own.extend(
             peers.iter().map(|to| {
@@ -197,9 +215,9 @@ fn deployment(
 }
 
 /// A message of nodes that the states know nothing of: what its body must be.
-fn words(frame: &Frame, fingerprint: [u8; 32], batch: u32) -> Option<Vec<u8>> {
+fn words(frame: &Frame, plan: PlanDigest, fingerprint: [u8; 32], batch: u32) -> Option<Vec<u8>> {
     let client = direct::client().to_string();
-    let binding = Binding { batch, client: client.clone(), receivers: vec![client] };
+    let binding = Binding { plan, batch, client: client.clone(), receivers: vec![client] };
     match kind(frame) {
         Kind::LoadReady
         | Kind::LoadAccepted
@@ -209,6 +227,7 @@ fn words(frame: &Frame, fingerprint: [u8; 32], batch: u32) -> Option<Vec<u8>> {
         | Kind::ReleaseAck => Some(Vec::new()),
         Kind::Fingerprint if frame.0 == direct::client() => Some(Vec::new()),
         Kind::Fingerprint => Some(fingerprint.to_vec()),
+        Kind::SessionOpen => Some(control::encode(&SessionOpening { epochs: Vec::new() }).unwrap()),
         Kind::Bind => Some(control::encode(&binding).unwrap()),
         _ => None,
     }
@@ -225,28 +244,30 @@ fn nodes_send_what_the_states_send_and_nothing_else() {
             let of_kind = frames.iter().filter(|f| kind(f) == wanted);
             of_kind.map(|f| Header::decode(&f.2).unwrap().0.id.0).collect()
         };
+        let plan = net.plan.digest().unwrap();
         let (dealt, bound) = (ids(Kind::DealCorrection), ids(Kind::Bind));
         assert_eq!(bound.len(), inputs.len());
 
         let mut again = Again { seeds: drawn(&frames, parties), frames: Vec::new(), only_dealt: false };
-        let loaded = direct::load_over(&net.plan, &net.layers(), parties, 1, None, &mut again).unwrap();
+        let loaded = direct::load_over(&net.plan, &net.layers(), parties, None, &mut again).unwrap();
         let (mut inputs, mut ahead) = (inputs.iter(), Vec::new());
-        for id in 1..=dealt.last().copied().unwrap() {
+        // The first is the load.
+        for id in 2..=dealt.last().copied().unwrap() {
             let unused = net.inputs(batch, 9);
             again.only_dealt = !bound.contains(&id);
             let inputs = if again.only_dealt { &unused } else { inputs.next().unwrap() };
             let before = again.frames.len();
             let outcome = direct::infer_over(&loaded, inputs, batch, &[], &mut |_| (), &mut again).unwrap();
-            assert_eq!(outcome.id, InferenceId(id));
+            assert_eq!(outcome.scope.id, InferenceId(id));
             if again.only_dealt {
                 let frames = again.frames.drain(before..);
                 ahead.extend(frames.filter(|f| kind(f) == Kind::DealCorrection));
             }
         }
         let (said, known): (Vec<Frame>, Vec<Frame>) =
-            frames.into_iter().partition(|frame| words(frame, fingerprint, batch as u32).is_some());
+            frames.into_iter().partition(|frame| words(frame, plan, fingerprint, batch as u32).is_some());
         for frame in &said {
-            let body = words(frame, fingerprint, batch as u32).unwrap();
+            let body = words(frame, plan, fingerprint, batch as u32).unwrap();
             assert!(frame.3 == body, "{:?} of {} to {}", kind(frame), frame.0, frame.1);
         }
         // Dealt ahead of requests that never came, and perhaps not to the end.

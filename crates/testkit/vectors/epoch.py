@@ -1,4 +1,5 @@
-"""One epoch of a model, from docs/protocol.md: every byte that every role sends, from the seeds that it draws.
+"""A session with one epoch of a model, from docs/protocol.md: every byte that every role sends, from the seeds that it
+draws.
 
 Written from that text and independent of the Rust code: integers modulo Q, explicit matrices, standard library only.
 Sections of the text are given with each step.
@@ -6,8 +7,8 @@ Sections of the text are given with each step.
 
 from inference import Inference
 from networks import Matrix, Values, digest
-from primitives import Stream, derive_key, keyed, modulus, pack, planes
-from wire import CHALLENGE, HELPER, LOAD_TAGS, LOAD_ZERO, OWNER, WEIGHT_MASK, header, label, le
+from primitives import Stream, derive_key, keyed, modulus, pack, planes, sequence, varint
+from wire import CHALLENGE, HELPER, LOAD_TAGS, LOAD_ZERO, OWNER, WEIGHT_MASK, header, label, le, scope
 
 
 class KnownSeeds:
@@ -23,19 +24,26 @@ class KnownSeeds:
 
 
 class Run:
-    """One epoch of a model: its load, then its inferences. `sent` has all messages: from, to, header, body."""
+    """A session and one epoch of a model: how they begin, then inferences. `sent` has all messages: from, to, header, body."""
 
-    def __init__(self, name, plan, weights, n, epoch):
-        self.plan, self.n, self.epoch, self.seeds, self.sent = plan, n, epoch, KnownSeeds(name), []
+    def __init__(self, name, plan, weights, n):
+        self.plan, self.n, self.seeds, self.sent = plan, n, KnownSeeds(name), []
         self.q, self.limbs, self.values, self.digest = modulus(plan["limbs"]), plan["limbs"], Values(plan), digest(plan)
         self.parties = [f"party {i + 1}" for i in range(n)]
         self.matrices = [Matrix(w) for w in plan["weights"]]
+        self.begin_session()
         self.load(weights)
 
     # -------------------------------------------------------------- small things
-    def send(self, sender, to, kind, body, index=0, inference=0, epoch=None):
-        epoch = self.epoch if epoch is None else epoch
-        self.sent.append((sender, to, kind, index, inference, header(kind, index, epoch, inference) + body))
+    def send(self, sender, to, kind, body, index=0, inference=1, of=None):
+        """About an inference, or the load, which is number 1 of the session."""
+        if of is None:
+            of = self.scope(inference)
+        number = int.from_bytes(of[32:], "little")
+        self.sent.append((sender, to, kind, index, number, header(kind, index, of) + body))
+
+    def scope(self, inference):
+        return scope(self.session, self.epoch, inference)
 
     def pack(self, *vectors):
         return b"".join(pack(v, self.limbs) for v in vectors)
@@ -64,34 +72,74 @@ class Run:
         words = b"".join(le(r, 8) for plane in planes(vector, self.limbs) for r in plane)
         return le(tag, 4) + le(len(vector), 8) + words  # 7.3
 
-    def topic(self, kind, index=0, inference=0):
-        return le(kind, 1) + le(index, 4) + le(self.epoch, 8) + le(inference, 8) + self.digest
+    def topic(self, kind, index=0, inference=1):
+        return le(kind, 1) + le(index, 4) + self.scope(inference) + self.digest
 
-    def zero_shares(self, count, seed_of):
+    def zero_shares(self, pair_keys, count, seed_of):
         """Party i adds the streams of pairs in which its number is the smaller and subtracts the others (7.2)."""
         shares = [[0] * count for _ in range(self.n)]
         for i in range(self.n):
             for j in range(i + 1, self.n):
-                term = self.sample(seed_of(self.pair_keys[i, j]), 0, count)
+                term = self.sample(seed_of(pair_keys[i, j]), 0, count)
                 shares[i], shares[j] = self.add(shares[i], term), self.sub(shares[j], term)
         return shares
 
+    # -------------------------------------------------------------- 7.2 Session
+    def begin_session(self):
+        everybody = range(self.n)
+        self.session = self.seeds.next(HELPER)[:16]
+        of = scope(self.session)
+        of_helper = [self.seeds.next(HELPER) for _ in everybody]
+        for party, part in zip(self.parties, of_helper):
+            # No epoch is offered.
+            self.send(HELPER, party, "SessionBegin", varint(32) + part + sequence([]), of=of)
+        of_party, common, pairs = [], [], []
+        for party in self.parties:
+            of_party.append(self.seeds.next(party))
+            common.append(self.seeds.next(party))
+            pairs.append([self.seeds.next(party) for _ in everybody])  # that for itself is not used
+        for i, sender in enumerate(self.parties):
+            for j, to in enumerate(self.parties):
+                if i != j:
+                    self.send(sender, to, "Keys", common[i] + pairs[i][j], of=of)
+        common_key = derive_key("amicus 2026-11 key common to all parties", self.session + b"".join(common))
+        self.chains = {("party", i): keyed(of_helper[i], b"amicus seed of a session" + self.session + bytes([i + 1])
+                                           + of_party[i]) for i in everybody}
+        self.chains["common"] = common_key
+        for i in everybody:
+            for j in range(i + 1, self.n):
+                material = self.session + bytes([i + 1, j + 1]) + pairs[i][j] + pairs[j][i]
+                self.chains["pair", i, j] = derive_key("amicus 2026-11 key of two parties", material)
+        confirmation = keyed(common_key, b"amicus confirmation of a session")
+        equal = keyed(confirmation, le(4, 1) + le(0, 4) + of + bytes(32))
+        for party, part in zip(self.parties, of_party):
+            self.send(party, HELPER, "SessionAnswer", varint(32) + part + equal + sequence([]), of=of)
+
+    def take(self, inference):
+        """The keys of the next id, one of each chain, bound to what they are for; the chains move on (7.2)."""
+        binding = self.scope(inference) + self.digest
+        keys = {name: keyed(keyed(chain, b"amicus keys of one id"), binding) for name, chain in self.chains.items()}
+        self.chains = {name: keyed(chain, b"amicus state of the next id") for name, chain in self.chains.items()}
+        pairs = {(i, j): keys["pair", i, j] for i in range(self.n) for j in range(i + 1, self.n)}
+        return [keys["party", i] for i in range(self.n)], keys["common"], pairs
+
     # -------------------------------------------------------------- 4 Model epoch
     def load(self, weights):
-        q, epoch, everybody = self.q, self.epoch, range(self.n)
+        q, everybody = self.q, range(self.n)
         tensors = list(zip(self.matrices, weights))
-        self.send(OWNER, HELPER, "LoadRequest", self.digest, epoch=0)
+        self.send(OWNER, HELPER, "LoadRequest", self.digest, of=scope())
+        self.epoch = self.seeds.next(HELPER)[:16]
+        of_epoch = scope(epoch=self.epoch)  # in whatever session
+        _, common_key, pair_keys = self.take(1)
         self.party_seeds = [self.seeds.next(HELPER) for _ in everybody]
         for i in everybody:
             self.send(HELPER, self.parties[i], "EpochBegin", self.party_seeds[i])
-        mask_seeds = [[keyed(s, label(WEIGHT_MASK, epoch, 0, t)) for s in self.party_seeds] for t in range(len(tensors))]
+        mask_seeds = [[keyed(s, label(WEIGHT_MASK, of_epoch, t)) for s in self.party_seeds] for t in range(len(tensors))]
         self.send(HELPER, OWNER, "LoadGrant", b"".join(map(b"".join, mask_seeds)))
-        self.agree_on_keys()
-
         nonce = self.seeds.next(OWNER)
         for party in self.parties:
             self.send(OWNER, party, "Nonce", nonce)
-        fingerprint = b"model" + le(epoch, 8) + self.digest
+        fingerprint = b"model" + self.epoch + self.digest
         transcript, tags_part = self.topic(1), b""
         self.layers = []
         for t, (matrix, (w, bias)) in enumerate(tensors):
@@ -108,9 +156,9 @@ class Run:
                 of_tensor += self.hash_values(number, part)
                 of_fingerprint += body
             fingerprint += keyed(nonce, of_fingerprint)
-            transcript += le(t, 4) + keyed(self.common_key, of_tensor)
+            transcript += le(t, 4) + keyed(common_key, of_tensor)
 
-            streams = [keyed(s, label(LOAD_TAGS, epoch, 0, t)) for s in self.party_seeds]
+            streams = [keyed(s, label(LOAD_TAGS, of_epoch, t)) for s in self.party_seeds]
             rows, columns = len(matrix.rows), matrix.columns
             b, u, bM, a, ab = ([self.sample(s, domain, count) for s in streams]
                                for domain, count in enumerate((rows, columns, columns, 1, rows)))
@@ -133,34 +181,17 @@ class Run:
             self.layers.append(dict(matrix=matrix, M=M, D=D, W=W, b=b, key=key, u=self.add(*u), G=G, DG=DG,
                                     a=a, ab=ab, a_sum=a_sum, tagged_mask=tagged_mask))
         for party in self.parties:
-            self.send(party, HELPER, "LoadHash", keyed(self.common_key, transcript + tags_part))
-        self.check_load()
+            self.send(party, HELPER, "LoadHash", keyed(common_key, transcript + tags_part))
+        self.check_load(pair_keys)
         self.fingerprint = keyed(nonce, fingerprint)
 
-    def agree_on_keys(self):
-        """7.2"""
-        common, pairs = [], []
-        for party in self.parties:
-            common.append(self.seeds.next(party))
-            pairs.append([self.seeds.next(party) for _ in self.parties])  # that for itself is not used
-        for i, sender in enumerate(self.parties):
-            for j, to in enumerate(self.parties):
-                if i != j:
-                    self.send(sender, to, "Keys", common[i] + pairs[i][j])
-        self.common_key = derive_key("amicus 2026-11 key common to all parties", le(self.epoch, 8) + b"".join(common))
-        self.pair_keys = {}
-        for i in range(self.n):
-            for j in range(i + 1, self.n):
-                material = le(self.epoch, 8) + bytes([i + 1, j + 1]) + pairs[i][j] + pairs[j][i]
-                self.pair_keys[i, j] = derive_key("amicus 2026-11 key of two parties", material)
-
-    def check_load(self):
+    def check_load(self, pair_keys):
         seed = self.seeds.next(HELPER)
-        zero = self.zero_shares(len(self.layers), lambda key: keyed(key, label(LOAD_ZERO, self.epoch, 0, 0)))
+        zero = self.zero_shares(pair_keys, len(self.layers), lambda key: keyed(key, label(LOAD_ZERO, self.scope(1), 0)))
         answers = [[] for _ in self.parties]
         for t, layer in enumerate(self.layers):
             matrix = layer["matrix"]
-            c = self.sample(keyed(seed, label(CHALLENGE, self.epoch, 0, t)), 0, matrix.columns)
+            c = self.sample(keyed(seed, label(CHALLENGE, scope(epoch=self.epoch), t)), 0, matrix.columns)
             Dc = matrix.product(layer["D"][0], layer["D"][1], c, self.q)
             for i, answer in enumerate(answers):
                 s = self.dot(layer["ab"][i], Dc) - layer["a"][i][0] * self.dot(layer["DG"], c) + zero[i][t]

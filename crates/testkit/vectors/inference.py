@@ -5,7 +5,7 @@ import math
 from networks import inputs_of, local, opens, pool_windows
 from primitives import keyed, sequence, text, varint
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
-                  KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, label, le)
+                  KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, label, le, scope)
 
 
 class Inference:
@@ -13,6 +13,8 @@ class Inference:
         self.r, self.id, self.batch, self.plan = run, inference, batch, run.plan
         self.q, self.everybody, self.slots = run.q, range(run.n), run.values.slots
         self.x = [v % self.q for v in inputs]
+        self.party_seeds, self.common_key, self.pair_keys = run.take(inference)
+        self.scope = run.scope(inference)
         self.masks, self.mask_shares = [], []   # of every value: at the helper; at the parties, if shared
         self.material = []                      # of every operation
         self.D = []                             # masked values
@@ -23,7 +25,7 @@ class Inference:
         self.r.send(sender, to, kind, body, index, self.id)
 
     def stream_seeds(self, purpose, index):
-        return [keyed(s, label(purpose, self.r.epoch, self.id, index)) for s in self.r.party_seeds]
+        return [keyed(s, label(purpose, self.scope, index)) for s in self.party_seeds]
 
     def shares(self, seeds, domain, count):
         return [self.r.sample(s, domain, count) for s in seeds]
@@ -151,8 +153,8 @@ class Inference:
     def run(self):
         r = self.r
         self.prepare()
-        r.send(CLIENT, HELPER, "Request", varint(self.batch) + sequence([]), epoch=0)
-        binding = varint(self.batch) + text(CLIENT) + sequence([text(CLIENT)])
+        r.send(CLIENT, HELPER, "Request", varint(self.batch) + sequence([]), of=scope())
+        binding = r.digest + varint(self.batch) + text(CLIENT) + sequence([text(CLIENT)])
         seeds = b"".join(self.input_seeds)
         self.send(HELPER, CLIENT, "Ticket", binding + varint(len(seeds)) + seeds)
         self.D = [r.add(self.x, self.masks[0])] + [None] * len(self.plan["ops"])
@@ -170,7 +172,7 @@ class Inference:
         for opened in r.values.rounds:
             for index in opened:
                 transcript += r.hash_values(index, self.D[index + 1])
-        return self.finish(keyed(r.common_key, transcript), receiver_key)
+        return self.finish(keyed(self.common_key, transcript), receiver_key)
 
     def open(self, index, op):
         r, kind = self.r, op["kind"]
@@ -246,10 +248,10 @@ class Inference:
         D = [(v + 2**out["ell"]) % q for v in self.D[out["value"]]]
         case = [int(2 * v < q) for v in D]
         message = b"".join(le(v >> shift, width) + bytes([c]) for v, c in zip(D, case))
-        output_hash = keyed(receiver_key, b"output" + le(r.epoch, 8) + le(self.id, 8) + r.digest + message)
+        output_hash = keyed(receiver_key, b"output" + self.scope + r.digest + message)
         view = keyed(transcript, output_hash)
-        zero = r.zero_shares(len(self.constants),
-                             lambda key: keyed(keyed(key, label(CHECK_ZERO, r.epoch, self.id, 0)), view))
+        zero = r.zero_shares(self.pair_keys, len(self.constants),
+                             lambda key: keyed(keyed(key, label(CHECK_ZERO, self.scope, 0)), view))
         sigma = [r.add(sums, z) for sums, z in zip(self.sums, zero)]
         assert r.add(*sigma) == self.constants, "the check fails"
         for party, sums in zip(r.parties, sigma):

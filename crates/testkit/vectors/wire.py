@@ -1,6 +1,6 @@
 """Names and bytes of messages and labels (docs/protocol.md, 7.1 and 7.5)."""
 
-KINDS = {"Keys": 10, "LoadRequest": 11, "LoadGrant": 12, "EpochBegin": 13, "LoadCorrection": 14, "Nonce": 15,
+KINDS = {"SessionBegin": 3, "SessionAnswer": 4, "Keys": 10, "LoadRequest": 11, "LoadGrant": 12, "EpochBegin": 13, "LoadCorrection": 14, "Nonce": 15,
          "Weights": 16, "Tags": 17, "LoadHash": 18, "Challenge": 19, "LoadResponse": 20, "DealCorrection": 31,
          "Request": 40, "Ticket": 41, "Input": 43, "Opening": 44, "Check": 45, "Output": 46, "Release": 47,
          "ReceiverKey": 51}
@@ -16,10 +16,15 @@ def le(value, size):
     return value.to_bytes(size, "little")
 
 
-def label(purpose, epoch, inference, index):
-    return le(purpose, 1) + le(epoch, 8) + le(inference, 8) + le(index, 4)
+def scope(session=bytes(16), epoch=bytes(16), inference=0):
+    """What a message, label or hash belongs to; what does not apply is zero."""
+    return session + epoch + le(inference, 8)
 
 
-def header(kind, index, epoch, inference):
-    """Version 1; hops are counted by nodes only and are 0 here."""
-    return bytes([1, KINDS[kind]]) + le(0, 2) + le(index, 4) + le(epoch, 8) + le(inference, 8)
+def label(purpose, of, index):
+    return le(purpose, 1) + of + le(index, 4)
+
+
+def header(kind, index, of):
+    """Version 2; hops are counted by nodes only and are 0 here."""
+    return bytes([2, KINDS[kind]]) + le(0, 2) + le(index, 4) + of

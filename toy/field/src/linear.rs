@@ -60,6 +60,14 @@ impl LinearMap {
         self.weights.clone()
     }
 
+    /// `len` of the weights from index `first` on.
+    ///
+    /// # Panics
+    /// When there are not so many weights.
+    pub fn read(&self, first: usize, len: usize) -> LimbVec {
+        self.weights.slice(first..first + len)
+    }
+
     /// `W x` for every batch element.
     ///
     /// # Panics

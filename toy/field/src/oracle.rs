@@ -199,10 +199,11 @@ pub struct FreshSeeds;
 impl Randomness for FreshSeeds {
     fn seed(&mut self) -> Result<Seed, RandomnessError> {
         Ok(with(|o| {
+            // From 1: ids are the first half of a seed, and none is all zeros.
+            o.fresh += 1;
             let mut bytes = [0x5e; 32];
             bytes[..8].copy_from_slice(&o.fresh.to_le_bytes());
             bytes[8..16].copy_from_slice(&o.names.to_le_bytes());
-            o.fresh += 1;
             o.origins.insert(bytes, Origin::Fresh);
             Seed::from_bytes(bytes)
         }))

@@ -135,7 +135,7 @@ impl Session {
         let input = self.input(range);
         let input = input.map_err(|e| ProtocolError::Misuse(e.to_string()))?;
         let admission = client.request(batch, &[])?;
-        let id = admission.id();
+        let id = admission.scope().id;
         Ok((id, client.infer(admission, &input)?))
     }
 

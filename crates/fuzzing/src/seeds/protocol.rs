@@ -1,7 +1,7 @@
 //! Seeds of what goes between roles, and of what a node keeps.
 
 use super::{Seed, seed};
-use amicus_field::{LimbVec, Limbs, packed_len};
+use amicus_field::{LimbVec, Limbs, OperatingSystem, packed_len};
 use amicus_net::fuzz::{Door, frame};
 use amicus_net::shaper::Shape;
 use amicus_net::{Identity, PeerSet};
@@ -9,15 +9,16 @@ use amicus_plan::ValueId;
 use amicus_protocol::control::{self, AbortNotice, Binding, Channel, Hello, Request, TicketGrant};
 use amicus_protocol::epoch::SEED_BYTES;
 use amicus_protocol::keys::CONTRIBUTION_BYTES;
+use amicus_protocol::session::SessionStart;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, InferenceId, ProtocolError, Step};
+use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope, SessionId, Step};
 use amicus_testkit::zoo;
 
-const EPOCH: EpochId = EpochId(3);
-const ID: InferenceId = InferenceId(70);
+const SCOPE: Scope =
+    Scope::new(SessionId::from_bytes([5; 16]), EpochId::from_bytes([3; 16]), InferenceId(70));
 
 pub(super) fn wire() -> Vec<Seed> {
-    let header = Header::inference(Kind::Opening, EPOCH, ID, 2).encode();
+    let header = Header::new(Kind::Opening, SCOPE, 2).encode();
     let vector = |limbs: Limbs| {
         let largest = amicus_field::PRIMES[0] as i64 / 3;
         pack(&LimbVec::from_i64(limbs, &[0, 1, -1, largest, -largest]))
@@ -51,6 +52,7 @@ pub(super) fn control() -> Vec<Seed> {
         |kind: u8, body: Result<Vec<u8>, ProtocolError>| [&[kind], &body.expect("memory")[..]].concat();
     let plan = zoo::mlp(Limbs::TWO).plan.digest().expect("memory");
     let binding = Binding {
+        plan,
         batch: 2,
         client: "client 1".into(),
         receivers: vec!["client 1".into(), "client 2".into()],
@@ -111,13 +113,18 @@ pub(super) fn states() -> Vec<Seed> {
     let values = plan.values().expect("a valid plan");
     let sums = packed_len(plan.limbs, plan.check_slots());
     let check = [vec![0, 0, 2], vec![0; sums + 3 * 32]].concat();
-    let binding = Binding { batch: 1, client: "client 1".into(), receivers: vec!["client 1".into()] };
+    let digest = plan.digest().expect("memory");
+    let binding =
+        Binding { plan: digest, batch: 1, client: "client 1".into(), receivers: vec!["client 1".into()] };
     let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 3 * SEED_BYTES] };
     let grant = control::encode(&grant).expect("memory");
     let invitation = control::encode(&binding).expect("memory");
     let element = (plan.limbs.bits().div_ceil(8) + 1) as usize;
     let outputs = values.get(plan.output.value).len * element;
-    let release = [&2u32.to_le_bytes()[..], &vec![0; 2 * 32 + outputs]].concat();
+    let release = [&digest.0[..], &2u32.to_le_bytes(), &vec![0; 2 * 32 + outputs]].concat();
+    let parties = Parties::new(3).expect("three parties");
+    let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
+    let offer = control::encode(&start.offer(parties.last())).expect("memory");
     let contribution = [&[CONTRIBUTION_BYTES as u8], &[9; CONTRIBUTION_BYTES][..], &[1]].concat();
     let mut load = [&[5, SEED_BYTES as u8][..], &[5; SEED_BYTES], &[0, 0, 32], &[6; 32]].concat();
     let first = packed_len(plan.limbs, plan.weights[0].shape.weights());
@@ -131,7 +138,8 @@ pub(super) fn states() -> Vec<Seed> {
         seed("ticket", [&[1, 0], &grant[..]].concat()),
         seed("invitation", [&[2, invitation.len() as u8], &invitation[..], &[0; 40]].concat()),
         seed("release", [&[3, 3, 1, 2, 3], &release[..]].concat()),
-        seed("keys", [&[4], &contribution[..], &contribution].concat()),
+        seed("keys", [&[4, 0], &contribution[..], &contribution].concat()),
+        seed("session", [&[4, offer.len() as u8], &offer[..], &contribution, &contribution].concat()),
         seed("load", load),
         seed("weights", nonce_only),
         seed("owner", [vec![6], vec![3; grants]].concat()),

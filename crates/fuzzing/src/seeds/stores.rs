@@ -6,10 +6,10 @@ use amicus_files::sealed;
 use amicus_node::Peer;
 use amicus_node::store::{Store, fuzz};
 use amicus_protocol::check::DecisionLog;
-use amicus_protocol::{EpochId, InferenceId};
+use amicus_protocol::{EpochId, InferenceId, Scope, SessionId};
 
-const EPOCH: EpochId = EpochId(3);
-const ID: InferenceId = InferenceId(70);
+const EPOCH: EpochId = EpochId::from_bytes([3; 16]);
+const SCOPE: Scope = Scope::new(SessionId::from_bytes([5; 16]), EPOCH, InferenceId(70));
 
 /// Records of a node, as a start of it finds them.
 pub(super) fn logs() -> Vec<Seed> {
@@ -20,22 +20,14 @@ pub(super) fn logs() -> Vec<Seed> {
         joined(&fuzz::read_log(&place, Peer::Helper).expect("a log"))
     };
     let mut all = vec![seed("new", with(&|_| ()))];
-    let ids = |store: &mut Store| {
-        for epoch in 1..=3 {
-            store.next_epoch().expect("a record");
-            store.spend_inference(EpochId(epoch), InferenceId(epoch)).expect("a record");
-        }
-    };
-    all.push(seed("ids", with(&ids)));
-    let release = [&2u32.to_le_bytes()[..], &[8; 100]].concat();
+    let release = [&[7; 32][..], &2u32.to_le_bytes(), &[8; 100]].concat();
     let receivers = ["client 1".to_owned(), "client 2".to_owned()];
-    let decide =
-        |store: &mut Store| store.receivers(&receivers).accepted(EPOCH, ID, &release).expect("a record");
+    let decide = |store: &mut Store| store.receivers(&receivers).accepted(SCOPE, &release).expect("a record");
     all.push(seed("decision", with(&decide)));
-    all.push(seed("delivered", with(&|store| store.delivered(EPOCH, ID, "client 2").expect("a record"))));
+    all.push(seed("delivered", with(&|store| store.delivered(SCOPE, "client 2").expect("a record"))));
     let failed = |store: &mut Store| {
         store.record_failed_checks(EPOCH, 5).expect("a record");
-        store.retire(EpochId(2)).expect("a record");
+        store.retire(EpochId::from_bytes([2; 16])).expect("a record");
     };
     all.push(seed("failed", with(&failed)));
     all

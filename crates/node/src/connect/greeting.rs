@@ -189,7 +189,7 @@ mod tests {
     use crate::inbox::{Inbox, Incoming, Want};
     use amicus_plan::PlanDigest;
     use amicus_protocol::wire::{Header, Kind};
-    use amicus_protocol::{EpochId, Parties};
+    use amicus_protocol::{Parties, Scope};
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_first_message_must_be_a_greeting() {
-        let request = Header::epoch(Kind::Request, EpochId(0), 0).encode();
+        let request = Header::new(Kind::Request, Scope::NONE, 0).encode();
         let beginning = begin("party 1", terms(1, 2), |link| {
             link.send(&[&request])?;
             Ok(link.recv(Instant::now() + PATIENCE).map(drop)?)

@@ -13,8 +13,9 @@ use amicus_net::{NetError, clock};
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
+use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,20 +49,23 @@ impl Ahead {
 /// What the online thread asks of the dealing thread.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Deal for this epoch from now on.
-    Epoch(Arc<HelperEpoch>),
+    /// Deal for this epoch in this session from now on.
+    Serve(Arc<HelperSession>, Arc<HelperEpoch>),
+    /// The session is over.
+    Rest,
     /// An inference of this batch size is wanted now.
     Wanted(u32),
     /// An inference of this batch size that was dealt ahead was taken.
     Taken(u32),
     /// Material that nobody claimed is to be forgotten by the parties too.
-    Burn(EpochId, InferenceId),
+    Burn(Scope),
 }
 
 /// How a deal ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) epoch: EpochId,
+    /// The session and the epoch.
+    pub(super) scope: Scope,
     pub(super) batch: u32,
     /// It was ordered, not dealt ahead.
     pub(super) ordered: bool,
@@ -75,7 +79,7 @@ pub(super) struct Dealer {
     pub(super) commands: Receiver<Command>,
     pub(super) dealt: Sender<Ended>,
     pub(super) online: InboxHandle,
-    pub(super) epoch: Option<Arc<HelperEpoch>>,
+    pub(super) serving: Option<(Arc<HelperSession>, Arc<HelperEpoch>)>,
     pub(super) ahead: Ahead,
     pub(super) ready: usize,
     pub(super) dealt_ahead: usize,
@@ -104,15 +108,20 @@ impl Dealer {
     fn work(&mut self) -> Result<(), NodeError> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Epoch(epoch) => {
-                    self.epoch = Some(epoch);
+                Command::Serve(session, epoch) => {
+                    self.inbox.enter(session.id());
+                    self.serving = Some((session, epoch));
                     (self.ready, self.dealt_ahead) = (0, 0);
+                    self.wanted.clear();
+                }
+                Command::Rest => {
+                    self.serving = None;
                     self.wanted.clear();
                 }
                 // What was dealt ahead meanwhile serves as well.
                 Command::Wanted(batch) if batch == self.ahead.batch && self.ready > 0 => {
-                    if let Some(epoch) = self.epoch.as_ref().map(|epoch| epoch.epoch()) {
-                        let _ = self.dealt.send(Ended { epoch, batch, ordered: true, dealt: Ok(None) });
+                    if let Some(scope) = self.served() {
+                        let _ = self.dealt.send(Ended { scope, batch, ordered: true, dealt: Ok(None) });
                         self.online.wake();
                     }
                 }
@@ -121,20 +130,20 @@ impl Dealer {
                     self.ready = self.ready.saturating_sub(1)
                 }
                 Command::Taken(_) => {}
-                Command::Burn(epoch, id) => self.burn(epoch, id),
+                Command::Burn(scope) => self.burn(scope),
             }
         }
         let unlinked = self.peers().into_iter().find(|p| !self.inbox.connected(p));
         let next = self.next_batch().filter(|_| unlinked.is_none());
-        if let (Some(epoch), Some(batch)) = (self.epoch.clone(), next) {
+        if let (Some((session, epoch)), Some(batch)) = (self.serving.clone(), next) {
             self.unlinked = None;
-            return self.deal(&epoch, batch);
+            return self.deal(&session, &epoch, batch);
         }
         let mut until = clock::now() + Duration::from_secs(3600);
-        let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
-        match unlinked.filter(|_| !self.wanted.is_empty()).zip(epoch) {
+        let served = self.served();
+        match unlinked.filter(|_| !self.wanted.is_empty()).zip(served) {
             None => self.unlinked = None,
-            Some((party, epoch)) => {
+            Some((party, scope)) => {
                 // Links come again by themselves, but a client is not to wait for one that does
                 // not.
                 until = *self.unlinked.get_or_insert(clock::now()) + self.limits.round;
@@ -143,7 +152,7 @@ impl Dealer {
                     let error = ProtocolError::peer(party, Step::Preprocessing { layer: None }, fault);
                     for batch in std::mem::take(&mut self.wanted) {
                         let dealt = Err(error.clone().into());
-                        let _ = self.dealt.send(Ended { epoch, batch, ordered: true, dealt });
+                        let _ = self.dealt.send(Ended { scope, batch, ordered: true, dealt });
                     }
                     self.unlinked = None;
                     self.online.wake();
@@ -158,6 +167,12 @@ impl Dealer {
         }
     }
 
+    /// The session and epoch that is dealt for.
+    fn served(&self) -> Option<Scope> {
+        let (session, epoch) = self.serving.as_ref()?;
+        Some(Scope { session: session.id(), ..Scope::epoch(epoch.epoch()) })
+    }
+
     fn next_batch(&self) -> Option<u32> {
         let Ahead { batch, kept, total } = self.ahead;
         let busy = self.busy.load(Ordering::SeqCst);
@@ -170,31 +185,31 @@ impl Dealer {
         self.parties.all().map(Peer::Party).collect()
     }
 
-    fn deal(&mut self, epoch: &HelperEpoch, batch: u32) -> Result<(), NodeError> {
+    fn deal(&mut self, session: &HelperSession, epoch: &HelperEpoch, batch: u32) -> Result<(), NodeError> {
         let started = clock::now();
         let wanted = self.wanted.pop_front().is_some();
-        let id = epoch.next_inference();
-        let raw = id.id();
+        let keys = session.next(epoch.epoch(), epoch.digest())?;
+        let scope = keys.scope();
         let before: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
         let dealt = epoch
             .usable()
             .map_err(NodeError::from)
-            .and_then(|()| self.announce(epoch, raw, batch))
+            .and_then(|()| self.announce(scope, batch))
             .and_then(|()| {
                 let last = Peer::Party(self.parties.last());
                 let (inbox, parties, limit) = (&mut self.inbox, self.parties, self.limits.load);
                 let mut queued = 0;
-                epoch.deal::<NodeError>(id, batch as usize, &mut |op, body| {
+                epoch.deal::<NodeError>(keys, batch as usize, &mut |op, body| {
                     if queued > QUEUE {
                         drain(inbox, parties, started, limit)?;
                         queued = 0;
                     }
                     queued += body.len();
-                    let header = Header::inference(Kind::DealCorrection, epoch.epoch(), raw, op.0);
+                    let header = Header::new(Kind::DealCorrection, scope, op.0);
                     Ok(inbox.send(&last, header, &body)?)
                 })
             })
-            .and_then(|dealt| self.wait_ready(epoch, raw).map(|()| dealt));
+            .and_then(|dealt| self.wait_ready(scope).map(|()| dealt));
         match dealt {
             Ok(dealt) => {
                 let after: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
@@ -204,29 +219,29 @@ impl Dealer {
                     self.ready += 1;
                     self.dealt_ahead += 1;
                 }
-                let (epoch, dealt) = (epoch.epoch(), Ok(Some(dealt)));
-                let _ = self.dealt.send(Ended { epoch, batch, ordered: wanted, dealt });
+                let dealt = Ok(Some(dealt));
+                let _ = self.dealt.send(Ended { scope, batch, ordered: wanted, dealt });
                 self.online.wake();
                 // Last: who asks for an inference because of this must find it.
-                self.reporter.report(Event::Dealt { id: raw, elapsed, bytes });
+                self.reporter.report(Event::Dealt { id: scope.id, elapsed, bytes });
                 Ok(())
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
                 let notice = error.notice(&Step::Preprocessing { layer: None });
-                let header = Header::inference(Kind::Abort, epoch.epoch(), raw, 0);
+                let header = Header::new(Kind::Abort, scope, 0);
                 if let Ok(body) = control::encode(&notice) {
                     for peer in self.peers() {
                         self.inbox.send(&peer, header, &body).ok();
                     }
                 }
                 if epoch.usable().is_err() {
-                    self.epoch = None;
+                    self.serving = None;
                 }
                 self.reporter.report(Event::DealFailed { error: error.clone() });
                 // A client that asked meanwhile waits no longer, even where this was dealt ahead.
-                let (epoch, dealt) = (epoch.epoch(), Err(error));
-                let _ = self.dealt.send(Ended { epoch, batch, ordered: wanted, dealt });
+                let dealt = Err(error);
+                let _ = self.dealt.send(Ended { scope, batch, ordered: wanted, dealt });
                 self.online.wake();
                 // Not at once again: a party that keeps failing must not keep the helper busy.
                 clock::sleep(Duration::from_millis(50));
@@ -236,35 +251,35 @@ impl Dealer {
     }
 
     /// Tells the parties that an id is not bound any more.
-    fn burn(&mut self, epoch: EpochId, id: InferenceId) {
+    fn burn(&mut self, scope: Scope) {
         let step = Step::Preprocessing { layer: None };
         let reason = "nobody claimed it".into();
         let notice = AbortNotice { accused: None, step, reason, rejected: false, reporter: None };
         if let Ok(body) = control::encode(&notice) {
             for peer in self.peers() {
                 // A party that is gone forgets it with the epoch.
-                self.inbox.send(&peer, Header::inference(Kind::Abort, epoch, id, 0), &body).ok();
+                self.inbox.send(&peer, Header::new(Kind::Abort, scope, 0), &body).ok();
             }
         }
     }
 
-    fn announce(&mut self, epoch: &HelperEpoch, id: InferenceId, batch: u32) -> Result<(), NodeError> {
+    fn announce(&mut self, scope: Scope, batch: u32) -> Result<(), NodeError> {
         for peer in self.peers() {
-            self.inbox.send(&peer, Header::inference(Kind::Deal, epoch.epoch(), id, batch), &[])?;
+            self.inbox.send(&peer, Header::new(Kind::Deal, scope, batch), &[])?;
         }
         Ok(())
     }
 
-    fn wait_ready(&mut self, epoch: &HelperEpoch, id: InferenceId) -> Result<(), NodeError> {
-        let (since, this) = (clock::now(), (epoch.epoch(), id));
+    fn wait_ready(&mut self, scope: Scope) -> Result<(), NodeError> {
+        let since = clock::now();
         let step = Step::Preprocessing { layer: None };
         let mut missing = self.peers();
         while let Some(first) = missing.first().cloned() {
             let wait = Wait { from: &first, step: &step, since, until: since + self.limits.load };
             let ready = self.inbox.exchange(&wait, part, |peer, h| match h.kind {
                 _ if !matches!(peer, Peer::Party(_)) => Want::Drop,
-                Kind::Ready | Kind::Abort if (h.epoch, h.id) == this => Want::Take,
-                Kind::Ready | Kind::Abort if (h.epoch, h.id) < this => Want::Drop,
+                Kind::Ready | Kind::Abort if h.scope() == scope => Want::Take,
+                Kind::Ready | Kind::Abort if h.id < scope.id => Want::Drop,
                 _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
             })?;
             missing.retain(|party| *party != ready.peer);

@@ -3,7 +3,6 @@
 //! Nothing is waited for here: a load's messages come between all others, so that releases,
 //! acknowledgements and requests are served while one goes on.
 
-use super::dealing::Command;
 use super::serve::Helper;
 use crate::event::Event;
 use crate::exchange::{Part, Wait};
@@ -16,13 +15,14 @@ use amicus_protocol::control;
 use amicus_protocol::epoch::{HelperChallenge, HelperEpoch, HelperLoad};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, Fresh, InferenceId, PartyId, ProtocolError, Step};
+use amicus_protocol::{Fault, PartyId, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// A load in progress.
 pub(super) struct Loading {
-    epoch: EpochId,
+    /// What its messages name; nothing before it is granted.
+    scope: Scope,
     stage: Stage,
     /// What parties said in this stage, in party order.
     bodies: Vec<Option<Vec<u8>>>,
@@ -33,8 +33,8 @@ pub(super) struct Loading {
 }
 
 enum Stage {
-    /// Waits for the parties' links.
-    Links(Fresh<EpochId>),
+    /// Waits for a session, which needs the parties' links.
+    Session,
     /// Sends the last party its corrections, from this weight tensor on.
     Corrections(HelperLoad, u32),
     /// Waits for the parties' hashes.
@@ -49,14 +49,14 @@ impl Loading {
         if matches!(self.stage, Stage::Corrections(..)) { clock::now() } else { self.until }
     }
 
-    /// What its messages name.
-    fn scope(&self) -> (EpochId, InferenceId) {
-        (self.epoch, InferenceId(0))
+    /// Whether it waits for a session.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.stage, Stage::Session)
     }
 
     fn step(&self) -> Step {
         Step::load_part(match self.stage {
-            Stage::Links(_) => "request",
+            Stage::Session => "request",
             Stage::Corrections(..) | Stage::Hashes(_) => "hash of masked weights and tags",
             Stage::Answers(_) => "answer to the challenge",
         })
@@ -64,15 +64,16 @@ impl Loading {
 
     /// What is done with a message while this load goes on; none when it is not the load's.
     pub(super) fn want(&self, peer: &Peer, h: &Header) -> Option<Want> {
-        let this = (h.epoch, h.id) == self.scope();
+        let this = h.scope() == self.scope;
         let expected = match self.stage {
-            Stage::Links(_) | Stage::Corrections(..) => None,
+            Stage::Session => return None,
+            Stage::Corrections(..) => None,
             Stage::Hashes(_) => Some(Kind::LoadHash),
             Stage::Answers(_) => Some(Kind::LoadResponse),
         };
         match (peer, h.kind) {
             (Peer::Party(_) | Peer::Owner, Kind::Abort) if this => Some(Want::Take),
-            (Peer::Party(_), _) if h.epoch < self.epoch => Some(Want::Drop),
+            (Peer::Party(_), _) if h.id < self.scope.id => Some(Want::Drop),
             (Peer::Party(_), kind) if this && Some(kind) == expected => Some(Want::Take),
             // Nobody but the last party waits for the corrections.
             (Peer::Party(_), Kind::LoadHash) if this && matches!(self.stage, Stage::Corrections(..)) => {
@@ -86,9 +87,9 @@ impl Loading {
     /// Why the load ends, when that is what this means.
     pub(super) fn ended_by(&self, incoming: &Incoming, parties: &[Peer]) -> Option<NodeError> {
         match (incoming, &self.stage) {
-            // Links are what the first stage waits for.
-            (Incoming::Lost(..) | Incoming::Timeout, Stage::Links(_)) => return None,
-            (Incoming::Message(m), _) if (m.header.epoch, m.header.id) != self.scope() => return None,
+            // Of the first stage others say when it ends.
+            (_, Stage::Session) => return None,
+            (Incoming::Message(m), _) if m.header.scope() != self.scope => return None,
             _ => {}
         }
         let missing = self.bodies.iter().position(Option::is_none).unwrap_or(0);
@@ -109,17 +110,16 @@ impl Helper {
             return Ok(());
         }
         let Some(request) = self.load_request.take() else { return Ok(()) };
-        let fresh = self.store.next_epoch()?;
-        let (epoch, since) = (fresh.id(), clock::now());
+        let since = clock::now();
         let until = since + self.limits.load_at_helper();
         if request.body() != self.digest.0 {
             let fault = Fault::Incompatible("the owner's plan is not this one".into());
             let error = ProtocolError::peer(&request.peer, Step::load_part("request"), fault);
-            return self.fail_load(epoch, error.into());
+            return self.fail_load(&request.peer, Scope::NONE, error.into());
         }
         let bodies = self.parties.all().map(|_| None).collect();
-        let (stage, owner_left) = (Stage::Links(fresh), false);
-        self.loading = Some(Loading { epoch, stage, bodies, since, until, owner_left });
+        let (stage, owner_left) = (Stage::Session, false);
+        self.loading = Some(Loading { scope: Scope::NONE, stage, bodies, since, until, owner_left });
         self.epoch = None;
         self.retired = None;
         self.supply.clear();
@@ -132,12 +132,12 @@ impl Helper {
     pub(super) fn advance_load(&mut self) -> Result<(), NodeError> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         let step = loading.step();
-        let Loading { epoch, stage, bodies, since, until, owner_left } = loading;
+        let Loading { mut scope, stage, bodies, since, until, owner_left } = loading;
         let advanced = match stage {
-            Stage::Links(fresh) => self.grant(fresh, &step, since, until),
+            Stage::Session => self.grant(&mut scope, &step, since, until),
             Stage::Corrections(load, index) if (index as usize) < self.plan.weights.len() => {
                 let last = Peer::Party(self.parties.last());
-                let header = Header::epoch(Kind::LoadCorrection, epoch, index);
+                let header = Header::new(Kind::LoadCorrection, scope, index);
                 let sent = self.send_in_load(&last, &step, header, &load.corrections(WeightId(index)));
                 sent.map(|()| Stage::Corrections(load, index + 1))
             }
@@ -146,32 +146,30 @@ impl Helper {
         };
         match advanced {
             Ok(stage) => {
-                self.loading = Some(Loading { epoch, stage, bodies, since, until, owner_left });
+                self.loading = Some(Loading { scope, stage, bodies, since, until, owner_left });
                 Ok(())
             }
-            Err(error) => self.fail_load(epoch, error),
+            Err(error) => self.fail_load(&Peer::Owner, scope, error),
         }
     }
 
-    /// Tells owner and parties that the epoch begins, once all parties have links.
+    /// Tells owner and parties that the epoch begins, once there is a session.
     fn grant(
         &mut self,
-        fresh: Fresh<EpochId>,
+        scope: &mut Scope,
         step: &Step,
         since: Instant,
         until: Instant,
     ) -> Result<Stage, NodeError> {
-        let parties = self.party_peers();
-        match parties.iter().find(|party| !self.inbox.connected(party)) {
-            Some(missing) if clock::now() >= until => {
-                let fault = Fault::Lost(format!("no link for {} ms", clock::since(since).as_millis()));
-                return Err(ProtocolError::peer(missing, step.clone(), fault).into());
+        let Some(session) = self.session.clone() else {
+            if clock::now() < until {
+                return Ok(Stage::Session);
             }
-            Some(_) => return Ok(Stage::Links(fresh)),
-            None => {}
-        }
-        let load = HelperLoad::begin(Arc::clone(&self.plan), self.parties, fresh, &mut OperatingSystem)?;
-        let header = |kind| Header::epoch(kind, load.epoch(), 0);
+            return Err(self.no_session(step, since));
+        };
+        let load = HelperLoad::begin(Arc::clone(&self.plan), &session, &mut OperatingSystem)?;
+        *scope = load.scope();
+        let header = |kind| Header::new(kind, load.scope(), 0);
         for party in self.parties.all() {
             let (to, seed) = (Peer::Party(party), load.party_grant(party));
             self.send_in_load(&to, step, header(Kind::EpochBegin), seed.as_bytes())?;
@@ -188,14 +186,14 @@ impl Helper {
     /// Takes a message of the load; with the last one of a stage, goes on to the next.
     pub(super) fn load_message(&mut self, message: &Received) -> Result<(), NodeError> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
-        let (epoch, step) = (loading.epoch, loading.step());
+        let (scope, step) = (loading.scope, loading.step());
         match self.take_word(loading, &step, message) {
             Ok(Some(loaded)) => {
-                self.accept_load(loaded);
+                self.accept_load(scope, loaded);
                 Ok(())
             }
             Ok(None) => Ok(()),
-            Err(error) => self.fail_load(epoch, error),
+            Err(error) => self.fail_load(&Peer::Owner, scope, error),
         }
     }
 
@@ -224,7 +222,7 @@ impl Helper {
             Stage::Hashes(load) => {
                 let challenge = load.hashes(&self.digests(&bodies, step)?, &mut OperatingSystem)?;
                 for party in self.party_peers() {
-                    let header = Header::epoch(Kind::Challenge, loading.epoch, 0);
+                    let header = Header::new(Kind::Challenge, loading.scope, 0);
                     self.send_in_load(&party, step, header, challenge.seed().as_bytes())?;
                 }
                 Stage::Answers(challenge)
@@ -233,7 +231,7 @@ impl Helper {
                 let loaded = challenge.responses(&bodies)?.retired_after(self.failure_limit);
                 return Ok(Some(loaded));
             }
-            stage @ (Stage::Links(_) | Stage::Corrections(..)) => stage,
+            stage @ (Stage::Session | Stage::Corrections(..)) => stage,
         };
         self.loading = Some(Loading { stage, ..loading });
         Ok(None)
@@ -248,28 +246,34 @@ impl Helper {
         self.parties.all().zip(bodies).map(digest).collect()
     }
 
-    fn accept_load(&mut self, loaded: HelperEpoch) {
-        let (id, epoch) = (loaded.epoch(), Arc::new(loaded));
-        self.command(Command::Epoch(Arc::clone(&epoch)));
-        self.epoch = Some(epoch);
+    fn accept_load(&mut self, scope: Scope, loaded: HelperEpoch) {
+        self.epoch = Some(Arc::new(loaded));
+        self.serve();
         for peer in self.party_peers().iter().chain([&Peer::Owner]) {
-            self.inbox.send(peer, Header::epoch(Kind::LoadAccepted, id, 0), &[]).ok();
+            self.inbox.send(peer, Header::new(Kind::LoadAccepted, scope, 0), &[]).ok();
         }
-        self.reporter.report(Event::Loaded { epoch: id });
+        self.reporter.report(Event::Loaded { epoch: scope.epoch });
     }
 
     /// Gives up the load in progress, if there is one.
     pub(super) fn give_up_load(&mut self, error: NodeError) -> Result<(), NodeError> {
         match self.loading.take() {
-            Some(loading) => self.fail_load(loading.epoch, error),
+            Some(loading) => self.fail_load(&Peer::Owner, loading.scope, error),
             None => Ok(()),
         }
     }
 
-    fn fail_load(&mut self, epoch: EpochId, error: NodeError) -> Result<(), NodeError> {
+    fn fail_load(&mut self, owner: &Peer, scope: Scope, error: NodeError) -> Result<(), NodeError> {
         let body = control::encode(&error.notice(&Step::load_part("request")))?;
-        for peer in self.party_peers().iter().chain([&Peer::Owner]) {
-            self.inbox.send(peer, Header::epoch(Kind::Abort, epoch, 0), &body).ok();
+        let header = Header::new(Kind::Abort, scope, 0);
+        self.inbox.send(owner, header, &body).ok();
+        // Of a load that was not granted, parties know nothing.
+        if scope != Scope::NONE {
+            for party in self.party_peers() {
+                self.inbox.send(&party, header, &body).ok();
+            }
+            // Whatever went wrong, all begin anew.
+            self.end_session();
         }
         self.reporter.report(Event::LoadFailed { error });
         Ok(())
@@ -281,7 +285,8 @@ mod tests {
     use super::*;
     use amicus_field::{Dense, Limbs, LinearShape};
     use amicus_plan::*;
-    use amicus_protocol::Parties;
+    use amicus_protocol::session::{HelperSession, Holding, Joining, SessionStart};
+    use amicus_protocol::{InferenceId, Parties};
 
     fn begun() -> HelperLoad {
         let shape = LinearShape::Dense(Dense { inputs: 2, outputs: 2 });
@@ -294,8 +299,21 @@ mod tests {
             ops: vec![Op { name: "w".into(), kind: linear }],
             output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8) },
         };
+        HelperLoad::begin(Arc::new(plan), &session(), &mut OperatingSystem).unwrap()
+    }
+
+    fn session() -> HelperSession {
         let parties = Parties::new(2).unwrap();
-        HelperLoad::begin(Arc::new(plan), parties, Fresh::recorded(EpochId(1)), &mut OperatingSystem).unwrap()
+        let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).unwrap();
+        let join = |me| {
+            let offer = control::encode(&start.offer(me)).unwrap();
+            Joining::begin(parties, me, start.id(), &offer, &mut OperatingSystem).unwrap()
+        };
+        let (mut one, mut two) = (join(PartyId::FIRST), join(parties.last()));
+        one.receive(parties.last(), &two.message(PartyId::FIRST)).unwrap();
+        two.receive(PartyId::FIRST, &one.message(parties.last())).unwrap();
+        let answers = [one, two].map(|joining| joining.answer(|_| Holding::Nothing).unwrap().1);
+        start.open(&answers).unwrap().0
     }
 
     /// Parties that send their hashes before all corrections have left are not taken for silent
@@ -303,18 +321,17 @@ mod tests {
     #[test]
     fn early_hashes_are_kept_until_the_corrections_have_left() {
         let now = clock::now();
+        let scope = |id| Scope { id: InferenceId(id), ..Scope::NONE };
         let wanted = |stage| {
             let loading = Loading {
-                epoch: EpochId(1),
+                scope: scope(1),
                 stage,
                 bodies: vec![None; 2],
                 since: now,
                 until: now,
                 owner_left: false,
             };
-            let of = |kind, epoch| {
-                loading.want(&Peer::Party(PartyId::FIRST), &Header::epoch(kind, EpochId(epoch), 0))
-            };
+            let of = |kind, id| loading.want(&Peer::Party(PartyId::FIRST), &Header::new(kind, scope(id), 0));
             assert!(matches!(of(Kind::LoadResponse, 1), Some(Want::Refuse(_))));
             assert!(matches!(of(Kind::LoadHash, 2), Some(Want::Refuse(_))));
             of(Kind::LoadHash, 1)

@@ -4,6 +4,7 @@
 mod dealing;
 mod load;
 mod serve;
+mod session;
 mod supply;
 
 pub use dealing::Ahead;
@@ -20,7 +21,7 @@ use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::check::FAILURE_LIMIT;
-use amicus_protocol::{Parties, ProtocolError};
+use amicus_protocol::{Parties, ProtocolError, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -99,13 +100,15 @@ impl HelperNode {
         let (commands, commands_of_dealer) = channel();
         let (dealt, dealt_of_online) = channel();
         let busy = Arc::new(AtomicBool::new(false));
+        // Until a session begins, nothing that parties say is heard.
+        online.enter(SessionId::NONE);
         let dealer = dealing::Dealer {
             inbox: dealing,
             parties: config.parties,
             commands: commands_of_dealer,
             dealt,
             online: inboxes.online.clone(),
-            epoch: None,
+            serving: None,
             ahead: config.ahead,
             ready: 0,
             dealt_ahead: 0,
@@ -121,6 +124,9 @@ impl HelperNode {
             inbox: online,
             answer: crate::limits::answer(&config.plan)?,
             store,
+            session: None,
+            starting: None,
+            paused_until: None,
             epoch: None,
             retired: None,
             commands,

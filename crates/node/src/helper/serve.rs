@@ -3,6 +3,7 @@
 
 use super::dealing::{Command, Ended};
 use super::load::Loading;
+use super::session::Starting;
 use super::supply::{Claimed, Supply};
 use crate::error::lost;
 use crate::event::{Event, Reporter};
@@ -18,8 +19,9 @@ use amicus_protocol::control::{self, AbortNotice, Binding, Request, TicketGrant}
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::output::Release;
 use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Step};
+use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +43,10 @@ pub(super) struct Helper {
     pub(super) store: Store,
     /// Bytes of a release, for every input.
     pub(super) answer: usize,
+    pub(super) session: Option<Arc<HelperSession>>,
+    pub(super) starting: Option<Starting>,
+    /// After a session could not begin: when the next one is offered.
+    pub(super) paused_until: Option<Instant>,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
     /// The last epoch is retired: until a model is loaded, requests are refused.
     pub(super) retired: Option<ProtocolError>,
@@ -89,8 +95,8 @@ impl Flight {
     /// Why the inference ends, when that is what this means. Of a party that still lacks messages
     /// of others, the helper would have heard.
     fn ended_by(&self, incoming: &Incoming, parties: &[Peer]) -> Option<NodeError> {
-        let this = (self.epoch.epoch(), self.dealt.id());
-        if matches!(incoming, Incoming::Message(m) if (m.header.epoch, m.header.id) != this) {
+        let this = self.dealt.scope();
+        if matches!(incoming, Incoming::Message(m) if m.header.scope() != this) {
             return None;
         }
         let missing = self.checks.iter().position(Option::is_none).unwrap_or(0);
@@ -102,7 +108,7 @@ impl Flight {
     }
 
     fn header(&self, kind: Kind) -> Header {
-        Header::inference(kind, self.epoch.epoch(), self.dealt.id(), 0)
+        Header::new(kind, self.dealt.scope(), 0)
     }
 }
 
@@ -123,25 +129,44 @@ impl Helper {
     }
 
     fn step(&mut self) -> Result<(), NodeError> {
+        self.keep_session()?;
         self.take_dealt();
         self.refuse_late();
         self.begin_load()?;
         self.advance_load()?;
         self.start_next()?;
-        let flight = self.flight.as_ref().map(|f| (f.epoch.epoch(), f.dealt.id()));
+        let flight = self.flight.as_ref().map(|f| f.dealt.scope());
         let loading = self.loading.as_ref();
         let turn = self.requests.front().map(|waiting| waiting.since + self.limits.turn());
-        let deadlines = [self.flight.as_ref().map(|f| f.until), loading.map(Loading::deadline), turn];
+        let deadlines = [
+            self.flight.as_ref().map(|f| f.until),
+            loading.map(Loading::deadline),
+            turn,
+            self.starting.as_ref().map(Starting::deadline),
+            // Once it is over, links are what a session waits for.
+            self.paused_until.filter(|until| *until > clock::now()),
+        ];
         let idle = clock::now() + Duration::from_secs(3600);
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(idle);
-        let incoming = self.inbox.next(deadline, |peer, h| want(flight, loading, peer, h))?;
+        let starting = self.starting.is_some();
+        let incoming = self.inbox.next(deadline, |peer, h| want(flight, loading, starting, peer, h))?;
         let parties = self.party_peers();
+        let lost = matches!(&incoming, Incoming::Lost(Peer::Party(_), _));
+        if let Some(error) = self.starting.as_ref().and_then(|s| s.ended_by(&incoming, &parties)) {
+            return self.fail_start(error);
+        }
         if let Some(error) = self.loading.as_ref().and_then(|l| l.ended_by(&incoming, &parties)) {
             return self.give_up_load(error);
         }
         if let Some(error) = self.flight.as_ref().and_then(|f| f.ended_by(&incoming, &parties)) {
             self.fail_flight(error);
+            if lost {
+                self.end_session();
+            }
             return Ok(());
+        }
+        if lost {
+            self.end_session();
         }
         match incoming {
             Incoming::Message(message) => self.message(message),
@@ -169,15 +194,14 @@ impl Helper {
                 }
                 Ok(())
             }
+            Kind::SessionAnswer => self.answer(&message),
             Kind::LoadHash | Kind::LoadResponse => self.load_message(&message),
             Kind::Request => {
                 self.request(&message);
                 Ok(())
             }
             Kind::Check => self.check(&message),
-            Kind::ReleaseAck => {
-                self.store.delivered(message.header.epoch, message.header.id, &message.peer.to_string())
-            }
+            Kind::ReleaseAck => self.store.delivered(message.header.scope(), &message.peer.to_string()),
             _ => Ok(()),
         }
     }
@@ -223,16 +247,16 @@ impl Helper {
         }
     }
 
-    fn tell(&mut self, to: &Peer, header: Header, notice: &AbortNotice) {
+    pub(super) fn tell(&mut self, to: &Peer, header: Header, notice: &AbortNotice) {
         if let Ok(body) = control::encode(notice) {
             self.inbox.send(to, Header { kind: Kind::Abort, ..header }, &body).ok();
         }
     }
 
     fn take_dealt(&mut self) {
-        while let Ok(Ended { epoch, batch, ordered, dealt }) = self.dealt.try_recv() {
-            // Dealt while another model was being loaded.
-            if self.epoch.as_ref().is_none_or(|e| e.epoch() != epoch) {
+        while let Ok(Ended { scope, batch, ordered, dealt }) = self.dealt.try_recv() {
+            // Dealt while another model was being loaded, or in a session that ended.
+            if !self.uses(scope) {
                 continue;
             }
             if ordered {
@@ -253,7 +277,7 @@ impl Helper {
 
     /// Tells a client that its request comes to nothing. It has no ticket, so it knows of no id.
     fn refuse(&mut self, client: &Peer, notice: &AbortNotice) {
-        self.tell(client, Header::epoch(Kind::Abort, EpochId(0), 0), notice);
+        self.tell(client, Header::new(Kind::Abort, Scope::NONE, 0), notice);
     }
 
     /// Refuses requests that waited so long that their clients are about to give up: a queue is
@@ -265,6 +289,12 @@ impl Helper {
             let error = ProtocolError::NoTurn { waited };
             self.refuse(&late.client, &AbortNotice::of(&error, &Step::Input));
         }
+    }
+
+    /// Whether material is of the present session and epoch.
+    fn uses(&self, scope: Scope) -> bool {
+        let epoch = self.epoch.as_ref().is_some_and(|epoch| epoch.epoch() == scope.epoch);
+        epoch && self.session.as_ref().is_some_and(|session| session.id() == scope.session)
     }
 
     /// Binds the oldest request to dealt material, when nothing is in flight.
@@ -283,6 +313,9 @@ impl Helper {
             self.refuse_waiting(&retired);
             return Ok(());
         }
+        if self.session.is_none() {
+            return Ok(());
+        }
         let Some(epoch) = self.epoch.clone() else { return Ok(()) };
         self.refuse_what_cannot_be_kept();
         let Some(waiting) = self.requests.front_mut() else { return Ok(()) };
@@ -290,7 +323,7 @@ impl Helper {
         let Some(Claimed { dealt, dealt_ahead }) = self.supply.claim(batch) else {
             waiting.asked = true;
             let order = self.supply.order(batch);
-            order.burned.into_iter().for_each(|(epoch, id)| self.command(Command::Burn(epoch, id)));
+            order.burned.into_iter().for_each(|scope| self.command(Command::Burn(scope)));
             if order.send {
                 self.command(Command::Wanted(batch));
             }
@@ -301,7 +334,8 @@ impl Helper {
         // in flight.
         self.busy.store(true, Ordering::SeqCst);
         dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
-        let binding = Binding { batch, client: client.to_string(), receivers: receivers(&client, &request) };
+        let receivers = receivers(&client, &request);
+        let binding = Binding { plan: self.digest, batch, client: client.to_string(), receivers };
         self.inbox.reset_hop();
         let flight = Flight {
             dealt,
@@ -331,7 +365,7 @@ impl Helper {
             let error = ProtocolError::peer(client.clone(), Step::Input, Fault::NotAllowed(what));
             let client = client.clone();
             self.requests.pop_front();
-            let header = Header::epoch(Kind::Abort, EpochId(0), 0);
+            let header = Header::new(Kind::Abort, Scope::NONE, 0);
             self.tell(&client, header, &AbortNotice::of(&error, &Step::Input));
         }
     }
@@ -398,7 +432,7 @@ impl Helper {
     fn decide(&mut self) -> Result<(), NodeError> {
         let Some(flight) = self.flight.take() else { return Ok(()) };
         let Flight { dealt, epoch, binding, checks, .. } = flight;
-        let id = dealt.id();
+        let scope = dealt.scope();
         let checks: Vec<CheckMessage> = checks.into_iter().flatten().collect();
         match epoch.verify(dealt, &checks) {
             Ok(accepted) => {
@@ -408,35 +442,29 @@ impl Helper {
                     return Err(NodeError::Stopped);
                 }
                 for (index, name) in binding.receivers.iter().enumerate() {
-                    self.send_release(epoch.epoch(), id, name, index, &release);
+                    self.send_release(scope, name, index, &release);
                 }
                 for party in self.party_peers() {
-                    self.inbox.send(&party, Header::inference(Kind::Outcome, epoch.epoch(), id, 0), &[]).ok();
+                    self.inbox.send(&party, Header::new(Kind::Outcome, scope, 0), &[]).ok();
                 }
+                let id = scope.id;
                 self.reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
             }
             Err(error) => {
                 // Counted before anybody hears of it: what failures say of the keys is bounded
                 // across restarts.
                 self.store.record_failed_checks(epoch.epoch(), epoch.failures())?;
-                self.tell_failure(epoch.epoch(), id, &binding, error.into());
+                self.tell_failure(scope, &binding, error.into());
             }
         }
         self.landed();
         Ok(())
     }
 
-    fn send_release(
-        &mut self,
-        epoch: EpochId,
-        id: InferenceId,
-        receiver: &str,
-        index: usize,
-        release: &Release,
-    ) {
+    fn send_release(&mut self, scope: Scope, receiver: &str, index: usize, release: &Release) {
         if let (Some(peer), Some(body)) = (Peer::parse(receiver, self.parties), release.message(index)) {
             // A receiver that is away gets it when it comes back.
-            self.inbox.send(&peer, Header::inference(Kind::Release, epoch, id, 0), &body).ok();
+            self.inbox.send(&peer, Header::new(Kind::Release, scope, 0), &body).ok();
         }
     }
 
@@ -445,35 +473,35 @@ impl Helper {
     fn repeat_releases(&mut self) -> Result<(), NodeError> {
         let arrived: Vec<String> = self.inbox.take_arrived().iter().map(Peer::to_string).collect();
         let mut due = Vec::new();
-        for (epoch, id, pending) in self.store.pending() {
+        for (scope, pending) in self.store.pending() {
             for (index, name) in pending.receivers.iter().enumerate() {
                 if !pending.delivered[index] && arrived.contains(name) {
-                    due.push((epoch, id, name.clone(), index, pending.release.clone()));
+                    due.push((scope, name.clone(), index, pending.release.clone()));
                 }
             }
         }
-        for (epoch, id, name, index, bytes) in due {
+        for (scope, name, index, bytes) in due {
             let release = Release::from_log(&bytes)?;
-            self.send_release(epoch, id, &name, index, &release);
+            self.send_release(scope, &name, index, &release);
         }
         Ok(())
     }
 
     fn fail_flight(&mut self, error: NodeError) {
         if let Some(flight) = self.flight.take() {
-            self.tell_failure(flight.epoch.epoch(), flight.dealt.id(), &flight.binding, error);
+            self.tell_failure(flight.dealt.scope(), &flight.binding, error);
             self.landed();
         }
     }
 
-    fn tell_failure(&mut self, epoch: EpochId, id: InferenceId, binding: &Binding, error: NodeError) {
+    fn tell_failure(&mut self, scope: Scope, binding: &Binding, error: NodeError) {
         let notice = error.notice(&Step::Check);
-        let header = Header::inference(Kind::Abort, epoch, id, 0);
+        let header = Header::new(Kind::Abort, scope, 0);
         let receivers = binding.receivers.iter().filter_map(|name| Peer::parse(name, self.parties));
         for peer in self.party_peers().into_iter().chain(receivers.collect::<Vec<_>>()) {
             self.tell(&peer, header, &notice);
         }
-        self.reporter.report(Event::Failed { id, error });
+        self.reporter.report(Event::Failed { id: scope.id, error });
     }
 
     fn landed(&mut self) {
@@ -495,11 +523,12 @@ fn receivers(client: &Peer, request: &Request) -> Vec<String> {
     receivers
 }
 
-fn want(flight: Option<(EpochId, InferenceId)>, loading: Option<&Loading>, peer: &Peer, h: &Header) -> Want {
+fn want(flight: Option<Scope>, loading: Option<&Loading>, starting: bool, peer: &Peer, h: &Header) -> Want {
     match (peer, h.kind) {
+        (Peer::Party(_), Kind::SessionAnswer | Kind::Abort) if starting => return Want::Take,
         (Peer::Owner, Kind::LoadRequest) => return Want::Take,
         (Peer::Client(_), Kind::Request | Kind::ReleaseAck) => return Want::Take,
-        (Peer::Party(_), Kind::Check | Kind::Abort) if flight == Some((h.epoch, h.id)) => return Want::Take,
+        (Peer::Party(_), Kind::Check | Kind::Abort) if flight == Some(h.scope()) => return Want::Take,
         _ => {}
     }
     if let Some(verdict) = loading.and_then(|loading| loading.want(peer, h)) {
@@ -508,7 +537,7 @@ fn want(flight: Option<(EpochId, InferenceId)>, loading: Option<&Loading>, peer:
     match (peer, h.kind) {
         // Sent before the party knew that the inference ended.
         (Peer::Party(_), Kind::Abort) => Want::Drop,
-        (Peer::Party(_), Kind::Check) if flight.is_none_or(|flight| (h.epoch, h.id) < flight) => Want::Drop,
+        (Peer::Party(_), Kind::Check) if flight.is_none_or(|flight| h.id < flight.id) => Want::Drop,
         (Peer::Party(_), kind) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
         _ => Want::Drop,
     }

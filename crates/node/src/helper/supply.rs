@@ -4,8 +4,8 @@
 //! A client that asks and leaves has material dealt that nobody wants. The next request of that
 //! size gets it; what is left beyond a bound is burned, here and at the parties.
 
+use amicus_protocol::Scope;
 use amicus_protocol::preprocess::Dealt;
-use amicus_protocol::{EpochId, InferenceId};
 
 /// Material that waits for a request.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct Order {
     /// there is no room for it.
     pub(super) send: bool,
     /// Material to burn: it had to make room.
-    pub(super) burned: Vec<(EpochId, InferenceId)>,
+    pub(super) burned: Vec<Scope>,
 }
 
 impl Supply {
@@ -50,7 +50,7 @@ impl Supply {
         Supply { ready: Vec::new(), ordered: Vec::new(), most }
     }
 
-    /// Forgets everything: another model is loaded.
+    /// Forgets everything: another model is loaded, or the session ended.
     pub(super) fn clear(&mut self) {
         self.ready.clear();
         self.ordered.clear();
@@ -86,7 +86,7 @@ impl Supply {
         while self.unclaimed() + batch as usize > self.most {
             let Some(at) = self.ready.iter().position(|r| r.ordered) else { break };
             let Ready { dealt, .. } = self.ready.remove(at);
-            order.burned.push((dealt.epoch(), dealt.id()));
+            order.burned.push(dealt.scope());
         }
         // With nothing on its way, even one that is larger than the bound is dealt.
         if self.ordered.is_empty() || self.unclaimed() + batch as usize <= self.most {

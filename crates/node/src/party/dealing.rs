@@ -4,15 +4,15 @@
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
-use crate::store::Store;
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::preprocess::Material;
+use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Step};
+use amicus_protocol::{Fault, InferenceId, ProtocolError, Scope, SessionId, Step};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What the dealing thread tells the online thread.
@@ -21,14 +21,25 @@ pub(super) enum Prepared {
     /// Material for an inference.
     Material(Material),
     /// The helper will not bind this inference.
-    Burned(EpochId, InferenceId),
+    Burned(Scope),
+}
+
+/// What material is dealt for.
+#[derive(Clone)]
+pub(super) struct Serving {
+    pub(super) session: Arc<PartySession>,
+    pub(super) epoch: Arc<PartyEpoch>,
+    /// What has this id of the session or a smaller one is for an epoch before.
+    pub(super) after: InferenceId,
 }
 
 pub(super) struct Dealer {
     pub(super) inbox: Inbox,
-    pub(super) store: Arc<Mutex<Store>>,
-    pub(super) epochs: Receiver<Arc<PartyEpoch>>,
-    pub(super) epoch: Option<Arc<PartyEpoch>>,
+    /// What the online thread serves from now on; none when a session ended.
+    pub(super) serving: Receiver<Option<Serving>>,
+    pub(super) current: Option<Serving>,
+    /// The last session that ended.
+    pub(super) ended: Option<SessionId>,
     pub(super) prepared: Sender<Prepared>,
     pub(super) online: InboxHandle,
     pub(super) max_batch: u32,
@@ -47,7 +58,7 @@ impl Dealer {
                 });
             let result = match deal {
                 Ok(Incoming::Message(notice)) if notice.header.kind == Kind::Abort => {
-                    self.tell(Prepared::Burned(notice.header.epoch, notice.header.id));
+                    self.tell(Prepared::Burned(notice.header.scope()));
                     Ok(())
                 }
                 Ok(Incoming::Message(deal)) => self.prepare(&deal).map_err(|e| (deal.header, e)),
@@ -73,27 +84,29 @@ impl Dealer {
     }
 
     fn prepare(&mut self, message: &Received) -> Result<(), NodeError> {
-        let Header { epoch: epoch_id, id, index: batch, .. } = message.header;
+        let (scope, batch) = (message.header.scope(), message.header.index);
         let deadline = clock::now() + self.limits.load;
         let step = Step::Preprocessing { layer: None };
         let wait = Wait::new(&Peer::Helper, &step, deadline);
         if batch == 0 || batch > self.max_batch {
             return Err(wait.fault_of(wait.from, Fault::Unexpected(format!("batch of {batch}"))));
         }
-        let epoch = self.epoch(epoch_id, deadline)?;
+        let Serving { session, epoch, .. } = self.serving(scope, deadline)?;
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
-        let store = self.store.lock();
-        let store = store.map_err(|_| ProtocolError::Internal("a thread with the store panicked".into()));
-        let fresh = store?.spend_inference(epoch_id, id)?;
-        let mut deal = epoch.begin_deal(fresh, batch as usize);
+        let keys = session.take(scope.epoch, &epoch.context().digest, scope.id)?;
+        let mut deal = epoch.begin_deal(keys, batch as usize);
         while !deal.complete() {
             let correction = self.inbox.exchange(&wait, part, |peer, h| match (peer, h.kind) {
-                (Peer::Helper, Kind::DealCorrection) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
-                (Peer::Helper, Kind::DealCorrection | Kind::Deal) if (h.epoch, h.id) > (epoch_id, id) => {
+                (Peer::Helper, Kind::DealCorrection) if h.scope() == scope => Want::Take,
+                // Of a session that began meanwhile, or dealt next.
+                (Peer::Helper, Kind::DealCorrection | Kind::Deal)
+                    if h.session != scope.session || h.id > scope.id =>
+                {
                     Want::Keep
                 }
                 (Peer::Helper, Kind::DealCorrection) => Want::Drop,
-                (Peer::Helper, Kind::Abort) if (h.epoch, h.id) == (epoch_id, id) => Want::Take,
+                (Peer::Helper, Kind::Abort) if h.scope() == scope => Want::Take,
+                (Peer::Helper, Kind::Abort) if h.session != scope.session => Want::Drop,
                 (Peer::Helper, Kind::Abort) => Want::Keep,
                 (Peer::Helper, _) => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
                 // Only the helper deals.
@@ -103,7 +116,7 @@ impl Dealer {
         }
         let material = epoch.prepare(deal)?;
         self.tell(Prepared::Material(material));
-        self.inbox.send(&Peer::Helper, Header::inference(Kind::Ready, epoch_id, id, 0), &[])?;
+        self.inbox.send(&Peer::Helper, Header::new(Kind::Ready, scope, 0), &[])?;
         Ok(())
     }
 
@@ -113,27 +126,43 @@ impl Dealer {
         self.online.wake();
     }
 
-    /// The epoch dealt for; the helper may deal before the online thread has finished loading it.
-    fn epoch(&mut self, id: EpochId, deadline: Instant) -> Result<Arc<PartyEpoch>, NodeError> {
+    /// What is dealt for; the helper may deal before the online thread knows of it.
+    fn serving(&mut self, scope: Scope, deadline: Instant) -> Result<Serving, NodeError> {
+        let over = || NodeError::from(ProtocolError::NotLoaded { epoch: scope.epoch });
         loop {
-            self.epoch = self.epochs.try_iter().last().or(self.epoch.take());
-            match &self.epoch {
-                Some(epoch) if epoch.epoch() == id => return Ok(Arc::clone(epoch)),
-                // Dealt while another model was being loaded.
-                Some(epoch) if epoch.epoch() > id => {
-                    return Err(ProtocolError::NotLoaded { epoch: id }.into());
+            while let Ok(next) = self.serving.try_recv() {
+                self.turn_to(next);
+            }
+            match &self.current {
+                Some(Serving { session, epoch, after }) if session.id() == scope.session => {
+                    if scope.id <= *after {
+                        return Err(over());
+                    }
+                    if epoch.epoch() == scope.epoch {
+                        return Ok(Serving { session: session.clone(), epoch: epoch.clone(), after: *after });
+                    }
                 }
+                _ if self.ended == Some(scope.session) => return Err(over()),
                 _ => {}
             }
             if self.inbox.handle().stopped() {
                 return Err(NodeError::Stopped);
             }
-            match clock::receive(&self.epochs, clock::now() + Duration::from_millis(100)) {
-                Ok(epoch) => self.epoch = Some(epoch),
+            match clock::receive(&self.serving, clock::now() + Duration::from_millis(100)) {
+                Ok(next) => self.turn_to(next),
                 Err(_) if clock::now() < deadline => {}
-                Err(_) => return Err(ProtocolError::NotLoaded { epoch: id }.into()),
+                Err(_) => return Err(over()),
             }
         }
+    }
+
+    fn turn_to(&mut self, next: Option<Serving>) {
+        let session = |serving: &Serving| serving.session.id();
+        let (before, now) = (self.current.as_ref().map(session), next.as_ref().map(session));
+        if before != now {
+            self.ended = before.or(self.ended);
+        }
+        self.current = next;
     }
 }
 

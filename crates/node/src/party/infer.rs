@@ -8,18 +8,16 @@ use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::OpIndex;
 use amicus_protocol::control::Binding;
-use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::online::{AwaitingInput, Next, Opening, Running};
 use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, InferenceId, Printable, ProtocolError, Step};
+use amicus_protocol::{Fault, Printable, ProtocolError, Scope, Step};
 use std::time::{Duration, Instant};
 
 /// What a party knows of the inference it is in.
 struct Current {
-    epoch: EpochId,
-    id: InferenceId,
+    scope: Scope,
     client: Peer,
     receivers: Vec<Peer>,
     /// Round of every operation that is opened; none for local ones.
@@ -40,12 +38,7 @@ enum Phase<'a> {
 }
 
 impl Party {
-    pub(super) fn run_inference(
-        &mut self,
-        epoch: EpochId,
-        id: InferenceId,
-        binding: &Binding,
-    ) -> Result<Event, NodeError> {
+    pub(super) fn run_inference(&mut self, scope: Scope, binding: &Binding) -> Result<Event, NodeError> {
         let unknown = |name: &str| {
             let fault = Fault::Unexpected(format!("binding to {}", Printable::new(name)));
             ProtocolError::peer(Peer::Helper, Step::Input, fault)
@@ -54,21 +47,24 @@ impl Party {
             Some(peer @ Peer::Client(_)) => Ok(peer),
             _ => Err(unknown(name)),
         };
+        if binding.plan != self.ctx.digest {
+            let fault = Fault::Incompatible(format!("binding for plan {}", binding.plan));
+            return Err(ProtocolError::peer(Peer::Helper, Step::Input, fault).into());
+        }
         let mut round_of = vec![None; self.ctx.plan.ops.len()];
         for (round, r) in self.ctx.schedule.rounds.iter().enumerate() {
             r.open.iter().for_each(|op| round_of[op.index()] = Some(round));
         }
         let current = Current {
-            epoch,
-            id,
+            scope,
             client: role(&binding.client)?,
             receivers: binding.receivers.iter().map(role).collect::<Result<_, _>>()?,
             round_of,
             bound: clock::now(),
         };
-        let loaded = self.epoch.clone().filter(|e| e.epoch() == epoch);
-        let loaded = loaded.ok_or(ProtocolError::NotLoaded { epoch })?;
-        let (material, waited_for_material) = self.material(&loaded, id, binding.batch as usize)?;
+        let loaded = self.epoch.clone().filter(|e| e.epoch() == scope.epoch);
+        let loaded = loaded.ok_or(ProtocolError::NotLoaded { epoch: scope.epoch })?;
+        let (material, waited_for_material) = self.material(scope, binding.batch as usize)?;
         let sent_before = self.sent();
 
         let awaiting = AwaitingInput::new(loaded, material)?;
@@ -81,11 +77,11 @@ impl Party {
         };
         let (mut check, output) = finished.messages(&keys)?;
         self.hooks.check(&mut check);
-        let told = self.send(&Peer::Helper, Header::inference(Kind::Check, epoch, id, 0), &check.encode());
+        let told = self.send(&Peer::Helper, Header::new(Kind::Check, scope, 0), &check.encode());
         for receiver in &current.receivers {
             // A receiver that is gone gets the output from another party, or not at all; that is
             // its own affair.
-            self.send(receiver, Header::inference(Kind::Output, epoch, id, 0), &output).ok();
+            self.send(receiver, Header::new(Kind::Output, scope, 0), &output).ok();
         }
         // The helper may have got the message although its link failed, and release the output.
         told.map_err(|e| ProtocolError::peer(Peer::Helper, Step::Check, Fault::Lost(e.to_string())))?;
@@ -93,7 +89,7 @@ impl Party {
         self.message(&current, Phase::Outcome, &Peer::Helper, &Step::Check, wait)?;
         let sent =
             self.sent().iter().zip(sent_before).map(|(after, before)| after.saturating_sub(before)).collect();
-        Ok(Event::Finished { id, sent, waited_for_material })
+        Ok(Event::Finished { id: scope.id, sent, waited_for_material })
     }
 
     fn sent(&self) -> Vec<u64> {
@@ -102,20 +98,16 @@ impl Party {
 
     /// The material of an inference, and whether it had to be waited for. Material of earlier ids
     /// is dropped.
-    fn material(
-        &mut self,
-        epoch: &PartyEpoch,
-        id: InferenceId,
-        batch: usize,
-    ) -> Result<(Material, bool), NodeError> {
+    fn material(&mut self, scope: Scope, batch: usize) -> Result<(Material, bool), NodeError> {
         let deadline = clock::now() + self.limits.load;
         let mut waited = false;
         loop {
             while let Ok(prepared) = self.prepared.try_recv() {
                 self.take_prepared(prepared);
             }
-            self.ready.retain(|m| m.id() >= id);
-            if let Some(at) = self.ready.iter().position(|m| m.id() == id) {
+            let of_epoch = |m: &Material| Scope { id: scope.id, ..m.scope() } == scope;
+            self.ready.retain(|m| of_epoch(m) && m.id() >= scope.id);
+            if let Some(at) = self.ready.iter().position(|m| m.scope() == scope) {
                 let material = self.ready.swap_remove(at);
                 if material.batch() == batch {
                     return Ok((material, waited));
@@ -125,7 +117,7 @@ impl Party {
             }
             // Material of a later id is there, so that of this one never comes.
             if !self.ready.is_empty() {
-                return Err(ProtocolError::Spent { what: format!("{id} of {}", epoch.epoch()) }.into());
+                return Err(ProtocolError::Spent { what: scope.id.to_string() }.into());
             }
             waited = true;
             match clock::receive(&self.prepared, deadline) {
@@ -181,7 +173,7 @@ impl Party {
         let others = self.others();
         for (op, share) in opening.shares() {
             let body = pack(share);
-            let header = Header::inference(Kind::Opening, current.epoch, current.id, op.0);
+            let header = Header::new(Kind::Opening, current.scope, op.0);
             for other in &others {
                 let sent = self.send(other, header, &body);
                 sent.map_err(|e| {
@@ -249,19 +241,24 @@ impl Current {
     }
 
     fn want(&self, aborted: &Aborted, phase: Phase<'_>, peer: &Peer, h: &Header) -> Want {
-        let (this, that) = ((self.epoch, self.id), (h.epoch, h.id));
-        let ends_here = h.kind == Kind::Abort && that == this;
+        let (this, that) = (self.scope.id, h.id);
+        let ends_here = h.kind == Kind::Abort && h.scope() == self.scope;
         match peer {
             // Asked before any id is known, and answered at once.
             Peer::Client(_) if h.kind == Kind::Fingerprint => Want::Take,
             // Nothing is left to send of an old id, unless it was given up midway.
             Peer::Party(_) if that < this && h.kind != Kind::Abort && !aborted.contains(&that) => {
-                Want::Refuse(Fault::Replay(format!("{} of {}", h.id, h.epoch)))
+                Want::Refuse(Fault::Replay(h.id.to_string()))
             }
             _ if that < this => Want::Drop,
             Peer::Party(_) | Peer::Helper if ends_here => Want::Take,
             _ if h.kind == Kind::Abort => Want::Drop,
             _ if that > this => Want::Keep,
+            // This id, but not this session or epoch.
+            Peer::Party(_) | Peer::Helper if h.scope() != self.scope => {
+                Want::Refuse(Fault::Unexpected(h.epoch.to_string()))
+            }
+            _ if h.scope() != self.scope => Want::Drop,
             Peer::Party(_) => self.party_message(phase, h),
             Peer::Helper => match (phase, h.kind) {
                 (Phase::Outcome, Kind::Outcome) => Want::Take,

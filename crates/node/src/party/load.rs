@@ -5,50 +5,40 @@ use crate::error::lost;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};
 use crate::{NodeError, Peer};
-use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_plan::WeightId;
 use amicus_protocol::epoch::{PartyEpoch, PartyLoad};
-use amicus_protocol::keys::KeyAgreement;
+use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, Fault, ProtocolError, Step};
+use amicus_protocol::{Fault, ProtocolError, Scope, Step};
 use std::time::Instant;
 
 impl Party {
-    pub(super) fn run_load(&mut self, begin: &Received) -> Result<PartyEpoch, NodeError> {
-        let epoch = begin.header.epoch;
+    pub(super) fn run_load(
+        &mut self,
+        session: &PartySession,
+        begin: &Received,
+    ) -> Result<PartyEpoch, NodeError> {
+        let scope = begin.header.scope();
         let started = clock::now();
-        let deadline = started + self.limits.load;
-        let fresh = self.lock_store()?.spend_epoch(epoch)?;
+        // From here on the id is spent, whatever happens.
+        let keys = session.take(scope.epoch, &self.ctx.digest, scope.id)?;
         let want =
-            |aborted: &Aborted, peer: &Peer, h: &Header| load_want(aborted, epoch, Stage::Keys, peer, h);
-        self.linked(&self.others(), &Step::Keys, deadline, want)?;
+            |aborted: &Aborted, peer: &Peer, h: &Header| load_want(aborted, scope, Stage::Weights, peer, h);
+        self.linked(&self.others(), &Step::load_part("tags"), started + self.limits.load, want)?;
         let deadline = started + self.limits.load_of_keys();
 
-        let mut agreement = KeyAgreement::new(self.ctx.parties, self.ctx.me, epoch, &mut OperatingSystem)?;
-        for other in self.ctx.parties.others(self.ctx.me) {
-            let (to, header) = (Peer::Party(other), Header::epoch(Kind::Keys, epoch, 0));
-            self.send_in_load(&to, &Step::Keys, header, &agreement.message(other))?;
-        }
-        while let Some(missing) = agreement.missing() {
-            let waiting = (Peer::Party(missing), Step::Keys);
-            let message = self.load_message(epoch, Stage::Keys, deadline, &waiting)?;
-            if let Peer::Party(from) = message.peer {
-                agreement.receive(from, message.body())?;
-            }
-        }
-
-        let mut load = PartyLoad::begin(self.ctx.clone(), fresh, agreement.finish()?, begin.body())?;
+        let mut load = PartyLoad::begin(self.ctx.clone(), keys, begin.body())?;
         // The owner waits for this: weights that come early would pile up here. Its link may be a
         // moment late.
         let (owner, step) = (Peer::Owner, Step::load_part("masked weights"));
         let patience = deadline.min(clock::now() + self.limits.round);
         self.linked(std::slice::from_ref(&owner), &step, patience, want)?;
-        self.send_in_load(&owner, &step, Header::epoch(Kind::LoadReady, epoch, 0), &[])?;
+        self.send_in_load(&owner, &step, Header::new(Kind::LoadReady, scope, 0), &[])?;
         let deadline = started + self.limits.load_of_weights();
         while !load.complete() {
             let waiting = (Peer::Owner, Step::load_part("masked weights"));
-            let message = self.load_message(epoch, Stage::Weights, deadline, &waiting)?;
+            let message = self.load_message(scope, Stage::Weights, deadline, &waiting)?;
             match message.header.kind {
                 Kind::Nonce => load.nonce(message.body())?,
                 Kind::Weights => load.weights(message.header.index, message.body())?,
@@ -62,27 +52,27 @@ impl Party {
             let body = pack(tagging.message(WeightId(index)));
             let step = Step::load("tags", &self.ctx.plan, WeightId(index));
             for other in self.others() {
-                self.send_in_load(&other, &step, Header::epoch(Kind::Tags, epoch, index), &body)?;
+                self.send_in_load(&other, &step, Header::new(Kind::Tags, scope, index), &body)?;
             }
         }
         let deadline = started + self.limits.load_of_tags();
         while let Some((missing, tensor)) = tagging.missing() {
             let waiting = (Peer::Party(missing), Step::load("tags", &self.ctx.plan, tensor));
-            let message = self.load_message(epoch, Stage::Tags, deadline, &waiting)?;
+            let message = self.load_message(scope, Stage::Tags, deadline, &waiting)?;
             if let Peer::Party(from) = message.peer {
                 tagging.receive(from, message.header.index, message.body())?;
             }
         }
 
         let confirming = tagging.confirm()?;
-        self.send(&Peer::Helper, Header::epoch(Kind::LoadHash, epoch, 0), &confirming.hash().0)?;
+        self.send(&Peer::Helper, Header::new(Kind::LoadHash, scope, 0), &confirming.hash().0)?;
         let deadline = started + self.limits.load_by_helper();
         let waiting = (Peer::Helper, Step::load_part("check of the tags"));
-        let challenge = self.load_message(epoch, Stage::Challenge, deadline, &waiting)?;
+        let challenge = self.load_message(scope, Stage::Challenge, deadline, &waiting)?;
         let (awaiting, answer) = confirming.respond(challenge.body())?;
-        self.send(&Peer::Helper, Header::epoch(Kind::LoadResponse, epoch, 0), &pack(&answer))?;
-        self.load_message(epoch, Stage::Acceptance, deadline, &waiting)?;
-        Ok(awaiting.accepted())
+        self.send(&Peer::Helper, Header::new(Kind::LoadResponse, scope, 0), &pack(&answer))?;
+        self.load_message(scope, Stage::Acceptance, deadline, &waiting)?;
+        Ok(awaiting.unconfirmed())
     }
 
     /// Sends a message to another role, whose fault it is when it cannot be reached.
@@ -96,13 +86,13 @@ impl Party {
     /// The next message of this stage of the load.
     fn load_message(
         &mut self,
-        epoch: EpochId,
+        scope: Scope,
         stage: Stage,
         deadline: Instant,
         (from, step): &(Peer, Step),
     ) -> Result<Received, NodeError> {
         let wait = Wait::new(from, step, deadline);
-        self.exchange(&wait, part, |aborted, peer, h| load_want(aborted, epoch, stage, peer, h))
+        self.exchange(&wait, part, |aborted, peer, h| load_want(aborted, scope, stage, peer, h))
     }
 }
 
@@ -118,7 +108,6 @@ fn part(peer: &Peer) -> Part {
 /// What a load waits for, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    Keys,
     Weights,
     Tags,
     Challenge,
@@ -129,7 +118,6 @@ impl Stage {
     /// The stage a message belongs to; none when it is no message of a load, or not this sender's.
     fn of(peer: &Peer, kind: Kind) -> Option<Self> {
         match (peer, kind) {
-            (Peer::Party(_), Kind::Keys) => Some(Stage::Keys),
             (Peer::Owner, Kind::Nonce | Kind::Weights) | (Peer::Helper, Kind::LoadCorrection) => {
                 Some(Stage::Weights)
             }
@@ -141,7 +129,7 @@ impl Stage {
     }
 }
 
-fn load_want(aborted: &Aborted, epoch: EpochId, stage: Stage, peer: &Peer, h: &Header) -> Want {
+fn load_want(aborted: &Aborted, scope: Scope, stage: Stage, peer: &Peer, h: &Header) -> Want {
     match (peer, h.kind) {
         // The owner may have heard of the acceptance first, and have told its clients.
         (Peer::Client(_), Kind::Fingerprint) if stage == Stage::Acceptance => return Want::Keep,
@@ -149,21 +137,22 @@ fn load_want(aborted: &Aborted, epoch: EpochId, stage: Stage, peer: &Peer, h: &H
         (Peer::Client(_), _) => return Want::Keep,
         _ => {}
     }
-    if h.epoch < epoch {
+    if h.id < scope.id {
         return match (peer, h.kind) {
             // Nothing is left to send of an old load, unless it was given up midway.
-            (Peer::Party(_), Kind::Keys | Kind::Tags) if !aborted.contains(&(h.epoch, h.id)) => {
-                Want::Refuse(Fault::Replay(h.epoch.to_string()))
+            (Peer::Party(_), Kind::Tags) if !aborted.contains(&h.id) => {
+                Want::Refuse(Fault::Replay(h.id.to_string()))
             }
             _ => Want::Drop,
         };
     }
-    if h.epoch > epoch {
+    if h.id > scope.id {
         return Want::Keep;
     }
     match h.kind {
+        _ if h.scope() != scope => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
         Kind::Abort if *peer != Peer::Owner => Want::Take,
-        Kind::EpochBegin => Want::Refuse(Fault::Replay(epoch.to_string())),
+        Kind::EpochBegin => Want::Refuse(Fault::Replay(h.epoch.to_string())),
         kind => match Stage::of(peer, kind) {
             Some(this) if this == stage => Want::Take,
             Some(this) if this > stage => Want::Keep,

@@ -5,6 +5,7 @@ mod dealing;
 mod hooks;
 mod infer;
 mod load;
+mod session;
 
 #[cfg(feature = "danger")]
 use crate::conduct::Conduct;
@@ -20,13 +21,14 @@ use amicus_plan::Plan;
 use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
+use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Step};
+use amicus_protocol::{InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use dealing::Prepared;
 use hooks::Hooks;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -88,18 +90,19 @@ impl PartyNode {
         let limits = config.limits.for_plan(&config.plan)?;
         let store = Store::open(&config.place, Peer::Party(config.me))?;
         config.reporter.found(&store);
-        let store = Arc::new(Mutex::new(store));
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
         let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
-        let (epochs, epochs_of_dealer) = channel();
+        // Until the helper begins a session, nothing else that nodes say is heard.
+        online.enter(SessionId::NONE);
+        let (serving, serving_of_dealer) = channel();
         let (prepared, prepared_of_online) = channel();
         let dealer = dealing::Dealer {
             inbox: dealing,
-            store: Arc::clone(&store),
-            epochs: epochs_of_dealer,
-            epoch: None,
+            serving: serving_of_dealer,
+            current: None,
+            ended: None,
             prepared,
             online: inboxes.online.clone(),
             max_batch: config.max_batch,
@@ -114,10 +117,12 @@ impl PartyNode {
             hooks: Hooks(config.conduct),
             #[cfg(not(feature = "danger"))]
             hooks: Hooks,
+            session: None,
+            next_session: None,
             epoch: None,
-            last: (EpochId(0), InferenceId(0)),
+            last: InferenceId(0),
             aborted: Aborted::default(),
-            epochs,
+            serving,
             prepared: prepared_of_online,
             ready: Vec::new(),
             limits,
@@ -164,36 +169,38 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
 struct Party {
     ctx: PartyContext,
     inbox: Inbox,
-    store: Arc<Mutex<Store>>,
+    store: Store,
     hooks: Hooks,
+    session: Option<Arc<PartySession>>,
+    /// A session that began while the party was joining another.
+    next_session: Option<Received>,
     epoch: Option<Arc<PartyEpoch>>,
-    /// The last epoch and inference that began here.
-    last: (EpochId, InferenceId),
+    /// The last inference or load of the session that began here.
+    last: InferenceId,
     aborted: Aborted,
-    epochs: Sender<Arc<PartyEpoch>>,
+    serving: Sender<Option<dealing::Serving>>,
     prepared: Receiver<Prepared>,
     ready: Vec<Material>,
     limits: Limits,
     reporter: Reporter,
 }
 
-/// Inferences (and loads, as inference 0) given up lately: what still arrives for them is no
-/// replay.
+/// Inferences and loads of the session given up lately: what still arrives for them is no replay.
 #[derive(Debug, Default)]
-struct Aborted(VecDeque<(EpochId, InferenceId)>);
+struct Aborted(VecDeque<InferenceId>);
 
 impl Aborted {
     /// How many are remembered.
     const MOST: usize = 64;
 
-    fn remember(&mut self, epoch: EpochId, id: InferenceId) {
+    fn remember(&mut self, id: InferenceId) {
         if self.0.len() == Self::MOST {
             self.0.pop_front();
         }
-        self.0.push_back((epoch, id));
+        self.0.push_back(id);
     }
 
-    fn contains(&self, which: &(EpochId, InferenceId)) -> bool {
+    fn contains(&self, which: &InferenceId) -> bool {
         self.0.contains(which)
     }
 }
@@ -212,14 +219,28 @@ impl Party {
 
     /// Waits for the helper to begin something, and does it.
     fn idle(&mut self) -> Result<(), NodeError> {
+        if let Some(begin) = self.next_session.take() {
+            return self.join(&begin);
+        }
         while let Ok(prepared) = self.prepared.try_recv() {
             self.take_prepared(prepared);
         }
         let last = self.last;
         let incoming =
             self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| idle_want(last, peer, h))?;
-        let Incoming::Message(message) = incoming else { return Ok(()) };
+        let message = match incoming {
+            Incoming::Message(message) => message,
+            // Without the helper there is no session.
+            Incoming::Lost(Peer::Helper, _) => {
+                self.end_session();
+                return Ok(());
+            }
+            Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken | Incoming::Timeout => {
+                return Ok(());
+            }
+        };
         match message.header.kind {
+            Kind::SessionBegin => self.join(&message),
             Kind::EpochBegin => self.load(&message),
             Kind::Bind => self.inference(&message),
             Kind::Fingerprint => {
@@ -234,24 +255,26 @@ impl Party {
     fn take_prepared(&mut self, prepared: Prepared) {
         match prepared {
             Prepared::Material(material) => self.ready.push(material),
-            Prepared::Burned(epoch, id) => self.ready.retain(|m| (m.epoch(), m.id()) != (epoch, id)),
+            Prepared::Burned(scope) => self.ready.retain(|m| m.scope() != scope),
         }
-        // There is no material of a load that goes on yet, and none is needed of an old model.
+        // There is no material of a load that goes on yet, and none is needed of an old model or
+        // session.
         let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
-        self.ready.retain(|material| Some(material.epoch()) == epoch);
+        let session = self.session.as_ref().map(|session| session.id());
+        self.ready.retain(|m| (Some(m.scope().epoch), Some(m.scope().session)) == (epoch, session));
     }
 
     /// Answers a client's question; whoever does not take the answer asks in vain.
     fn tell_fingerprint(&mut self, client: &Peer) {
         match self.epoch.as_ref().map(|e| (e.epoch(), e.fingerprint())) {
             Some((epoch, fingerprint)) => {
-                let header = Header::epoch(Kind::Fingerprint, epoch, 0);
+                let header = Header::new(Kind::Fingerprint, Scope::epoch(epoch), 0);
                 self.send(client, header, &fingerprint.0).ok();
             }
             None => {
                 let notice = AbortNotice::of(&ProtocolError::NoModel, &Step::load_part("fingerprint"));
                 if let Ok(body) = control::encode(&notice) {
-                    self.send(client, Header::epoch(Kind::Abort, EpochId(0), 0), &body).ok();
+                    self.send(client, Header::new(Kind::Abort, Scope::NONE, 0), &body).ok();
                 }
             }
         }
@@ -298,23 +321,23 @@ impl Party {
     }
 
     fn load(&mut self, begin: &Received) -> Result<(), NodeError> {
-        let epoch = begin.header.epoch;
-        self.last = (epoch, InferenceId(0));
-        self.epoch = None;
-        self.ready.clear();
-        match self.run_load(begin) {
+        let scope = begin.header.scope();
+        let fresh = self.begin(scope.id);
+        if fresh.is_ok() {
+            self.epoch = None;
+            self.ready.clear();
+        }
+        match fresh.and_then(|session| self.run_load(&session, begin)) {
             Ok(loaded) => {
-                let loaded = Arc::new(loaded);
-                self.epoch = Some(Arc::clone(&loaded));
-                // The dealing thread ends only with this one.
-                let _ = self.epochs.send(loaded);
-                self.reporter.report(Event::Loaded { epoch });
+                self.epoch = Some(Arc::new(loaded));
+                self.serve(scope.id);
+                self.reporter.report(Event::Loaded { epoch: scope.epoch });
                 Ok(())
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                self.aborted.remember(epoch, InferenceId(0));
-                self.tell_abort(&error, &Step::load_part("tags"), Header::epoch(Kind::Abort, epoch, 0), &[]);
+                self.aborted.remember(scope.id);
+                self.tell_abort(&error, &Step::load_part("tags"), Header::new(Kind::Abort, scope, 0), &[]);
                 self.reporter.report(Event::LoadFailed { error });
                 Ok(())
             }
@@ -322,19 +345,17 @@ impl Party {
     }
 
     fn inference(&mut self, bind: &Received) -> Result<(), NodeError> {
-        let (epoch, id) = (bind.header.epoch, bind.header.id);
-        if (epoch, id) <= self.last {
-            let error = ProtocolError::Spent { what: format!("{id} of {epoch}") }.into();
-            self.reporter.report(Event::Failed { id, error });
+        let scope = bind.header.scope();
+        if let Err(error) = self.begin(scope.id) {
+            self.reporter.report(Event::Failed { id: scope.id, error });
             return Ok(());
         }
-        self.last = (epoch, id);
         self.inbox.reset_hop();
         let binding = control::decode::<Binding>(bind.body());
         let client = binding.as_ref().ok().and_then(|b| Peer::parse(&b.client, self.ctx.parties));
         let result = binding
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::Input, fault).into())
-            .and_then(|binding| self.run_inference(epoch, id, &binding));
+            .and_then(|binding| self.run_inference(scope, &binding));
         match result {
             Ok(event) => {
                 self.reporter.report(event);
@@ -342,18 +363,26 @@ impl Party {
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                self.aborted.remember(epoch, id);
+                self.aborted.remember(scope.id);
                 if error.is_rejection() {
-                    let mut store = self.lock_store()?;
-                    let failed = store.failed_checks(epoch) + 1;
-                    store.record_failed_checks(epoch, failed)?;
+                    let failed = self.store.failed_checks(scope.epoch) + 1;
+                    self.store.record_failed_checks(scope.epoch, failed)?;
                 }
-                let header = Header::inference(Kind::Abort, epoch, id, 0);
+                let header = Header::new(Kind::Abort, scope, 0);
                 self.tell_abort(&error, &Step::Input, header, client.as_slice());
-                self.reporter.report(Event::Failed { id, error });
+                self.reporter.report(Event::Failed { id: scope.id, error });
                 Ok(())
             }
         }
+    }
+
+    /// Begins an inference or a load: ids of a session grow.
+    fn begin(&mut self, id: InferenceId) -> Result<Arc<PartySession>, NodeError> {
+        let Some(session) = self.session.clone().filter(|_| id > self.last) else {
+            return Err(ProtocolError::Spent { what: id.to_string() }.into());
+        };
+        self.last = id;
+        Ok(session)
     }
 
     /// Tells everybody concerned why this party gave up, unless the helper said so: it tells
@@ -376,23 +405,17 @@ impl Party {
         self.hooks.send(&mut self.inbox, to, header, body)
     }
 
-    fn lock_store(&self) -> Result<std::sync::MutexGuard<'_, Store>, NodeError> {
-        self.store
-            .lock()
-            .map_err(|_| ProtocolError::Internal("a thread with the store panicked".into()).into())
-    }
-
     fn others(&self) -> Vec<Peer> {
         self.ctx.parties.others(self.ctx.me).map(Peer::Party).collect()
     }
 }
 
 /// What an idle party does with a message.
-fn idle_want(last: (EpochId, InferenceId), peer: &Peer, h: &Header) -> Want {
-    let (epoch, id) = last;
-    let later = (h.epoch, h.id) > (epoch, id);
+fn idle_want(last: InferenceId, peer: &Peer, h: &Header) -> Want {
+    let later = h.id > last;
     match (peer, h.kind) {
-        (Peer::Helper, Kind::EpochBegin | Kind::Bind) | (Peer::Client(_), Kind::Fingerprint) => Want::Take,
+        (Peer::Helper, Kind::SessionBegin | Kind::EpochBegin | Kind::Bind)
+        | (Peer::Client(_), Kind::Fingerprint) => Want::Take,
         (_, Kind::Abort) | (Peer::Helper, Kind::Outcome) => Want::Drop,
         _ if later => Want::Keep,
         _ => Want::Drop,

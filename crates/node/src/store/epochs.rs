@@ -149,13 +149,14 @@ impl EpochFiles {
 
 /// An epoch as a file says it.
 fn number(epoch: EpochId) -> u128 {
-    u128::from(epoch.0)
+    u128::from_le_bytes(*epoch.as_bytes())
 }
 
 /// The epoch whose file has this name.
 fn named(path: &Path) -> Option<EpochId> {
     let digits = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
-    u64::try_from(u128::from_str_radix(digits, 16).ok()?).ok().map(EpochId)
+    let number = u128::from_str_radix(digits, 16).ok()?;
+    Some(EpochId::from_bytes(number.to_le_bytes()))
 }
 
 /// A subject's fields.
@@ -189,6 +190,10 @@ mod tests {
         EpochFiles::of(&Folder::open(&place, node).unwrap()).unwrap()
     }
 
+    fn epoch(n: u8) -> EpochId {
+        EpochId::from_bytes([n; 16])
+    }
+
     fn party() -> Peer {
         Peer::Party(PartyId::FIRST)
     }
@@ -207,16 +212,16 @@ mod tests {
     #[test]
     fn epochs_are_kept_until_they_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let epochs = [3, 70, u64::MAX].map(|n| SealedEpoch { epoch: EpochId(n), plan: PLAN });
+        let epochs = [3, 70, 255].map(|n| SealedEpoch { epoch: epoch(n), plan: PLAN });
         let here = files(folder.path(), 1, party());
         for sealed in epochs {
-            put(&here, sealed, &sealed.epoch.0.to_le_bytes()).unwrap();
+            put(&here, sealed, sealed.epoch.as_bytes()).unwrap();
         }
         assert!(put(&here, epochs[0], b"again").unwrap_err().to_string().contains("exists"));
         let here = files(folder.path(), 1, party());
         let listed: Vec<SealedEpoch> = here.list().unwrap().into_iter().map(Result::unwrap).collect();
         assert_eq!(listed, epochs);
-        assert_eq!(get(&here, epochs[1]).unwrap(), 70u64.to_le_bytes());
+        assert_eq!(get(&here, epochs[1]).unwrap(), [70; 16]);
         here.remove(epochs[1].epoch).unwrap();
         here.remove(epochs[1].epoch).unwrap();
         assert!(get(&here, epochs[1]).is_err());
@@ -231,7 +236,7 @@ mod tests {
     #[test]
     fn files_of_another_cluster_node_epoch_or_plan_are_refused() {
         let [home, away] = [0; 2].map(|_| tempfile::tempdir().unwrap());
-        let sealed = SealedEpoch { epoch: EpochId(3), plan: PLAN };
+        let sealed = SealedEpoch { epoch: epoch(3), plan: PLAN };
         let here = files(home.path(), 1, party());
         put(&here, sealed, b"secret").unwrap();
         let path = here.path(sealed.epoch);
@@ -246,7 +251,7 @@ mod tests {
         }
         let other = SealedEpoch { plan: PlanDigest([6; 32]), ..sealed };
         assert!(get(&here, other).unwrap_err().to_string().contains("another plan"));
-        let renamed = SealedEpoch { epoch: EpochId(4), ..sealed };
+        let renamed = SealedEpoch { epoch: epoch(4), ..sealed };
         fs::rename(&path, here.path(renamed.epoch)).unwrap();
         assert!(get(&here, renamed).unwrap_err().to_string().contains("another epoch"));
         assert!(here.list().unwrap().remove(0).unwrap_err().to_string().contains("another epoch"));
@@ -256,7 +261,7 @@ mod tests {
     fn a_damaged_file_is_named_and_hides_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let here = files(folder.path(), 1, party());
-        let [first, second] = [1, 2].map(|n| SealedEpoch { epoch: EpochId(n), plan: PLAN });
+        let [first, second] = [1, 2].map(|n| SealedEpoch { epoch: epoch(n), plan: PLAN });
         put(&here, first, b"first").unwrap();
         put(&here, second, b"second").unwrap();
         fs::write(here.folder.join("x.sealed"), b"x").unwrap();

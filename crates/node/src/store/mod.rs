@@ -2,7 +2,7 @@
 //! (`docs/protocol.md`, section 7.4; what each file would show, `docs/security.md`, section 24).
 //!
 //! - [`Place`], [`Folder`]: where, and whose it is; locked while it is used
-//! - [`Store`]: spent ids, decisions until they are delivered, failed checks, retired epochs
+//! - [`Store`]: decisions until they are delivered, failed checks, retired epochs
 //! - [`EpochFiles`]: sealed epochs, a file each
 
 mod cluster;
@@ -21,7 +21,7 @@ pub use releases::{PendingRelease, RELEASES_KEPT};
 
 use crate::{NodeError, Peer};
 use amicus_protocol::check::DecisionLog;
-use amicus_protocol::{EpochId, Fresh, InferenceId};
+use amicus_protocol::{EpochId, Scope};
 use folder::fault;
 use known::Known;
 use log::{Findings, Log, MAX_RECORD, framed};
@@ -30,11 +30,7 @@ use releases::seconds;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// How many inference ids one record marks as spent: one synchronisation for that many ids, at the
-/// price of losing the unused rest in a crash.
-const BLOCK: u64 = 64;
-/// Epochs whose ids, failed checks or end are remembered, at most; the oldest are forgotten first,
-/// and an epoch whose ids are forgotten is spent as a whole.
+/// Epochs whose failed checks or end are remembered, at most; the oldest are forgotten first.
 const EPOCHS: usize = 1 << 12;
 
 /// What a node must not forget. Whatever a method records is on disk before it returns.
@@ -112,42 +108,6 @@ impl Store {
         Ok(())
     }
 
-    /// Helper: a fresh epoch id, recorded as spent.
-    ///
-    /// # Errors
-    /// When the record cannot be written.
-    pub fn next_epoch(&mut self) -> Result<Fresh<EpochId>, NodeError> {
-        self.spend_epoch(self.known.next_epoch()?)
-    }
-
-    /// Records an epoch id as spent.
-    ///
-    /// # Errors
-    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every
-    /// epoch seen before; or when the record cannot be written.
-    pub fn spend_epoch(&mut self, epoch: EpochId) -> Result<Fresh<EpochId>, NodeError> {
-        self.known.unspent_epoch(epoch)?;
-        self.record(Record::Epoch(epoch))?;
-        Ok(Fresh::recorded(epoch))
-    }
-
-    /// Records an inference id as spent.
-    ///
-    /// # Errors
-    /// [`ProtocolError::Spent`](amicus_protocol::ProtocolError::Spent) unless it is above every id
-    /// of this epoch seen before; or when the record cannot be written.
-    pub fn spend_inference(
-        &mut self,
-        epoch: EpochId,
-        id: InferenceId,
-    ) -> Result<Fresh<InferenceId>, NodeError> {
-        if let Some(marked) = self.known.unspent_inference(epoch, id)? {
-            self.record(Record::Inferences(epoch, marked))?;
-        }
-        self.known.use_inference(epoch, id);
-        Ok(Fresh::recorded(id))
-    }
-
     /// Whether the decision about an inference of this client can be recorded, and its release kept
     /// until it is delivered; to be asked before anything of the inference is told.
     ///
@@ -175,15 +135,15 @@ impl Store {
     ///
     /// # Errors
     /// When the record cannot be written.
-    pub fn delivered(&mut self, epoch: EpochId, id: InferenceId, receiver: &str) -> Result<(), NodeError> {
-        match self.known.releases.lacking(epoch, id, receiver) {
-            Some(at) => self.record(Record::Delivered(epoch, id, at as u64)),
+    pub fn delivered(&mut self, scope: Scope, receiver: &str) -> Result<(), NodeError> {
+        match self.known.releases.lacking(scope, receiver) {
+            Some(at) => self.record(Record::Delivered(scope, at as u64)),
             None => Ok(()),
         }
     }
 
     /// Releases that are not acknowledged by every receiver, oldest first.
-    pub fn pending(&self) -> impl Iterator<Item = (EpochId, InferenceId, &PendingRelease)> {
+    pub fn pending(&self) -> impl Iterator<Item = (Scope, &PendingRelease)> {
         self.known.releases.iter()
     }
 
@@ -226,10 +186,10 @@ impl Store {
 impl DecisionLog for Store {
     type Error = NodeError;
 
-    fn accepted(&mut self, epoch: EpochId, id: InferenceId, release: &[u8]) -> Result<(), NodeError> {
+    fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), NodeError> {
         let receivers = std::mem::take(&mut self.receivers);
         let made = seconds(SystemTime::now());
-        self.record(Record::Accepted(Decision { epoch, id, made, receivers, release }))
+        self.record(Record::Accepted(Decision { scope, made, receivers, release }))
     }
 }
 

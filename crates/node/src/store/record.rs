@@ -1,11 +1,10 @@
-//! The records of a node's log as bytes: a kind, then numbers of eight bytes, texts with their
+//! The records of a node's log as bytes: a kind, then ids, numbers of eight bytes, texts with their
 //! length, and what follows.
 
-use amicus_protocol::{EpochId, InferenceId};
+use amicus_protocol::ids::ID_BYTES;
+use amicus_protocol::{EpochId, Scope};
 use zeroize::Zeroizing;
 
-const EPOCH: u8 = 1;
-const INFERENCES: u8 = 2;
 const ACCEPTED: u8 = 3;
 const DELIVERED: u8 = 4;
 const FAILED_CHECKS: u8 = 5;
@@ -14,14 +13,10 @@ const RETIRED: u8 = 6;
 /// Something that happened and must not be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record<'a> {
-    /// An epoch was begun.
-    Epoch(EpochId),
-    /// Inference ids of an epoch up to this one may have been used.
-    Inferences(EpochId, InferenceId),
     /// An inference was accepted.
     Accepted(Decision<'a>),
     /// A receiver, by its number, has the release of an inference.
-    Delivered(EpochId, InferenceId, u64),
+    Delivered(Scope, u64),
     /// So many checks of an epoch failed.
     FailedChecks(EpochId, u32),
     /// An epoch is used no more.
@@ -31,8 +26,7 @@ pub(super) enum Record<'a> {
 /// A decision with all that is needed to repeat its release.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Decision<'a> {
-    pub(super) epoch: EpochId,
-    pub(super) id: InferenceId,
+    pub(super) scope: Scope,
     /// Seconds since 1970.
     pub(super) made: u64,
     pub(super) receivers: Vec<String>,
@@ -41,27 +35,28 @@ pub(super) struct Decision<'a> {
 
 impl std::fmt::Debug for Decision<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decision").field("epoch", &self.epoch).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Decision").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
 /// Bytes of the record of a decision.
 pub(super) fn decision_bytes<'a>(receivers: impl Iterator<Item = &'a str>, release: usize) -> usize {
-    1 + 4 * 8 + receivers.map(|name| 8 + name.len()).sum::<usize>() + release
+    1 + Scope::BYTES + 2 * 8 + receivers.map(|name| 8 + name.len()).sum::<usize>() + release
 }
 
 impl<'a> Record<'a> {
     pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
         match self {
-            Record::Epoch(epoch) => bytes(EPOCH, &[epoch.0]),
-            Record::Inferences(epoch, last) => bytes(INFERENCES, &[epoch.0, last.0]),
-            Record::Delivered(epoch, id, receiver) => bytes(DELIVERED, &[epoch.0, id.0, *receiver]),
-            Record::FailedChecks(epoch, count) => bytes(FAILED_CHECKS, &[epoch.0, u64::from(*count)]),
-            Record::Retired(epoch) => bytes(RETIRED, &[epoch.0]),
-            Record::Accepted(Decision { epoch, id, made, receivers, release }) => {
+            Record::Delivered(scope, receiver) => bytes(DELIVERED, &scope.encode(), &[*receiver]),
+            Record::FailedChecks(epoch, count) => {
+                bytes(FAILED_CHECKS, epoch.as_bytes(), &[u64::from(*count)])
+            }
+            Record::Retired(epoch) => bytes(RETIRED, epoch.as_bytes(), &[]),
+            Record::Accepted(Decision { scope, made, receivers, release }) => {
                 let length = decision_bytes(receivers.iter().map(String::as_str), release.len());
                 let mut out = Zeroizing::new(Vec::with_capacity(length));
-                out.extend_from_slice(&bytes(ACCEPTED, &[epoch.0, id.0, *made, receivers.len() as u64]));
+                let numbers = [*made, receivers.len() as u64];
+                out.extend_from_slice(&bytes(ACCEPTED, &scope.encode(), &numbers));
                 for name in receivers {
                     out.extend_from_slice(&(name.len() as u64).to_le_bytes());
                     out.extend_from_slice(name.as_bytes());
@@ -77,17 +72,15 @@ impl<'a> Record<'a> {
         let (&kind, rest) = bytes.split_first()?;
         let mut fields = Fields(rest);
         let record = match kind {
-            EPOCH => Record::Epoch(fields.epoch()?),
-            INFERENCES => Record::Inferences(fields.epoch()?, fields.inference()?),
-            DELIVERED => Record::Delivered(fields.epoch()?, fields.inference()?, fields.number()?),
+            DELIVERED => Record::Delivered(fields.scope()?, fields.number()?),
             FAILED_CHECKS => Record::FailedChecks(fields.epoch()?, fields.number()?.try_into().ok()?),
             RETIRED => Record::Retired(fields.epoch()?),
             ACCEPTED => {
-                let (epoch, id, made) = (fields.epoch()?, fields.inference()?, fields.number()?);
+                let (scope, made) = (fields.scope()?, fields.number()?);
                 let count = fields.number()?;
                 let receivers = (0..count).map(|_| fields.text()).collect::<Option<_>>()?;
                 let release = std::mem::take(&mut fields.0);
-                Record::Accepted(Decision { epoch, id, made, receivers, release })
+                Record::Accepted(Decision { scope, made, receivers, release })
             }
             _ => return None,
         };
@@ -95,9 +88,9 @@ impl<'a> Record<'a> {
     }
 }
 
-fn bytes(kind: u8, numbers: &[u64]) -> Zeroizing<Vec<u8>> {
+fn bytes(kind: u8, ids: &[u8], numbers: &[u64]) -> Zeroizing<Vec<u8>> {
     let numbers = numbers.iter().flat_map(|n| n.to_le_bytes());
-    Zeroizing::new([kind].into_iter().chain(numbers).collect())
+    Zeroizing::new([kind].into_iter().chain(ids.iter().copied()).chain(numbers).collect())
 }
 
 struct Fields<'a>(&'a [u8]);
@@ -110,11 +103,15 @@ impl Fields<'_> {
     }
 
     fn epoch(&mut self) -> Option<EpochId> {
-        self.number().map(EpochId)
+        let (head, tail) = self.0.split_first_chunk::<ID_BYTES>()?;
+        self.0 = tail;
+        Some(EpochId::from_bytes(*head))
     }
 
-    fn inference(&mut self) -> Option<InferenceId> {
-        self.number().map(InferenceId)
+    fn scope(&mut self) -> Option<Scope> {
+        let (head, tail) = self.0.split_first_chunk::<{ Scope::BYTES }>()?;
+        self.0 = tail;
+        Some(Scope::decode(head))
     }
 
     fn text(&mut self) -> Option<String> {
@@ -128,16 +125,16 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use amicus_protocol::{InferenceId, SessionId};
 
     #[test]
     fn records_come_back_and_have_one_form() {
-        let (epoch, id) = (EpochId(3), InferenceId(u64::MAX));
+        let (session, epoch) = (SessionId::from_bytes([4; 16]), EpochId::from_bytes([3; 16]));
+        let scope = Scope::new(session, epoch, InferenceId(u64::MAX));
         let receivers = vec!["client a".to_owned(), String::new()];
-        let decision = Decision { epoch, id, made: 1 << 33, receivers, release: b"masks" };
+        let decision = Decision { scope, made: 1 << 33, receivers, release: b"masks" };
         let records = [
-            Record::Epoch(epoch),
-            Record::Inferences(epoch, id),
-            Record::Delivered(epoch, id, 7),
+            Record::Delivered(scope, 7),
             Record::FailedChecks(epoch, u32::MAX),
             Record::Retired(epoch),
             Record::Accepted(decision.clone()),
@@ -154,7 +151,7 @@ mod tests {
             let longer = [&bytes[..], &[0]].concat();
             assert!(Record::decode(&longer).is_none() || matches!(record, Record::Accepted(_)));
         }
-        assert!(Record::decode(&bytes(7, &[1])).is_none() && Record::decode(&[]).is_none());
+        assert!(Record::decode(&bytes(7, &[], &[1])).is_none() && Record::decode(&[]).is_none());
         let names = decision.receivers.iter().map(String::as_str);
         assert_eq!(decision_bytes(names, 5), Record::Accepted(decision.clone()).encode().len());
     }

@@ -3,8 +3,7 @@
 
 use super::log::framed;
 use super::record::{Decision, decision_bytes};
-use amicus_protocol::{EpochId, InferenceId};
-use std::collections::BTreeMap;
+use amicus_protocol::Scope;
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
@@ -42,47 +41,46 @@ impl std::fmt::Debug for PendingRelease {
 /// The releases of a node, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Releases {
-    all: BTreeMap<(EpochId, InferenceId), PendingRelease>,
+    all: Vec<(Scope, PendingRelease)>,
     /// Bytes that their records take in a half of the log.
     bytes: u64,
 }
 
 impl Releases {
     pub(super) fn insert(&mut self, decision: Decision<'_>) {
-        let Decision { epoch, id, made, receivers, release } = decision;
+        let Decision { scope, made, receivers, release } = decision;
         let delivered = vec![false; receivers.len()];
         let release = Zeroizing::new(release.to_vec());
         let pending = PendingRelease { receivers, delivered, release, made };
+        self.remove(scope);
         self.bytes += pending.bytes();
-        if let Some(replaced) = self.all.insert((epoch, id), pending) {
-            self.bytes -= replaced.bytes();
-        }
+        self.all.push((scope, pending));
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (EpochId, InferenceId, &PendingRelease)> + Clone {
-        self.all.iter().map(|(&(epoch, id), release)| (epoch, id, release))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Scope, &PendingRelease)> + Clone {
+        self.all.iter().map(|(scope, release)| (*scope, release))
     }
 
     /// The number of a receiver that still lacks a release.
-    pub(super) fn lacking(&self, epoch: EpochId, id: InferenceId, receiver: &str) -> Option<usize> {
-        let pending = self.all.get(&(epoch, id))?;
+    pub(super) fn lacking(&self, scope: Scope, receiver: &str) -> Option<usize> {
+        let (_, pending) = self.all.iter().find(|(of, _)| *of == scope)?;
         let at = pending.receivers.iter().position(|name| name == receiver)?;
         (!pending.delivered[at]).then_some(at)
     }
 
-    pub(super) fn delivered(&mut self, epoch: EpochId, id: InferenceId, receiver: usize) {
-        let Some(pending) = self.all.get_mut(&(epoch, id)) else { return };
+    pub(super) fn delivered(&mut self, scope: Scope, receiver: usize) {
+        let Some((_, pending)) = self.all.iter_mut().find(|(of, _)| *of == scope) else { return };
         if let Some(delivered) = pending.delivered.get_mut(receiver) {
             *delivered = true;
         }
         if pending.delivered.iter().all(|&d| d) {
-            self.remove(epoch, id);
+            self.remove(scope);
         }
     }
 
-    fn remove(&mut self, epoch: EpochId, id: InferenceId) {
-        if let Some(pending) = self.all.remove(&(epoch, id)) {
-            self.bytes -= pending.bytes();
+    fn remove(&mut self, scope: Scope) {
+        if let Some(at) = self.all.iter().position(|(of, _)| *of == scope) {
+            self.bytes -= self.all.remove(at).1.bytes();
         }
     }
 
@@ -90,8 +88,8 @@ impl Releases {
     pub(super) fn expire(&mut self, now: SystemTime) {
         let now = seconds(now);
         let over = |p: &PendingRelease| now.saturating_sub(p.made) > RELEASES_KEPT.as_secs();
-        let over: Vec<_> = self.iter().filter(|(.., p)| over(p)).map(|(epoch, id, _)| (epoch, id)).collect();
-        over.into_iter().for_each(|(epoch, id)| self.remove(epoch, id));
+        let over: Vec<Scope> = self.iter().filter(|(_, p)| over(p)).map(|(scope, _)| scope).collect();
+        over.into_iter().for_each(|scope| self.remove(scope));
     }
 
     /// Whether one more release, with a record of so many bytes, can be kept for an inference of
@@ -100,7 +98,7 @@ impl Releases {
     /// # Errors
     /// Why not.
     pub(super) fn room_for(&self, client: &str, bytes: u64) -> Result<(), String> {
-        let of_client = self.all.values().filter(|p| p.receivers.first().is_some_and(|name| name == client));
+        let of_client = self.iter().filter(|(_, p)| p.receivers.first().is_some_and(|name| name == client));
         if of_client.count() >= MAX_OF_CLIENT {
             return Err(format!("more than {MAX_OF_CLIENT} answers that receivers have not collected"));
         }

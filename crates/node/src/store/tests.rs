@@ -1,12 +1,13 @@
 //! What a store promises, across restarts and failures.
 
 use super::*;
-use amicus_protocol::{Parties, PartyId};
+use amicus_protocol::{InferenceId, Parties, PartyId, SessionId};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-const EPOCH: EpochId = EpochId(1);
+const EPOCH: EpochId = EpochId::from_bytes([1; 16]);
+const OTHER: EpochId = EpochId::from_bytes([2; 16]);
 const CLIENT: &str = "client a";
 
 fn place(around: &Path) -> Place {
@@ -17,12 +18,16 @@ fn reopen(around: &Path) -> Store {
     Store::open(&place(around), Peer::Helper).unwrap()
 }
 
+fn scope(id: u64) -> Scope {
+    Scope::new(SessionId::from_bytes([9; 16]), EPOCH, InferenceId(id))
+}
+
 fn decide(store: &mut Store, id: u64, release: &[u8]) -> Result<(), NodeError> {
-    store.receivers(&[CLIENT.to_owned()]).accepted(EPOCH, InferenceId(id), release)
+    store.receivers(&[CLIENT.to_owned()]).accepted(scope(id), release)
 }
 
 fn pending(store: &Store) -> Vec<u64> {
-    store.pending().map(|(_, id, _)| id.0).collect()
+    store.pending().map(|(scope, _)| scope.id.0).collect()
 }
 
 fn log_length(around: &Path) -> u64 {
@@ -30,55 +35,20 @@ fn log_length(around: &Path) -> u64 {
 }
 
 #[test]
-fn ids_are_spent_across_restarts() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = reopen(folder.path());
-    assert_eq!(store.next_epoch().unwrap().id(), EPOCH);
-    store.spend_inference(EPOCH, InferenceId(5)).unwrap();
-    assert!(store.spend_inference(EPOCH, InferenceId(5)).is_err());
-    assert!(store.spend_inference(EPOCH, InferenceId(4)).is_err());
-    store.spend_inference(EPOCH, InferenceId(6)).unwrap();
-    let error = Store::open(&place(folder.path()), Peer::Helper).unwrap_err();
-    assert!(error.to_string().contains("another process"), "{error}");
-    drop(store);
-    let mut store = reopen(folder.path());
-    assert!(store.spend_epoch(EPOCH).is_err());
-    // Id 7 was never given out, but it lies in a block that was marked as spent.
-    assert!(store.spend_inference(EPOCH, InferenceId(7)).is_err());
-    assert!(store.spend_inference(EPOCH, InferenceId(5 + BLOCK + 1)).is_ok());
-    assert_eq!(store.next_epoch().unwrap().id(), EpochId(2));
-}
-
-#[test]
-fn the_last_ids_are_spent_before_they_could_wrap() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = reopen(folder.path());
-    for id in [0, u64::MAX, u64::MAX - BLOCK + 1] {
-        assert!(store.spend_inference(EPOCH, InferenceId(id)).is_err());
-    }
-    store.spend_inference(EPOCH, InferenceId(u64::MAX - BLOCK)).unwrap();
-    assert!(store.spend_inference(EPOCH, InferenceId(1)).is_err());
-    // The last epoch id there is was spent: no other follows, and the first is not given out again.
-    store.spend_epoch(EpochId(u64::MAX)).unwrap();
-    drop(store);
-    assert!(reopen(folder.path()).next_epoch().unwrap_err().to_string().contains("spent"));
-}
-
-#[test]
 fn decisions_wait_for_every_receiver() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = reopen(folder.path());
-    let (id, names) = (InferenceId(9), [CLIENT.to_owned(), "client b".to_owned()]);
-    store.receivers(&names).accepted(EPOCH, id, b"release").unwrap();
-    store.delivered(EPOCH, id, "client b").unwrap();
+    let (id, names) = (scope(9), [CLIENT.to_owned(), "client b".to_owned()]);
+    store.receivers(&names).accepted(id, b"release").unwrap();
+    store.delivered(id, "client b").unwrap();
     drop(store);
     // It is written anew each time it is opened; nothing is lost by that.
     drop(reopen(folder.path()));
     let mut store = reopen(folder.path());
-    let (epoch, found, pending) = store.pending().next().unwrap();
-    assert_eq!((epoch, found, &pending.delivered[..]), (EPOCH, id, &[false, true][..]));
+    let (found, pending) = store.pending().next().unwrap();
+    assert_eq!((found, &pending.delivered[..]), (id, &[false, true][..]));
     assert_eq!((&pending.release[..], &pending.receivers[..]), (&b"release"[..], &names[..]));
-    store.delivered(EPOCH, id, CLIENT).unwrap();
+    store.delivered(id, CLIENT).unwrap();
     assert_eq!(store.pending().count(), 0);
     drop(store);
     assert_eq!(reopen(folder.path()).pending().count(), 0);
@@ -89,41 +59,42 @@ fn decisions_wait_for_every_receiver() {
 fn an_acknowledgement_is_recorded_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = reopen(folder.path());
-    let (id, names) = (InferenceId(9), [CLIENT.to_owned(), "client b".to_owned()]);
-    store.receivers(&names).accepted(EPOCH, id, b"release").unwrap();
-    store.delivered(EPOCH, id, CLIENT).unwrap();
+    let (id, names) = (scope(9), [CLIENT.to_owned(), "client b".to_owned()]);
+    store.receivers(&names).accepted(id, b"release").unwrap();
+    store.delivered(id, CLIENT).unwrap();
     // The disk takes nothing any more, and does not have to.
     store.log.fail_writes();
-    for (id, name) in [(id, CLIENT), (id, "client c"), (InferenceId(8), CLIENT)] {
-        store.delivered(EPOCH, id, name).unwrap();
+    for (id, name) in [
+        (id, CLIENT),
+        (id, "client c"),
+        (scope(8), CLIENT),
+        (Scope { session: SessionId::NONE, ..id }, "client b"),
+    ] {
+        store.delivered(id, name).unwrap();
     }
-    assert!(store.delivered(EPOCH, id, "client b").is_err());
+    assert!(store.delivered(id, "client b").is_err());
 }
 
 #[test]
 fn delivered_releases_are_erased_and_the_log_stays_short() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = reopen(folder.path());
-    store.next_epoch().unwrap();
     let length = log_length(folder.path());
     let release = [0xab; 4096];
     for id in 1..=300 {
-        store.spend_inference(EPOCH, InferenceId(id)).unwrap();
         decide(&mut store, id, &release).unwrap();
         if id != 77 {
-            store.delivered(EPOCH, InferenceId(id), CLIENT).unwrap();
+            store.delivered(scope(id), CLIENT).unwrap();
         }
         assert_eq!(log_length(folder.path()), length);
     }
     drop(store);
-    let mut store = reopen(folder.path());
+    let store = reopen(folder.path());
     assert_eq!(pending(&store), [77]);
     let bytes = fs::read(folder.path().join("node/log")).unwrap();
     // One release, in two copies.
     let runs = bytes.split(|&b| b != 0xab).map(<[u8]>::len).filter(|&run| run > 32);
     assert_eq!(runs.collect::<Vec<_>>(), [4096, 4096]);
-    assert!(store.spend_inference(EPOCH, InferenceId(300)).is_err());
-    assert_eq!(store.next_epoch().unwrap().id(), EpochId(2));
 }
 
 #[test]
@@ -139,7 +110,7 @@ fn the_log_grows_with_what_it_must_keep() {
     let mut store = reopen(folder.path());
     assert_eq!(pending(&store), [1, 2, 3, 4, 5]);
     assert!(store.pending().all(|(.., p)| p.release[..] == release));
-    (1..=5).for_each(|id| store.delivered(EPOCH, InferenceId(id), CLIENT).unwrap());
+    (1..=5).for_each(|id| store.delivered(scope(id), CLIENT).unwrap());
     drop(store);
     reopen(folder.path());
     assert!(log_length(folder.path()) < 1 << 20);
@@ -153,7 +124,7 @@ fn releases_that_nobody_collects_are_bounded_and_go() {
     let mut decided = 0;
     while store.room_for_decision(&receivers("client a"), 100).is_ok() {
         decided += 1;
-        store.receivers(&receivers("client a")).accepted(EPOCH, InferenceId(decided), &[1; 100]).unwrap();
+        store.receivers(&receivers("client a")).accepted(scope(decided), &[1; 100]).unwrap();
     }
     assert!((10..1000).contains(&decided), "{decided}");
     // Others still have room, until all of it is used.
@@ -162,7 +133,7 @@ fn releases_that_nobody_collects_are_bounded_and_go() {
     while store.room_for_decision(&receivers(&format!("client {decided}")), large).is_ok() {
         decided += 1;
         let names = receivers(&format!("client {decided}"));
-        store.receivers(&names).accepted(EPOCH, InferenceId(decided), &vec![1; large]).unwrap();
+        store.receivers(&names).accepted(scope(decided), &vec![1; large]).unwrap();
         assert!(decided < 1000);
     }
     store.room_for_decision(&receivers("client b"), 100).unwrap();
@@ -197,39 +168,40 @@ fn failed_checks_and_retired_epochs_are_remembered() {
     let mut store = reopen(folder.path());
     store.record_failed_checks(EPOCH, 3).unwrap();
     store.record_failed_checks(EPOCH, 2).unwrap();
-    store.record_failed_checks(EpochId(2), 1).unwrap();
-    store.retire(EpochId(2)).unwrap();
+    store.record_failed_checks(OTHER, 1).unwrap();
+    store.retire(OTHER).unwrap();
     drop(store);
     // It is written anew each time it is opened; nothing is lost by that.
     drop(reopen(folder.path()));
     let mut store = reopen(folder.path());
-    assert_eq!((store.failed_checks(EPOCH), store.failed_checks(EpochId(2))), (3, 0));
-    assert!(store.is_retired(EpochId(2)) && !store.is_retired(EPOCH));
+    assert_eq!((store.failed_checks(EPOCH), store.failed_checks(OTHER)), (3, 0));
+    assert!(store.is_retired(OTHER) && !store.is_retired(EPOCH));
     // What is known already is not written again.
     store.log.fail_writes();
     store.record_failed_checks(EPOCH, 3).unwrap();
-    store.retire(EpochId(2)).unwrap();
+    store.retire(OTHER).unwrap();
     assert!(store.record_failed_checks(EPOCH, 4).is_err());
 }
 
 #[test]
 fn what_is_remembered_of_epochs_is_bounded() {
-    let mut known = Known::new();
-    let epochs = 2 * EPOCHS as u64;
-    for epoch in (1..=epochs).map(EpochId) {
-        known.learn(Record::Inferences(epoch, InferenceId(70)));
-        known.learn(Record::FailedChecks(epoch, 1));
-        known.learn(Record::Retired(EpochId(epoch.0 / 2)));
+    let epoch = |n: u64| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&n.to_le_bytes());
+        EpochId::from_bytes(id)
+    };
+    let (mut known, most) = (Known::new(), EPOCHS as u64);
+    for n in 1..=2 * most {
+        known.learn(Record::FailedChecks(epoch(n), 1));
+        known.learn(Record::Retired(epoch(4 * most + n)));
     }
-    // Read again, it is the same: what was forgotten is spent.
+    // Read again, it is the same: the oldest are forgotten.
     let mut again = Known::new();
     known.records().for_each(|record| again.learn(record));
     for known in [known, again] {
-        assert!(known.records().count() <= 3 * EPOCHS);
-        assert!(known.unspent_inference(EpochId(1), InferenceId(71)).is_err());
-        assert!(known.unspent_inference(EpochId(epochs), InferenceId(70)).is_err());
-        assert!(known.unspent_inference(EpochId(epochs), InferenceId(71)).is_ok());
-        assert!(known.unspent_inference(EpochId(epochs + 1), InferenceId(1)).is_ok());
+        assert_eq!(known.records().count(), 2 * EPOCHS);
+        assert_eq!((known.failed_checks(epoch(most)), known.failed_checks(epoch(2 * most))), (0, 1));
+        assert!(!known.is_retired(epoch(5 * most)) && known.is_retired(epoch(6 * most)));
     }
 }
 
@@ -237,12 +209,9 @@ fn what_is_remembered_of_epochs_is_bounded() {
 fn nothing_counts_as_recorded_that_could_not_be_written() {
     type Action = fn(&mut Store) -> Result<(), NodeError>;
     let id = InferenceId(1);
-    let actions: [(&str, Action); 7] = [
-        ("a new epoch", |s| s.next_epoch().map(drop)),
-        ("an epoch", |s| s.spend_epoch(EpochId(9)).map(drop)),
-        ("an inference", |s| s.spend_inference(EPOCH, InferenceId(9)).map(drop)),
+    let actions: [(&str, Action); 4] = [
         ("a decision", |s| decide(s, 2, b"r")),
-        ("a delivery", |s| s.delivered(EPOCH, InferenceId(1), CLIENT)),
+        ("a delivery", |s| s.delivered(scope(1), CLIENT)),
         ("a failed check", |s| s.record_failed_checks(EPOCH, 1)),
         ("an end", |s| s.retire(EPOCH)),
     ];
@@ -263,10 +232,9 @@ fn nothing_counts_as_recorded_that_could_not_be_written() {
         // What was written before is still there, and nothing else.
         assert_eq!(pending(&store), [id.0]);
         drop(store);
-        let mut store = reopen(folder.path());
+        let store = reopen(folder.path());
         assert_eq!(pending(&store), [id.0]);
         assert!(store.failed_checks(EPOCH) == 0 && !store.is_retired(EPOCH));
-        assert_eq!(store.next_epoch().unwrap().id(), EPOCH);
     }
 }
 
@@ -274,7 +242,7 @@ fn nothing_counts_as_recorded_that_could_not_be_written() {
 fn one_damaged_copy_is_healed_by_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = reopen(folder.path());
-    store.next_epoch().unwrap();
+    store.retire(EPOCH).unwrap();
     decide(&mut store, 4, b"release").unwrap();
     drop(store);
     let path = folder.path().join("node/log");
@@ -285,8 +253,8 @@ fn one_damaged_copy_is_healed_by_the_next_start() {
     assert!(store.repaired() > 0);
     assert_eq!(pending(&store), [4]);
     drop(store);
-    let mut store = reopen(folder.path());
-    assert_eq!((store.repaired(), store.next_epoch().unwrap().id()), (0, EpochId(2)));
+    let store = reopen(folder.path());
+    assert_eq!((store.repaired(), store.is_retired(EPOCH)), (0, true));
 }
 
 #[test]
@@ -314,7 +282,7 @@ fn every_file_is_its_owners_alone() {
     let around = tempfile::tempdir().unwrap();
     let mut store = reopen(around.path());
     store.epochs().unwrap();
-    store.next_epoch().unwrap();
+    store.retire(EPOCH).unwrap();
     let folder = around.path().join("node");
     assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
     for entry in fs::read_dir(&folder).unwrap() {

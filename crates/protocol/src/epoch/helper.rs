@@ -4,13 +4,14 @@ use super::{SEED_BYTES, challenge, correction_lengths};
 use crate::affine::{Affine, columns, parts, sample};
 use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
+use crate::session::HelperSession;
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
-use crate::{EpochId, Fresh, InferenceId, Parties, PartyId, ProtocolError, Step};
+use crate::{EpochId, Parties, PartyId, ProtocolError, Scope, Step};
 use amicus_field::{Element, LimbVec, Randomness, Seed};
-use amicus_plan::{Plan, Values, WeightId};
+use amicus_plan::{Plan, PlanDigest, Values, WeightId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What the helper keeps of one weight tensor.
 #[derive(Debug)]
@@ -28,7 +29,8 @@ pub(crate) struct HelperLayer {
 pub struct HelperLoad {
     plan: Arc<Plan>,
     parties: Parties,
-    epoch: Fresh<EpochId>,
+    digest: PlanDigest,
+    scope: Scope,
     seeds: Vec<Seed>,
     layers: Vec<HelperLayer>,
     tagged_masks: Vec<LimbVec>,
@@ -48,69 +50,57 @@ pub struct HelperEpoch {
     pub(crate) plan: Arc<Plan>,
     pub(crate) values: Values,
     pub(crate) parties: Parties,
+    pub(crate) digest: PlanDigest,
     pub(crate) epoch: EpochId,
-    pub(crate) seeds: Vec<Seed>,
+    /// The parties' seeds of the epoch: of what masks the model, and of nothing else.
+    pub(super) seeds: Vec<Seed>,
     pub(crate) layers: Vec<HelperLayer>,
-    next: AtomicU64,
     pub(crate) failures: AtomicU32,
     /// Failed checks after which the epoch is used no more.
     pub(crate) failure_limit: u32,
 }
 
 impl HelperLoad {
-    /// Draws the parties' seeds and the secrets of every weight tensor.
+    /// Draws the epoch's id, the parties' seeds and the secrets of every weight tensor: all of
+    /// them new. The load takes an id of the session.
     ///
     /// # Errors
     /// An invalid plan, or no randomness.
     pub fn begin(
         plan: Arc<Plan>,
-        parties: Parties,
-        epoch: Fresh<EpochId>,
+        session: &HelperSession,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         plan.values()?;
+        let (digest, parties) = (plan.digest()?, session.parties());
+        let epoch = EpochId::random(randomness)?;
         let seeds: Vec<Seed> = parties.all().map(|_| randomness.seed()).collect::<Result<_, _>>()?;
+        let layers = layers(&plan, epoch, &seeds)?;
         let mut load = HelperLoad {
-            layers: Vec::with_capacity(plan.weights.len()),
-            tagged_masks: Vec::with_capacity(plan.weights.len()),
+            tagged_masks: layers.iter().map(|layer| layer.mask.transposed(&layer.key)).collect(),
             checks: Vec::with_capacity(plan.weights.len()),
+            // Of the keys of its id the helper needs none: parties check the load with theirs.
+            scope: session.next(epoch, &digest)?.scope(),
             plan,
             parties,
-            epoch,
+            digest,
             seeds,
+            layers,
         };
         for index in 0..load.plan.weights.len() {
-            load.add_layer(WeightId(index as u32))?;
+            let tags = load.streams(Purpose::LoadTags, WeightId(index as u32));
+            load.checks.push(sum_of(&tags, domain::CHECK, load.plan.limbs, 1).get(0));
         }
         Ok(load)
     }
 
-    fn add_layer(&mut self, id: WeightId) -> Result<(), ProtocolError> {
-        let plan = Arc::clone(&self.plan);
-        let (spec, limbs) = (plan.weight(id), plan.limbs);
-        let masks = self.streams(Purpose::WeightMask, id);
-        let mut mask = Affine::zeros(spec, limbs)?;
-        for part in parts(spec) {
-            let mut sum = LimbVec::zeros(limbs, part.len());
-            masks.iter().for_each(|stream| sum.add_assign(&sample(&part, stream, limbs)));
-            mask.write(&part, sum);
-        }
-        let tags = self.streams(Purpose::LoadTags, id);
-        let key = sum_of(&tags, domain::TAG_KEY, limbs, spec.shape.outputs());
-        let tag_mask = sum_of(&tags, domain::TAG_MASK, limbs, columns(spec));
-        self.checks.push(sum_of(&tags, domain::CHECK, limbs, 1).get(0));
-        self.tagged_masks.push(mask.transposed(&key));
-        self.layers.push(HelperLayer { mask, key, tag_mask });
-        Ok(())
-    }
-
     fn streams(&self, purpose: Purpose, id: WeightId) -> Vec<LabelStream> {
-        self.seeds.iter().map(|s| Label::load(purpose, self.epoch.id(), id.0).stream(s)).collect()
+        streams(purpose, self.scope.epoch, &self.seeds, id)
     }
 
-    /// The epoch's id.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch.id()
+    /// The load: its session, epoch and number.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// The owner's message: seeds of the mask shares, weight tensor by weight tensor.
@@ -118,7 +108,7 @@ impl HelperLoad {
         let mut body = Vec::with_capacity(self.plan.weights.len() * self.parties.count() * SEED_BYTES);
         for index in 0..self.plan.weights.len() {
             for seed in &self.seeds {
-                let label = Label::load(Purpose::WeightMask, self.epoch.id(), index as u32);
+                let label = Label::epoch(Purpose::WeightMask, self.scope.epoch, index as u32);
                 body.extend_from_slice(label.seed(seed).as_bytes());
             }
         }
@@ -194,7 +184,7 @@ impl HelperChallenge {
             let layer = &load.layers[index];
             let mut tags = load.tagged_masks[index].clone();
             tags.sub_assign(&layer.tag_mask);
-            let c = challenge(&seed, load.epoch.id(), id, limbs, tags.len());
+            let c = challenge(&seed, load.scope.epoch, id, limbs, tags.len());
             right &= sum.get(index) == load.checks[index] * tags.dot(&c);
         }
         if !right {
@@ -205,10 +195,10 @@ impl HelperChallenge {
             values,
             plan: load.plan,
             parties: load.parties,
-            epoch: load.epoch.id(),
+            digest: load.digest,
+            epoch: load.scope.epoch,
             seeds: load.seeds,
             layers: load.layers,
-            next: AtomicU64::new(1),
             failures: AtomicU32::new(0),
             failure_limit: FAILURE_LIMIT,
         })
@@ -242,9 +232,37 @@ impl HelperEpoch {
         HelperEpoch { failure_limit: failures.min(FAILURE_LIMIT), ..self }
     }
 
-    /// The next inference id; each is given out once. An epoch does not outlive the helper's
-    /// process, so the counter need not be stored.
-    pub fn next_inference(&self) -> Fresh<InferenceId> {
-        Fresh::recorded(InferenceId(self.next.fetch_add(1, Ordering::Relaxed)))
+    /// The plan's digest.
+    pub fn digest(&self) -> &PlanDigest {
+        &self.digest
     }
+
+    /// Takes over what another node knows of failed checks; the count never falls.
+    pub fn at_least(&self, failures: u32) {
+        self.failures.fetch_max(failures, Ordering::Relaxed);
+    }
+}
+
+fn streams(purpose: Purpose, epoch: EpochId, seeds: &[Seed], id: WeightId) -> Vec<LabelStream> {
+    seeds.iter().map(|seed| Label::epoch(purpose, epoch, id.0).stream(seed)).collect()
+}
+
+/// What the helper keeps of every weight tensor, from the parties' seeds of the epoch.
+pub(super) fn layers(plan: &Plan, epoch: EpochId, seeds: &[Seed]) -> Result<Vec<HelperLayer>, ProtocolError> {
+    let layer = |index: u32| {
+        let (id, limbs) = (WeightId(index), plan.limbs);
+        let spec = plan.weight(id);
+        let masks = streams(Purpose::WeightMask, epoch, seeds, id);
+        let mut mask = Affine::zeros(spec, limbs)?;
+        for part in parts(spec) {
+            let mut sum = LimbVec::zeros(limbs, part.len());
+            masks.iter().for_each(|stream| sum.add_assign(&sample(&part, stream, limbs)));
+            mask.write(&part, sum);
+        }
+        let tags = streams(Purpose::LoadTags, epoch, seeds, id);
+        let key = sum_of(&tags, domain::TAG_KEY, limbs, spec.shape.outputs());
+        let tag_mask = sum_of(&tags, domain::TAG_MASK, limbs, columns(spec));
+        Ok(HelperLayer { mask, key, tag_mask })
+    };
+    (0..plan.weights.len() as u32).map(layer).collect()
 }

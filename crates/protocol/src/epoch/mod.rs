@@ -11,11 +11,13 @@
 mod helper;
 mod owner;
 mod party;
+mod seal;
 mod tensor;
 
 pub use helper::{HelperChallenge, HelperEpoch, HelperLoad};
 pub use owner::OwnerLoad;
 pub use party::{PartyAwaiting, PartyConfirming, PartyContext, PartyEpoch, PartyLoad, PartyTagging};
+pub use seal::longest_section;
 
 use crate::Fault;
 use crate::affine::columns;
@@ -28,7 +30,7 @@ pub const SEED_BYTES: usize = 32;
 /// The random public vector `c` of the load check for one weight tensor.
 fn challenge(seed: &Seed, epoch: crate::EpochId, weights: WeightId, limbs: Limbs, len: usize) -> LimbVec {
     use crate::label::{Label, Purpose, domain};
-    Label::load(Purpose::Challenge, epoch, weights.0).stream(seed).sample(domain::MAIN, limbs, len)
+    Label::epoch(Purpose::Challenge, epoch, weights.0).stream(seed).sample(domain::MAIN, limbs, len)
 }
 
 /// Lengths of the corrections of one weight tensor: `b^T M_W`, then `a b`.

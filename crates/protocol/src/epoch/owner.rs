@@ -4,7 +4,7 @@
 use super::{SEED_BYTES, seed_from};
 use crate::affine::{Part, sample};
 use crate::label::{Label, Purpose};
-use crate::{EpochId, Fault, Parties, Peer, ProtocolError, Step};
+use crate::{Fault, Parties, Peer, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, WeightId};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct OwnerLoad {
     plan: Arc<Plan>,
     parties: Parties,
-    epoch: EpochId,
+    scope: Scope,
     seeds: Vec<Seed>,
 }
 
@@ -26,7 +26,7 @@ impl OwnerLoad {
     pub fn from_grant(
         plan: Arc<Plan>,
         parties: Parties,
-        epoch: EpochId,
+        scope: Scope,
         body: &[u8],
     ) -> Result<Self, ProtocolError> {
         let expected = plan.weights.len() * parties.count() * SEED_BYTES;
@@ -39,12 +39,12 @@ impl OwnerLoad {
             .map(seed_from)
             .collect::<Result<_, _>>()
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
-        Ok(OwnerLoad { plan, parties, epoch, seeds })
+        Ok(OwnerLoad { plan, parties, scope, seeds })
     }
 
-    /// The epoch granted.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch
+    /// The load granted: its session, epoch and number.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// One part of `D_W = W + M_W`. Goes to every party, the same bytes.
@@ -57,7 +57,7 @@ impl OwnerLoad {
             return Err(ProtocolError::Misuse(format!("layer {name}: {got} values, expected {expected}")));
         }
         let n = self.parties.count();
-        let label = Label::load(Purpose::WeightMask, self.epoch, id.0);
+        let label = Label::epoch(Purpose::WeightMask, self.scope.epoch, id.0);
         let mut masked = plain;
         for seed in &self.seeds[id.index() * n..(id.index() + 1) * n] {
             masked.add_assign(&sample(part, &label.expand(seed), self.plan.limbs));

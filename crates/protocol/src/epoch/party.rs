@@ -8,7 +8,7 @@ use crate::keys::PartyKeys;
 use crate::label::{Label, Purpose, domain};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::{unpack, unpack_all};
-use crate::{EpochId, Fault, Fresh, Parties, PartyId, Peer, ProtocolError, Step};
+use crate::{EpochId, Fault, Parties, PartyId, Peer, ProtocolError, Step};
 use amicus_field::{Element, LimbVec, Seed};
 use amicus_plan::{Plan, PlanDigest, Schedule, Values, WeightId};
 use std::sync::Arc;
@@ -46,11 +46,10 @@ impl PartyContext {
 #[derive(Debug)]
 pub struct PartyLoad {
     ctx: PartyContext,
-    epoch: Fresh<EpochId>,
     seed: Seed,
     keys: PartyKeys,
     nonce: Option<Seed>,
-    tensors: Vec<Option<Tensor>>,
+    tensors: Vec<Option<(Tensor, Transcript)>>,
     corrections: Vec<Option<Vec<LimbVec>>>,
 }
 
@@ -84,10 +83,11 @@ pub struct PartyAwaiting {
 pub struct PartyEpoch {
     pub(crate) ctx: PartyContext,
     pub(crate) epoch: EpochId,
-    pub(crate) seed: Seed,
-    pub(crate) keys: PartyKeys,
+    /// The party's seed of the epoch: of what masks the model, and of nothing else.
+    pub(super) seed: Seed,
+    pub(super) nonce: Seed,
     pub(crate) layers: Vec<PartyLayer>,
-    fingerprint: Digest,
+    pub(super) fingerprint: Digest,
 }
 
 /// What a party keeps of one weight tensor.
@@ -110,9 +110,9 @@ pub(crate) struct PartyLayer {
 #[derive(Debug)]
 struct Base {
     ctx: PartyContext,
-    epoch: EpochId,
     seed: Seed,
     keys: PartyKeys,
+    nonce: Seed,
     fingerprint: Digest,
     transcript: Transcript,
 }
@@ -126,22 +126,18 @@ struct Tagging {
 }
 
 impl PartyLoad {
-    /// Begins a load with the seed of the helper's grant.
+    /// Begins a load with the keys of its id and the seed of the helper's grant. The keys can be
+    /// taken once, and everything here is in memory: a load is never gone on with after its session
+    /// ended.
     ///
     /// # Errors
     /// A grant of the wrong length.
-    pub fn begin(
-        ctx: PartyContext,
-        epoch: Fresh<EpochId>,
-        keys: PartyKeys,
-        grant: &[u8],
-    ) -> Result<Self, ProtocolError> {
+    pub fn begin(ctx: PartyContext, keys: PartyKeys, grant: &[u8]) -> Result<Self, ProtocolError> {
         let seed = seed_from(grant)
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
         let count = ctx.plan.weights.len();
         Ok(PartyLoad {
             ctx,
-            epoch,
             seed,
             keys,
             nonce: None,
@@ -176,22 +172,17 @@ impl PartyLoad {
         };
         let slot = self.tensors.get_mut(id.index());
         let slot = slot.ok_or_else(|| fail(Fault::Unexpected(format!("weight tensor {index}"))))?;
-        let tensor = match slot {
-            Some(tensor) => tensor,
+        let (tensor, transcript) = match slot {
+            Some(begun) => begun,
             None => {
-                let mask = Label::load(Purpose::WeightMask, self.epoch.id(), index).stream(&self.seed);
-                let transcript = Transcript::new(
-                    &self.keys,
-                    Topic::Tensor(index),
-                    self.epoch.id(),
-                    None,
-                    &self.ctx.digest,
-                );
-                let first = self.ctx.me == PartyId::FIRST;
-                slot.insert(Tensor::new(&plan, id, mask, transcript, nonce, first)?)
+                let keys = &self.keys;
+                let topic = Topic::Tensor(index);
+                let transcript = Transcript::new(&keys.transcript, topic, keys.scope, &keys.plan);
+                let tensor = tensor_of(&self.ctx, keys.scope.epoch, &self.seed, nonce, id)?;
+                slot.insert((tensor, transcript))
             }
         };
-        tensor.part(body).map_err(fail)
+        tensor.part(body, |number, part| transcript.values(number, part)).map_err(fail)
     }
 
     /// Takes the helper's corrections of one weight tensor (last party only).
@@ -218,7 +209,7 @@ impl PartyLoad {
     /// Whether everything from owner and helper is there.
     pub fn complete(&self) -> bool {
         self.nonce.is_some()
-            && self.tensors.iter().all(|t| t.as_ref().is_some_and(Tensor::complete))
+            && self.tensors.iter().all(|t| t.as_ref().is_some_and(|(tensor, _)| tensor.complete()))
             && (!self.is_last() || self.corrections.iter().all(Option::is_some))
     }
 
@@ -232,21 +223,34 @@ impl PartyLoad {
         if !self.complete() {
             return Err(incomplete());
         }
-        let PartyLoad { ctx, epoch, seed, keys, nonce, tensors, corrections } = self;
-        let (epoch, nonce) = (epoch.id(), nonce.ok_or_else(incomplete)?);
-        let mut transcript = Transcript::new(&keys, Topic::Load, epoch, None, &ctx.digest);
+        let PartyLoad { ctx, seed, keys, nonce, tensors, corrections } = self;
+        let (epoch, nonce) = (keys.scope.epoch, nonce.ok_or_else(incomplete)?);
+        let mut transcript = Transcript::new(&keys.transcript, Topic::Load, keys.scope, &keys.plan);
         let mut fingerprint = ModelFingerprint::new(&nonce, epoch, &ctx.digest);
         let mut layers = Vec::with_capacity(tensors.len());
         for ((index, tensor), corrections) in (0u32..).zip(tensors).zip(corrections) {
-            let (masked, share, digests) = tensor.ok_or_else(incomplete)?.finish();
-            transcript.digest(index, &digests.transcript);
-            fingerprint.tensor(&digests.fingerprint);
+            let (tensor, of_tensor) = tensor.ok_or_else(incomplete)?;
+            let (masked, share, of_clients) = tensor.finish();
+            transcript.digest(index, &of_tensor.finish());
+            fingerprint.tensor(&of_clients);
             layers.push(tag_layer(&ctx, epoch, &seed, WeightId(index), [masked, share], corrections));
         }
         let fingerprint = fingerprint.finish();
         let received = layers.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
-        Ok(PartyTagging { base: Base { ctx, epoch, seed, keys, fingerprint, transcript }, layers, received })
+        Ok(PartyTagging { base: Base { ctx, seed, keys, nonce, fingerprint, transcript }, layers, received })
     }
+}
+
+/// One tensor of which nothing has arrived.
+pub(super) fn tensor_of(
+    ctx: &PartyContext,
+    epoch: EpochId,
+    seed: &Seed,
+    nonce: &Seed,
+    id: WeightId,
+) -> Result<Tensor, ProtocolError> {
+    let mask = Label::epoch(Purpose::WeightMask, epoch, id.0).stream(seed);
+    Ok(Tensor::new(&ctx.plan, id, mask, nonce, ctx.me == PartyId::FIRST)?)
 }
 
 fn tag_layer(
@@ -259,7 +263,7 @@ fn tag_layer(
 ) -> Tagging {
     let (spec, limbs) = (ctx.plan.weight(id), ctx.plan.limbs);
     let (rows, cols) = (spec.shape.outputs(), columns(spec));
-    let tags = Label::load(Purpose::LoadTags, epoch, id.0).stream(seed);
+    let tags = Label::epoch(Purpose::LoadTags, epoch, id.0).stream(seed);
     let mut corrections = corrections.into_iter().flatten();
     let mut dealt = |domain, len| corrections.next().unwrap_or_else(|| tags.sample(domain, limbs, len));
     let tagged_mask = dealt(domain::TAGGED_MASK, cols);
@@ -356,9 +360,15 @@ impl PartyConfirming {
         let seed = seed_from(challenge_body)
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("challenge"), fault))?;
         let limbs = base.ctx.plan.limbs;
-        let mut answer = base.keys.zero_share_of_load(base.epoch, limbs, layers.len());
+        let mut answer = base.keys.zero_share_of_load(limbs, layers.len());
         for (index, layer) in layers.iter().enumerate() {
-            let c = challenge(&seed, base.epoch, WeightId(index as u32), limbs, layer.masked_tags.len());
+            let c = challenge(
+                &seed,
+                base.keys.scope.epoch,
+                WeightId(index as u32),
+                limbs,
+                layer.masked_tags.len(),
+            );
             let product = layer.masked.product_augmented(&c);
             let term = check_keys[index].dot(&product) - checks[index] * layer.masked_tags.dot(&c);
             answer.set(index, answer.get(index) + term);
@@ -368,10 +378,11 @@ impl PartyConfirming {
 }
 
 impl PartyAwaiting {
-    /// The helper accepted: the epoch may be used.
-    pub fn accepted(self) -> PartyEpoch {
-        let Base { ctx, epoch, seed, keys, fingerprint, .. } = self.base;
-        PartyEpoch { ctx, epoch, seed, keys, layers: self.layers, fingerprint }
+    /// The epoch as it is kept: this party has sent all that the load makes it send. It may be used
+    /// once the helper has accepted, or confirms it in a session.
+    pub fn unconfirmed(self) -> PartyEpoch {
+        let Base { ctx, seed, keys, nonce, fingerprint, .. } = self.base;
+        PartyEpoch { ctx, epoch: keys.scope.epoch, seed, nonce, layers: self.layers, fingerprint }
     }
 }
 
@@ -389,5 +400,11 @@ impl PartyEpoch {
     /// Fingerprint of the masked model under the owner's nonce; clients compare it at all parties.
     pub fn fingerprint(&self) -> Digest {
         self.fingerprint
+    }
+
+    /// Adds what all parties hold of the epoch to a hash: `D_W`, by its fingerprint, and `D_G`.
+    pub(crate) fn confirm(&self, hash: &mut Transcript) {
+        hash.digest(0, &self.fingerprint);
+        (0u32..).zip(&self.layers).for_each(|(index, layer)| hash.values(index, &layer.masked_tags));
     }
 }

@@ -5,9 +5,9 @@ use crate::Fault;
 use crate::affine::{Affine, Part, parts, sample};
 use crate::fingerprint::TensorFingerprint;
 use crate::label::LabelStream;
-use crate::transcript::{Digest, Transcript};
+use crate::transcript::Digest;
 use crate::wire::unpack;
-use amicus_field::{FieldError, Limbs, Seed};
+use amicus_field::{FieldError, LimbVec, Limbs, Seed};
 use amicus_plan::{Plan, WeightId};
 
 /// Bytes of a part's number before its elements.
@@ -24,15 +24,7 @@ pub(super) struct Tensor {
     first: bool,
     masked: Affine,
     share: Affine,
-    transcript: Transcript,
     fingerprint: TensorFingerprint,
-}
-
-/// Hashes of all of `D_W`: for the helper, under the parties' key; for clients, under the owner's
-/// nonce.
-pub(super) struct Digests {
-    pub(super) transcript: Digest,
-    pub(super) fingerprint: Digest,
 }
 
 impl Tensor {
@@ -42,7 +34,6 @@ impl Tensor {
         plan: &Plan,
         id: WeightId,
         mask: LabelStream,
-        transcript: Transcript,
         nonce: &Seed,
         first: bool,
     ) -> Result<Self, FieldError> {
@@ -55,7 +46,6 @@ impl Tensor {
             first,
             masked: Affine::zeros(spec, limbs)?,
             share: Affine::zeros(spec, limbs)?,
-            transcript,
             fingerprint: TensorFingerprint::new(nonce, id),
         })
     }
@@ -64,8 +54,8 @@ impl Tensor {
         self.next == self.parts.len()
     }
 
-    /// Takes the next part.
-    pub(super) fn part(&mut self, body: &[u8]) -> Result<(), Fault> {
+    /// Takes the next part; `seen` gets its number and its elements.
+    pub(super) fn part(&mut self, body: &[u8], seen: impl FnOnce(u32, &LimbVec)) -> Result<(), Fault> {
         let Some((number, packed)) = body.split_first_chunk::<PART_NUMBER_BYTES>() else {
             return Err(Fault::Length { expected: PART_NUMBER_BYTES, got: body.len() });
         };
@@ -80,7 +70,7 @@ impl Tensor {
             )));
         };
         let masked = unpack(self.limbs, part.len(), packed)?;
-        self.transcript.values(number as u32, &masked);
+        seen(number as u32, &masked);
         self.fingerprint.part(body);
         let mut share = sample(part, &self.mask, self.limbs);
         share.neg_assign();
@@ -93,10 +83,8 @@ impl Tensor {
         Ok(())
     }
 
-    /// `D_W`, `[W]_i`, and the hashes of `D_W`.
-    pub(super) fn finish(self) -> (Affine, Affine, Digests) {
-        let digests =
-            Digests { transcript: self.transcript.finish(), fingerprint: self.fingerprint.finish() };
-        (self.masked, self.share, digests)
+    /// `D_W`, `[W]_i`, and the fingerprint of `D_W`.
+    pub(super) fn finish(self) -> (Affine, Affine, Digest) {
+        (self.masked, self.share, self.fingerprint.finish())
     }
 }

@@ -4,8 +4,9 @@ use super::{activation_domains, truncation};
 use crate::affine::dot_mask;
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
+use crate::session::HelperKeys;
 use crate::wire::pack_all;
-use crate::{EpochId, Fresh, InferenceId, ProtocolError};
+use crate::{InferenceId, ProtocolError, Scope};
 use amicus_field::{CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_pool, sum_pool_transposed};
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
@@ -13,8 +14,7 @@ use std::fmt;
 
 /// A dealt inference at the helper: what the check must give and what acceptance releases.
 pub struct Dealt {
-    pub(crate) epoch: EpochId,
-    pub(crate) id: Fresh<InferenceId>,
+    pub(crate) scope: Scope,
     pub(crate) batch: usize,
     /// Constants of the check: `batch x slots`.
     pub(crate) constants: Vec<Element>,
@@ -28,8 +28,7 @@ pub struct Dealt {
 impl fmt::Debug for Dealt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dealt")
-            .field("epoch", &self.epoch)
-            .field("id", &self.id)
+            .field("scope", &self.scope)
             .field("batch", &self.batch)
             .finish_non_exhaustive()
     }
@@ -50,14 +49,14 @@ impl InputGrant {
 }
 
 impl Dealt {
-    /// The epoch it was dealt in.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch
+    /// The inference dealt, its session and epoch.
+    pub fn scope(&self) -> Scope {
+        self.scope
     }
 
     /// The inference dealt.
     pub fn id(&self) -> InferenceId {
-        self.id.id()
+        self.scope.id
     }
 
     /// Number of inputs.
@@ -76,10 +75,11 @@ impl HelperEpoch {
     /// operation by operation.
     ///
     /// # Errors
-    /// What `send` returns, a retired epoch, or a plan that does not fit its own shapes.
+    /// What `send` returns, keys of another epoch, a retired epoch, or a plan that does not fit its
+    /// own shapes.
     pub fn deal<E: From<ProtocolError>>(
         &self,
-        id: Fresh<InferenceId>,
+        keys: HelperKeys,
         batch: usize,
         send: &mut dyn FnMut(OpIndex, Vec<u8>) -> Result<(), E>,
     ) -> Result<Dealt, E> {
@@ -87,7 +87,11 @@ impl HelperEpoch {
         if batch == 0 {
             return Err(ProtocolError::Misuse("a deal for no inputs".into()).into());
         }
-        let mut dealing = Dealing::new(self, id.id(), batch);
+        if keys.scope.epoch != self.epoch || keys.seeds.len() != self.parties.count() {
+            let reason = format!("keys of {} in {}", keys.scope.epoch, self.epoch);
+            return Err(ProtocolError::Misuse(reason).into());
+        }
+        let mut dealing = Dealing::new(self, &keys, batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
             if let Some(corrections) = dealing.operation(index, &op.kind).map_err(E::from)? {
@@ -103,22 +107,21 @@ impl HelperEpoch {
             output_masks: t.floor(mask),
             output_high: t.high_half(mask),
             constants: dealing.constants,
-            epoch: self.epoch,
-            id,
+            scope: keys.scope,
             batch,
             grant,
         })
     }
 
-    /// The masks of all values of an inference, `batch` times the length of each, expanded from the
-    /// seeds again. They unmask everything: for tests that hold a run to the plan, operation by
+    /// The masks of all values of an inference, `batch` times the length of each, expanded from its
+    /// keys. They unmask everything: for tests that hold a run to the plan, operation by
     /// operation.
     ///
     /// # Errors
     /// A plan that does not fit its own shapes.
     #[cfg(feature = "danger")]
-    pub fn danger_masks(&self, id: InferenceId, batch: usize) -> Result<Vec<LimbVec>, ProtocolError> {
-        let mut dealing = Dealing::new(self, id, batch);
+    pub fn danger_masks(&self, keys: &HelperKeys, batch: usize) -> Result<Vec<LimbVec>, ProtocolError> {
+        let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
             dealing.operation(index, &op.kind)?;
@@ -138,7 +141,7 @@ enum Key<'a> {
 
 struct Dealing<'a> {
     epoch: &'a HelperEpoch,
-    id: InferenceId,
+    keys: &'a HelperKeys,
     batch: usize,
     /// Mask of every value so far, `batch x len`.
     masks: Vec<LimbVec>,
@@ -146,23 +149,23 @@ struct Dealing<'a> {
 }
 
 impl<'a> Dealing<'a> {
-    fn new(epoch: &'a HelperEpoch, id: InferenceId, batch: usize) -> Self {
+    fn new(epoch: &'a HelperEpoch, keys: &'a HelperKeys, batch: usize) -> Self {
         let plan = &epoch.plan;
         let constants = vec![Element::zero(plan.limbs); batch * plan.check_slots()];
-        Dealing { epoch, id, batch, masks: Vec::with_capacity(epoch.values.count()), constants }
+        Dealing { epoch, keys, batch, masks: Vec::with_capacity(epoch.values.count()), constants }
     }
 
     fn label(&self, purpose: Purpose, op: u32) -> Label {
-        Label::inference(purpose, self.epoch.epoch, self.id, op)
+        Label::new(purpose, self.keys.scope, op)
     }
 
     fn streams(&self, op: OpIndex) -> Vec<LabelStream> {
-        self.epoch.seeds.iter().map(|s| self.label(Purpose::Material, op.0).stream(s)).collect()
+        self.keys.seeds.iter().map(|s| self.label(Purpose::Material, op.0).stream(s)).collect()
     }
 
     fn input(&mut self) -> InputGrant {
         let label = self.label(Purpose::InputMask, 0);
-        let seeds: Vec<Seed> = self.epoch.seeds.iter().map(|s| label.seed(s)).collect();
+        let seeds: Vec<Seed> = self.keys.seeds.iter().map(|s| label.seed(s)).collect();
         let streams: Vec<LabelStream> = seeds.iter().map(|seed| label.expand(seed)).collect();
         let len = self.epoch.values.get(ValueId::INPUT).len * self.batch;
         self.masks.push(sum_of(&streams, domain::MAIN, self.epoch.plan.limbs, len));

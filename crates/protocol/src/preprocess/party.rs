@@ -4,16 +4,17 @@ use super::helper::{add_shifted, concat_shifted, slice_each, weigh};
 use super::{activation_domains, correction_lengths};
 use crate::affine::dot_mask;
 use crate::epoch::PartyEpoch;
+use crate::keys::PartyKeys;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::wire::unpack_all;
-use crate::{EpochId, Fault, Fresh, InferenceId, Peer, ProtocolError, Step};
+use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
 use amicus_field::{Element, LimbVec, sum_pool, sum_pool_transposed};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId, WrapRule};
 
 /// A dealt inference that collects its corrections.
 #[derive(Debug)]
 pub struct PartyDeal {
-    id: Fresh<InferenceId>,
+    keys: PartyKeys,
     batch: usize,
     corrections: Vec<Option<Vec<LimbVec>>>,
     missing: usize,
@@ -22,8 +23,7 @@ pub struct PartyDeal {
 /// One party's material of one inference. Used once: the online phase consumes it.
 #[derive(Debug)]
 pub struct Material {
-    pub(crate) epoch: EpochId,
-    pub(crate) id: Fresh<InferenceId>,
+    pub(crate) keys: PartyKeys,
     pub(crate) batch: usize,
     pub(crate) ops: Vec<OpMaterial>,
 }
@@ -57,12 +57,12 @@ pub(crate) enum OpMaterial {
 impl Material {
     /// The inference this material is for.
     pub fn id(&self) -> InferenceId {
-        self.id.id()
+        self.keys.scope.id
     }
 
-    /// The epoch this material is for.
-    pub fn epoch(&self) -> EpochId {
-        self.epoch
+    /// The inference this material is for, its session and epoch.
+    pub fn scope(&self) -> Scope {
+        self.keys.scope
     }
 
     /// Number of inputs.
@@ -107,38 +107,42 @@ impl PartyDeal {
 
 impl PartyEpoch {
     /// Begins an inference of `batch` inputs that the helper deals.
-    pub fn begin_deal(&self, id: Fresh<InferenceId>, batch: usize) -> PartyDeal {
+    pub fn begin_deal(&self, keys: PartyKeys, batch: usize) -> PartyDeal {
         let (plan, values) = (&self.ctx.plan, &self.ctx.values);
         let with = plan
             .indexed_ops()
             .filter(|(i, _)| !correction_lengths(plan, values, *i, batch).is_empty())
             .count();
         let missing = if self.ctx.me == self.ctx.parties.last() { with } else { 0 };
-        PartyDeal { id, batch, corrections: plan.ops.iter().map(|_| None).collect(), missing }
+        PartyDeal { keys, batch, corrections: plan.ops.iter().map(|_| None).collect(), missing }
     }
 
     /// Expands everything that needs no input (section 5). One product with `D_W` per linear layer.
     ///
     /// # Errors
-    /// When corrections are missing.
+    /// When corrections are missing, or the deal began in another epoch.
     pub fn prepare(&self, deal: PartyDeal) -> Result<Material, ProtocolError> {
         if !deal.complete() {
             return Err(ProtocolError::Misuse(format!("{} corrections are missing", deal.missing)));
         }
-        let PartyDeal { id, batch, corrections, .. } = deal;
-        let mut preparing = Preparing { epoch: self, id: id.id(), batch, masks: Vec::new() };
+        let PartyDeal { keys, batch, corrections, .. } = deal;
+        if keys.scope.epoch != self.epoch {
+            let reason = format!("keys of {} in {}", keys.scope.epoch, self.epoch);
+            return Err(ProtocolError::Misuse(reason));
+        }
+        let mut preparing = Preparing { epoch: self, keys: &keys, batch, masks: Vec::new() };
         preparing.input();
         let mut ops = Vec::with_capacity(self.ctx.plan.ops.len());
         for ((index, op), corrections) in self.ctx.plan.indexed_ops().zip(corrections) {
             ops.push(preparing.operation(index, &op.kind, corrections)?);
         }
-        Ok(Material { epoch: self.epoch, id, batch, ops })
+        Ok(Material { keys, batch, ops })
     }
 }
 
 struct Preparing<'a> {
     epoch: &'a PartyEpoch,
-    id: InferenceId,
+    keys: &'a PartyKeys,
     batch: usize,
     /// This party's share of the mask of every value so far; none where only the helper knows the
     /// mask.
@@ -166,12 +170,12 @@ impl Source {
 
 impl Preparing<'_> {
     fn label(&self, purpose: Purpose, op: u32) -> Label {
-        Label::inference(purpose, self.epoch.epoch, self.id, op)
+        Label::new(purpose, self.keys.scope, op)
     }
 
     fn input(&mut self) {
         let ctx = &self.epoch.ctx;
-        let stream = self.label(Purpose::InputMask, 0).stream(&self.epoch.seed);
+        let stream = self.label(Purpose::InputMask, 0).stream(&self.keys.material);
         let len = ctx.values.get(ValueId::INPUT).len * self.batch;
         self.masks.push(Some(stream.sample(domain::MAIN, ctx.plan.limbs, len)));
     }
@@ -193,7 +197,7 @@ impl Preparing<'_> {
         let info = ctx.values.get(ValueId::of(index));
         let (limbs, batch, len) = (ctx.plan.limbs, self.batch, info.len * self.batch);
         let mut source = Source {
-            stream: self.label(Purpose::Material, index.0).stream(&self.epoch.seed),
+            stream: self.label(Purpose::Material, index.0).stream(&self.keys.material),
             limbs,
             corrections: corrections.map(Vec::into_iter),
         };

@@ -521,9 +521,7 @@ impl Adversary {
             let same = old.from == frame.from && old.to == frame.to && old.out == frame.out;
             let old = Header::decode(&old.bytes).map(|(old, _)| old);
             same && old.is_ok_and(|old| {
-                old.kind == header.kind
-                    && old.index == header.index
-                    && (old.epoch, old.id) != (header.epoch, header.id)
+                old.kind == header.kind && old.index == header.index && old.scope() != header.scope()
             })
         };
         self.history.iter().rev().find(other).cloned()
@@ -533,10 +531,8 @@ impl Adversary {
     fn honest(&self, header: &Header) -> Option<Vec<u8>> {
         let said = self.history.iter().rev().filter(|f| !self.is_corrupt(&f.from));
         let mut said = said.filter_map(|f| Header::decode(&f.bytes).ok());
-        said.find(|(h, _)| {
-            (h.kind, h.index, h.epoch, h.id) == (header.kind, header.index, header.epoch, header.id)
-        })
-        .map(|(_, body)| body.to_vec())
+        said.find(|(h, _)| (h.kind, h.index, h.scope()) == (header.kind, header.index, header.scope()))
+            .map(|(_, body)| body.to_vec())
     }
 
     /// A body with an error in one element, or in a byte where it has none.

@@ -147,7 +147,8 @@ impl Judge<'_> {
     fn errors(&self) -> Vec<(&Peer, &NodeError)> {
         let users = self.honest_users().filter_map(|(who, result, _)| Some((who, result.as_ref().err()?)));
         let events = self.honest_events().filter_map(|(who, event)| match event {
-            Event::LoadFailed { error }
+            Event::SessionFailed { error }
+            | Event::LoadFailed { error }
             | Event::DealFailed { error }
             | Event::Failed { error, .. }
             | Event::Fatal { error } => Some((who, error)),
@@ -286,8 +287,12 @@ impl Judge<'_> {
             Kind::LoadHash | Kind::LoadResponse | Kind::Check => times == 1,
             _ => false,
         };
+        // Another session may have begun, and the load be one of that.
+        let refused = self
+            .honest_events()
+            .any(|(who, event)| *who == Peer::Helper && matches!(event, Event::SessionFailed { .. }));
         let accepted = match self.stage {
-            Stage::Load => self.helper_loaded(),
+            Stage::Load => self.helper_loaded() && !(refused && kind == Kind::Keys),
             Stage::Inference(..) => self
                 .honest_events()
                 .any(|(who, event)| *who == Peer::Helper && matches!(event, Event::Finished { .. })),

@@ -192,8 +192,11 @@ fn occasion(random: &mut Random, load: bool, from: &Peer, everybody: &[Peer]) ->
 }
 
 /// Kinds that a message may be renamed to.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 15] = [
     Kind::Keys,
+    Kind::SessionBegin,
+    Kind::SessionAnswer,
+    Kind::SessionOpen,
     Kind::Tags,
     Kind::Weights,
     Kind::LoadHash,

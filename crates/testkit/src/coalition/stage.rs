@@ -101,7 +101,7 @@ fn infer(
     let mut node = take(deployment, asks);
     let (mut id, mut users) = (None, Vec::new());
     let result = node.request(scenario.batch, also).and_then(|admission| {
-        id = Some(admission.id());
+        id = Some(admission.scope().id);
         node.infer(admission, &inputs)
     });
     users.push((asks.clone(), result.map(|inferred| inferred.logits), clock::since(started)));

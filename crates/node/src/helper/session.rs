@@ -1,0 +1,192 @@
+//! How the helper begins and ends sessions (`docs/protocol.md`, section 7).
+//!
+//! A session begins when there is none and every party has a link, and ends when a party's link is
+//! lost or a load fails. Nothing is waited for here: answers come like other messages.
+
+use super::dealing::Command;
+use super::load::Loading;
+use super::serve::Helper;
+use crate::error::lost;
+use crate::event::Event;
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Incoming, Received};
+use crate::{NodeError, Peer};
+use amicus_field::OperatingSystem;
+use amicus_net::clock;
+use amicus_protocol::control::{self, OfferedEpoch, SessionAnswer};
+use amicus_protocol::session::{Confirmed, SessionStart, Standing};
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{Fault, ProtocolError, Scope, Step};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// Pause before a session is offered again after one that could not begin.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A session that is offered and not open yet.
+#[derive(Debug)]
+pub(super) struct Starting {
+    start: SessionStart,
+    answers: Vec<Option<SessionAnswer>>,
+    since: Instant,
+    until: Instant,
+}
+
+impl Starting {
+    /// When it is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        self.until
+    }
+
+    /// Why the session cannot begin, when that is what this means.
+    pub(super) fn ended_by(&self, incoming: &Incoming, parties: &[Peer]) -> Option<NodeError> {
+        let scope = Scope::session(self.start.id());
+        if matches!(incoming, Incoming::Message(m) if m.header.scope() != scope) {
+            return None;
+        }
+        let missing = self.answers.iter().position(Option::is_none).unwrap_or(0);
+        let wait = Wait { from: &parties[missing], step: &Step::Keys, since: self.since, until: self.until };
+        wait.ended_by(incoming, |peer| match peer {
+            Peer::Party(_) => Part::Needed,
+            Peer::Helper | Peer::Owner | Peer::Client(_) => Part::Bystander,
+        })
+    }
+}
+
+impl Helper {
+    /// Offers a session when there is none and every party has a link.
+    pub(super) fn keep_session(&mut self) -> Result<(), NodeError> {
+        let paused = self.paused_until.is_some_and(|until| clock::now() < until);
+        let linked = self.party_peers().iter().all(|party| self.inbox.connected(party));
+        if self.session.is_some() || self.starting.is_some() || paused || !linked {
+            return Ok(());
+        }
+        let offered = self.epoch.iter().map(|epoch| OfferedEpoch {
+            epoch: epoch.epoch(),
+            plan: *epoch.digest(),
+            failures: epoch.failures(),
+        });
+        let start = SessionStart::draw(self.parties, offered.collect(), &mut OperatingSystem)?;
+        self.inbox.enter(start.id());
+        let header = Header::new(Kind::SessionBegin, Scope::session(start.id()), 0);
+        let mut unreached = None;
+        for party in self.parties.all() {
+            let body = Zeroizing::new(control::encode(&start.offer(party))?);
+            if let Err(e) = self.inbox.send(&Peer::Party(party), header, &body) {
+                unreached.get_or_insert(ProtocolError::peer(party, Step::Keys, lost(&e)));
+            }
+        }
+        let answers = self.parties.all().map(|_| None).collect();
+        let since = clock::now();
+        let until = since + self.limits.load_at_helper();
+        self.starting = Some(Starting { start, answers, since, until });
+        match unreached {
+            Some(error) => self.fail_start(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a party's answer; with the last one, opens the session.
+    pub(super) fn answer(&mut self, message: &Received) -> Result<(), NodeError> {
+        let (Some(starting), Peer::Party(from)) = (&mut self.starting, &message.peer) else { return Ok(()) };
+        let slot = &mut starting.answers[from.index()];
+        let fault = match (control::decode::<SessionAnswer>(message.body()), slot.is_some()) {
+            (Err(fault), _) => Some(fault),
+            (Ok(_), true) => Some(Fault::Duplicate("answer to a session".into())),
+            (Ok(answer), false) => {
+                *slot = Some(answer);
+                None
+            }
+        };
+        if let Some(fault) = fault {
+            return self.fail_start(ProtocolError::peer(from, Step::Keys, fault).into());
+        }
+        if starting.answers.iter().any(Option::is_none) {
+            return Ok(());
+        }
+        let Some(Starting { start, answers, .. }) = self.starting.take() else { return Ok(()) };
+        let id = start.id();
+        let answers: Vec<SessionAnswer> = answers.into_iter().flatten().collect();
+        match start.open(&answers) {
+            Ok((session, confirmed)) => {
+                let body = control::encode(&Confirmed::opening(&confirmed))?;
+                for party in self.party_peers() {
+                    // Who is gone is noticed, and ends the session.
+                    self.inbox
+                        .send(&party, Header::new(Kind::SessionOpen, Scope::session(id), 0), &body)
+                        .ok();
+                }
+                self.session = Some(Arc::new(session));
+                confirmed.iter().for_each(|confirmed| self.settle(confirmed));
+                self.serve();
+                self.reporter.report(Event::SessionOpened { session: id });
+                Ok(())
+            }
+            Err(error) => self.refuse_start(Scope::session(id), error.into()),
+        }
+    }
+
+    /// What becomes of an epoch that was offered.
+    fn settle(&mut self, confirmed: &Confirmed) {
+        let Some(epoch) = self.epoch.take_if(|epoch| epoch.epoch() == confirmed.epoch) else { return };
+        match confirmed.standing {
+            Standing::Confirmed { failures } => {
+                epoch.at_least(failures);
+                self.epoch = Some(epoch);
+            }
+            Standing::Retired => {
+                self.retired = Some(ProtocolError::Retired { failures: epoch.failures() });
+            }
+            Standing::Missing | Standing::Different => {}
+        }
+    }
+
+    /// Has the dealing thread deal for the present session and epoch, if there are both.
+    pub(super) fn serve(&mut self) {
+        if let (Some(session), Some(epoch)) = (self.session.clone(), self.epoch.clone()) {
+            self.command(Command::Serve(session, epoch));
+        }
+    }
+
+    /// Gives up a session that is being begun.
+    pub(super) fn fail_start(&mut self, error: NodeError) -> Result<(), NodeError> {
+        match self.starting.take() {
+            Some(starting) => self.refuse_start(Scope::session(starting.start.id()), error),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_start(&mut self, scope: Scope, error: NodeError) -> Result<(), NodeError> {
+        self.paused_until = Some(clock::now() + PAUSE);
+        let notice = error.notice(&Step::Keys);
+        for party in self.party_peers() {
+            self.tell(&party, Header::new(Kind::Abort, scope, 0), &notice);
+        }
+        self.reporter.report(Event::SessionFailed { error: error.clone() });
+        match self.loading.as_ref().is_some_and(Loading::waits) {
+            true => self.give_up_load(error),
+            false => Ok(()),
+        }
+    }
+
+    /// Why a load waits in vain.
+    pub(super) fn no_session(&self, step: &Step, since: Instant) -> NodeError {
+        match self.party_peers().into_iter().find(|party| !self.inbox.connected(party)) {
+            Some(missing) => {
+                let fault = Fault::Lost(format!("no link for {} ms", clock::since(since).as_millis()));
+                ProtocolError::peer(missing, step.clone(), fault).into()
+            }
+            None => ProtocolError::Misuse("no session could be begun".into()).into(),
+        }
+    }
+
+    /// Nothing of the present session is used any more.
+    pub(super) fn end_session(&mut self) {
+        if self.session.take().is_some() {
+            self.supply.clear();
+            self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
+            self.command(Command::Rest);
+        }
+    }
+}
