@@ -70,7 +70,13 @@ impl Limits {
         self.load + 4 * self.round
     }
 
-    /// Until the helper is given up in a load.
+    /// Until an owner gives up the helper that grants no load: it may wait for links of parties, and
+    /// then for a session, as long as for anything in a load.
+    pub(crate) fn load_granted(&self) -> Duration {
+        2 * self.load_by_helper()
+    }
+
+    /// Until the helper is given up in a load, or in the beginning of a session.
     pub(crate) fn load_by_helper(&self) -> Duration {
         self.load + 5 * self.round
     }

@@ -58,13 +58,14 @@ impl OwnerNode {
     /// # Errors
     /// A refusal or abort with its reason; weights that do not fit the plan.
     pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<LoadedModel, NodeError> {
-        let deadline = clock::now() + self.limits.load_by_helper();
+        let deadline = clock::now() + self.limits.load_granted();
         let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
         let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
         self.inbox.wait_for(&everybody, &Step::load_part("request"), deadline)?;
         let request = load::request(&self.plan)?;
         self.inbox.send(&Peer::Helper, request.header, &request.body)?;
         let grant = self.next_of(&Peer::Helper, deadline, Kind::LoadGrant, None)?;
+        let deadline = clock::now() + self.limits.load_by_helper();
         let (plan, header, body) = (Arc::clone(&self.plan), &grant.header, grant.body());
         self.last = grant.header.scope();
         let loading = Loading::granted(plan, self.parties, header, body, &mut OperatingSystem)?;

@@ -54,7 +54,7 @@ pub struct SessionOffer {
 }
 
 /// What a party has of an offered epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Held {
     /// Nothing.
     Nothing,
@@ -130,6 +130,18 @@ impl std::fmt::Debug for SessionOffer {
 impl std::fmt::Debug for SessionAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SessionAnswer").field("epochs", &self.epochs.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Held::Nothing => f.write_str("Nothing"),
+            Held::Retired => f.write_str("Retired"),
+            Held::Same { failures, .. } => {
+                f.debug_struct("Same").field("failures", failures).finish_non_exhaustive()
+            }
+        }
     }
 }
 

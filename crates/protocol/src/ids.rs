@@ -105,8 +105,11 @@ fn write_short(f: &mut fmt::Formatter<'_>, id: &[u8; ID_BYTES]) -> fmt::Result {
     id[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-fn write_whole(f: &mut fmt::Formatter<'_>, id: &[u8; ID_BYTES]) -> fmt::Result {
-    id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// The whole id, which is public, under its type's name.
+fn write_whole(f: &mut fmt::Formatter<'_>, name: &str, id: &[u8; ID_BYTES]) -> fmt::Result {
+    write!(f, "{name}(")?;
+    id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+    write!(f, ")")
 }
 
 impl Scope {
@@ -225,7 +228,7 @@ impl fmt::Display for SessionId {
 
 impl fmt::Debug for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_whole(f, &self.0)
+        write_whole(f, "SessionId", &self.0)
     }
 }
 
@@ -238,7 +241,7 @@ impl fmt::Display for EpochId {
 
 impl fmt::Debug for EpochId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_whole(f, &self.0)
+        write_whole(f, "EpochId", &self.0)
     }
 }
 

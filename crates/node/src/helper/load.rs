@@ -49,6 +49,11 @@ impl Loading {
         if matches!(self.stage, Stage::Corrections(..)) { clock::now() } else { self.until }
     }
 
+    /// When it began to wait for what it waits for.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Whether it waits for a session.
     pub(super) fn waits(&self) -> bool {
         matches!(self.stage, Stage::Session)
@@ -132,9 +137,15 @@ impl Helper {
     pub(super) fn advance_load(&mut self) -> Result<(), NodeError> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         let step = loading.step();
-        let Loading { mut scope, stage, bodies, since, until, owner_left } = loading;
+        let Loading { mut scope, stage, bodies, mut since, mut until, owner_left } = loading;
         let advanced = match stage {
-            Stage::Session => self.grant(&mut scope, &step, since, until),
+            Stage::Session if self.session.is_none() => self.await_session(&step, since, until),
+            Stage::Session => {
+                // Parties' deadlines begin now too, and are to end before this one.
+                since = clock::now();
+                until = clock::now() + self.limits.load_at_helper();
+                self.grant(&mut scope, &step)
+            }
             Stage::Corrections(load, index) if (index as usize) < self.plan.weights.len() => {
                 let last = Peer::Party(self.parties.last());
                 let header = Header::new(Kind::LoadCorrection, scope, index);
@@ -153,20 +164,18 @@ impl Helper {
         }
     }
 
-    /// Tells owner and parties that the epoch begins, once there is a session.
-    fn grant(
-        &mut self,
-        scope: &mut Scope,
-        step: &Step,
-        since: Instant,
-        until: Instant,
-    ) -> Result<Stage, NodeError> {
-        let Some(session) = self.session.clone() else {
-            if clock::now() < until {
-                return Ok(Stage::Session);
-            }
-            return Err(self.no_session(step, since));
-        };
+    /// Waits for a session to begin. One that is being begun ends by itself, well or not.
+    fn await_session(&self, step: &Step, since: Instant, until: Instant) -> Result<Stage, NodeError> {
+        if self.starting.is_some() || clock::now() < until {
+            return Ok(Stage::Session);
+        }
+        let unknown = || ProtocolError::Internal("no session was begun".into()).into();
+        Err(self.why_no_session(step, since).unwrap_or_else(unknown))
+    }
+
+    /// Tells owner and parties that the epoch begins.
+    fn grant(&mut self, scope: &mut Scope, step: &Step) -> Result<Stage, NodeError> {
+        let Some(session) = self.session.clone() else { return Ok(Stage::Session) };
         let load = HelperLoad::begin(Arc::clone(&self.plan), &session, &mut OperatingSystem)?;
         *scope = load.scope();
         let header = |kind| Header::new(kind, load.scope(), 0);

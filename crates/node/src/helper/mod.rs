@@ -126,6 +126,7 @@ impl HelperNode {
             store,
             session: None,
             starting: None,
+            refused: None,
             paused_until: None,
             epoch: None,
             retired: None,

@@ -45,6 +45,8 @@ pub(super) struct Helper {
     pub(super) answer: usize,
     pub(super) session: Option<Arc<HelperSession>>,
     pub(super) starting: Option<Starting>,
+    /// Why the last session could not begin, when none has since.
+    pub(super) refused: Option<NodeError>,
     /// After a session could not begin: when the next one is offered.
     pub(super) paused_until: Option<Instant>,
     pub(super) epoch: Option<Arc<HelperEpoch>>,
@@ -140,7 +142,8 @@ impl Helper {
         let turn = self.requests.front().map(|waiting| waiting.since + self.limits.turn());
         let deadlines = [
             self.flight.as_ref().map(|f| f.until),
-            loading.map(Loading::deadline),
+            // One that waits for a session that is being begun ends with that.
+            loading.filter(|load| !(load.waits() && self.starting.is_some())).map(Loading::deadline),
             turn,
             self.starting.as_ref().map(Starting::deadline),
             // Once it is over, links are what a session waits for.
@@ -280,14 +283,15 @@ impl Helper {
         self.tell(client, Header::new(Kind::Abort, Scope::NONE, 0), notice);
     }
 
-    /// Refuses requests that waited so long that their clients are about to give up: a queue is
-    /// nobody's fault.
+    /// Refuses requests that waited so long that their clients are about to give up: for a session
+    /// that some party kept from beginning, or in a queue, which is nobody's fault.
     fn refuse_late(&mut self) {
         while self.requests.front().is_some_and(|w| clock::now() >= w.since + self.limits.turn()) {
             let Some(late) = self.requests.pop_front() else { return };
             let waited = clock::since(late.since).as_millis() as u64;
-            let error = ProtocolError::NoTurn { waited };
-            self.refuse(&late.client, &AbortNotice::of(&error, &Step::Input));
+            let error = self.why_no_session(&Step::Input, late.since);
+            let error = error.unwrap_or_else(|| ProtocolError::NoTurn { waited }.into());
+            self.refuse(&late.client, &error.notice(&Step::Input));
         }
     }
 

@@ -4,7 +4,6 @@
 //! lost or a load fails. Nothing is waited for here: answers come like other messages.
 
 use super::dealing::Command;
-use super::load::Loading;
 use super::serve::Helper;
 use crate::error::lost;
 use crate::event::Event;
@@ -105,7 +104,7 @@ impl Helper {
         if starting.answers.iter().any(Option::is_none) {
             return Ok(());
         }
-        let Some(Starting { start, answers, .. }) = self.starting.take() else { return Ok(()) };
+        let Some(Starting { start, answers, since, .. }) = self.starting.take() else { return Ok(()) };
         let id = start.id();
         let answers: Vec<SessionAnswer> = answers.into_iter().flatten().collect();
         match start.open(&answers) {
@@ -118,12 +117,13 @@ impl Helper {
                         .ok();
                 }
                 self.session = Some(Arc::new(session));
+                self.refused = None;
                 confirmed.iter().for_each(|confirmed| self.settle(confirmed));
                 self.serve();
                 self.reporter.report(Event::SessionOpened { session: id });
                 Ok(())
             }
-            Err(error) => self.refuse_start(Scope::session(id), error.into()),
+            Err(error) => self.refuse_start(Scope::session(id), since, error.into()),
         }
     }
 
@@ -152,32 +152,39 @@ impl Helper {
     /// Gives up a session that is being begun.
     pub(super) fn fail_start(&mut self, error: NodeError) -> Result<(), NodeError> {
         match self.starting.take() {
-            Some(starting) => self.refuse_start(Scope::session(starting.start.id()), error),
+            Some(Starting { start, since, .. }) => {
+                self.refuse_start(Scope::session(start.id()), since, error)
+            }
             None => Ok(()),
         }
     }
 
-    fn refuse_start(&mut self, scope: Scope, error: NodeError) -> Result<(), NodeError> {
+    fn refuse_start(&mut self, scope: Scope, since: Instant, error: NodeError) -> Result<(), NodeError> {
         self.paused_until = Some(clock::now() + PAUSE);
         let notice = error.notice(&Step::Keys);
         for party in self.party_peers() {
             self.tell(&party, Header::new(Kind::Abort, scope, 0), &notice);
         }
         self.reporter.report(Event::SessionFailed { error: error.clone() });
-        match self.loading.as_ref().is_some_and(Loading::waits) {
+        self.refused = Some(error.clone());
+        // What came while this session was being begun waits for the next one.
+        match self.loading.as_ref().is_some_and(|load| load.waits() && load.since() <= since) {
             true => self.give_up_load(error),
             false => Ok(()),
         }
     }
 
-    /// Why a load waits in vain.
-    pub(super) fn no_session(&self, step: &Step, since: Instant) -> NodeError {
+    /// Why a load or request waits in vain, when that is for want of a session.
+    pub(super) fn why_no_session(&self, step: &Step, since: Instant) -> Option<NodeError> {
+        if self.session.is_some() {
+            return None;
+        }
         match self.party_peers().into_iter().find(|party| !self.inbox.connected(party)) {
             Some(missing) => {
                 let fault = Fault::Lost(format!("no link for {} ms", clock::since(since).as_millis()));
-                ProtocolError::peer(missing, step.clone(), fault).into()
+                Some(ProtocolError::peer(missing, step.clone(), fault).into())
             }
-            None => ProtocolError::Misuse("no session could be begun".into()).into(),
+            None => self.refused.clone(),
         }
     }
 

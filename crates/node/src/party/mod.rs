@@ -23,7 +23,7 @@ use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
+use amicus_protocol::{Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use dealing::Prepared;
 use hooks::Hooks;
 use std::collections::VecDeque;
@@ -326,6 +326,7 @@ impl Party {
         if fresh.is_ok() {
             self.epoch = None;
             self.ready.clear();
+            self.inbox.begin_epoch(scope.epoch);
         }
         match fresh.and_then(|session| self.run_load(&session, begin)) {
             Ok(loaded) => {
@@ -376,11 +377,15 @@ impl Party {
         }
     }
 
-    /// Begins an inference or a load: ids of a session grow.
+    /// Begins an inference or a load: ids of a session grow, and without a session there are none.
     fn begin(&mut self, id: InferenceId) -> Result<Arc<PartySession>, NodeError> {
-        let Some(session) = self.session.clone().filter(|_| id > self.last) else {
-            return Err(ProtocolError::Spent { what: id.to_string() }.into());
+        let Some(session) = self.session.clone() else {
+            let fault = Fault::Unexpected(format!("{id} before a session is open"));
+            return Err(ProtocolError::peer(Peer::Helper, Step::Keys, fault).into());
         };
+        if id <= self.last {
+            return Err(ProtocolError::Spent { what: id.to_string() }.into());
+        }
         self.last = id;
         Ok(session)
     }

@@ -103,6 +103,7 @@ impl Party {
         from: &Peer,
     ) -> Result<Received, NodeError> {
         let wait = Wait::new(from, &Step::Keys, deadline);
+        let part = |peer: &Peer| part(kind, peer);
         let message = self.exchange(&wait, part, |_, peer, h| join_want(session, kind, peer, h))?;
         if message.header.kind == Kind::SessionBegin {
             self.next_session = Some(message);
@@ -112,11 +113,13 @@ impl Party {
     }
 }
 
-/// Who takes part in a session's beginning.
-fn part(peer: &Peer) -> Part {
+/// Who takes part in a session's beginning. Once a party has answered, the helper alone decides:
+/// a party that gave up now would leave others in a session that they think is open.
+fn part(kind: Kind, peer: &Peer) -> Part {
     match peer {
-        Peer::Helper | Peer::Party(_) => Part::Needed,
-        Peer::Client(_) | Peer::Owner => Part::Bystander,
+        Peer::Helper => Part::Needed,
+        Peer::Party(_) if kind == Kind::Keys => Part::Needed,
+        Peer::Party(_) | Peer::Client(_) | Peer::Owner => Part::Bystander,
     }
 }
 
@@ -127,12 +130,16 @@ fn join_want(session: SessionId, kind: Kind, peer: &Peer, h: &Header) -> Want {
         (Peer::Helper, Kind::SessionBegin) if h.session != session => Want::Take,
         // Of a session that may follow.
         (Peer::Party(_), Kind::Keys) if h.session != session => Want::Keep,
-        (_, Kind::Abort) => Want::Take,
-        (Peer::Party(_), Kind::Keys) if kind == Kind::Keys => Want::Take,
-        (Peer::Party(_), Kind::Keys) => Want::Refuse(Fault::Duplicate("key contribution".into())),
+        (Peer::Party(_), Kind::Keys | Kind::Abort) if kind == Kind::SessionOpen => after_the_answer(h),
+        (_, Kind::Abort) | (Peer::Party(_), Kind::Keys) => Want::Take,
         (Peer::Helper, Kind::SessionOpen) if kind == Kind::SessionOpen => Want::Take,
         (_, k) if h.id == InferenceId(0) => Want::Refuse(Fault::Unexpected(format!("{k:?}"))),
         // Others may be a step ahead.
         _ => Want::Keep,
     }
+}
+
+/// What parties say of this beginning counts no more; of what follows, others may be a step ahead.
+fn after_the_answer(h: &Header) -> Want {
+    if h.id == InferenceId(0) { Want::Drop } else { Want::Keep }
 }

@@ -169,7 +169,7 @@ impl HelperSession {
     /// # Errors
     /// When all ids are spent.
     pub fn next(&self, epoch: EpochId, plan: &PlanDigest) -> Result<HelperKeys, ProtocolError> {
-        let (id, keys) = self.lock(Ratchet::take_next)?;
+        let (id, keys) = self.lock(Ratchet::take_next).map_err(|_| ids_are_spent())?;
         Ok(self.keys(epoch, plan, id, &keys))
     }
 
@@ -194,7 +194,7 @@ impl HelperSession {
         plan: &PlanDigest,
         id: InferenceId,
     ) -> Result<HelperKeys, ProtocolError> {
-        let keys = self.lock(|ratchet| ratchet.take(id))?;
+        let keys = self.lock(|ratchet| ratchet.take(id)).map_err(|_| ids_are_spent())?;
         Ok(self.keys(epoch, plan, id, &keys))
     }
 
@@ -204,6 +204,10 @@ impl HelperSession {
         let ratchet = Mutex::new(self.lock(|ratchet| ratchet.danger_copy()));
         HelperSession { id: self.id, parties: self.parties, ratchet }
     }
+}
+
+fn ids_are_spent() -> ProtocolError {
+    ProtocolError::Spent { what: "every id of the session".into() }
 }
 
 impl HelperKeys {

@@ -1,6 +1,6 @@
 //! A party's side of a session: join it, confirm what it holds, and take the keys of each id once.
 
-use super::ratchet::Ratchet;
+use super::ratchet::{Ratchet, Refusal};
 use super::{MAX_EPOCHS, bound, party_seed};
 use crate::control::{self, Held, OfferedEpoch, SessionAnswer, SessionOffer};
 use crate::epoch::PartyEpoch;
@@ -139,18 +139,24 @@ impl PartySession {
     /// The keys of an inference or a load, once: afterwards its id is spent.
     ///
     /// # Errors
-    /// [`ProtocolError::Spent`] for an id that was taken or is too old, and an id that is too far
-    /// ahead.
+    /// [`ProtocolError::Spent`] for an id that was taken or is too old; the helper's fault for one
+    /// that is further ahead than an honest helper's.
     pub fn take(
         &self,
         epoch: EpochId,
         plan: &PlanDigest,
         id: InferenceId,
     ) -> Result<PartyKeys, ProtocolError> {
-        let keys = self.lock(|ratchet| ratchet.take(id))?;
+        let keys = self.lock(|ratchet| ratchet.take(id)).map_err(|refusal| match refusal {
+            Refusal::Spent => ProtocolError::Spent { what: id.to_string() },
+            Refusal::Ahead(next) => {
+                let what = format!("{id}, too far ahead of the next one, {next}");
+                ProtocolError::peer(Peer::Helper, Step::Keys, Fault::Unexpected(what))
+            }
+        })?;
         let scope = Scope::new(self.id, epoch, id);
         let mut keys = keys.iter().map(|key| bound(key, scope, plan));
-        let missing = || ProtocolError::Misuse("a session without keys".into());
+        let missing = || ProtocolError::Internal("a session without keys".into());
         let (material, transcript) = (keys.next().ok_or_else(missing)?, keys.next().ok_or_else(missing)?);
         let pairs = self.parties.others(self.me).zip(keys).collect();
         Ok(PartyKeys { me: self.me, scope, plan: *plan, material, transcript, pairs })

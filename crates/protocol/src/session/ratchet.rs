@@ -5,7 +5,7 @@
 //! that was taken before, and no id is taken twice. Ids may be taken out of order: keys of a bounded
 //! number of ids that were passed over are kept.
 
-use crate::{InferenceId, ProtocolError};
+use crate::InferenceId;
 use amicus_field::Seed;
 use std::fmt;
 
@@ -16,6 +16,16 @@ pub const WINDOW: usize = 1024;
 const KEY: &[u8] = b"amicus keys of one id";
 /// Label of the next state.
 const NEXT: &[u8] = b"amicus state of the next id";
+
+/// Why there are no keys of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It was taken, or passed over too long ago.
+    Spent,
+    /// It is further ahead of the next one, which this is, than the window is long, or the last of
+    /// all.
+    Ahead(InferenceId),
+}
 
 /// Chains that move on together.
 pub(super) struct Ratchet {
@@ -39,22 +49,20 @@ impl Ratchet {
     }
 
     /// The first id that was neither taken nor passed over, and the keys of its chains.
-    pub(super) fn take_next(&mut self) -> Result<(InferenceId, Vec<Seed>), ProtocolError> {
+    pub(super) fn take_next(&mut self) -> Result<(InferenceId, Vec<Seed>), Refusal> {
         let id = InferenceId(self.next);
         Ok((id, self.take(id)?))
     }
 
     /// The keys of an id, once.
-    pub(super) fn take(&mut self, id: InferenceId) -> Result<Vec<Seed>, ProtocolError> {
-        let spent = || ProtocolError::Spent { what: id.to_string() };
+    pub(super) fn take(&mut self, id: InferenceId) -> Result<Vec<Seed>, Refusal> {
         if id.0 < self.next {
             let at = self.skipped.iter().position(|(skipped, _)| *skipped == id.0);
-            return at.map(|at| self.skipped.remove(at).1).ok_or_else(spent);
+            return at.map(|at| self.skipped.remove(at).1).ok_or(Refusal::Spent);
         }
         // The last id has no successor, so that the counter never wraps.
         if id.0 - self.next > WINDOW as u64 || id.0 == u64::MAX {
-            let what = format!("{id} is too far ahead: the next one is {}", self.next);
-            return Err(ProtocolError::Misuse(what));
+            return Err(Refusal::Ahead(InferenceId(self.next)));
         }
         while self.next < id.0 {
             let skipped = (self.next, self.step());
@@ -104,7 +112,7 @@ mod tests {
             assert_eq!(taken, all[id as usize - 1], "the order of taking is no part of a key");
         }
         for id in 0..=6 {
-            assert!(matches!(other.take(InferenceId(id)), Err(ProtocolError::Spent { .. })), "{id}");
+            assert_eq!(other.take(InferenceId(id)), Err(Refusal::Spent), "{id}");
         }
         assert_eq!(other.take_next().unwrap().0, InferenceId(7));
     }
@@ -114,7 +122,7 @@ mod tests {
         let window = WINDOW as u64;
         let mut far = ratchet();
         for id in [window + 2, 1 << 40, u64::MAX] {
-            assert!(matches!(far.take(InferenceId(id)), Err(ProtocolError::Misuse(_))), "{id}");
+            assert_eq!(far.take(InferenceId(id)), Err(Refusal::Ahead(InferenceId(1))), "{id}");
         }
         assert!(far.skipped.is_empty() && far.next == 1, "a refused id changes nothing");
         far.take(InferenceId(window + 1)).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::control::{self, Held, OfferedEpoch, SessionAnswer};
 use crate::keys::PartyKeys;
 use crate::transcript::Digest;
-use crate::{EpochId, InferenceId, Parties, ProtocolError};
+use crate::{Culprit, EpochId, InferenceId, Parties, Peer, ProtocolError};
 use amicus_field::{LimbVec, Limbs, OperatingSystem, Randomness, RandomnessError};
 
 const PLAN: PlanDigest = PlanDigest([9; 32]);
@@ -217,6 +217,20 @@ fn keys_of_an_id_are_given_out_once() {
         assert!(matches!(again, Err(ProtocolError::Spent { .. })));
     }
     parties[0].take(EPOCH, &PLAN, InferenceId(1)).unwrap();
-    let error = parties[0].take(EPOCH, &PLAN, InferenceId(3 + 1 + WINDOW as u64)).unwrap_err();
-    assert!(error.to_string().contains("too far ahead"), "{error}");
+}
+
+/// An id that a party is told of is the helper's word: none is a misuse by the party itself.
+#[test]
+fn an_id_far_ahead_is_the_helpers_fault() {
+    let (_, parties) = session(2);
+    parties[0].take(EPOCH, &PLAN, InferenceId(2)).unwrap();
+    for id in [3 + 1 + WINDOW as u64, u64::MAX - 1, u64::MAX] {
+        let error = parties[0].take(EPOCH, &PLAN, InferenceId(id)).unwrap_err();
+        assert!(
+            matches!(&error, ProtocolError::Peer { culprit: Culprit::Peer(Peer::Helper), .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("too far ahead of the next one, inference 3"), "{error}");
+    }
+    parties[0].take(EPOCH, &PLAN, InferenceId(3 + WINDOW as u64)).unwrap();
 }
