@@ -15,7 +15,7 @@ use amicus_protocol::check::CheckMessage;
 use amicus_protocol::control::{AbortNotice, encode};
 use amicus_protocol::epoch::PartyTagging;
 use amicus_protocol::online::Opening;
-use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -343,10 +343,11 @@ fn noise(random: &mut Random, header: Header, body: &[u8]) -> Outgoing {
         1 => bytes.truncate(random.below(bytes.len())),
         2 => {
             let id = InferenceId(random.bits() >> random.below(64));
-            bytes[..24].copy_from_slice(&Header { id, ..header }.encode());
+            bytes[..HEADER_BYTES].copy_from_slice(&Header { id, ..header }.encode());
         }
         _ => {
-            let at = if random.below(2) == 0 { random.below(24) } else { random.below(bytes.len()) };
+            let at =
+                if random.below(2) == 0 { random.below(HEADER_BYTES) } else { random.below(bytes.len()) };
             bytes[at] ^= 1 << random.below(8);
         }
     }

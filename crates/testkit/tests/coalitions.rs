@@ -79,6 +79,51 @@ fn keys_or_readiness_withheld_in_a_load_do_not_blame_the_owner() {
     }
 }
 
+/// A party that had answered gave up, and the helper opened the session that this party was not in.
+#[test]
+fn what_parties_say_after_the_answer_ends_no_session() {
+    let [one, two] = all_parties(2).try_into().unwrap();
+    for from in [one, two] {
+        for act in [Act::Twice, Act::AnotherToo] {
+            holds(one_move(2, from.clone(), vec![Stage::Load], None, Kind::Keys, act));
+        }
+    }
+}
+
+/// Ids go on from load to load: a share for an id to come was kept, and spoilt what got that id.
+#[test]
+fn a_share_for_a_later_id_of_an_old_epoch_is_forgotten_with_it() {
+    let [_, two] = all_parties(2).try_into().unwrap();
+    // The load before takes the first id of the session, material that is dealt ahead the next ones.
+    for id in 2..10 {
+        let stages = vec![Stage::Inference(client(2), Vec::new())];
+        holds(one_move(2, two.clone(), stages, None, Kind::Opening, Act::Renumber(id)));
+    }
+}
+
+/// The helper's time for the load had begun with the wait for the session, the parties' later.
+#[test]
+fn keys_that_come_late_leave_a_load_its_whole_time() {
+    let [one, two] = all_parties(2).try_into().unwrap();
+    let late = Act::Delay(Duration::from_secs(24));
+    let mut scenario = one_move(2, two, vec![Stage::Load], None, Kind::Keys, late);
+    let tags = Move { kind: Kind::Tags, to: Some(one), act: Act::Withhold, ..scenario.moves[0].clone() };
+    scenario.moves.push(tags);
+    holds(scenario);
+}
+
+/// A load afterwards ended with the session that was begun before it.
+#[test]
+fn a_party_that_keeps_sessions_from_beginning_holds_up_no_later_load() {
+    let [one, two, _] = all_parties(3).try_into().unwrap();
+    for from in [one, two] {
+        let stages = vec![Stage::Load, Stage::Inference(client(2), Vec::new())];
+        let mut scenario = one_move(3, from, stages, None, Kind::Keys, Act::Drop);
+        scenario.moves[0].always = true;
+        holds(scenario);
+    }
+}
+
 #[test]
 fn a_party_that_cannot_be_reached_in_a_load_is_named() {
     let [one, two, _] = all_parties(3).try_into().unwrap();

@@ -207,6 +207,30 @@ fn a_failed_deal_of_an_old_model_does_not_end_a_request_for_the_new_one() {
     assert!(world.panics().is_empty(), "{:?}", world.panics());
 }
 
+/// A party leaves its session and lets no other one begin: a client that waits hears its name.
+#[test]
+fn a_party_that_keeps_sessions_from_beginning_is_no_queue() {
+    let world = World::enter(7);
+    let mut scenario = with_readiness(Act::Close);
+    scenario.moves[0].kind = Kind::Check;
+    let leave = scenario.moves.clone();
+    let silent = Move { kind: Kind::Keys, act: Act::Drop, always: true, ..leave[0].clone() };
+    let mut deployment = Deployment::start(&scenario);
+    stage::run(&mut deployment, &scenario, &Stage::Load, 1);
+    deployment.adversary.attack(&leave);
+    let ending = stage::run(&mut deployment, &scenario, &stage::honest_inference(), 1);
+    assert!(ending.users[0].1.is_err(), "nobody left");
+    deployment.adversary.attack(&[silent]);
+    let client = deployment.clients[1].as_mut().unwrap();
+    let error = client.request(1, &[]).unwrap_err();
+    assert_says("client", &error, &["key exchange", "party 2", "nothing received"]);
+    deployment.adversary.rest();
+    clock::sleep(Duration::from_secs(600));
+    deployment.owner.load(deployment.net.layers().as_slice()).unwrap();
+    deployment.stop();
+    assert!(world.panics().is_empty(), "{:?}", world.panics());
+}
+
 #[test]
 fn the_largest_batch_follows_from_memory() {
     let plan = small::plan(TWO);

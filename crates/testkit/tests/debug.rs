@@ -12,9 +12,9 @@ use amicus_node::conduct::Outgoing;
 use amicus_node::inbox::{Inbox, Incoming, Want};
 use amicus_node::store::{Place, Store};
 use amicus_protocol::check::DecisionLog;
+use amicus_protocol::ids::{EpochId, ID_BYTES, InferenceId, Parties, Scope, SessionId};
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, Scope, SessionId};
 use amicus_testkit::direct;
 use amicus_testkit::world::World;
 use amicus_testkit::zoo;
@@ -27,13 +27,31 @@ use std::time::{Duration, Instant};
 const NUMBERS: usize = 12;
 const DIGITS: usize = 6;
 
+/// Types that are public, and hexadecimal: digests of plans, ids of sessions and epochs.
+const HEXADECIMAL: [(&str, usize); 3] =
+    [("PlanDigest", 2 * 32), ("SessionId", 2 * ID_BYTES), ("EpochId", 2 * ID_BYTES)];
+
+/// A text without the public hexadecimal values in it, each of which has its exact length.
+fn without_public(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (name, digits) in HEXADECIMAL {
+        let start = format!("{name}(");
+        let mut parts = text.split(&start);
+        let mut rest = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let shown = part
+                .split_once(')')
+                .filter(|(shown, _)| shown.len() == digits && shown.bytes().all(|b| b.is_ascii_hexdigit()));
+            rest.push_str(shown.map_or(part, |(_, after)| after));
+        }
+        text = rest;
+    }
+    text
+}
+
 /// Why a text might show something secret: a long number, or many numbers in a row.
 fn leak(text: &str) -> Option<String> {
-    // Digests of plans are public, and hexadecimal.
-    let mut rest = String::new();
-    for (number, part) in text.split("PlanDigest(").enumerate() {
-        rest.push_str(if number == 0 { part } else { part.split_once(')').map_or(part, |(_, after)| after) });
-    }
+    let rest = without_public(text);
     // Times have long fractions.
     let mut run = 0;
     for word in rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).filter(|w| !w.is_empty()) {
@@ -70,7 +88,13 @@ fn the_search_finds_what_a_derived_debug_shows() {
     ] {
         assert!(leak(&secret).is_some(), "{secret}");
     }
-    assert_eq!(leak("Header { hop: 12, epoch: EpochId(3) } [1, 2, 3] 1.234567891ms"), None);
+    let (session, epoch) = (SessionId::from_bytes([0x93; ID_BYTES]), EpochId::from_bytes([17; ID_BYTES]));
+    let public = format!("Header {{ hop: 12, {session:?}, {epoch:?} }} [1, 2, 3] 1.234567891ms");
+    assert_eq!(leak(&public), None);
+    // Not because of what it is called: a longer one, or one of another type.
+    for secret in [format!("{epoch:?}").replace('(', "(00"), format!("{session:?}").replace("Id", "")] {
+        assert!(leak(&secret).is_some(), "{secret}");
+    }
 }
 
 struct Onlooker(usize);

@@ -82,7 +82,7 @@ fn bytes_that_are_no_message() {
     let step = "opening of layer activation 0 (operation 1)";
     given_up(
         Deviation::opening(1, How::Garbage(vec![1; 10])),
-        &[step, "party 2", "message of 10 bytes, expected 24"],
+        &[step, "party 2", &format!("message of 10 bytes, expected {HEADER_BYTES}")],
     );
     given_up(Deviation::opening(1, How::Garbage(vec![9; 100])), &[step, "party 2", "wire version 9"]);
     given_up(
@@ -95,7 +95,7 @@ fn bytes_that_are_no_message() {
 #[test]
 fn a_replayed_message() {
     let step = "opening of layer activation 0 (operation 1)";
-    let replay = "inference 1 of epoch 1 was used before";
+    let replay = "inference 2 was used before";
     given_up(Deviation::opening(1, How::Earlier), &[step, "party 2", replay]);
     given_up(Deviation::opening(1, How::EarlierToo), &[step, "party 2", replay]);
     // An old share under the present id is only a wrong value.

@@ -7,7 +7,7 @@ use amicus_node::Peer;
 use amicus_node::conduct::Cheat;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_protocol::Parties;
-use amicus_protocol::wire::Kind;
+use amicus_protocol::wire::{HEADER_BYTES, Kind};
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::random::Random;
 use amicus_testkit::run::{Setup, assert_says, party};
@@ -110,7 +110,8 @@ fn a_frame_longer_than_anything_in_the_plan() {
         // better.
         let ending = run.attack().given_up(&["party 2"]);
         let hit = if kind == Kind::Opening { &ending.honest[0].1 } else { &ending.helper };
-        assert_says("who got it", hit.as_ref().unwrap_err(), &["announced a frame of 4194328 bytes"]);
+        let announced = format!("announced a frame of {} bytes", (1 << 22) + HEADER_BYTES);
+        assert_says("who got it", hit.as_ref().unwrap_err(), &[&announced]);
         // It may come while the party still waits for its client.
         let text = ending.client.unwrap_err().to_string();
         assert!(text.contains(step) || text.contains("input"), "{text}");

@@ -15,7 +15,7 @@ use amicus_node::Peer;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_protocol::control::{Channel, encode};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{InferenceId, Step};
+use amicus_protocol::{InferenceId, SessionId, Step};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -41,9 +41,26 @@ struct Plot {
     /// forgotten.
     renew: Option<bool>,
     moves: Vec<Armed>,
-    /// Moves played since the stage began: which one, and whether it changed the body of a message
-    /// of this kind.
-    played: Vec<(usize, Option<Kind>)>,
+    /// Moves played since the stage began.
+    played: Vec<Played>,
+}
+
+/// A move that was played.
+#[derive(Clone, Copy, Debug)]
+pub struct Played {
+    /// Which one.
+    pub number: usize,
+    /// The message whose body it changed, if it did.
+    pub changed: Option<Changed>,
+}
+
+/// A message with another body than its sender gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its session.
+    pub session: SessionId,
 }
 
 #[derive(Clone, Debug)]
@@ -166,8 +183,8 @@ impl Handle {
     }
 
     /// Becomes honest: passes everything on, over new links where some were closed. Returns the
-    /// moves that were played, each with the kind of the message whose body it changed, if it did.
-    pub fn rest(&self) -> Vec<(usize, Option<Kind>)> {
+    /// moves that were played.
+    pub fn rest(&self) -> Vec<Played> {
         let played = std::mem::take(&mut self.plot().played);
         *self.plot() = Plot { renew: Some(false), ..Plot::default() };
         self.settle();
@@ -320,14 +337,14 @@ impl Adversary {
                 }
             }
             if body != before {
-                self.note(number, Some(m.kind));
+                self.note(number, Some(Changed::of(&header)));
             }
         }
         Frame { bytes: [&header.encode()[..], &body].concat(), ..frame }
     }
 
-    fn note(&self, number: usize, changed: Option<Kind>) {
-        self.lock().played.push((number, changed));
+    fn note(&self, number: usize, changed: Option<Changed>) {
+        self.lock().played.push(Played { number, changed });
     }
 
     /// Plays the first move that concerns a corrupt role's message.
@@ -422,7 +439,7 @@ impl Adversary {
                 self.later.remove(at);
                 out.push(Frame { bytes: [&first.bytes[..HEADER_BYTES], &body].concat(), ..first.clone() });
                 out.push(with(header, &first.bytes[HEADER_BYTES..]));
-                changed = (first.bytes[HEADER_BYTES..] != body).then_some(header.kind);
+                changed = (first.bytes[HEADER_BYTES..] != body).then_some(Changed::of(&header));
             }
             Act::Replay | Act::ReplayToo(_) | Act::ReplayBody => {
                 let Some(old) = self.earlier(&frame, &header) else { return self.emit(&frame) };
@@ -486,7 +503,7 @@ impl Adversary {
             Act::Flip(_) | Act::AddForAll(..) | Act::Cancel(..) => return self.emit(&frame),
         }
         if let Some(edited) = edited {
-            changed = (edited != body).then_some(header.kind);
+            changed = (edited != body).then_some(Changed::of(&header));
             out.push(with(header, &edited));
         }
         self.note(number, changed);
@@ -571,6 +588,12 @@ impl Adversary {
     }
 }
 
+impl Changed {
+    fn of(header: &Header) -> Self {
+        Changed { kind: header.kind, session: header.session }
+    }
+}
+
 impl Error {
     fn element(self, limbs: Limbs) -> Element {
         let of = |x: I256| Element::from_signed(limbs, x);
@@ -587,8 +610,8 @@ impl Error {
 }
 
 /// Names of moves by number.
-pub fn names(moves: &[Move], played: &[(usize, Option<Kind>)]) -> Vec<Name> {
-    let mut numbers: Vec<usize> = played.iter().map(|(number, _)| *number).collect();
+pub fn names(moves: &[Move], played: &[Played]) -> Vec<Name> {
+    let mut numbers: Vec<usize> = played.iter().map(|played| played.number).collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers.into_iter().map(|number| moves[number].name()).collect()

@@ -13,6 +13,7 @@ use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer};
+use amicus_protocol::SessionId;
 use amicus_protocol::control::Channel;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub struct Deployment {
     pub clients: Vec<Option<ClientNode>>,
     /// What helper and parties report.
     pub events: BTreeMap<Peer, Receiver<Event>>,
+    /// The session that the helper opened last, as far as its events were read.
+    pub session: Option<SessionId>,
     /// Who holds the links of corrupt roles.
     pub adversary: Handle,
     parties: Vec<PartyNode>,
@@ -108,7 +111,7 @@ impl Deployment {
         }
         let adversary = Handle::start(scenario, &net, &inboxes, &tapped);
         let clients = clients.into_iter().map(Some).collect();
-        Deployment { net, owner, clients, events, adversary, parties, helper, _folder: folder }
+        Deployment { net, owner, clients, events, session: None, adversary, parties, helper, _folder: folder }
     }
 
     /// Stops everything.

@@ -8,7 +8,7 @@
 //! - Afterwards, with the same nodes, an honest load and inference work.
 
 use super::Report;
-use super::adversary::names;
+use super::adversary::{Changed, Played, names};
 use super::deployment::Deployment;
 use super::moves::Act;
 use super::scenario::{Scenario, Stage};
@@ -18,9 +18,10 @@ use amicus_net::clock::world::World;
 use amicus_node::event::Event;
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::ProtocolError;
+use amicus_protocol::SessionId;
 use amicus_protocol::control::AbortNotice;
 use amicus_protocol::wire::Kind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What the names of clients begin with.
 const ANY_CLIENT: &str = "client ";
@@ -43,6 +44,8 @@ pub fn execute(scenario: &Scenario) -> Report {
     let mut deployment = Deployment::start(scenario);
     let mut report = Report::default();
     let mut salt = scenario.seed;
+    // Sessions in which somebody was told other keys.
+    let mut spoilt = HashSet::new();
     let mut honest = |deployment: &mut Deployment, stage: &Stage, when: &str, report: &mut Report| {
         salt = salt.wrapping_add(1);
         let ending = stage::run(deployment, scenario, stage, salt);
@@ -55,13 +58,16 @@ pub fn execute(scenario: &Scenario) -> Report {
     for (number, attacked) in scenario.stages.iter().enumerate() {
         let inference = matches!(attacked, Stage::Inference(..));
         if inference && !loaded {
+            end_spoilt(scenario, &mut deployment, &spoilt, &mut report);
             honest(&mut deployment, &Stage::Load, "the load between", &mut report);
         }
         deployment.adversary.attack(&scenario.moves);
         let ending = stage::run(&mut deployment, scenario, attacked, scenario.seed ^ number as u64);
         let played = deployment.adversary.rest();
         report.played.extend(names(&scenario.moves, &played));
-        touched.extend(played.iter().map(|(number, _)| *number));
+        touched.extend(played.iter().map(|played| played.number));
+        let changed = played.iter().filter_map(|played| played.changed);
+        spoilt.extend(changed.filter(|changed| changed.kind == Kind::Keys).map(|changed| changed.session));
         let verdict =
             Judge { scenario, stage: attacked, ending: &ending, played: &played, touched: &touched };
         verdict.judge(&deployment, &mut report);
@@ -69,6 +75,7 @@ pub fn execute(scenario: &Scenario) -> Report {
     }
     // Somebody may still wait for material that is being dealt under attack.
     stage::wait();
+    end_spoilt(scenario, &mut deployment, &spoilt, &mut report);
     // An owner may end an epoch whenever it likes.
     honest(&mut deployment, &Stage::Load, "the load afterwards", &mut report);
     honest(&mut deployment, &stage::honest_inference(), "the inference afterwards", &mut report);
@@ -76,6 +83,27 @@ pub fn execute(scenario: &Scenario) -> Report {
     report.course = (world.turns(), world.elapsed());
     report.violations.extend(world.panics().into_iter().map(|panic| format!("panic: {panic}")));
     report
+}
+
+/// A session whose pairs have different keys may have begun under attack. Its first load is rejected,
+/// and ends it.
+fn end_spoilt(
+    scenario: &Scenario,
+    deployment: &mut Deployment,
+    spoilt: &HashSet<SessionId>,
+    report: &mut Report,
+) {
+    stage::read_events(deployment);
+    if !deployment.session.is_some_and(|session| spoilt.contains(&session)) {
+        return;
+    }
+    let ending = stage::run(deployment, scenario, &Stage::Load, scenario.seed);
+    let rejected =
+        ending.users.iter().all(|(_, result, _)| result.as_ref().is_err_and(NodeError::is_rejection));
+    let checked = !scenario.net().plan.weights.is_empty();
+    if checked && scenario.is_honest(&Peer::Helper) && !rejected {
+        report.violations.push("a load was not rejected in a session of different keys".to_owned());
+    }
 }
 
 /// Honest stages go well for everybody.
@@ -98,7 +126,7 @@ struct Judge<'a> {
     scenario: &'a Scenario,
     stage: &'a Stage,
     ending: &'a Ending,
-    played: &'a [(usize, Option<Kind>)],
+    played: &'a [Played],
     /// Moves played so far, in this stage or before.
     touched: &'a BTreeSet<usize>,
 }
@@ -273,10 +301,10 @@ impl Judge<'_> {
     /// One change of a value that is opened, checked or compared: whatever the values are, it is
     /// noticed.
     fn changed(&self, found: &mut Vec<String>) {
-        let numbers: BTreeSet<usize> = self.played.iter().map(|(number, _)| *number).collect();
+        let numbers: BTreeSet<usize> = self.played.iter().map(|played| played.number).collect();
         let times = self.played.len();
-        let one = self.played.iter().find_map(|(number, kind)| Some((*number, (*kind)?)));
-        let Some((number, kind)) = one.filter(|_| numbers.len() == 1) else { return };
+        let one = self.played.iter().find_map(|played| Some((played.number, played.changed?)));
+        let Some((number, Changed { kind, session })) = one.filter(|_| numbers.len() == 1) else { return };
         let for_all = matches!(self.scenario.moves[number].act, Act::AddForAll(..) | Act::Cancel(..));
         let compared = match kind {
             Kind::Opening | Kind::Tags => for_all || times == 1,
@@ -287,17 +315,15 @@ impl Judge<'_> {
             Kind::LoadHash | Kind::LoadResponse | Kind::Check => times == 1,
             _ => false,
         };
-        // Another session may have begun, and the load be one of that.
-        let refused = self
-            .honest_events()
-            .any(|(who, event)| *who == Peer::Helper && matches!(event, Event::SessionFailed { .. }));
-        let accepted = match self.stage {
-            Stage::Load => self.helper_loaded() && !(refused && kind == Kind::Keys),
-            Stage::Inference(..) => self
+        let accepted = match (kind, self.stage) {
+            // Keys count in their session; another one may have begun since.
+            (Kind::Keys, _) => self.ending.accepted_in.contains(&session),
+            (_, Stage::Load) => self.helper_loaded(),
+            (_, Stage::Inference(..)) => self
                 .honest_events()
                 .any(|(who, event)| *who == Peer::Helper && matches!(event, Event::Finished { .. })),
         };
-        if compared && accepted {
+        if compared && accepted && self.scenario.is_honest(&Peer::Helper) {
             found.push(format!("a changed {kind:?} was accepted"));
         }
     }

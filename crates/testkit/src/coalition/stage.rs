@@ -6,13 +6,14 @@ use amicus_net::clock;
 use amicus_node::client::ClientNode;
 use amicus_node::event::Event;
 use amicus_node::{Limits, NodeError, Peer};
-use amicus_protocol::{InferenceId, ProtocolError, Step};
+use amicus_protocol::{InferenceId, ProtocolError, SessionId, Step};
+use std::collections::HashSet;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How long a stage may take in all, far beyond all deadlines: afterwards every node waits for
 /// something new.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_secs(1200);
 
 /// How a stage ended.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Ending {
     pub events: Vec<(Peer, Event)>,
     /// The inference, as an honest client knows it.
     pub id: Option<InferenceId>,
+    /// Sessions in which the helper accepted a load or an inference.
+    pub accepted_in: HashSet<SessionId>,
 }
 
 /// Runs a stage and waits until all nodes are idle.
@@ -32,7 +35,7 @@ pub struct Ending {
 /// # Panics
 /// When there is no thread for a receiver.
 pub fn run(deployment: &mut Deployment, scenario: &Scenario, stage: &Stage, salt: u64) -> Ending {
-    drain(deployment);
+    read_events(deployment);
     let started = clock::now();
     let mut ending = match stage {
         Stage::Load => {
@@ -46,7 +49,27 @@ pub fn run(deployment: &mut Deployment, scenario: &Scenario, stage: &Stage, salt
     // What comes late comes now.
     clock::sleep(if honest_end { Duration::from_millis(1) } else { LONG });
     ending.events = drain(deployment);
+    ending.accepted_in = accepted_in(&mut deployment.session, &ending.events);
     ending
+}
+
+/// Reads what nodes reported since the last stage; a session may have been opened.
+pub fn read_events(deployment: &mut Deployment) {
+    let events = drain(deployment);
+    accepted_in(&mut deployment.session, &events);
+}
+
+/// Sessions in which the helper accepted something, and afterwards its present one.
+fn accepted_in(present: &mut Option<SessionId>, events: &[(Peer, Event)]) -> HashSet<SessionId> {
+    let mut accepted = HashSet::new();
+    for (_, event) in events.iter().filter(|(who, _)| *who == Peer::Helper) {
+        match event {
+            Event::SessionOpened { session } => *present = Some(*session),
+            Event::Loaded { .. } | Event::Finished { .. } => accepted.extend(*present),
+            _ => {}
+        }
+    }
+    accepted
 }
 
 /// Lets all deadlines pass.
@@ -59,8 +82,9 @@ pub fn bound(stage: &Stage) -> Duration {
     let limits = Limits::default();
     let second = Duration::from_secs(1);
     match stage {
-        // The owner waits longest, five rounds more than parties for keys.
-        Stage::Load => limits.load + 5 * limits.round + second,
+        // The owner waits longest, for links, a session and the load, each time five rounds more than
+        // parties for keys.
+        Stage::Load => 3 * (limits.load + 5 * limits.round) + second,
         // The wait for a ticket, for the helper's decision, and a round more.
         Stage::Inference(..) => ticket_bound() + limits.inference + 3 * limits.round + second,
     }
@@ -115,7 +139,7 @@ fn infer(
         }
     }
     let id = id.filter(|_| scenario.is_honest(asks));
-    Ending { inputs, users, id, events: Vec::new() }
+    Ending { inputs, users, id, ..Ending::default() }
 }
 
 /// A receiver that heard of no inference gives up as a client without a ticket does; one that did
