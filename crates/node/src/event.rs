@@ -82,6 +82,8 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Event::SessionOpened { session } => write!(f, "{session} is open"),
+            Event::SessionFailed { error } => write!(f, "a session could not begin: {error}"),
             Event::Loaded { epoch } => write!(f, "a model is loaded ({epoch})"),
             Event::LoadFailed { error } => write!(f, "a model load failed: {error}"),
             Event::Dealt { id, elapsed, bytes } => {
