@@ -366,7 +366,9 @@ impl Inbox {
         }
     }
 
-    fn take_arrivals(&mut self) {
+    /// Takes links that were made meanwhile: messages of those that are here come first in
+    /// [`Inbox::next`], and may be about somebody who has just connected.
+    pub fn take_arrivals(&mut self) {
         loop {
             match self.arrivals.try_recv() {
                 Ok(Arrival { peer, link }) => {

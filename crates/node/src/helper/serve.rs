@@ -341,6 +341,8 @@ impl Helper {
         let receivers = receivers(&client, &request);
         let binding = Binding { plan: self.digest, batch, client: client.to_string(), receivers };
         self.inbox.reset_hop();
+        // A receiver may have connected just before the client asked.
+        self.inbox.take_arrivals();
         let flight = Flight {
             dealt,
             epoch,
