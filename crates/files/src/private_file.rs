@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tempfile::NamedTempFile;
 
 /// What names of drafts start and end with.
 const PREFIX: &str = ".";
@@ -52,6 +53,15 @@ pub fn write_durably(
     DRAFTS.write(path, existing, content)?
 }
 
+/// Makes a draft beside `path` and removes it again: whether writing can begin, before there is
+/// anything to write.
+///
+/// # Errors
+/// When the folder does not exist or takes no file.
+pub fn try_draft(path: &Path) -> io::Result<()> {
+    draft_in(folder_of(path)).map(drop)
+}
+
 /// Removes drafts of processes that ended without warning from a folder that nobody else writes to.
 /// Returns how many there were.
 ///
@@ -93,6 +103,11 @@ pub fn remove_drafts() {
     DRAFTS.remove();
 }
 
+/// An empty draft, with a name that nobody can foresee.
+fn draft_in(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)
+}
+
 /// Drafts that are being written.
 struct Drafts(Mutex<Vec<PathBuf>>);
 
@@ -111,7 +126,7 @@ impl Drafts {
         let folder = folder_of(path);
         let mut draft = {
             let mut drafts = self.list();
-            let draft = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
+            let draft = draft_in(folder)?;
             drafts.push(draft.path().to_owned());
             draft
         };
@@ -178,6 +193,14 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn whether_a_file_can_be_written_is_known_before() {
+        let folder = tempfile::tempdir().unwrap();
+        try_draft(&folder.path().join("file")).unwrap();
+        assert!(names(folder.path()).is_empty());
+        assert!(try_draft(&folder.path().join("none/file")).is_err());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! tensors and metadata give the same bytes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -174,29 +173,18 @@ pub fn write<'t>(
     metadata: &BTreeMap<String, String>,
     kind: WeightsType,
 ) -> Result<(), TrainError> {
-    let bytes = encode(tensors, metadata, kind)?;
-    let io = |source| TrainError::Io { action: "write", path: path.into(), source };
-    // Weights and checkpoints are their owner's secret; pictures and tables are not.
-    private_file::write(path, Existing::Replace, |file| file.write_all(&bytes)).map_err(io)
+    write_bytes(path, &encode(tensors, metadata, kind)?)
 }
 
-/// Writes a file: first beside `path` under another name, then renamed, so that `path` is never
-/// half-written.
+/// Writes a file of which `path` is never a half, readable for its owner only: weights and
+/// checkpoints are secrets.
 ///
 /// # Errors
 ///
-/// [`TrainError::Io`] naming the file; the temporary file is removed then.
+/// [`TrainError::Io`] naming the file; no draft is left then.
 pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    let temporary = temporary_name(path);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| std::fs::rename(&temporary, path)).map_err(|source| {
-        // Best effort: the error that matters is the one above.
-        let _ = std::fs::remove_file(&temporary);
-        TrainError::Io { action: "write", path: path.into(), source }
-    })
+    let io = |source| TrainError::Io { action: "write", path: path.into(), source };
+    private_file::write(path, Existing::Replace, |file| file.write_all(bytes)).map_err(io)
 }
 
 /// A file's bytes.
@@ -226,13 +214,7 @@ pub fn check_writable(path: &Path) -> Result<(), TrainError> {
     if path.is_dir() {
         return Err(io(std::io::ErrorKind::IsADirectory.into()));
     }
-    let temporary = temporary_name(path);
-    File::create(&temporary).map_err(io)?;
-    std::fs::remove_file(&temporary).map_err(io)
-}
-
-fn temporary_name(path: &Path) -> PathBuf {
-    beside(path, &format!(".{}.tmp", std::process::id()))
+    private_file::try_draft(path).map_err(io)
 }
 
 #[cfg(test)]
