@@ -230,6 +230,7 @@ fn every_role_checks_the_deployment_and_the_plan() {
     };
     let mut world = World::new(2, &compiled("tiny").plan);
     world.deployment.parties[0].address = world.deployment.parties[1].address.clone();
+    world.deployment.limits.round = 1;
     for error in start_all(&world) {
         assert!(matches!(error, Error::Deployment(_)), "{error}");
         assert!(error.to_string().contains("`address` of party 2"), "{error}");

@@ -1,12 +1,16 @@
-//! What the command line reads beside models and images: samples, rates, checkpoints of a training.
+//! What command line and library read beside models and images: samples, rates, checkpoints of a
+//! training, deployment files.
 
 use crate::files::with_folder;
+use amicus::Deployment;
 use amicus_cli::rates::{MachineRates, link};
 use amicus_cli::samples::{Invalid, Reading};
 use amicus_field::Limbs;
 use amicus_model::graph::{Graph, GraphBuilder};
 use amicus_net::shaper::Shape;
 use amicus_plan::Range;
+use amicus_plan::printable::is_printable;
+use amicus_protocol::peer::Peer;
 use amicus_testkit::zoo;
 use std::fs;
 use std::path::Path;
@@ -80,5 +84,25 @@ mod tests {
         let read = |(_, bytes): &seeds::Seed| read_samples(bytes, &files.path().join("samples.npz"));
         let counts: Vec<_> = seeds::of("samples").iter().map(read).collect();
         assert_eq!(counts, [Some(4), Some(4), Some(2), Some(4)]);
+    }
+}
+
+/// A deployment file: what is read passes its own check, and what is wrong is one line that a
+/// terminal can show.
+pub(crate) fn deployment(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match text.parse::<Deployment>() {
+        Ok(deployment) => {
+            deployment.check().expect("what was read is checked");
+            let parties = deployment.count().expect("2 to 8");
+            for party in parties.all().map(Peer::Party) {
+                let certificate = deployment.certificate(&party).expect("each party has one");
+                assert_eq!(deployment.role_of(certificate), Some(party));
+            }
+        }
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.chars().all(is_printable) && error.len() < 2000, "{error:?}");
+        }
     }
 }

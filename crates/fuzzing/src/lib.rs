@@ -48,7 +48,7 @@ const INFLATED: usize = 1032 * 5;
 ///
 /// Bounds on memory are several times what honest input of that length takes; serde reserves up to
 /// a mebibyte for a list before it has read the first element, whatever length the list announces.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     target("wire", wire::wire, 64 * KIB, 32),
     target("control", wire::control, 2 * MIB, 64),
     target("plan", wire::plan, 4 * MIB, 512),
@@ -72,6 +72,7 @@ pub const TARGETS: [Target; 23] = [
     target("samples", command::samples, 2 * MIB, 2 * INFLATED),
     target("rates", command::rates, MIB, 64),
     target("checkpoint", command::checkpoint, 2 * MIB, 256),
+    target("deployment", command::deployment, MIB, 1024),
 ];
 
 const fn target(name: &'static str, body: fn(&[u8]), fixed: usize, per_byte: usize) -> Target {

@@ -9,6 +9,7 @@ use amicus_node::inbox::Inbox;
 use amicus_plan::PlanDigest;
 use amicus_protocol::Parties;
 use amicus_protocol::control::Channel;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,8 @@ fn nobody_is_dialled_after_the_stop() {
     let inbox = Inbox::new(1 << 16).unwrap();
     let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
     let pins = || PeerSet::from_iter([(party.fingerprint(), "party 1")]);
-    let free = Listener::bind("127.0.0.1:0", &helper, pins()).unwrap().local_addr();
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = deaf.local_addr().unwrap();
     let target = || Target {
         peer: Peer::Helper,
         address: free,
@@ -29,6 +31,9 @@ fn nobody_is_dialled_after_the_stop() {
     let (complaints, _errors) = Complaints::channel();
     let connector = Connector::new(complaints.clone());
     connector.dial(&party, vec![target()], terms, &inboxes).unwrap();
+    // An attempt has begun, and goes on when this connection is cut off.
+    drop(deaf.accept().unwrap());
+    drop(deaf);
     connector.stop();
     let mut listener = Listener::bind(free, &helper, pins()).unwrap();
     let accepted = listener.accept(Instant::now() + Duration::from_secs(1));

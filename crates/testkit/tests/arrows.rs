@@ -21,8 +21,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "fuzzing",
         &[
-            "cli", "client", "data", "field", "files", "model", "net", "node", "plan", "protocol", "testkit",
-            "train",
+            "amicus", "cli", "client", "data", "field", "files", "model", "net", "node", "plan", "protocol",
+            "testkit", "train",
         ],
     ),
     ("xtask", &[]),

@@ -75,7 +75,10 @@ impl fmt::Display for TestName {
 impl TestName {
     /// The name of the crate's package.
     pub(crate) fn package(&self) -> String {
-        format!("amicus-{}", self.folder)
+        match self.folder.as_str() {
+            "amicus" => self.folder.clone(),
+            folder => format!("amicus-{folder}"),
+        }
     }
 
     /// The file that the test stands in, for a look whether it is there.
@@ -164,6 +167,8 @@ mod tests {
         let text = "node/lib: store::tests::ids".to_owned();
         let test = TestName::try_from(text.clone()).unwrap();
         assert_eq!((test.package().as_str(), test.target.as_str()), ("amicus-node", "lib"));
+        let library = TestName::try_from("amicus/roles: a".to_owned()).unwrap();
+        assert_eq!(library.package(), "amicus");
         assert_eq!(test.to_string(), text);
         for wrong in ["", "node: x", "node/lib x", "node/lib:x"] {
             assert!(TestName::try_from(wrong.to_owned()).is_err(), "{wrong}");

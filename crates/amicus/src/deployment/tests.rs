@@ -144,6 +144,22 @@ fn files_cannot_steer_a_terminal_or_fill_memory() {
         assert!(error.chars().all(amicus_plan::printable::is_printable), "{error:?}");
         assert!(error.len() < 1000, "{}", error.len());
     }
+    // Deep nesting takes neither the stack nor memory.
+    for deep in [
+        "a.".repeat(1 << 18) + "a = 1",
+        "[".repeat(1 << 19),
+        format!("a = {}", "[".repeat(1 << 19)),
+        "{a=".repeat(1 << 17),
+    ] {
+        for text in [
+            deep.clone(),
+            text(2) + &deep,
+            format!("[{}]", "a.".repeat(1 << 18) + "a"),
+            text(2) + "[" + &"a.".repeat(1 << 18) + "a]\n",
+        ] {
+            assert!(refused(&text).len() < 1000);
+        }
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deployment.toml");
     for (bytes, words) in [

@@ -2,6 +2,7 @@
 
 use super::{Deployment, DeploymentError, DeploymentProblem, Key};
 use crate::Error;
+use amicus_plan::Printable;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -78,16 +79,18 @@ fn places(text: &str) -> Vec<Place> {
 fn keys(table: &DeTable<'_>, name: &str, places: &mut Vec<Place>) {
     for (key, value) in table {
         let own = key.get_ref().as_ref();
-        let inner = if name.is_empty() { own.to_owned() } else { format!("{name} {own}") };
+        // Cut, so that names of tables within tables do not add up.
+        let inner = Printable::new(&if name.is_empty() { own.to_owned() } else { format!("{name} {own}") });
+        let inner = inner.as_str();
         let span = key.span().start..value.span().end.max(key.span().end);
         match value.get_ref() {
             DeValue::Table(table) => {
-                places.push(Place { key: Key { table: inner.as_str().into(), name: "".into() }, span });
-                keys(table, &inner, places);
+                places.push(Place { key: Key { table: inner.into(), name: "".into() }, span });
+                keys(table, inner, places);
             }
             DeValue::Array(values) => {
                 places.push(Place { key: Key { table: name.into(), name: own.into() }, span });
-                (1..).zip(values.iter()).for_each(|(number, value)| element(number, value, &inner, places));
+                (1..).zip(values.iter()).for_each(|(number, value)| element(number, value, inner, places));
             }
             _ => places.push(Place { key: Key { table: name.into(), name: own.into() }, span }),
         }

@@ -1,4 +1,4 @@
-//! Seeds of what the command line reads.
+//! Seeds of what command line and library read.
 
 use super::{Seed, seed};
 use amicus_cli::rates::MachineRates;
@@ -36,4 +36,21 @@ pub(super) fn checkpoints() -> Vec<Seed> {
     let path = folder.path().join("run.checkpoint");
     amicus_train::checkpoint::fuzz::write(&path);
     vec![seed("resnet8", fs::read(&path).expect("a file"))]
+}
+
+/// A deployment with every key, and one with a mistake.
+pub(super) fn deployments() -> Vec<Seed> {
+    let fingerprint = |digit: u8| digit.to_string().repeat(64);
+    let mut text = "cluster = \"ward 7\"\n".to_owned();
+    for (number, table) in (0..).zip(["[helper]", "[[party]]", "[[party]]"]) {
+        let certificate = fingerprint(number);
+        text += &format!(
+            "{table}\naddress = \"[::1]:700{number}\"\nlisten = \"localhost:1\"\ncertificate = \"{certificate}\"\n"
+        );
+    }
+    text += &format!("[owner]\ncertificate = \"{}\"\n", fingerprint(3));
+    text += &format!("[client.alice]\ncertificate = \"{}\"\n", fingerprint(4));
+    let limits = "[limits]\nround = 1\ninference = 2\nload = 3\nbatch = 4\nready = 5\n";
+    let twice = text.replace(&fingerprint(4), &fingerprint(3));
+    vec![seed("every-key", text + limits), seed("one-key-for-two", twice)]
 }

@@ -37,6 +37,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "samples" => command::samples(),
         "rates" => command::rates(),
         "checkpoint" => command::checkpoints(),
+        "deployment" => command::deployments(),
         other => panic!("no target {other}"),
     }
 }
