@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::wiped::wipe;
+
 /// Bytes `filled` of a fixed block of memory are in use. Moves its content to the front only when
 /// it runs out of room.
 pub(crate) struct Buffer {
@@ -33,6 +35,12 @@ impl Buffer {
         if self.filled.is_empty() {
             self.filled = 0..0;
         }
+    }
+
+    /// Forgets `count` bytes at the front and overwrites them.
+    pub(crate) fn consume_and_wipe(&mut self, count: usize) {
+        wipe(&mut self.filled_mut()[..count]);
+        self.consume(count);
     }
 
     /// Bytes that can be written without moving or growing.
@@ -87,5 +95,16 @@ mod tests {
         buffer.consume(3);
         assert!(buffer.is_empty());
         assert_eq!(buffer.free(), 11);
+    }
+
+    #[test]
+    fn what_is_consumed_can_be_overwritten() {
+        let mut buffer = Buffer::new(8);
+        buffer.free_mut().copy_from_slice(b"abcdefgh");
+        buffer.advance(8);
+        buffer.consume_and_wipe(3);
+        assert_eq!((&buffer.bytes[..], buffer.filled()), (&b"\0\0\0defgh"[..], &b"defgh"[..]));
+        buffer.consume_and_wipe(5);
+        assert!(buffer.is_empty() && buffer.bytes == [0; 8]);
     }
 }

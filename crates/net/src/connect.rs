@@ -219,7 +219,7 @@ impl Listener {
     /// # Errors
     /// [`NetError::Timeout`] if nothing happened before the deadline; any other error is about one
     /// connection, which is closed: [`NetError::UnknownPeer`], [`NetError::HandshakeStalled`],
-    /// [`NetError::Tls`], ...
+    /// [`NetError::Crowded`], [`NetError::Tls`], ...
     pub fn accept(&mut self, deadline: Instant) -> Result<Link, NetError> {
         let start = Instant::now();
         loop {
@@ -271,7 +271,7 @@ impl Listener {
             self.pending.push(handshake);
             if self.pending.len() > Self::MAX_PENDING {
                 let oldest = self.pending.remove(self.most_crowded());
-                return Err(self.stalled(&oldest, Instant::now()));
+                return Err(NetError::Crowded { address: oldest.address, limit: Self::MAX_PENDING });
             }
         }
     }

@@ -124,6 +124,15 @@ pub enum NetError {
         /// How long it was given.
         waited: Duration,
     },
+    /// More handshakes went on at a time than a listener takes part in; this one had to go, whoever
+    /// it was with.
+    #[error("the handshake with {address} was given up: more than {limit} at a time")]
+    Crowded {
+        /// The other end.
+        address: SocketAddr,
+        /// Handshakes at a time.
+        limit: usize,
+    },
     /// Another program (or another role) already listens there.
     #[error("address {address} is already in use")]
     AddressInUse {
@@ -177,6 +186,7 @@ impl NetError {
             | Self::Closed { .. }
             | Self::Truncated { .. }
             | Self::HandshakeStalled { .. }
+            | Self::Crowded { .. }
             | Self::AddressInUse { .. }
             | Self::Io { .. } => Fault::Environment,
         }

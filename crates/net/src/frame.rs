@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use crate::Frame;
 use crate::error::Failure;
 
 /// Bytes of the length in front of every frame.
@@ -18,16 +19,18 @@ pub(crate) fn length(parts: &[&[u8]]) -> usize {
     parts.iter().map(|part| part.len()).sum()
 }
 
+/// What a frame costs that waits, beyond its bytes: without this, empty frames would queue up for
+/// free.
+pub(crate) const FRAME_COST: usize = 64;
+
 /// Complete frames waiting for the program, and when to stop reading more.
 pub(crate) struct Inbox {
-    frames: VecDeque<Vec<u8>>,
+    frames: VecDeque<Frame>,
     cost: usize,
     limit: usize,
 }
 
 impl Inbox {
-    /// A frame costs more than its bytes: without this, empty frames would queue up for free.
-    const FRAME_COST: usize = 64;
     /// Small frames are cheap to let in, whatever the limit on one frame.
     const MIN_LIMIT: usize = 64 << 10;
 
@@ -45,14 +48,14 @@ impl Inbox {
         self.cost >= self.limit
     }
 
-    pub(crate) fn push(&mut self, frame: Vec<u8>) {
-        self.cost += frame.len() + Self::FRAME_COST;
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.cost += frame.len() + FRAME_COST;
         self.frames.push_back(frame);
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn pop(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front()?;
-        self.cost -= frame.len() + Self::FRAME_COST;
+        self.cost -= frame.len() + FRAME_COST;
         Some(frame)
     }
 }
@@ -62,13 +65,13 @@ pub(crate) struct Assembler {
     limit: usize,
     header: [u8; HEADER],
     header_len: usize,
-    body: Vec<u8>,
+    body: Frame,
     body_len: usize,
 }
 
 impl Assembler {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, header: [0; HEADER], header_len: 0, body: Vec::new(), body_len: 0 }
+        Self { limit, header: [0; HEADER], header_len: 0, body: Frame::default(), body_len: 0 }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -81,7 +84,7 @@ impl Assembler {
     }
 
     /// Takes the next bytes of the stream and hands every frame they complete to `done`.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], done: &mut impl FnMut(Vec<u8>)) -> Result<(), Failure> {
+    pub(crate) fn push(&mut self, mut bytes: &[u8], done: &mut impl FnMut(Frame)) -> Result<(), Failure> {
         while !bytes.is_empty() {
             if self.header_len < HEADER {
                 let take = (HEADER - self.header_len).min(bytes.len());
@@ -96,10 +99,10 @@ impl Assembler {
                     return Err(Failure::TooLong { announced, limit: self.limit });
                 }
                 self.body_len = announced;
-                self.body = Vec::with_capacity(announced);
+                self.body = Frame::with_capacity(announced);
             }
             let take = (self.body_len - self.body.len()).min(bytes.len());
-            self.body.extend_from_slice(&bytes[..take]);
+            self.body.extend(&bytes[..take]);
             bytes = &bytes[take..];
             if self.body.len() == self.body_len {
                 self.header_len = 0;
@@ -172,10 +175,10 @@ mod tests {
         let mut inbox = Inbox::new();
         let mut pushed = 0;
         while !inbox.is_full() {
-            inbox.push(Vec::new());
+            inbox.push(Frame::default());
             pushed += 1;
         }
-        assert_eq!(pushed, Inbox::MIN_LIMIT / Inbox::FRAME_COST);
+        assert_eq!(pushed, Inbox::MIN_LIMIT / FRAME_COST);
         inbox.pop();
         assert!(!inbox.is_full());
     }

@@ -29,7 +29,7 @@ pub fn frames<'a>(
 ) -> (Vec<Vec<u8>>, Result<bool, usize>) {
     let (mut assembler, mut frames) = (Assembler::new(limit), Vec::new());
     for piece in pieces {
-        match assembler.push(piece, &mut |frame| frames.push(frame)) {
+        match assembler.push(piece, &mut |frame| frames.push(frame.to_vec())) {
             Ok(()) => {}
             Err(Failure::TooLong { announced, .. }) => return (frames, Err(announced)),
             Err(other) => panic!("{other:?}"),

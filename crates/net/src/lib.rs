@@ -9,7 +9,7 @@
 //!
 //! Nothing here runs in the background: data moves while a thread is inside `send`, `recv` or
 //! `flush`. The bytes of a peer never panic, and never reserve memory beyond
-//! [`Link::set_max_frame`].
+//! [`Link::set_max_frame`]; what a peer does not read is bounded by [`Link::set_max_unsent`].
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@
 //! mesh.insert(7, party);
 //! client.send(&[b"two ", b"parts"])?;
 //! let deadline = Instant::now() + Duration::from_secs(1);
-//! assert_eq!(mesh.recv(deadline)?, Event::Frame { key: 7, bytes: b"two parts".to_vec() });
+//! assert_eq!(mesh.recv(deadline)?, Event::Frame { key: 7, bytes: b"two parts".to_vec().into() });
 //! # Ok::<(), amicus_net::NetError>(())
 //! ```
 #![forbid(unsafe_code)]
@@ -44,6 +44,7 @@ mod session;
 pub mod shaper;
 mod stream;
 mod tls;
+mod wiped;
 
 pub use connect::{Listener, dial, dial_while};
 pub use error::{Fault, NetError};
@@ -53,3 +54,4 @@ pub use mesh::{Event, Mesh};
 pub use pins::PeerSet;
 pub use poll::Waker;
 pub use record::{Direction, Recorded, Recorder};
+pub use wiped::Frame;

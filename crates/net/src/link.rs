@@ -13,7 +13,7 @@ use crate::memory::MemoryEnd;
 use crate::poll::{Interest, Parker, WakeSignal};
 use crate::record::{Direction, Recorder};
 use crate::stream::Stream;
-use crate::{Fingerprint, NetError, clock};
+use crate::{Fingerprint, Frame, NetError, clock};
 
 /// The longest frame accepted unless [`Link::set_max_frame`] says otherwise: 1 MiB.
 pub const DEFAULT_MAX_FRAME: usize = 1 << 20;
@@ -144,13 +144,21 @@ impl Link {
         self.max_unsent = bytes;
     }
 
-    /// Bytes of frames that were sent and have not left: not taken by the operating system, or, in
-    /// memory, by the peer.
+    /// Bytes that frames take which were sent and have not left: not taken by the operating system,
+    /// or, in memory, by the peer. None once the link has ended.
     pub fn unsent(&self) -> usize {
         match &self.transport {
+            _ if self.failed.is_some() => 0,
             Transport::Tls(stream) => stream.unsent(),
             Transport::Memory(end) => end.unsent(),
         }
+    }
+
+    /// Ends the link as one whose peer does not read: together with others it keeps more waiting
+    /// than `limit` bytes.
+    pub fn end_unread(&mut self, limit: usize) {
+        let waiting = self.unsent();
+        self.fail(Failure::Unread { waiting, limit });
     }
 
     /// What went through so far.
@@ -191,7 +199,7 @@ impl Link {
         }
         let result = match &mut self.transport {
             Transport::Tls(stream) => stream.send(&header, parts, &mut self.inbox),
-            Transport::Memory(end) => end.send(parts.concat()),
+            Transport::Memory(end) => end.send(Frame::concat(parts)),
         };
         match result {
             Ok(()) => {
@@ -209,7 +217,7 @@ impl Link {
     /// # Errors
     /// [`NetError::Timeout`], after which the link is still usable, or the error that ended the
     /// link.
-    pub fn recv(&mut self, deadline: Instant) -> Result<Vec<u8>, NetError> {
+    pub fn recv(&mut self, deadline: Instant) -> Result<Frame, NetError> {
         self.wait(deadline, |link| link.take().map(Ok).or_else(|| link.failed.clone().map(Err)))?
     }
 
@@ -321,12 +329,12 @@ impl Link {
     }
 
     /// The next frame that has already arrived.
-    pub(crate) fn take(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self) -> Option<Frame> {
         let frame = self.inbox.pop()?;
         self.counters.frames_received += 1;
         self.counters.payload_received += frame.len() as u64;
         if let Some(recorder) = &self.recorder {
-            recorder.push(Direction::Received, frame.clone());
+            recorder.push(Direction::Received, frame.to_vec());
         }
         Some(frame)
     }
@@ -345,9 +353,14 @@ impl Link {
 
     fn fail(&mut self, failure: Failure) -> NetError {
         if self.failed.is_none() {
+            let unread = matches!(failure, Failure::Unread { .. });
             self.failed = Some(failure.named(&self.peer));
             // Sends the alert, if there is one, so that the peer learns why.
             self.hang_up();
+            // A stream forgets what waits when it is closed; in memory the peer might still take it.
+            if let (true, Transport::Memory(end)) = (unread, &mut self.transport) {
+                end.forget_unsent();
+            }
         }
         self.failed.clone().unwrap_or_else(|| NetError::Closed { peer: self.peer.clone() })
     }

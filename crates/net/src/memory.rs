@@ -4,16 +4,17 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::Frame;
 use crate::error::Failure;
-use crate::frame::{HEADER, Inbox};
+use crate::frame::{FRAME_COST, HEADER, Inbox};
 use crate::poll::WakeSignal;
 
 /// One direction.
 #[derive(Default)]
 struct Pipe {
-    frames: VecDeque<Vec<u8>>,
-    /// Bytes of these frames.
-    bytes: usize,
+    frames: VecDeque<Frame>,
+    /// What these frames cost.
+    cost: usize,
     closed: bool,
     /// Whom to wake when something arrives.
     reader: Option<Arc<WakeSignal>>,
@@ -53,18 +54,18 @@ impl MemoryEnd {
         lock(&self.inward).reader = Some(signal.clone());
     }
 
-    /// Bytes that the other end has not taken.
+    /// What the frames cost that the other end has not taken.
     pub(crate) fn unsent(&self) -> usize {
-        lock(&self.outward).bytes
+        lock(&self.outward).cost
     }
 
-    pub(crate) fn send(&mut self, frame: Vec<u8>) -> Result<(), Failure> {
+    pub(crate) fn send(&mut self, frame: Frame) -> Result<(), Failure> {
         let mut pipe = lock(&self.outward);
         if pipe.closed {
             return Err(Failure::Closed);
         }
         self.sent += (HEADER + frame.len()) as u64;
-        pipe.bytes += frame.len();
+        pipe.cost += frame.len() + FRAME_COST;
         pipe.frames.push_back(frame);
         ring(pipe);
         Ok(())
@@ -77,7 +78,7 @@ impl MemoryEnd {
             let Some(frame) = pipe.frames.pop_front() else {
                 return if pipe.closed { Err(Failure::Closed) } else { Ok(progress) };
             };
-            pipe.bytes -= frame.len();
+            pipe.cost -= frame.len() + FRAME_COST;
             if frame.len() > self.max_frame {
                 return Err(Failure::TooLong { announced: frame.len(), limit: self.max_frame });
             }
@@ -86,6 +87,13 @@ impl MemoryEnd {
             progress = true;
         }
         Ok(progress)
+    }
+
+    /// Takes back what the other end has not taken.
+    pub(crate) fn forget_unsent(&mut self) {
+        let mut pipe = lock(&self.outward);
+        pipe.frames.clear();
+        pipe.cost = 0;
     }
 
     /// Closes both directions; what is on its way to the peer still arrives.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::poll::Parker;
-use crate::{Link, NetError, Waker, clock};
+use crate::{Frame, Link, NetError, Waker, clock};
 
 /// What [`Mesh::recv`] reports.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Event {
         /// The link it came from.
         key: usize,
         /// Its content.
-        bytes: Vec<u8>,
+        bytes: Frame,
     },
     /// A link ended; all its frames were reported before. It stays in the mesh (for its counters)
     /// until removed, and is reported once.
@@ -117,7 +117,7 @@ impl Mesh {
     /// # Errors
     /// [`NetError::Timeout`], [`NetError::NoLink`], or the error that ended this link (which then
     /// is not reported by [`Mesh::recv`] again).
-    pub fn recv_from(&mut self, key: usize, deadline: Instant) -> Result<Vec<u8>, NetError> {
+    pub fn recv_from(&mut self, key: usize, deadline: Instant) -> Result<Frame, NetError> {
         let index = self.index(key).ok_or(NetError::NoLink { key })?;
         let next = |mesh: &mut Self| {
             let slot = &mut mesh.slots[index];

@@ -97,7 +97,8 @@ impl Session {
                     (discard, handle(state, outgoing, assembler, inbox, plaintext))
                 }
             };
-            incoming.consume(discard);
+            // Records are decrypted in place.
+            incoming.consume_and_wipe(discard);
             match step? {
                 Step::Again => {}
                 Step::Stop(stop) => return Ok(stop),
@@ -117,7 +118,7 @@ impl Session {
                     goodbye(session.process_tls_records(incoming.filled_mut()), outgoing)
                 }
             };
-            incoming.consume(discard);
+            incoming.consume_and_wipe(discard);
             match farewell {
                 Farewell::NotYet => {}
                 // After an error there is one alert, and rustls must not be asked again: it would

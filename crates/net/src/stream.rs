@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
-use crate::DEFAULT_MAX_FRAME;
 use crate::buffer::Buffer;
 use crate::error::Failure;
-use crate::frame::{Assembler, Inbox};
+use crate::frame::{Assembler, FRAME_COST, Inbox};
 use crate::poll::Interest;
 use crate::session::{Desk, RECORD, Session, Stop};
+use crate::{DEFAULT_MAX_FRAME, Frame};
 
 /// One read takes at most this much: large frames need few system calls, and it stays in the
 /// second-level cache. It must exceed the 64 KiB that rustls allows one handshake message to have.
@@ -27,8 +27,8 @@ pub(crate) struct Stream {
     outgoing: Buffer,
     assembler: Assembler,
     /// Plaintext the socket could not take yet, each with the number of bytes already encrypted.
-    queue: VecDeque<(Vec<u8>, usize)>,
-    /// Bytes in the queue, those already encrypted included.
+    queue: VecDeque<(Frame, usize)>,
+    /// What the queue costs, bytes already encrypted included.
     queued: usize,
     peer_closed: bool,
     /// The session found an error; rustls must not process anything any more.
@@ -82,13 +82,13 @@ impl Stream {
         !self.queue.is_empty() || !self.outgoing.is_empty()
     }
 
-    /// Bytes that wait for the socket.
+    /// What waits for the socket costs.
     pub(crate) fn unsent(&self) -> usize {
         self.queued + self.outgoing.filled().len()
     }
 
-    fn enqueue(&mut self, bytes: Vec<u8>, done: usize) {
-        self.queued += bytes.len();
+    fn enqueue(&mut self, bytes: Frame, done: usize) {
+        self.queued += bytes.len() + FRAME_COST;
         self.queue.push_back((bytes, done));
     }
 
@@ -102,8 +102,8 @@ impl Stream {
     pub(crate) fn send(&mut self, header: &[u8], parts: &[&[u8]], inbox: &mut Inbox) -> Result<(), Failure> {
         // The first record takes header and payload together: a small frame is one record and one
         // packet.
-        let mut first = Vec::with_capacity(RECORD.min(header.len() + crate::frame::length(parts)));
-        first.extend_from_slice(header);
+        let mut first = Frame::with_capacity(RECORD.min(header.len() + crate::frame::length(parts)));
+        first.extend(header);
         let mut rest = parts.iter();
         let mut part: &[u8] = &[];
         while first.len() < RECORD {
@@ -113,7 +113,7 @@ impl Stream {
                 continue;
             }
             let (head, tail) = part.split_at(part.len().min(RECORD - first.len()));
-            first.extend_from_slice(head);
+            first.extend(head);
             part = tail;
         }
         let mut clear = self.queue.is_empty();
@@ -134,7 +134,7 @@ impl Stream {
                 clear = part.is_empty();
             }
             if !part.is_empty() {
-                self.enqueue(part.to_vec(), 0);
+                self.enqueue(Frame::concat(&[part]), 0);
             }
         }
         Ok(())
@@ -205,7 +205,7 @@ impl Stream {
                 self.queue.push_front((bytes, done));
                 return Ok(result? || progress);
             }
-            self.queued -= bytes.len();
+            self.queued -= bytes.len() + FRAME_COST;
             progress |= result?;
         }
         Ok(progress)
@@ -278,5 +278,8 @@ impl Stream {
             let _ = self.write_out();
         }
         let _ = self.socket.shutdown(Shutdown::Write);
+        // It goes nowhere any more.
+        self.queue.clear();
+        self.queued = 0;
     }
 }

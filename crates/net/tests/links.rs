@@ -110,8 +110,8 @@ fn a_mesh_reports_frames_then_the_end_then_nothing() {
         far.send(&[b"one"]).unwrap();
         far.send(&[b"two"]).unwrap();
         drop(far);
-        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 5, bytes: b"one".to_vec() }));
-        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 5, bytes: b"two".to_vec() }));
+        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 5, bytes: b"one".to_vec().into() }));
+        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 5, bytes: b"two".to_vec().into() }));
         let error = NetError::Closed { peer: "b".into() };
         assert_eq!(mesh.recv(soon()), Ok(Event::Down { key: 5, error: error.clone() }));
         assert!(matches!(mesh.recv(in_ms(20)), Err(NetError::Timeout { .. })));
@@ -140,8 +140,8 @@ fn frames_of_other_links_and_wakes_are_kept_for_later() {
         });
         assert_eq!(mesh.recv_from(2, soon()).unwrap(), b"b1");
         let _open = sending.join().unwrap();
-        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"a1".to_vec() }));
-        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"a2".to_vec() }));
+        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"a1".to_vec().into() }));
+        assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"a2".to_vec().into() }));
         assert_eq!(mesh.recv(soon()), Ok(Event::Woken));
         assert!(matches!(mesh.recv(in_ms(10)), Err(NetError::Timeout { .. })));
     }
@@ -202,7 +202,7 @@ fn a_busy_link_does_not_starve_another() {
         let mut mesh = mesh([(1, a), (2, b)]);
         thread::sleep(Duration::from_millis(20));
         let first: Vec<_> = (0..3).map(|_| mesh.recv(soon()).unwrap()).collect();
-        assert!(first.contains(&Event::Frame { key: 2, bytes: b"quiet".to_vec() }), "{first:?}");
+        assert!(first.contains(&Event::Frame { key: 2, bytes: b"quiet".to_vec().into() }), "{first:?}");
     }
 }
 
@@ -290,7 +290,7 @@ fn inserting_again_replaces_the_link() {
     let mut mesh = mesh([(1, old), (1, new)]);
     assert!(matches!(to_old.recv(soon()), Err(NetError::Closed { .. })));
     to_new.send(&[b"new"]).unwrap();
-    assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"new".to_vec() }));
+    assert_eq!(mesh.recv(soon()), Ok(Event::Frame { key: 1, bytes: b"new".to_vec().into() }));
     assert_eq!(mesh.iter().count(), 1);
 }
 
@@ -309,8 +309,8 @@ fn a_peer_that_does_not_read_costs_a_bounded_amount() {
         let error = error.expect("a bound");
         assert!(matches!(error, NetError::Unread { limit: 100_000, .. }), "{kind:?}: {error}");
         assert_eq!(error.fault(), Fault::Peer);
-        // The link has ended, and says why again.
-        assert_eq!(a.send(&[b"x"]).unwrap_err(), error);
+        // The link has ended, and says why again; what waited is forgotten.
+        assert_eq!((a.send(&[b"x"]).unwrap_err(), a.unsent()), (error, 0));
         drop(b);
     }
 }
@@ -331,5 +331,29 @@ fn what_is_read_does_not_count_as_unread() {
             b = reading.join().unwrap();
         }
         assert_eq!(a.unsent(), 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_link_can_be_ended_for_what_many_leave_unread() {
+    for kind in KINDS {
+        let (mut a, b) = kind.pair();
+        a.send(&[b"x"]).unwrap();
+        a.end_unread(1000);
+        let error = a.send(&[b"y"]).unwrap_err();
+        assert!(matches!(error, NetError::Unread { limit: 1000, .. }), "{error}");
+        drop(b);
+    }
+}
+
+/// Once, small frames counted by their bytes alone: empty ones queued up for free.
+#[test]
+fn empty_frames_count_as_unread_too() {
+    for kind in KINDS {
+        let (mut a, b) = kind.pair();
+        a.set_max_unsent(100_000);
+        let error = (0..10_000_000).find_map(|_| a.send(&[]).err()).expect("a bound");
+        assert!(matches!(error, NetError::Unread { .. }), "{kind:?}: {error}");
+        drop(b);
     }
 }

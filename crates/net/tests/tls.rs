@@ -98,6 +98,33 @@ fn stalled_handshakes_hold_up_nobody() {
     assert_alive(&mut site);
 }
 
+/// A byte now and then is no progress: the time for a handshake is counted from its beginning.
+#[test]
+fn a_handshake_that_dribbles_is_given_up_like_one_that_stalls() {
+    let mut site = Site::new();
+    site.listener.set_handshake_limit(Duration::from_millis(300));
+    let mut dribbling = TcpStream::connect(site.listener.local_addr()).unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writing = thread::spawn(move || {
+        // A handshake record of 16 KiB, with a hello of which no end comes.
+        let beginning = [0x16, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3];
+        let bytes = beginning.into_iter().chain(std::iter::repeat(7));
+        for byte in bytes {
+            let wait = stopped.recv_timeout(Duration::from_millis(10));
+            if wait != Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+                || dribbling.write_all(&[byte]).is_err()
+            {
+                return;
+            }
+        }
+    });
+    let error = site.listener.accept(soon()).unwrap_err();
+    assert!(matches!(error, NetError::HandshakeStalled { .. }), "{error}");
+    drop(stop);
+    writing.join().unwrap();
+    assert_alive(&mut site);
+}
+
 #[test]
 fn too_many_stalled_handshakes_cannot_lock_others_out() {
     let mut site = Site::new();
@@ -110,7 +137,7 @@ fn too_many_stalled_handshakes_cannot_lock_others_out() {
     let _link = loop {
         match site.listener.accept(soon()) {
             Ok(link) => break link,
-            Err(NetError::HandshakeStalled { .. }) => given_up += 1,
+            Err(NetError::Crowded { limit: 64, .. }) => given_up += 1,
             Err(error) => panic!("{error}"),
         }
     };
@@ -132,7 +159,7 @@ fn stalled_handshakes_of_one_host_push_out_nobody_elses() {
     let address = victim.local_addr().unwrap().port();
     for _ in 0..crowd.len() - 64 {
         match listener.accept(soon()) {
-            Err(NetError::HandshakeStalled { address: of, .. }) => {
+            Err(NetError::Crowded { address: of, .. }) => {
                 assert_ne!(of.port(), address, "the only one of its host was given up");
             }
             other => panic!("{other:?}"),

@@ -144,7 +144,7 @@ fn vectors_keys_and_messages_hide_their_content() {
         Outgoing::MessageTo(party, header, body.clone()),
         Outgoing::Raw(body.clone()),
     ]);
-    hides(&Event::Frame { key: 1, bytes: body.clone() });
+    hides(&Event::Frame { key: 1, bytes: body.clone().into() });
     hides(&Recorded { direction: Direction::Sent, bytes: body.clone() });
 
     let deadline = Instant::now() + Duration::from_secs(20);

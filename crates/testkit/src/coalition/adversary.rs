@@ -215,7 +215,7 @@ impl Adversary {
             match self.mesh.recv(if self.held.is_empty() { deadline } else { now }) {
                 Ok(Event::Frame { key, bytes }) => {
                     self.quiet = false;
-                    self.take(key, bytes);
+                    self.take(key, bytes.to_vec());
                 }
                 Ok(Event::Down { key, .. }) => self.close(key / 2),
                 Ok(Event::Woken) => {
