@@ -15,6 +15,7 @@ use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{Fault, Parties, PartyId, Peer, ProtocolError, Scope, Step};
 use std::fmt;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// A request that was sent to the helper.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub struct Awaiting {
     parties: Parties,
     scope: Scope,
     outputs: Vec<(PartyId, Vec<u8>)>,
-    release: Option<Vec<u8>>,
+    release: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl fmt::Debug for Awaiting {
@@ -165,7 +166,7 @@ impl Awaiting {
 
     /// Takes the helper's release.
     pub fn release(&mut self, body: Vec<u8>) {
-        self.release.get_or_insert(body);
+        self.release.get_or_insert(Zeroizing::new(body));
     }
 
     /// Whether the helper has released.

@@ -17,13 +17,20 @@ pub mod load;
 
 use amicus_protocol::wire::Header;
 
-/// A message to send: header and body.
+/// A message to send: header and body, which is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// What it is.
     pub header: Header,
     /// What follows the header.
     pub body: Vec<u8>,
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        self.body.fill(0);
+        zeroize::optimization_barrier(&self.body[..]);
+    }
 }
 
 impl std::fmt::Debug for Message {

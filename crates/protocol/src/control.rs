@@ -215,12 +215,13 @@ impl Drop for TicketGrant {
     }
 }
 
-/// Encodes a control body.
+/// Encodes a control body. It may hold seeds: there is room for all of it from the start, because
+/// what grows leaves copies behind.
 ///
 /// # Errors
 /// When serialisation fails (out of memory).
 pub fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, ProtocolError> {
-    postcard::to_extend(body, Vec::new())
+    postcard::to_extend(body, Vec::with_capacity(MAX_BYTES))
         .map_err(|e| ProtocolError::Internal(format!("encoding a control message: {e}")))
 }
 

@@ -5,22 +5,23 @@
 //! of weights.
 
 use crate::EpochId;
+use crate::keyed::KeyedHash;
 use crate::transcript::Digest;
 use amicus_field::Seed;
 use amicus_plan::{PlanDigest, WeightId};
 
 /// Fingerprint of all weight tensors, in order.
 #[derive(Debug)]
-pub struct ModelFingerprint(blake3::Hasher);
+pub struct ModelFingerprint(KeyedHash);
 
 /// Fingerprint of one weight tensor: of the messages that carry its parts, in order.
 #[derive(Debug)]
-pub struct TensorFingerprint(blake3::Hasher);
+pub struct TensorFingerprint(KeyedHash);
 
 impl ModelFingerprint {
     /// A fingerprint of no tensor yet.
     pub fn new(nonce: &Seed, epoch: EpochId, plan: &PlanDigest) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
+        let mut hasher = KeyedHash::new(nonce.as_bytes());
         hasher.update(b"model").update(epoch.as_bytes()).update(&plan.0);
         ModelFingerprint(hasher)
     }
@@ -32,14 +33,14 @@ impl ModelFingerprint {
 
     /// The fingerprint.
     pub fn finish(&self) -> Digest {
-        Digest(*self.0.finalize().as_bytes())
+        self.0.finish()
     }
 }
 
 impl TensorFingerprint {
     /// A fingerprint of no part yet.
     pub fn new(nonce: &Seed, id: WeightId) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
+        let mut hasher = KeyedHash::new(nonce.as_bytes());
         hasher.update(b"tensor").update(&id.0.to_le_bytes());
         TensorFingerprint(hasher)
     }
@@ -51,6 +52,6 @@ impl TensorFingerprint {
 
     /// The fingerprint.
     pub fn finish(&self) -> Digest {
-        Digest(*self.0.finalize().as_bytes())
+        self.0.finish()
     }
 }

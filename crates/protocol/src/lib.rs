@@ -32,6 +32,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod ids;
 pub mod input;
+mod keyed;
 pub mod keys;
 pub mod label;
 pub mod online;

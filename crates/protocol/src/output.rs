@@ -5,19 +5,23 @@
 //! bit `c` in one byte. The helper's release holds the hash all parties agreed on and, per logit,
 //! `mu_0` and `h`. Low-order bits of the logits go to nobody.
 
+use crate::keyed::KeyedHash;
 use crate::preprocess::{Dealt, truncation};
 use crate::transcript::Digest;
 use crate::{Culprit, Fault, Peer, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
 use amicus_plan::{Plan, PlanDigest, Values};
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// Bytes of a key or digest.
 const KEY_BYTES: usize = 32;
 
 /// A key that a receiver shares with all parties, and the helper does not know.
+///
+/// It has a place of its own: from where it is moved, a copy would stay behind.
 #[derive(Debug)]
-pub struct ReceiverKey(Seed);
+pub struct ReceiverKey(Box<Seed>);
 
 impl ReceiverKey {
     /// Draws a key.
@@ -25,7 +29,7 @@ impl ReceiverKey {
     /// # Errors
     /// When there is no randomness.
     pub fn random(randomness: &mut dyn Randomness) -> Result<Self, ProtocolError> {
-        Ok(ReceiverKey(randomness.seed()?))
+        Ok(ReceiverKey(Box::new(randomness.seed()?)))
     }
 
     /// The message for every party.
@@ -39,7 +43,7 @@ impl ReceiverKey {
     /// A wrong length.
     pub fn decode(receiver: &Peer, body: &[u8]) -> Result<Self, ProtocolError> {
         match <[u8; KEY_BYTES]>::try_from(body) {
-            Ok(bytes) => Ok(ReceiverKey(Seed::from_bytes(bytes))),
+            Ok(bytes) => Ok(ReceiverKey(Box::new(Seed::from_bytes(bytes)))),
             Err(_) => {
                 let fault = Fault::Length { expected: KEY_BYTES, got: body.len() };
                 Err(ProtocolError::peer(receiver, Step::Output, fault))
@@ -50,10 +54,9 @@ impl ReceiverKey {
 
 /// The hash of a party's output message for one receiver.
 pub(crate) fn hash(key: &ReceiverKey, scope: Scope, plan: &PlanDigest, message: &[u8]) -> Digest {
-    let mut hasher = blake3::Hasher::new_keyed(key.0.as_bytes());
-    hasher.update(b"output");
-    hasher.update(&scope.encode()).update(&plan.0).update(message);
-    Digest(*hasher.finalize().as_bytes())
+    let mut hash = KeyedHash::new(key.0.as_bytes());
+    hash.update(b"output").update(&scope.encode()).update(&plan.0).update(message);
+    hash.finish()
 }
 
 /// Bytes of one floor: the modulus without the dropped bits.
@@ -94,7 +97,7 @@ pub(crate) fn encode_masked(t: &Truncation, opened: &LimbVec) -> Vec<u8> {
 pub struct Release {
     plan: PlanDigest,
     hashes: Vec<Digest>,
-    masks: Vec<u8>,
+    masks: Zeroizing<Vec<u8>>,
 }
 
 impl fmt::Debug for Release {
@@ -113,7 +116,8 @@ impl Release {
     ) -> Result<Self, ProtocolError> {
         let t = output_truncation(plan, values)?;
         let digest = plan.digest()?;
-        let mut masks = Vec::new();
+        // Room for all of it: what grows leaves copies behind.
+        let mut masks = Zeroizing::new(Vec::with_capacity(dealt.output_masks.len() * (floor_bytes(&t) + 1)));
         for (i, &mu) in dealt.output_masks.iter().enumerate() {
             put(&mut masks, mu, floor_bytes(&t), dealt.output_high.get(i));
         }
@@ -121,9 +125,9 @@ impl Release {
     }
 
     /// The message for one receiver: the agreed hash, then the masks.
-    pub fn message(&self, receiver: usize) -> Option<Vec<u8>> {
+    pub fn message(&self, receiver: usize) -> Option<Zeroizing<Vec<u8>>> {
         let hash = self.hashes.get(receiver)?;
-        Some([&hash.0[..], &self.masks].concat())
+        Some(Zeroizing::new([&hash.0[..], &self.masks].concat()))
     }
 
     /// Bytes of a logged release with so many receivers and bytes of masks.
@@ -137,8 +141,10 @@ impl Release {
     }
 
     /// Everything, for the helper's log: plan, number of receivers, hashes, masks.
-    pub(crate) fn encode_all(&self) -> Vec<u8> {
-        let mut bytes = self.plan.0.to_vec();
+    pub(crate) fn encode_all(&self) -> Zeroizing<Vec<u8>> {
+        let length = Release::bytes(self.hashes.len(), self.masks.len());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+        bytes.extend_from_slice(&self.plan.0);
         bytes.extend_from_slice(&(self.hashes.len() as u32).to_le_bytes());
         self.hashes.iter().for_each(|h| bytes.extend_from_slice(&h.0));
         bytes.extend_from_slice(&self.masks);
@@ -163,7 +169,7 @@ impl Release {
                 Digest(digest)
             })
             .collect();
-        Ok(Release { plan: PlanDigest(*plan), hashes, masks: masks.to_vec() })
+        Ok(Release { plan: PlanDigest(*plan), hashes, masks: Zeroizing::new(masks.to_vec()) })
     }
 }
 

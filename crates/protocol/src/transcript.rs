@@ -5,6 +5,7 @@
 //! party knows the key (`docs/protocol.md`, section 7).
 
 use crate::Scope;
+use crate::keyed::KeyedHash;
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::PlanDigest;
 use std::fmt;
@@ -26,11 +27,11 @@ impl fmt::Debug for Digest {
 impl Digest {
     /// A hash of this one and others.
     pub(crate) fn with(&self, others: &[Digest]) -> Digest {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        let mut hash = KeyedHash::new(&self.0);
         others.iter().for_each(|d| {
-            hasher.update(&d.0);
+            hash.update(&d.0);
         });
-        Digest(*hasher.finalize().as_bytes())
+        hash.finish()
     }
 }
 
@@ -63,15 +64,13 @@ impl Topic {
 
 /// A running hash over everything public to all parties of one load or inference.
 #[derive(Debug)]
-pub(crate) struct Transcript(blake3::Hasher);
+pub(crate) struct Transcript(KeyedHash);
 
 impl Transcript {
     pub(crate) fn new(key: &Seed, topic: Topic, scope: Scope, plan: &PlanDigest) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
-        hasher.update(&topic.bytes());
-        hasher.update(&scope.encode());
-        hasher.update(&plan.0);
-        Transcript(hasher)
+        let mut hash = KeyedHash::new(key.as_bytes());
+        hash.update(&topic.bytes()).update(&scope.encode()).update(&plan.0);
+        Transcript(hash)
     }
 
     /// Absorbs a vector, preceded by what it is and its length.
@@ -90,7 +89,7 @@ impl Transcript {
     }
 
     pub(crate) fn finish(&self) -> Digest {
-        Digest(*self.0.finalize().as_bytes())
+        self.0.finish()
     }
 }
 

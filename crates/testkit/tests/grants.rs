@@ -74,7 +74,7 @@ fn seeds_of_loads_parties_and_tensors_differ() {
         secrets.push([load.scope().epoch.as_bytes().as_slice(), &[0; 16]].concat());
         secrets.extend(parties(3).all().map(|party| load.party_grant(party).as_bytes().to_vec()));
         // The owner's seeds are derived one-way: none is a party's seed.
-        secrets.push(load.owner_grant());
+        secrets.push(load.owner_grant().to_vec());
     }
     assert_distinct(&secrets);
 }
@@ -116,7 +116,7 @@ fn nonces_and_keys_of_receivers_are_fresh() {
     let nonces = [(); 2].map(|()| {
         let plan = Arc::clone(&net.plan);
         let loading = Loading::granted(plan, parties(2), &header, &grant, &mut OperatingSystem);
-        loading.unwrap().nonce().body
+        loading.unwrap().nonce().body.clone()
     });
     let keys = [(); 2].map(|()| ReceiverKey::random(&mut OperatingSystem).unwrap().encode().to_vec());
     assert_distinct(&[nonces, keys].concat());

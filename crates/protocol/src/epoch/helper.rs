@@ -12,6 +12,7 @@ use amicus_field::{Element, LimbVec, Randomness, Seed};
 use amicus_plan::{Plan, PlanDigest, Values, WeightId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use zeroize::Zeroizing;
 
 /// What the helper keeps of one weight tensor.
 #[derive(Debug)]
@@ -104,8 +105,9 @@ impl HelperLoad {
     }
 
     /// The owner's message: seeds of the mask shares, weight tensor by weight tensor.
-    pub fn owner_grant(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.plan.weights.len() * self.parties.count() * SEED_BYTES);
+    pub fn owner_grant(&self) -> Zeroizing<Vec<u8>> {
+        let length = self.plan.weights.len() * self.parties.count() * SEED_BYTES;
+        let mut body = Zeroizing::new(Vec::with_capacity(length));
         for index in 0..self.plan.weights.len() {
             for seed in &self.seeds {
                 let label = Label::epoch(Purpose::WeightMask, self.scope.epoch, index as u32);

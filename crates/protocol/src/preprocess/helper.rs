@@ -11,15 +11,17 @@ use amicus_field::{CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_po
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
 use std::fmt;
+use std::ops::Deref;
+use zeroize::Zeroizing;
 
 /// A dealt inference at the helper: what the check must give and what acceptance releases.
 pub struct Dealt {
     pub(crate) scope: Scope,
     pub(crate) batch: usize,
     /// Constants of the check: `batch x slots`.
-    pub(crate) constants: Vec<Element>,
+    pub(crate) constants: Zeroizing<Vec<Element>>,
     /// `mu_0` of every output element.
-    pub(crate) output_masks: Vec<U256>,
+    pub(crate) output_masks: OutputMasks,
     /// `h = [r >= Q/2]` of every output element.
     pub(crate) output_high: CaseMask,
     grant: InputGrant,
@@ -31,6 +33,24 @@ impl fmt::Debug for Dealt {
             .field("scope", &self.scope)
             .field("batch", &self.batch)
             .finish_non_exhaustive()
+    }
+}
+
+/// Floors of an output's masks. Wiped when dropped.
+pub(crate) struct OutputMasks(Vec<U256>);
+
+impl Deref for OutputMasks {
+    type Target = [U256];
+
+    fn deref(&self) -> &[U256] {
+        &self.0
+    }
+}
+
+impl Drop for OutputMasks {
+    fn drop(&mut self) {
+        self.0.fill(U256::ZERO);
+        zeroize::optimization_barrier(&self.0[..]);
     }
 }
 
@@ -104,7 +124,7 @@ impl HelperEpoch {
             truncation(&self.plan, from, out.scale, out.ell).map_err(|e| E::from(ProtocolError::from(e)))?;
         let mask = &dealing.masks[out.value.index()];
         Ok(Dealt {
-            output_masks: t.floor(mask),
+            output_masks: OutputMasks(t.floor(mask)),
             output_high: t.high_half(mask),
             constants: dealing.constants,
             scope: keys.scope,
@@ -145,13 +165,13 @@ struct Dealing<'a> {
     batch: usize,
     /// Mask of every value so far, `batch x len`.
     masks: Vec<LimbVec>,
-    constants: Vec<Element>,
+    constants: Zeroizing<Vec<Element>>,
 }
 
 impl<'a> Dealing<'a> {
     fn new(epoch: &'a HelperEpoch, keys: &'a HelperKeys, batch: usize) -> Self {
         let plan = &epoch.plan;
-        let constants = vec![Element::zero(plan.limbs); batch * plan.check_slots()];
+        let constants = Zeroizing::new(vec![Element::zero(plan.limbs); batch * plan.check_slots()]);
         Dealing { epoch, keys, batch, masks: Vec::with_capacity(epoch.values.count()), constants }
     }
 
