@@ -57,7 +57,8 @@ impl ClientNode {
     /// # Errors
     /// An invalid plan, or no handle to wait on.
     pub fn new(plan: Arc<Plan>, parties: Parties, max_batch: u32, limits: Limits) -> Result<Self, NodeError> {
-        let inbox = Inbox::new(crate::limits::online(&plan, max_batch)?)?;
+        let mut inbox = Inbox::new(crate::limits::online(&plan, max_batch)?)?;
+        inbox.set_bounds(crate::bounds::online(&plan, max_batch)?);
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
         Ok(ClientNode { plan, parties, inbox, inboxes, limits, last: Scope::NONE, compared: None })

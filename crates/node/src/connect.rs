@@ -18,7 +18,7 @@ use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -175,10 +175,9 @@ impl Connector {
             while !stop.load(Ordering::SeqCst) {
                 match listener.accept(Instant::now() + Duration::from_millis(100)) {
                     Ok(link) => {
-                        let peer = Culprit::named(link.peer(), terms.parties);
+                        let peer = link.peer().to_owned();
                         if !door.hand(link) {
-                            let fault = Fault::NotAllowed("more links than can be greeted".into());
-                            complaints.report(ProtocolError::peer(peer, Step::Keys, fault).into());
+                            complaints.report(NodeError::Crowded { peer });
                         }
                     }
                     Err(NetError::Timeout { .. }) => {}
@@ -206,8 +205,9 @@ impl Connector {
         for of_channel in [Channel::Online, Channel::Dealing] {
             let mut dialers = HashMap::new();
             for target in targets.iter().filter(|t| t.channel == of_channel) {
-                let (sender, wanted) = channel();
-                sender.send(()).ok();
+                // One wish at a time: a link that is being established need not be asked for again.
+                let (sender, wanted) = sync_channel(1);
+                sender.try_send(()).ok();
                 dialers.insert(target.peer.clone(), sender);
                 self.dialer(target.clone(), Arc::clone(identity), terms, inboxes.clone(), wanted)?;
             }

@@ -23,6 +23,12 @@ pub enum NodeError {
         /// What failed.
         reason: String,
     },
+    /// More links came at a time than this node greets. Whoever was turned away is not at fault.
+    #[error("{peer} was turned away: more links than can be greeted")]
+    Crowded {
+        /// Whose link was closed.
+        peer: String,
+    },
     /// The node was told to stop.
     #[error("stopped")]
     Stopped,
@@ -41,7 +47,7 @@ impl NodeError {
             NodeError::Protocol(error) => return AbortNotice::of(error, step),
             // Where this node keeps its files is nobody else's business.
             NodeError::Store { .. } => "a file of this node cannot be used".into(),
-            NodeError::Net(_) | NodeError::Stopped => self.to_string().into(),
+            NodeError::Net(_) | NodeError::Crowded { .. } | NodeError::Stopped => self.to_string().into(),
         };
         AbortNotice { accused: None, step: step.clone(), reason, rejected: false, reporter: None }
     }

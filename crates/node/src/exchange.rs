@@ -85,9 +85,10 @@ impl Inbox {
         mut want: impl FnMut(&Peer, &Header) -> Want,
     ) -> Result<Received, NodeError> {
         loop {
-            // What somebody sent before it left comes first.
-            let may_leave = part(wait.from) == Part::MayLeave;
-            let left = may_leave.then(|| self.left(wait.from)).flatten();
+            // What somebody sent before it left comes first. Its link may have ended long before this
+            // wait began, when nobody cared.
+            let concerned = part(wait.from) != Part::Bystander;
+            let left = concerned.then(|| self.left(wait.from)).flatten();
             let until = if left.is_some() { wait.until.min(clock::now()) } else { wait.until };
             let incoming = self.next(until, &mut want)?;
             if let (Some(how), Incoming::Timeout) = (left, &incoming) {
@@ -167,6 +168,33 @@ mod tests {
             let within = Duration::from_millis(if expected.ends_with("lost") { 120_000 } else { 50 });
             let error = wait_for(&mut inbox, &from, of_bob, within).unwrap_err();
             assert!(error.starts_with(expected), "{of_bob:?}, {from}: {error}");
+        }
+    }
+
+    /// Once, only a link that ended during a wait counted: for whoever had left before, others waited
+    /// until the deadline.
+    #[test]
+    fn whoever_left_before_a_wait_is_not_waited_for() {
+        for of_bob in [Part::Needed, Part::MayLeave] {
+            let (mut inbox, [_helper, mut end]) = inbox();
+            end.send(&[&message(Kind::Weights, &[])]).unwrap();
+            drop(end);
+            // Nobody cares yet.
+            let next =
+                |inbox: &mut Inbox| inbox.next(clock::now() + NOBODY_MEETS, |_, _| Want::Keep).unwrap();
+            assert!(matches!(next(&mut inbox), Incoming::Lost(peer, _) if peer == bob()));
+            // What it said before counts; then it is gone.
+            assert_eq!(wait_for(&mut inbox, &bob(), of_bob, NOBODY_MEETS), Ok(Kind::Weights));
+            let error = wait_for(&mut inbox, &bob(), of_bob, NOBODY_MEETS).unwrap_err();
+            assert!(error.starts_with("input: client bob misbehaved: link lost"), "{of_bob:?}: {error}");
+            // Waits for others do not end by that.
+            let error = wait_for(&mut inbox, &Peer::Helper, of_bob, Duration::from_millis(50)).unwrap_err();
+            assert!(error.starts_with("input: helper misbehaved: nothing received"), "{error}");
+            // A new link is on its way: it may have something to say.
+            let (_end, link) = Link::pair("client bob", "party 1");
+            inbox.handle().deliver(crate::connect::Arrival { peer: bob(), link });
+            let error = wait_for(&mut inbox, &bob(), of_bob, Duration::from_millis(50)).unwrap_err();
+            assert!(error.starts_with("input: client bob misbehaved: nothing received"), "{error}");
         }
     }
 

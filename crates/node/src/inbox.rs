@@ -4,21 +4,23 @@
 //! every header and delivers, keeps, drops or refuses the message. New links arrive through a
 //! [`InboxHandle`] while the thread waits.
 
+mod early;
+mod handle;
+
+pub use early::{Early, MESSAGE_COST, MESSAGES_OF_NODE, Room};
+pub use handle::InboxHandle;
+
+use crate::bounds::{Bounds, Unread};
 use crate::connect::Arrival;
 use crate::{NodeError, Peer};
-use amicus_net::{Event, Link, Mesh, NetError, Waker, clock};
+use amicus_net::{Event, Frame, Link, Mesh, NetError, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, SessionId, Step};
+use amicus_protocol::{EpochId, Fault, ProtocolError, SessionId, Step};
+use early::is_user;
+use handle::Arrivals;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
-
-/// Messages of one node kept for later, at most; a peer that sends more is refused.
-const MAX_KEPT: usize = 512;
-/// Messages of one client kept for later: it has little to say ahead of time.
-const MAX_KEPT_OF_CLIENT: usize = 16;
 
 /// Messages heard after a deadline, at most: what was there already is heard, a flood keeps nobody
 /// waiting.
@@ -46,7 +48,7 @@ pub struct Received {
     pub peer: Peer,
     /// What it is about.
     pub header: Header,
-    frame: Vec<u8>,
+    frame: Frame,
 }
 
 impl std::fmt::Debug for Received {
@@ -82,62 +84,6 @@ pub enum Incoming {
     Timeout,
 }
 
-/// Delivers links, and wake-ups, to the thread that owns an [`Inbox`].
-#[derive(Clone)]
-pub struct InboxHandle {
-    sender: Sender<Arrival>,
-    waker: Waker,
-    stop: Arc<AtomicBool>,
-    /// Who establishes links to peers that this node dials.
-    dialers: Arc<Mutex<HashMap<Peer, Sender<()>>>>,
-}
-
-impl InboxHandle {
-    /// Adds those who re-establish links that end.
-    pub fn redial_with(&self, dialers: HashMap<Peer, Sender<()>>) {
-        if let Ok(mut known) = self.dialers.lock() {
-            known.extend(dialers);
-        }
-    }
-
-    /// Asks for a new link to a peer, if it is one that this node dials.
-    fn redial(&self, peer: &Peer) {
-        if let Some(dialer) = self.dialers.lock().ok().and_then(|known| known.get(peer).cloned()) {
-            dialer.send(()).ok();
-        }
-    }
-
-    /// Delivers a new link.
-    pub fn deliver(&self, arrival: Arrival) {
-        // A node that has stopped takes no links.
-        if self.sender.send(arrival).is_ok() {
-            self.waker.wake();
-        }
-    }
-
-    /// Makes a waiting thread look for commands.
-    pub fn wake(&self) {
-        self.waker.wake();
-    }
-
-    /// Tells the thread to end.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.waker.wake();
-    }
-
-    /// Whether the thread was told to end.
-    pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
-    }
-}
-
-impl std::fmt::Debug for InboxHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InboxHandle").finish_non_exhaustive()
-    }
-}
-
 /// All links of one thread.
 pub struct Inbox {
     mesh: Mesh,
@@ -145,7 +91,7 @@ pub struct Inbox {
     peers: Vec<Peer>,
     /// How the last link of each peer ended that has none now.
     ended: HashMap<usize, String>,
-    arrivals: Receiver<Arrival>,
+    arrivals: Arc<Arrivals>,
     handle: InboxHandle,
     /// Peers whose links came since somebody asked.
     arrived: Vec<Peer>,
@@ -160,8 +106,7 @@ pub struct Inbox {
     late: u32,
     /// Messages heard since somebody looked for commands and new links.
     in_a_row: u32,
-    /// Bytes that may wait for a client or owner.
-    max_unread_by_user: usize,
+    bounds: Bounds,
     /// The session whose messages are heard; none for a user's inbox, which hears all.
     session: Option<SessionId>,
 }
@@ -173,9 +118,8 @@ impl Inbox {
     /// When the operating system gives no handle to wait on.
     pub fn new(max_frame: usize) -> Result<Self, NetError> {
         let mesh = Mesh::new()?;
-        let (sender, arrivals) = channel();
-        let handle =
-            InboxHandle { sender, waker: mesh.waker(), stop: Arc::default(), dialers: Arc::default() };
+        let arrivals = Arc::default();
+        let handle = InboxHandle::new(&arrivals, mesh.waker());
         Ok(Inbox {
             mesh,
             peers: Vec::new(),
@@ -190,7 +134,7 @@ impl Inbox {
             max_frame,
             late: 0,
             in_a_row: 0,
-            max_unread_by_user: usize::MAX,
+            bounds: Bounds { unread: Unread::ANY, early: Early::frames(max_frame) },
             session: None,
         })
     }
@@ -210,10 +154,9 @@ impl Inbox {
         });
     }
 
-    /// Sets how many bytes may wait for a client or owner that does not read, see
-    /// [`Link::set_max_unsent`]. Nodes read always; users may not.
-    pub fn set_max_unread_by_user(&mut self, bytes: usize) {
-        self.max_unread_by_user = bytes;
+    /// Sets how much is kept for and of others, for links that come from now on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
     }
 
     /// How others deliver links to this inbox.
@@ -238,18 +181,20 @@ impl Inbox {
         self.peers.iter().position(|p| p == peer).is_some_and(|key| self.mesh.contains(key))
     }
 
-    /// How the link to a peer ended, when there was one and there is none now.
-    pub fn left(&self, peer: &Peer) -> Option<String> {
+    /// How the link to a peer ended, when there was one and there is none now, nor on its way.
+    pub fn left(&mut self, peer: &Peer) -> Option<String> {
         let key = self.peers.iter().position(|p| p == peer)?;
+        if self.ended.contains_key(&key) {
+            self.take_arrivals();
+        }
         self.ended.get(&key).cloned()
     }
 
     /// Adds a link.
     pub fn insert(&mut self, peer: &Peer, mut link: Link) {
         link.set_max_frame(self.max_frame);
-        if matches!(peer, Peer::Client(_) | Peer::Owner) {
-            link.set_max_unsent(self.max_unread_by_user);
-        }
+        let Unread { by_node, by_user, .. } = self.bounds.unread;
+        link.set_max_unsent(if is_user(peer) { by_user } else { by_node });
         let key = self.key(peer);
         self.ended.remove(&key);
         self.mesh.insert(key, link);
@@ -298,10 +243,34 @@ impl Inbox {
     /// # Errors
     /// Those of [`Inbox::send`].
     pub fn send_raw(&mut self, to: &Peer, parts: &[&[u8]]) -> Result<(), NetError> {
+        if !self.connected(to) {
+            // Its link may be here: others, who know of it, are heard before new links are looked for.
+            self.take_arrivals();
+        }
         // Whoever never had a link gets no key: names of receivers come from clients.
         let key = self.peers.iter().position(|p| p == to).filter(|&key| self.mesh.contains(key));
         let key = key.ok_or_else(|| NetError::Closed { peer: to.to_string() })?;
+        if is_user(to) {
+            self.make_room(parts.iter().map(|part| part.len()).sum());
+        }
         self.mesh.send(key, parts)
+    }
+
+    /// Ends links of users who do not read, the one first that leaves most unread, until so many
+    /// more bytes may wait.
+    fn make_room(&mut self, more: usize) {
+        let most = self.bounds.unread.by_users;
+        loop {
+            let users = self.mesh.iter().filter(|(key, _)| is_user(&self.peers[*key]));
+            let unread: Vec<(usize, usize)> = users.map(|(key, link)| (link.unsent(), key)).collect();
+            if unread.iter().fold(more, |sum, (bytes, _)| sum.saturating_add(*bytes)) <= most {
+                return;
+            }
+            let Some((_, key)) = unread.into_iter().filter(|(bytes, _)| *bytes > 0).max() else { return };
+            if let Some(link) = self.mesh.get_mut(key) {
+                link.end_unread(most);
+            }
+        }
     }
 
     /// Waits until everything sent has left.
@@ -369,18 +338,13 @@ impl Inbox {
     /// Takes links that were made meanwhile: messages of those that are here come first in
     /// [`Inbox::next`], and may be about somebody who has just connected.
     pub fn take_arrivals(&mut self) {
-        loop {
-            match self.arrivals.try_recv() {
-                Ok(Arrival { peer, link }) => {
-                    if self.connected(&peer) {
-                        self.replaced.push_back(peer.clone());
-                    }
-                    self.insert(&peer, link);
-                    if !self.arrived.contains(&peer) {
-                        self.arrived.push(peer);
-                    }
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+        for Arrival { peer, link } in self.arrivals.take() {
+            if self.connected(&peer) {
+                self.replaced.push_back(peer.clone());
+            }
+            self.insert(&peer, link);
+            if !self.arrived.contains(&peer) {
+                self.arrived.push(peer);
             }
         }
     }
@@ -430,9 +394,7 @@ impl Inbox {
                         Err(fault) => return Ok(Incoming::Refused(peer, fault)),
                     };
                     let verdict = match wanted(self.session, &mut want, &peer, &header) {
-                        Want::Keep if !self.has_room_for(&peer, &header) => {
-                            Want::Refuse(Fault::Unexpected("number of early messages".into()))
-                        }
+                        Want::Keep => self.bounds.early.admit(&mut self.kept, &peer, &header, bytes.len()),
                         verdict => verdict,
                     };
                     if let Some(incoming) = self.judged(Received { peer, header, frame: bytes }, verdict) {
@@ -477,26 +439,6 @@ impl Inbox {
             return Some(Incoming::Woken);
         }
         None
-    }
-
-    /// Whether one more message can be kept. Counted for each peer, so that nobody can use up what
-    /// others need; and what is furthest ahead gives way, so that junk of the past does not stand
-    /// in the way for ever.
-    fn has_room_for(&mut self, peer: &Peer, header: &Header) -> bool {
-        let most = if matches!(peer, Peer::Client(_)) { MAX_KEPT_OF_CLIENT } else { MAX_KEPT };
-        let of_peer = |kept: &&(usize, InferenceId, &Peer)| kept.2 == peer;
-        let kept = self.kept.iter().enumerate();
-        let kept: Vec<_> = kept.map(|(at, k)| (at, k.header.id, &k.peer)).collect();
-        if kept.iter().filter(of_peer).count() < most {
-            return true;
-        }
-        match kept.iter().filter(of_peer).max_by_key(|kept| kept.1) {
-            Some(&(at, furthest, _)) if furthest > header.id => {
-                self.kept.remove(at);
-                true
-            }
-            _ => false,
-        }
     }
 
     fn judged(&mut self, received: Received, verdict: Want) -> Option<Incoming> {

@@ -14,12 +14,14 @@
 //! - [`local`]: all of them in one process
 //! - `conduct` (feature `danger`): how a party can be made to misbehave, for attack tests and
 //!   demonstrations
-//! - [`event`], [`limits`]: what a node reports; how long it waits and how much it takes
+//! - [`event`], [`limits`], [`bounds`]: what a node reports; how long it waits, how much it takes in
+//!   a message, and how much it keeps
 //!
 //! [docs/protocol.md]: ../../../docs/protocol.md
 //! [docs/security.md]: ../../../docs/security.md
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod client;
 #[cfg(feature = "danger")]
 pub mod conduct;

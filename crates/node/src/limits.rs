@@ -164,20 +164,6 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     Ok(longest.saturating_add(control::MAX_BYTES))
 }
 
-/// Most bytes that wait for a client or owner that does not read: all that a node says to one in
-/// two inferences or loads, and questions' answers beside.
-///
-/// # Errors
-/// An invalid plan.
-pub fn unread_by_user(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
-    let values = plan.values().map_err(ProtocolError::from)?;
-    // An output element takes at most the modulus in whole bytes and one more, as does its release.
-    let outputs = values.get(plan.output.value).len * max_batch as usize;
-    let answer = outputs * (plan.limbs.bits().div_ceil(8) as usize + 1);
-    let grant = plan.weights.len() * PARTIES.end() * SEED_BYTES;
-    Ok(2 * (answer + grant + control::MAX_BYTES) + (64 << 10))
-}
-
 /// Bytes of an output, or of its release, for every input of a batch, at most.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! The model owner over links: masks its weights and gives them to the parties.
 
+use crate::bounds::{Bounds, Unread};
 use crate::connect::InboxHandles;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, Received, Want};
@@ -41,7 +42,9 @@ impl OwnerNode {
     /// # Errors
     /// An invalid plan, or no handle to wait on.
     pub fn new(plan: Arc<Plan>, parties: Parties, limits: Limits) -> Result<Self, NodeError> {
-        let inbox = Inbox::new(crate::limits::online(&plan, 1)?)?;
+        let mut inbox = Inbox::new(crate::limits::online(&plan, 1)?)?;
+        // It says only what it wants to say itself, and waits until each part has left.
+        inbox.set_bounds(Bounds { unread: Unread::ANY, ..crate::bounds::online(&plan, 1)? });
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
         Ok(OwnerNode { plan, parties, inbox, inboxes, limits, last: Scope::NONE })

@@ -1,11 +1,12 @@
 //! Peers that a node hears of and never meets, and those that talk without end.
 
-use amicus_net::Link;
+use amicus_net::{Link, NetError};
 use amicus_node::Peer;
+use amicus_node::bounds::{Bounds, Unread};
 use amicus_node::connect::Arrival;
-use amicus_node::inbox::{Inbox, Incoming, Want};
-use amicus_protocol::Scope;
+use amicus_node::inbox::{Early, Inbox, Incoming, Want};
 use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{Parties, Scope};
 use std::time::{Duration, Instant};
 
 /// More messages than are heard after a deadline.
@@ -78,4 +79,86 @@ fn whoever_has_no_link_is_not_written_to() {
         inbox.close(&nobody);
     }
     assert_eq!(inbox.known(), 0);
+}
+
+const FRAME: usize = 1000;
+
+/// An inbox with these bounds and links to clients, and their ends.
+fn bounded(unread: Unread, peers: &[Peer]) -> (Inbox, Vec<Link>) {
+    let mut inbox = Inbox::new(1 << 16).expect("an inbox");
+    inbox.set_bounds(Bounds { unread, early: Early::frames(1 << 16) });
+    let ends = peers.iter().map(|peer| {
+        let (there, here) = Link::pair(&peer.to_string(), "party 1");
+        inbox.insert(peer, here);
+        there
+    });
+    let ends = ends.collect();
+    (inbox, ends)
+}
+
+/// Sends frames that nobody reads until the link has ended; how many went before.
+fn until_it_ends(inbox: &mut Inbox, peer: &Peer) -> usize {
+    let sent = (0..1_000_000).find(|_| match inbox.send_raw(peer, &[&[1; FRAME]]) {
+        Ok(()) => false,
+        Err(NetError::Unread { .. }) => true,
+        Err(other) => panic!("{other}"),
+    });
+    sent.expect("a bound on what waits")
+}
+
+/// Once, what a node did not read waited for it without end.
+#[test]
+fn what_nobody_reads_is_bounded_for_every_peer() {
+    let unread = Unread { by_node: 40 * FRAME, by_user: 10 * FRAME, by_users: usize::MAX };
+    let party = Peer::Party(Parties::new(2).expect("two parties").last());
+    let peers = [Peer::Helper, party, Peer::Owner, Peer::Client("1".into())];
+    for peer in &peers {
+        let (mut inbox, ends) = bounded(unread, &peers);
+        let sent = until_it_ends(&mut inbox, peer);
+        let most = if matches!(peer, Peer::Helper | Peer::Party(_)) { 40 } else { 10 };
+        assert!((most - most / 8..=most).contains(&sent), "{peer}: {sent}");
+        // Others have their links still.
+        for other in peers.iter().filter(|other| *other != peer) {
+            inbox.send_raw(other, &[b"x"]).expect("a link");
+        }
+        // It is gone, and said why.
+        match inbox.next(Instant::now() + PATIENCE, |_, _| Want::Drop).expect("a running inbox") {
+            Incoming::Lost(lost, error) => {
+                assert!(lost == *peer && error.to_string().contains("does not read"))
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(ends);
+    }
+}
+
+#[test]
+fn what_all_users_leave_unread_is_bounded_and_the_worst_gives_way() {
+    let clients: Vec<Peer> = (0..100).map(|n| Peer::Client(n.to_string())).collect();
+    let everybody: Vec<Peer> = clients.iter().cloned().chain([Peer::Helper]).collect();
+    let unread = Unread { by_node: usize::MAX, by_user: 10 * FRAME, by_users: 64 * FRAME };
+    let (mut inbox, mut ends) = bounded(unread, &everybody);
+    // What nodes leave unread is counted on its own.
+    (0..1000).for_each(|_| inbox.send_raw(&Peer::Helper, &[&[1; FRAME]]).expect("a link"));
+    // One takes its share and reads nothing, the others one frame each.
+    (0..9).for_each(|_| inbox.send_raw(&clients[0], &[&[1; FRAME]]).expect("a link"));
+    for client in &clients[1..50] {
+        inbox.send_raw(client, &[&[1; FRAME]]).expect("a link");
+    }
+    assert!(inbox.connected(&clients[0]) && inbox.send_raw(&clients[50], &[&[1; FRAME]]).is_ok());
+    let mut lost = Vec::new();
+    for client in &clients[51..60] {
+        inbox.send_raw(client, &[&[1; FRAME]]).expect("a link");
+    }
+    while let Ok(Incoming::Lost(peer, error)) = inbox.next(Instant::now(), |_, _| Want::Drop) {
+        assert!(error.to_string().contains("does not read"), "{error}");
+        lost.push(peer);
+    }
+    assert_eq!(lost, clients[..1], "only the one that left most unread");
+    // Who reads is never cut off, however much it gets.
+    let reader = &mut ends[99];
+    for _ in 0..1000 {
+        inbox.send_raw(&clients[99], &[&[1; FRAME]]).expect("a link");
+        assert_eq!(reader.recv(Instant::now() + PATIENCE).expect("a frame").len(), FRAME);
+    }
 }

@@ -1,5 +1,5 @@
-//! Memory of a deployment while clients ask and leave, and of a node while links stay silent
-//! (`docs/testing.md`, "Memory under abuse").
+//! Memory of a deployment while clients ask and leave, while one asks and does not read, and of a
+//! node while links stay silent (`docs/testing.md`, "Memory under abuse").
 //!
 //! ```sh
 //! cargo run --release -p amicus-testkit --example abandoned
@@ -7,6 +7,7 @@
 //!
 //! Everything runs in this process, so its memory is that of all roles together.
 
+use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::PendingRequest;
 use amicus_field::Limbs;
 use amicus_net::{Identity, Listener, PeerSet, dial};
@@ -27,6 +28,8 @@ use std::time::Instant;
 
 const REQUESTS: usize = 10_000;
 const LINKS: usize = 1_000;
+/// Questions whose answers are not read, and when memory is looked at.
+const QUESTIONS: [usize; 4] = [0, 10_000, 100_000, 1_000_000];
 /// Clients that ask in turn.
 const CLIENTS: usize = 8;
 /// Silent links whose own ends are kept here: the node keeps no more of one peer.
@@ -34,6 +37,8 @@ const KEPT: usize = 8;
 
 fn main() {
     abandoned_requests();
+    unread_questions(false);
+    unread_questions(true);
     silent_links();
 }
 
@@ -48,9 +53,13 @@ fn figures() -> (f64, usize) {
 /// Prints figures at 0, 1/3, 2/3 and the end.
 fn report(what: &str, done: usize, of: usize) {
     if (0..=3).any(|third| done == of * third / 3) {
-        let (memory, threads) = figures();
-        println!("{done:>6} {what}: {memory:6.1} MiB, {threads} threads");
+        print(what, done);
     }
+}
+
+fn print(what: &str, done: usize) {
+    let (memory, threads) = figures();
+    println!("{done:>7} {what}: {memory:6.1} MiB, {threads} threads");
 }
 
 /// Clients ask for batches of all sizes and leave.
@@ -72,6 +81,35 @@ fn abandoned_requests() {
     let asked = Instant::now();
     run.recovers();
     println!("an honest inference after them took {} ms\n", asked.elapsed().as_millis());
+    run.cluster.stop();
+}
+
+/// A client asks all parties for fingerprints and reads no answer; cut off, it comes again.
+fn unread_questions(tls: bool) {
+    let setup = Setup::new(zoo::mlp(Limbs::TWO), 2);
+    let mut run = if tls { setup.tls() } else { setup }.start();
+    let parties: Vec<Peer> = run.parties.all().map(Peer::Party).collect();
+    let (mallory, question) = (Peer::Client("2".into()), Fingerprints::question());
+    let mut user = User::connect(&mut run.cluster, run.parties, &mallory);
+    let what = if tls { "unread questions over TLS" } else { "unread questions in memory" };
+    let (mut asked, mut cut_off) = (0, 0);
+    for stop in QUESTIONS {
+        while asked < stop {
+            if parties.iter().all(|party| user.try_send(party, &question).is_ok()) && user.try_flush() {
+                asked += parties.len();
+            } else {
+                cut_off += 1;
+                user = User::connect(&mut run.cluster, run.parties, &mallory);
+                // What nodes and connections report is read; otherwise it would be the reader's
+                // memory that grows.
+                run.drain();
+            }
+        }
+        print(what, asked);
+    }
+    let after = Instant::now();
+    run.recovers();
+    println!("cut off {cut_off} times; an honest inference took {} ms\n", after.elapsed().as_millis());
     run.cluster.stop();
 }
 

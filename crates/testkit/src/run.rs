@@ -12,6 +12,7 @@ use amicus_node::owner::OwnerNode;
 use amicus_node::{Ahead, Limits, NodeError, Peer};
 use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Scope};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -166,7 +167,7 @@ impl Setup {
             cluster,
             owner,
             client,
-            _folder: folder,
+            folder,
             last: Scope::NONE,
             salt: 0,
         }
@@ -200,7 +201,7 @@ pub struct Run {
     pub owner: OwnerNode,
     /// A client.
     pub client: ClientNode,
-    _folder: TempDir,
+    folder: TempDir,
     /// The last inference that a ticket was given for.
     pub last: Scope,
     salt: u64,
@@ -243,6 +244,11 @@ impl Run {
         let result = self.client.infer(admission, &inputs)?;
         self.assert_right(&inputs, &result.logits);
         Ok(id)
+    }
+
+    /// The folder with those of all nodes.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Inputs that were not used before.

@@ -76,6 +76,11 @@ impl User {
         Ok(self.inbox.send(to, message.header, &message.body)?)
     }
 
+    /// Whether all that was sent has left, in time for this test.
+    pub fn try_flush(&mut self) -> bool {
+        self.inbox.flush(Instant::now() + PATIENCE).is_ok()
+    }
+
     /// Sends bytes.
     ///
     /// # Panics
@@ -126,12 +131,42 @@ impl User {
     /// # Panics
     /// When there is none.
     pub fn ticket(&mut self, plan: &Arc<Plan>, parties: Parties, batch: u32, also_to: &[&str]) -> Admission {
+        self.ask(plan, parties, batch, also_to).expect("a ticket")
+    }
+
+    /// Asks for an inference; the helper's refusal, if that is what it says.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// When the helper says nothing.
+    pub fn ask(
+        &mut self,
+        plan: &Arc<Plan>,
+        parties: Parties,
+        batch: u32,
+        also_to: &[&str],
+    ) -> Result<Admission, NodeError> {
         let also_to = also_to.iter().map(|&name| name.to_owned()).collect();
         let (pending, message) =
             PendingRequest::new(Arc::clone(plan), parties, batch, also_to).expect("a request");
         self.send(&Peer::Helper, &message);
-        let ticket = self.expect(&Peer::Helper, &[Kind::Ticket]);
-        pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).expect("a valid ticket")
+        let answer = self.expect(&Peer::Helper, &[Kind::Ticket, Kind::Abort]);
+        if answer.header.kind == Kind::Abort {
+            return Err(notice(&answer));
+        }
+        Ok(pending.granted(&answer.header, answer.body(), &mut OperatingSystem).expect("a valid ticket"))
+    }
+
+    /// The key, for every party, of an inference of another client that this one is invited to.
+    ///
+    /// # Panics
+    /// When there is no invitation.
+    pub fn invited(&mut self, plan: &Plan, parties: Parties) -> Message {
+        let invite = self.expect(&Peer::Helper, &[Kind::Invite]);
+        let (header, body) = (&invite.header, invite.body());
+        Awaiting::invited(plan, parties, header, body, &mut OperatingSystem).expect("an invitation").1
     }
 
     /// Waits for the result of an inference.

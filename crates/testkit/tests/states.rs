@@ -128,7 +128,7 @@ fn messages_ahead_of_their_time_are_bounded_for_each_peer() {
     loop {
         match inbox.next(Instant::now() + Duration::from_millis(200), |_, _| Want::Keep).unwrap() {
             Incoming::Refused(peer, fault) => {
-                assert!(fault.to_string().contains("number of early messages"), "{fault}");
+                assert!(fault.to_string().contains("more than 16 messages"), "{fault}");
                 refused[peers.iter().position(|p| *p == peer).unwrap()] += 1;
             }
             Incoming::Timeout => break,

@@ -248,7 +248,7 @@ fn seeds_of_a_mask_go_to_the_bound_client_only() {
     // acknowledgement.
     let (_, forged) = PendingRequest::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();
     let with_her_id = Header::new(Kind::Request, ticket.header.scope(), 0);
-    mallory.send(&Peer::Helper, &Message { header: with_her_id, ..forged });
+    mallory.send(&Peer::Helper, &Message { header: with_her_id, body: forged.body.clone() });
     for kind in
         [Kind::Ticket, Kind::Bind, Kind::Invite, Kind::Release, Kind::ReleaseAck, Kind::Deal, Kind::Check]
     {
@@ -407,6 +407,26 @@ fn who_asks_and_does_not_read_is_cut_off_and_others_are_served() {
         run.client.fingerprint().unwrap();
         run.finish();
     }
+}
+
+/// Once, only a client that left during its inference was noticed: for one that had left before,
+/// parties waited until the deadline.
+#[test]
+fn a_client_that_left_before_its_inference_was_bound_is_not_waited_for() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut mallory = user(&mut run, "2");
+    for party in peers(&run) {
+        mallory.close(&party);
+        // Others' work goes on, and afterwards the parties have seen the links end.
+        run.recovers();
+        let (_, request) =
+            PendingRequest::new(Arc::clone(&run.net.plan), run.parties, 1, Vec::new()).unwrap();
+        mallory.send(&Peer::Helper, &request);
+        let abort = mallory.expect(&Peer::Helper, &[Kind::Abort]);
+        assert_says("client", &notice(&abort), &["client 2", "link lost"]);
+        run.recovers();
+    }
+    run.finish();
 }
 
 /// Once, parties kept questions until the end of a load or of somebody else's inference.

@@ -7,6 +7,7 @@ use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Fault, ProtocolError, Step};
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -72,7 +73,7 @@ pub(super) fn start(
 struct Silent {
     key: usize,
     peer: String,
-    deadline: Instant,
+    since: Instant,
 }
 
 struct Greeter {
@@ -80,7 +81,7 @@ struct Greeter {
     inboxes: InboxHandles,
     complaints: Complaints,
     mesh: Mesh,
-    /// In the order of their deadlines.
+    /// In the order in which they came.
     silent: VecDeque<Silent>,
     next_key: usize,
 }
@@ -96,10 +97,11 @@ impl Greeter {
                 }
             }
             let now = Instant::now();
-            while self.silent.front().is_some_and(|silent| silent.deadline <= now) {
-                self.give_up_oldest(0);
+            while self.silent.front().is_some_and(|silent| silent.since + ATTEMPT <= now) {
+                self.give_up(0, |peer| NetError::Timeout { peer, waited: ATTEMPT }.into());
             }
-            let deadline = self.silent.front().map_or(now + GLANCE, |s| s.deadline.min(now + GLANCE));
+            let glance = now + GLANCE;
+            let deadline = self.silent.front().map_or(glance, |s| glance.min(s.since + ATTEMPT));
             match self.mesh.recv(deadline) {
                 Ok(Event::Frame { key, bytes }) => {
                     if let Some(link) = self.take(key) {
@@ -122,24 +124,31 @@ impl Greeter {
 
     fn admit(&mut self, link: Link) {
         let peer = link.peer().to_owned();
-        let of_peer = |silent: &Silent| silent.peer == peer;
-        if self.silent.iter().filter(|s| of_peer(s)).count() >= OF_A_PEER {
-            if let Some(oldest) = self.silent.iter().position(of_peer) {
-                self.give_up_oldest(oldest);
-            }
+        let of_peer = |peer: &str| self.silent.iter().filter(|s| s.peer == peer).count();
+        if of_peer(&peer) >= OF_A_PEER {
+            let oldest = self.silent.iter().position(|s| s.peer == peer);
+            let parties = self.terms.parties;
+            self.give_up(oldest.unwrap_or(0), |peer| {
+                let fault = Fault::NotAllowed(format!("more than {OF_A_PEER} links without a greeting"));
+                ProtocolError::peer(Culprit::named(&peer, parties), Step::Keys, fault).into()
+            });
         } else if self.silent.len() >= IN_ALL {
-            self.give_up_oldest(0);
+            // The oldest of whoever has most of them; the first of equals is the oldest.
+            let counts = self.silent.iter().enumerate().map(|(at, s)| (of_peer(&s.peer), Reverse(at)));
+            let oldest = counts.max().map_or(0, |(_, Reverse(at))| at);
+            self.give_up(oldest, |peer| NodeError::Crowded { peer });
         }
         let key = self.next_key;
         self.next_key += 1;
-        self.silent.push_back(Silent { key, peer, deadline: Instant::now() + ATTEMPT });
+        self.silent.push_back(Silent { key, peer, since: Instant::now() });
         self.mesh.insert(key, link);
     }
 
-    fn give_up_oldest(&mut self, index: usize) {
+    /// Closes a silent link, and says why.
+    fn give_up(&mut self, index: usize, why: impl FnOnce(String) -> NodeError) {
         if let Some(Silent { key, peer, .. }) = self.silent.remove(index) {
             self.mesh.remove(key);
-            self.complaints.report(NetError::Timeout { peer, waited: ATTEMPT }.into());
+            self.complaints.report(why(peer));
         }
     }
 
@@ -150,13 +159,20 @@ impl Greeter {
 
     /// Answers a peer's greeting and delivers the link, or says why not.
     fn welcome(&self, mut link: Link, frame: &[u8]) {
-        if let Err(error) = self.answer(&mut link, frame).map(|(channel, peer)| {
-            self.inboxes.deliver(channel, Arrival { peer, link });
-        }) {
+        let delivered = self.answer(&mut link, frame).and_then(|(channel, peer)| {
+            let hello = self.terms.hello(channel)?;
+            match self.inboxes.of(channel) {
+                // After a stop nobody greets.
+                None => Ok(()),
+                Some(inbox) => Ok(inbox.deliver_greeted(Arrival { peer, link }, &[&hello])?),
+            }
+        });
+        if let Err(error) = delivered {
             self.complaints.report(error);
         }
     }
 
+    /// What a greeted link is for and whose it is.
     fn answer(&self, link: &mut Link, frame: &[u8]) -> Result<(Channel, Peer), NodeError> {
         let name = link.peer().to_owned();
         let error = |fault| {
@@ -178,7 +194,6 @@ impl Greeter {
         if channel == Channel::Dealing && matches!(peer, Peer::Owner | Peer::Client(_)) {
             return Err(error(Fault::NotAllowed("a link for dealing".into())));
         }
-        link.send(&[&self.terms.hello(channel)?])?;
         Ok((channel, peer))
     }
 }
@@ -283,5 +298,72 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Silent links of these names, in order; which of them were closed and what was said of it.
+    fn silent(names: impl Iterator<Item = String>) -> (Vec<bool>, Vec<String>) {
+        let inbox = Inbox::new(1 << 16).unwrap();
+        let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
+        let (complaints, heard) = Complaints::channel();
+        let (links, _arrivals) = sync_channel(WAITING);
+        let mesh = Mesh::new().unwrap();
+        let door = Door { links, bell: Bell(mesh.waker()) };
+        let mut greeter =
+            Greeter { terms: terms(1, 2), inboxes, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
+        let mut ends = Vec::new();
+        for name in names {
+            let (here, there) = Link::pair(&name, "party 2");
+            greeter.admit(there);
+            ends.push(here);
+        }
+        let closed = |end: &mut Link| matches!(end.recv(Instant::now()), Err(NetError::Closed { .. }));
+        let closed = ends.iter_mut().map(closed).collect();
+        drop((greeter, door));
+        (closed, heard.try_iter().map(|error| error.to_string()).collect())
+    }
+
+    #[test]
+    fn silent_links_are_bounded_for_each_peer_and_it_is_its_own_fault() {
+        let (closed, said) = silent((0..OF_A_PEER + 2).map(|_| "client a".into()));
+        assert!(closed.iter().enumerate().all(|(at, closed)| *closed == (at < 2)), "{closed:?}");
+        assert_eq!(said.len(), 2);
+        assert!(
+            said.iter().all(|e| e.contains("client a misbehaved: not allowed: more than 4 links")),
+            "{said:?}"
+        );
+    }
+
+    /// Once, the oldest link of all was closed and its peer was said to have been silent for ten
+    /// seconds.
+    #[test]
+    fn silent_links_are_bounded_in_all_and_whoever_has_most_gives_way() {
+        // One link each of many peers, the first of which is the oldest; then a few with more.
+        let many = (0..IN_ALL - 2 * OF_A_PEER).map(|n| format!("client {n}"));
+        let greedy = ["client x", "client y"].into_iter().flat_map(|name| [name; OF_A_PEER]);
+        let late = (0..3).map(|n| format!("client late {n}"));
+        let (closed, said) = silent(many.chain(greedy.map(String::from)).chain(late));
+        let gone: Vec<usize> = closed.iter().enumerate().filter(|(_, c)| **c).map(|(at, _)| at).collect();
+        let first = IN_ALL - 2 * OF_A_PEER;
+        assert_eq!(gone, [first, first + 1, first + OF_A_PEER]);
+        assert_eq!(said.len(), 3);
+        for error in &said {
+            assert!(error.contains("turned away: more links than can be greeted"), "{error}");
+            assert!(!error.contains("misbehaved"), "{error}");
+        }
+    }
+
+    #[test]
+    fn links_that_cannot_be_handed_over_are_closed() {
+        let (links, _arrivals) = sync_channel(WAITING);
+        let door = Door { links, bell: Bell(Mesh::new().unwrap().waker()) };
+        let mut ends: Vec<(Link, bool)> = (0..WAITING + 1)
+            .map(|_| {
+                let (here, there) = Link::pair("client a", "party 2");
+                (here, door.hand(there))
+            })
+            .collect();
+        assert!(ends[..WAITING].iter().all(|(_, handed)| *handed));
+        let (last, handed) = &mut ends[WAITING];
+        assert!(!*handed && matches!(last.recv(Instant::now()), Err(NetError::Closed { .. })));
     }
 }

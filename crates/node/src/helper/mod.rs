@@ -94,8 +94,9 @@ impl HelperNode {
         config.reporter.found(&store);
         let limits = config.limits.for_plan(&config.plan)?;
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
-        online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
-        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
+        online.set_bounds(crate::bounds::online(&config.plan, config.max_batch)?);
+        let mut dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
+        dealing.set_bounds(crate::bounds::dealing(&config.plan, config.max_batch)?);
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (commands, commands_of_dealer) = channel();
         let (dealt, dealt_of_online) = channel();

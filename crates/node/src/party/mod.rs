@@ -91,8 +91,9 @@ impl PartyNode {
         let store = Store::open(&config.place, Peer::Party(config.me))?;
         config.reporter.found(&store);
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
-        online.set_max_unread_by_user(crate::limits::unread_by_user(&config.plan, config.max_batch)?);
-        let dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
+        online.set_bounds(crate::bounds::online(&config.plan, config.max_batch)?);
+        let mut dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
+        dealing.set_bounds(crate::bounds::dealing(&config.plan, config.max_batch)?);
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         // Until the helper begins a session, nothing else that nodes say is heard.
         online.enter(SessionId::NONE);

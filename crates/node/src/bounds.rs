@@ -1,0 +1,104 @@
+//! How much memory an inbox takes for others: what they do not read, and what they send ahead of
+//! its time. Both follow from the plan, so that an honest peer never meets a bound.
+
+use crate::NodeError;
+use crate::inbox::{Early, MESSAGE_COST, MESSAGES_OF_NODE, Room};
+use crate::limits::{self, answer};
+use amicus_field::packed_len;
+use amicus_plan::{Plan, ValueId};
+use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
+use amicus_protocol::ids::PARTIES;
+use amicus_protocol::{ProtocolError, control};
+
+/// Bytes that wait for peers that do not read them, at most; whoever leaves more unread loses its
+/// link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// For each helper and party, see
+    /// [`Link::set_max_unsent`](amicus_net::Link::set_max_unsent).
+    pub by_node: usize,
+    /// For each client, and for the owner.
+    pub by_user: usize,
+    /// For all users together: beyond it the one that leaves most unread loses its link.
+    pub by_users: usize,
+}
+
+impl Unread {
+    /// Any number of bytes, for who says only what it wants to say itself.
+    pub const ANY: Unread = Unread { by_node: usize::MAX, by_user: usize::MAX, by_users: usize::MAX };
+}
+
+/// What an inbox keeps in memory for and of others, at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// What was sent to others who do not read it.
+    pub unread: Unread,
+    /// What others sent ahead of its time.
+    pub early: Early,
+}
+
+/// Inferences with one input each that a node may be behind others with.
+const INFERENCES: usize = 64;
+/// Answers of one client that may wait for it: as many as the helper keeps, sent again all at once
+/// when the client comes back.
+const ANSWERS: usize = 64;
+/// Bytes of answers of one client, at most: as many as the helper keeps of all.
+const MOST_OF_ANSWERS: usize = 128 << 20;
+/// Inferences whose input and key a client may have sent before a party knows of them.
+const OF_CLIENT: usize = 8;
+/// Room for control messages and answers to questions.
+const CONTROL: usize = 1 << 20;
+/// Of all users together, at least.
+const OF_USERS: usize = 64 << 20;
+/// Corrections that the helper lets wait for a party before it waits itself, and as much again.
+const DEALING: usize = 1 << 25;
+
+/// Bounds of an online thread, and of a user.
+///
+/// # Errors
+/// An invalid plan.
+pub fn online(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
+    let frame = limits::online(plan, max_batch)?;
+    let values = plan.values().map_err(ProtocolError::from)?;
+    let batch = max_batch as usize;
+    // To a party shares of all rounds, to the helper a check message; a load says less to either
+    // than this many of its longest messages.
+    let shares = plan.cost(1).map_err(ProtocolError::from)?.sent_bytes_per_party;
+    let each = usize::try_from(shares).unwrap_or(usize::MAX).max(packed_len(plan.limbs, plan.check_slots()));
+    let inferences = each.saturating_mul(INFERENCES.max(2 * batch));
+    let load = HelperEpoch::longest_load_message(plan).saturating_mul(plan.weights.len());
+    let of_node = inferences.saturating_add(load).saturating_add(frame + CONTROL);
+
+    let answers = answer(plan)?.saturating_mul(batch).saturating_mul(ANSWERS).min(MOST_OF_ANSWERS);
+    let grant = plan.weights.len() * PARTIES.end() * SEED_BYTES;
+    let by_user = answers.saturating_add(2 * (grant + control::MAX_BYTES) + (64 << 10));
+
+    let input = packed_len(plan.limbs, values.get(ValueId::INPUT).len);
+    let inputs = input.saturating_mul(OF_CLIENT.max(2 * batch));
+    let of_user = inputs.max(2 * frame).saturating_add(2 * OF_CLIENT * (MESSAGE_COST + control::MAX_BYTES));
+
+    let messages = 2 * (plan.ops.len() + plan.weights.len()) + 4 * INFERENCES;
+    let room = Room { messages: messages.max(MESSAGES_OF_NODE), bytes: of_node + messages * MESSAGE_COST };
+    Ok(Bounds {
+        unread: Unread { by_node: of_node, by_user, by_users: by_user.saturating_mul(2).max(OF_USERS) },
+        early: Early::bytes(room, of_user, of_user.saturating_mul(2).max(OF_USERS)),
+    })
+}
+
+/// Bounds of a dealing thread, which has no users.
+///
+/// # Errors
+/// An invalid plan.
+pub fn dealing(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
+    let frame = limits::dealing(plan, max_batch)?;
+    let cost = plan.cost(max_batch as usize).map_err(ProtocolError::from)?;
+    // A party may be busy with one inference's material while the next is dealt.
+    let dealt = usize::try_from(cost.dealt_bytes).unwrap_or(usize::MAX).saturating_mul(2);
+    let messages = MESSAGES_OF_NODE.max(4 * plan.ops.len());
+    let bytes = dealt.saturating_add(CONTROL + messages * MESSAGE_COST);
+    let by_node = DEALING.saturating_add(frame + CONTROL);
+    Ok(Bounds {
+        unread: Unread { by_node, by_user: 0, by_users: 0 },
+        early: Early::bytes(Room { messages, bytes }, 0, 0),
+    })
+}
