@@ -138,8 +138,8 @@ impl Link {
     }
 
     /// Sets how many bytes may wait for a peer that does not read them; no bound unless set. A
-    /// frame that would exceed it ends the link with [`NetError::Unread`], so that a peer's silence
-    /// costs a bounded amount of memory.
+    /// frame that would exceed it, when others wait already, ends the link with
+    /// [`NetError::Unread`], so that a peer's silence costs a bounded amount of memory.
     pub fn set_max_unsent(&mut self, bytes: usize) {
         self.max_unsent = bytes;
     }
@@ -192,8 +192,9 @@ impl Link {
             recorder.push(Direction::Sent, parts.concat());
         }
         if self.max_unsent < usize::MAX {
-            let (waiting, limit) = (self.unsent().saturating_add(length), self.max_unsent);
-            if waiting > limit {
+            let (unsent, limit) = (self.unsent(), self.max_unsent);
+            let waiting = unsent.saturating_add(length);
+            if unsent > 0 && waiting > limit {
                 return Err(self.fail(Failure::Unread { waiting, limit }));
             }
         }

@@ -279,7 +279,7 @@ mod tests {
     fn everything_is_part_of_an_output_hash() {
         use crate::{EpochId, InferenceId, SessionId};
         let of = |key, session, epoch, id, plan, message: &[u8]| {
-            let key = ReceiverKey(Seed::from_bytes([key; 32]));
+            let key = ReceiverKey(Box::new(Seed::from_bytes([key; 32])));
             let (session, epoch) = (SessionId::from_bytes([session; 16]), EpochId::from_bytes([epoch; 16]));
             hash(&key, Scope::new(session, epoch, InferenceId(id)), &PlanDigest([plan; 32]), message)
         };
