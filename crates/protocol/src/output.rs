@@ -54,9 +54,10 @@ impl ReceiverKey {
 
 /// The hash of a party's output message for one receiver.
 pub(crate) fn hash(key: &ReceiverKey, scope: Scope, plan: &PlanDigest, message: &[u8]) -> Digest {
-    let mut hash = KeyedHash::new(key.0.as_bytes());
-    hash.update(b"output").update(&scope.encode()).update(&plan.0).update(message);
-    hash.finish()
+    let mut hasher = KeyedHash::new(key.0.as_bytes());
+    hasher.update(b"output");
+    hasher.update(&scope.encode()).update(&plan.0).update(message);
+    hasher.finish()
 }
 
 /// Bytes of one floor: the modulus without the dropped bits.

@@ -68,9 +68,11 @@ pub(crate) struct Transcript(KeyedHash);
 
 impl Transcript {
     pub(crate) fn new(key: &Seed, topic: Topic, scope: Scope, plan: &PlanDigest) -> Self {
-        let mut hash = KeyedHash::new(key.as_bytes());
-        hash.update(&topic.bytes()).update(&scope.encode()).update(&plan.0);
-        Transcript(hash)
+        let mut hasher = KeyedHash::new(key.as_bytes());
+        hasher.update(&topic.bytes());
+        hasher.update(&scope.encode());
+        hasher.update(&plan.0);
+        Transcript(hasher)
     }
 
     /// Absorbs a vector, preceded by what it is and its length.
