@@ -305,15 +305,7 @@ impl State {
     /// the check.
     fn activation(&mut self, index: OpIndex, a: &Activation, first: bool) -> Result<LimbVec, ProtocolError> {
         let ctx = &self.epoch.ctx;
-        let OpMaterial::Activation {
-            coefficients,
-            coefficient_tags,
-            differences,
-            difference_tags,
-            follow,
-            key_of_input,
-            ..
-        } = &self.material[index.index()]
+        let OpMaterial::Activation { polynomials, follow, key_of_input, .. } = &self.material[index.index()]
         else {
             return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
         };
@@ -324,8 +316,8 @@ impl State {
         let leading = a.coefficients.last().map_or(0, |&c| i128::from(c));
         let (y, tags) = evaluate_shares(
             &opened,
-            PolynomialShares { c: coefficients, e: differences },
-            PolynomialShares { c: coefficient_tags, e: difference_tags },
+            PolynomialShares { c: &polynomials.coefficients, e: &polynomials.differences },
+            PolynomialShares { c: &polynomials.coefficient_tags, e: &polynomials.difference_tags },
             key_of_input,
             &Element::from_i128(ctx.plan.limbs, leading),
             first,

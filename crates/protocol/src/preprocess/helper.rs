@@ -1,6 +1,6 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
-use super::{activation_domains, truncation};
+use super::{MaskedPolynomials, truncation};
 use crate::affine::dot_mask;
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
@@ -302,17 +302,21 @@ impl<'a> Dealing<'a> {
             tag.mul_assign(v);
             tag
         };
-        let mut dealt: Vec<LimbVec> = first[1..].to_vec();
-        dealt.extend(first[1..].iter().map(tag));
+        let coefficients = first[1..].to_vec();
+        let mut differences = Vec::new();
         if a.wrap == WrapRule::Exact {
-            let mut differences = taylor_coefficients(&scaled, &t.mask(r, true));
+            differences = taylor_coefficients(&scaled, &t.mask(r, true));
             differences.iter_mut().zip(&first).for_each(|(e, c)| e.sub_assign(c));
-            let tags: Vec<LimbVec> = differences.iter().map(tag).collect();
-            dealt.extend(differences);
-            dealt.extend(tags);
         }
+        let dealt = MaskedPolynomials {
+            coefficient_tags: coefficients.iter().map(tag).collect(),
+            coefficients,
+            difference_tags: differences.iter().map(tag).collect(),
+            differences,
+        };
         let mut message = vec![correction(&streams, domain::OUT_MASK, &out_mask)];
-        message.extend(activation_domains(a).iter().zip(&dealt).map(|(&d, v)| correction(&streams, d, v)));
+        let of_domains = MaskedPolynomials::domains(a).in_order().zip(dealt.in_order());
+        message.extend(of_domains.map(|(d, v)| correction(&streams, d, &v)));
         // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
         self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok((out_mask, pack_all(&message)))

@@ -6,15 +6,17 @@
 
 mod helper;
 mod party;
+mod polynomials;
 
 pub use helper::{Dealt, InputGrant};
 pub use party::{Material, PartyDeal};
 
 pub(crate) use helper::{add_shifted, concat_shifted, slice_each, weigh};
 pub(crate) use party::OpMaterial;
+pub(crate) use polynomials::MaskedPolynomials;
 
 use amicus_field::{FieldError, Truncation};
-use amicus_plan::{Activation, OpIndex, OpKind, Plan, ScaleBits, ValueId, Values, WrapRule};
+use amicus_plan::{OpIndex, OpKind, Plan, ScaleBits, ValueId, Values};
 
 /// Lengths of the correction vectors of an operation, in message order; empty when it has none.
 pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> Vec<usize> {
@@ -34,18 +36,6 @@ pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usiz
         | OpKind::Concat { .. }
         | OpKind::Weigh { .. } => Vec::new(),
     }
-}
-
-/// Domains of an activation's dealt vectors after its output mask, in message order: coefficients
-/// and their tags, then, without statistical truncation, differences and their tags.
-pub(crate) fn activation_domains(a: &Activation) -> Vec<u32> {
-    use crate::label::domain::{coefficient, coefficient_tag, difference, difference_tag};
-    let d = a.degree();
-    let mut domains: Vec<u32> = (1..d).map(coefficient).chain((1..d).map(coefficient_tag)).collect();
-    if a.wrap == WrapRule::Exact {
-        domains.extend((0..d).map(difference).chain((0..d).map(difference_tag)));
-    }
-    domains
 }
 
 /// Truncation of a value of `from` scale to `to` scale, bounded by `2^ell`.

@@ -1,7 +1,7 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
 use super::helper::{add_shifted, concat_shifted, slice_each, weigh};
-use super::{activation_domains, correction_lengths};
+use super::{MaskedPolynomials, correction_lengths};
 use crate::affine::dot_mask;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
@@ -9,15 +9,39 @@ use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::wire::unpack_all;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
 use amicus_field::{Element, LimbVec, sum_pool, sum_pool_transposed};
-use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId, WrapRule};
+use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId};
+use std::convert::Infallible;
 
 /// A dealt inference that collects its corrections.
 #[derive(Debug)]
 pub struct PartyDeal {
     keys: PartyKeys,
     batch: usize,
-    corrections: Vec<Option<Vec<LimbVec>>>,
+    corrections: Vec<Option<Corrections>>,
     missing: usize,
+}
+
+/// The last party's shares of what the helper fixed for one operation; all others draw theirs.
+#[derive(Debug)]
+enum Corrections {
+    Activation { mask: LimbVec, polynomials: MaskedPolynomials<LimbVec> },
+    Multiply { tags: [LimbVec; 2] },
+}
+
+impl Corrections {
+    /// From the vectors of a message, in its order.
+    fn of(kind: &OpKind, vectors: Vec<LimbVec>) -> Result<Self, Fault> {
+        let mut vectors = vectors.into_iter();
+        let mut next = || vectors.next().ok_or_else(|| Fault::Unexpected("corrections".into()));
+        match kind {
+            OpKind::Activation(a) => Ok(Corrections::Activation {
+                mask: next()?,
+                polynomials: MaskedPolynomials::domains(a).try_map(|_| next())?,
+            }),
+            OpKind::Multiply { .. } => Ok(Corrections::Multiply { tags: [next()?, next()?] }),
+            _ => Err(Fault::Unexpected("corrections of an operation that has none".into())),
+        }
+    }
 }
 
 /// One party's material of one inference. Used once: the online phase consumes it.
@@ -43,10 +67,7 @@ pub(crate) enum OpMaterial {
         tags: [LimbVec; 2],
     },
     Activation {
-        coefficients: Vec<LimbVec>,
-        coefficient_tags: Vec<LimbVec>,
-        differences: Vec<LimbVec>,
-        difference_tags: Vec<LimbVec>,
+        polynomials: MaskedPolynomials<LimbVec>,
         follow: LimbVec,
         key: LimbVec,
         key_of_input: LimbVec,
@@ -94,7 +115,8 @@ impl PartyDeal {
         if slot.is_some() {
             return Err(fail(Fault::Duplicate("corrections".into())));
         }
-        *slot = Some(unpack_all(plan.limbs, &lengths, body).map_err(fail)?);
+        let vectors = unpack_all(plan.limbs, &lengths, body).map_err(&fail)?;
+        *slot = Some(Corrections::of(&plan.op(OpIndex(index)).kind, vectors).map_err(fail)?);
         self.missing -= 1;
         Ok(())
     }
@@ -149,11 +171,10 @@ struct Preparing<'a> {
     masks: Vec<Option<LimbVec>>,
 }
 
-/// Vectors of one operation: from the corrections where there are some, else from the stream.
+/// Vectors of one operation that are drawn.
 struct Source {
     stream: LabelStream,
     limbs: amicus_field::Limbs,
-    corrections: Option<std::vec::IntoIter<LimbVec>>,
 }
 
 impl Source {
@@ -161,10 +182,9 @@ impl Source {
         self.stream.sample(domain, self.limbs, len)
     }
 
-    /// A vector whose sum over the parties the helper fixed; asked for in message order.
-    fn dealt(&mut self, domain: u32, len: usize) -> LimbVec {
-        let corrected = self.corrections.as_mut().and_then(Iterator::next);
-        corrected.unwrap_or_else(|| self.sample(domain, len))
+    /// A share of a vector whose sum over the parties the helper fixes.
+    fn dealt(&self, domain: u32, len: usize) -> LimbVec {
+        self.stream.sample(domain, self.limbs, len)
     }
 }
 
@@ -191,16 +211,13 @@ impl Preparing<'_> {
         &mut self,
         index: OpIndex,
         kind: &OpKind,
-        corrections: Option<Vec<LimbVec>>,
+        corrections: Option<Corrections>,
     ) -> Result<OpMaterial, ProtocolError> {
         let ctx = &self.epoch.ctx;
         let info = ctx.values.get(ValueId::of(index));
         let (limbs, batch, len) = (ctx.plan.limbs, self.batch, info.len * self.batch);
-        let mut source = Source {
-            stream: self.label(Purpose::Material, index.0).stream(&self.keys.material),
-            limbs,
-            corrections: corrections.map(Vec::into_iter),
-        };
+        let source =
+            Source { stream: self.label(Purpose::Material, index.0).stream(&self.keys.material), limbs };
         let mut mask = None;
         let material = match kind {
             OpKind::Linear { input, weights, .. } => {
@@ -221,11 +238,23 @@ impl Preparing<'_> {
                 masks: [self.mask(*left)?.clone(), self.mask(*right)?.clone()],
                 follow: source.sample(domain::FOLLOW, len),
                 key: source.sample(domain::KEY, len),
-                tags: domain::PRODUCT_TAGS.map(|d| source.dealt(d, len)),
+                tags: match corrections {
+                    Some(Corrections::Multiply { tags }) => tags,
+                    _ => domain::PRODUCT_TAGS.map(|d| source.dealt(d, len)),
+                },
             },
             OpKind::Activation(a) => {
-                mask = Some(source.dealt(domain::OUT_MASK, len));
-                self.activation(a, source, len)
+                let (of_result, polynomials) = match corrections {
+                    Some(Corrections::Activation { mask, polynomials }) => (mask, polynomials),
+                    _ => {
+                        let inputs = ctx.values.get(a.input).len * batch;
+                        let draw = |domain| Ok::<_, Infallible>(source.dealt(domain, inputs));
+                        let Ok(polynomials) = MaskedPolynomials::domains(a).try_map(draw);
+                        (source.dealt(domain::OUT_MASK, len), polynomials)
+                    }
+                };
+                mask = Some(of_result);
+                self.activation(a, polynomials, &source, len)
             }
             OpKind::Add { left, left_shift, right, right_shift } => {
                 if info.mask == MaskKind::Shared {
@@ -259,26 +288,20 @@ impl Preparing<'_> {
         Ok(material)
     }
 
-    fn activation(&self, a: &Activation, mut source: Source, outputs: usize) -> OpMaterial {
-        let inputs = self.epoch.ctx.values.get(a.input).len * self.batch;
-        let d = a.degree();
-        let mut dealt = activation_domains(a).into_iter().map(|domain| source.dealt(domain, inputs));
-        let coefficients = dealt.by_ref().take(d - 1).collect();
-        let coefficient_tags = dealt.by_ref().take(d - 1).collect();
-        let with_differences = if a.wrap == WrapRule::Exact { d } else { 0 };
-        let differences = dealt.by_ref().take(with_differences).collect();
-        let difference_tags = dealt.by_ref().take(with_differences).collect();
-        drop(dealt);
+    fn activation(
+        &self,
+        a: &Activation,
+        polynomials: MaskedPolynomials<LimbVec>,
+        source: &Source,
+        outputs: usize,
+    ) -> OpMaterial {
         let key = source.sample(domain::KEY, outputs);
         let key_of_input = match &a.pool {
             None => key.clone(),
             Some(pool) => sum_pool_transposed(pool, &key, self.batch),
         };
         OpMaterial::Activation {
-            coefficients,
-            coefficient_tags,
-            differences,
-            difference_tags,
+            polynomials,
             follow: source.sample(domain::FOLLOW, outputs),
             key,
             key_of_input,
