@@ -1,9 +1,10 @@
 """Runs the examples of the roles as processes of their own, as docs/library.md does, and compares answers with labels.
 
-    python3 .ci/roles.py FOLDER_OF_AMICUS [--parties N] [--images K]
+    python3 .ci/roles.py FOLDER_OF_AMICUS [--parties N] [--images K] [--restarts]
     python3 .ci/roles.py FOLDER_OF_AMICUS --documented
 
-FOLDER holds the program `amicus` and `examples`. With --documented the commands of docs/library.md themselves are run, all
+FOLDER holds the program `amicus` and `examples`. With --restarts every node is killed and started again, one at a time and
+all at once, and the model must be served without its owner. With --documented the commands of docs/library.md themselves are run, all
 but those that build. Every process is waited for, whatever happens; one that is still there
 after it was told to end is a failure.
 """
@@ -99,6 +100,12 @@ class Cluster:
         self.processes.append(process)
         return process
 
+    def kill(self, process):
+        """As a crash ends a process."""
+        process.process.kill()
+        process.process.wait()
+        self.processes.remove(process)
+
     def run(self, name, *command):
         return self.start(name, *command).result()
 
@@ -139,7 +146,7 @@ def deployment(fingerprints, ports):
     return text + "[limits]\nround = 120\ninference = 240\nload = 240\n"
 
 
-def main(built, parties, images):
+def main(built, parties, images, restarts):
     amicus, examples = built / "amicus", built / "examples"
     with tempfile.TemporaryDirectory() as temporary, Cluster() as cluster:
         at = pathlib.Path(temporary)
@@ -152,12 +159,11 @@ def main(built, parties, images):
         file = at / "deployment.toml"
         file.write_text(deployment(fingerprints, free_ports(parties + 1)))
 
-        nodes = {}
-        for name in names[: parties + 1]:
-            role = name.split("-")[0]
-            nodes[name] = cluster.start(
-                name, examples / role, file, at / f"{name}.pem", at / "lenet.plan", at / f"{name}.folder"
-            )
+        def start(name):
+            role = examples / name.split("-")[0]
+            return cluster.start(name, role, file, at / f"{name}.pem", at / "lenet.plan", at / f"{name}.folder")
+
+        nodes = {name: start(name) for name in names[: parties + 1]}
         for name, node in nodes.items():
             node.expect(f"^{name.replace('-', ' ')} listens at ")
         said = cluster.run("owner", examples / "owner", file, at / "owner.pem", at / "lenet.amc")
@@ -172,6 +178,21 @@ def main(built, parties, images):
             raise Failure(f"{right} of {len(shown)} digits are classified as they are labelled:\n{answers}")
         for name, node in nodes.items():
             node.expect("ended well")
+
+        if restarts:
+            for victims in [*([name] for name in nodes), list(nodes)]:
+                for name in victims:
+                    cluster.kill(nodes[name])
+                for name in victims:
+                    nodes[name] = start(name)
+                began = time.monotonic()
+                for name in victims:
+                    nodes[name].expect(f"^{name.replace('-', ' ')} listens at ")
+                # Its owner is gone: what the nodes kept must do.
+                again = cluster.run("client", *client, fingerprint, shown[0])
+                if again != f"{shown[0]}: class {shown[0].stem.split('-')[-1]}\n":
+                    raise Failure(f"after {', '.join(victims)} had been killed: {again}")
+                print(f"{', '.join(victims)} killed: served again after {time.monotonic() - began:.1f} s")
 
         # Another model than the owner's is noticed before an image leaves the client.
         other = cluster.start("client of another model", *client, "0" * 64, shown[0])
@@ -231,12 +252,13 @@ if __name__ == "__main__":
     arguments.add_argument("built", type=pathlib.Path)
     arguments.add_argument("--parties", type=int, default=2)
     arguments.add_argument("--images", type=int, default=10)
+    arguments.add_argument("--restarts", action="store_true")
     arguments.add_argument("--documented", action="store_true")
     options = arguments.parse_args()
     try:
         if options.documented:
             documented(options.built)
         else:
-            main(options.built, options.parties, options.images)
+            main(options.built, options.parties, options.images, options.restarts)
     except Failure as failure:
         sys.exit(f"roles: {failure}")

@@ -17,11 +17,11 @@ fn main() -> Result<(), Error> {
     let deployment = Deployment::read(Path::new(deployment))?;
     let identity = files::read_identity(Path::new(identity))?;
     let plan = files::read_plan(Path::new(plan))?;
-    let images: Result<Vec<_>, _> =
-        images.iter().map(|image| files::read_image(Path::new(image), &plan)).collect();
+    let read = images.iter().map(|image| files::read_image(Path::new(image), &plan));
+    let numbers = read.collect::<Result<Vec<_>, _>>()?;
     let mut client = Client::connect(&deployment, identity, plan, Expected::Model(fingerprint.parse()?))?;
-    for (image, name) in images?.iter().zip(&arguments[5..]) {
-        println!("{name}: class {}", client.infer(image)?.class());
+    for (image, numbers) in images.iter().zip(&numbers) {
+        println!("{image}: class {}", client.infer(numbers)?.class());
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ pub enum Error {
         expected: ModelFingerprint,
     },
     /// A text that is no fingerprint of a model.
-    #[error("{text:?} is no fingerprint of a model: 64 hex digits, as its owner got when it was loaded")]
+    #[error("\"{text}\" is no fingerprint of a model: 64 hex digits, as its owner got when it was loaded")]
     NoFingerprint {
         /// The text.
         text: Printable,

@@ -158,6 +158,9 @@ fn roles_that_share_a_deployment_classify_images() {
         }
         other => panic!("{other:?}"),
     }
+    let none = "zz".parse::<ModelFingerprint>().unwrap_err().to_string();
+    assert!(none.starts_with("\"zz\" is no fingerprint of a model"), "{none}");
+    assert_eq!(model.fingerprint.to_string().parse::<ModelFingerprint>().unwrap(), model.fingerprint);
     let mut other = World { plan: Arc::new(compiled("other").plan), ..world };
     other.deployment.limits.round = 5;
     let error = other.client("alice", Expected::Any).err().unwrap().to_string();

@@ -43,6 +43,9 @@ pub enum DeploymentProblem {
         /// Most bytes that are read.
         most: u64,
     },
+    /// There is none.
+    #[error("there is no such file; docs/library.md says what stands in one")]
+    Missing,
     /// The system refuses to read it.
     #[error("{0}")]
     System(Printable),

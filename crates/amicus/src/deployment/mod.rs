@@ -31,7 +31,7 @@
 //! inference = 60                      # for an inference
 //! load = 120                          # for a step of a model load; more where a model is large
 //! batch = 64                          # images in one inference; else as many as 1 GiB of material allows
-//! ready = 1                           # inferences that the helper deals ahead
+//! ready = 4                           # inferences that the helper deals ahead; else the usual number
 //! ```
 
 mod error;
@@ -124,8 +124,9 @@ pub struct DeploymentLimits {
     /// Images in one inference, at most; as many as a gigabyte of material allows when there is
     /// none.
     pub batch: Option<u32>,
-    /// Inferences for which material is dealt ahead, the one in flight counted.
-    pub ready: u32,
+    /// Inferences for which material is dealt ahead, those in flight counted; the helper's usual
+    /// number when there is none.
+    pub ready: Option<u32>,
 }
 
 impl Default for DeploymentLimits {
@@ -133,7 +134,7 @@ impl Default for DeploymentLimits {
         let Limits { round, inference, load } = Limits::default();
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(MAX_SECONDS);
         let (round, inference, load) = (seconds(round), seconds(inference), seconds(load));
-        DeploymentLimits { round, inference, load, batch: None, ready: 1 }
+        DeploymentLimits { round, inference, load, batch: None, ready: None }
     }
 }
 
@@ -178,7 +179,7 @@ impl Deployment {
             ("inference", inference, MAX_SECONDS),
             ("load", load, MAX_SECONDS),
             ("batch", batch.unwrap_or(1), MAX_BATCH),
-            ("ready", ready, MAX_READY),
+            ("ready", ready.unwrap_or(1), MAX_READY),
         ] {
             if found == 0 || found > most {
                 return wrong("limits", name, DeploymentProblem::Range { found, most });

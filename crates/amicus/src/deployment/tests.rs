@@ -86,6 +86,7 @@ fn an_error_names_line_and_key() {
         (text.replace("cluster", "# cluster"), 1, "missing field `cluster`"),
         (limits("inference = 0"), last, "`inference` of limits: 0 cannot be, 1 to 86400 can"),
         (limits("batch = 1025"), last, "`batch` of limits: 1025 cannot be, 1 to 1024 can"),
+        (limits("ready = 0"), last, "`ready` of limits: 0 cannot be, 1 to 1024 can"),
         (limits("load = -1"), last, "`load` of limits: "),
         (limits("rounds = 3"), last, "unknown field `rounds`, expected"),
         (limits("round = 3"), last, "duplicate key"),
@@ -175,7 +176,7 @@ fn files_cannot_steer_a_terminal_or_fill_memory() {
     let endless = Deployment::read(Path::new("/dev/zero")).unwrap_err().to_string();
     assert!(endless.contains("has more than"), "{endless}");
     let none = Deployment::read(&folder.path().join("none")).unwrap_err().to_string();
-    assert!(none.contains("none: ") && none.contains("No such file"), "{none}");
+    assert!(none.contains("none: there is no such file"), "{none}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Deployment, DeploymentError, DeploymentProblem, Key};
 use crate::Error;
 use amicus_plan::Printable;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -15,7 +15,12 @@ const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) fn read(path: &Path) -> Result<Deployment, Error> {
     let whole = |problem| DeploymentError { file: None, line: None, key: None, problem };
-    let system = |e: std::io::Error| whole(DeploymentProblem::System(e.to_string().as_str().into()));
+    let system = |e: io::Error| {
+        whole(match e.kind() {
+            io::ErrorKind::NotFound => DeploymentProblem::Missing,
+            _ => DeploymentProblem::System(e.to_string().as_str().into()),
+        })
+    };
     let parsed = || {
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(system)?;

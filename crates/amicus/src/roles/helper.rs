@@ -36,7 +36,9 @@ impl Helper {
         let place = seat.place(folder.into());
         let mut config = HelperConfig::new(Arc::clone(&seat.plan), seat.parties, place, reporter);
         (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
-        config.ahead = Ahead::new(1, seat.ready);
+        if let Some(ready) = seat.ready {
+            config.ahead = Ahead::new(1, ready);
+        }
         let node = HelperNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

@@ -62,7 +62,7 @@ pub(super) struct Seat<'a> {
     pub(super) parties: Parties,
     pub(super) limits: Limits,
     pub(super) max_batch: u32,
-    pub(super) ready: usize,
+    pub(super) ready: Option<usize>,
 }
 
 impl<'a> Seat<'a> {
@@ -86,7 +86,7 @@ impl<'a> Seat<'a> {
             terms: Terms { plan: plan.digest()?, parties },
             limits: deployment.limits(),
             max_batch: deployment.max_batch(&plan),
-            ready: deployment.limits.ready as usize,
+            ready: deployment.limits.ready.map(|ready| ready as usize),
             deployment,
             identity,
             me,
