@@ -142,7 +142,7 @@ impl ClientNode {
     /// An abort, with its reason; a rejected check; no answer.
     pub fn infer(&mut self, admission: Admission, x: &[i64]) -> Result<Inferred, NodeError> {
         let started = clock::now();
-        self.inbox.reset_hop();
+        self.inbox.set_hop(0);
         let (awaiting, messages) = admission.mask(x)?;
         for party in self.party_peers() {
             for message in &messages {

@@ -53,7 +53,7 @@ impl<'a> Wait<'a> {
     pub fn ended_by(&self, incoming: &Incoming, part: impl Fn(&Peer) -> Part) -> Option<NodeError> {
         match incoming {
             Incoming::Message(m) if m.header.kind == Kind::Abort => Some(aborted_by(m)),
-            Incoming::Refused(peer, fault) if part(peer) != Part::Bystander => {
+            Incoming::Refused(peer, fault, _) if part(peer) != Part::Bystander => {
                 Some(self.fault_of(peer, fault.clone()))
             }
             Incoming::Lost(peer, error) if part(peer) == Part::Needed => {

@@ -24,7 +24,7 @@ use std::time::Instant;
 
 /// Messages heard after a deadline, at most: what was there already is heard, a flood keeps nobody
 /// waiting.
-const MAX_LATE: u32 = 1 << 16;
+const MAX_LATE: u32 = 1 << 12;
 /// Messages in a row after which commands and new links get their turn.
 const MAX_IN_A_ROW: u32 = 256;
 
@@ -74,8 +74,8 @@ impl Received {
 pub enum Incoming {
     /// A wanted message.
     Message(Received),
-    /// A message that no honest peer sends here.
-    Refused(Peer, Fault),
+    /// A message that no honest peer sends here, and the id it is about; none when it has no header.
+    Refused(Peer, Fault, Option<InferenceId>),
     /// A link ended.
     Lost(Peer, NetError),
     /// Another thread rang: look for its commands.
@@ -97,7 +97,7 @@ pub struct Inbox {
     arrived: Vec<Peer>,
     kept: VecDeque<Received>,
     /// Faults seen while waiting for links; they are reported by the next call.
-    refused: VecDeque<(Peer, Fault)>,
+    refused: VecDeque<(Peer, Fault, Option<InferenceId>)>,
     /// Peers that came again before their link was seen to end: what was on its way then is lost.
     replaced: VecDeque<Peer>,
     hop: u16,
@@ -219,14 +219,14 @@ impl Inbox {
         key.and_then(|key| self.mesh.get(key)).map_or(0, |link| link.counters().bytes_sent)
     }
 
-    /// Hops in sequence so far; reset where counting begins.
+    /// Hops in sequence so far.
     pub fn hop(&self) -> u16 {
         self.hop
     }
 
-    /// Begins to count hops.
-    pub fn reset_hop(&mut self) {
-        self.hop = 0;
+    /// Goes on counting hops from here: what is sent next belongs to a sequence of so many.
+    pub fn set_hop(&mut self, hop: u16) {
+        self.hop = hop;
     }
 
     /// Sends a message; never blocks.
@@ -316,7 +316,7 @@ impl Inbox {
             match self.next(until, &mut want) {
                 Ok(Incoming::Timeout) if until == started => until = deadline,
                 Ok(Incoming::Timeout) => break missing,
-                Ok(Incoming::Refused(peer, fault)) => faults.push((peer, fault)),
+                Ok(Incoming::Refused(peer, fault, id)) => faults.push((peer, fault, id)),
                 Ok(Incoming::Message(message)) => {
                     self.refused.extend(faults);
                     return Ok(Some(message));
@@ -360,8 +360,8 @@ impl Inbox {
         deadline: Instant,
         mut want: impl FnMut(&Peer, &Header) -> Want,
     ) -> Result<Incoming, NodeError> {
-        if let Some((peer, fault)) = self.refused.pop_front() {
-            return Ok(Incoming::Refused(peer, fault));
+        if let Some((peer, fault, id)) = self.refused.pop_front() {
+            return Ok(Incoming::Refused(peer, fault, id));
         }
         if let Some(peer) = self.replaced.pop_front() {
             let error = NetError::Closed { peer: peer.to_string() };
@@ -391,7 +391,7 @@ impl Inbox {
                     let peer = self.peers[key].clone();
                     let header = match Header::decode(&bytes) {
                         Ok((header, _)) => header,
-                        Err(fault) => return Ok(Incoming::Refused(peer, fault)),
+                        Err(fault) => return Ok(Incoming::Refused(peer, fault, None)),
                     };
                     let verdict = match wanted(self.session, &mut want, &peer, &header) {
                         Want::Keep => self.bounds.early.admit(&mut self.kept, &peer, &header, bytes.len()),
@@ -462,7 +462,7 @@ impl Inbox {
                 None
             }
             Want::Drop => None,
-            Want::Refuse(fault) => Some(Incoming::Refused(received.peer, fault)),
+            Want::Refuse(fault) => Some(Incoming::Refused(received.peer, fault, Some(received.header.id))),
         }
     }
 }

@@ -22,6 +22,9 @@ pub struct Limits {
     pub load: Duration,
 }
 
+/// Inferences in flight in a cluster, at most: a party refuses to begin more.
+pub const MAX_LANES: usize = 64;
+
 /// Bytes a second at which weights and dealt material must come at least.
 const SLOWEST: u64 = 1 << 20;
 

@@ -127,7 +127,7 @@ fn messages_ahead_of_their_time_are_bounded_for_each_peer() {
     let mut refused = [0; 2];
     loop {
         match inbox.next(Instant::now() + Duration::from_millis(200), |_, _| Want::Keep).unwrap() {
-            Incoming::Refused(peer, fault) => {
+            Incoming::Refused(peer, fault, _) => {
                 assert!(fault.to_string().contains("more than 16 messages"), "{fault}");
                 refused[peers.iter().position(|p| *p == peer).unwrap()] += 1;
             }

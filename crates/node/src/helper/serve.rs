@@ -340,7 +340,7 @@ impl Helper {
         dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
         let receivers = receivers(&client, &request);
         let binding = Binding { plan: self.digest, batch, client: client.to_string(), receivers };
-        self.inbox.reset_hop();
+        self.inbox.set_hop(0);
         // A receiver may have connected just before the client asked.
         self.inbox.take_arrivals();
         let flight = Flight {

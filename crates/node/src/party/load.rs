@@ -1,6 +1,7 @@
 //! A model load at a party, message by message (`docs/protocol.md`, section 4).
 
-use super::{Aborted, Party};
+use super::Party;
+use super::begun::Begun;
 use crate::error::lost;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};
@@ -23,8 +24,7 @@ impl Party {
         let started = clock::now();
         // From here on the id is spent, whatever happens.
         let keys = session.take(scope.epoch, &self.ctx.digest, scope.id)?;
-        let want =
-            |aborted: &Aborted, peer: &Peer, h: &Header| load_want(aborted, scope, Stage::Weights, peer, h);
+        let want = |begun: &Begun, peer: &Peer, h: &Header| load_want(begun, scope, Stage::Weights, peer, h);
         self.linked(&self.others(), &Step::load_part("tags"), started + self.limits.load, want)?;
         let deadline = started + self.limits.load_of_keys();
 
@@ -92,7 +92,7 @@ impl Party {
         (from, step): &(Peer, Step),
     ) -> Result<Received, NodeError> {
         let wait = Wait::new(from, step, deadline);
-        self.exchange(&wait, part, |aborted, peer, h| load_want(aborted, scope, stage, peer, h))
+        self.exchange(&wait, part, |begun, peer, h| load_want(begun, scope, stage, peer, h))
     }
 }
 
@@ -129,7 +129,7 @@ impl Stage {
     }
 }
 
-fn load_want(aborted: &Aborted, scope: Scope, stage: Stage, peer: &Peer, h: &Header) -> Want {
+fn load_want(begun: &Begun, scope: Scope, stage: Stage, peer: &Peer, h: &Header) -> Want {
     match (peer, h.kind) {
         // The owner may have heard of the acceptance first, and have told its clients.
         (Peer::Client(_), Kind::Fingerprint) if stage == Stage::Acceptance => return Want::Keep,
@@ -140,7 +140,7 @@ fn load_want(aborted: &Aborted, scope: Scope, stage: Stage, peer: &Peer, h: &Hea
     if h.id < scope.id {
         return match (peer, h.kind) {
             // Nothing is left to send of an old load, unless it was given up midway.
-            (Peer::Party(_), Kind::Tags) if !aborted.contains(&h.id) => {
+            (Peer::Party(_), Kind::Tags) if !begun.gave_up(h.id) => {
                 Want::Refuse(Fault::Replay(h.id.to_string()))
             }
             _ => Want::Drop,

@@ -1,7 +1,9 @@
 //! A compute party: an online thread that loads models and runs inferences, and a dealing thread
 //! that prepares material ahead of time.
 
+mod begun;
 mod dealing;
+mod flight;
 mod hooks;
 mod infer;
 mod load;
@@ -18,15 +20,16 @@ use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
 use amicus_plan::Plan;
-use amicus_protocol::control::{self, AbortNotice, Binding};
+use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
+use begun::Begun;
 use dealing::Prepared;
+use flight::Flight;
 use hooks::Hooks;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -121,8 +124,8 @@ impl PartyNode {
             session: None,
             next_session: None,
             epoch: None,
-            last: InferenceId(0),
-            aborted: Aborted::default(),
+            begun: Begun::default(),
+            flights: Vec::new(),
             serving,
             prepared: prepared_of_online,
             ready: Vec::new(),
@@ -176,9 +179,10 @@ struct Party {
     /// A session that began while the party was joining another.
     next_session: Option<Received>,
     epoch: Option<Arc<PartyEpoch>>,
-    /// The last inference or load of the session that began here.
-    last: InferenceId,
-    aborted: Aborted,
+    /// Loads and inferences of the session that began here.
+    begun: Begun,
+    /// Inferences that have not ended.
+    flights: Vec<Flight>,
     serving: Sender<Option<dealing::Serving>>,
     prepared: Receiver<Prepared>,
     ready: Vec<Material>,
@@ -186,30 +190,10 @@ struct Party {
     reporter: Reporter,
 }
 
-/// Inferences and loads of the session given up lately: what still arrives for them is no replay.
-#[derive(Debug, Default)]
-struct Aborted(VecDeque<InferenceId>);
-
-impl Aborted {
-    /// How many are remembered.
-    const MOST: usize = 64;
-
-    fn remember(&mut self, id: InferenceId) {
-        if self.0.len() == Self::MOST {
-            self.0.pop_front();
-        }
-        self.0.push_back(id);
-    }
-
-    fn contains(&self, which: &InferenceId) -> bool {
-        self.0.contains(which)
-    }
-}
-
 impl Party {
     fn run(mut self) {
         let error = loop {
-            if let Err(error) = self.idle() {
+            if let Err(error) = self.step() {
                 break error;
             }
         };
@@ -218,51 +202,60 @@ impl Party {
         }
     }
 
-    /// Waits for the helper to begin something, and does it.
-    fn idle(&mut self) -> Result<(), NodeError> {
+    /// Takes the next message, and does what can be done with it.
+    fn step(&mut self) -> Result<(), NodeError> {
         if let Some(begin) = self.next_session.take() {
             return self.join(&begin);
         }
-        while let Ok(prepared) = self.prepared.try_recv() {
-            self.take_prepared(prepared);
-        }
-        let last = self.last;
-        let incoming =
-            self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| idle_want(last, peer, h))?;
+        self.take_prepared()?;
+        let idle = clock::now() + Duration::from_secs(3600);
+        let deadline = self.flights.iter().map(Flight::deadline).min().unwrap_or(idle);
+        let (flights, begun) = (&self.flights, &self.begun);
+        let incoming = self.inbox.next(deadline, |peer, h| want(flights, begun, peer, h))?;
         let message = match incoming {
             Incoming::Message(message) => message,
-            // Without the helper there is no session.
-            Incoming::Lost(Peer::Helper, _) => {
-                self.end_session();
-                return Ok(());
-            }
-            Incoming::Lost(..) | Incoming::Refused(..) | Incoming::Woken | Incoming::Timeout => {
+            Incoming::Woken => return Ok(()),
+            incoming => {
+                self.interrupt(&incoming)?;
+                // Without the helper there is no session.
+                if matches!(incoming, Incoming::Lost(Peer::Helper, _)) {
+                    self.end_session()?;
+                }
                 return Ok(());
             }
         };
         match message.header.kind {
             Kind::SessionBegin => self.join(&message),
             Kind::EpochBegin => self.load(&message),
-            Kind::Bind => self.inference(&message),
+            Kind::Bind => self.bind(&message),
             Kind::Fingerprint => {
                 self.tell_fingerprint(&message.peer);
                 Ok(())
             }
-            _ => Ok(()),
+            _ => self.deliver(&message),
         }
     }
 
-    /// Keeps what the dealing thread prepared until it is bound, or forgets what never will be.
-    fn take_prepared(&mut self, prepared: Prepared) {
-        match prepared {
-            Prepared::Material(material) => self.ready.push(material),
-            Prepared::Burned(scope) => self.ready.retain(|m| m.scope() != scope),
+    /// Keeps what the dealing thread prepared until it is bound, or forgets what never will be; goes
+    /// on with inferences that wait for it.
+    fn take_prepared(&mut self) -> Result<(), NodeError> {
+        let mut came = false;
+        while let Ok(prepared) = self.prepared.try_recv() {
+            match prepared {
+                Prepared::Material(material) => self.ready.push(material),
+                Prepared::Burned(scope) => self.ready.retain(|m| m.scope() != scope),
+            }
+            came = true;
+        }
+        if !came {
+            return Ok(());
         }
         // There is no material of a load that goes on yet, and none is needed of an old model or
         // session.
         let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
         let session = self.session.as_ref().map(|session| session.id());
         self.ready.retain(|m| (Some(m.scope().epoch), Some(m.scope().session)) == (epoch, session));
+        self.material_came()
     }
 
     /// Answers a client's question; whoever does not take the answer asks in vain.
@@ -286,11 +279,11 @@ impl Party {
         &mut self,
         wait: &Wait<'_>,
         part: impl Fn(&Peer) -> Part,
-        want: impl Fn(&Aborted, &Peer, &Header) -> Want,
+        want: impl Fn(&Begun, &Peer, &Header) -> Want,
     ) -> Result<Received, NodeError> {
         loop {
-            let aborted = &self.aborted;
-            let message = self.inbox.exchange(wait, &part, |peer, h| want(aborted, peer, h))?;
+            let begun = &self.begun;
+            let message = self.inbox.exchange(wait, &part, |peer, h| want(begun, peer, h))?;
             if message.header.kind != Kind::Fingerprint {
                 return Ok(message);
             }
@@ -304,13 +297,13 @@ impl Party {
         peers: &[Peer],
         step: &Step,
         deadline: Instant,
-        want: impl Fn(&Aborted, &Peer, &Header) -> Want,
+        want: impl Fn(&Begun, &Peer, &Header) -> Want,
     ) -> Result<(), NodeError> {
         let since = clock::now();
         loop {
-            let aborted = &self.aborted;
+            let begun = &self.begun;
             let want = |peer: &Peer, h: &Header| match h.kind {
-                Kind::Fingerprint | Kind::Abort => want(aborted, peer, h),
+                Kind::Fingerprint | Kind::Abort => want(begun, peer, h),
                 _ => Want::Keep,
             };
             match self.inbox.wait_for_or(peers, step, since, deadline, want)? {
@@ -338,7 +331,7 @@ impl Party {
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                self.aborted.remember(scope.id);
+                self.begun.give_up(scope.id);
                 self.tell_abort(&error, &Step::load_part("tags"), Header::new(Kind::Abort, scope, 0), &[]);
                 self.reporter.report(Event::LoadFailed { error });
                 Ok(())
@@ -346,48 +339,15 @@ impl Party {
         }
     }
 
-    fn inference(&mut self, bind: &Received) -> Result<(), NodeError> {
-        let scope = bind.header.scope();
-        if let Err(error) = self.begin(scope.id) {
-            self.reporter.report(Event::Failed { id: scope.id, error });
-            return Ok(());
-        }
-        self.inbox.reset_hop();
-        let binding = control::decode::<Binding>(bind.body());
-        let client = binding.as_ref().ok().and_then(|b| Peer::parse(&b.client, self.ctx.parties));
-        let result = binding
-            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::Input, fault).into())
-            .and_then(|binding| self.run_inference(scope, &binding));
-        match result {
-            Ok(event) => {
-                self.reporter.report(event);
-                Ok(())
-            }
-            Err(NodeError::Stopped) => Err(NodeError::Stopped),
-            Err(error) => {
-                self.aborted.remember(scope.id);
-                if error.is_rejection() {
-                    let failed = self.store.failed_checks(scope.epoch) + 1;
-                    self.store.record_failed_checks(scope.epoch, failed)?;
-                }
-                let header = Header::new(Kind::Abort, scope, 0);
-                self.tell_abort(&error, &Step::Input, header, client.as_slice());
-                self.reporter.report(Event::Failed { id: scope.id, error });
-                Ok(())
-            }
-        }
-    }
-
-    /// Begins an inference or a load: ids of a session grow, and without a session there are none.
+    /// Begins an inference or a load, each id once; without a session there are none.
     fn begin(&mut self, id: InferenceId) -> Result<Arc<PartySession>, NodeError> {
         let Some(session) = self.session.clone() else {
             let fault = Fault::Unexpected(format!("{id} before a session is open"));
             return Err(ProtocolError::peer(Peer::Helper, Step::Keys, fault).into());
         };
-        if id <= self.last {
+        if !self.begun.begin(id) {
             return Err(ProtocolError::Spent { what: id.to_string() }.into());
         }
-        self.last = id;
         Ok(session)
     }
 
@@ -416,14 +376,27 @@ impl Party {
     }
 }
 
-/// What an idle party does with a message.
-fn idle_want(last: InferenceId, peer: &Peer, h: &Header) -> Want {
-    let later = h.id > last;
+/// What a party does with a message while no load goes on.
+fn want(flights: &[Flight], begun: &Begun, peer: &Peer, h: &Header) -> Want {
     match (peer, h.kind) {
-        (Peer::Helper, Kind::SessionBegin | Kind::EpochBegin | Kind::Bind)
-        | (Peer::Client(_), Kind::Fingerprint) => Want::Take,
+        // Asked before any id is known, and answered at once.
+        (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
+        (Peer::Helper, Kind::SessionBegin | Kind::Bind) => return Want::Take,
+        // A load changes the model that inferences in flight are of.
+        (Peer::Helper, Kind::EpochBegin) if flights.is_empty() => return Want::Take,
+        (Peer::Helper, Kind::EpochBegin) => return Want::Keep,
+        _ => {}
+    }
+    if let Some(flight) = flights.iter().find(|flight| flight.scope.id == h.id) {
+        return flight.want(peer, h);
+    }
+    match (peer, h.kind) {
         (_, Kind::Abort) | (Peer::Helper, Kind::Outcome) => Want::Drop,
-        _ if later => Want::Keep,
-        _ => Want::Drop,
+        // Nothing is left to send of an id that ended, unless it was given up midway.
+        (Peer::Party(_), _) if begun.is_spent(h.id) && !begun.gave_up(h.id) => {
+            Want::Refuse(Fault::Replay(h.id.to_string()))
+        }
+        _ if begun.is_spent(h.id) => Want::Drop,
+        _ => Want::Keep,
     }
 }

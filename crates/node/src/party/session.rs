@@ -1,7 +1,8 @@
 //! How a party joins sessions that the helper begins (`docs/protocol.md`, section 7).
 
+use super::Party;
+use super::begun::Begun;
 use super::dealing::Serving;
-use super::{Aborted, Party};
 use crate::event::Event;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};
@@ -20,7 +21,7 @@ impl Party {
     /// Joins a session; the one before is over.
     pub(super) fn join(&mut self, begin: &Received) -> Result<(), NodeError> {
         let session = begin.header.session;
-        self.end_session();
+        self.end_session()?;
         self.inbox.enter(session);
         match self.run_join(begin) {
             Ok(()) => {
@@ -40,20 +41,21 @@ impl Party {
     }
 
     /// Nothing of the present session is used any more.
-    pub(super) fn end_session(&mut self) {
+    pub(super) fn end_session(&mut self) -> Result<(), NodeError> {
         self.session = None;
-        self.last = InferenceId(0);
-        self.aborted = Aborted::default();
+        self.end_flights(&Fault::Lost("it ended the session".into()))?;
+        self.begun = Begun::default();
         self.ready.clear();
         // The dealing thread ends only with this one.
         let _ = self.serving.send(None);
+        Ok(())
     }
 
     fn run_join(&mut self, begin: &Received) -> Result<(), NodeError> {
         let scope = Scope::session(begin.header.session);
         let (parties, me, started) = (self.ctx.parties, self.ctx.me, clock::now());
         let mut joining = Joining::begin(parties, me, scope.session, begin.body(), &mut OperatingSystem)?;
-        let want = |_: &Aborted, peer: &Peer, h: &Header| join_want(scope.session, Kind::Keys, peer, h);
+        let want = |_: &Begun, peer: &Peer, h: &Header| join_want(scope.session, Kind::Keys, peer, h);
         self.linked(&self.others(), &Step::Keys, started + self.limits.load, want)?;
         for other in parties.others(me) {
             let (to, message) = (Peer::Party(other), Zeroizing::new(joining.message(other)));

@@ -1,0 +1,198 @@
+//! An inference in flight at a party: what it waits for, from whom, and until when.
+
+use crate::exchange::{Part, Wait};
+use crate::inbox::{Incoming, Want};
+use crate::{Limits, NodeError, Peer};
+use amicus_net::clock;
+use amicus_plan::OpIndex;
+use amicus_protocol::epoch::PartyEpoch;
+use amicus_protocol::online::{AwaitingInput, Collecting, Running};
+use amicus_protocol::output::ReceiverKey;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{Fault, Scope, Step};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An inference that was bound to a client and has not ended.
+pub(super) struct Flight {
+    pub(super) scope: Scope,
+    pub(super) epoch: Arc<PartyEpoch>,
+    pub(super) batch: usize,
+    pub(super) client: Peer,
+    pub(super) receivers: Vec<Peer>,
+    pub(super) stage: Stage,
+    /// When the helper bound it.
+    bound: Instant,
+    /// When the stage began.
+    since: Instant,
+    /// When the inference is given up unless the stage ends. One time for all messages of a stage:
+    /// who sends them one by one must not make this party late itself.
+    until: Instant,
+    /// Hops in sequence so far.
+    pub(super) hop: u16,
+    /// Bytes of messages to every other party.
+    pub(super) sent: u64,
+    /// Whether its material was not there yet when it began.
+    pub(super) waited_for_material: bool,
+}
+
+/// What an inference waits for.
+pub(super) enum Stage {
+    /// Its material, from the dealing thread.
+    Material,
+    /// The client's input and the receivers' keys that are not there yet.
+    Input { awaiting: Option<AwaitingInput>, running: Option<Running>, keys: Vec<Option<ReceiverKey>> },
+    /// The other parties' shares of a round.
+    Round { collecting: Collecting, round: usize, keys: Vec<ReceiverKey> },
+    /// The helper's word.
+    Outcome,
+    /// Nothing more.
+    Done,
+}
+
+impl Flight {
+    /// An inference that waits for its material.
+    pub(super) fn new(
+        scope: Scope,
+        epoch: Arc<PartyEpoch>,
+        batch: usize,
+        users: (Peer, Vec<Peer>),
+        limits: &Limits,
+    ) -> Self {
+        let (client, receivers) = users;
+        let now = clock::now();
+        Flight {
+            scope,
+            epoch,
+            batch,
+            client,
+            receivers,
+            stage: Stage::Material,
+            bound: now,
+            since: now,
+            until: now + limits.load,
+            hop: 0,
+            sent: 0,
+            waited_for_material: false,
+        }
+    }
+
+    /// Goes on to a stage, which begins now.
+    pub(super) fn enter(&mut self, stage: Stage, limits: &Limits) {
+        let now = clock::now();
+        let rounds = self.epoch.context().schedule.rounds.len();
+        // How long this party may take until the end of a round, counted from the binding.
+        let in_all = |round| self.bound + limits.inference_of_round(round, rounds);
+        self.until = match &stage {
+            Stage::Material => now + limits.load,
+            Stage::Input { .. } => in_all(0).min(now + limits.round),
+            Stage::Round { round, .. } => in_all(*round).min(now + limits.of_round(*round)),
+            Stage::Outcome | Stage::Done => now + limits.outcome(),
+        };
+        (self.stage, self.since) = (stage, now);
+    }
+
+    /// What it is waiting for, for errors.
+    pub(super) fn step(&self) -> Step {
+        self.waits_for().1
+    }
+
+    /// When this inference is given up unless it gets what it waits for.
+    pub(super) fn deadline(&self) -> Instant {
+        self.until
+    }
+
+    /// Whose message is missing, and what for.
+    fn waits_for(&self) -> (Peer, Step) {
+        match &self.stage {
+            Stage::Material => (Peer::Helper, Step::Preprocessing { layer: None }),
+            Stage::Input { keys, .. } => {
+                let missing = keys.iter().position(Option::is_none).map(|at| &self.receivers[at]);
+                (missing.unwrap_or(&self.client).clone(), Step::Input)
+            }
+            Stage::Round { collecting, .. } => {
+                let missing = collecting.missing().map_or(Peer::Helper, |(party, _)| Peer::Party(party));
+                (missing, collecting.step())
+            }
+            Stage::Outcome | Stage::Done => (Peer::Helper, Step::Check),
+        }
+    }
+
+    /// Why what happened ends this inference, if it does.
+    pub(super) fn ended_by(&self, incoming: &Incoming) -> Option<NodeError> {
+        if matches!(incoming, Incoming::Timeout) && clock::now() < self.deadline() {
+            return None;
+        }
+        let (from, step) = self.waits_for();
+        let wait = Wait { from: &from, step: &step, since: self.since, until: self.until };
+        wait.ended_by(incoming, |peer| self.part(peer))
+    }
+
+    /// Whether a peer's faults end this inference: users who have no part in it cannot end it.
+    fn part(&self, peer: &Peer) -> Part {
+        match (peer, &self.stage) {
+            (Peer::Helper | Peer::Party(_), _) => Part::Needed,
+            (Peer::Client(_), Stage::Material | Stage::Input { .. }) if *peer == self.client => Part::Needed,
+            (Peer::Client(_), _) if *peer == self.client => Part::MayLeave,
+            (Peer::Client(_) | Peer::Owner, _) => Part::Bystander,
+        }
+    }
+
+    /// What this inference does with a message under its id.
+    pub(super) fn want(&self, peer: &Peer, h: &Header) -> Want {
+        let node = matches!(peer, Peer::Helper | Peer::Party(_));
+        match (peer, h.kind) {
+            (_, Kind::Abort) if node && h.scope() == self.scope => Want::Take,
+            (_, Kind::Abort) => Want::Drop,
+            // This id, but not this session or epoch.
+            _ if h.scope() != self.scope && node => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
+            _ if h.scope() != self.scope => Want::Drop,
+            (Peer::Party(_), Kind::Opening) => self.share(h.index),
+            (Peer::Helper, Kind::Outcome) if matches!(self.stage, Stage::Outcome) => Want::Take,
+            (Peer::Party(_) | Peer::Helper, kind) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
+            (Peer::Client(_), kind) => self.of_client(peer, kind),
+            (Peer::Owner, _) => Want::Drop,
+        }
+    }
+
+    /// What is done with another party's share of an operation.
+    fn share(&self, index: u32) -> Want {
+        let opened = self.round_of(OpIndex(index));
+        let now = match &self.stage {
+            Stage::Material | Stage::Input { .. } => 0,
+            Stage::Round { round, .. } => *round,
+            Stage::Outcome | Stage::Done => usize::MAX,
+        };
+        match opened {
+            None => Want::Refuse(Fault::Unexpected(format!("share of operation {index}"))),
+            Some(round) if round == now => Want::Take,
+            Some(round) if round > now => Want::Keep,
+            Some(_) => Want::Refuse(Fault::Duplicate(format!("share of operation {index}"))),
+        }
+    }
+
+    /// The round that opens an operation.
+    pub(super) fn round_of(&self, op: OpIndex) -> Option<usize> {
+        self.epoch.context().schedule.rounds.iter().position(|round| round.open.contains(&op))
+    }
+
+    fn of_client(&self, peer: &Peer, kind: Kind) -> Want {
+        let receiver = self.receivers.iter().position(|r| r == peer);
+        match (kind, &self.stage, receiver) {
+            // Without material nothing can be done with it yet.
+            (Kind::Input | Kind::ReceiverKey, Stage::Material, _)
+                if *peer == self.client || receiver.is_some() =>
+            {
+                Want::Keep
+            }
+            (Kind::Input, Stage::Input { awaiting: Some(_), .. }, _) if *peer == self.client => Want::Take,
+            (Kind::Input, ..) if *peer == self.client => {
+                Want::Refuse(Fault::Duplicate("masked input".into()))
+            }
+            (Kind::ReceiverKey, Stage::Input { keys, .. }, Some(at)) if keys[at].is_none() => Want::Take,
+            (Kind::ReceiverKey, _, Some(_)) => Want::Refuse(Fault::Duplicate("receiver key".into())),
+            // Not a party to this inference.
+            _ => Want::Drop,
+        }
+    }
+}
