@@ -1,5 +1,6 @@
 //! A client over links: drives the states of `amicus-client`.
 
+use crate::begun::Begun;
 use crate::connect::InboxHandles;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, Received, Want};
@@ -11,7 +12,7 @@ use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Scope, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Scope, SessionId, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,30 @@ pub struct ClientNode {
     inbox: Inbox,
     inboxes: InboxHandles,
     limits: Limits,
-    /// The last inference this client heard of: what the helper still says about it is no answer to
-    /// a new request.
-    last: Scope,
+    tickets: Tickets,
     /// The epoch whose fingerprint was compared.
     compared: Option<EpochId>,
+}
+
+/// The tickets that a client had in a session. Another one for the same inference is no answer to a
+/// new request: the mask of an input is used once.
+#[derive(Debug, Default)]
+struct Tickets {
+    session: Option<SessionId>,
+    begun: Begun,
+}
+
+impl Tickets {
+    fn is_new(&self, scope: Scope) -> bool {
+        self.session != Some(scope.session) || !self.begun.is_spent(scope.id)
+    }
+
+    fn take(&mut self, scope: Scope) {
+        if self.session.replace(scope.session) != Some(scope.session) {
+            self.begun = Begun::default();
+        }
+        self.begun.begin(scope.id);
+    }
 }
 
 /// An inference's result.
@@ -61,7 +81,8 @@ impl ClientNode {
         inbox.set_bounds(crate::bounds::online(&plan, max_batch)?);
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let limits = limits.for_plan(&plan)?;
-        Ok(ClientNode { plan, parties, inbox, inboxes, limits, last: Scope::NONE, compared: None })
+        let tickets = Tickets::default();
+        Ok(ClientNode { plan, parties, inbox, inboxes, limits, tickets, compared: None })
     }
 
     /// Where links are delivered.
@@ -113,18 +134,22 @@ impl ClientNode {
         let also_to = also_to.iter().map(Peer::to_string).collect();
         let (pending, message) = PendingRequest::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
         self.send(&Peer::Helper, &message)?;
-        let last = self.last;
+        let mut tickets = std::mem::take(&mut self.tickets);
         let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |peer, h| {
             // A notice about an inference is none about this request: anybody may name this client
             // as a receiver.
             let new = match h.kind {
-                Kind::Ticket => h.session != last.session || h.id > last.id,
+                Kind::Ticket => tickets.is_new(h.scope()),
                 Kind::Abort => h.id == InferenceId(0),
                 _ => false,
             };
             *peer == Peer::Helper && new
-        })?;
-        self.last = answer.header.scope();
+        });
+        if let Ok(answer) = &answer {
+            tickets.take(answer.header.scope());
+        }
+        self.tickets = tickets;
+        let answer = answer?;
         let admission = pending.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
         match self.compared {
             Some(epoch) if epoch != admission.scope().epoch => {

@@ -40,6 +40,10 @@ pub enum Event {
         elapsed: Duration,
         /// Bytes sent to all parties.
         bytes: u64,
+        /// Inferences for which material is ready now and not taken, this one counted.
+        ready: usize,
+        /// Bytes that their material takes at each party.
+        material: u64,
     },
     /// Material could not be dealt; its id is burned.
     DealFailed {

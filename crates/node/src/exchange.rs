@@ -10,7 +10,7 @@ use crate::{NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, ProtocolError, Step};
+use amicus_protocol::{Fault, InferenceId, ProtocolError, Step};
 use std::time::Instant;
 
 /// What a peer's faults mean to a wait.
@@ -100,6 +100,19 @@ impl Inbox {
                 (None, _) => {}
             }
         }
+    }
+}
+
+/// Whether what happened is about an id: a fault in a message about another id that is in flight is
+/// not.
+pub(crate) fn concerns(
+    incoming: &Incoming,
+    this: InferenceId,
+    in_flight: impl Fn(InferenceId) -> bool,
+) -> bool {
+    match incoming {
+        Incoming::Refused(_, _, Some(id)) => *id == this || !in_flight(*id),
+        _ => true,
     }
 }
 

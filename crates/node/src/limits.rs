@@ -142,8 +142,27 @@ const LARGEST_BATCH: u64 = 64;
 /// Largest batch whose one-time material fits in so many bytes at a party; 1 where even that does
 /// not fit, or the plan is invalid.
 pub fn largest_batch(plan: &Plan, bytes: u64) -> u32 {
-    let each = plan.cost(1).map_or(u64::MAX, |cost| cost.material_bytes.max(1));
-    u32::try_from((bytes / each).clamp(1, LARGEST_BATCH)).unwrap_or(1)
+    inferences(plan, bytes).clamp(1, LARGEST_BATCH) as u32
+}
+
+/// Inferences that are in flight at a time where memory allows it.
+const LANES: u64 = 16;
+
+/// Inferences of one input whose one-time material fits in so many bytes at a party, as many as are
+/// in flight at a time; 1 where even that does not fit, or the plan is invalid.
+pub fn lanes(plan: &Plan, bytes: u64) -> usize {
+    inferences(plan, bytes).clamp(1, LANES) as usize
+}
+
+/// Inferences of one input for which material is kept, those in flight counted: as many more as
+/// there are lanes, where that fits in so many bytes at a party.
+pub fn kept(plan: &Plan, bytes: u64) -> usize {
+    inferences(plan, bytes).clamp(1, 2 * LANES) as usize
+}
+
+/// Inferences of one input whose one-time material fits in so many bytes at a party.
+fn inferences(plan: &Plan, bytes: u64) -> u64 {
+    bytes / plan.cost(1).map_or(u64::MAX, |cost| cost.material_bytes.max(1))
 }
 
 /// Longest message between any two roles online or at load, in bytes: a weight tensor, a value, an

@@ -9,7 +9,7 @@ use crate::conduct::Conduct;
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
-use crate::limits::{MATERIAL, largest_batch};
+use crate::limits::{MATERIAL, lanes, largest_batch};
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
 use crate::store::Place;
@@ -62,7 +62,9 @@ pub struct LocalConfig {
     pub ahead: Ahead,
     /// Largest batch.
     pub max_batch: u32,
-    /// Requests of one client that may wait at a time.
+    /// Inferences in flight at a time.
+    pub lanes: usize,
+    /// Requests of one client that may wait at a time, and its inferences that may be in flight.
     pub requests_of_client: usize,
     /// Failed checks after which the helper retires a model.
     pub failure_limit: u32,
@@ -98,6 +100,7 @@ impl LocalConfig {
             cores: cores.unwrap_or_default(),
             ahead: Ahead::new(1, 1),
             max_batch: largest_batch(&plan, MATERIAL),
+            lanes: lanes(&plan, MATERIAL),
             plan,
             requests_of_client: 1,
             failure_limit: FAILURE_LIMIT,
@@ -116,6 +119,7 @@ pub struct LocalCluster {
     parties: Parties,
     limits: Limits,
     max_batch: u32,
+    lanes: usize,
     requests_of_client: usize,
     failure_limit: u32,
     helper: Option<HelperNode>,
@@ -198,6 +202,7 @@ impl LocalCluster {
             parties: config.parties,
             limits: config.limits,
             max_batch: config.max_batch,
+            lanes: config.lanes,
             requests_of_client: config.requests_of_client,
             failure_limit: config.failure_limit,
             helper: None,
@@ -252,6 +257,7 @@ impl LocalCluster {
             limits: self.limits,
             ahead: self.helper_config.ahead,
             max_batch: self.max_batch,
+            lanes: self.lanes,
             requests_of_client: self.requests_of_client,
             failure_limit: self.failure_limit,
             reporter,

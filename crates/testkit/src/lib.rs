@@ -4,6 +4,7 @@
 //!   [`steps`] holds such a run to its plan, [`covers`] finds what hides its values
 //! - [`run`]: whole deployments in one line; [`deviation`]: what a malicious party in one of them
 //!   does
+//! - [`wan`]: deployments over lines of a shape, in virtual time
 //! - [`coalition`]: random malicious coalitions against whole deployments
 //! - [`nets`], [`zoo`], [`small`]: networks; [`random`]: repeatable numbers
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod run;
 pub mod small;
 pub mod steps;
 pub mod user;
+pub mod wan;
 pub mod world;
 pub mod zoo;
 

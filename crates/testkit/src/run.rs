@@ -6,6 +6,7 @@ use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
 use amicus_net::shaper::Shape;
 use amicus_node::client::ClientNode;
+use amicus_node::conduct::Conduct;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
@@ -23,6 +24,9 @@ const ROUNDING: f64 = 0.05;
 /// Attempts after an attack that cost links: they are dialled again in the background.
 const ATTEMPTS: usize = 50;
 
+/// Clients that can connect over TLS.
+pub const CLIENTS: usize = 20;
+
 /// What a deployment consists of.
 pub struct Setup {
     net: Net,
@@ -31,8 +35,10 @@ pub struct Setup {
     wiring: Wiring,
     limits: Limits,
     malicious: Option<(PartyId, Deviation)>,
+    conduct: Option<(PartyId, Box<dyn Conduct>)>,
     stop_after_decision: bool,
     kept: usize,
+    lanes: Option<usize>,
     failure_limit: u32,
     from_the_start: bool,
 }
@@ -51,8 +57,10 @@ impl Setup {
             wiring: Wiring::Memory,
             limits: Limits { round: patient, inference: patient, load: patient },
             malicious: None,
+            conduct: None,
             stop_after_decision: false,
             kept: 1,
+            lanes: None,
             failure_limit: FAILURE_LIMIT,
             from_the_start: false,
         }
@@ -110,6 +118,15 @@ impl Setup {
         self.deviating(last, deviation)
     }
 
+    /// A party, counted from 1, behaves in a way of the test's own.
+    ///
+    /// # Panics
+    /// When there is no such party.
+    pub fn conduct(self, party: usize, conduct: Box<dyn Conduct>) -> Self {
+        let party = self.parties.party(party).expect("a party of this run");
+        Setup { conduct: Some((party, conduct)), ..self }
+    }
+
     /// The deviation is on when the nodes start: it meets how they begin their session.
     pub fn from_the_start(self) -> Self {
         Setup { from_the_start: true, ..self }
@@ -123,6 +140,11 @@ impl Setup {
     /// Material is kept for so many inferences, the one in flight counted.
     pub fn keeping(self, kept: usize) -> Self {
         Setup { kept, ..self }
+    }
+
+    /// So many inferences may be in flight at a time.
+    pub fn lanes(self, lanes: usize) -> Self {
+        Setup { lanes: Some(lanes), ..self }
     }
 
     /// The helper retires a model after so many failed checks.
@@ -142,19 +164,21 @@ impl Setup {
     pub fn start_unloaded(self) -> Run {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = LocalConfig::new(Arc::clone(&self.net.plan), self.parties, folder.path().to_owned());
-        config.clients = ["1", "2", "3"].map(String::from).to_vec();
+        config.clients = (1..=CLIENTS).map(|number| number.to_string()).collect();
         config.wiring = self.wiring;
         config.limits = self.limits;
         config.cores = Vec::new();
         config.ahead = Ahead::new(self.batch, self.kept);
+        config.lanes = self.lanes.unwrap_or(config.lanes);
         config.failure_limit = self.failure_limit;
         config.danger_stop_after_decision = self.stop_after_decision;
         let switch = Switch::default();
         switch.set(self.from_the_start);
-        let malicious = self.malicious.as_ref().map(|(party, _)| *party);
-        config.conduct = self
-            .malicious
-            .map(|(party, deviation)| (party, deviation.conduct(self.net.plan.limbs, switch.clone())));
+        let deviates = |(party, deviation): (PartyId, Deviation)| {
+            (party, deviation.conduct(self.net.plan.limbs, switch.clone()))
+        };
+        config.conduct = self.malicious.map(deviates).or(self.conduct);
+        let malicious = config.conduct.as_ref().map(|(party, _)| *party);
         let mut cluster = LocalCluster::start(config).expect("nodes that start");
         let owner = cluster.owner().expect("a connected owner");
         let client = cluster.client("1").expect("a connected client");

@@ -175,6 +175,7 @@ fn deployment(
         limits,
         ahead: Ahead::new(batch, 2),
         max_batch: batch,
+        lanes: 16,
         requests_of_client: 1,
         failure_limit: amicus_protocol::check::FAILURE_LIMIT,
         reporter: Reporter::default(),

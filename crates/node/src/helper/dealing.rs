@@ -1,30 +1,33 @@
-//! Dealing ahead of time (`docs/protocol.md`, section 5): keeps a few inferences ready, and deals
-//! on request.
+//! Dealing ahead of time (`docs/protocol.md`, section 5): keeps inferences ready, and deals on
+//! request.
 //!
-//! On machines that also run parties, dealing would slow down the inference in flight; so while one
-//! is in flight and another is ready, dealing waits. An inference in flight counts as one that is
-//! kept: with one at most, material for two of one batch size is never in memory at once.
+//! On machines that also run parties, dealing slows down inferences in flight. So there are two
+//! marks: while any is in flight, dealing goes on up to half of what is to be kept; the other half
+//! is filled up when none is. An inference in flight counts as one that is kept: with one at most,
+//! material for two of one batch size is never in memory at once.
 
+use super::deals::{Deal, Deals, Over};
 use crate::event::{Event, Reporter};
-use crate::exchange::{Part, Wait};
-use crate::inbox::{Inbox, InboxHandle, Incoming, Want};
+use crate::inbox::{Inbox, InboxHandle};
 use crate::{Culprit, Limits, NodeError, Peer};
 use amicus_net::{NetError, clock};
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::session::HelperSession;
-use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 /// Bytes of corrections in the queue from which on they leave before more are made: a large
 /// network's are gigabytes.
 const QUEUE: usize = 1 << 24;
+/// Pause after a deal that failed.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How often a thread that waits for its queue to empty looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -69,6 +72,10 @@ pub(super) struct Ended {
     pub(super) batch: u32,
     /// It was ordered, not dealt ahead.
     pub(super) ordered: bool,
+    /// From the helper's first step, or the end of the deal before, to the last party's word.
+    pub(super) elapsed: Duration,
+    /// Bytes sent to all parties.
+    pub(super) bytes: u64,
     /// The material; none when material that was dealt ahead serves the order.
     pub(super) dealt: Result<Option<Dealt>, NodeError>,
 }
@@ -86,7 +93,11 @@ pub(super) struct Dealer {
     pub(super) wanted: VecDeque<u32>,
     /// Since when material is wanted while a party has no link.
     pub(super) unlinked: Option<Instant>,
-    pub(super) busy: Arc<AtomicBool>,
+    /// Inferences in flight.
+    pub(super) in_flight: Arc<AtomicUsize>,
+    pub(super) deals: Deals,
+    /// After a deal failed: a party that keeps failing must not keep the helper busy.
+    pub(super) paused_until: Option<Instant>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
 }
@@ -107,34 +118,12 @@ impl Dealer {
 
     fn work(&mut self) -> Result<(), NodeError> {
         while let Ok(command) = self.commands.try_recv() {
-            match command {
-                Command::Serve(session, epoch) => {
-                    self.inbox.enter(session.id());
-                    self.serving = Some((session, epoch));
-                    (self.ready, self.dealt_ahead) = (0, 0);
-                    self.wanted.clear();
-                }
-                Command::Rest => {
-                    self.serving = None;
-                    self.wanted.clear();
-                }
-                // What was dealt ahead meanwhile serves as well.
-                Command::Wanted(batch) if batch == self.ahead.batch && self.ready > 0 => {
-                    if let Some(scope) = self.served() {
-                        let _ = self.dealt.send(Ended { scope, batch, ordered: true, dealt: Ok(None) });
-                        self.online.wake();
-                    }
-                }
-                Command::Wanted(batch) => self.wanted.push_back(batch),
-                Command::Taken(batch) if batch == self.ahead.batch => {
-                    self.ready = self.ready.saturating_sub(1)
-                }
-                Command::Taken(_) => {}
-                Command::Burn(scope) => self.burn(scope),
-            }
+            self.obey(command);
         }
+        self.paused_until.take_if(|until| clock::now() >= *until);
         let unlinked = self.peers().into_iter().find(|p| !self.inbox.connected(p));
-        let next = self.next_batch().filter(|_| unlinked.is_none());
+        let may = unlinked.is_none() && self.paused_until.is_none() && self.deals.has_room();
+        let next = self.next_batch().filter(|_| may);
         if let (Some((session, epoch)), Some(batch)) = (self.serving.clone(), next) {
             self.unlinked = None;
             return self.deal(&session, &epoch, batch);
@@ -151,20 +140,70 @@ impl Dealer {
                     let fault = Fault::Lost("no link for dealing".into());
                     let error = ProtocolError::peer(party, Step::Preprocessing { layer: None }, fault);
                     for batch in std::mem::take(&mut self.wanted) {
-                        let dealt = Err(error.clone().into());
-                        let _ = self.dealt.send(Ended { scope, batch, ordered: true, dealt });
+                        self.tell((scope, batch, true), (Duration::ZERO, 0), Err(error.clone().into()));
                     }
                     self.unlinked = None;
-                    self.online.wake();
                     return Ok(());
                 }
             }
         }
+        let until = [self.deals.deadline(&self.limits), self.paused_until]
+            .into_iter()
+            .flatten()
+            .fold(until, Instant::min);
         // Wakes come with commands and links; the end of an inference wakes too.
-        match self.inbox.next(until, |_, _| Want::Drop)? {
-            Incoming::Lost(..) | Incoming::Woken | Incoming::Timeout => Ok(()),
-            Incoming::Message(_) | Incoming::Refused(..) => Ok(()),
+        let deals = &self.deals;
+        let incoming = self.inbox.next(until, |peer, h| deals.want(peer, h))?;
+        for over in self.deals.hear(&incoming, &self.limits) {
+            self.over(over);
         }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Serve(session, epoch) => {
+                self.end_deals();
+                self.inbox.enter(session.id());
+                self.serving = Some((session, epoch));
+                (self.ready, self.dealt_ahead) = (0, 0);
+                self.wanted.clear();
+            }
+            Command::Rest => {
+                self.end_deals();
+                self.serving = None;
+                self.wanted.clear();
+            }
+            // What was dealt ahead meanwhile serves as well.
+            Command::Wanted(batch) if batch == self.ahead.batch && self.ready > 0 => {
+                if let Some(scope) = self.served() {
+                    self.tell((scope, batch, true), (Duration::ZERO, 0), Ok(None));
+                }
+            }
+            Command::Wanted(batch) if self.deals.order(batch) => {}
+            Command::Wanted(batch) => self.wanted.push_back(batch),
+            Command::Taken(batch) if batch == self.ahead.batch => self.ready = self.ready.saturating_sub(1),
+            Command::Taken(_) => {}
+            Command::Burn(scope) => self.burn(scope),
+        }
+    }
+
+    /// What was dealt for is used no more.
+    fn end_deals(&mut self) {
+        let over = self.deals.end(|deal| ProtocolError::NotLoaded { epoch: deal.dealt.scope().epoch }.into());
+        over.into_iter().for_each(|over| self.over(over));
+        self.paused_until = None;
+    }
+
+    fn tell(
+        &self,
+        (scope, batch, ordered): (Scope, u32, bool),
+        (elapsed, bytes): (Duration, u64),
+        dealt: Result<Option<Dealt>, NodeError>,
+    ) {
+        // The online thread ends only with this one.
+        let _ = self.dealt.send(Ended { scope, batch, ordered, elapsed, bytes, dealt });
+        self.online.wake();
     }
 
     /// The session and epoch that is dealt for.
@@ -175,79 +214,87 @@ impl Dealer {
 
     fn next_batch(&self) -> Option<u32> {
         let Ahead { batch, kept, total } = self.ahead;
-        let busy = self.busy.load(Ordering::SeqCst);
-        let wait = self.ready > 0 && busy;
-        let room = self.ready + usize::from(busy) < kept && total.is_none_or(|n| self.dealt_ahead < n);
-        self.wanted.front().copied().or_else(|| (room && !wait).then_some(batch))
+        let in_flight = self.in_flight.load(Ordering::SeqCst);
+        let most = if in_flight == 0 { kept } else { (kept / 2).max(1).min(kept.saturating_sub(in_flight)) };
+        let room = self.ready + self.deals.ahead() < most && total.is_none_or(|n| self.dealt_ahead < n);
+        self.wanted.front().copied().or_else(|| room.then_some(batch))
     }
 
     fn peers(&self) -> Vec<Peer> {
         self.parties.all().map(Peer::Party).collect()
     }
 
+    /// Begins a deal; parties say when they are ready.
     fn deal(&mut self, session: &HelperSession, epoch: &HelperEpoch, batch: u32) -> Result<(), NodeError> {
         let started = clock::now();
-        let wanted = self.wanted.pop_front().is_some();
+        let ordered = self.wanted.pop_front().is_some();
         let keys = session.next(epoch.epoch(), epoch.digest())?;
         let scope = keys.scope();
-        let before: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
-        let dealt = epoch
-            .usable()
-            .map_err(NodeError::from)
-            .and_then(|()| self.announce(scope, batch))
-            .and_then(|()| {
-                let last = Peer::Party(self.parties.last());
-                let (inbox, parties, limit) = (&mut self.inbox, self.parties, self.limits.load);
-                let mut queued = 0;
-                epoch.deal::<NodeError>(keys, batch as usize, &mut |op, body| {
-                    if queued > QUEUE {
-                        drain(inbox, parties, started, limit)?;
-                        queued = 0;
-                    }
-                    queued += body.len();
-                    let header = Header::new(Kind::DealCorrection, scope, op.0);
-                    Ok(inbox.send(&last, header, &body)?)
-                })
-            })
-            .and_then(|dealt| self.wait_ready(scope).map(|()| dealt));
+        let (mut messages, mut bytes) = (0, (self.parties.count() * HEADER_BYTES) as u64);
+        let dealt =
+            epoch.usable().map_err(NodeError::from).and_then(|()| self.announce(scope, batch)).and_then(
+                |()| {
+                    let last = Peer::Party(self.parties.last());
+                    let (inbox, parties, limit) = (&mut self.inbox, self.parties, self.limits.load);
+                    let mut queued = 0;
+                    epoch.deal::<NodeError>(keys, batch as usize, &mut |op, body| {
+                        if queued > QUEUE {
+                            drain(inbox, parties, started, limit)?;
+                            queued = 0;
+                        }
+                        queued += body.len();
+                        messages += 1;
+                        bytes += (HEADER_BYTES + body.len()) as u64;
+                        let header = Header::new(Kind::DealCorrection, scope, op.0);
+                        Ok(inbox.send(&last, header, &body)?)
+                    })
+                },
+            );
         match dealt {
             Ok(dealt) => {
-                let after: u64 = self.peers().iter().map(|p| self.inbox.bytes_sent(p)).sum();
-                let bytes = after.saturating_sub(before);
-                let elapsed = clock::since(started);
-                if !wanted {
-                    self.ready += 1;
-                    self.dealt_ahead += 1;
-                }
-                let dealt = Ok(Some(dealt));
-                let _ = self.dealt.send(Ended { scope, batch, ordered: wanted, dealt });
-                self.online.wake();
-                // Last: who asks for an inference because of this must find it.
-                self.reporter.report(Event::Dealt { id: scope.id, elapsed, bytes });
+                self.dealt_ahead += usize::from(!ordered);
+                self.deals.push(Deal::new((dealt, ordered), (messages, bytes), self.parties, started));
                 Ok(())
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
-                let notice = error.notice(&Step::Preprocessing { layer: None });
-                let header = Header::new(Kind::Abort, scope, 0);
-                if let Ok(body) = control::encode(&notice) {
-                    for peer in self.peers() {
-                        self.inbox.send(&peer, header, &body).ok();
-                    }
-                }
                 if epoch.usable().is_err() {
                     self.serving = None;
                 }
-                self.reporter.report(Event::DealFailed { error: error.clone() });
-                // A client that asked meanwhile waits no longer, even where this was dealt ahead.
-                let dealt = Err(error);
-                let _ = self.dealt.send(Ended { scope, batch, ordered: wanted, dealt });
-                self.online.wake();
-                // Not at once again: a party that keeps failing must not keep the helper busy.
-                clock::sleep(Duration::from_millis(50));
+                self.fail((scope, batch, ordered), error);
                 Ok(())
             }
         }
+    }
+
+    /// A deal is over.
+    fn over(&mut self, over: Over) {
+        let Over { deal, elapsed, error } = over;
+        let what = (deal.dealt.scope(), deal.batch(), deal.ordered);
+        match error {
+            None => {
+                self.ready += usize::from(!deal.ordered);
+                self.tell(what, (elapsed, deal.bytes), Ok(Some(deal.dealt)));
+            }
+            Some(error) => {
+                self.dealt_ahead -= usize::from(!deal.ordered);
+                self.fail(what, error);
+            }
+        }
+    }
+
+    fn fail(&mut self, what: (Scope, u32, bool), error: NodeError) {
+        let notice = error.notice(&Step::Preprocessing { layer: None });
+        let header = Header::new(Kind::Abort, what.0, 0);
+        if let Ok(body) = control::encode(&notice) {
+            for peer in self.peers() {
+                self.inbox.send(&peer, header, &body).ok();
+            }
+        }
+        self.reporter.report(Event::DealFailed { error: error.clone() });
+        // A client that asked meanwhile waits no longer, even where this was dealt ahead.
+        self.tell(what, (Duration::ZERO, 0), Err(error));
+        self.paused_until = Some(clock::now() + PAUSE);
     }
 
     /// Tells the parties that an id is not bound any more.
@@ -269,28 +316,6 @@ impl Dealer {
         }
         Ok(())
     }
-
-    fn wait_ready(&mut self, scope: Scope) -> Result<(), NodeError> {
-        let since = clock::now();
-        let step = Step::Preprocessing { layer: None };
-        let mut missing = self.peers();
-        while let Some(first) = missing.first().cloned() {
-            let wait = Wait { from: &first, step: &step, since, until: since + self.limits.load };
-            let ready = self.inbox.exchange(&wait, part, |peer, h| match h.kind {
-                _ if !matches!(peer, Peer::Party(_)) => Want::Drop,
-                Kind::Ready | Kind::Abort if h.scope() == scope => Want::Take,
-                Kind::Ready | Kind::Abort if h.id < scope.id => Want::Drop,
-                _ => Want::Refuse(Fault::Unexpected(format!("{:?}", h.kind))),
-            })?;
-            missing.retain(|party| *party != ready.peer);
-        }
-        Ok(())
-    }
-}
-
-/// Who takes part in dealing.
-fn part(peer: &Peer) -> Part {
-    if matches!(peer, Peer::Party(_)) { Part::Needed } else { Part::Bystander }
 }
 
 /// Waits until everything queued has left; who does not take it in time is named.

@@ -111,7 +111,7 @@ impl Loading {
 impl Helper {
     /// Begins the load that the owner asked for, when nothing else goes on.
     pub(super) fn begin_load(&mut self) -> Result<(), NodeError> {
-        if self.flight.is_some() || self.loading.is_some() {
+        if !self.flights.is_empty() || self.loading.is_some() {
             return Ok(());
         }
         let Some(request) = self.load_request.take() else { return Ok(()) };

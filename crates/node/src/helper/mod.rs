@@ -2,29 +2,34 @@
 //! releases, and a dealing thread that deals material ahead of time.
 
 mod dealing;
+mod deals;
+mod flight;
+mod flights;
 mod load;
+mod requests;
 mod serve;
 mod session;
 mod supply;
 
 pub use dealing::Ahead;
+use deals::Deals;
 use serve::Helper;
 use supply::Supply;
 
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
-use crate::limits::{MATERIAL, largest_batch};
+use crate::limits::{MATERIAL, MAX_LANES, kept, lanes, largest_batch};
 use crate::party::spawn;
 use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::check::FAILURE_LIMIT;
-use amicus_protocol::{Parties, ProtocolError, SessionId};
+use amicus_protocol::{InferenceId, Parties, ProtocolError, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
@@ -42,9 +47,11 @@ pub struct HelperConfig {
     /// What is dealt before anybody asks.
     pub ahead: Ahead,
     /// Largest batch a client may ask for. As much is kept of material that was dealt for requests
-    /// whose clients left.
+    /// whose clients left, and as many inputs may be in flight at a time, or one in every lane.
     pub max_batch: u32,
-    /// Requests of one client that may wait at a time.
+    /// Inferences in flight at a time, at most [`MAX_LANES`].
+    pub lanes: usize,
+    /// Requests of one client that may wait at a time, and its inferences that may be in flight.
     pub requests_of_client: usize,
     /// Failed checks after which a model must be loaded again; never more than
     /// [`FAILURE_LIMIT`].
@@ -58,15 +65,17 @@ pub struct HelperConfig {
 }
 
 impl HelperConfig {
-    /// A helper with the usual limits, which deals one inference ahead.
+    /// A helper with the usual limits: lanes, and material for inferences of one input that is dealt
+    /// ahead, as memory allows.
     pub fn new(plan: Arc<Plan>, parties: Parties, place: Place, reporter: Reporter) -> Self {
         HelperConfig {
             max_batch: largest_batch(&plan, MATERIAL),
+            lanes: lanes(&plan, MATERIAL),
+            ahead: Ahead::new(1, kept(&plan, MATERIAL)),
             plan,
             parties,
             place,
             limits: Limits::default(),
-            ahead: Ahead::new(1, 1),
             requests_of_client: 1,
             failure_limit: FAILURE_LIMIT,
             reporter,
@@ -100,7 +109,7 @@ impl HelperNode {
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
         let (commands, commands_of_dealer) = channel();
         let (dealt, dealt_of_online) = channel();
-        let busy = Arc::new(AtomicBool::new(false));
+        let in_flight = Arc::new(AtomicUsize::new(0));
         // Until a session begins, nothing that parties say is heard.
         online.enter(SessionId::NONE);
         let dealer = dealing::Dealer {
@@ -115,7 +124,9 @@ impl HelperNode {
             dealt_ahead: 0,
             wanted: VecDeque::new(),
             unlinked: None,
-            busy: Arc::clone(&busy),
+            in_flight: Arc::clone(&in_flight),
+            deals: Deals::default(),
+            paused_until: None,
             limits,
             reporter: config.reporter.clone(),
         };
@@ -124,6 +135,7 @@ impl HelperNode {
             parties: config.parties,
             inbox: online,
             answer: crate::limits::answer(&config.plan)?,
+            material: config.plan.cost(1).map_err(ProtocolError::from)?.material_bytes,
             store,
             session: None,
             starting: None,
@@ -139,10 +151,12 @@ impl HelperNode {
             failure_limit: config.failure_limit,
             requests_of_client: config.requests_of_client,
             requests: VecDeque::new(),
-            flight: None,
+            flights: Vec::new(),
+            lanes: config.lanes.clamp(1, MAX_LANES),
+            bound: InferenceId(0),
             load_request: None,
             loading: None,
-            busy,
+            in_flight,
             limits,
             plan: config.plan,
             reporter: config.reporter,

@@ -15,7 +15,7 @@ use amicus_net::clock;
 use amicus_protocol::control::{self, OfferedEpoch, SessionAnswer};
 use amicus_protocol::session::{Confirmed, SessionStart, Standing};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, ProtocolError, Scope, Step};
+use amicus_protocol::{Fault, InferenceId, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -192,6 +192,7 @@ impl Helper {
     pub(super) fn end_session(&mut self) {
         if self.session.take().is_some() {
             self.supply.clear();
+            self.bound = InferenceId(0);
             self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
             self.command(Command::Rest);
         }

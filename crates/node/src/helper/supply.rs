@@ -1,11 +1,15 @@
-//! One-time material at the helper: what is ready, what was ordered for a request, and how much of
+//! One-time material at the helper: what is ready, what was ordered for requests, and how much of
 //! it nobody has claimed.
 //!
 //! A client that asks and leaves has material dealt that nobody wants. The next request of that
 //! size gets it; what is left beyond a bound is burned, here and at the parties.
 
-use amicus_protocol::Scope;
 use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::{InferenceId, Scope};
+
+/// How far the newest id may be ahead of material that still waits: parties remember about a
+/// thousand ids one by one, and take none that is older.
+const OLDEST: u64 = 512;
 
 /// Material that waits for a request.
 #[derive(Debug)]
@@ -18,47 +22,62 @@ struct Ready {
 /// The helper's material.
 #[derive(Debug)]
 pub(super) struct Supply {
-    /// In the order of their ids.
+    /// Oldest first.
     ready: Vec<Ready>,
     /// Batch sizes that the dealing thread was asked for and has not dealt yet.
     ordered: Vec<u32>,
     /// Inputs for which ordered material may wait or be on its way.
     most: usize,
+    newest: InferenceId,
 }
 
-/// Material that a request gets.
+/// Material that no request has any more, or never had.
 #[derive(Debug)]
-pub(super) struct Claimed {
-    pub(super) dealt: Dealt,
-    /// Batch sizes of material dealt ahead that is gone now: its own, and what was passed over.
-    pub(super) dealt_ahead: Vec<u32>,
+pub(super) struct Taken<T> {
+    pub(super) what: T,
+    /// Its batch size, when it was dealt ahead.
+    pub(super) dealt_ahead: Option<u32>,
 }
 
 /// What is to be done about an order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Whether the dealing thread is to be asked: not while such material is on its way, nor while
+    /// How often the dealing thread is to be asked: not for material that is on its way, nor while
     /// there is no room for it.
-    pub(super) send: bool,
+    pub(super) send: usize,
     /// Material to burn: it had to make room.
     pub(super) burned: Vec<Scope>,
+}
+
+impl Ready {
+    fn dealt_ahead(&self) -> Option<u32> {
+        (!self.ordered).then_some(self.dealt.batch() as u32)
+    }
 }
 
 impl Supply {
     /// No material, and room for ordered material of so many inputs.
     pub(super) fn new(most: usize) -> Self {
-        Supply { ready: Vec::new(), ordered: Vec::new(), most }
+        Supply { ready: Vec::new(), ordered: Vec::new(), most, newest: InferenceId(0) }
     }
 
     /// Forgets everything: another model is loaded, or the session ended.
     pub(super) fn clear(&mut self) {
-        self.ready.clear();
-        self.ordered.clear();
+        *self = Supply::new(self.most);
     }
 
-    /// Takes what was dealt.
-    pub(super) fn add(&mut self, dealt: Dealt, ordered: bool) {
+    /// Inferences for which material is ready, and their inputs.
+    pub(super) fn ready(&self) -> (usize, usize) {
+        (self.ready.len(), self.ready.iter().map(|r| r.dealt.batch()).sum())
+    }
+
+    /// Takes what was dealt. What is too old to be bound any more is to be burned.
+    pub(super) fn add(&mut self, dealt: Dealt, ordered: bool) -> Vec<Taken<Scope>> {
+        self.newest = self.newest.max(dealt.scope().id);
         self.ready.push(Ready { dealt, ordered });
+        let newest = self.newest.0;
+        let old = self.ready.extract_if(.., |r| r.dealt.scope().id.0.saturating_add(OLDEST) < newest);
+        old.map(|r| Taken { what: r.dealt.scope(), dealt_ahead: r.dealt_ahead() }).collect()
     }
 
     /// An order that ended, well or not.
@@ -68,30 +87,27 @@ impl Supply {
         }
     }
 
-    /// Material of a batch size, for a request. Ids are bound in growing order, so what has a lower
-    /// one is passed over, and burned by the parties too.
-    pub(super) fn claim(&mut self, batch: u32) -> Option<Claimed> {
+    /// Material of a batch size, for a request: the oldest.
+    pub(super) fn claim(&mut self, batch: u32) -> Option<Taken<Dealt>> {
         let at = self.ready.iter().position(|r| r.dealt.batch() == batch as usize)?;
-        let mut gone: Vec<Ready> = self.ready.drain(..=at).collect();
-        let dealt_ahead = gone.iter().filter(|r| !r.ordered).map(|r| r.dealt.batch() as u32).collect();
-        gone.pop().map(|claimed| Claimed { dealt: claimed.dealt, dealt_ahead })
+        let claimed = self.ready.remove(at);
+        Some(Taken { dealt_ahead: claimed.dealt_ahead(), what: claimed.dealt })
     }
 
-    /// Orders material of a batch size, for a request that finds none.
-    pub(super) fn order(&mut self, batch: u32) -> Order {
-        let mut order = Order { send: false, burned: Vec::new() };
-        if self.ordered.contains(&batch) {
-            return order;
-        }
-        while self.unclaimed() + batch as usize > self.most {
-            let Some(at) = self.ready.iter().position(|r| r.ordered) else { break };
-            let Ready { dealt, .. } = self.ready.remove(at);
-            order.burned.push(dealt.scope());
-        }
-        // With nothing on its way, even one that is larger than the bound is dealt.
-        if self.ordered.is_empty() || self.unclaimed() + batch as usize <= self.most {
+    /// Orders material of a batch size, for so many requests that find none.
+    pub(super) fn order(&mut self, batch: u32, requests: usize) -> Order {
+        let mut order = Order { send: 0, burned: Vec::new() };
+        while self.ordered.iter().filter(|&&b| b == batch).count() < requests {
+            while self.unclaimed() + batch as usize > self.most {
+                let Some(at) = self.ready.iter().position(|r| r.ordered) else { break };
+                order.burned.push(self.ready.remove(at).dealt.scope());
+            }
+            // With nothing on its way, even one that is larger than the bound is dealt.
+            if !self.ordered.is_empty() && self.unclaimed() + batch as usize > self.most {
+                break;
+            }
             self.ordered.push(batch);
-            order.send = true;
+            order.send += 1;
         }
         order
     }

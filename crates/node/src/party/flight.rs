@@ -120,9 +120,6 @@ impl Flight {
 
     /// Why what happened ends this inference, if it does.
     pub(super) fn ended_by(&self, incoming: &Incoming) -> Option<NodeError> {
-        if matches!(incoming, Incoming::Timeout) && clock::now() < self.deadline() {
-            return None;
-        }
         let (from, step) = self.waits_for();
         let wait = Wait { from: &from, step: &step, since: self.since, until: self.until };
         wait.ended_by(incoming, |peer| self.part(peer))

@@ -4,7 +4,7 @@
 use super::Party;
 use super::flight::{Flight, Stage};
 use crate::event::Event;
-use crate::exchange::aborted_by;
+use crate::exchange::{aborted_by, concerns};
 use crate::inbox::{Incoming, Received};
 use crate::limits::MAX_LANES;
 use crate::{NodeError, Peer};
@@ -83,19 +83,10 @@ impl Party {
 
     /// Ends every inference that cannot go on after what happened.
     pub(super) fn interrupt(&mut self, incoming: &Incoming) -> Result<(), NodeError> {
-        // A fault in a message about an inference in flight is that one's affair.
-        let about = match incoming {
-            Incoming::Refused(_, _, Some(id)) if self.flights.iter().any(|f| f.scope.id == *id) => Some(*id),
-            _ => None,
-        };
-        let mut ended = Vec::new();
-        for flight in &self.flights {
-            if about.is_none_or(|id| id == flight.scope.id)
-                && let Some(error) = flight.ended_by(incoming)
-            {
-                ended.push((flight.scope, flight.client.clone(), error));
-            }
-        }
+        let in_flight = |id| self.flights.iter().any(|flight| flight.scope.id == id);
+        let concerned = self.flights.iter().filter(|f| concerns(incoming, f.scope.id, in_flight));
+        let ended =
+            concerned.filter_map(|f| Some((f.scope, f.client.clone(), f.ended_by(incoming)?))).collect();
         self.end(ended)
     }
 

@@ -1,7 +1,7 @@
 //! A model load at a party, message by message (`docs/protocol.md`, section 4).
 
 use super::Party;
-use super::begun::Begun;
+use crate::begun::Begun;
 use crate::error::lost;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};

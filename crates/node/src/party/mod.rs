@@ -1,7 +1,6 @@
 //! A compute party: an online thread that loads models and runs inferences, and a dealing thread
 //! that prepares material ahead of time.
 
-mod begun;
 mod dealing;
 mod flight;
 mod hooks;
@@ -9,6 +8,7 @@ mod infer;
 mod load;
 mod session;
 
+use crate::begun::Begun;
 #[cfg(feature = "danger")]
 use crate::conduct::Conduct;
 use crate::connect::InboxHandles;
@@ -26,7 +26,6 @@ use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
-use begun::Begun;
 use dealing::Prepared;
 use flight::Flight;
 use hooks::Hooks;

@@ -1,8 +1,8 @@
 //! How a party joins sessions that the helper begins (`docs/protocol.md`, section 7).
 
 use super::Party;
-use super::begun::Begun;
 use super::dealing::Serving;
+use crate::begun::Begun;
 use crate::event::Event;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Received, Want};

@@ -17,7 +17,7 @@ pub use amicus_files::sealed::{SealedReader, SealedWriter};
 pub use cluster::ClusterDigest;
 pub use epochs::{EpochFiles, SealedEpoch};
 pub use folder::{Folder, Place};
-pub use releases::{PendingRelease, RELEASES_KEPT};
+pub use releases::{PendingRelease, Promised, RELEASES_KEPT};
 
 use crate::{NodeError, Peer};
 use amicus_protocol::check::DecisionLog;
@@ -25,7 +25,7 @@ use amicus_protocol::{EpochId, Scope};
 use folder::fault;
 use known::Known;
 use log::{Findings, Log, MAX_RECORD, framed};
-use record::{Decision, Record, decision_bytes};
+use record::{Decision, Record};
 use releases::seconds;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -108,20 +108,29 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the decision about an inference of this client can be recorded, and its release kept
-    /// until it is delivered; to be asked before anything of the inference is told.
+    /// Whether the decision about an inference can be recorded, and its release kept until it is
+    /// delivered, beside those of inferences in flight; to be asked before anything of the inference
+    /// is told.
     ///
     /// # Errors
     /// Why not.
-    pub fn room_for_decision(&self, receivers: &[String], release: usize) -> Result<(), String> {
-        let bytes = decision_bytes(receivers.iter().map(String::as_str), release);
+    pub fn room_for_decision<'a>(
+        &self,
+        decision: Promised<'_>,
+        beside: impl Iterator<Item = Promised<'a>>,
+    ) -> Result<(), String> {
+        let bytes = decision.bytes();
         if bytes > MAX_RECORD {
             return Err(format!(
                 "an answer of {bytes} bytes; {MAX_RECORD} can be kept until it is collected"
             ));
         }
-        let client = receivers.first().map_or("", String::as_str);
-        self.known.releases.room_for(client, framed(bytes))
+        let (mut of_client, mut all) = (0, framed(bytes));
+        for other in beside {
+            of_client += usize::from(other.client() == decision.client());
+            all += framed(other.bytes());
+        }
+        self.known.releases.room_for(decision.client(), of_client, all)
     }
 
     /// Sets the receivers that the next recorded decision is for; the first is the client who

@@ -38,6 +38,26 @@ impl std::fmt::Debug for PendingRelease {
     }
 }
 
+/// The decision about an inference that is in flight or about to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Promised<'a> {
+    /// Receivers, the client who asked first.
+    pub receivers: &'a [String],
+    /// Bytes of the release.
+    pub release: usize,
+}
+
+impl Promised<'_> {
+    pub(super) fn client(&self) -> &str {
+        self.receivers.first().map_or("", String::as_str)
+    }
+
+    /// Bytes of its record.
+    pub(super) fn bytes(&self) -> usize {
+        decision_bytes(self.receivers.iter().map(String::as_str), self.release)
+    }
+}
+
 /// The releases of a node, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Releases {
@@ -92,14 +112,14 @@ impl Releases {
         over.into_iter().for_each(|scope| self.remove(scope));
     }
 
-    /// Whether one more release, with a record of so many bytes, can be kept for an inference of
-    /// this client.
+    /// Whether one more release can be kept for an inference of this client, of whom so many others
+    /// are in flight; the records of all that are take so many bytes.
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn room_for(&self, client: &str, bytes: u64) -> Result<(), String> {
+    pub(super) fn room_for(&self, client: &str, in_flight: usize, bytes: u64) -> Result<(), String> {
         let of_client = self.iter().filter(|(_, p)| p.receivers.first().is_some_and(|name| name == client));
-        if of_client.count() >= MAX_OF_CLIENT {
+        if of_client.count() + in_flight >= MAX_OF_CLIENT {
             return Err(format!("more than {MAX_OF_CLIENT} answers that receivers have not collected"));
         }
         if self.bytes + bytes > MAX_BYTES {

@@ -26,6 +26,10 @@ fn decide(store: &mut Store, id: u64, release: &[u8]) -> Result<(), NodeError> {
     store.receivers(&[CLIENT.to_owned()]).accepted(scope(id), release)
 }
 
+fn room(store: &Store, receivers: &[String], release: usize) -> Result<(), String> {
+    store.room_for_decision(Promised { receivers, release }, std::iter::empty())
+}
+
 fn pending(store: &Store) -> Vec<u64> {
     store.pending().map(|(scope, _)| scope.id.0).collect()
 }
@@ -122,28 +126,48 @@ fn releases_that_nobody_collects_are_bounded_and_go() {
     let mut store = reopen(folder.path());
     let receivers = |client: &str| [client.to_owned(), "client nobody".to_owned()];
     let mut decided = 0;
-    while store.room_for_decision(&receivers("client a"), 100).is_ok() {
+    while room(&store, &receivers("client a"), 100).is_ok() {
         decided += 1;
         store.receivers(&receivers("client a")).accepted(scope(decided), &[1; 100]).unwrap();
     }
     assert!((10..1000).contains(&decided), "{decided}");
     // Others still have room, until all of it is used.
-    store.room_for_decision(&receivers("client b"), 100).unwrap();
+    room(&store, &receivers("client b"), 100).unwrap();
     let large = MAX_RECORD - 1000;
-    while store.room_for_decision(&receivers(&format!("client {decided}")), large).is_ok() {
+    while room(&store, &receivers(&format!("client {decided}")), large).is_ok() {
         decided += 1;
         let names = receivers(&format!("client {decided}"));
         store.receivers(&names).accepted(scope(decided), &vec![1; large]).unwrap();
         assert!(decided < 1000);
     }
-    store.room_for_decision(&receivers("client b"), 100).unwrap();
+    room(&store, &receivers("client b"), 100).unwrap();
     // After a deadline they go, also where nobody asks.
     let now = SystemTime::now();
     store.expire_releases(now + RELEASES_KEPT - Duration::from_secs(3600));
     assert_eq!(store.pending().count() as u64, decided);
     store.expire_releases(now + RELEASES_KEPT + Duration::from_secs(60));
     assert_eq!(store.pending().count(), 0);
-    store.room_for_decision(&receivers("client a"), large).unwrap();
+    room(&store, &receivers("client a"), large).unwrap();
+}
+
+/// Else many inferences at a time could end in decisions that cannot be recorded.
+#[test]
+fn what_is_in_flight_has_its_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = reopen(folder.path());
+    let names = |client: &str| [client.to_owned(), "client nobody".to_owned()];
+    let [alice, bob] = ["client a", "client b"].map(names);
+    let room = |release, beside: &[Promised<'_>]| {
+        store.room_for_decision(Promised { receivers: &alice, release }, beside.iter().copied())
+    };
+    let promised = |receivers, release, count| vec![Promised { receivers, release }; count];
+    let of_client = (0..).find(|&n| room(100, &promised(&alice, 100, n)).is_err()).unwrap();
+    assert!((10..1000).contains(&of_client), "{of_client}");
+    // Another client's are none of it, until they fill the store.
+    room(100, &promised(&bob, 100, of_client)).unwrap();
+    let large = MAX_RECORD - 1000;
+    let of_all = (0..1000).find(|&n| room(large, &promised(&bob, large, n)).is_err()).unwrap();
+    assert!((1..1000).contains(&of_all), "{of_all}");
 }
 
 #[test]
@@ -152,9 +176,9 @@ fn a_decision_that_could_not_be_kept_is_known_before() {
     let mut store = reopen(folder.path());
     let names = [CLIENT.to_owned()];
     // The largest that is promised to fit does fit, and is there after a restart.
-    let most = (0..).map(|less| MAX_RECORD - less).find(|&n| store.room_for_decision(&names, n).is_ok());
+    let most = (0..).map(|less| MAX_RECORD - less).find(|&n| room(&store, &names, n).is_ok());
     let most = most.unwrap();
-    let error = store.room_for_decision(&names, most + 1).unwrap_err();
+    let error = room(&store, &names, most + 1).unwrap_err();
     assert!(error.contains(&MAX_RECORD.to_string()), "{error}");
     assert!(decide(&mut store, 1, &vec![0; most + 1]).is_err());
     decide(&mut store, 2, &vec![0; most]).unwrap();

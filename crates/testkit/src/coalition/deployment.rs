@@ -84,6 +84,7 @@ impl Deployment {
             limits,
             ahead: Ahead::new(scenario.batch, 1),
             max_batch: MAX_BATCH,
+            lanes: 16,
             requests_of_client: 1,
             failure_limit: amicus_protocol::check::FAILURE_LIMIT,
             reporter: report(&Peer::Helper),

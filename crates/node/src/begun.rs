@@ -1,4 +1,5 @@
-//! Ids that a party has begun in a session.
+//! Ids that somebody has begun in a session: a party its loads and inferences, a client those it has
+//! tickets for.
 
 use amicus_protocol::InferenceId;
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ const REMEMBERED: usize = 1024;
 
 /// Loads and inferences that have begun in a session, in any order and each once.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(crate) struct Begun {
     /// All ids up to this one are spent.
     floor: InferenceId,
     /// Later ones, and whether they were given up midway: what still arrives for those is no
@@ -24,7 +25,7 @@ impl Default for Begun {
 
 impl Begun {
     /// Begins an id, unless it is spent.
-    pub(super) fn begin(&mut self, id: InferenceId) -> bool {
+    pub(crate) fn begin(&mut self, id: InferenceId) -> bool {
         if self.is_spent(id) {
             return false;
         }
@@ -38,19 +39,19 @@ impl Begun {
     }
 
     /// Notes that an id was given up midway.
-    pub(super) fn give_up(&mut self, id: InferenceId) {
+    pub(crate) fn give_up(&mut self, id: InferenceId) {
         if let Some(given_up) = self.later.get_mut(&id) {
             *given_up = true;
         }
     }
 
     /// Whether an id has begun, or is so old that it never will.
-    pub(super) fn is_spent(&self, id: InferenceId) -> bool {
+    pub(crate) fn is_spent(&self, id: InferenceId) -> bool {
         id <= self.floor || self.later.contains_key(&id)
     }
 
     /// Whether an id was given up midway.
-    pub(super) fn gave_up(&self, id: InferenceId) -> bool {
+    pub(crate) fn gave_up(&self, id: InferenceId) -> bool {
         self.later.get(&id).is_some_and(|given_up| *given_up)
     }
 }

@@ -1,0 +1,260 @@
+//! Inferences in flight at the helper: which begin, how they are decided, and how they end.
+//!
+//! As many go on at a time as there are lanes, and material and memory for. One thread takes all
+//! messages, so verdicts of an epoch come one after the other: a failure is counted, durably,
+//! before anybody hears of it, and when the epoch is retired no further verdict is given.
+
+use super::dealing::Command;
+use super::flight::{Flight, Verdict};
+use super::requests::Waiting;
+use super::serve::Helper;
+use super::supply::Taken;
+use crate::error::lost;
+use crate::event::Event;
+use crate::inbox::{Incoming, Received};
+use crate::{NodeError, Peer};
+use amicus_protocol::control::{self, Binding};
+use amicus_protocol::epoch::HelperEpoch;
+use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::wire::{Header, Kind};
+use amicus_protocol::{ProtocolError, Scope, Step};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+impl Helper {
+    /// Binds requests to dealt material, the oldest first, as long as there are lanes.
+    pub(super) fn start_flights(&mut self) -> Result<(), NodeError> {
+        self.retire_if_due()?;
+        if let Some(retired) = self.retired.clone() {
+            self.refuse_waiting(&retired);
+            return Ok(());
+        }
+        // A load waits until nothing is in flight, so nothing begins before it.
+        if self.session.is_none() || self.load_request.is_some() || self.requests.is_empty() {
+            return Ok(());
+        }
+        let Some(epoch) = self.epoch.clone() else { return Ok(()) };
+        self.store.expire_releases(SystemTime::now());
+        let mut at = 0;
+        while at < self.requests.len() && self.flights.len() < self.lanes {
+            let Waiting { client, batch, .. } = &self.requests[at];
+            let batch = *batch;
+            if !self.has_memory_for(batch) {
+                // Smaller ones do not overtake it for ever.
+                return Ok(());
+            }
+            if !self.may_have_another(client) {
+                at += 1;
+            } else if !self.refuse_what_cannot_be_kept(at) {
+                match self.supply.claim(batch) {
+                    None => at += 1,
+                    Some(claimed) => {
+                        if let Some(waiting) = self.requests.remove(at) {
+                            self.start(waiting, claimed, &epoch)?;
+                        }
+                    }
+                }
+            }
+        }
+        self.order_material();
+        Ok(())
+    }
+
+    /// Whether there is memory for the material of so many more inputs in flight: as much as of the
+    /// largest batch, or of one input in every lane.
+    fn has_memory_for(&self, batch: u32) -> bool {
+        let in_flight: usize = self.flights.iter().map(Flight::batch).sum();
+        let most = self.lanes.max(self.max_batch as usize);
+        in_flight == 0 || in_flight + batch as usize <= most
+    }
+
+    /// Whether another inference of a client may be in flight.
+    fn may_have_another(&self, client: &Peer) -> bool {
+        let of_client = self.flights.iter().filter(|flight| flight.client() == client).count();
+        of_client < self.requests_of_client
+    }
+
+    /// Orders material for requests that could begin if there were some.
+    fn order_material(&mut self) {
+        let mut free = self.lanes - self.flights.len().min(self.lanes);
+        let mut wanted: Vec<(u32, usize)> = Vec::new();
+        for at in 0..self.requests.len() {
+            if free == 0 || !self.may_have_another(&self.requests[at].client) {
+                continue;
+            }
+            free -= 1;
+            let waiting = &mut self.requests[at];
+            waiting.asked = true;
+            match wanted.iter_mut().find(|(batch, _)| *batch == waiting.batch) {
+                Some((_, requests)) => *requests += 1,
+                None => wanted.push((waiting.batch, 1)),
+            }
+        }
+        for (batch, requests) in wanted {
+            let order = self.supply.order(batch, requests);
+            order.burned.into_iter().for_each(|scope| self.command(Command::Burn(scope)));
+            (0..order.send).for_each(|_| self.command(Command::Wanted(batch)));
+        }
+    }
+
+    fn start(
+        &mut self,
+        waiting: Waiting,
+        claimed: Taken<Dealt>,
+        epoch: &Arc<HelperEpoch>,
+    ) -> Result<(), NodeError> {
+        let Waiting { client, batch, receivers, .. } = waiting;
+        // Before the dealing thread hears that one was taken: it is to deal less while inferences
+        // are in flight.
+        self.in_flight.store(self.flights.len() + 1, Ordering::SeqCst);
+        claimed.dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
+        let binding = Binding { plan: self.digest, batch, client: client.to_string(), receivers };
+        self.inbox.set_hop(0);
+        // A receiver may have connected just before the client asked.
+        self.inbox.take_arrivals();
+        let flight = Flight::new(claimed.what, Arc::clone(epoch), client.clone(), binding, &self.limits);
+        self.bound = self.bound.max(flight.scope().id);
+        let started = self.announce(&flight, &client);
+        self.flights.push(flight);
+        if let Err(error) = started {
+            self.refuse(&client, &error.notice(&Step::Input));
+            if let Some(flight) = self.flights.pop() {
+                self.fail(&flight, error);
+            }
+            self.landed();
+        }
+        Ok(())
+    }
+
+    fn announce(&mut self, flight: &Flight, client: &Peer) -> Result<(), NodeError> {
+        let body = control::encode(flight.binding())?;
+        for party in self.party_peers() {
+            self.announce_to(&party, flight.header(Kind::Bind), &body)?;
+        }
+        for name in &flight.binding().receivers[1..] {
+            if let Some(receiver) = Peer::parse(name, self.parties) {
+                self.announce_to(&receiver, flight.header(Kind::Invite), &body)?;
+            }
+        }
+        self.announce_to(client, flight.header(Kind::Ticket), &flight.ticket()?)
+    }
+
+    /// Sends a message without which an inference cannot be; who cannot be reached is named.
+    fn announce_to(&mut self, to: &Peer, header: Header, body: &[u8]) -> Result<(), NodeError> {
+        let sent = self.inbox.send(to, header, body);
+        sent.map_err(|e| ProtocolError::peer(to, Step::Input, lost(&e)).into())
+    }
+
+    /// Takes a party's message; with the last one, decides.
+    pub(super) fn check(&mut self, message: &Received) -> Result<(), NodeError> {
+        let Peer::Party(from) = &message.peer else { return Ok(()) };
+        let Some(at) = self.flights.iter().position(|f| f.scope() == message.header.scope()) else {
+            return Ok(());
+        };
+        match self.flights[at].check(&self.plan, *from, message) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let verdict = self.flights.remove(at).decide();
+                self.conclude(verdict)?;
+                self.landed();
+                Ok(())
+            }
+            Err(error) => {
+                let flight = self.flights.remove(at);
+                self.fail(&flight, error.into());
+                self.landed();
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a verdict known, once it is on disk.
+    fn conclude(&mut self, verdict: Verdict) -> Result<(), NodeError> {
+        let Verdict { scope, epoch, binding, hop, accepted } = verdict;
+        self.inbox.set_hop(hop);
+        match accepted {
+            Ok(accepted) => {
+                let release = accepted.release(self.store.receivers(&binding.receivers))?;
+                #[cfg(feature = "danger")]
+                if self.stop_after_decision {
+                    return Err(NodeError::Stopped);
+                }
+                for (index, name) in binding.receivers.iter().enumerate() {
+                    self.send_release(scope, name, index, &release);
+                }
+                for party in self.party_peers() {
+                    self.inbox.send(&party, Header::new(Kind::Outcome, scope, 0), &[]).ok();
+                }
+                let id = scope.id;
+                self.reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+            }
+            Err(error) => {
+                // Counted before anybody hears of it: what failures say of the keys is bounded
+                // across restarts.
+                self.store.record_failed_checks(epoch.epoch(), epoch.failures())?;
+                self.tell_failure(scope, &binding.receivers, error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the use of a model whose checks failed too often, with everything that is in flight.
+    fn retire_if_due(&mut self) -> Result<(), NodeError> {
+        let Some(Err(retired)) = self.epoch.as_ref().map(|epoch| epoch.usable()) else { return Ok(()) };
+        if let Some(epoch) = self.epoch.take() {
+            self.store.retire(epoch.epoch())?;
+        }
+        self.supply.clear();
+        // Each verdict more would say something of the keys.
+        for flight in std::mem::take(&mut self.flights) {
+            self.fail(&flight, retired.clone().into());
+        }
+        self.landed();
+        self.retired = Some(retired);
+        Ok(())
+    }
+
+    /// Ends every inference that cannot go on after what happened; true if there was one.
+    pub(super) fn interrupt(&mut self, incoming: &Incoming) -> bool {
+        let parties = self.party_peers();
+        let in_flight = |id| self.flights.iter().any(|flight| flight.scope().id == id);
+        let ended_by = |flight: &Flight| flight.ended_by(incoming, &parties, in_flight);
+        let ended: Vec<(Scope, NodeError)> =
+            self.flights.iter().filter_map(|f| Some((f.scope(), ended_by(f)?))).collect();
+        for (scope, error) in &ended {
+            if let Some(at) = self.flights.iter().position(|flight| flight.scope() == *scope) {
+                let flight = self.flights.remove(at);
+                self.fail(&flight, error.clone());
+            }
+        }
+        if !ended.is_empty() {
+            self.landed();
+        }
+        !ended.is_empty()
+    }
+
+    fn fail(&mut self, flight: &Flight, error: NodeError) {
+        self.tell_failure(flight.scope(), &flight.binding().receivers, error);
+    }
+
+    fn tell_failure(&mut self, scope: Scope, receivers: &[String], error: NodeError) {
+        let notice = error.notice(&Step::Check);
+        let header = Header::new(Kind::Abort, scope, 0);
+        let receivers = receivers.iter().filter_map(|name| Peer::parse(name, self.parties));
+        for peer in self.party_peers().into_iter().chain(receivers.collect::<Vec<_>>()) {
+            self.tell(&peer, header, &notice);
+        }
+        self.reporter.report(Event::Failed { id: scope.id, error });
+    }
+
+    /// Tells the dealing thread how many are in flight, if that has changed.
+    fn landed(&mut self) {
+        let now = self.flights.len();
+        if self.in_flight.swap(now, Ordering::SeqCst) != now
+            && let Some(handle) = &self.dealing
+        {
+            handle.wake();
+        }
+    }
+}
