@@ -41,6 +41,12 @@ impl Tickets {
         self.session != Some(scope.session) || !self.begun.is_spent(scope.id)
     }
 
+    /// Whether somebody else's inference, whose output this client gets too, begins or ends.
+    fn is_of_another(&self, peer: &Peer, h: &Header) -> bool {
+        let news = matches!(h.kind, Kind::Invite | Kind::Abort) && h.id != InferenceId(0);
+        news && *peer == Peer::Helper && self.is_new(h.scope())
+    }
+
     fn take(&mut self, scope: Scope) {
         if self.session.replace(scope.session) != Some(scope.session) {
             self.begun = Begun::default();
@@ -112,7 +118,7 @@ impl ClientNode {
             let peer = Peer::Party(party);
             self.send(&peer, &Fingerprints::question())?;
             let step = Step::load_part("fingerprint");
-            let answer = self.wait(deadline, &peer, &step, |from, h| {
+            let answer = self.wait(deadline, &peer, &step, |_, from, h| {
                 let refused = h.kind == Kind::Abort && h.id == InferenceId(0);
                 *from == peer && (h.kind == Kind::Fingerprint || refused)
             })?;
@@ -134,8 +140,7 @@ impl ClientNode {
         let also_to = also_to.iter().map(Peer::to_string).collect();
         let (pending, message) = PendingRequest::new(Arc::clone(&self.plan), self.parties, batch, also_to)?;
         self.send(&Peer::Helper, &message)?;
-        let mut tickets = std::mem::take(&mut self.tickets);
-        let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |peer, h| {
+        let answer = self.wait(deadline, &Peer::Helper, &Step::Input, |tickets, peer, h| {
             // A notice about an inference is none about this request: anybody may name this client
             // as a receiver.
             let new = match h.kind {
@@ -144,12 +149,8 @@ impl ClientNode {
                 _ => false,
             };
             *peer == Peer::Helper && new
-        });
-        if let Ok(answer) = &answer {
-            tickets.take(answer.header.scope());
-        }
-        self.tickets = tickets;
-        let answer = answer?;
+        })?;
+        self.tickets.take(answer.header.scope());
         let admission = pending.granted(&answer.header, answer.body(), &mut OperatingSystem)?;
         match self.compared {
             Some(epoch) if epoch != admission.scope().epoch => {
@@ -185,7 +186,7 @@ impl ClientNode {
         // The client who asks may wait this long for a ticket.
         let deadline = clock::now() + self.limits.ticket();
         self.inbox.wait_for(&self.everybody(), &Step::Output, deadline)?;
-        let invite = self.wait(deadline, &Peer::Helper, &Step::Output, |peer, h| {
+        let invite = self.wait(deadline, &Peer::Helper, &Step::Output, |_, peer, h| {
             *peer == Peer::Helper && h.kind == Kind::Invite
         })?;
         let (header, body) = (&invite.header, invite.body());
@@ -214,12 +215,14 @@ impl ClientNode {
                 return Ok(Inferred { logits, elapsed, rounds });
             }
             let wait = Wait { from: &Peer::Helper, step: &Step::Output, since: started, until: deadline };
+            let tickets = &self.tickets;
             // Nobody's fault ends it: a helper that comes back repeats its release, and of outputs
             // one is enough.
             let next = self.inbox.exchange(
                 &wait,
                 |_| Part::Bystander,
                 |peer, h| match (peer, h.kind) {
+                    _ if h.scope() != this && tickets.is_of_another(peer, h) => Want::Keep,
                     _ if h.scope() != this => Want::Drop,
                     (Peer::Party(_), Kind::Output) | (Peer::Helper, Kind::Release | Kind::Abort) => {
                         Want::Take
@@ -241,10 +244,15 @@ impl ClientNode {
         deadline: Instant,
         from: &Peer,
         step: &Step,
-        take: impl Fn(&Peer, &Header) -> bool,
+        take: impl Fn(&Tickets, &Peer, &Header) -> bool,
     ) -> Result<Received, NodeError> {
         let part = |peer: &Peer| if peer == from { Part::Needed } else { Part::Bystander };
-        let want = |peer: &Peer, h: &Header| if take(peer, h) { Want::Take } else { Want::Drop };
+        let tickets = &self.tickets;
+        let want = |peer: &Peer, h: &Header| match take(tickets, peer, h) {
+            true => Want::Take,
+            false if tickets.is_of_another(peer, h) => Want::Keep,
+            false => Want::Drop,
+        };
         self.inbox.exchange(&Wait::new(from, step, deadline), part, want)
     }
 }

@@ -247,17 +247,35 @@ impl FakeHelper {
     /// # Panics
     /// When there is no randomness.
     pub fn bind(&mut self, dealt: &Dealt, inputs: &[i64]) -> OutputReceiver {
-        let scope = dealt.scope();
+        self.bind_alone(dealt);
+        self.input(dealt, inputs)
+    }
+
+    /// Binds an id, fresh or not; its client says nothing.
+    ///
+    /// # Panics
+    /// When the plan is not valid.
+    pub fn bind_alone(&mut self, dealt: &Dealt) {
         let digest = self.net.plan.digest().expect("a valid plan");
         let client = "client 1".to_owned();
         let binding = Binding { plan: digest, batch: 1, client: client.clone(), receivers: vec![client] };
-        let plan = Arc::clone(&self.net.plan);
+        let header = Header::new(Kind::Bind, dealt.scope(), 0);
+        for party in self.peers() {
+            let body = control::encode(&binding).expect("a binding");
+            self.online.send(&party, &Message { header, body });
+        }
+    }
+
+    /// Sends an input, and a receiver's key, under an id.
+    ///
+    /// # Panics
+    /// When there is no randomness.
+    pub fn input(&mut self, dealt: &Dealt, inputs: &[i64]) -> OutputReceiver {
+        let (scope, plan) = (dealt.scope(), Arc::clone(&self.net.plan));
         let ticket = Ticket::from_grant(Arc::clone(&plan), self.parties, scope, 1, &dealt.grant().encode());
         let input = pack(&ticket.expect("a ticket").mask(inputs).expect("inputs of this plan"));
         let receiver = OutputReceiver::new(&plan, scope, 1, &mut OperatingSystem).expect("randomness");
         for party in self.peers() {
-            let body = control::encode(&binding).expect("a binding");
-            self.online.send(&party, &Message { header: Header::new(Kind::Bind, scope, 0), body });
             let header = Header::new(Kind::Input, scope, 0);
             self.client.send(&party, &Message { header, body: input.clone() });
             let header = Header::new(Kind::ReceiverKey, scope, 0);

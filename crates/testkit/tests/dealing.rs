@@ -180,15 +180,18 @@ fn what_is_being_dealt_for_one_who_left_is_not_dealt_for_the_next_as_well() {
     assert!(world.panics().is_empty(), "{:?}", world.panics());
 }
 
-/// A deal of an old model that fails while a new one is loaded already.
+/// A deal of an old model that fails while a request for the new one waits for material.
 #[test]
 fn a_failed_deal_of_an_old_model_does_not_end_a_request_for_the_new_one() {
     let world = World::enter(5);
     let scenario = with_readiness(Act::Drop);
     let mut deployment = Deployment::start(&scenario);
     stage::run(&mut deployment, &scenario, &Stage::Load, 1);
-    // One is dealt ahead; of the next, which is asked for, a party's word is lost.
-    deployment.adversary.attack(&scenario.moves);
+    // One is dealt ahead; of the next, which is asked for, a party's word is lost. What is dealt
+    // for the new model takes longer than it takes the helper to notice.
+    let slow = with_readiness(Act::Delay(Limits::default().load + Duration::from_secs(30)));
+    let moves: Vec<Move> = scenario.moves.iter().chain(&slow.moves).cloned().collect();
+    deployment.adversary.attack(&moves);
     let mut node = deployment.clients[1].take().unwrap();
     let (sender, answer) = channel();
     clock::spawn("client", move || {
@@ -196,12 +199,13 @@ fn a_failed_deal_of_an_old_model_does_not_end_a_request_for_the_new_one() {
     })
     .unwrap();
     clock::sleep(SOON);
-    assert!(!deployment.adversary.rest().is_empty(), "nothing was lost");
     let new = deployment.owner.load(deployment.net.layers().as_slice()).map(|loaded| loaded.epoch).ok();
+    let failed = |event: &Event| matches!(event, Event::DealFailed { .. });
+    clock::sleep(Limits::default().load);
+    assert!(deployment.events[&Peer::Helper].try_iter().any(|event| failed(&event)), "nothing failed");
     let epoch = clock::receive(&answer, clock::now() + Duration::from_secs(600)).unwrap().unwrap();
     assert_eq!(Some(epoch), new, "an inference of the old model");
-    let failed = |event: &Event| matches!(event, Event::DealFailed { .. });
-    assert!(deployment.events[&Peer::Helper].try_iter().any(|event| failed(&event)), "nothing failed");
+    assert!(!deployment.adversary.rest().is_empty(), "nothing was lost");
     deployment.stop();
     assert!(world.panics().is_empty(), "{:?}", world.panics());
 }

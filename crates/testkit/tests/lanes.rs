@@ -4,15 +4,17 @@
 use amicus_client::Message;
 use amicus_client::inference::PendingRequest;
 use amicus_field::Limbs;
-use amicus_net::clock::world::World;
 use amicus_net::clock;
+use amicus_net::clock::world::World;
 use amicus_net::shaper::Shape;
 use amicus_node::client::ClientNode;
 use amicus_node::conduct::{Conduct, Outgoing};
 use amicus_node::event::Event;
+use amicus_node::limits::MAX_LANES;
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{InferenceId, ProtocolError};
+use amicus_protocol::{InferenceId, Parties, ProtocolError};
+use amicus_testkit::fake_helper::FakeHelper;
 use amicus_testkit::nets::Net;
 use amicus_testkit::run::{Run, Setup, assert_says};
 use amicus_testkit::user::{User, notice};
@@ -37,8 +39,9 @@ fn infer(net: &Net, client: &mut ClientNode, batch: u32, salt: u64) -> Result<()
     Ok(())
 }
 
+/// Clients beside that of the run.
 fn clients(run: &mut Run, count: usize) -> Vec<ClientNode> {
-    (1..=count).map(|number| run.cluster.client(&number.to_string()).unwrap()).collect()
+    (2..count + 2).map(|number| run.cluster.client(&number.to_string()).unwrap()).collect()
 }
 
 /// Every client asks for inferences of these batch sizes, all clients at once; how each ended.
@@ -240,9 +243,8 @@ fn a_party_that_cheats_in_one_of_many_is_caught_in_that_one() {
 #[test]
 fn a_malformed_message_ends_the_inference_that_it_names() {
     let short = |header, body: Vec<u8>| vec![Outgoing::Message(header, body[1..].to_vec())];
-    let unexpected = |header: Header, body| {
-        vec![Outgoing::Message(Header { kind: Kind::Tags, ..header }, body)]
-    };
+    let unexpected =
+        |header: Header, body| vec![Outgoing::Message(Header { kind: Kind::Tags, ..header }, body)];
     let twice = |header, body: Vec<u8>| {
         vec![Outgoing::Message(header, body.clone()), Outgoing::Message(header, body)]
     };
@@ -269,13 +271,14 @@ fn a_share_of_another_inference_is_not_taken() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).keeping(2 * MANY).conduct(2, conduct).start();
     let mut clients = clients(&mut run, MANY);
     let ended = all_at_once(&run.net, &mut clients, &[1, 1]);
-    // Whatever the order: no answer is wrong, and some inference has ended for that.
-    let errors: Vec<NodeError> = ended.into_iter().filter_map(Result::err).collect();
-    assert!(!errors.is_empty(), "a share was taken for another");
-    for error in &errors {
+    // Whatever the order: no answer is wrong, and some inference has ended for that, perhaps after
+    // its check.
+    for error in ended.into_iter().filter_map(Result::err) {
         let text = error.to_string();
         assert!(error.is_rejection() || text.contains("party 2"), "{text}");
     }
+    let failed = |event: &Event| matches!(event, Event::Failed { .. });
+    assert!(run.cluster.party_events[0].try_iter().any(|event| failed(&event)), "it was taken for another");
     run.recovers();
     run.finish();
 }
@@ -304,7 +307,7 @@ fn a_link_that_ends_ends_what_is_in_flight_for_everybody() {
 #[test]
 fn receivers_of_many_inferences_get_all_of_them() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).keeping(8).start();
-    let mut bob = run.cluster.client("bob").unwrap();
+    let mut bob = run.cluster.client("20").unwrap();
     let mut clients = clients(&mut run, 4);
     let net = zoo::mlp(TWO);
     std::thread::scope(|scope| {
@@ -314,7 +317,7 @@ fn receivers_of_many_inferences_get_all_of_them() {
             scope.spawn(move || {
                 for n in 0..2 {
                     let inputs = net.inputs(1, (10 * number + n) as u64);
-                    let admission = client.request(1, &[Peer::Client("bob".into())]).unwrap();
+                    let admission = client.request(1, &[Peer::Client("20".into())]).unwrap();
                     let logits = client.infer(admission, &inputs).unwrap().logits;
                     assert!(net.error_of(&inputs, &logits) < 0.05);
                 }
@@ -367,6 +370,41 @@ fn ready_material_is_bounded_and_reported() {
     }
     assert_eq!(most, kept);
     run.cluster.stop();
+}
+
+/// A helper that begins inferences without end holds as much of a party's memory as it may.
+#[test]
+fn a_party_begins_no_more_than_it_has_room_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = zoo::mlp(TWO);
+    let inputs = net.inputs(1, 1);
+    let mut helper = FakeHelper::start(net, folder.path());
+    let epoch = helper.load(1);
+    let parties: Vec<Peer> = Parties::new(2).unwrap().all().map(Peer::Party).collect();
+    let ids = 2..2 + MAX_LANES as u64 + 1;
+    let dealt: Vec<_> = ids
+        .map(|id| {
+            let dealt = helper.deal(&epoch, id);
+            parties.iter().for_each(|party| drop(helper.dealing.expect(party, &[Kind::Ready])));
+            helper.bind_alone(&dealt);
+            dealt
+        })
+        .collect();
+    let last = dealt[MAX_LANES].scope();
+    for party in &parties {
+        let abort = helper.online.expect(party, &[Kind::Abort]);
+        assert_eq!(abort.header.scope(), last);
+        assert_says("helper", &notice(&abort), &["helper", "not allowed: more than 64 inferences"]);
+    }
+    // The others go on, in any order.
+    for dealt in [&dealt[40], &dealt[0]] {
+        helper.input(dealt, &inputs);
+        for party in &parties {
+            let check = helper.online.expect(party, &[Kind::Check]);
+            assert_eq!(check.header.scope(), dealt.scope());
+        }
+    }
+    helper.stop();
 }
 
 /// Messages for a party come in no order between inferences: what is early for one waits.

@@ -234,7 +234,7 @@ fn a_strangers_input_does_not_stand_for_the_clients() {
 
 #[test]
 fn seeds_of_a_mask_go_to_the_bound_client_only() {
-    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut run = Setup::new(zoo::mlp(TWO), 2).lanes(1).start();
     let (mut alice, mut mallory) = (user(&mut run, "2"), user(&mut run, "3"));
     let plan = Arc::clone(&run.net.plan);
     let (pending, request) = PendingRequest::new(Arc::clone(&plan), run.parties, 1, Vec::new()).unwrap();

@@ -162,15 +162,15 @@ impl Dealer {
 
     fn obey(&mut self, command: Command) {
         match command {
+            // Deals of an older epoch of the session end by themselves.
             Command::Serve(session, epoch) => {
-                self.end_deals();
                 self.inbox.enter(session.id());
                 self.serving = Some((session, epoch));
                 (self.ready, self.dealt_ahead) = (0, 0);
                 self.wanted.clear();
             }
             Command::Rest => {
-                self.end_deals();
+                self.deals.clear();
                 self.serving = None;
                 self.wanted.clear();
             }
@@ -180,7 +180,7 @@ impl Dealer {
                     self.tell((scope, batch, true), (Duration::ZERO, 0), Ok(None));
                 }
             }
-            Command::Wanted(batch) if self.deals.order(batch) => {}
+            Command::Wanted(batch) if self.is_coming(batch) => {}
             Command::Wanted(batch) => self.wanted.push_back(batch),
             Command::Taken(batch) if batch == self.ahead.batch => self.ready = self.ready.saturating_sub(1),
             Command::Taken(_) => {}
@@ -188,11 +188,10 @@ impl Dealer {
         }
     }
 
-    /// What was dealt for is used no more.
-    fn end_deals(&mut self) {
-        let over = self.deals.end(|deal| ProtocolError::NotLoaded { epoch: deal.dealt.scope().epoch }.into());
-        over.into_iter().for_each(|over| self.over(over));
-        self.paused_until = None;
+    /// Serves an order with what is being dealt ahead, if anything is.
+    fn is_coming(&mut self, batch: u32) -> bool {
+        let epoch = self.served().map(|scope| scope.epoch);
+        epoch.is_some_and(|epoch| self.deals.order(epoch, batch))
     }
 
     fn tell(
@@ -216,7 +215,8 @@ impl Dealer {
         let Ahead { batch, kept, total } = self.ahead;
         let in_flight = self.in_flight.load(Ordering::SeqCst);
         let most = if in_flight == 0 { kept } else { (kept / 2).max(1).min(kept.saturating_sub(in_flight)) };
-        let room = self.ready + self.deals.ahead() < most && total.is_none_or(|n| self.dealt_ahead < n);
+        let coming = self.served().map_or(0, |scope| self.deals.ahead(scope.epoch));
+        let room = self.ready + coming < most && total.is_none_or(|n| self.dealt_ahead < n);
         self.wanted.front().copied().or_else(|| room.then_some(batch))
     }
 
@@ -270,14 +270,16 @@ impl Dealer {
     /// A deal is over.
     fn over(&mut self, over: Over) {
         let Over { deal, elapsed, error } = over;
-        let what = (deal.dealt.scope(), deal.batch(), deal.ordered);
+        let (scope, batch) = (deal.dealt.scope(), deal.batch());
+        let ahead = !deal.ordered && self.served().is_some_and(|served| served.epoch == scope.epoch);
+        let what = (scope, batch, deal.ordered);
         match error {
             None => {
-                self.ready += usize::from(!deal.ordered);
+                self.ready += usize::from(ahead);
                 self.tell(what, (elapsed, deal.bytes), Ok(Some(deal.dealt)));
             }
             Some(error) => {
-                self.dealt_ahead -= usize::from(!deal.ordered);
+                self.dealt_ahead -= usize::from(ahead);
                 self.fail(what, error);
             }
         }

@@ -7,7 +7,7 @@ use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, Parties, Scope, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, Scope, Step};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,10 @@ impl Deal {
         Deal { dealt, ordered, messages, bytes, started, missing }
     }
 
+    fn is_ahead(&self, epoch: EpochId) -> bool {
+        !self.ordered && self.dealt.scope().epoch == epoch
+    }
+
     pub(super) fn batch(&self) -> u32 {
         self.dealt.batch() as u32
     }
@@ -78,16 +82,18 @@ impl Deals {
         self.all.is_empty() || (self.all.len() < MOST && messages < MESSAGES && bytes < BYTES)
     }
 
-    /// Those that were not ordered.
-    pub(super) fn ahead(&self) -> usize {
-        self.all.iter().filter(|deal| !deal.ordered).count()
+    /// Those of an epoch that were not ordered.
+    pub(super) fn ahead(&self, epoch: EpochId) -> usize {
+        self.all.iter().filter(|deal| deal.is_ahead(epoch)).count()
     }
 
     /// Serves an order with one of that batch size that was begun without any; true if there is
     /// one.
-    pub(super) fn order(&mut self, batch: u32) -> bool {
-        let ahead = self.all.iter_mut().find(|deal| !deal.ordered && deal.batch() == batch);
-        ahead.is_some_and(|deal| std::mem::replace(&mut deal.ordered, true) || true)
+    pub(super) fn order(&mut self, epoch: EpochId, batch: u32) -> bool {
+        let ahead = self.all.iter_mut().find(|deal| deal.is_ahead(epoch) && deal.batch() == batch);
+        let Some(deal) = ahead else { return false };
+        deal.ordered = true;
+        true
     }
 
     /// Adds one.
@@ -136,15 +142,9 @@ impl Deals {
         over
     }
 
-    /// Ends all of them.
-    pub(super) fn end(&mut self, error: impl Fn(&Deal) -> NodeError) -> Vec<Over> {
-        let mut over = Vec::new();
-        while let Some(deal) = self.all.front() {
-            let error = error(deal);
-            over.extend(self.remove(0, Some(error)));
-        }
-        self.newest = None;
-        over
+    /// Forgets all of them: their session is over.
+    pub(super) fn clear(&mut self) {
+        *self = Deals::default();
     }
 
     fn position(&self, scope: Scope) -> Option<usize> {

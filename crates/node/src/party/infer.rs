@@ -3,6 +3,7 @@
 
 use super::Party;
 use super::flight::{Flight, Stage};
+use crate::begun::Begun;
 use crate::event::Event;
 use crate::exchange::{aborted_by, concerns};
 use crate::inbox::{Incoming, Received};
@@ -20,7 +21,7 @@ impl Party {
     /// Begins an inference that the helper bound to a client.
     pub(super) fn bind(&mut self, bind: &Received) -> Result<(), NodeError> {
         let scope = bind.header.scope();
-        if let Err(error) = self.begin(scope.id) {
+        if let Err(error) = self.begin(scope.id, Begun::begin) {
             self.reporter.report(Event::Failed { id: scope.id, error });
             return Ok(());
         }

@@ -315,7 +315,7 @@ impl Party {
 
     fn load(&mut self, begin: &Received) -> Result<(), NodeError> {
         let scope = begin.header.scope();
-        let fresh = self.begin(scope.id);
+        let fresh = self.begin(scope.id, Begun::begin_after_all);
         if fresh.is_ok() {
             self.epoch = None;
             self.ready.clear();
@@ -339,12 +339,16 @@ impl Party {
     }
 
     /// Begins an inference or a load, each id once; without a session there are none.
-    fn begin(&mut self, id: InferenceId) -> Result<Arc<PartySession>, NodeError> {
+    fn begin(
+        &mut self,
+        id: InferenceId,
+        begin: fn(&mut Begun, InferenceId) -> bool,
+    ) -> Result<Arc<PartySession>, NodeError> {
         let Some(session) = self.session.clone() else {
             let fault = Fault::Unexpected(format!("{id} before a session is open"));
             return Err(ProtocolError::peer(Peer::Helper, Step::Keys, fault).into());
         };
-        if !self.begun.begin(id) {
+        if !begin(&mut self.begun, id) {
             return Err(ProtocolError::Spent { what: id.to_string() }.into());
         }
         Ok(session)
