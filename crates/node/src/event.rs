@@ -90,8 +90,9 @@ impl fmt::Display for Event {
             Event::SessionFailed { error } => write!(f, "a session could not begin: {error}"),
             Event::Loaded { epoch } => write!(f, "a model is loaded ({epoch})"),
             Event::LoadFailed { error } => write!(f, "a model load failed: {error}"),
-            Event::Dealt { id, elapsed, bytes } => {
-                write!(f, "{id} is dealt ({bytes} bytes in {} ms)", elapsed.as_millis())
+            Event::Dealt { id, elapsed, bytes, ready, material } => {
+                let ms = elapsed.as_millis();
+                write!(f, "{id} is dealt ({bytes} bytes in {ms} ms; ready: {ready}, {material} bytes)")
             }
             Event::DealFailed { error } => write!(f, "dealing failed: {error}"),
             Event::Finished { id, .. } => write!(f, "{id} ended well"),
