@@ -1,4 +1,4 @@
-//! Ids that somebody has begun in a session: a party its loads and inferences, a client those it has
+//! Ids that somebody has begun in a session: nodes loads and inferences, a client those that it has
 //! tickets for.
 
 use amicus_protocol::InferenceId;

@@ -31,7 +31,8 @@
 //! inference = 60                      # for an inference
 //! load = 120                          # for a step of a model load; more where a model is large
 //! batch = 64                          # images in one inference; else as many as 1 GiB of material allows
-//! ready = 4                           # inferences that the helper deals ahead; else the usual number
+//! lanes = 16                          # inferences in flight at a time; else as memory allows
+//! ready = 32                          # inferences that are dealt ahead; else as memory allows
 //! ```
 
 mod error;
@@ -43,7 +44,7 @@ use crate::Error;
 use amicus_net::{Fingerprint, PeerSet};
 use amicus_node::Peer;
 use amicus_node::connect::Target;
-use amicus_node::limits::{Limits, largest_batch};
+use amicus_node::limits::{Limits, MAX_LANES, largest_batch};
 use amicus_node::store::ClusterDigest;
 use amicus_plan::{Plan, Printable};
 use amicus_protocol::Parties;
@@ -124,8 +125,11 @@ pub struct DeploymentLimits {
     /// Images in one inference, at most; as many as a gigabyte of material allows when there is
     /// none.
     pub batch: Option<u32>,
-    /// Inferences for which material is dealt ahead, those in flight counted; the helper's usual
-    /// number when there is none.
+    /// Inferences in flight at a time; up to 16, as many as a gigabyte of material allows, when there
+    /// is none.
+    pub lanes: Option<u32>,
+    /// Inferences for which material is dealt ahead, those in flight counted; up to 32, as many as a
+    /// gigabyte of material allows, when there is none.
     pub ready: Option<u32>,
 }
 
@@ -134,7 +138,7 @@ impl Default for DeploymentLimits {
         let Limits { round, inference, load } = Limits::default();
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(MAX_SECONDS);
         let (round, inference, load) = (seconds(round), seconds(inference), seconds(load));
-        DeploymentLimits { round, inference, load, batch: None, ready: None }
+        DeploymentLimits { round, inference, load, batch: None, lanes: None, ready: None }
     }
 }
 
@@ -173,12 +177,13 @@ impl Deployment {
         if self.cluster.is_empty() || self.cluster.len() > MAX_NAME || !Printable::is(&self.cluster) {
             return wrong("", "cluster", DeploymentProblem::Name);
         }
-        let DeploymentLimits { round, inference, load, batch, ready } = self.limits;
+        let DeploymentLimits { round, inference, load, batch, lanes, ready } = self.limits;
         for (name, found, most) in [
             ("round", round, MAX_SECONDS),
             ("inference", inference, MAX_SECONDS),
             ("load", load, MAX_SECONDS),
             ("batch", batch.unwrap_or(1), MAX_BATCH),
+            ("lanes", lanes.unwrap_or(1), MAX_LANES as u32),
             ("ready", ready.unwrap_or(1), MAX_READY),
         ] {
             if found == 0 || found > most {

@@ -36,9 +36,8 @@ impl Helper {
         let place = seat.place(folder.into());
         let mut config = HelperConfig::new(Arc::clone(&seat.plan), seat.parties, place, reporter);
         (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
-        if let Some(ready) = seat.ready {
-            config.ahead = Ahead::new(1, ready);
-        }
+        config.lanes = seat.lanes.unwrap_or(config.lanes);
+        config.ahead = seat.ready.map_or(config.ahead, |ready| Ahead::new(1, ready));
         let node = HelperNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

@@ -62,6 +62,7 @@ pub(super) struct Seat<'a> {
     pub(super) parties: Parties,
     pub(super) limits: Limits,
     pub(super) max_batch: u32,
+    pub(super) lanes: Option<usize>,
     pub(super) ready: Option<usize>,
 }
 
@@ -86,6 +87,7 @@ impl<'a> Seat<'a> {
             terms: Terms { plan: plan.digest()?, parties },
             limits: deployment.limits(),
             max_batch: deployment.max_batch(&plan),
+            lanes: deployment.limits.lanes.map(|lanes| lanes as usize),
             ready: deployment.limits.ready.map(|ready| ready as usize),
             deployment,
             identity,

@@ -8,14 +8,13 @@ use super::dealing::Command;
 use super::flight::{Flight, Verdict};
 use super::requests::Waiting;
 use super::serve::Helper;
-use super::supply::Taken;
+use super::supply::Claimed;
 use crate::error::lost;
 use crate::event::Event;
 use crate::inbox::{Incoming, Received};
 use crate::{NodeError, Peer};
 use amicus_protocol::control::{self, Binding};
 use amicus_protocol::epoch::HelperEpoch;
-use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{ProtocolError, Scope, Step};
 use std::sync::Arc;
@@ -47,7 +46,7 @@ impl Helper {
             if !self.may_have_another(client) {
                 at += 1;
             } else if !self.refuse_what_cannot_be_kept(at) {
-                match self.supply.claim(batch) {
+                match self.claim(batch) {
                     None => at += 1,
                     Some(claimed) => {
                         if let Some(waiting) = self.requests.remove(at) {
@@ -59,6 +58,18 @@ impl Helper {
         }
         self.order_material();
         Ok(())
+    }
+
+    /// Material that parties take. What waited so long that they remember its id no more is burned.
+    fn claim(&mut self, batch: u32) -> Option<Claimed> {
+        while let Some(claimed) = self.supply.claim(batch) {
+            if self.begun.begin(claimed.dealt.scope().id) {
+                return Some(claimed);
+            }
+            claimed.dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
+            self.command(Command::Burn(claimed.dealt.scope()));
+        }
+        None
     }
 
     /// Whether there is memory for the material of so many more inputs in flight: as much as of the
@@ -101,7 +112,7 @@ impl Helper {
     fn start(
         &mut self,
         waiting: Waiting,
-        claimed: Taken<Dealt>,
+        claimed: Claimed,
         epoch: &Arc<HelperEpoch>,
     ) -> Result<(), NodeError> {
         let Waiting { client, batch, receivers, .. } = waiting;
@@ -113,8 +124,7 @@ impl Helper {
         self.inbox.set_hop(0);
         // A receiver may have connected just before the client asked.
         self.inbox.take_arrivals();
-        let flight = Flight::new(claimed.what, Arc::clone(epoch), client.clone(), binding, &self.limits);
-        self.bound = self.bound.max(flight.scope().id);
+        let flight = Flight::new(claimed.dealt, Arc::clone(epoch), client.clone(), binding, &self.limits);
         let started = self.announce(&flight, &client);
         self.flights.push(flight);
         if let Err(error) = started {

@@ -178,6 +178,7 @@ impl Helper {
         let Some(session) = self.session.clone() else { return Ok(Stage::Session) };
         let load = HelperLoad::begin(Arc::clone(&self.plan), &session, &mut OperatingSystem)?;
         *scope = load.scope();
+        self.begun.begin_after_all(scope.id);
         let header = |kind| Header::new(kind, load.scope(), 0);
         for party in self.parties.all() {
             let (to, seed) = (Peer::Party(party), load.party_grant(party));

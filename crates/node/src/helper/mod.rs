@@ -16,6 +16,7 @@ use deals::Deals;
 use serve::Helper;
 use supply::Supply;
 
+use crate::begun::Begun;
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
@@ -26,7 +27,7 @@ use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::check::FAILURE_LIMIT;
-use amicus_protocol::{InferenceId, Parties, ProtocolError, SessionId};
+use amicus_protocol::{Parties, ProtocolError, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -153,7 +154,7 @@ impl HelperNode {
             requests: VecDeque::new(),
             flights: Vec::new(),
             lanes: config.lanes.clamp(1, MAX_LANES),
-            bound: InferenceId(0),
+            begun: Begun::default(),
             load_request: None,
             loading: None,
             in_flight,

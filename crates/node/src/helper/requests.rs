@@ -1,6 +1,6 @@
 //! Requests of clients that wait for their turn at the helper, and why some wait in vain.
 
-use super::dealing::{Command, Ended};
+use super::dealing::Ended;
 use super::serve::Helper;
 use crate::event::Event;
 use crate::inbox::Received;
@@ -125,10 +125,7 @@ impl Helper {
                 Ok(Some(dealt)) => {
                     let id = dealt.scope().id;
                     if used {
-                        for old in self.supply.add(dealt, ordered) {
-                            old.dealt_ahead.into_iter().for_each(|b| self.command(Command::Taken(b)));
-                            self.command(Command::Burn(old.what));
-                        }
+                        self.supply.add(dealt, ordered);
                     }
                     // Last: who asks for an inference because of this must find it.
                     let (ready, inputs) = self.supply.ready();

@@ -7,6 +7,7 @@ use super::load::Loading;
 use super::requests::Waiting;
 use super::session::Starting;
 use super::supply::Supply;
+use crate::begun::Begun;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::store::Store;
@@ -18,7 +19,7 @@ use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::output::Release;
 use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, Parties, ProtocolError, Scope};
+use amicus_protocol::{Fault, Parties, ProtocolError, Scope};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -55,8 +56,8 @@ pub(super) struct Helper {
     /// Inferences in flight, and how many there may be at a time.
     pub(super) flights: Vec<Flight>,
     pub(super) lanes: usize,
-    /// The largest id of the session that was bound.
-    pub(super) bound: InferenceId,
+    /// Ids of the session that were told to parties: what these know, they were told in this order.
+    pub(super) begun: Begun,
     /// The owner's wish for a load, until nothing is in flight.
     pub(super) load_request: Option<Received>,
     pub(super) loading: Option<Loading>,
@@ -104,9 +105,9 @@ impl Helper {
         ];
         let idle = clock::now() + Duration::from_secs(3600);
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(idle);
-        let (starting, flights, bound) = (self.starting.is_some(), &self.flights, self.bound);
+        let (starting, flights, begun) = (self.starting.is_some(), &self.flights, &self.begun);
         let incoming =
-            self.inbox.next(deadline, |peer, h| want(flights, bound, loading, starting, peer, h))?;
+            self.inbox.next(deadline, |peer, h| want(flights, begun, loading, starting, peer, h))?;
         let parties = self.party_peers();
         let lost = matches!(&incoming, Incoming::Lost(Peer::Party(_), _));
         if let Some(error) = self.starting.as_ref().and_then(|s| s.ended_by(&incoming, &parties)) {
@@ -209,7 +210,7 @@ impl Helper {
 
 fn want(
     flights: &[Flight],
-    bound: InferenceId,
+    begun: &Begun,
     loading: Option<&Loading>,
     starting: bool,
     peer: &Peer,
@@ -230,7 +231,7 @@ fn want(
     match (peer, h.kind) {
         // Sent before the party knew that the inference ended.
         (Peer::Party(_), Kind::Abort) => Want::Drop,
-        (Peer::Party(_), Kind::Check) if h.id <= bound => Want::Drop,
+        (Peer::Party(_), Kind::Check) if begun.is_spent(h.id) => Want::Drop,
         (Peer::Party(_), kind) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
         _ => Want::Drop,
     }

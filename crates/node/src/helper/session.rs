@@ -5,6 +5,7 @@
 
 use super::dealing::Command;
 use super::serve::Helper;
+use crate::begun::Begun;
 use crate::error::lost;
 use crate::event::Event;
 use crate::exchange::{Part, Wait};
@@ -15,7 +16,7 @@ use amicus_net::clock;
 use amicus_protocol::control::{self, OfferedEpoch, SessionAnswer};
 use amicus_protocol::session::{Confirmed, SessionStart, Standing};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, ProtocolError, Scope, Step};
+use amicus_protocol::{Fault, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -192,7 +193,7 @@ impl Helper {
     pub(super) fn end_session(&mut self) {
         if self.session.take().is_some() {
             self.supply.clear();
-            self.bound = InferenceId(0);
+            self.begun = Begun::default();
             self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
             self.command(Command::Rest);
         }

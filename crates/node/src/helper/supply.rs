@@ -4,12 +4,8 @@
 //! A client that asks and leaves has material dealt that nobody wants. The next request of that
 //! size gets it; what is left beyond a bound is burned, here and at the parties.
 
+use amicus_protocol::Scope;
 use amicus_protocol::preprocess::Dealt;
-use amicus_protocol::{InferenceId, Scope};
-
-/// How far the newest id may be ahead of material that still waits: parties remember about a
-/// thousand ids one by one, and take none that is older.
-const OLDEST: u64 = 512;
 
 /// Material that waits for a request.
 #[derive(Debug)]
@@ -28,13 +24,12 @@ pub(super) struct Supply {
     ordered: Vec<u32>,
     /// Inputs for which ordered material may wait or be on its way.
     most: usize,
-    newest: InferenceId,
 }
 
-/// Material that no request has any more, or never had.
+/// Material that a request gets.
 #[derive(Debug)]
-pub(super) struct Taken<T> {
-    pub(super) what: T,
+pub(super) struct Claimed {
+    pub(super) dealt: Dealt,
     /// Its batch size, when it was dealt ahead.
     pub(super) dealt_ahead: Option<u32>,
 }
@@ -49,16 +44,10 @@ pub(super) struct Order {
     pub(super) burned: Vec<Scope>,
 }
 
-impl Ready {
-    fn dealt_ahead(&self) -> Option<u32> {
-        (!self.ordered).then_some(self.dealt.batch() as u32)
-    }
-}
-
 impl Supply {
     /// No material, and room for ordered material of so many inputs.
     pub(super) fn new(most: usize) -> Self {
-        Supply { ready: Vec::new(), ordered: Vec::new(), most, newest: InferenceId(0) }
+        Supply { ready: Vec::new(), ordered: Vec::new(), most }
     }
 
     /// Forgets everything: another model is loaded, or the session ended.
@@ -71,13 +60,9 @@ impl Supply {
         (self.ready.len(), self.ready.iter().map(|r| r.dealt.batch()).sum())
     }
 
-    /// Takes what was dealt. What is too old to be bound any more is to be burned.
-    pub(super) fn add(&mut self, dealt: Dealt, ordered: bool) -> Vec<Taken<Scope>> {
-        self.newest = self.newest.max(dealt.scope().id);
+    /// Takes what was dealt.
+    pub(super) fn add(&mut self, dealt: Dealt, ordered: bool) {
         self.ready.push(Ready { dealt, ordered });
-        let newest = self.newest.0;
-        let old = self.ready.extract_if(.., |r| r.dealt.scope().id.0.saturating_add(OLDEST) < newest);
-        old.map(|r| Taken { what: r.dealt.scope(), dealt_ahead: r.dealt_ahead() }).collect()
     }
 
     /// An order that ended, well or not.
@@ -88,10 +73,10 @@ impl Supply {
     }
 
     /// Material of a batch size, for a request: the oldest.
-    pub(super) fn claim(&mut self, batch: u32) -> Option<Taken<Dealt>> {
+    pub(super) fn claim(&mut self, batch: u32) -> Option<Claimed> {
         let at = self.ready.iter().position(|r| r.dealt.batch() == batch as usize)?;
-        let claimed = self.ready.remove(at);
-        Some(Taken { dealt_ahead: claimed.dealt_ahead(), what: claimed.dealt })
+        let Ready { dealt, ordered } = self.ready.remove(at);
+        Some(Claimed { dealt, dealt_ahead: (!ordered).then_some(batch) })
     }
 
     /// Orders material of a batch size, for so many requests that find none.
