@@ -199,7 +199,7 @@ struct InOne {
 }
 
 impl InOne {
-    fn new(kind: Kind, index: u32, change: fn(Header, Vec<u8>) -> Vec<Outgoing>) -> Box<dyn Conduct> {
+    fn conduct(kind: Kind, index: u32, change: fn(Header, Vec<u8>) -> Vec<Outgoing>) -> Box<dyn Conduct> {
         Box::new(InOne { kind, index, skip: 4, seen: Vec::new(), change })
     }
 }
@@ -236,7 +236,7 @@ fn a_party_that_cheats_in_one_of_many_is_caught_in_that_one() {
         vec![Outgoing::Message(header, body)]
     };
     let net = zoo::mlp(TWO);
-    let error = one_of_many(InOne::new(Kind::Opening, net.op("linear 1"), wrong));
+    let error = one_of_many(InOne::conduct(Kind::Opening, net.op("linear 1"), wrong));
     assert!(error.is_rejection(), "{error}");
 }
 
@@ -255,7 +255,7 @@ fn a_malformed_message_ends_the_inference_that_it_names() {
         (Kind::Check, short, "bytes, expected"),
         (Kind::Check, unexpected, "unexpected Tags"),
     ] {
-        let error = one_of_many(InOne::new(kind, 0, change));
+        let error = one_of_many(InOne::conduct(kind, 0, change));
         assert_says("client", &error, &["party 2", words]);
     }
 }
@@ -267,7 +267,7 @@ fn a_share_of_another_inference_is_not_taken() {
         let other = Header { id: InferenceId(header.id.0 - 1), ..header };
         vec![Outgoing::Message(other, body.clone()), Outgoing::Message(header, body)]
     };
-    let conduct = InOne::new(Kind::Opening, 1, elsewhere);
+    let conduct = InOne::conduct(Kind::Opening, 1, elsewhere);
     let mut run = Setup::new(zoo::mlp(TWO), 2).keeping(2 * MANY).conduct(2, conduct).start();
     let mut clients = clients(&mut run, MANY);
     let ended = all_at_once(&run.net, &mut clients, &[1, 1]);
@@ -286,7 +286,7 @@ fn a_share_of_another_inference_is_not_taken() {
 #[test]
 fn a_link_that_ends_ends_what_is_in_flight_for_everybody() {
     let close = |header, body| vec![Outgoing::Message(header, body), Outgoing::Close];
-    let conduct = InOne::new(Kind::Opening, 1, close);
+    let conduct = InOne::conduct(Kind::Opening, 1, close);
     let mut run = Setup::new(zoo::mlp(TWO), 2).keeping(2 * MANY).tls().conduct(2, conduct).start();
     let mut clients = clients(&mut run, MANY);
     // Right answers are held against the simulator.

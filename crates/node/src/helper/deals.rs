@@ -11,8 +11,8 @@ use amicus_protocol::{EpochId, Fault, InferenceId, Parties, Scope, Step};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Deals that parties work on, at most.
-const MOST: usize = 4;
+/// Deals that parties work on, at most: while they expand one, the others wait there.
+const MOST: usize = 3;
 /// Bytes of corrections on their way from which on nothing more is dealt: parties keep them until
 /// they have expanded what came before.
 const BYTES: u64 = 1 << 23;
