@@ -15,7 +15,7 @@ use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Frame, Link, Mesh, NetError, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{EpochId, Fault, ProtocolError, SessionId, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, SessionId, Step};
 use early::is_user;
 use handle::Arrivals;
 use std::collections::{HashMap, VecDeque};

@@ -3,7 +3,7 @@
 
 use crate::nets::Net;
 use amicus_net::shaper::Shape;
-use amicus_net::{Event as Heard, Link, Mesh, Waker, clock};
+use amicus_net::{Event as Heard, Frame, Link, Mesh, Waker, clock};
 use amicus_node::client::ClientNode;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
@@ -151,7 +151,7 @@ impl Line {
 
 /// Carries messages until somebody wakes the line.
 fn carry(mesh: &mut Mesh, shape: Shape) {
-    let mut on_their_way: VecDeque<(Instant, usize, Vec<u8>)> = VecDeque::new();
+    let mut on_their_way: VecDeque<(Instant, usize, Frame)> = VecDeque::new();
     let mut free = [clock::now(); 2];
     loop {
         let due = on_their_way.iter().map(|(due, ..)| *due).min();

@@ -97,6 +97,12 @@ impl Flight {
         self.waits_for().1
     }
 
+    /// The client, when nothing but its input or key is missing.
+    pub(super) fn awaited_client(&self) -> Option<&Peer> {
+        let input = matches!(self.stage, Stage::Input { .. });
+        (input && self.waits_for().0 == self.client).then_some(&self.client)
+    }
+
     /// When this inference is given up unless it gets what it waits for.
     pub(super) fn deadline(&self) -> Instant {
         self.until

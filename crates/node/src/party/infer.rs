@@ -91,6 +91,20 @@ impl Party {
         self.end(ended)
     }
 
+    /// An inference that waits for a client whose link ended before it did, and how that ended.
+    pub(super) fn client_that_left(&mut self) -> Option<(Scope, String)> {
+        let inbox = &mut self.inbox;
+        self.flights.iter().find_map(|f| Some((f.scope, inbox.left(f.awaited_client()?)?)))
+    }
+
+    /// Ends an inference whose client left.
+    pub(super) fn lost_client(&mut self, scope: Scope, how: String) -> Result<(), NodeError> {
+        let Some(flight) = self.flights.iter().find(|f| f.scope == scope) else { return Ok(()) };
+        let client = flight.client.clone();
+        let error = ProtocolError::peer(&client, Step::Input, Fault::Lost(how));
+        self.end(vec![(scope, client, error.into())])
+    }
+
     /// Ends all inferences by a fault of the helper.
     pub(super) fn end_flights(&mut self, fault: &Fault) -> Result<(), NodeError> {
         let fail = |flight: &Flight| {

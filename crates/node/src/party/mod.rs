@@ -208,13 +208,19 @@ impl Party {
         }
         self.take_prepared()?;
         let idle = clock::now() + Duration::from_secs(3600);
-        let deadline = self.flights.iter().map(Flight::deadline).min().unwrap_or(idle);
+        let gone = self.client_that_left();
+        let deadline = match &gone {
+            Some(_) => clock::now(),
+            None => self.flights.iter().map(Flight::deadline).min().unwrap_or(idle),
+        };
         let (flights, begun) = (&self.flights, &self.begun);
         let incoming = self.inbox.next(deadline, |peer, h| want(flights, begun, peer, h))?;
-        let message = match incoming {
-            Incoming::Message(message) => message,
-            Incoming::Woken => return Ok(()),
-            incoming => {
+        let message = match (incoming, gone) {
+            (Incoming::Message(message), _) => message,
+            (Incoming::Woken, _) => return Ok(()),
+            // What the client said before it left has been heard.
+            (Incoming::Timeout, Some((scope, how))) => return self.lost_client(scope, how),
+            (incoming, _) => {
                 self.interrupt(&incoming)?;
                 // Without the helper there is no session.
                 if matches!(incoming, Incoming::Lost(Peer::Helper, _)) {
