@@ -73,20 +73,6 @@ pub(crate) fn checkpoint(bytes: &[u8]) {
     });
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::seeds;
-
-    #[test]
-    fn seeds_are_accepted() {
-        let files = tempfile::tempdir().unwrap();
-        let read = |(_, bytes): &seeds::Seed| read_samples(bytes, &files.path().join("samples.npz"));
-        let counts: Vec<_> = seeds::of("samples").iter().map(read).collect();
-        assert_eq!(counts, [Some(4), Some(4), Some(2), Some(4)]);
-    }
-}
-
 /// A deployment file: what is read passes its own check, and what is wrong is one line that a
 /// terminal can show.
 pub(crate) fn deployment(bytes: &[u8]) {
@@ -104,5 +90,19 @@ pub(crate) fn deployment(bytes: &[u8]) {
             let error = error.to_string();
             assert!(error.chars().all(is_printable) && error.len() < 2000, "{error:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds;
+
+    #[test]
+    fn seeds_are_accepted() {
+        let files = tempfile::tempdir().unwrap();
+        let read = |(_, bytes): &seeds::Seed| read_samples(bytes, &files.path().join("samples.npz"));
+        let counts: Vec<_> = seeds::of("samples").iter().map(read).collect();
+        assert_eq!(counts, [Some(4), Some(4), Some(2), Some(4)]);
     }
 }
