@@ -255,6 +255,8 @@ if __name__ == "__main__":
     arguments.add_argument("--restarts", action="store_true")
     arguments.add_argument("--documented", action="store_true")
     options = arguments.parse_args()
+    # Who ends this script ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("roles: told to end"))
     try:
         if options.documented:
             documented(options.built)
