@@ -9,7 +9,7 @@ use crate::conduct::Conduct;
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
-use crate::limits::{MATERIAL, lanes, largest_batch};
+use crate::limits::{MATERIAL, held, lanes, largest_batch};
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
 use crate::store::Place;
@@ -173,6 +173,8 @@ impl LocalCluster {
         for me in config.parties.all() {
             let (reporter, events) = Reporter::channel();
             party_events.push(events);
+            let kept = config.ahead.kept * config.ahead.batch as usize;
+            let max_inputs = held(config.lanes, kept, config.max_batch);
             nodes.push(PartyNode::start(PartyConfig {
                 plan: Arc::clone(&config.plan),
                 parties: config.parties,
@@ -180,6 +182,7 @@ impl LocalCluster {
                 place: Place::local(&config.folder, config.parties, &Peer::Party(me)),
                 limits: config.limits,
                 max_batch: config.max_batch,
+                max_inputs,
                 core: config.cores.get(me.index()).copied(),
                 #[cfg(feature = "danger")]
                 conduct: conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),

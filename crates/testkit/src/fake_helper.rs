@@ -33,6 +33,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+/// Inputs for which a party holds material.
+pub const MAX_INPUTS: usize = 80;
+
 /// Two real parties, and everybody else by hand.
 pub struct FakeHelper {
     /// The network.
@@ -85,6 +88,7 @@ impl FakeHelper {
                 place: Place::local(folder, parties, &Peer::Party(me)),
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 max_batch: 4,
+                max_inputs: MAX_INPUTS,
                 core: None,
                 conduct: conduct.take(),
                 reporter,

@@ -55,6 +55,7 @@ impl Wan {
                 place: place(&Peer::Party(me)),
                 limits,
                 max_batch: MAX_BATCH,
+                max_inputs: 1 << 10,
                 core: None,
                 conduct: None,
                 reporter: Reporter::default(),

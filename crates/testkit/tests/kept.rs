@@ -115,6 +115,7 @@ fn damage_that_was_repaired_is_reported() {
             place: place.clone(),
             limits: Limits::default(),
             max_batch: 1,
+            max_inputs: 100,
             core: None,
             conduct: None,
             reporter,

@@ -14,7 +14,8 @@ use amicus_node::limits::MAX_LANES;
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{InferenceId, Parties, ProtocolError};
-use amicus_testkit::fake_helper::FakeHelper;
+use amicus_testkit::PATIENCE;
+use amicus_testkit::fake_helper::{FakeHelper, MAX_INPUTS};
 use amicus_testkit::nets::Net;
 use amicus_testkit::run::{Run, Setup, assert_says};
 use amicus_testkit::user::{User, notice};
@@ -403,6 +404,37 @@ fn a_party_begins_no_more_than_it_has_room_for() {
             let check = helper.online.expect(party, &[Kind::Check]);
             assert_eq!(check.header.scope(), dealt.scope());
         }
+    }
+    helper.stop();
+}
+
+/// Nor does one that deals without end: until an inference ends, what is beyond the bound is refused.
+#[test]
+fn a_party_holds_no_more_material_than_it_has_room_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = zoo::mlp(TWO);
+    let inputs = net.inputs(1, 1);
+    let mut helper = FakeHelper::start(net, folder.path());
+    let epoch = helper.load(1);
+    let parties: Vec<Peer> = Parties::new(2).unwrap().all().map(Peer::Party).collect();
+    let answers = |helper: &mut FakeHelper, id, kind| {
+        helper.deal(&epoch, id);
+        parties.iter().map(|party| helper.dealing.expect(party, &[kind])).collect::<Vec<_>>()
+    };
+    for id in 2..2 + MAX_INPUTS as u64 - 1 {
+        answers(&mut helper, id, Kind::Ready);
+    }
+    // The last one is used and makes room for another.
+    for id in [200, 201] {
+        helper.infer(&epoch, id, &inputs);
+        let finished = |event| matches!(event, Event::Finished { id: ended, .. } if ended == InferenceId(id));
+        for events in &helper.events {
+            while !finished(events.recv_timeout(PATIENCE).unwrap()) {}
+        }
+    }
+    answers(&mut helper, 202, Kind::Ready);
+    for abort in answers(&mut helper, 203, Kind::Abort) {
+        assert_says("helper", &notice(&abort), &["helper", "not allowed: material of more than 80 inputs"]);
     }
     helper.stop();
 }

@@ -248,6 +248,7 @@ fn parts_of_session_seeds_are_wiped() {
             place,
             limits: Limits::default(),
             max_batch: 1,
+            max_inputs: 100,
             core: None,
             conduct: None,
             reporter: Reporter::default(),

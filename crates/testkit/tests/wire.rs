@@ -161,6 +161,7 @@ fn deployment(
             place: Place::local(folder, parties, &Peer::Party(me)),
             limits,
             max_batch: batch,
+            max_inputs: 100,
             core: None,
             conduct: None,
             reporter,

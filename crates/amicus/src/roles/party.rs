@@ -46,6 +46,7 @@ impl Party {
         let place = seat.place(folder.into());
         let mut config = PartyConfig::new(Arc::clone(&seat.plan), seat.parties, me, place, reporter);
         (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
+        config.max_inputs = seat.max_inputs();
         let node = PartyNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

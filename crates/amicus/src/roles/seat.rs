@@ -3,6 +3,7 @@
 use crate::{Deployment, Error};
 use amicus_net::{Identity, Listener};
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Terms};
+use amicus_node::limits::{self, MATERIAL};
 use amicus_node::store::Place;
 use amicus_node::{Limits, NodeError, Peer};
 use amicus_plan::Plan;
@@ -67,6 +68,13 @@ pub(super) struct Seat<'a> {
 }
 
 impl<'a> Seat<'a> {
+    /// Inputs for which a party holds material, as the helper of this deployment needs it.
+    pub(super) fn max_inputs(&self) -> usize {
+        let lanes = self.lanes.unwrap_or_else(|| limits::lanes(&self.plan, MATERIAL));
+        let ready = self.ready.unwrap_or_else(|| limits::kept(&self.plan, MATERIAL));
+        limits::held(lanes, ready, self.max_batch)
+    }
+
     /// Finds the seat of an identity, which must be one for this role.
     pub(super) fn find(
         deployment: &'a Deployment,

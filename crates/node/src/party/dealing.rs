@@ -1,6 +1,7 @@
 //! Preprocessing at a party: takes what the helper deals, expands it, and keeps it ready for the
 //! online thread.
 
+use super::held::{Held, Room};
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
@@ -18,8 +19,8 @@ use std::time::{Duration, Instant};
 /// What the dealing thread tells the online thread.
 #[derive(Debug)]
 pub(super) enum Prepared {
-    /// Material for an inference.
-    Material(Material),
+    /// Material for an inference, and the room that it takes.
+    Material(Material, Held),
     /// The helper will not bind this inference.
     Burned(Scope),
 }
@@ -43,6 +44,7 @@ pub(super) struct Dealer {
     pub(super) prepared: Sender<Prepared>,
     pub(super) online: InboxHandle,
     pub(super) max_batch: u32,
+    pub(super) room: Room,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
 }
@@ -91,6 +93,10 @@ impl Dealer {
         if batch == 0 || batch > self.max_batch {
             return Err(wait.fault_of(wait.from, Fault::Unexpected(format!("batch of {batch}"))));
         }
+        let held = self.room.take(batch as usize).ok_or_else(|| {
+            let most = self.room.most();
+            wait.fault_of(wait.from, Fault::NotAllowed(format!("material of more than {most} inputs")))
+        })?;
         let Serving { session, epoch, .. } = self.serving(scope, deadline)?;
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
         let keys = session.take(scope.epoch, &epoch.context().digest, scope.id)?;
@@ -115,7 +121,7 @@ impl Dealer {
             deal.correction(&epoch, correction.header.index, correction.body())?;
         }
         let material = epoch.prepare(deal)?;
-        self.tell(Prepared::Material(material));
+        self.tell(Prepared::Material(material, held));
         self.inbox.send(&Peer::Helper, Header::new(Kind::Ready, scope, 0), &[])?;
         Ok(())
     }

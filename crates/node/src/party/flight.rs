@@ -1,5 +1,6 @@
 //! An inference in flight at a party: what it waits for, from whom, and until when.
 
+use super::held::Held;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Incoming, Want};
 use crate::{Limits, NodeError, Peer};
@@ -32,6 +33,8 @@ pub(super) struct Flight {
     pub(super) hop: u16,
     /// Bytes of messages to every other party.
     pub(super) sent: u64,
+    /// The room that its material takes until it ends.
+    pub(super) held: Option<Held>,
     /// Whether its material was not there yet when it began.
     pub(super) waited_for_material: bool,
 }
@@ -73,6 +76,7 @@ impl Flight {
             until: now + limits.load,
             hop: 0,
             sent: 0,
+            held: None,
             waited_for_material: false,
         }
     }

@@ -212,9 +212,12 @@ impl Party {
     }
 
     /// The material of an inference, if it is there.
-    fn material(&mut self, flight: &Flight) -> Result<Option<Material>, NodeError> {
-        let Some(at) = self.ready.iter().position(|m| m.scope() == flight.scope) else { return Ok(None) };
-        let material = self.ready.swap_remove(at);
+    fn material(&mut self, flight: &mut Flight) -> Result<Option<Material>, NodeError> {
+        let Some(at) = self.ready.iter().position(|(m, _)| m.scope() == flight.scope) else {
+            return Ok(None);
+        };
+        let (material, held) = self.ready.swap_remove(at);
+        flight.held = Some(held);
         if material.batch() == flight.batch {
             return Ok(Some(material));
         }

@@ -3,6 +3,7 @@
 
 mod dealing;
 mod flight;
+mod held;
 mod hooks;
 mod infer;
 mod load;
@@ -15,7 +16,7 @@ use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, Incoming, Received, Want};
-use crate::limits::{MATERIAL, largest_batch};
+use crate::limits::{MATERIAL, held, kept, lanes, largest_batch};
 use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
@@ -28,6 +29,7 @@ use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use dealing::Prepared;
 use flight::Flight;
+use held::{Held, Room};
 use hooks::Hooks;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -48,6 +50,9 @@ pub struct PartyConfig {
     pub limits: Limits,
     /// Largest batch accepted.
     pub max_batch: u32,
+    /// Inputs for which one-time material is held at a time, ready or in flight: the helper may deal
+    /// no more.
+    pub max_inputs: usize,
     /// The core that the online thread stays on, if it is to stay on one.
     pub core: Option<usize>,
     /// Deviations; none for an honest party.
@@ -60,8 +65,10 @@ pub struct PartyConfig {
 impl PartyConfig {
     /// An honest party with the usual limits, on any core.
     pub fn new(plan: Arc<Plan>, parties: Parties, me: PartyId, place: Place, reporter: Reporter) -> Self {
+        let max_batch = largest_batch(&plan, MATERIAL);
         PartyConfig {
-            max_batch: largest_batch(&plan, MATERIAL),
+            max_batch,
+            max_inputs: held(lanes(&plan, MATERIAL), kept(&plan, MATERIAL), max_batch),
             plan,
             parties,
             me,
@@ -109,6 +116,7 @@ impl PartyNode {
             prepared,
             online: inboxes.online.clone(),
             max_batch: config.max_batch,
+            room: Room::new(config.max_inputs),
             limits,
             reporter: config.reporter.clone(),
         };
@@ -184,7 +192,7 @@ struct Party {
     flights: Vec<Flight>,
     serving: Sender<Option<dealing::Serving>>,
     prepared: Receiver<Prepared>,
-    ready: Vec<Material>,
+    ready: Vec<(Material, Held)>,
     limits: Limits,
     reporter: Reporter,
 }
@@ -247,8 +255,8 @@ impl Party {
         let mut came = false;
         while let Ok(prepared) = self.prepared.try_recv() {
             match prepared {
-                Prepared::Material(material) => self.ready.push(material),
-                Prepared::Burned(scope) => self.ready.retain(|m| m.scope() != scope),
+                Prepared::Material(material, held) => self.ready.push((material, held)),
+                Prepared::Burned(scope) => self.ready.retain(|(m, _)| m.scope() != scope),
             }
             came = true;
         }
@@ -259,7 +267,7 @@ impl Party {
         // session.
         let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
         let session = self.session.as_ref().map(|session| session.id());
-        self.ready.retain(|m| (Some(m.scope().epoch), Some(m.scope().session)) == (epoch, session));
+        self.ready.retain(|(m, _)| (Some(m.scope().epoch), Some(m.scope().session)) == (epoch, session));
         self.material_came()
     }
 

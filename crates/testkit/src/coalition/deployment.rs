@@ -70,6 +70,7 @@ impl Deployment {
                 place: Place::local(folder.path(), all, &Peer::Party(me)),
                 limits,
                 max_batch: MAX_BATCH,
+                max_inputs: 100,
                 core: None,
                 conduct: None,
                 reporter: report(&Peer::Party(me)),
