@@ -54,7 +54,8 @@ pub enum Event {
     Finished {
         /// The inference.
         id: InferenceId,
-        /// Party: bytes sent to each other party in this inference, in party order.
+        /// Party: bytes of messages to each other party in this inference, in party order, without
+        /// what links add.
         sent: Vec<u64>,
         /// Party: whether the online thread had to wait for its material.
         waited_for_material: bool,
