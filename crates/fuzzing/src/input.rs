@@ -30,10 +30,15 @@ impl<'a> Input<'a> {
 
     /// The next bytes, as many as the byte before them says, if they are there.
     pub(crate) fn chunk(&mut self) -> &'a [u8] {
-        let length = usize::from(self.byte()).min(self.0.len());
-        let (chunk, rest) = self.0.split_at(length);
+        let length = usize::from(self.byte());
+        self.take(length)
+    }
+
+    /// The next bytes, as many as there are of so many.
+    pub(crate) fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
         self.0 = rest;
-        chunk
+        taken
     }
 
     /// All that is left.

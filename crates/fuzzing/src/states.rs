@@ -1,4 +1,5 @@
-//! Bytes for what clients, owner and helper read, each in a state of a small network.
+//! Bytes for what clients, owner and helper read, each in a state of a small network, and for epochs
+//! that nodes kept.
 
 use crate::input::Input;
 use amicus_client::fingerprint::Fingerprints;
@@ -7,15 +8,16 @@ use amicus_client::load::Loading;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_plan::Plan;
 use amicus_protocol::check::CheckMessage;
-use amicus_protocol::epoch::{PartyContext, PartyLoad};
+use amicus_protocol::epoch::{HelperEpoch, PartyContext, PartyEpoch, PartyLoad};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::keys::CONTRIBUTION_BYTES;
 use amicus_protocol::output::{Receiver, ReceiverKey, Release};
 use amicus_protocol::session::{Holding, Joining, SessionStart};
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Scope, SessionId, control};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, control};
 use amicus_testkit::zoo;
 use std::cell::OnceCell;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 const SCOPE: Scope = Scope::new(SessionId::from_bytes([1; 16]), EpochId::from_bytes([1; 16]), InferenceId(1));
@@ -29,7 +31,7 @@ pub(crate) fn states(bytes: &[u8]) {
     let plan = PLAN.with(|plan| Arc::clone(plan.get_or_init(|| zoo::joined(Limbs::TWO).plan)));
     let parties = Parties::new(3).expect("3 parties");
     let mut input = Input::new(bytes);
-    let choice = input.byte() % 8;
+    let choice = input.byte() % 10;
     match choice {
         0 => check_message(&plan, &mut input),
         1 => ticket(plan, parties, &mut input),
@@ -40,6 +42,13 @@ pub(crate) fn states(bytes: &[u8]) {
         6 => {
             let header = Header::new(Kind::LoadGrant, SCOPE, 0);
             let _ = Loading::granted(plan, parties, &header, input.rest(), &mut OperatingSystem);
+        }
+        8 => kept_by_party(plan, parties, &mut input),
+        9 => {
+            let section = input.rest();
+            if let Ok(epoch) = HelperEpoch::unseal(plan, parties, section) {
+                assert_eq!(*epoch.seal(), section, "an epoch has one form");
+            }
         }
         _ => {
             let _ = ReceiverKey::decode(&amicus_protocol::Peer::Client("1".into()), input.rest());
@@ -116,6 +125,26 @@ fn joining_honestly(parties: Parties, me: PartyId) -> Joining {
     let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
     let offer = control::encode(&start.offer(me)).expect("memory");
     Joining::begin(parties, me, start.id(), &offer, &mut OperatingSystem).expect("an honest offer")
+}
+
+/// Sections of an epoch, as they come from a file.
+fn kept_by_party(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
+    let ctx = PartyContext::new(plan, parties, parties.last()).expect("a valid plan");
+    let mut read = Vec::new();
+    let epoch = PartyEpoch::unseal::<ProtocolError>(ctx, &mut || {
+        let length = input.word();
+        let section = input.take(length);
+        read.push(section);
+        Ok(section.to_vec().into())
+    });
+    let Ok(epoch) = epoch else { return };
+    let mut again = Vec::new();
+    let mut write = |section: &[u8]| {
+        again.push(section.to_vec());
+        Ok::<(), Infallible>(())
+    };
+    epoch.seal(&mut write).expect("nothing fails");
+    assert_eq!(again, read, "an epoch has one form");
 }
 
 /// Messages of a load in any order.

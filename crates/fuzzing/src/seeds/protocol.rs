@@ -12,7 +12,7 @@ use amicus_protocol::keys::CONTRIBUTION_BYTES;
 use amicus_protocol::session::SessionStart;
 use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope, SessionId, Step};
-use amicus_testkit::zoo;
+use amicus_testkit::{direct, zoo};
 
 const SCOPE: Scope =
     Scope::new(SessionId::from_bytes([5; 16]), EpochId::from_bytes([3; 16]), InferenceId(70));
@@ -133,8 +133,19 @@ pub(super) fn states() -> Vec<Seed> {
     load.extend([2, 0, 3, 1, 2, 3]);
     let grants = plan.weights.len() * 3 * SEED_BYTES;
     assert_eq!(values.get(ValueId::INPUT).len, 18, "seeds fit the network that the target uses");
+    let net = zoo::joined(Limbs::TWO);
+    let loaded = direct::load(&net.plan, &net.layers(), parties, None).expect("an honest load");
+    let mut kept_by_party = vec![8];
+    let mut write = |section: &[u8]| {
+        let length = u16::try_from(section.len()).expect("a short section");
+        kept_by_party.extend([&length.to_le_bytes()[..], section].concat());
+        Ok::<(), ProtocolError>(())
+    };
+    loaded.parties[2].seal(&mut write).expect("memory");
     vec![
         seed("check", check),
+        seed("epoch-of-party", kept_by_party),
+        seed("epoch-of-helper", [&[9], &loaded.helper.seal()[..]].concat()),
         seed("ticket", [&[1, 0], &grant[..]].concat()),
         seed("invitation", [&[2, invitation.len() as u8], &invitation[..], &[0; 40]].concat()),
         seed("release", [&[3, 3, 1, 2, 3], &release[..]].concat()),
