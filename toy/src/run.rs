@@ -252,8 +252,8 @@ pub fn load(
     for (me, session) in parties.all().zip(&of_parties) {
         let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
         let keys = session.take(scope.epoch, &ctx.digest, scope.id)?;
-        let grant = log.send(Role::Helper, role(me), Kind::EpochBegin, *helper.party_grant(me).as_bytes());
-        let mut load = PartyLoad::begin(ctx, keys, &grant)?;
+        let word = log.send(Role::Helper, role(me), Kind::EpochBegin, Vec::new());
+        let mut load = PartyLoad::begin(ctx, keys, &word)?;
         load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body))?;
         for m in &masked {
             load.weights(m.header.index, &log.send(Role::Owner, role(me), Kind::Weights, m.body.clone()))?;

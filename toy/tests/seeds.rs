@@ -51,7 +51,6 @@ fn keys_and_nonces_are_fresh() {
             Kind::Nonce,
             Kind::Challenge,
             Kind::ReceiverKey,
-            Kind::EpochBegin,
         ];
         let sent = run(names).1.0.into_iter().filter(|m| secret.contains(&m.kind));
         sent.flat_map(|m| m.body.chunks(32).map(<[u8]>::to_vec).collect::<Vec<_>>()).collect()
@@ -59,7 +58,7 @@ fn keys_and_nonces_are_fresh() {
     let (one, two) = (keys(1), keys(2));
     let distinct: HashSet<_> = one.iter().collect();
     assert!(two.iter().all(|key| !distinct.contains(key)), "a key that is fixed");
-    // Parts of session seeds 2 times 3, epoch seeds 3, common contributions 3, pair contributions 6, a nonce, a challenge, 2
-    // receivers' keys twice.
-    assert_eq!(distinct.len(), 6 + 3 + 3 + 6 + 1 + 1 + 4);
+    // Parts of session seeds 2 times 3, common contributions 3, pair contributions 6, a nonce, a challenge, 2 receivers' keys
+    // twice.
+    assert_eq!(distinct.len(), 6 + 3 + 6 + 1 + 1 + 4);
 }

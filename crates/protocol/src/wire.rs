@@ -46,7 +46,7 @@ kinds! {
     LoadRequest = 11,
     /// Helper to owner: seeds of the weight masks.
     LoadGrant = 12,
-    /// Helper to party: an epoch begins; the party's seed.
+    /// Helper to party: a load begins, and takes this id.
     EpochBegin = 13,
     /// Helper to the last party: corrections of one weight tensor's tags.
     LoadCorrection = 14,

@@ -124,14 +124,8 @@ impl<'a> Covers<'a> {
         let (plan, helper) = (&*net.plan, Peer::Helper);
         let (parties, epoch) = (loaded.helper.parties(), loaded.helper.epoch());
         let begins = |l: &Letter| l.header.kind == Kind::EpochBegin && l.header.epoch == epoch;
-        let mut scope = Scope::NONE;
-        let seeds = parties.all().map(|party| {
-            let to = Peer::Party(party);
-            let begin = witness.letters.iter().find(|(l, _)| begins(l) && l.to == to).expect("a grant");
-            scope = begin.0.header.scope();
-            Seed::from_bytes(begin.1.as_slice().try_into().expect("a seed"))
-        });
-        let seeds = seeds.collect();
+        let begin = witness.letters.iter().find(|(l, _)| begins(l)).expect("a load");
+        let (scope, seeds) = (begin.0.header.scope(), loaded.helper.danger_seeds().to_vec());
         let mut covers = Covers {
             plan,
             simulator: Simulator::new(plan, &net.weights).expect("weights of this plan"),

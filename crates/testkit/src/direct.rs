@@ -224,9 +224,8 @@ pub fn load_in(
         let keys = of_party.take(scope.epoch, &ctx.digest, scope.id)?;
         world.looks_at(&keys);
         world.acts(&to);
-        let seed = begin.party_grant(me).as_bytes();
-        let grant = carry(world, &helper, &to, header(Kind::EpochBegin, 0), seed);
-        let mut load = PartyLoad::begin(ctx, keys, &grant)?;
+        let word = carry(world, &helper, &to, header(Kind::EpochBegin, 0), &[]);
+        let mut load = PartyLoad::begin(ctx, keys, &word)?;
         for m in &messages {
             let body = carry(world, &owner, &to, m.header, &m.body);
             match m.header.kind {

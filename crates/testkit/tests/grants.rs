@@ -3,7 +3,7 @@
 
 use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load::Loading;
-use amicus_field::{Limbs, OperatingSystem};
+use amicus_field::{Limbs, OperatingSystem, Randomness, RandomnessError, Seed};
 use amicus_node::Peer;
 use amicus_node::event::Event;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
@@ -19,7 +19,7 @@ use amicus_testkit::direct::{self, Loaded};
 use amicus_testkit::nets::Net;
 use amicus_testkit::run::{Run, Setup};
 use amicus_testkit::user::User;
-use amicus_testkit::world::{Honest, Letter, World};
+use amicus_testkit::world::{DangerKnownSeeds, Honest, Letter, World};
 use amicus_testkit::zoo;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,11 +72,40 @@ fn seeds_of_loads_parties_and_tensors_differ() {
     for _ in 0..2 {
         let load = begun(&net, 3);
         secrets.push([load.scope().epoch.as_bytes().as_slice(), &[0; 16]].concat());
-        secrets.extend(parties(3).all().map(|party| load.party_grant(party).as_bytes().to_vec()));
+        secrets.extend(load.danger_seeds().iter().map(|seed| seed.as_bytes().to_vec()));
         // The owner's seeds are derived one-way: none is a party's seed.
         secrets.push(load.owner_grant().to_vec());
     }
     assert_distinct(&secrets);
+}
+
+/// A world in which the machines of some roles draw the same seeds in every run.
+struct SetBack {
+    which: fn(&Peer) -> bool,
+    seeds: DangerKnownSeeds,
+}
+
+impl World for SetBack {
+    fn seed(&mut self, role: &Peer) -> Result<Seed, RandomnessError> {
+        if (self.which)(role) { Ok(self.seeds.next(role)) } else { OperatingSystem.seed() }
+    }
+}
+
+#[test]
+fn a_machine_that_draws_the_same_again_masks_no_second_load_alike() {
+    let net = zoo::mlp(TWO);
+    let run = |which| {
+        let mut world = SetBack { which, seeds: DangerKnownSeeds::new("again") };
+        direct::load_over(&net.plan, &net.layers(), parties(3), None, &mut world).unwrap()
+    };
+    let sides: [fn(&Peer) -> bool; 2] = [|role| *role == Peer::Helper, |role| matches!(role, Peer::Party(_))];
+    for which in sides {
+        let loads = [run(which), run(which)];
+        let [one, two] = loads.each_ref().map(|loaded| loaded.helper.epoch());
+        assert_eq!(one == two, which(&Peer::Helper), "it is the helper that names epochs");
+        let seeds = loads.iter().flat_map(|loaded| loaded.helper.danger_seeds());
+        assert_distinct(&seeds.map(|seed| seed.as_bytes().to_vec()).collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -125,7 +154,9 @@ fn nonces_and_keys_of_receivers_are_fresh() {
 #[test]
 fn seeds_of_a_mask_are_of_one_inference_and_no_partys() {
     let net = zoo::mlp(TWO);
-    let (loaded, mut secrets) = overheard(&net, Kind::EpochBegin);
+    let loaded = direct::load(&net.plan, &net.layers(), parties(3), None).unwrap();
+    let of_epoch = loaded.helper.danger_seeds().iter().map(|seed| seed.as_bytes().to_vec());
+    let mut secrets: Vec<Vec<u8>> = of_epoch.collect();
     for _ in 0..3 {
         let keys = loaded.session.helper.next(loaded.helper.epoch(), loaded.helper.digest()).unwrap();
         let of_parties = keys.danger_seeds().iter().flat_map(|seed| *seed.as_bytes()).collect();

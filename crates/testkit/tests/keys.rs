@@ -148,7 +148,6 @@ impl World for Listener {
                 let answer: SessionAnswer = control::decode(body).unwrap();
                 self.hear(&format!("part of {from} of its seed in {run}"), &answer.part);
             }
-            Kind::EpochBegin => self.hear(&format!("seed of {to} in {run}"), body),
             Kind::LoadGrant => {
                 let seeds = body.chunks(32).enumerate();
                 seeds.for_each(|(i, seed)| self.hear(&format!("mask seed {i} in {run}"), seed));
@@ -178,6 +177,10 @@ fn seeds_keys_and_nonces_are_new_every_time() {
     let (loads, inferences) = (3, 3);
     for _ in 0..loads {
         let loaded = direct::load_over(&net.plan, &net.layers(), parties, None, &mut listener).unwrap();
+        for (party, seed) in parties.all().zip(loaded.helper.danger_seeds()) {
+            let epoch = loaded.helper.epoch();
+            listener.hear(&format!("seed of {party} in {epoch:?}"), seed.as_bytes());
+        }
         for _ in 0..inferences {
             direct::infer_over(&loaded, &net.inputs(1, 1), 1, &[], &mut |_| (), &mut listener).unwrap();
         }

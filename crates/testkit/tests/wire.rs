@@ -107,7 +107,6 @@ fn drawn(frames: &[Frame], parties: Parties) -> HashMap<Peer, VecDeque<Seed>> {
         control::decode::<SessionOffer>(offer).unwrap().part_seed().unwrap()
     }));
     helper.push_back(id(first(Kind::EpochBegin).epoch.as_bytes()));
-    helper.extend(peers.iter().map(|p| body(&Peer::Helper, p, Kind::EpochBegin, 0)));
     helper.push_back(body(&Peer::Helper, &peers[0], Kind::Challenge, 0));
     all.insert(Peer::Helper, helper);
     all.insert(Peer::Owner, VecDeque::from([body(&Peer::Owner, &peers[0], Kind::Nonce, 0)]));

@@ -130,10 +130,9 @@ class Run:
         self.send(OWNER, HELPER, "LoadRequest", self.digest, of=scope())
         self.epoch = self.seeds.next(HELPER)[:16]
         of_epoch = scope(epoch=self.epoch)  # in whatever session
-        _, common_key, pair_keys = self.take(1)
-        self.party_seeds = [self.seeds.next(HELPER) for _ in everybody]
-        for i in everybody:
-            self.send(HELPER, self.parties[i], "EpochBegin", self.party_seeds[i])
+        self.party_seeds, common_key, pair_keys = self.take(1)
+        for party in self.parties:
+            self.send(HELPER, party, "EpochBegin", b"")
         mask_seeds = [[keyed(s, label(WEIGHT_MASK, of_epoch, t)) for s in self.party_seeds] for t in range(len(tensors))]
         self.send(HELPER, OWNER, "LoadGrant", b"".join(map(b"".join, mask_seeds)))
         nonce = self.seeds.next(OWNER)

@@ -126,7 +126,7 @@ pub(super) fn states() -> Vec<Seed> {
     let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
     let offer = control::encode(&start.offer(parties.last())).expect("memory");
     let contribution = [&[CONTRIBUTION_BYTES as u8], &[9; CONTRIBUTION_BYTES][..], &[1]].concat();
-    let mut load = [&[5, SEED_BYTES as u8][..], &[5; SEED_BYTES], &[0, 0, 32], &[6; 32]].concat();
+    let mut load = [&[5, 0][..], &[0, 0, 32], &[6; 32]].concat();
     let first = packed_len(plan.limbs, plan.weights[0].shape.weights());
     load.extend([&[1, 0, (4 + first) as u8][..], &vec![0; 4 + first]].concat());
     let nonce_only = load.clone();

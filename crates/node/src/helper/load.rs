@@ -180,9 +180,8 @@ impl Helper {
         *scope = load.scope();
         self.begun.begin_after_all(scope.id);
         let header = |kind| Header::new(kind, load.scope(), 0);
-        for party in self.parties.all() {
-            let (to, seed) = (Peer::Party(party), load.party_grant(party));
-            self.send_in_load(&to, step, header(Kind::EpochBegin), seed.as_bytes())?;
+        for party in self.party_peers() {
+            self.send_in_load(&party, step, header(Kind::EpochBegin), &[])?;
         }
         self.send_in_load(&Peer::Owner, step, header(Kind::LoadGrant), &load.owner_grant())?;
         Ok(Stage::Corrections(load, 0))

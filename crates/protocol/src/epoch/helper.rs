@@ -4,10 +4,10 @@ use super::{SEED_BYTES, challenge, correction_lengths};
 use crate::affine::{Affine, columns, parts, sample};
 use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
-use crate::session::HelperSession;
+use crate::session::{HelperKeys, HelperSession};
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
-use crate::{EpochId, Parties, PartyId, ProtocolError, Scope, Step};
+use crate::{EpochId, Parties, ProtocolError, Scope, Step};
 use amicus_field::{Element, LimbVec, Randomness, Seed};
 use amicus_plan::{Plan, PlanDigest, Values, WeightId};
 use std::sync::Arc;
@@ -62,8 +62,8 @@ pub struct HelperEpoch {
 }
 
 impl HelperLoad {
-    /// Draws the epoch's id, the parties' seeds and the secrets of every weight tensor: all of
-    /// them new. The load takes an id of the session.
+    /// Draws the epoch's id, and takes an id of the session for the load. The parties' seeds of the
+    /// epoch are keys of that id, which both sides had a part in.
     ///
     /// # Errors
     /// An invalid plan, or no randomness.
@@ -75,13 +75,12 @@ impl HelperLoad {
         plan.values()?;
         let (digest, parties) = (plan.digest()?, session.parties());
         let epoch = EpochId::random(randomness)?;
-        let seeds: Vec<Seed> = parties.all().map(|_| randomness.seed()).collect::<Result<_, _>>()?;
+        let HelperKeys { scope, seeds } = session.next(epoch, &digest)?;
         let layers = layers(&plan, epoch, &seeds)?;
         let mut load = HelperLoad {
             tagged_masks: layers.iter().map(|layer| layer.mask.transposed(&layer.key)).collect(),
             checks: Vec::with_capacity(plan.weights.len()),
-            // Of the keys of its id the helper needs none: parties check the load with theirs.
-            scope: session.next(epoch, &digest)?.scope(),
+            scope,
             plan,
             parties,
             digest,
@@ -117,9 +116,10 @@ impl HelperLoad {
         body
     }
 
-    /// A party's message: its seed for the whole epoch.
-    pub fn party_grant(&self, party: PartyId) -> &Seed {
-        &self.seeds[party.index()]
+    /// The parties' seeds of the epoch, in order. For tests that look at what is drawn from them.
+    #[cfg(feature = "danger")]
+    pub fn danger_seeds(&self) -> &[Seed] {
+        &self.seeds
     }
 
     /// The last party's corrections of one weight tensor: `b^T M_W`, then `a b`.
@@ -208,6 +208,12 @@ impl HelperChallenge {
 }
 
 impl HelperEpoch {
+    /// The parties' seeds of the epoch, in order. For tests that look at what is drawn from them.
+    #[cfg(feature = "danger")]
+    pub fn danger_seeds(&self) -> &[Seed] {
+        &self.seeds
+    }
+
     /// The epoch's id.
     pub fn epoch(&self) -> EpochId {
         self.epoch

@@ -46,7 +46,6 @@ impl PartyContext {
 #[derive(Debug)]
 pub struct PartyLoad {
     ctx: PartyContext,
-    seed: Seed,
     keys: PartyKeys,
     nonce: Option<Seed>,
     tensors: Vec<Option<(Tensor, Transcript)>>,
@@ -110,7 +109,6 @@ pub(crate) struct PartyLayer {
 #[derive(Debug)]
 struct Base {
     ctx: PartyContext,
-    seed: Seed,
     keys: PartyKeys,
     nonce: Seed,
     fingerprint: Digest,
@@ -126,19 +124,20 @@ struct Tagging {
 }
 
 impl PartyLoad {
-    /// Begins a load with the keys of its id and the seed of the helper's grant. The keys can be
-    /// taken once, and everything here is in memory: a load is never gone on with after its session
-    /// ended.
+    /// Begins a load with the keys of its id, of which one is the party's seed of the epoch; the
+    /// helper's word says nothing but that it begins. The keys can be taken once, and everything
+    /// here is in memory: a load is never gone on with after its session ended.
     ///
     /// # Errors
-    /// A grant of the wrong length.
-    pub fn begin(ctx: PartyContext, keys: PartyKeys, grant: &[u8]) -> Result<Self, ProtocolError> {
-        let seed = seed_from(grant)
-            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
+    /// A word that is not empty.
+    pub fn begin(ctx: PartyContext, keys: PartyKeys, word: &[u8]) -> Result<Self, ProtocolError> {
+        if !word.is_empty() {
+            let fault = Fault::Length { expected: 0, got: word.len() };
+            return Err(ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault));
+        }
         let count = ctx.plan.weights.len();
         Ok(PartyLoad {
             ctx,
-            seed,
             keys,
             nonce: None,
             tensors: (0..count).map(|_| None).collect(),
@@ -178,7 +177,7 @@ impl PartyLoad {
                 let keys = &self.keys;
                 let topic = Topic::Tensor(index);
                 let transcript = Transcript::new(&keys.transcript, topic, keys.scope, &keys.plan);
-                let tensor = tensor_of(&self.ctx, keys.scope.epoch, &self.seed, nonce, id)?;
+                let tensor = tensor_of(&self.ctx, keys.scope.epoch, &keys.material, nonce, id)?;
                 slot.insert((tensor, transcript))
             }
         };
@@ -223,7 +222,7 @@ impl PartyLoad {
         if !self.complete() {
             return Err(incomplete());
         }
-        let PartyLoad { ctx, seed, keys, nonce, tensors, corrections } = self;
+        let PartyLoad { ctx, keys, nonce, tensors, corrections } = self;
         let (epoch, nonce) = (keys.scope.epoch, nonce.ok_or_else(incomplete)?);
         let mut transcript = Transcript::new(&keys.transcript, Topic::Load, keys.scope, &keys.plan);
         let mut fingerprint = ModelFingerprint::new(&nonce, epoch, &ctx.digest);
@@ -233,11 +232,18 @@ impl PartyLoad {
             let (masked, share, of_clients) = tensor.finish();
             transcript.digest(index, &of_tensor.finish());
             fingerprint.tensor(&of_clients);
-            layers.push(tag_layer(&ctx, epoch, &seed, WeightId(index), [masked, share], corrections));
+            layers.push(tag_layer(
+                &ctx,
+                epoch,
+                &keys.material,
+                WeightId(index),
+                [masked, share],
+                corrections,
+            ));
         }
         let fingerprint = fingerprint.finish();
         let received = layers.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
-        Ok(PartyTagging { base: Base { ctx, seed, keys, nonce, fingerprint, transcript }, layers, received })
+        Ok(PartyTagging { base: Base { ctx, keys, nonce, fingerprint, transcript }, layers, received })
     }
 }
 
@@ -381,8 +387,8 @@ impl PartyAwaiting {
     /// The epoch as it is kept: this party has sent all that the load makes it send. It may be used
     /// once the helper has accepted, or confirms it in a session.
     pub fn unconfirmed(self) -> PartyEpoch {
-        let Base { ctx, seed, keys, nonce, fingerprint, .. } = self.base;
-        PartyEpoch { ctx, epoch: keys.scope.epoch, seed, nonce, layers: self.layers, fingerprint }
+        let Base { ctx, keys: PartyKeys { scope, material: seed, .. }, nonce, fingerprint, .. } = self.base;
+        PartyEpoch { ctx, epoch: scope.epoch, seed, nonce, layers: self.layers, fingerprint }
     }
 }
 
