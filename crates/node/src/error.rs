@@ -49,7 +49,8 @@ impl NodeError {
             NodeError::Store { .. } => "a file of this node cannot be used".into(),
             NodeError::Net(_) | NodeError::Crowded { .. } | NodeError::Stopped => self.to_string().into(),
         };
-        AbortNotice { accused: None, step: step.clone(), reason, rejected: false, reporter: None }
+        let (accused, reporter) = (None, None);
+        AbortNotice { accused, step: step.clone(), reason, rejected: false, failures: 0, reporter }
     }
 }
 

@@ -27,6 +27,26 @@ pub enum Event {
         /// Its epoch.
         epoch: EpochId,
     },
+    /// A model that was loaded before the session began is used in it.
+    Recalled {
+        /// Its epoch.
+        epoch: EpochId,
+    },
+    /// An epoch is used no more; what was kept of it is erased.
+    Retired {
+        /// The epoch.
+        epoch: EpochId,
+    },
+    /// Helper: a model that it accepted is not used, because the parties do not all hold it.
+    Unconfirmed {
+        /// Which epoch, who lacks it, and what operators can do.
+        error: NodeError,
+    },
+    /// The file of a sealed epoch cannot be used.
+    Unusable {
+        /// Which file, why, and what can be done.
+        error: NodeError,
+    },
     /// A load failed; its epoch is burned.
     LoadFailed {
         /// Why.
@@ -90,6 +110,10 @@ impl fmt::Display for Event {
             Event::SessionOpened { session } => write!(f, "{session} is open"),
             Event::SessionFailed { error } => write!(f, "a session could not begin: {error}"),
             Event::Loaded { epoch } => write!(f, "a model is loaded ({epoch})"),
+            Event::Recalled { epoch } => write!(f, "the model that was loaded before is used ({epoch})"),
+            Event::Retired { epoch } => write!(f, "{epoch} is used no more, and erased"),
+            Event::Unconfirmed { error } => write!(f, "no model is used: {error}"),
+            Event::Unusable { error } => write!(f, "a file cannot be used: {error}"),
             Event::LoadFailed { error } => write!(f, "a model load failed: {error}"),
             Event::Dealt { id, elapsed, bytes, ready, material } => {
                 let ms = elapsed.as_millis();
@@ -142,11 +166,15 @@ impl Reporter {
         }
     }
 
-    /// Reports damage that a store found and repaired.
-    pub(crate) fn found(&self, store: &Store) {
+    /// Reports damage that a store found: what it repaired, and sealed epochs that it cannot use.
+    pub(crate) fn found(&self, store: &Store) -> Result<(), NodeError> {
         if store.repaired() > 0 {
             self.report(Event::Repaired { records: store.repaired() });
         }
+        for error in store.epochs().list()?.into_iter().filter_map(Result::err) {
+            self.report(Event::Unusable { error });
+        }
+        Ok(())
     }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn aborted_by(message: &Received) -> NodeError {
     match control::decode::<AbortNotice>(message.body()) {
         Ok(mut notice) => {
             notice.rejected &= message.peer == Peer::Helper;
+            notice.failures *= u32::from(notice.rejected);
             ProtocolError::Aborted { by: message.peer.clone(), notice: Box::new(notice) }.into()
         }
         Err(fault) => ProtocolError::peer(&message.peer, Step::Check, fault).into(),
@@ -253,6 +254,7 @@ mod tests {
             step: Step::Check,
             reason: "silent".into(),
             rejected: true,
+            failures: 3,
             reporter: None,
         };
         let (mut inbox, [mut helper, mut end]) = inbox();

@@ -15,11 +15,13 @@ use crate::party::{PartyConfig, PartyNode};
 use crate::store::Place;
 use crate::{Ahead, Limits, NodeError, Peer, cores};
 use amicus_net::shaper::{Shape, ShapedProxy};
+#[cfg(feature = "danger")]
+use amicus_net::{Direction, Recorder};
 use amicus_net::{Fingerprint, Identity, Link, Listener, PeerSet};
 use amicus_plan::Plan;
 use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::control::Channel;
-use amicus_protocol::{Parties, ProtocolError};
+use amicus_protocol::{Parties, PartyId, ProtocolError};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -72,10 +74,13 @@ pub struct LocalConfig {
     pub first_port: Option<u16>,
     /// The party that misbehaves, and how.
     #[cfg(feature = "danger")]
-    pub conduct: Option<(amicus_protocol::PartyId, Box<dyn Conduct>)>,
+    pub conduct: Option<(PartyId, Box<dyn Conduct>)>,
     /// The helper stops after it recorded its first decision; for tests.
     #[cfg(feature = "danger")]
     pub danger_stop_after_decision: bool,
+    /// Links in memory are recorded; for tests that look at what went over them.
+    #[cfg(feature = "danger")]
+    pub danger_record: bool,
 }
 
 impl LocalConfig {
@@ -109,6 +114,8 @@ impl LocalConfig {
             conduct: None,
             #[cfg(feature = "danger")]
             danger_stop_after_decision: false,
+            #[cfg(feature = "danger")]
+            danger_record: false,
         }
     }
 }
@@ -122,9 +129,13 @@ pub struct LocalCluster {
     lanes: usize,
     requests_of_client: usize,
     failure_limit: u32,
+    folder: PathBuf,
+    ahead: Ahead,
+    cores: Vec<usize>,
+    first_port: Option<u16>,
     helper: Option<HelperNode>,
-    helper_config: HelperSeed,
-    nodes: Vec<PartyNode>,
+    /// In order; none where a party is stopped.
+    nodes: Vec<Option<PartyNode>>,
     wires: Wires,
     /// Events of the helper.
     pub helper_events: Receiver<Event>,
@@ -134,17 +145,17 @@ pub struct LocalCluster {
     pub connection_errors: Receiver<NodeError>,
 }
 
-#[derive(Debug)]
-struct HelperSeed {
-    place: Place,
-    ahead: Ahead,
-    port: Option<u16>,
-}
-
 /// What connects roles.
 enum Wires {
-    Memory,
+    Memory(MemoryWires),
     Tls(Box<TlsWires>),
+}
+
+/// Queues in memory, recorded where a test wants to know what went over them.
+#[derive(Debug, Default)]
+struct MemoryWires {
+    #[cfg(feature = "danger")]
+    records: Option<Vec<(Peer, Peer, Recorder)>>,
 }
 
 struct TlsWires {
@@ -153,8 +164,10 @@ struct TlsWires {
     identities: BTreeMap<Peer, Arc<Identity>>,
     addresses: BTreeMap<Peer, SocketAddr>,
     proxies: Vec<ShapedProxy>,
+    /// Of users.
     connector: Connector,
-    helper_connector: Connector,
+    /// Of helper and parties, each stopped with its node.
+    connectors: BTreeMap<Peer, Connector>,
 }
 
 impl LocalCluster {
@@ -168,38 +181,16 @@ impl LocalCluster {
         #[cfg(feature = "danger")]
         let mut conduct = config.conduct.take();
         let (complaints, connection_errors) = Complaints::channel();
-        let mut party_events = Vec::new();
-        let mut nodes = Vec::new();
-        for me in config.parties.all() {
-            let (reporter, events) = Reporter::channel();
-            party_events.push(events);
-            let kept = config.ahead.kept * config.ahead.batch as usize;
-            let max_inputs = held(config.lanes, kept, config.max_batch);
-            nodes.push(PartyNode::start(PartyConfig {
-                plan: Arc::clone(&config.plan),
-                parties: config.parties,
-                me,
-                place: Place::local(&config.folder, config.parties, &Peer::Party(me)),
-                limits: config.limits,
-                max_batch: config.max_batch,
-                max_inputs,
-                core: config.cores.get(me.index()).copied(),
-                #[cfg(feature = "danger")]
-                conduct: conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
-                reporter,
-            })?);
-        }
-        let helper_config = HelperSeed {
-            place: Place::local(&config.folder, config.parties, &Peer::Helper),
-            ahead: config.ahead,
-            port: config.first_port,
-        };
-        let (_, helper_events) = Reporter::channel();
         let wires = match config.wiring {
-            Wiring::Memory => Wires::Memory,
+            #[cfg(feature = "danger")]
+            Wiring::Memory if config.danger_record => {
+                Wires::Memory(MemoryWires { records: Some(Vec::new()) })
+            }
+            Wiring::Memory => Wires::Memory(MemoryWires::default()),
             Wiring::Tls => Wires::Tls(Box::new(TlsWires::new(&config, None, complaints)?)),
             Wiring::Shaped(shape) => Wires::Tls(Box::new(TlsWires::new(&config, Some(shape), complaints)?)),
         };
+        let (_, helper_events) = Reporter::channel();
         let mut cluster = LocalCluster {
             plan: config.plan,
             parties: config.parties,
@@ -208,15 +199,24 @@ impl LocalCluster {
             lanes: config.lanes,
             requests_of_client: config.requests_of_client,
             failure_limit: config.failure_limit,
+            folder: config.folder,
+            ahead: config.ahead,
+            cores: config.cores,
+            first_port: config.first_port,
             helper: None,
-            helper_config,
-            nodes,
+            nodes: config.parties.all().map(|_| None).collect(),
             wires,
             helper_events,
-            party_events,
+            party_events: config.parties.all().map(|_| Reporter::channel().1).collect(),
             connection_errors,
         };
-        cluster.connect_parties(config.first_port)?;
+        for me in config.parties.all() {
+            cluster.start_party(
+                me,
+                #[cfg(feature = "danger")]
+                conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
+            )?;
+        }
         #[cfg(feature = "danger")]
         let dies = config.danger_stop_after_decision;
         #[cfg(not(feature = "danger"))]
@@ -225,25 +225,56 @@ impl LocalCluster {
         Ok(cluster)
     }
 
-    fn connect_parties(&mut self, first_port: Option<u16>) -> Result<(), NodeError> {
-        for me in self.parties.all() {
-            let inboxes = self.nodes[me.index()].inboxes().clone();
-            match &mut self.wires {
-                Wires::Memory => {
-                    for other in self.parties.all().filter(|o| o.number() < me.number()) {
-                        let to = self.nodes[other.index()].inboxes();
-                        join(&Peer::Party(me), &inboxes, &Peer::Party(other), to, Channel::Online);
+    fn start_party(
+        &mut self,
+        me: PartyId,
+        #[cfg(feature = "danger")] conduct: Option<Box<dyn Conduct>>,
+    ) -> Result<(), NodeError> {
+        let (reporter, events) = Reporter::channel();
+        let peer = Peer::Party(me);
+        let kept = self.ahead.kept * self.ahead.batch as usize;
+        let max_inputs = held(self.lanes, kept, self.max_batch);
+        let node = PartyNode::start(PartyConfig {
+            plan: Arc::clone(&self.plan),
+            parties: self.parties,
+            me,
+            place: Place::local(&self.folder, self.parties, &peer),
+            limits: self.limits,
+            max_batch: self.max_batch,
+            max_inputs,
+            core: self.cores.get(me.index()).copied(),
+            #[cfg(feature = "danger")]
+            conduct,
+            reporter,
+        })?;
+        self.party_events[me.index()] = events;
+        let inboxes = node.inboxes().clone();
+        match &mut self.wires {
+            Wires::Memory(memory) => {
+                for (other, node) in self.parties.all().zip(&self.nodes) {
+                    if let Some(node) = node {
+                        let to = (&Peer::Party(other), node.inboxes());
+                        memory.join((&peer, &inboxes), to, Channel::Online);
                     }
                 }
-                Wires::Tls(tls) => {
-                    let port = first_port.map_or(0, |p| p + me.number() as u16);
-                    tls.listen(&Peer::Party(me), port, inboxes.clone(), false)?;
-                    let lower = self.parties.all().filter(|o| o.number() < me.number());
-                    let targets = lower.map(|o| (Peer::Party(o), Channel::Online)).collect();
-                    tls.dial(&Peer::Party(me), targets, &inboxes)?;
+                if let Some(helper) = &self.helper {
+                    for channel in [Channel::Online, Channel::Dealing] {
+                        memory.join((&peer, &inboxes), (&Peer::Helper, helper.inboxes()), channel);
+                    }
                 }
             }
+            Wires::Tls(tls) => {
+                let port = self.first_port.map_or(0, |p| p + me.number() as u16);
+                tls.listen(&peer, port, inboxes.clone())?;
+                let lower = self.parties.all().filter(|o| o.number() < me.number());
+                let mut targets: Vec<_> = lower.map(|o| (Peer::Party(o), Channel::Online)).collect();
+                if tls.addresses.contains_key(&Peer::Helper) {
+                    targets.extend(TO_HELPER);
+                }
+                tls.dial(&peer, targets, &inboxes)?;
+            }
         }
+        self.nodes[me.index()] = Some(node);
         Ok(())
     }
 
@@ -256,9 +287,9 @@ impl LocalCluster {
         let helper = HelperNode::start(HelperConfig {
             plan: Arc::clone(&self.plan),
             parties: self.parties,
-            place: self.helper_config.place.clone(),
+            place: Place::local(&self.folder, self.parties, &Peer::Helper),
             limits: self.limits,
-            ahead: self.helper_config.ahead,
+            ahead: self.ahead,
             max_batch: self.max_batch,
             lanes: self.lanes,
             requests_of_client: self.requests_of_client,
@@ -267,46 +298,76 @@ impl LocalCluster {
             #[cfg(feature = "danger")]
             danger_stop_after_decision: dies,
         })?;
-        let first = !matches!(&self.wires, Wires::Tls(tls) if tls.addresses.contains_key(&Peer::Helper));
-        if let Wires::Tls(tls) = &mut self.wires {
-            let known = tls.addresses.get(&Peer::Helper).map(SocketAddr::port);
-            let port = known.or(self.helper_config.port).unwrap_or(0);
-            tls.listen(&Peer::Helper, port, helper.inboxes().clone(), true)?;
-        }
-        for me in self.parties.all() {
-            let inboxes = self.nodes[me.index()].inboxes().clone();
-            match &mut self.wires {
-                Wires::Memory => {
+        let running = self.parties.all().zip(&self.nodes);
+        let running = running.filter_map(|(me, node)| Some((Peer::Party(me), node.as_ref()?.inboxes())));
+        match &mut self.wires {
+            Wires::Memory(memory) => {
+                for (peer, inboxes) in running {
                     for channel in [Channel::Online, Channel::Dealing] {
-                        join(&Peer::Party(me), &inboxes, &Peer::Helper, helper.inboxes(), channel);
+                        memory.join((&peer, inboxes), (&Peer::Helper, helper.inboxes()), channel);
                     }
                 }
+            }
+            Wires::Tls(tls) => {
+                let first = !tls.addresses.contains_key(&Peer::Helper);
+                tls.listen(&Peer::Helper, self.first_port.unwrap_or(0), helper.inboxes().clone())?;
                 // Later on parties dial again by themselves.
-                Wires::Tls(tls) if first => {
-                    let channels = [Channel::Online, Channel::Dealing];
-                    let targets = channels.map(|c| (Peer::Helper, c)).to_vec();
-                    tls.dial(&Peer::Party(me), targets, &inboxes)?;
+                for (peer, inboxes) in running.filter(|_| first) {
+                    tls.dial(&peer, TO_HELPER.to_vec(), inboxes)?;
                 }
-                Wires::Tls(_) => {}
             }
         }
         self.helper = Some(helper);
         Ok(())
     }
 
-    /// Stops the helper and starts it again with its folder, as after a crash.
+    /// Stops helper or party, if it runs; nothing is said to anybody, as in a crash.
+    pub fn stop_node(&mut self, node: &Peer) {
+        if let Wires::Tls(tls) = &mut self.wires
+            && let Some(connector) = tls.connectors.remove(node)
+        {
+            connector.stop();
+        }
+        match node {
+            Peer::Helper => self.helper.take().map(HelperNode::stop),
+            Peer::Party(party) => self.nodes[party.index()].take().map(PartyNode::stop),
+            Peer::Owner | Peer::Client(_) => None,
+        };
+    }
+
+    /// Starts helper or party, honest, with its folder. Links in memory to owner and clients end
+    /// with a node; [`LocalCluster::connect_user`] makes new ones.
     ///
     /// # Errors
     /// Those of [`LocalCluster::start`].
-    pub fn restart_helper(&mut self) -> Result<(), NodeError> {
-        if let Some(helper) = self.helper.take() {
-            helper.stop();
+    pub fn start_node(&mut self, node: &Peer) -> Result<(), NodeError> {
+        self.stop_node(node);
+        match node {
+            Peer::Helper => self.start_helper(false),
+            Peer::Party(party) => self.start_party(
+                *party,
+                #[cfg(feature = "danger")]
+                None,
+            ),
+            Peer::Owner | Peer::Client(_) => Err(ProtocolError::Misuse(format!("{node} is no node")).into()),
         }
-        if let Wires::Tls(tls) = &mut self.wires {
-            tls.helper_connector.stop();
-            tls.helper_connector = tls.connector.sibling();
+    }
+
+    /// What went over links in memory: sender, recipient, the frame.
+    #[cfg(feature = "danger")]
+    pub fn danger_frames(&self) -> Vec<(Peer, Peer, Vec<u8>)> {
+        let Wires::Memory(memory) = &self.wires else { return Vec::new() };
+        let mut all = Vec::new();
+        for (here, there, recorder) in memory.records.iter().flatten() {
+            for frame in recorder.frames() {
+                let (from, to) = match frame.direction {
+                    Direction::Sent => (here, there),
+                    Direction::Received => (there, here),
+                };
+                all.push((from.clone(), to.clone(), frame.bytes));
+            }
         }
-        self.start_helper(false)
+        all
     }
 
     /// The model owner, connected.
@@ -336,14 +397,14 @@ impl LocalCluster {
     pub fn connect_user(&mut self, user: &Peer, inboxes: &InboxHandles) -> Result<(), NodeError> {
         let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
         match &mut self.wires {
-            Wires::Memory => {
+            Wires::Memory(memory) => {
                 for peer in everybody {
                     let to = match &peer {
-                        Peer::Party(p) => Some(self.nodes[p.index()].inboxes()),
+                        Peer::Party(p) => self.nodes[p.index()].as_ref().map(PartyNode::inboxes),
                         _ => self.helper.as_ref().map(HelperNode::inboxes),
                     };
                     if let Some(to) = to {
-                        join(user, inboxes, &peer, to, Channel::Online);
+                        memory.join((user, inboxes), (&peer, to), Channel::Online);
                     }
                 }
                 Ok(())
@@ -355,7 +416,7 @@ impl LocalCluster {
     /// Where a role is reached, if it is over TLS.
     pub fn address(&self, peer: &Peer) -> Option<SocketAddr> {
         match &self.wires {
-            Wires::Memory => None,
+            Wires::Memory(_) => None,
             Wires::Tls(tls) => tls.addresses.get(peer).copied(),
         }
     }
@@ -364,20 +425,39 @@ impl LocalCluster {
     pub fn stop(self) {
         if let Wires::Tls(tls) = &self.wires {
             tls.connector.stop();
-            tls.helper_connector.stop();
+            tls.connectors.values().for_each(Connector::stop);
         }
         if let Some(helper) = self.helper {
             helper.stop();
         }
-        self.nodes.into_iter().for_each(PartyNode::stop);
+        self.nodes.into_iter().flatten().for_each(PartyNode::stop);
     }
 }
 
-/// Connects two roles in memory.
-fn join(a: &Peer, of_a: &InboxHandles, b: &Peer, of_b: &InboxHandles, channel: Channel) {
-    let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
-    of_a.deliver(channel, Arrival { peer: b.clone(), link: at_a });
-    of_b.deliver(channel, Arrival { peer: a.clone(), link: at_b });
+/// Links from a party to the helper.
+const TO_HELPER: [(Peer, Channel); 2] = [(Peer::Helper, Channel::Online), (Peer::Helper, Channel::Dealing)];
+
+impl MemoryWires {
+    /// Connects two roles.
+    fn join(
+        &mut self,
+        (a, of_a): (&Peer, &InboxHandles),
+        (b, of_b): (&Peer, &InboxHandles),
+        channel: Channel,
+    ) {
+        let (at_a, at_b) = Link::pair(&a.to_string(), &b.to_string());
+        #[cfg(feature = "danger")]
+        let at_a = match &mut self.records {
+            Some(records) => {
+                let mut at_a = at_a;
+                records.push((a.clone(), b.clone(), at_a.recorded()));
+                at_a
+            }
+            None => at_a,
+        };
+        of_a.deliver(channel, Arrival { peer: b.clone(), link: at_a });
+        of_b.deliver(channel, Arrival { peer: a.clone(), link: at_b });
+    }
 }
 
 impl TlsWires {
@@ -398,7 +478,7 @@ impl TlsWires {
             identities,
             addresses: BTreeMap::new(),
             proxies: Vec::new(),
-            helper_connector: connector.sibling(),
+            connectors: BTreeMap::new(),
             connector,
         })
     }
@@ -413,15 +493,27 @@ impl TlsWires {
         Ok(Arc::clone(self.identities.get(peer).ok_or_else(unknown)?))
     }
 
-    fn listen(&mut self, me: &Peer, port: u16, inboxes: InboxHandles, helper: bool) -> Result<(), NodeError> {
+    /// The connector of a node, or of all users.
+    fn connector(&mut self, of: &Peer) -> &Connector {
+        match of {
+            Peer::Helper | Peer::Party(_) => {
+                self.connectors.entry(of.clone()).or_insert_with(|| self.connector.sibling())
+            }
+            Peer::Owner | Peer::Client(_) => &self.connector,
+        }
+    }
+
+    /// Accepts links for a node, at the port that it had before if it had one.
+    fn listen(&mut self, me: &Peer, port: u16, inboxes: InboxHandles) -> Result<(), NodeError> {
+        let port = self.addresses.get(me).map_or(port, SocketAddr::port);
         let mut pinned = PeerSet::new();
         for (peer, identity) in self.identities.iter().filter(|(peer, _)| *peer != me) {
             pinned.insert(identity.fingerprint(), peer.to_string());
         }
         let listener = Listener::bind(format!("127.0.0.1:{port}"), &*self.identity(me)?, pinned)?;
         self.addresses.insert(me.clone(), listener.local_addr());
-        let connector = if helper { &self.helper_connector } else { &self.connector };
-        connector.listen(listener, self.terms, inboxes)
+        let terms = self.terms;
+        self.connector(me).listen(listener, terms, inboxes)
     }
 
     fn dial(&mut self, me: &Peer, to: Vec<(Peer, Channel)>, inboxes: &InboxHandles) -> Result<(), NodeError> {
@@ -437,6 +529,7 @@ impl TlsWires {
             let fingerprint = self.fingerprint(&peer)?;
             targets.push(Target { peer, address, fingerprint, channel });
         }
-        self.connector.dial(&self.identity(me)?, targets, self.terms, inboxes)
+        let (identity, terms) = (self.identity(me)?, self.terms);
+        self.connector(me).dial(&identity, targets, terms, inboxes)
     }
 }

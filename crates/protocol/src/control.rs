@@ -168,6 +168,9 @@ pub struct AbortNotice {
     pub reason: Printable,
     /// Whether the helper's check failed.
     pub rejected: bool,
+    /// Helper to parties, when a check failed: how many of the epoch have failed, as counted for its
+    /// retirement. 0 in all other notices.
+    pub failures: u32,
     /// Who says so, when it is passed on.
     pub reporter: Option<Printable>,
 }
@@ -255,6 +258,7 @@ impl AbortNotice {
                 step: step.clone(),
                 reason: fault.to_string().into(),
                 rejected: false,
+                failures: 0,
                 reporter: None,
             },
             ProtocolError::Rejected { step } => AbortNotice {
@@ -262,6 +266,7 @@ impl AbortNotice {
                 step: step.clone(),
                 reason: "rejected, some party deviated from the protocol; nothing was released".into(),
                 rejected: true,
+                failures: 0,
                 reporter: None,
             },
             ProtocolError::Aborted { by, notice } => {
@@ -271,13 +276,14 @@ impl AbortNotice {
                     None => by.to_string().into(),
                     Some(first) => format!("{first}, says {by}").into(),
                 };
-                AbortNotice { reporter: Some(reporter), ..(**notice).clone() }
+                AbortNotice { reporter: Some(reporter), failures: 0, ..(**notice).clone() }
             }
             other => AbortNotice {
                 accused: None,
                 step: step.clone(),
                 reason: other.to_string().into(),
                 rejected: false,
+                failures: 0,
                 reporter: None,
             },
         }
@@ -312,6 +318,7 @@ mod tests {
         step: WrittenStep,
         reason: String,
         rejected: bool,
+        failures: u32,
         reporter: Option<String>,
     }
 
@@ -326,7 +333,7 @@ mod tests {
         let at = |p| if p == place { text.to_owned() } else { "x".to_owned() };
         let step = WrittenStep::Load { part: at(0), layer: Some(at(1)) };
         let (accused, reporter) = (Some(at(2)), Some(at(3)));
-        encode(&Written { accused, step, reason: at(4), rejected: false, reporter }).unwrap()
+        encode(&Written { accused, step, reason: at(4), rejected: false, failures: 0, reporter }).unwrap()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Errors that say whose fault it is.
 
-use crate::{Culprit, EpochId, Peer, Step};
+use crate::{Culprit, EpochId, PartyId, Peer, Step};
 use amicus_field::{FieldError, RandomnessError, UnpackError};
 use amicus_plan::PlanError;
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,9 @@ pub enum ProtocolError {
         /// What was asked for.
         what: String,
     },
-    /// An epoch reached its limit of failed checks; the model must be loaded again.
-    #[error("the epoch is retired after {failures} failed checks; load the model again")]
+    /// An epoch is used no more: it reached its limit of failed checks, or another model replaced
+    /// it.
+    #[error("the epoch is retired{}; load the model again", after(.failures))]
     Retired {
         /// Number of failed checks.
         failures: u32,
@@ -50,6 +51,14 @@ pub enum ProtocolError {
     NoTurn {
         /// How long it waited, in milliseconds.
         waited: u64,
+    },
+    /// The helper has accepted a model, and the parties do not all hold the same under its epoch.
+    #[error("{epoch} is not served: {}; {}", held(.lacking), advice(.lacking))]
+    Unconfirmed {
+        /// The epoch.
+        epoch: EpochId,
+        /// Parties that do not have it; when all have something, it differs.
+        lacking: Vec<PartyId>,
     },
     /// No model is loaded under this epoch.
     #[error("{epoch} is not loaded")]
@@ -123,6 +132,32 @@ pub enum Fault {
     /// The link closed.
     #[error("link lost: {0}")]
     Lost(String),
+}
+
+/// After how many failed checks an epoch ended, if that is why.
+fn after(failures: &u32) -> String {
+    match failures {
+        0 => String::new(),
+        failures => format!(" after {failures} failed checks"),
+    }
+}
+
+/// What is wrong with an epoch that not all hold.
+fn held(lacking: &[PartyId]) -> String {
+    let names: Vec<String> = lacking.iter().map(PartyId::to_string).collect();
+    match names.len() {
+        0 => "the parties hold different things under it".into(),
+        1 => format!("{} does not have it", names[0]),
+        _ => format!("{} do not have it", names.join(", ")),
+    }
+}
+
+/// What operators can do about it.
+fn advice(lacking: &[PartyId]) -> &'static str {
+    match lacking.is_empty() {
+        true => "load the model again",
+        false => "put the newest state of its folder back and restart that party, or load the model again",
+    }
 }
 
 impl ProtocolError {

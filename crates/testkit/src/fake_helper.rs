@@ -15,23 +15,25 @@ use amicus_net::Link;
 use amicus_node::conduct::Conduct;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
+use amicus_node::inbox::Received;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Limits, Peer};
 use amicus_plan::WeightId;
 use amicus_protocol::check::CheckMessage;
-use amicus_protocol::control::{self, Binding, Channel, SessionAnswer};
+use amicus_protocol::control::{self, Binding, Channel, OfferedEpoch, SessionAnswer};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::output::{Receiver as OutputReceiver, Release};
 use amicus_protocol::preprocess::Dealt;
-use amicus_protocol::session::{Confirmed, HelperSession, SessionStart};
+use amicus_protocol::session::{Confirmed, HelperSession, SessionStart, Standing};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 /// Inputs for which a party holds material.
 pub const MAX_INPUTS: usize = 80;
@@ -100,13 +102,13 @@ impl FakeHelper {
         nodes[0].inboxes().deliver(Channel::Online, Arrival { peer: two, link: at_one });
         nodes[1].inboxes().deliver(Channel::Online, Arrival { peer: one, link: at_two });
         let [mut online, mut dealing, mut owner, mut client] = [(); 4].map(|()| User::new());
+        link(&mut online, parties, &nodes);
         for (peer, node) in parties.all().map(Peer::Party).zip(&nodes) {
-            online.join(&Peer::Helper, &peer, node.inboxes(), Channel::Online);
             dealing.join(&Peer::Helper, &peer, node.inboxes(), Channel::Dealing);
             owner.join(&Peer::Owner, &peer, node.inboxes(), Channel::Online);
             client.join(&Peer::Client("1".into()), &peer, node.inboxes(), Channel::Online);
         }
-        let session = begin(parties, &mut online);
+        let (session, _) = begin(parties, &mut online, Vec::new(), true);
         FakeHelper { net, parties, session, before: None, nodes, events, online, dealing, owner, client }
     }
 
@@ -115,10 +117,54 @@ impl FakeHelper {
     /// # Panics
     /// When a party does not join it.
     pub fn begin_session(&mut self) {
-        let next = begin(self.parties, &mut self.online);
+        self.offer(Vec::new(), true);
+    }
+
+    /// Begins another session and offers epochs; those that all hold are opened, or none. How they
+    /// stand.
+    ///
+    /// # Panics
+    /// When a party does not join it.
+    pub fn offer(&mut self, epochs: Vec<OfferedEpoch>, open: bool) -> Vec<Standing> {
+        let (next, standings) = begin(self.parties, &mut self.online, epochs, open);
         self.before = Some(std::mem::replace(&mut self.session, next));
         for events in &self.events {
             while !matches!(events.recv_timeout(PATIENCE).expect("a session"), Event::SessionOpened { .. }) {}
+        }
+        standings
+    }
+
+    /// Tells every party that a load of this epoch begins, whatever it was before.
+    pub fn begin_load_of(&mut self, epoch: EpochId, id: u64) {
+        let header = Header::new(Kind::EpochBegin, Scope::new(self.session.id(), epoch, InferenceId(id)), 0);
+        for party in self.peers() {
+            self.online.send(&party, &Message { header, body: vec![7; 32] });
+        }
+    }
+
+    /// Gives the helper new links to the parties, after the old ones ended.
+    pub fn relink(&mut self) {
+        link(&mut self.online, self.parties, &self.nodes);
+    }
+
+    /// A message that the owner hears within a time.
+    pub fn owner_heard(&mut self, within: Duration) -> Option<Received> {
+        self.owner.heard(within)
+    }
+
+    /// What a party says when a client asks for the fingerprint of its model.
+    pub fn fingerprint(&mut self, party: usize) -> Option<Vec<u8>> {
+        let party = crate::run::party(self.parties, party);
+        let header = Header::new(Kind::Fingerprint, Scope::NONE, 0);
+        self.client.send(&party, &Message { header, body: Vec::new() });
+        loop {
+            let answer = self.client.expect(&party, &[Kind::Fingerprint, Kind::Abort]);
+            match answer.header.kind {
+                Kind::Fingerprint => return Some(answer.body().to_vec()),
+                _ if answer.header.id == InferenceId(0) => return None,
+                // Of an inference.
+                _ => {}
+            }
         }
     }
 
@@ -151,6 +197,22 @@ impl FakeHelper {
     /// # Panics
     /// When it fails.
     pub fn load(&mut self, id: u64) -> HelperEpoch {
+        let (loaded, scope) = self.load_untold(id);
+        for party in self.peers() {
+            let header = Header::new(Kind::LoadAccepted, scope, 0);
+            self.online.send(&party, &Message { header, body: Vec::new() });
+        }
+        for events in &self.events {
+            while !matches!(events.recv_timeout(PATIENCE).expect("a loaded party"), Event::Loaded { .. }) {}
+        }
+        loaded
+    }
+
+    /// A load that is right, without the word that it is accepted.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn load_untold(&mut self, id: u64) -> (HelperEpoch, Scope) {
         let load = self.begin_load(id);
         let scope = load.scope();
         let (plan, layers) = (Arc::clone(&self.net.plan), self.net.layers());
@@ -178,18 +240,13 @@ impl FakeHelper {
         let hashes: Vec<Digest> =
             hashes.iter().map(|b| Digest(b.as_slice().try_into().expect("a hash"))).collect();
         let challenge = load.hashes(&hashes, &mut OperatingSystem).expect("equal hashes");
-        let to_all = |this: &mut Self, kind, body: &[u8]| {
-            let header = Header::new(kind, scope, 0);
-            this.peers().iter().for_each(|p| this.online.send(p, &Message { header, body: body.to_vec() }));
-        };
-        to_all(self, Kind::Challenge, challenge.seed().as_bytes());
-        let responses = answers(self, Kind::LoadResponse);
-        let loaded = challenge.responses(&responses).expect("right tags");
-        to_all(self, Kind::LoadAccepted, &[]);
-        for events in &self.events {
-            while !matches!(events.recv_timeout(PATIENCE).expect("a loaded party"), Event::Loaded { .. }) {}
+        let header = Header::new(Kind::Challenge, scope, 0);
+        for party in self.peers() {
+            let body = challenge.seed().as_bytes().to_vec();
+            self.online.send(&party, &Message { header, body });
         }
-        loaded
+        let responses = answers(self, Kind::LoadResponse);
+        (challenge.responses(&responses).expect("right tags"), scope)
     }
 
     /// Deals an id, fresh or not; nothing is waited for.
@@ -335,8 +392,19 @@ impl FakeHelper {
     }
 }
 
-fn begin(parties: Parties, online: &mut User) -> HelperSession {
-    let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
+fn link(online: &mut User, parties: Parties, nodes: &[PartyNode]) {
+    for (peer, node) in parties.all().map(Peer::Party).zip(nodes) {
+        online.join(&Peer::Helper, &peer, node.inboxes(), Channel::Online);
+    }
+}
+
+fn begin(
+    parties: Parties,
+    online: &mut User,
+    epochs: Vec<OfferedEpoch>,
+    open: bool,
+) -> (HelperSession, Vec<Standing>) {
+    let start = SessionStart::draw(parties, epochs, &mut OperatingSystem).expect("randomness");
     let header = |kind| Header::new(kind, Scope::session(start.id()), 0);
     for party in parties.all() {
         let body = control::encode(&start.offer(party)).expect("an offer");
@@ -347,11 +415,12 @@ fn begin(parties: Parties, online: &mut User) -> HelperSession {
         let answer = online.expect(&Peer::Party(party), &[Kind::SessionAnswer]);
         answers.push(control::decode(answer.body()).expect("an answer"));
     }
-    let open = header(Kind::SessionOpen);
+    let header = header(Kind::SessionOpen);
     let (session, confirmed) = start.open(&answers).expect("one common key");
-    let body = control::encode(&Confirmed::opening(&confirmed)).expect("an opening");
+    let opened = if open { &confirmed[..] } else { &[] };
+    let body = control::encode(&Confirmed::opening(opened)).expect("an opening");
     for party in parties.all() {
-        online.send(&Peer::Party(party), &Message { header: open, body: body.clone() });
+        online.send(&Peer::Party(party), &Message { header, body: body.clone() });
     }
-    session
+    (session, confirmed.iter().map(|confirmed| confirmed.standing).collect())
 }

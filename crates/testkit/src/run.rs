@@ -10,10 +10,12 @@ use amicus_node::conduct::Conduct;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::owner::OwnerNode;
+use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, NodeError, Peer};
 use amicus_protocol::check::FAILURE_LIMIT;
+use amicus_protocol::wire::Header;
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Scope};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -41,6 +43,7 @@ pub struct Setup {
     lanes: Option<usize>,
     failure_limit: u32,
     from_the_start: bool,
+    record: bool,
 }
 
 impl Setup {
@@ -63,6 +66,7 @@ impl Setup {
             lanes: None,
             failure_limit: FAILURE_LIMIT,
             from_the_start: false,
+            record: false,
         }
     }
 
@@ -137,6 +141,11 @@ impl Setup {
         Setup { stop_after_decision: true, ..self }
     }
 
+    /// Links in memory are recorded, see [`Run::frames`].
+    pub fn recorded(self) -> Self {
+        Setup { record: true, ..self }
+    }
+
     /// Material is kept for so many inferences, the one in flight counted.
     pub fn keeping(self, kept: usize) -> Self {
         Setup { kept, ..self }
@@ -172,6 +181,7 @@ impl Setup {
         config.lanes = self.lanes.unwrap_or(config.lanes);
         config.failure_limit = self.failure_limit;
         config.danger_stop_after_decision = self.stop_after_decision;
+        config.danger_record = self.record;
         let switch = Switch::default();
         switch.set(self.from_the_start);
         let deviates = |(party, deviation): (PartyId, Deviation)| {
@@ -185,6 +195,7 @@ impl Setup {
         Run {
             net: self.net,
             batch: self.batch,
+            memory: self.wiring == Wiring::Memory,
             parties: self.parties,
             malicious,
             switch,
@@ -214,6 +225,7 @@ pub struct Run {
     pub net: Net,
     /// Inputs in every inference.
     pub batch: u32,
+    memory: bool,
     /// The parties.
     pub parties: Parties,
     malicious: Option<PartyId>,
@@ -273,6 +285,43 @@ impl Run {
     /// The folder with those of all nodes.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The folder of a node.
+    pub fn folder_of(&self, node: &Peer) -> PathBuf {
+        Place::local(self.folder.path(), self.parties, node).folder
+    }
+
+    /// Helper and parties.
+    pub fn nodes(&self) -> Vec<Peer> {
+        self.parties.all().map(Peer::Party).chain([Peer::Helper]).collect()
+    }
+
+    /// Starts nodes with their folders, after all of them stopped, and connects the client to them.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub fn restart(&mut self, nodes: &[Peer]) {
+        nodes.iter().for_each(|node| self.cluster.stop_node(node));
+        nodes.iter().for_each(|node| self.cluster.start_node(node).expect("a node that starts"));
+        if self.memory {
+            // Over TLS it dials again by itself.
+            let client = Peer::Client("1".into());
+            self.cluster.connect_user(&client, self.client.inboxes()).expect("links");
+        }
+    }
+
+    /// What went over the links, when they are recorded: sender, recipient, header, body.
+    ///
+    /// # Panics
+    /// When a frame is no message.
+    pub fn frames(&self) -> Vec<(Peer, Peer, Header, Vec<u8>)> {
+        let frames = self.cluster.danger_frames().into_iter();
+        let decoded = frames.map(|(from, to, bytes)| {
+            let (header, body) = Header::decode(&bytes).expect("a message");
+            (from, to, header, body.to_vec())
+        });
+        decoded.collect()
     }
 
     /// Inputs that were not used before.

@@ -303,7 +303,8 @@ impl Dealer {
     fn burn(&mut self, scope: Scope) {
         let step = Step::Preprocessing { layer: None };
         let reason = "nobody claimed it".into();
-        let notice = AbortNotice { accused: None, step, reason, rejected: false, reporter: None };
+        let notice =
+            AbortNotice { accused: None, step, reason, rejected: false, failures: 0, reporter: None };
         if let Ok(body) = control::encode(&notice) {
             for peer in self.peers() {
                 // A party that is gone forgets it with the epoch.

@@ -13,7 +13,7 @@ use crate::error::lost;
 use crate::event::Event;
 use crate::inbox::{Incoming, Received};
 use crate::{NodeError, Peer};
-use amicus_protocol::control::{self, Binding};
+use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{ProtocolError, Scope, Step};
@@ -213,16 +213,17 @@ impl Helper {
     fn retire_if_due(&mut self) -> Result<(), NodeError> {
         let Some(Err(retired)) = self.epoch.as_ref().map(|epoch| epoch.usable()) else { return Ok(()) };
         if let Some(epoch) = self.epoch.take() {
-            self.store.retire(epoch.epoch())?;
+            self.retire(epoch.epoch())?;
         }
-        self.supply.clear();
         // Each verdict more would say something of the keys.
         for flight in std::mem::take(&mut self.flights) {
             self.fail(&flight, retired.clone().into());
         }
         self.landed();
         self.retired = Some(retired);
-        Ok(())
+        // The parties hear of it when the next session begins.
+        self.end_session();
+        self.keep_session()
     }
 
     /// Ends every inference that cannot go on after what happened; true if there was one.
@@ -252,8 +253,13 @@ impl Helper {
         let notice = error.notice(&Step::Check);
         let header = Header::new(Kind::Abort, scope, 0);
         let receivers = receivers.iter().filter_map(|name| Peer::parse(name, self.parties));
-        for peer in self.party_peers().into_iter().chain(receivers.collect::<Vec<_>>()) {
-            self.tell(&peer, header, &notice);
+        for receiver in receivers.collect::<Vec<_>>() {
+            self.tell(&receiver, header, &notice);
+        }
+        let failures = if notice.rejected { self.failed_checks(scope.epoch) } else { 0 };
+        let notice = AbortNotice { failures, ..notice };
+        for party in self.party_peers() {
+            self.tell(&party, header, &notice);
         }
         self.reporter.report(Event::Failed { id: scope.id, error });
     }

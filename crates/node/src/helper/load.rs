@@ -197,10 +197,7 @@ impl Helper {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         let (scope, step) = (loading.scope, loading.step());
         match self.take_word(loading, &step, message) {
-            Ok(Some(loaded)) => {
-                self.accept_load(scope, loaded);
-                Ok(())
-            }
+            Ok(Some(loaded)) => self.accept_load(scope, loaded),
             Ok(None) => Ok(()),
             Err(error) => self.fail_load(&Peer::Owner, scope, error),
         }
@@ -255,13 +252,21 @@ impl Helper {
         self.parties.all().zip(bodies).map(digest).collect()
     }
 
-    fn accept_load(&mut self, scope: Scope, loaded: HelperEpoch) {
-        self.epoch = Some(Arc::new(loaded));
+    fn accept_load(&mut self, scope: Scope, loaded: HelperEpoch) -> Result<(), NodeError> {
+        // On disk before anybody hears of it.
+        match self.accept(loaded) {
+            Ok(accepted) => {
+                self.epoch = Some(accepted);
+                self.retired = None;
+            }
+            Err(error) => return self.fail_load(&Peer::Owner, scope, error),
+        }
         self.serve();
         for peer in self.party_peers().iter().chain([&Peer::Owner]) {
             self.inbox.send(peer, Header::new(Kind::LoadAccepted, scope, 0), &[]).ok();
         }
         self.reporter.report(Event::Loaded { epoch: scope.epoch });
+        Ok(())
     }
 
     /// Gives up the load in progress, if there is one.

@@ -5,6 +5,7 @@ mod dealing;
 mod deals;
 mod flight;
 mod flights;
+mod kept;
 mod load;
 mod requests;
 mod serve;
@@ -100,8 +101,10 @@ impl HelperNode {
     /// An invalid plan, a folder that cannot be used, no threads.
     pub fn start(config: HelperConfig) -> Result<Self, NodeError> {
         let terms_plan = config.plan.digest().map_err(ProtocolError::from)?;
-        let store = Store::open(&config.place, Peer::Helper)?;
-        config.reporter.found(&store);
+        let mut store = Store::open(&config.place, Peer::Helper)?;
+        config.reporter.found(&store)?;
+        let (plan, reporter) = (&config.plan, &config.reporter);
+        let accepted = kept::recall(&mut store, plan, config.parties, config.failure_limit, reporter)?;
         let limits = config.limits.for_plan(&config.plan)?;
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_bounds(crate::bounds::online(&config.plan, config.max_batch)?);
@@ -142,6 +145,7 @@ impl HelperNode {
             starting: None,
             refused: None,
             paused_until: None,
+            accepted,
             epoch: None,
             retired: None,
             commands,

@@ -42,8 +42,11 @@ pub(super) struct Helper {
     pub(super) refused: Option<NodeError>,
     /// After a session could not begin: when the next one is offered.
     pub(super) paused_until: Option<Instant>,
+    /// The epoch that this helper has accepted, as its folder has it.
+    pub(super) accepted: Option<Arc<HelperEpoch>>,
+    /// The epoch that is used: the accepted one, once the parties have confirmed it.
     pub(super) epoch: Option<Arc<HelperEpoch>>,
-    /// The last epoch is retired: until a model is loaded, requests are refused.
+    /// Why no epoch is used: requests are refused.
     pub(super) retired: Option<ProtocolError>,
     pub(super) commands: Sender<Command>,
     pub(super) dealing: Option<InboxHandle>,

@@ -13,8 +13,8 @@ use crate::inbox::{Incoming, Received};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
-use amicus_protocol::control::{self, OfferedEpoch, SessionAnswer};
-use amicus_protocol::session::{Confirmed, SessionStart, Standing};
+use amicus_protocol::control::{self, SessionAnswer};
+use amicus_protocol::session::{Confirmed, SessionStart};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, ProtocolError, Scope, Step};
 use std::sync::Arc;
@@ -62,12 +62,7 @@ impl Helper {
         if self.session.is_some() || self.starting.is_some() || paused || !linked {
             return Ok(());
         }
-        let offered = self.epoch.iter().map(|epoch| OfferedEpoch {
-            epoch: epoch.epoch(),
-            plan: *epoch.digest(),
-            failures: epoch.failures(),
-        });
-        let start = SessionStart::draw(self.parties, offered.collect(), &mut OperatingSystem)?;
+        let start = SessionStart::draw(self.parties, self.offered(), &mut OperatingSystem)?;
         self.inbox.enter(start.id());
         let header = Header::new(Kind::SessionBegin, Scope::session(start.id()), 0);
         let mut unreached = None;
@@ -119,27 +114,14 @@ impl Helper {
                 }
                 self.session = Some(Arc::new(session));
                 self.refused = None;
-                confirmed.iter().for_each(|confirmed| self.settle(confirmed));
+                for confirmed in confirmed.iter().enumerate() {
+                    self.settle(confirmed, &answers)?;
+                }
                 self.serve();
                 self.reporter.report(Event::SessionOpened { session: id });
                 Ok(())
             }
             Err(error) => self.refuse_start(Scope::session(id), since, error.into()),
-        }
-    }
-
-    /// What becomes of an epoch that was offered.
-    fn settle(&mut self, confirmed: &Confirmed) {
-        let Some(epoch) = self.epoch.take_if(|epoch| epoch.epoch() == confirmed.epoch) else { return };
-        match confirmed.standing {
-            Standing::Confirmed { failures } => {
-                epoch.at_least(failures);
-                self.epoch = Some(epoch);
-            }
-            Standing::Retired => {
-                self.retired = Some(ProtocolError::Retired { failures: epoch.failures() });
-            }
-            Standing::Missing | Standing::Different => {}
         }
     }
 

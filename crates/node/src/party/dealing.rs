@@ -11,7 +11,7 @@ use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, ProtocolError, Scope, SessionId, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Scope, SessionId, Step};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(super) struct Dealer {
     pub(super) current: Option<Serving>,
     /// The last session that ended.
     pub(super) ended: Option<SessionId>,
+    /// The epoch that another one replaced last: the helper may have begun to deal for it late.
+    pub(super) replaced: Option<EpochId>,
     pub(super) prepared: Sender<Prepared>,
     pub(super) online: InboxHandle,
     pub(super) max_batch: u32,
@@ -141,7 +143,7 @@ impl Dealer {
             }
             match &self.current {
                 Some(Serving { session, epoch, after }) if session.id() == scope.session => {
-                    if scope.id <= *after {
+                    if scope.id <= *after || self.replaced == Some(scope.epoch) {
                         return Err(over());
                     }
                     if epoch.epoch() == scope.epoch {
@@ -167,6 +169,11 @@ impl Dealer {
         let (before, now) = (self.current.as_ref().map(session), next.as_ref().map(session));
         if before != now {
             self.ended = before.or(self.ended);
+        }
+        let epoch = |serving: &Serving| serving.epoch.epoch();
+        let (before, now) = (self.current.as_ref().map(epoch), next.as_ref().map(epoch));
+        if now.is_some() && before != now {
+            self.replaced = before;
         }
         self.current = next;
     }

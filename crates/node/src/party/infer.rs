@@ -141,10 +141,7 @@ impl Party {
 
     fn give_up(&mut self, scope: Scope, client: Option<&Peer>, error: NodeError) -> Result<(), NodeError> {
         self.begun.give_up(scope.id);
-        if error.is_rejection() {
-            let failed = self.store.failed_checks(scope.epoch) + 1;
-            self.store.record_failed_checks(scope.epoch, failed)?;
-        }
+        self.remember_failures(scope.epoch, &error)?;
         let header = Header::new(Kind::Abort, scope, 0);
         self.tell_abort(&error, &Step::Input, header, client.map_or(&[], std::slice::from_ref));
         self.reporter.report(Event::Failed { id: scope.id, error });

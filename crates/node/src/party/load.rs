@@ -70,9 +70,19 @@ impl Party {
         let waiting = (Peer::Helper, Step::load_part("check of the tags"));
         let challenge = self.load_message(scope, Stage::Challenge, deadline, &waiting)?;
         let (awaiting, answer) = confirming.respond(challenge.body())?;
-        self.send(&Peer::Helper, Header::new(Kind::LoadResponse, scope, 0), &pack(&answer))?;
-        self.load_message(scope, Stage::Acceptance, deadline, &waiting)?;
-        Ok(awaiting.unconfirmed())
+        let epoch = awaiting.unconfirmed();
+        // All has been sent that depends on the epoch's secrets, and the helper accepts only what
+        // all parties keep.
+        if let Err(error) = self.store.keep_of_party(&epoch) {
+            // Its file may be there all the same.
+            self.store.retire(scope.epoch)?;
+            return Err(error);
+        }
+        let sent = self.send(&Peer::Helper, Header::new(Kind::LoadResponse, scope, 0), &pack(&answer));
+        sent.and_then(|()| self.load_message(scope, Stage::Acceptance, deadline, &waiting))
+            .map_err(|error| self.burn(scope.epoch, error))?;
+        self.replace_others(scope.epoch)?;
+        Ok(epoch)
     }
 
     /// Sends a message to another role, whose fault it is when it cannot be reached.

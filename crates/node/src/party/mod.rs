@@ -6,6 +6,7 @@ mod flight;
 mod held;
 mod hooks;
 mod infer;
+mod kept;
 mod load;
 mod session;
 
@@ -26,7 +27,7 @@ use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use dealing::Prepared;
 use flight::Flight;
 use held::{Held, Room};
@@ -98,7 +99,7 @@ impl PartyNode {
         let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
         let limits = config.limits.for_plan(&config.plan)?;
         let store = Store::open(&config.place, Peer::Party(config.me))?;
-        config.reporter.found(&store);
+        config.reporter.found(&store)?;
         let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
         online.set_bounds(crate::bounds::online(&config.plan, config.max_batch)?);
         let mut dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
@@ -113,6 +114,7 @@ impl PartyNode {
             serving: serving_of_dealer,
             current: None,
             ended: None,
+            replaced: None,
             prepared,
             online: inboxes.online.clone(),
             max_batch: config.max_batch,
@@ -131,6 +133,8 @@ impl PartyNode {
             session: None,
             next_session: None,
             epoch: None,
+            held: None,
+            unheard: None,
             begun: Begun::default(),
             flights: Vec::new(),
             serving,
@@ -186,6 +190,10 @@ struct Party {
     /// A session that began while the party was joining another.
     next_session: Option<Received>,
     epoch: Option<Arc<PartyEpoch>>,
+    /// The epoch that is in memory, confirmed or not.
+    held: Option<Arc<PartyEpoch>>,
+    /// An epoch that was loaded, of which the helper has not said whether it accepts.
+    unheard: Option<EpochId>,
     /// Loads and inferences of the session that began here.
     begun: Begun,
     /// Inferences that have not ended.
@@ -329,15 +337,17 @@ impl Party {
 
     fn load(&mut self, begin: &Received) -> Result<(), NodeError> {
         let scope = begin.header.scope();
-        let fresh = self.begin(scope.id, Begun::begin_after_all);
+        let fresh = self.is_new(scope.epoch).and_then(|()| self.begin(scope.id, Begun::begin_after_all));
         if fresh.is_ok() {
             self.epoch = None;
+            self.held = None;
             self.ready.clear();
             self.inbox.begin_epoch(scope.epoch);
         }
         match fresh.and_then(|session| self.run_load(&session, begin)) {
             Ok(loaded) => {
-                self.epoch = Some(Arc::new(loaded));
+                self.held = Some(Arc::new(loaded));
+                self.epoch.clone_from(&self.held);
                 self.serve(scope.id);
                 self.reporter.report(Event::Loaded { epoch: scope.epoch });
                 Ok(())

@@ -10,7 +10,7 @@ use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_protocol::control::{self, SessionOpening};
-use amicus_protocol::session::{Holding, Joining};
+use amicus_protocol::session::Joining;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, InferenceId, ProtocolError, Scope, SessionId, Step};
 use std::sync::Arc;
@@ -70,19 +70,16 @@ impl Party {
                 joining.receive(from, message.body())?;
             }
         }
-        let epoch = self.epoch.clone();
-        let (session, answer) = joining.answer(|offered| match &epoch {
-            Some(held) if held.epoch() == offered.epoch => Holding::Epoch(held, 0),
-            _ => Holding::Nothing,
-        })?;
+        self.recall(joining.offered())?;
+        let held = self.held.clone();
+        let (session, answer) = joining.answer(|offered| self.holding(held.as_deref(), offered))?;
         let body = Zeroizing::new(control::encode(&answer)?);
         self.send(&Peer::Helper, Header::new(Kind::SessionAnswer, scope, 0), &body)?;
         let deadline = started + self.limits.load_by_helper();
         let open = self.session_message(scope.session, Kind::SessionOpen, deadline, &Peer::Helper)?;
         let opening: SessionOpening = control::decode(open.body())
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::Keys, fault))?;
-        let opened = |epoch: &_| opening.epochs.iter().any(|opened| opened.epoch == *epoch);
-        self.epoch = epoch.filter(|held| opened(&held.epoch()));
+        self.use_opened(&opening.epochs)?;
         self.session = Some(Arc::new(session));
         self.serve(InferenceId(0));
         Ok(())

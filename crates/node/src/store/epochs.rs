@@ -11,8 +11,8 @@ use amicus_files::private_file;
 use amicus_files::sealed::{self, SealedReader, SealedWriter};
 use amicus_plan::{PlanDigest, Printable};
 use amicus_protocol::EpochId;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes of cluster, epoch and plan in a file's subject; the node's name follows.
@@ -20,6 +20,8 @@ const CLUSTER: usize = 32;
 const EPOCH: usize = 16;
 const PLAN: usize = 32;
 const SUFFIX: &str = ".sealed";
+/// Bytes that are overwritten at once.
+const BLOCK: usize = 1 << 16;
 
 /// The sealed epochs of one node.
 #[derive(Clone, Debug)]
@@ -79,6 +81,11 @@ impl EpochFiles {
     /// # Errors
     /// When the folder cannot be read.
     pub fn list(&self) -> Result<Vec<Result<SealedEpoch, NodeError>>, NodeError> {
+        Ok(self.paths()?.iter().map(|path| self.listed(path)).collect())
+    }
+
+    /// The files, in the order of their names.
+    fn paths(&self) -> Result<Vec<PathBuf>, NodeError> {
         let fail = |e: io::Error| error(&self.folder, &e);
         let mut paths = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(fail)? {
@@ -88,23 +95,41 @@ impl EpochFiles {
             }
         }
         paths.sort();
-        Ok(paths.iter().map(|path| self.listed(path)).collect())
+        Ok(paths)
     }
 
-    /// Removes an epoch's file, if there is one. The blocks it lay in are the file system's.
+    /// Epochs that files are named after, whatever is in them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn names(&self) -> Result<Vec<EpochId>, NodeError> {
+        Ok(self.paths()?.iter().filter_map(|path| named(path)).collect())
+    }
+
+    /// Whether there is a file named after an epoch, whatever is in it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn has(&self, epoch: EpochId) -> Result<bool, NodeError> {
+        let path = self.path(epoch);
+        path.try_exists().map_err(|e| error(&path, &e))
+    }
+
+    /// Erases an epoch's file, if there is one: overwrites it in its place, then removes it. File
+    /// systems that write elsewhere, and disks that do, may keep the old blocks for a while.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn remove(&self, epoch: EpochId) -> Result<(), NodeError> {
+    pub fn erase(&self, epoch: EpochId) -> Result<(), NodeError> {
         let path = self.path(epoch);
-        match fs::remove_file(&path) {
+        match overwrite(&path).and_then(|()| fs::remove_file(&path)) {
             Ok(()) => private_file::sync_folder(&self.folder).map_err(|e| error(&self.folder, &e)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(error(&path, &e)),
         }
     }
 
-    fn path(&self, epoch: EpochId) -> PathBuf {
+    pub(super) fn path(&self, epoch: EpochId) -> PathBuf {
         self.folder.join(format!("{:032x}{SUFFIX}", number(epoch)))
     }
 
@@ -145,6 +170,19 @@ impl EpochFiles {
         self.fits(sealed, &subject).map_err(|what| fault(path, &what))?;
         Ok(sealed)
     }
+}
+
+/// Overwrites a file from its beginning to its end.
+fn overwrite(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    let mut left = file.metadata()?.len();
+    let zeros = [0; BLOCK];
+    while left > 0 {
+        let now = left.min(BLOCK as u64);
+        file.write_all(&zeros[..now as usize])?;
+        left -= now;
+    }
+    file.sync_data()
 }
 
 /// An epoch as a file says it.
@@ -222,9 +260,14 @@ mod tests {
         let listed: Vec<SealedEpoch> = here.list().unwrap().into_iter().map(Result::unwrap).collect();
         assert_eq!(listed, epochs);
         assert_eq!(get(&here, epochs[1]).unwrap(), [70; 16]);
-        here.remove(epochs[1].epoch).unwrap();
-        here.remove(epochs[1].epoch).unwrap();
-        assert!(get(&here, epochs[1]).is_err());
+        // Whoever still has the file open reads nothing of it.
+        let mut open = fs::File::open(here.path(epochs[1].epoch)).unwrap();
+        here.erase(epochs[1].epoch).unwrap();
+        let mut left = Vec::new();
+        io::Read::read_to_end(&mut open, &mut left).unwrap();
+        assert!(left.len() > 100 && left.iter().all(|&byte| byte == 0));
+        here.erase(epochs[1].epoch).unwrap();
+        assert!(get(&here, epochs[1]).is_err() && !here.has(epochs[1].epoch).unwrap());
         assert_eq!(here.list().unwrap().len(), 2);
         #[cfg(unix)]
         for entry in fs::read_dir(folder.path().join("node").join("epochs")).unwrap() {

@@ -70,6 +70,11 @@ impl Known {
         self.failed_checks.iter().find(|(known, _)| *known == epoch).map_or(0, |(_, count)| *count)
     }
 
+    /// Epochs that are used no more, the last one first.
+    pub(super) fn retired(&self) -> impl Iterator<Item = EpochId> {
+        self.retired.iter().rev().copied()
+    }
+
     /// Whether an epoch is used no more.
     pub(super) fn is_retired(&self, epoch: EpochId) -> bool {
         self.retired.contains(&epoch)

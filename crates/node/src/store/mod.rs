@@ -3,11 +3,12 @@
 //!
 //! - [`Place`], [`Folder`]: where, and whose it is; locked while it is used
 //! - [`Store`]: decisions until they are delivered, failed checks, retired epochs
-//! - [`EpochFiles`]: sealed epochs, a file each
+//! - [`EpochFiles`]: sealed epochs, a file each; [`kept`]: what is in them
 
 mod cluster;
 mod epochs;
 mod folder;
+pub mod kept;
 mod known;
 mod log;
 mod record;
@@ -37,6 +38,7 @@ const EPOCHS: usize = 1 << 12;
 #[derive(Debug)]
 pub struct Store {
     folder: Folder,
+    files: EpochFiles,
     path: PathBuf,
     log: Log,
     known: Known,
@@ -52,7 +54,7 @@ impl Store {
     /// that is damaged beyond repair. The error says what can be done.
     pub fn open(place: &Place, node: Peer) -> Result<Self, NodeError> {
         let folder = Folder::open(place, node)?;
-        let path = folder.path.join("log");
+        let (path, files) = (folder.path.join("log"), folder.epochs()?);
         let mut known = Known::new();
         let findings = if path.try_exists().map_err(|e| folder::error(&path, &e))? {
             Log::read(&path, &folder, |body| {
@@ -60,7 +62,7 @@ impl Store {
                 known.learn(Record::decode(body).ok_or_else(|| fault(&path, unknown))?);
                 Ok(())
             })?
-        } else if folder.epochs()?.list()?.is_empty() {
+        } else if files.names()?.is_empty() {
             Findings::default()
         } else {
             let text = "is missing, while sealed epochs lie in the same folder: put it back, or remove the \
@@ -71,7 +73,13 @@ impl Store {
         // Written anew: what was damaged is whole again, what is not needed is gone, and that the
         // disk takes something is known before anybody relies on it.
         let log = Log::create(&path, &folder, known.records().map(|record| record.encode()), 0)?;
-        Ok(Store { folder, path, log, known, receivers: Vec::new(), findings })
+        for epoch in files.names()? {
+            // Put back, or kept by a process that ended too early.
+            if known.is_retired(epoch) {
+                files.erase(epoch)?;
+            }
+        }
+        Ok(Store { folder, files, path, log, known, receivers: Vec::new(), findings })
     }
 
     /// How many records were damaged in one of their two copies when the store was opened: the disk
@@ -81,11 +89,8 @@ impl Store {
     }
 
     /// The sealed epochs of this node.
-    ///
-    /// # Errors
-    /// When their folder cannot be made or read.
-    pub fn epochs(&self) -> Result<EpochFiles, NodeError> {
-        self.folder.epochs()
+    pub fn epochs(&self) -> &EpochFiles {
+        &self.files
     }
 
     /// Writes a record, and learns what it says once it is on disk.
@@ -178,12 +183,20 @@ impl Store {
         self.known.failed_checks(epoch)
     }
 
-    /// Records that an epoch is used no more, whatever may be restored later.
+    /// Records that an epoch is used no more, whatever may be restored later, and erases its file.
     ///
     /// # Errors
-    /// When the record cannot be written.
+    /// When the record cannot be written, or the file not be erased; the next start erases it.
     pub fn retire(&mut self, epoch: EpochId) -> Result<(), NodeError> {
-        if self.known.is_retired(epoch) { Ok(()) } else { self.record(Record::Retired(epoch)) }
+        if !self.known.is_retired(epoch) {
+            self.record(Record::Retired(epoch))?;
+        }
+        self.files.erase(epoch)
+    }
+
+    /// Epochs that are used no more, as far as remembered, the last one first.
+    pub fn retired(&self) -> impl Iterator<Item = EpochId> {
+        self.known.retired()
     }
 
     /// Whether an epoch is used no more.

@@ -286,7 +286,7 @@ fn a_folder_without_its_log_or_of_another_node_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = reopen(folder.path());
     let sealed = SealedEpoch { epoch: EPOCH, plan: amicus_plan::PlanDigest([1; 32]) };
-    store.epochs().unwrap().seal(sealed, |out| out.put_section(1, b"secret")).unwrap();
+    store.epochs().seal(sealed, |out| out.put_section(1, b"secret")).unwrap();
     drop(store);
     let place = place(folder.path());
     let party = Peer::Party(PartyId::FIRST);
@@ -305,7 +305,7 @@ fn every_file_is_its_owners_alone() {
     use std::os::unix::fs::MetadataExt;
     let around = tempfile::tempdir().unwrap();
     let mut store = reopen(around.path());
-    store.epochs().unwrap();
+    assert!(store.epochs().names().unwrap().is_empty());
     store.retire(EPOCH).unwrap();
     let folder = around.path().join("node");
     assert_eq!(fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);

@@ -19,12 +19,27 @@ pub use helper::{Confirmed, HelperKeys, HelperSession, SessionStart, Standing};
 pub use party::{Holding, Joining, PartySession};
 pub use ratchet::WINDOW;
 
-use crate::{PartyId, Scope, SessionId};
+use crate::check::FAILURE_LIMIT;
+use crate::control::OfferedEpoch;
+use crate::{EpochId, PartyId, Scope, SessionId};
 use amicus_field::Seed;
 use amicus_plan::PlanDigest;
 
 /// Epochs that a helper offers, at most.
 pub const MAX_EPOCHS: usize = 64;
+
+impl OfferedEpoch {
+    /// The word that an epoch is retired, whatever its plan is: with as many failed checks, none is
+    /// used.
+    pub fn retired(epoch: EpochId, plan: PlanDigest) -> Self {
+        OfferedEpoch { epoch, plan, failures: FAILURE_LIMIT }
+    }
+
+    /// Whether the epoch is not offered for use: those who have it erase it.
+    pub fn is_retired(&self) -> bool {
+        self.failures >= FAILURE_LIMIT
+    }
+}
 
 /// A party's seed of a session: of the helper's fresh part, the party's, the session and the party.
 /// It is unpredictable to all others as long as one of the two parts is.
