@@ -150,6 +150,7 @@ fn a_false_accusation_is_signed() {
         step: Step::Check,
         reason: "cheated".into(),
         rejected: true,
+        failures: 1 << 20,
         reporter: Some("helper".into()),
     };
     let deviation = Deviation::opening(1, How::GiveUp(notice));

@@ -36,9 +36,9 @@ fn assert_all_loggable(ending: &Ending) {
 
 /// A notice whose every text is `text`, as bytes: what nobody can build from the types.
 fn hostile_notice(text: &str) -> Vec<u8> {
-    // Who is accused, step 5 (the check, which has no text), reason, whether the check failed,
-    // reporter.
-    control::encode(&(Some(text), 5u32, text, false, Some(text))).unwrap()
+    // Who is accused, step 5 (the check, which has no text), reason, whether the check failed, how many
+    // did, reporter.
+    control::encode(&(Some(text), 5u32, text, false, 0u32, Some(text))).unwrap()
 }
 
 #[test]
@@ -70,6 +70,7 @@ fn a_party_that_gives_up_in_long_words_within_the_rules_is_passed_on() {
         step: Step::Load { part: long.as_str().into(), layer: Some(long.as_str().into()) },
         reason: long.as_str().into(),
         rejected: false,
+        failures: 0,
         reporter: Some(long.as_str().into()),
     };
     let mut run =
