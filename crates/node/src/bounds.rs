@@ -92,8 +92,8 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
 pub fn dealing(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     let frame = limits::dealing(plan, max_batch)?;
     let cost = plan.cost(max_batch as usize).map_err(ProtocolError::from)?;
-    // A party may be busy with one inference's material while the next is dealt.
-    let dealt = usize::try_from(cost.dealt_bytes).unwrap_or(usize::MAX).saturating_mul(2);
+    // A party may be busy with one inference's material while the next ones are dealt.
+    let dealt = usize::try_from(cost.dealt_bytes).unwrap_or(usize::MAX).saturating_mul(4);
     let messages = MESSAGES_OF_NODE.max(4 * plan.ops.len());
     let bytes = dealt.saturating_add(CONTROL + messages * MESSAGE_COST);
     let by_node = DEALING.saturating_add(frame + CONTROL);

@@ -228,8 +228,11 @@ impl Connector {
     ) -> Result<(), NodeError> {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
         let dialling = spawn("dial", move || {
+            // A user that is gone needs no links any more.
+            let owned = || inboxes.of(target.channel).is_some_and(InboxHandle::is_owned);
+            let goes_on = || !stop.load(Ordering::SeqCst) && owned();
             let mut asked = false;
-            while !stop.load(Ordering::SeqCst) {
+            while goes_on() {
                 if !asked {
                     match wanted.recv_timeout(Duration::from_millis(100)) {
                         Ok(()) => asked = true,
@@ -237,7 +240,7 @@ impl Connector {
                         Err(RecvTimeoutError::Disconnected) => return,
                     }
                 }
-                match attempt(&target, &identity, terms, || !stop.load(Ordering::SeqCst)) {
+                match attempt(&target, &identity, terms, goes_on) {
                     Ok(link) => {
                         asked = false;
                         inboxes.deliver(target.channel, Arrival { peer: target.peer.clone(), link });

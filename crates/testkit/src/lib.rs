@@ -5,10 +5,12 @@
 //! - [`run`]: whole deployments in one line; [`deviation`]: what a malicious party in one of them
 //!   does
 //! - [`wan`]: deployments over lines of a shape, in virtual time
-//! - [`coalition`]: random malicious coalitions against whole deployments
+//! - [`coalition`]: random malicious coalitions against whole deployments; [`abuse`]: clients that
+//!   cost memory
 //! - [`nets`], [`zoo`], [`small`]: networks; [`random`]: repeatable numbers
 #![forbid(unsafe_code)]
 
+pub mod abuse;
 pub mod coalition;
 pub mod covers;
 pub mod deviation;

@@ -41,6 +41,11 @@ impl InboxHandle {
         InboxHandle { arrivals, waker, stop: Arc::default(), dialers: Arc::default() }
     }
 
+    /// Whether the thread still has its inbox.
+    pub fn is_owned(&self) -> bool {
+        self.arrivals.strong_count() > 0
+    }
+
     /// Adds those who re-establish links that end.
     pub fn redial_with(&self, dialers: HashMap<Peer, SyncSender<()>>) {
         if let Ok(mut known) = self.dialers.lock() {
