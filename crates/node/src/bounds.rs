@@ -3,7 +3,7 @@
 
 use crate::NodeError;
 use crate::inbox::{Early, MESSAGE_COST, MESSAGES_OF_NODE, Room};
-use crate::limits::{self, answer};
+use crate::limits::{self, MAX_LANES, answer};
 use amicus_field::packed_len;
 use amicus_plan::{Plan, ValueId};
 use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
@@ -37,14 +37,13 @@ pub struct Bounds {
     pub early: Early,
 }
 
-/// Inferences with one input each that a node may be behind others with.
-const INFERENCES: usize = 64;
 /// Answers of one client that may wait for it: as many as the helper keeps, sent again all at once
 /// when the client comes back.
 const ANSWERS: usize = 64;
 /// Bytes of answers of one client, at most: as many as the helper keeps of all.
 const MOST_OF_ANSWERS: usize = 128 << 20;
-/// Inferences whose input and key a client may have sent before a party knows of them.
+/// Inferences of one input whose input and key a client may have sent before a party can use them,
+/// at least.
 const OF_CLIENT: usize = 8;
 /// Room for control messages and answers to questions.
 const CONTROL: usize = 1 << 20;
@@ -65,23 +64,32 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     // than this many of its longest messages.
     let shares = plan.cost(1).map_err(ProtocolError::from)?.sent_bytes_per_party;
     let each = usize::try_from(shares).unwrap_or(usize::MAX).max(packed_len(plan.limbs, plan.check_slots()));
-    let inferences = each.saturating_mul(INFERENCES.max(2 * batch));
+    let inferences = each.saturating_mul(MAX_LANES.max(2 * batch));
     let load = HelperEpoch::longest_load_message(plan).saturating_mul(plan.weights.len());
-    let of_node = inferences.saturating_add(load).saturating_add(frame + CONTROL);
+    let of_node = inferences.saturating_add(load).saturating_add(frame).saturating_add(CONTROL);
 
     let answers = answer(plan)?.saturating_mul(batch).saturating_mul(ANSWERS).min(MOST_OF_ANSWERS);
     let grant = plan.weights.len() * PARTIES.end() * SEED_BYTES;
     let by_user = answers.saturating_add(2 * (grant + control::MAX_BYTES) + (64 << 10));
 
     let input = packed_len(plan.limbs, values.get(ValueId::INPUT).len);
-    let inputs = input.saturating_mul(OF_CLIENT.max(2 * batch));
-    let of_user = inputs.max(2 * frame).saturating_add(2 * OF_CLIENT * (MESSAGE_COST + control::MAX_BYTES));
+    let lanes = limits::lanes(plan, limits::MATERIAL).max(OF_CLIENT);
+    let inputs = input.saturating_mul(lanes.max(2 * batch));
+    let of_user =
+        inputs.max(frame.saturating_mul(2)).saturating_add(2 * lanes * (MESSAGE_COST + control::MAX_BYTES));
 
-    let messages = 2 * (plan.ops.len() + plan.weights.len()) + 4 * INFERENCES;
-    let room = Room { messages: messages.max(MESSAGES_OF_NODE), bytes: of_node + messages * MESSAGE_COST };
+    let messages = 2 * (plan.ops.len() + plan.weights.len()) + 4 * MAX_LANES;
+    let room = Room {
+        messages: messages.max(MESSAGES_OF_NODE),
+        bytes: of_node.saturating_add(messages * MESSAGE_COST),
+    };
     Ok(Bounds {
         unread: Unread { by_node: of_node, by_user, by_users: by_user.saturating_mul(2).max(OF_USERS) },
-        early: Early::bytes(room, of_user, of_user.saturating_mul(2).max(OF_USERS)),
+        early: Early {
+            of_node: room,
+            of_user: Room { messages: 2 * MAX_LANES, bytes: of_user },
+            of_users: of_user.saturating_mul(2).max(OF_USERS),
+        },
     })
 }
 
@@ -96,9 +104,13 @@ pub fn dealing(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     let dealt = usize::try_from(cost.dealt_bytes).unwrap_or(usize::MAX).saturating_mul(4);
     let messages = MESSAGES_OF_NODE.max(4 * plan.ops.len());
     let bytes = dealt.saturating_add(CONTROL + messages * MESSAGE_COST);
-    let by_node = DEALING.saturating_add(frame + CONTROL);
+    let by_node = frame.saturating_add(DEALING + CONTROL);
     Ok(Bounds {
         unread: Unread { by_node, by_user: 0, by_users: 0 },
-        early: Early::bytes(Room { messages, bytes }, 0, 0),
+        early: Early {
+            of_node: Room { messages, bytes },
+            of_user: Room { messages: 0, bytes: 0 },
+            of_users: 0,
+        },
     })
 }

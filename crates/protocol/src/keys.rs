@@ -6,6 +6,7 @@
 //! Both depend on every contributor, so one honest party suffices to make them unpredictable to the
 //! helper (`docs/protocol.md`, section 7).
 
+use crate::epoch::gather;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::transcript::Digest;
 use crate::{Fault, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
@@ -65,7 +66,7 @@ impl KeyAgreement {
     ) -> Result<Self, ProtocolError> {
         let mut common: Vec<Option<Seed>> = parties.all().map(|_| None).collect();
         common[me.index()] = Some(randomness.seed()?);
-        let own_pairs = parties.all().map(|_| randomness.seed()).collect::<Result<_, _>>()?;
+        let own_pairs = gather(parties.count(), parties.all().map(|_| randomness.seed()))?;
         Ok(KeyAgreement {
             parties,
             me,

@@ -184,13 +184,16 @@ fn frames_are_wiped() {
 /// load.
 #[test]
 fn tickets_keys_releases_and_grants_are_wiped() {
-    let mut run = Setup::new(zoo::mlp(Limbs::TWO), 2).start();
+    // Enough of everything that messages have grown more than once until they are written.
+    let batch = 8;
+    let mut run = Setup::new(zoo::mlp(Limbs::TWO), 3).start();
     let (plan, parties) = (Arc::clone(&run.net.plan), run.parties);
     let everybody: Vec<Peer> = parties.all().map(Peer::Party).collect();
     let found = found_after(|secret| {
         let mut alice = User::connect(&mut run.cluster, parties, &client("2"));
         for _ in 0..3 {
-            let (pending, request) = PendingRequest::new(Arc::clone(&plan), parties, 1, Vec::new()).unwrap();
+            let (pending, request) =
+                PendingRequest::new(Arc::clone(&plan), parties, batch, Vec::new()).unwrap();
             alice.send(&Peer::Helper, &request);
             let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
             let grant: TicketGrant = control::decode(ticket.body()).unwrap();
@@ -198,7 +201,7 @@ fn tickets_keys_releases_and_grants_are_wiped() {
             secret("seeds of an input's mask", &grant.seeds);
             let mut randomness = amicus_field::OperatingSystem;
             let admission = pending.granted(&ticket.header, ticket.body(), &mut randomness).unwrap();
-            let (mut awaiting, [input, key]) = admission.mask(&run.net.inputs(1, 1)).unwrap();
+            let (mut awaiting, [input, key]) = admission.mask(&run.net.inputs(batch as usize, 1)).unwrap();
             secret("a receiver's key", &key.body);
             for party in &everybody {
                 alice.send(party, &input);

@@ -32,7 +32,7 @@ pub struct Early {
 pub const MESSAGE_COST: usize = 256;
 /// Messages of one node, at most; an inbox looks through all of them with every message it takes.
 pub const MESSAGES_OF_NODE: usize = 512;
-/// Messages of one user, at most: it has little to say ahead of time.
+/// Messages of one user where nothing else was said: it has little to say ahead of time.
 const MESSAGES_OF_USER: usize = 16;
 /// Frames for which there is room where nothing else was said: of each peer, and of all users.
 const FRAMES: usize = 16;
@@ -43,11 +43,6 @@ impl Early {
         let room = |messages| Room { messages, bytes: FRAMES * (max_frame + MESSAGE_COST) };
         let of_user = room(MESSAGES_OF_USER);
         Early { of_node: room(MESSAGES_OF_NODE), of_user, of_users: FRAMES * of_user.bytes }
-    }
-
-    /// Room as an [`Early`] with these bytes.
-    pub fn bytes(of_node: Room, of_user: usize, of_users: usize) -> Self {
-        Early { of_node, of_user: Room { messages: MESSAGES_OF_USER, bytes: of_user }, of_users }
     }
 
     /// Whether one more message of so many bytes is kept; makes room for it where that is fair.
@@ -143,7 +138,8 @@ mod tests {
     /// Room for four messages of `BODY` bytes of each user, eight of all, and six of a node.
     fn early() -> Early {
         let each = BODY + MESSAGE_COST;
-        Early::bytes(Room { messages: 100, bytes: 6 * each }, 4 * each, 8 * each)
+        let room = |bytes| Room { messages: 100, bytes };
+        Early { of_node: room(6 * each), of_user: room(4 * each), of_users: 8 * each }
     }
 
     #[test]
@@ -170,12 +166,13 @@ mod tests {
 
     #[test]
     fn empty_messages_are_bounded_too() {
-        let (early, mut kept) =
-            (Early::bytes(Room { messages: 9, bytes: 1 << 30 }, 1 << 30, 1 << 30), VecDeque::new());
+        let room = |messages| Room { messages, bytes: 1 << 30 };
+        let early = Early { of_node: room(9), of_user: room(5), of_users: 1 << 30 };
+        let mut kept = VecDeque::new();
         for peer in [client("a"), Peer::Helper] {
             let fits =
                 (1..100).take_while(|&id| offer(&early, &mut kept, &peer, id, 0) == Want::Keep).count();
-            assert_eq!(fits, if is_user(&peer) { MESSAGES_OF_USER } else { 9 });
+            assert_eq!(fits, if is_user(&peer) { 5 } else { 9 });
         }
     }
 

@@ -38,6 +38,16 @@ fn correction_lengths(spec: &WeightSpec) -> [usize; 2] {
     [columns(spec), spec.shape.outputs()]
 }
 
+/// So many seeds, or the first error. There is room for all from the start: a vector that grows
+/// leaves copies of them behind.
+pub(crate) fn gather<E>(count: usize, seeds: impl Iterator<Item = Result<Seed, E>>) -> Result<Vec<Seed>, E> {
+    let mut gathered = Vec::with_capacity(count);
+    for seed in seeds {
+        gathered.push(seed?);
+    }
+    Ok(gathered)
+}
+
 /// A seed from a message body of exactly its size.
 fn seed_from(body: &[u8]) -> Result<Seed, Fault> {
     let bytes: [u8; SEED_BYTES] =

@@ -1,7 +1,7 @@
 //! The model owner's side of a load: mask every weight tensor with a mask that only the helper
 //! knows too.
 
-use super::{SEED_BYTES, seed_from};
+use super::{SEED_BYTES, gather, seed_from};
 use crate::affine::{Part, sample};
 use crate::label::{Label, Purpose};
 use crate::{Fault, Parties, Peer, ProtocolError, Scope, Step};
@@ -34,10 +34,8 @@ impl OwnerLoad {
             let fault = Fault::Length { expected, got: body.len() };
             return Err(ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault));
         }
-        let seeds = body
-            .chunks_exact(SEED_BYTES)
-            .map(seed_from)
-            .collect::<Result<_, _>>()
+        let seeds = body.chunks_exact(SEED_BYTES).map(seed_from);
+        let seeds = gather(expected / SEED_BYTES, seeds)
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
         Ok(OwnerLoad { plan, parties, scope, seeds })
     }

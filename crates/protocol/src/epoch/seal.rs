@@ -8,7 +8,7 @@
 use super::helper::{HelperEpoch, layers};
 use super::party::{PartyContext, PartyEpoch, PartyLayer, tensor_of};
 use super::tensor::PART_NUMBER_BYTES;
-use super::{SEED_BYTES, seed_from};
+use super::{SEED_BYTES, gather, seed_from};
 use crate::affine::{PART, columns, parts};
 use crate::check::FAILURE_LIMIT;
 use crate::fingerprint::ModelFingerprint;
@@ -160,7 +160,7 @@ impl HelperEpoch {
         if rest.len() != parties.count() * SEED_BYTES {
             return Err(damaged("its seeds"));
         }
-        let seeds = rest.chunks_exact(SEED_BYTES).map(seed_from).collect::<Result<Vec<_>, _>>();
+        let seeds = gather(parties.count(), rest.chunks_exact(SEED_BYTES).map(seed_from));
         let seeds = seeds.map_err(|fault| damaged(&fault.to_string()))?;
         Ok(HelperEpoch {
             layers: layers(&plan, epoch, &seeds)?,

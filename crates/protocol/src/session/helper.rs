@@ -3,6 +3,7 @@
 use super::ratchet::Ratchet;
 use super::{MAX_EPOCHS, bound, party_seed};
 use crate::control::{Held, OfferedEpoch, OpenedEpoch, SessionAnswer, SessionOffer, SessionOpening};
+use crate::epoch::gather;
 use crate::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use amicus_field::{Randomness, Seed};
 use amicus_plan::PlanDigest;
@@ -74,7 +75,7 @@ impl SessionStart {
             return Err(ProtocolError::Misuse(reason));
         }
         let id = SessionId::random(randomness)?;
-        let parts = parties.all().map(|_| randomness.seed()).collect::<Result<_, _>>()?;
+        let parts = gather(parties.count(), parties.all().map(|_| randomness.seed()))?;
         Ok(SessionStart { id, parties, parts, offered })
     }
 
