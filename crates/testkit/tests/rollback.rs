@@ -161,7 +161,7 @@ fn a_replaced_model_does_not_come_back_with_a_folder() {
     let (first, helper) = (party(run.parties, 1), Peer::Helper);
     // The helper offers what parties know to be replaced.
     put_back(&mut run, &helper, yesterday.path());
-    run.restart(&[helper.clone()]);
+    run.restart(std::slice::from_ref(&helper));
     wait_for(&run.cluster.helper_events, |event| matches!(event, Event::Retired { .. }));
     let error = refusal(&mut run);
     assert!(error.contains("the epoch is retired; load the model again"), "{error}");
@@ -171,7 +171,7 @@ fn a_replaced_model_does_not_come_back_with_a_folder() {
     // A party has only what was replaced.
     put_back(&mut run, &first, yesterday.path());
     run.cluster.helper_events.try_iter().for_each(drop);
-    run.restart(&[first.clone()]);
+    run.restart(std::slice::from_ref(&first));
     let event = wait_for(&run.cluster.helper_events, |event| matches!(event, Event::Unconfirmed { .. }));
     let Event::Unconfirmed { error } = event else { unreachable!() };
     let words = "party 1 does not have it; put the newest state of its folder back and restart that party";
@@ -234,7 +234,7 @@ fn a_party_set_back_to_the_middle_of_a_load_answers_no_other_weights() {
         let told = tags(&run);
         put_back(&mut run, &first, copies.path());
         run.cluster.helper_events.try_iter().for_each(drop);
-        run.restart(&[first.clone()]);
+        run.restart(std::slice::from_ref(&first));
         wait_for(&run.cluster.helper_events, |event| matches!(event, Event::SessionOpened { .. }));
         let session = run.frames().iter().rev().find(|f| f.2.kind == Kind::SessionOpen).unwrap().2.session;
         // In the name of the load that was, and of its epoch in the session that is.
@@ -285,7 +285,7 @@ fn failed_checks_count_although_a_folder_is_set_back() {
         run.attack().rejected();
     }
     put_back(&mut run, &helper, yesterday.path());
-    run.restart(&[helper.clone()]);
+    run.restart(std::slice::from_ref(&helper));
     infer(&mut run);
     run.attack().rejected();
     let error = refusal(&mut run);
