@@ -243,7 +243,7 @@ pub fn load(
     let (of_helper, of_parties) = begin(parties, log)?;
     let helper = HelperLoad::begin(Arc::clone(plan), &of_helper, &mut FreshSeeds)?;
     let scope = helper.scope();
-    let grant = log.send(Role::Helper, Role::Owner, Kind::LoadGrant, helper.owner_grant());
+    let grant = log.send(Role::Helper, Role::Owner, Kind::LoadGrant, helper.owner_grant().to_vec());
     let granted = Header::new(Kind::LoadGrant, scope, 0);
     let loading = Loading::granted(Arc::clone(plan), parties, &granted, &grant, &mut FreshSeeds)?;
     let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
@@ -434,7 +434,8 @@ pub fn infer(
     };
     let mut logits = [Vec::new(), Vec::new()];
     for ((number, receiver), to) in receivers.iter().enumerate().zip(roles) {
-        let body = release.message(number).ok_or_else(|| ProtocolError::Misuse("no release".into()))?;
+        let body =
+            release.message(number).ok_or_else(|| ProtocolError::Misuse("no release".into()))?.to_vec();
         let body = log.send(Role::Helper, to, Kind::Release, body);
         logits[number] = receiver.unmask(&body, outputs.iter().map(Vec::as_slice))?;
     }
