@@ -254,7 +254,7 @@ pub fn load(
         let keys = session.take(scope.epoch, &ctx.digest, scope.id)?;
         let word = log.send(Role::Helper, role(me), Kind::EpochBegin, Vec::new());
         let mut load = PartyLoad::begin(ctx, keys, &word)?;
-        load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body))?;
+        load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body.clone()))?;
         for m in &masked {
             load.weights(m.header.index, &log.send(Role::Owner, role(me), Kind::Weights, m.body.clone()))?;
         }
