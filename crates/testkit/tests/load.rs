@@ -343,6 +343,25 @@ fn an_owner_who_leaves_once_its_weights_are_there_harms_nothing() {
 }
 
 #[test]
+fn an_owner_that_comes_while_the_load_of_one_before_fails_is_served() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let parties: Vec<Peer> = run.parties.all().map(Peer::Party).collect();
+    // Which of the two the helper hears first is up to the machine.
+    for _ in 0..20 {
+        let mut gone = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
+        gone.send(&Peer::Helper, &load::request(&run.net.plan).unwrap());
+        for party in &parties {
+            gone.expect(party, &[Kind::LoadReady]);
+        }
+        drop(gone);
+        run.owner = run.cluster.owner().unwrap();
+        run.load().unwrap();
+    }
+    run.recovers();
+    run.finish();
+}
+
+#[test]
 fn an_owner_of_another_plan_is_refused() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);

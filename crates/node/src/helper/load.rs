@@ -59,7 +59,7 @@ impl Loading {
         matches!(self.stage, Stage::Session)
     }
 
-    fn step(&self) -> Step {
+    pub(super) fn step(&self) -> Step {
         Step::load_part(match self.stage {
             Stage::Session => "request",
             Stage::Corrections(..) | Stage::Hashes(_) => "hash of masked weights and tags",

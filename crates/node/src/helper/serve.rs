@@ -145,11 +145,18 @@ impl Helper {
     fn message(&mut self, message: Received) -> Result<(), NodeError> {
         match message.header.kind {
             Kind::LoadRequest => {
-                // The last of several counts: the owner may have given up the others. While one is
-                // loading it has asked already, unless it came anew.
-                if self.loading.as_ref().is_none_or(|loading| loading.owner_left) {
-                    self.load_request = Some(message);
+                // While one is loading the owner has asked already, unless it came anew: then it has
+                // given that one up, and parties would wait for its weights in vain.
+                if let Some(loading) = &self.loading {
+                    if !loading.owner_left {
+                        return Ok(());
+                    }
+                    let fault = Fault::Lost("it asks anew".into());
+                    let error = ProtocolError::peer(Peer::Owner, loading.step(), fault);
+                    self.give_up_load(error.into())?;
                 }
+                // The last of several counts.
+                self.load_request = Some(message);
                 Ok(())
             }
             Kind::SessionAnswer => self.answer(&message),
