@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 8] = b"amc.log1";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes of a half's header, of a record's head, and what records are aligned to.
 const HEADER: usize = 128;
 const HEAD: usize = 64;
