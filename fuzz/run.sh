@@ -19,6 +19,6 @@ for target in "$@"; do
     mkdir -p "grown/$target"
     echo "== $target"
     cargo +nightly fuzz run -s "$sanitizer" "$target" "grown/$target" "corpus/$target" -- \
-        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=1024 -print_final_stats=1 2>&1 |
+        -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -malloc_limit_mb=1024 -print_final_stats=1 2>&1 |
         grep -vE '^#[0-9]+.*(NEW|REDUCE|pulse|RELOAD)' # the progress of a minute is thousands of lines
 done
