@@ -168,6 +168,19 @@ fn an_inference_of_somebody_else_is_no_answer_to_a_request() {
     ));
 }
 
+/// A message that a party should not have got made it give up, and others with it, when the helper
+/// had all answers already.
+#[test]
+fn what_parties_say_once_all_have_answered_ends_no_load() {
+    let [_, two, three, _] = all_parties(4).try_into().unwrap();
+    let also = Act::Also(two.clone());
+    let mut scenario = one_move(4, three, vec![Stage::Load], None, Kind::LoadResponse, also);
+    scenario.corrupt.insert(0, two);
+    scenario.seed = 11_703;
+    scenario.limbs = Limbs::ONE;
+    holds(scenario);
+}
+
 #[test]
 fn a_load_asked_for_twice_is_loaded_once() {
     let stages = vec![Stage::Load, inference()];

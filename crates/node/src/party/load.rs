@@ -102,13 +102,20 @@ impl Party {
         (from, step): &(Peer, Step),
     ) -> Result<Received, NodeError> {
         let wait = Wait::new(from, step, deadline);
-        self.exchange(&wait, part, |begun, peer, h| load_want(begun, scope, stage, peer, h))
+        self.exchange(
+            &wait,
+            |peer| part(stage, peer),
+            |begun, peer, h| load_want(begun, scope, stage, peer, h),
+        )
     }
 }
 
-/// Who takes part in a load. Once all its messages are here, the owner may leave.
-fn part(peer: &Peer) -> Part {
+/// Who takes part in a load. Once all its messages are here, the owner may leave. Once a party has
+/// answered the challenge, the helper alone decides: a party that gave up now would lack a model
+/// that the helper accepts.
+fn part(stage: Stage, peer: &Peer) -> Part {
     match peer {
+        Peer::Party(_) | Peer::Owner if stage == Stage::Acceptance => Part::Bystander,
         Peer::Helper | Peer::Party(_) => Part::Needed,
         Peer::Owner => Part::MayLeave,
         Peer::Client(_) => Part::Bystander,
@@ -160,6 +167,7 @@ fn load_want(begun: &Begun, scope: Scope, stage: Stage, peer: &Peer, h: &Header)
         return Want::Keep;
     }
     match h.kind {
+        _ if part(stage, peer) == Part::Bystander => Want::Drop,
         _ if h.scope() != scope => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
         Kind::Abort if *peer != Peer::Owner => Want::Take,
         Kind::EpochBegin => Want::Refuse(Fault::Replay(h.epoch.to_string())),
