@@ -115,7 +115,7 @@ impl Party {
 /// that the helper accepts.
 fn part(stage: Stage, peer: &Peer) -> Part {
     match peer {
-        Peer::Party(_) | Peer::Owner if stage == Stage::Acceptance => Part::Bystander,
+        Peer::Party(_) | Peer::Owner if matches!(stage, Stage::Acceptance) => Part::Bystander,
         Peer::Helper | Peer::Party(_) => Part::Needed,
         Peer::Owner => Part::MayLeave,
         Peer::Client(_) => Part::Bystander,
