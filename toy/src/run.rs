@@ -353,7 +353,7 @@ pub fn infer(
     let (plan, batch) = (helper.plan(), x.len() / conduct.net.input_len());
     // The load was number 1.
     let id = InferenceId(1 + id);
-    // Of copies of the session: an enumeration runs an inference many times.
+    // Copies of the session: an enumeration runs an inference many times.
     let (epoch, digest) = (helper.epoch(), helper.digest());
     let keys = loaded.session.0.danger_copy().danger_take(epoch, digest, id)?;
     let scope = keys.scope();

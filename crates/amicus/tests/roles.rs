@@ -25,7 +25,7 @@ fn compiled(name: &str) -> Compiled {
     compile(&graph.finish(x).unwrap(), &samples, &CompileOptions::default()).unwrap()
 }
 
-/// The same by hand.
+/// The network computed by hand.
 fn network(x: &[f32]) -> [f64; 2] {
     let [x, y] = [f64::from(x[0]), f64::from(x[1])];
     // Polynomials are of arguments in units of their interval.

@@ -47,7 +47,7 @@ fn steps(c: &mut Criterion) {
         b.iter(|| direct::load(&plan, &layers(&model), parties, None).unwrap());
     });
     let loaded = direct::load(&plan, &layers(&model), parties, None).unwrap();
-    // Of their own session: ids that nobody takes must not run away from the others.
+    // A session of their own: ids that nobody takes must not run away from the others.
     let alone = direct::begin(parties, &mut Honest).unwrap();
     let (epoch, digest) = (loaded.helper.epoch(), *loaded.helper.digest());
     group.bench_function("deal, helper", |b| {

@@ -47,7 +47,7 @@ const MOST_OF_ANSWERS: usize = 128 << 20;
 const OF_CLIENT: usize = 8;
 /// Room for control messages and answers to questions.
 const CONTROL: usize = 1 << 20;
-/// Of all users together, at least.
+/// Least bound of all users together.
 const OF_USERS: usize = 64 << 20;
 /// Corrections that the helper lets wait for a party before it waits itself, and as much again.
 const DEALING: usize = 1 << 25;

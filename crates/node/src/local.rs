@@ -164,9 +164,9 @@ struct TlsWires {
     identities: BTreeMap<Peer, Arc<Identity>>,
     addresses: BTreeMap<Peer, SocketAddr>,
     proxies: Vec<ShapedProxy>,
-    /// Of users.
+    /// Links of users.
     connector: Connector,
-    /// Of helper and parties, each stopped with its node.
+    /// Links of helper and parties, each stopped with its node.
     connectors: BTreeMap<Peer, Connector>,
 }
 

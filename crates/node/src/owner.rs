@@ -130,7 +130,7 @@ impl OwnerNode {
             |_| Part::Needed,
             |peer, h| match h.kind {
                 _ if scope.map_or(is_over(last, h), |scope| scope != h.scope()) => Want::Drop,
-                // Of a load that this owner has no grant for: another owner's, which is failing.
+                // About a load that this owner has no grant for: another owner's, which is failing.
                 Kind::Abort if scope.is_none() && h.id != InferenceId(0) => Want::Drop,
                 Kind::Abort if *peer == Peer::Helper => Want::Take,
                 k if k == kind && peer == from => Want::Take,

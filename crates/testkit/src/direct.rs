@@ -185,7 +185,7 @@ pub fn load_over(
     load_in(session, plan, weights, shift, world)
 }
 
-/// The same in a session that has begun.
+/// Loads a model in a session that has begun, with a world and a shift of the weights.
 ///
 /// # Errors
 /// What the protocol answers.

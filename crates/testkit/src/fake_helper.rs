@@ -162,7 +162,7 @@ impl FakeHelper {
             match answer.header.kind {
                 Kind::Fingerprint => return Some(answer.body().to_vec()),
                 _ if answer.header.id == InferenceId(0) => return None,
-                // Of an inference.
+                // A message of an inference.
                 _ => {}
             }
         }
@@ -258,7 +258,7 @@ impl FakeHelper {
         self.deal_of(&session, epoch, id)
     }
 
-    /// The same in the session before.
+    /// Deals an inference in the session before.
     ///
     /// # Panics
     /// When there was none.

@@ -81,7 +81,7 @@ fn sixteen_clients_at_once_get_the_simulators_answers() {
 
 #[test]
 fn two_batch_sizes_at_once() {
-    // Of one size some are kept, of the other none.
+    // Some are kept of one size, none of the other.
     let mut run = Setup::new(zoo::mlp(TWO), 2).keeping(4).start();
     let mut clients = clients(&mut run, 8);
     for ended in all_at_once(&run.net, &mut clients, &[1, 3, 3, 1, 3]) {

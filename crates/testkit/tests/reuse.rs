@@ -144,7 +144,7 @@ fn messages_of_a_session_that_ended() {
         assert!(error.contains("is not loaded"), "{error}");
         helper.dealing.expect(peer, &[Kind::Abort]);
     }
-    // The same numbers are free in the new session.
+    // Numbers begin anew with the session.
     let epoch = helper.load(1);
     helper.infer(&epoch, 2, &inputs);
     helper.stop();

@@ -194,7 +194,7 @@ fn an_epoch_that_a_party_retired_or_lacks_is_refused() {
     // The second has replaced the first.
     assert_eq!(helper.offer(offer(&first), true), [Standing::Retired]);
     assert_eq!(helper.offer(offer(&second), true), [CONFIRMED]);
-    // Of another plan, and unknown.
+    // For another plan, and unknown.
     let mut other = offer(&second);
     other[0].plan.0[0] ^= 1;
     assert_eq!(helper.offer(other, true), [Standing::Missing]);

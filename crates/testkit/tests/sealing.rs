@@ -120,7 +120,7 @@ fn epochs_that_were_read_are_confirmed_by_each_other_only() {
     ];
     let held = confirmed(&net, &mixed);
     assert!(held[0] == held[2] && held[0] != held[1]);
-    // The same epoch with other public tags at one party.
+    // One party has the epoch with other public tags.
     let mut kept = sections(&one.parties[1]);
     let tags = kept.last_mut().unwrap();
     let half = tags.len() / 2;

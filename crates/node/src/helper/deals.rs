@@ -16,7 +16,7 @@ const MOST: usize = 3;
 /// Bytes of corrections on their way from which on nothing more is dealt: parties keep them until
 /// they have expanded what came before.
 const BYTES: u64 = 1 << 23;
-/// The same for the number of messages.
+/// Messages of corrections on their way from which on nothing more is dealt.
 const MESSAGES: usize = 100;
 
 /// A deal that not all parties are ready with.

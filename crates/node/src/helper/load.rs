@@ -92,7 +92,7 @@ impl Loading {
     /// Why the load ends, when that is what this means.
     pub(super) fn ended_by(&self, incoming: &Incoming, parties: &[Peer]) -> Option<NodeError> {
         match (incoming, &self.stage) {
-            // Of the first stage others say when it ends.
+            // When the first stage ends, others say.
             (_, Stage::Session) => return None,
             (Incoming::Message(m), _) if m.header.scope() != self.scope => return None,
             _ => {}
@@ -281,7 +281,7 @@ impl Helper {
         let body = control::encode(&error.notice(&Step::load_part("request")))?;
         let header = Header::new(Kind::Abort, scope, 0);
         self.inbox.send(owner, header, &body).ok();
-        // Of a load that was not granted, parties know nothing.
+        // Parties know nothing of a load that was not granted.
         if scope != Scope::NONE {
             for party in self.party_peers() {
                 self.inbox.send(&party, header, &body).ok();

@@ -106,7 +106,7 @@ impl Dealer {
         while !deal.complete() {
             let correction = self.inbox.exchange(&wait, part, |peer, h| match (peer, h.kind) {
                 (Peer::Helper, Kind::DealCorrection) if h.scope() == scope => Want::Take,
-                // Of a session that began meanwhile, or dealt next.
+                // For a session that began meanwhile, or dealt next.
                 (Peer::Helper, Kind::DealCorrection | Kind::Deal)
                     if h.session != scope.session || h.id > scope.id =>
                 {

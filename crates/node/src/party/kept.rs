@@ -51,7 +51,7 @@ impl Party {
     /// memory, then in the folder.
     pub(super) fn recall(&mut self, offered: &[OfferedEpoch]) -> Result<(), NodeError> {
         for over in offered.iter().filter(|offered| offered.is_retired()) {
-            // Of what this party never had it needs not know.
+            // What this party never had it needs not know of.
             if self.store.epochs().has(over.epoch)? {
                 self.retire(over.epoch)?;
             }

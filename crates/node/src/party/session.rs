@@ -127,7 +127,7 @@ fn join_want(session: SessionId, kind: Kind, peer: &Peer, h: &Header) -> Want {
         (Peer::Client(_), Kind::Fingerprint) => Want::Take,
         (Peer::Client(_) | Peer::Owner, _) => Want::Keep,
         (Peer::Helper, Kind::SessionBegin) if h.session != session => Want::Take,
-        // Of a session that may follow.
+        // For a session that may follow.
         (Peer::Party(_), Kind::Keys) if h.session != session => Want::Keep,
         (Peer::Party(_), Kind::Keys | Kind::Abort) if kind == Kind::SessionOpen => after_the_answer(h),
         (_, Kind::Abort) | (Peer::Party(_), Kind::Keys) => Want::Take,
