@@ -76,6 +76,8 @@ pub struct SessionAnswer {
     pub part: Vec<u8>,
     /// Hash of the session, keyed for it: equal for parties with one common key.
     pub hash: [u8; 32],
+    /// Hashes of its pair keys, of the other parties in order: equal at both of a pair.
+    pub pairs: Vec<[u8; 32]>,
     /// What it has of the offered epochs, in their order.
     pub epochs: Vec<Held>,
 }

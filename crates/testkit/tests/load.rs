@@ -95,9 +95,9 @@ fn different_tags_or_keys_to_different_parties() {
     // The contribution to the key common to all: first half of the message.
     let keys = Deviation::message(Kind::Keys, How::Flip(0)).to(first.clone());
     rejected(Setup::new(zoo::mlp(TWO), 3).last_deviating(keys).from_the_start(), "key exchange");
-    // That to the key of the pair: shares of zero no longer cancel.
+    // That to the key of the pair.
     let keys = Deviation::message(Kind::Keys, How::Flip(63)).to(first);
-    rejected(Setup::new(zoo::mlp(TWO), 3).last_deviating(keys).from_the_start(), "check of the tags");
+    rejected(Setup::new(zoo::mlp(TWO), 3).last_deviating(keys).from_the_start(), "key exchange");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn every_partys_word_counts() {
         let victim = self::party(Parties::new(3).unwrap(), party % 3 + 1);
         let keys = Deviation::message(Kind::Keys, How::Flip(63)).to(victim);
         let three = Setup::new(zoo::mlp(TWO), 3).deviating(party, keys).from_the_start();
-        rejected(three, "check of the tags");
+        rejected(three, "key exchange");
     }
 }
 

@@ -112,8 +112,9 @@ class Run:
                 self.chains["pair", i, j] = derive_key("amicus 2026-11 key of two parties", material)
         confirmation = keyed(common_key, b"amicus confirmation of a session")
         equal = keyed(confirmation, le(4, 1) + le(0, 4) + of + bytes(32))
-        for party, part in zip(self.parties, of_party):
-            self.send(party, HELPER, "SessionAnswer", varint(32) + part + equal + sequence([]), of=of)
+        for i, (party, part) in enumerate(zip(self.parties, of_party)):
+            pairs = [keyed(self.chains["pair", min(i, j), max(i, j)], b"amicus confirmation of a pair") for j in everybody if j != i]
+            self.send(party, HELPER, "SessionAnswer", varint(32) + part + equal + sequence(pairs) + sequence([]), of=of)
 
     def take(self, inference):
         """The keys of the next id, one of each chain, bound to what they are for; the chains move on (7.2)."""

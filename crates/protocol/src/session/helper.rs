@@ -94,7 +94,7 @@ impl SessionStart {
     ///
     /// # Errors
     /// An answer of another form; [`ProtocolError::Rejected`] when parties do not have one common
-    /// key.
+    /// key, or the two of a pair not one key of theirs.
     pub fn open(self, answers: &[SessionAnswer]) -> Result<(HelperSession, Vec<Confirmed>), ProtocolError> {
         let SessionStart { id, parties, parts, offered } = self;
         if answers.len() != parties.count() {
@@ -109,9 +109,18 @@ impl SessionStart {
                 let fault = Fault::Length { expected: offered.len(), got: answer.epochs.len() };
                 return Err(fail(fault));
             }
+            let others = parties.count() - 1;
+            if answer.pairs.len() != others {
+                return Err(fail(Fault::Length { expected: others, got: answer.pairs.len() }));
+            }
             chains.push(party_seed(part, &own, id, party));
         }
         if answers.iter().any(|answer| answer.hash != answers[0].hash) {
+            return Err(ProtocolError::Rejected { step: Step::Keys });
+        }
+        // A party leaves itself out of its list.
+        let differ = |low: usize, high: usize| answers[low].pairs[high - 1] != answers[high].pairs[low];
+        if (1..answers.len()).any(|high| (0..high).any(|low| differ(low, high))) {
             return Err(ProtocolError::Rejected { step: Step::Keys });
         }
         let confirmed = offered

@@ -12,6 +12,9 @@ use amicus_plan::PlanDigest;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+/// Label of what the helper compares of a pair key. No key of an id derives from it.
+const CONFIRMED_PAIR: &[u8] = b"amicus confirmation of a pair";
+
 /// A session that a party is about to join.
 #[derive(Debug)]
 pub struct Joining {
@@ -111,6 +114,7 @@ impl Joining {
         let Joining { id, me, parties, part, seed, offered, agreement } = self;
         let agreed = agreement.finish()?;
         let confirmation = agreed.common.derive(b"amicus confirmation of a session");
+        let pairs = agreed.pairs.iter().map(|key| *key.derive(CONFIRMED_PAIR).as_bytes()).collect();
         let mut chains = vec![seed, agreed.common];
         chains.extend(agreed.pairs);
         let ratchet = Mutex::new(Ratchet::new(chains));
@@ -125,7 +129,8 @@ impl Joining {
                 Holding::Nothing | Holding::Epoch(..) => Held::Nothing,
             })
             .collect();
-        let answer = SessionAnswer { part: part.as_bytes().to_vec(), hash: session.hash().0, epochs };
+        let (part, hash) = (part.as_bytes().to_vec(), session.hash().0);
+        let answer = SessionAnswer { part, hash, pairs, epochs };
         Ok((session, answer))
     }
 }

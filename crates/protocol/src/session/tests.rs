@@ -4,7 +4,7 @@ use super::*;
 use crate::control::{self, Held, OfferedEpoch, SessionAnswer};
 use crate::keys::PartyKeys;
 use crate::transcript::Digest;
-use crate::{Culprit, EpochId, InferenceId, Parties, Peer, ProtocolError};
+use crate::{Culprit, EpochId, InferenceId, Parties, Peer, ProtocolError, Step};
 use amicus_field::{LimbVec, Limbs, OperatingSystem, Randomness, RandomnessError};
 
 const PLAN: PlanDigest = PlanDigest([9; 32]);
@@ -149,6 +149,28 @@ fn parties_without_a_common_key_get_no_session() {
         all[2].part = broken;
         let error = start.open(&all).unwrap_err().to_string();
         assert!(error.contains("party 3 misbehaved"), "{error}");
+    }
+}
+
+#[test]
+fn parties_without_a_key_of_their_pair_get_no_session() {
+    for n in [2, 3, 5] {
+        let parties = Parties::new(n).unwrap();
+        for (low, high) in (0..n).flat_map(|high| (0..high).map(move |low| (low, high))) {
+            for (at, place) in [(low, high - 1), (high, low)] {
+                let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).unwrap();
+                let (_, mut all) = answers(begin(&start, parties));
+                all[at].pairs[place][0] ^= 1;
+                let error = start.open(&all).unwrap_err();
+                assert!(matches!(error, ProtocolError::Rejected { step: Step::Keys }), "{error}");
+            }
+        }
+        for pairs in [n - 2, n] {
+            let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).unwrap();
+            let (_, mut all) = answers(begin(&start, parties));
+            all[0].pairs.resize(pairs, [0; 32]);
+            assert!(start.open(&all).unwrap_err().to_string().contains("party 1 misbehaved"));
+        }
     }
 }
 
