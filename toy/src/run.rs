@@ -252,7 +252,7 @@ pub fn load(
     for (me, session) in parties.all().zip(&of_parties) {
         let ctx = PartyContext::new(Arc::clone(plan), parties, me)?;
         let keys = session.take(scope.epoch, &ctx.digest, scope.id)?;
-        let word = log.send(Role::Helper, role(me), Kind::EpochBegin, Vec::new());
+        let word = log.send(Role::Helper, role(me), Kind::EpochBegin, ctx.digest.0.to_vec());
         let mut load = PartyLoad::begin(ctx, keys, &word)?;
         load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body.clone()))?;
         for m in &masked {

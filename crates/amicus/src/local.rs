@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Helper and parties in this process. They stop when it is dropped.
 pub struct Cluster {
-    plan: Arc<Plan>,
+    plans: Vec<Arc<Plan>>,
     nodes: Option<LocalCluster>,
 }
 
@@ -24,8 +24,9 @@ impl Cluster {
     /// # Errors
     /// An invalid plan, folders that cannot be used, a port in use.
     pub fn start(config: LocalConfig) -> Result<Self, Error> {
-        let plan = Arc::clone(&config.plan);
-        Ok(Cluster { plan, nodes: Some(LocalCluster::start(config)?) })
+        let models = [&config.model].into_iter().chain(&config.others);
+        let plans = models.map(|model| Arc::clone(&model.plan)).collect();
+        Ok(Cluster { plans, nodes: Some(LocalCluster::start(config)?) })
     }
 
     /// The model owner.
@@ -33,7 +34,15 @@ impl Cluster {
     /// # Errors
     /// When it cannot be connected.
     pub fn owner(&mut self) -> Result<Owner, Error> {
-        Ok(Owner::of(self.nodes().owner()?, Links::new()))
+        self.owner_of(0)
+    }
+
+    /// The owner of a model by its number: 0 is [`LocalConfig::model`], others follow.
+    ///
+    /// # Errors
+    /// When there is no such model, or it cannot be connected.
+    pub fn owner_of(&mut self, model: usize) -> Result<Owner, Error> {
+        Ok(Owner::of(self.nodes().owner_of(model)?, Links::new()))
     }
 
     /// A client by its name, of which [`LocalConfig::clients`] has a list.
@@ -41,8 +50,18 @@ impl Cluster {
     /// # Errors
     /// When it cannot be connected, or the parties have no model or another one.
     pub fn client(&mut self, name: &str, expected: Expected) -> Result<Client, Error> {
-        let plan = Arc::clone(&self.plan);
-        Client::of(self.nodes().client(name)?, plan, Links::new(), expected)
+        self.client_of(0, name, expected)
+    }
+
+    /// A client of a model by its number: 0 is [`LocalConfig::model`], others follow.
+    ///
+    /// # Errors
+    /// When there is no such model, or it cannot be connected; parties that have no model or another
+    /// one.
+    pub fn client_of(&mut self, model: usize, name: &str, expected: Expected) -> Result<Client, Error> {
+        let node = self.nodes().client_of(model, name)?;
+        // The nodes know as many models.
+        Client::of(node, Arc::clone(&self.plans[model]), Links::new(), expected)
     }
 
     fn nodes(&mut self) -> &mut LocalCluster {

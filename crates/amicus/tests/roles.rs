@@ -83,11 +83,11 @@ impl World {
     }
 
     fn party(&self, name: &str, folder: &Path) -> Result<Party, Error> {
-        Party::start(&self.deployment, self.identity(name), Arc::clone(&self.plan), folder)
+        Party::start(&self.deployment, self.identity(name), [Arc::clone(&self.plan)], folder)
     }
 
     fn helper(&self, name: &str, folder: &Path) -> Result<Helper, Error> {
-        Helper::start(&self.deployment, self.identity(name), Arc::clone(&self.plan), folder)
+        Helper::start(&self.deployment, self.identity(name), [Arc::clone(&self.plan)], folder)
     }
 
     fn owner(&self, name: &str) -> Result<Owner, Error> {
@@ -164,7 +164,7 @@ fn roles_that_share_a_deployment_classify_images() {
     let mut other = World { plan: Arc::new(compiled("other").plan), ..world };
     other.deployment.limits.round = 5;
     let error = other.client("alice", Expected::Any).err().unwrap().to_string();
-    assert!(error.contains("incompatible") && error.contains("it runs plan"), "{error}");
+    assert!(error.contains("incompatible") && error.contains("is not served"), "{error}");
 }
 
 #[test]

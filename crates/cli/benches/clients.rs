@@ -66,8 +66,8 @@ fn measure(model: &Compiled, wiring: Wiring, clients: usize, each: usize) -> [f6
     let mut config = LocalConfig::new(Arc::clone(&plan), Parties::new(2).unwrap(), folder.path().to_owned());
     config.clients = (0..clients).map(|number| number.to_string()).collect();
     config.wiring = wiring;
-    config.lanes = LANES;
-    config.ahead = Ahead::new(1, kept);
+    config.model.lanes = LANES;
+    config.model.ahead = Ahead::new(1, kept);
     let mut cluster = LocalCluster::start(config).unwrap();
     cluster.owner().unwrap().load(&model.weights).unwrap();
     let mut nodes: Vec<ClientNode> =

@@ -93,7 +93,7 @@ fn online(c: &mut Criterion) {
         let mut config =
             LocalConfig::new(Arc::clone(&plan), Parties::new(2).unwrap(), folder.path().to_owned());
         config.wiring = wiring;
-        config.ahead = Ahead::new(1, KEPT);
+        config.model.ahead = Ahead::new(1, KEPT);
         let mut cluster = LocalCluster::start(config).unwrap();
         cluster.owner().unwrap().load(&model.weights).unwrap();
         let mut client = cluster.client("1").unwrap();

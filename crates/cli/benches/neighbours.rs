@@ -83,7 +83,7 @@ impl Way {
         let folder = tempfile::tempdir().unwrap();
         let parties = Parties::new(parties).unwrap();
         let mut config = LocalConfig::new(Arc::clone(&plan), parties, folder.path().to_owned());
-        config.ahead = Ahead::new(1, KEPT);
+        config.model.ahead = Ahead::new(1, KEPT);
         config.cores = if stay { cores() } else { Vec::new() };
         let mut cluster = LocalCluster::start(config).unwrap();
         cluster.owner().unwrap().load(&model.weights).unwrap();

@@ -174,8 +174,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config =
         LocalConfig::new(Arc::clone(&plan), Parties::new(2).ok_or("2 parties")?, folder.path().to_owned());
     config.wiring = Wiring::Tls;
-    config.ahead = Ahead::new(1, 1);
-    config.max_batch = 1;
+    config.model.ahead = Ahead::new(1, 1);
+    config.model.max_batch = 1;
     let mut cluster = LocalCluster::start(config)?;
     let started = Instant::now();
     cluster.owner()?.load(&weights)?;

@@ -4,6 +4,7 @@
 //! one that the owner made known, that these are the owner's.
 
 use crate::Message;
+use amicus_plan::PlanDigest;
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Culprit, EpochId, Fault, PartyId, Peer, ProtocolError, Scope, Step};
@@ -13,9 +14,9 @@ use amicus_protocol::{Culprit, EpochId, Fault, PartyId, Peer, ProtocolError, Sco
 pub struct Fingerprints(Option<(PartyId, EpochId, Digest)>);
 
 impl Fingerprints {
-    /// The question, for every party.
-    pub fn question() -> Message {
-        Message { header: Header::new(Kind::Fingerprint, Scope::NONE, 0), body: Vec::new() }
+    /// The question for the model of a plan, for every party.
+    pub fn question(plan: &PlanDigest) -> Message {
+        Message { header: Header::new(Kind::Fingerprint, Scope::NONE, 0), body: plan.0.to_vec() }
     }
 
     /// The epoch that all parties heard so far have loaded.

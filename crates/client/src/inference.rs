@@ -64,7 +64,7 @@ impl PendingRequest {
         batch: u32,
         also_to: Vec<String>,
     ) -> Result<(Self, Message), ProtocolError> {
-        let body = control::encode(&Request { batch, also_to })?;
+        let body = control::encode(&Request { plan: plan.digest()?, batch, also_to })?;
         let header = Header::new(Kind::Request, Scope::NONE, 0);
         Ok((PendingRequest { plan, parties, batch }, Message { header, body }))
     }

@@ -38,15 +38,6 @@ impl Begun {
         true
     }
 
-    /// Begins an id that ends the use of all before it, unless it is spent or there was a later one.
-    pub(crate) fn begin_after_all(&mut self, id: InferenceId) -> bool {
-        if self.later.last_key_value().is_some_and(|(newest, _)| *newest >= id) || !self.begin(id) {
-            return false;
-        }
-        self.floor = id;
-        true
-    }
-
     /// Notes that an id was given up midway.
     pub(crate) fn give_up(&mut self, id: InferenceId) {
         if let Some(given_up) = self.later.get_mut(&id) {
@@ -95,17 +86,6 @@ mod tests {
         // What was passed over meanwhile cannot be told from what began.
         assert!(!begun.begin(InferenceId(1)) && !begun.begin(InferenceId(19)));
         assert!(begun.begin(InferenceId(21)));
-    }
-
-    #[test]
-    fn what_is_before_a_load_is_spent() {
-        let mut begun = Begun::default();
-        assert!(begun.begin(InferenceId(5)));
-        begun.give_up(InferenceId(5));
-        assert!(!begun.begin_after_all(InferenceId(3)) && begun.begin(InferenceId(3)));
-        assert!(!begun.begin_after_all(InferenceId(5)) && begun.begin_after_all(InferenceId(7)));
-        assert!([1, 4, 6, 7].iter().all(|id| begun.is_spent(InferenceId(*id))));
-        assert!(begun.gave_up(InferenceId(5)) && begun.begin(InferenceId(8)));
     }
 
     #[test]

@@ -37,6 +37,32 @@ pub struct Bounds {
     pub early: Early,
 }
 
+impl Bounds {
+    /// Nothing at all.
+    pub(crate) const NOTHING: Bounds = Bounds {
+        unread: Unread { by_node: 0, by_user: 0, by_users: 0 },
+        early: Early { of_node: Room::NONE, of_user: Room::NONE, of_users: 0 },
+    };
+
+    /// As much as one or the other.
+    #[must_use]
+    pub(crate) fn or(self, other: Bounds) -> Bounds {
+        let (unread, early) = (other.unread, other.early);
+        Bounds {
+            unread: Unread {
+                by_node: self.unread.by_node.max(unread.by_node),
+                by_user: self.unread.by_user.max(unread.by_user),
+                by_users: self.unread.by_users.max(unread.by_users),
+            },
+            early: Early {
+                of_node: self.early.of_node.or(early.of_node),
+                of_user: self.early.of_user.or(early.of_user),
+                of_users: self.early.of_users.max(early.of_users),
+            },
+        }
+    }
+}
+
 /// Answers of one client that may wait for it: as many as the helper keeps, sent again all at once
 /// when the client comes back.
 const ANSWERS: usize = 64;
@@ -107,10 +133,6 @@ pub fn dealing(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     let by_node = frame.saturating_add(DEALING + CONTROL);
     Ok(Bounds {
         unread: Unread { by_node, by_user: 0, by_users: 0 },
-        early: Early {
-            of_node: Room { messages, bytes },
-            of_user: Room { messages: 0, bytes: 0 },
-            of_users: 0,
-        },
+        early: Early { of_node: Room { messages, bytes }, of_user: Room::NONE, of_users: 0 },
     })
 }

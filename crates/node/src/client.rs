@@ -112,11 +112,12 @@ impl ClientNode {
     pub fn fingerprint(&mut self) -> Result<[u8; 32], NodeError> {
         let deadline = clock::now() + self.limits.round;
         self.inbox.wait_for(&self.everybody(), &Step::load_part("fingerprint"), deadline)?;
+        let question = Fingerprints::question(&self.plan.digest().map_err(ProtocolError::from)?);
         let mut fingerprints = Fingerprints::default();
         let mut common = None;
         for party in self.parties.all() {
             let peer = Peer::Party(party);
-            self.send(&peer, &Fingerprints::question())?;
+            self.send(&peer, &question)?;
             let step = Step::load_part("fingerprint");
             let answer = self.wait(deadline, &peer, &step, |_, from, h| {
                 let refused = h.kind == Kind::Abort && h.id == InferenceId(0);

@@ -2,16 +2,17 @@
 //! link ends.
 //!
 //! A party dials the helper (one link per channel) and every party with a smaller number; owner and
-//! clients dial everybody. Both ends say which channel a link is for and which plan they run, and
-//! refuse one another when the plans differ.
+//! clients dial everybody. Both ends say which channel a link is for and which cluster they belong
+//! to, and refuse one another when the clusters differ. A cluster may serve several models, so
+//! messages that begin something say which plan it is for.
 
 mod greeting;
 
 use crate::inbox::InboxHandle;
 use crate::party::spawn;
+use crate::store::ClusterDigest;
 use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Fingerprint, Identity, Link, Listener, NetError};
-use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, Channel, Hello};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
@@ -64,15 +65,16 @@ impl InboxHandles {
 /// What both ends of a link must agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The plan.
-    pub plan: PlanDigest,
+    /// The cluster.
+    pub cluster: ClusterDigest,
     /// Number of compute parties.
     pub parties: Parties,
 }
 
 impl Terms {
     fn hello(&self, channel: Channel) -> Result<Vec<u8>, ProtocolError> {
-        let body = control::encode(&Hello { channel, plan: self.plan, parties: self.parties.into() })?;
+        let body =
+            control::encode(&Hello { channel, cluster: self.cluster.0, parties: self.parties.into() })?;
         Ok([&Header::new(Kind::Hello, Scope::NONE, 0).encode()[..], &body].concat())
     }
 
@@ -83,12 +85,13 @@ impl Terms {
             return Err(Fault::Unexpected(format!("{:?} before Hello", header.kind)));
         }
         let hello: Hello = control::decode(body)?;
-        if hello.plan != self.plan {
-            return Err(Fault::Incompatible(format!("it runs plan {}, we run {}", hello.plan, self.plan)));
-        }
         if hello.parties != u8::from(self.parties) {
             let ours = self.parties.count();
             return Err(Fault::Incompatible(format!("it knows {} parties, we know {ours}", hello.parties)));
+        }
+        let (its, ours) = (ClusterDigest(hello.cluster), self.cluster);
+        if its != ours {
+            return Err(Fault::Incompatible(format!("it belongs to cluster {its}, we to {ours}")));
         }
         Ok(hello.channel)
     }

@@ -15,7 +15,7 @@ use crate::connect::Arrival;
 use crate::{NodeError, Peer};
 use amicus_net::{Event, Frame, Link, Mesh, NetError, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, SessionId, Step};
+use amicus_protocol::{Fault, InferenceId, ProtocolError, SessionId, Step};
 use early::is_user;
 use handle::Arrivals;
 use std::collections::{HashMap, VecDeque};
@@ -143,15 +143,6 @@ impl Inbox {
     pub fn enter(&mut self, session: SessionId) {
         self.session = Some(session);
         self.kept.retain(|r| hears(session, &r.peer, &r.header).is_some());
-    }
-
-    /// Messages that helper and parties sent for another epoch and that are kept are forgotten: the
-    /// ids that they name will be of this one.
-    pub fn begin_epoch(&mut self, epoch: EpochId) {
-        self.kept.retain(|r| match (&r.peer, r.header.kind) {
-            (Peer::Client(_) | Peer::Owner, _) | (_, Kind::SessionBegin | Kind::Keys) => true,
-            (Peer::Helper | Peer::Party(_), _) => r.header.epoch == epoch,
-        });
     }
 
     /// Sets how much is kept for and of others, for links that come from now on.

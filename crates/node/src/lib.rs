@@ -37,6 +37,7 @@ pub mod limits;
 pub mod local;
 pub mod owner;
 pub mod party;
+mod served;
 pub mod store;
 
 pub use amicus_protocol::{Culprit, Peer, peer};
@@ -44,3 +45,4 @@ pub use error::NodeError;
 pub use helper::Ahead;
 
 pub use limits::Limits;
+pub use served::{MAX_MODELS, Served};

@@ -160,14 +160,6 @@ pub fn kept(plan: &Plan, bytes: u64) -> usize {
     inferences(plan, bytes).clamp(1, 2 * LANES) as usize
 }
 
-/// Inputs for which a party holds material when the helper has so many lanes, keeps material ready
-/// for so many, and serves batches of this size: what is in flight, ready, ordered by clients that
-/// left, and dealt next.
-pub fn held(lanes: usize, kept: usize, max_batch: u32) -> usize {
-    let batch = max_batch as usize;
-    lanes.max(batch) + kept + 4 * batch
-}
-
 /// Inferences of one input whose one-time material fits in so many bytes at a party.
 fn inferences(plan: &Plan, bytes: u64) -> u64 {
     bytes / plan.cost(1).map_or(u64::MAX, |cost| cost.material_bytes.max(1))

@@ -9,10 +9,10 @@ use crate::conduct::Conduct;
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
-use crate::limits::{MATERIAL, held, lanes, largest_batch};
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
-use crate::store::Place;
+use crate::served::Served;
+use crate::store::{ClusterDigest, Place};
 use crate::{Ahead, Limits, NodeError, Peer, cores};
 use amicus_net::shaper::{Shape, ShapedProxy};
 #[cfg(feature = "danger")]
@@ -45,8 +45,10 @@ pub enum Wiring {
 
 /// What a local deployment consists of.
 pub struct LocalConfig {
-    /// The plan.
-    pub plan: Arc<Plan>,
+    /// The model that users are connected for unless they name another.
+    pub model: Served,
+    /// Further models.
+    pub others: Vec<Served>,
     /// Number of parties.
     pub parties: Parties,
     /// Names of the clients, without the word client.
@@ -60,12 +62,6 @@ pub struct LocalConfig {
     /// Cores of their own for the parties' online threads, in order; without one a thread runs
     /// anywhere.
     pub cores: Vec<usize>,
-    /// What is dealt before anybody asks.
-    pub ahead: Ahead,
-    /// Largest batch.
-    pub max_batch: u32,
-    /// Inferences in flight at a time.
-    pub lanes: usize,
     /// Requests of one client that may wait at a time, and its inferences that may be in flight.
     pub requests_of_client: usize,
     /// Failed checks after which the helper retires a model.
@@ -103,10 +99,8 @@ impl LocalConfig {
             folder,
             limits: Limits::default(),
             cores: cores.unwrap_or_default(),
-            ahead: Ahead::new(1, 1),
-            max_batch: largest_batch(&plan, MATERIAL),
-            lanes: lanes(&plan, MATERIAL),
-            plan,
+            model: Served { ahead: Ahead::new(1, 1), ..Served::new(plan) },
+            others: Vec::new(),
             requests_of_client: 1,
             failure_limit: FAILURE_LIMIT,
             first_port: None,
@@ -122,15 +116,13 @@ impl LocalConfig {
 
 /// A running deployment.
 pub struct LocalCluster {
-    plan: Arc<Plan>,
+    /// The first one is that of users who name none.
+    models: Vec<Served>,
     parties: Parties,
     limits: Limits,
-    max_batch: u32,
-    lanes: usize,
     requests_of_client: usize,
     failure_limit: u32,
     folder: PathBuf,
-    ahead: Ahead,
     cores: Vec<usize>,
     first_port: Option<u16>,
     helper: Option<HelperNode>,
@@ -180,6 +172,7 @@ impl LocalCluster {
         let mut config = config;
         #[cfg(feature = "danger")]
         let mut conduct = config.conduct.take();
+        let models: Vec<Served> = [&config.model].into_iter().chain(&config.others).cloned().collect();
         let (complaints, connection_errors) = Complaints::channel();
         let wires = match config.wiring {
             #[cfg(feature = "danger")]
@@ -192,15 +185,12 @@ impl LocalCluster {
         };
         let (_, helper_events) = Reporter::channel();
         let mut cluster = LocalCluster {
-            plan: config.plan,
+            models,
             parties: config.parties,
             limits: config.limits,
-            max_batch: config.max_batch,
-            lanes: config.lanes,
             requests_of_client: config.requests_of_client,
             failure_limit: config.failure_limit,
             folder: config.folder,
-            ahead: config.ahead,
             cores: config.cores,
             first_port: config.first_port,
             helper: None,
@@ -232,16 +222,12 @@ impl LocalCluster {
     ) -> Result<(), NodeError> {
         let (reporter, events) = Reporter::channel();
         let peer = Peer::Party(me);
-        let kept = self.ahead.kept * self.ahead.batch as usize;
-        let max_inputs = held(self.lanes, kept, self.max_batch);
         let node = PartyNode::start(PartyConfig {
-            plan: Arc::clone(&self.plan),
+            models: self.models.clone(),
             parties: self.parties,
             me,
             place: Place::local(&self.folder, self.parties, &peer),
             limits: self.limits,
-            max_batch: self.max_batch,
-            max_inputs,
             core: self.cores.get(me.index()).copied(),
             #[cfg(feature = "danger")]
             conduct,
@@ -285,13 +271,10 @@ impl LocalCluster {
         let (reporter, events) = Reporter::channel();
         self.helper_events = events;
         let helper = HelperNode::start(HelperConfig {
-            plan: Arc::clone(&self.plan),
+            models: self.models.clone(),
             parties: self.parties,
             place: Place::local(&self.folder, self.parties, &Peer::Helper),
             limits: self.limits,
-            ahead: self.ahead,
-            max_batch: self.max_batch,
-            lanes: self.lanes,
             requests_of_client: self.requests_of_client,
             failure_limit: self.failure_limit,
             reporter,
@@ -375,7 +358,16 @@ impl LocalCluster {
     /// # Errors
     /// When it cannot be connected.
     pub fn owner(&mut self) -> Result<OwnerNode, NodeError> {
-        let owner = OwnerNode::new(Arc::clone(&self.plan), self.parties, self.limits)?;
+        self.owner_of(0)
+    }
+
+    /// The owner of a model by its number, connected: 0 is the first one, others follow.
+    ///
+    /// # Errors
+    /// When there is no such model, or it cannot be connected.
+    pub fn owner_of(&mut self, model: usize) -> Result<OwnerNode, NodeError> {
+        let Served { plan, .. } = self.model(model)?;
+        let owner = OwnerNode::new(plan, self.parties, self.limits)?;
         self.connect_user(&Peer::Owner, owner.inboxes())?;
         Ok(owner)
     }
@@ -385,9 +377,23 @@ impl LocalCluster {
     /// # Errors
     /// When it cannot be connected.
     pub fn client(&mut self, name: &str) -> Result<ClientNode, NodeError> {
-        let client = ClientNode::new(Arc::clone(&self.plan), self.parties, self.max_batch, self.limits)?;
+        self.client_of(0, name)
+    }
+
+    /// A client of a model by its number, connected: 0 is the first one, others follow.
+    ///
+    /// # Errors
+    /// When there is no such model, or it cannot be connected.
+    pub fn client_of(&mut self, model: usize, name: &str) -> Result<ClientNode, NodeError> {
+        let Served { plan, max_batch, .. } = self.model(model)?;
+        let client = ClientNode::new(plan, self.parties, max_batch, self.limits)?;
         self.connect_user(&Peer::Client(name.to_owned()), client.inboxes())?;
         Ok(client)
+    }
+
+    fn model(&self, number: usize) -> Result<Served, NodeError> {
+        let unknown = || ProtocolError::Misuse(format!("there is no model {number}"));
+        Ok(self.models.get(number).cloned().ok_or_else(unknown)?)
     }
 
     /// Connects a user's inboxes to helper and parties.
@@ -470,10 +476,10 @@ impl TlsWires {
             let identity = Identity::generate(&peer.to_string())?;
             identities.insert(peer, Arc::new(identity));
         }
-        let plan = config.plan.digest().map_err(ProtocolError::from)?;
+        let cluster = ClusterDigest::local(config.parties);
         let connector = Connector::new(complaints);
         Ok(TlsWires {
-            terms: Terms { plan, parties: config.parties },
+            terms: Terms { cluster, parties: config.parties },
             shape,
             identities,
             addresses: BTreeMap::new(),

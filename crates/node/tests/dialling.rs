@@ -6,7 +6,7 @@ use amicus_net::{Identity, Listener, NetError, PeerSet};
 use amicus_node::Peer;
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms};
 use amicus_node::inbox::Inbox;
-use amicus_plan::PlanDigest;
+use amicus_node::store::ClusterDigest;
 use amicus_protocol::Parties;
 use amicus_protocol::control::Channel;
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn nobody_is_dialled_after_the_stop() {
     let [helper, party] = ["helper", "party 1"].map(|name| Arc::new(Identity::generate(name).unwrap()));
-    let terms = Terms { plan: PlanDigest([1; 32]), parties: Parties::new(2).unwrap() };
+    let terms = Terms { cluster: ClusterDigest([1; 32]), parties: Parties::new(2).unwrap() };
     let inbox = Inbox::new(1 << 16).unwrap();
     let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
     let pins = || PeerSet::from_iter([(party.fingerprint(), "party 1")]);

@@ -5,7 +5,7 @@ use amicus_net::{Identity, Listener, PeerSet, dial};
 use amicus_node::Peer;
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms, connect};
 use amicus_node::inbox::Inbox;
-use amicus_plan::PlanDigest;
+use amicus_node::store::ClusterDigest;
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Parties, Step};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ fn site() -> Site {
     let pins = [(alice.fingerprint(), "client alice"), (bob.fingerprint(), "client bob")];
     let listener = Listener::bind("127.0.0.1:0", &node, PeerSet::from_iter(pins)).unwrap();
     let address = listener.local_addr();
-    let terms = Terms { plan: PlanDigest([7; 32]), parties: Parties::new(2).unwrap() };
+    let terms = Terms { cluster: ClusterDigest([7; 32]), parties: Parties::new(2).unwrap() };
     let inbox = Inbox::new(1 << 20).unwrap();
     let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
     let (complaints, errors) = Complaints::channel();
@@ -73,17 +73,17 @@ fn silent_links_cost_no_threads_and_push_out_nobody_else() {
 }
 
 #[test]
-fn other_plans_parties_and_channels_are_refused() {
+fn other_clusters_parties_and_channels_are_refused() {
     let site = site();
-    let other = Terms { plan: PlanDigest([8; 32]), ..site.terms };
+    let other = Terms { cluster: ClusterDigest([8; 32]), ..site.terms };
     let error = connect(&site.target, &site.alice, other).unwrap_err().to_string();
-    assert!(error.contains("plan"), "{error}");
+    assert!(error.contains("cluster"), "{error}");
     let other = Terms { parties: Parties::new(3).unwrap(), ..site.terms };
     let error = connect(&site.target, &site.alice, other).unwrap_err().to_string();
     assert!(error.contains("it knows 2 parties, we know 3"), "{error}");
     let dealing = Target { channel: Channel::Dealing, ..site.target.clone() };
     connect(&dealing, &site.alice, site.terms).unwrap_err();
-    for words in ["plan", "it knows 3 parties, we know 2", "a link for dealing"] {
+    for words in ["cluster", "it knows 3 parties, we know 2", "a link for dealing"] {
         let error = site.errors.recv_timeout(Duration::from_secs(120)).unwrap().to_string();
         assert!(error.contains(words) && error.contains("client alice"), "{error}");
     }

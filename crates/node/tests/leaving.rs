@@ -5,7 +5,7 @@ use amicus_net::{Identity, Listener, PeerSet};
 use amicus_node::Peer;
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms};
 use amicus_node::inbox::Inbox;
-use amicus_plan::PlanDigest;
+use amicus_node::store::ClusterDigest;
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Parties, Step};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn dialling() -> usize {
 #[test]
 fn nobody_dials_for_a_user_that_is_gone() {
     let [helper, client] = ["helper", "client 1"].map(|name| Arc::new(Identity::generate(name).unwrap()));
-    let terms = Terms { plan: PlanDigest([1; 32]), parties: Parties::new(2).unwrap() };
+    let terms = Terms { cluster: ClusterDigest([1; 32]), parties: Parties::new(2).unwrap() };
     let pins = PeerSet::from_iter([(client.fingerprint(), "client 1")]);
     let listener = Listener::bind("127.0.0.1:0", &helper, pins).unwrap();
     let target = Target {

@@ -27,8 +27,8 @@ pub enum Channel {
 pub struct Hello {
     /// What the link is for.
     pub channel: Channel,
-    /// Plan the sender runs.
-    pub plan: PlanDigest,
+    /// Digest of the cluster the sender belongs to: its nodes and their pinned certificates.
+    pub cluster: [u8; 32],
     /// Number of compute parties the sender knows of.
     pub parties: u8,
 }
@@ -180,6 +180,8 @@ pub struct AbortNotice {
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
+    /// Plan of the model.
+    pub plan: PlanDigest,
     /// Number of inputs.
     pub batch: u32,
     /// Others who get the output too, by the names their certificates are pinned under.
@@ -379,11 +381,11 @@ mod tests {
 
     #[test]
     fn a_body_has_one_encoding() {
-        let request = Request { batch: 1, also_to: vec!["client 2".into()] };
+        let request = Request { plan: PlanDigest([7; 32]), batch: 1, also_to: vec!["client 2".into()] };
         let body = encode(&request).unwrap();
         assert_eq!(decode::<Request>(&body).as_ref(), Ok(&request));
         // 1 in two bytes.
-        let padded = [&[0x81, 0x00], &body[1..]].concat();
+        let padded = [&body[..32], &[0x81, 0x00], &body[33..]].concat();
         assert_eq!(postcard::from_bytes::<Request>(&padded).as_ref(), Ok(&request));
         assert!(matches!(decode::<Request>(&padded), Err(Fault::Encoding(_))));
         assert!(matches!(decode::<Request>(&[&body[..], &[0]].concat()), Err(Fault::Encoding(_))));

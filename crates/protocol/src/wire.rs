@@ -30,7 +30,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// First frame on a link: who, for what, with which plan.
+    /// First frame on a link: who, for what, of which cluster.
     Hello = 1,
     /// Something failed; carries the sender's account of it.
     Abort = 2,
@@ -66,6 +66,8 @@ kinds! {
     LoadAccepted = 21,
     /// Party to owner: it has its keys and takes weights now.
     LoadReady = 22,
+    /// Helper to parties: an epoch is used no more.
+    EpochRetired = 23,
     /// Helper to party: material for an inference is dealt.
     Deal = 30,
     /// Helper to the last party: corrections of one operation.

@@ -9,8 +9,8 @@ use amicus_client::inference::PendingRequest;
 use amicus_net::{Identity, Link, Listener, PeerSet, dial};
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms, connect};
 use amicus_node::inbox::Inbox;
+use amicus_node::store::ClusterDigest;
 use amicus_node::{NodeError, Peer};
-use amicus_plan::PlanDigest;
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Parties, Step};
 use std::collections::VecDeque;
@@ -68,7 +68,7 @@ impl Deaf {
     /// When the deployment is gone.
     pub fn ask(&mut self, run: &mut Run) {
         let connect = |run: &mut Run| User::connect(&mut run.cluster, run.parties, &Peer::Client("2".into()));
-        let question = Fingerprints::question();
+        let question = Fingerprints::question(&run.net.plan.digest().expect("a plan"));
         loop {
             let user = self.user.get_or_insert_with(|| connect(run));
             let mut parties = run.parties.all().map(Peer::Party);
@@ -111,7 +111,7 @@ impl Silent {
         let pins = [(alice.fingerprint(), "client alice"), (bob.fingerprint(), "client bob")];
         let listener = Listener::bind("127.0.0.1:0", &node, PeerSet::from_iter(pins)).expect("a port");
         let address = listener.local_addr();
-        let terms = Terms { plan: PlanDigest([7; 32]), parties: Parties::new(2).expect("two parties") };
+        let terms = Terms { cluster: ClusterDigest([7; 32]), parties: Parties::new(2).expect("two parties") };
         let inbox = Inbox::new(1 << 20).expect("an inbox");
         let (complaints, errors) = Complaints::channel();
         let connector = Connector::new(complaints);

@@ -221,10 +221,11 @@ pub fn load_in(
     let mut tagging = Vec::new();
     for (me, of_party) in parties.all().zip(&session.parties) {
         let (ctx, to) = (PartyContext::new(Arc::clone(plan), parties, me)?, Peer::Party(me));
-        let keys = of_party.take(scope.epoch, &ctx.digest, scope.id)?;
+        let plan = ctx.digest;
+        let keys = of_party.take(scope.epoch, &plan, scope.id)?;
         world.looks_at(&keys);
         world.acts(&to);
-        let word = carry(world, &helper, &to, header(Kind::EpochBegin, 0), &[]);
+        let word = carry(world, &helper, &to, header(Kind::EpochBegin, 0), &plan.0);
         let mut load = PartyLoad::begin(ctx, keys, &word)?;
         for m in &messages {
             let body = carry(world, &owner, &to, m.header, &m.body);

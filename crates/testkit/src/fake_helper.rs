@@ -9,6 +9,7 @@ use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
 use crate::user::User;
 use amicus_client::Message;
+use amicus_client::fingerprint::Fingerprints;
 use amicus_client::load::Loading;
 use amicus_field::OperatingSystem;
 use amicus_net::Link;
@@ -18,7 +19,7 @@ use amicus_node::event::{Event, Reporter};
 use amicus_node::inbox::Received;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
-use amicus_node::{Limits, Peer};
+use amicus_node::{Ahead, Limits, Peer, Served};
 use amicus_plan::WeightId;
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::control::{self, Binding, Channel, OfferedEpoch, SessionAnswer};
@@ -35,8 +36,10 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-/// Inputs for which a party holds material.
-pub const MAX_INPUTS: usize = 80;
+const MAX_BATCH: u32 = 4;
+const LANES: usize = 63;
+/// Inputs for which a party holds material: in flight, ahead, and of four more of the largest batch.
+pub const MAX_INPUTS: usize = LANES + 1 + 4 * MAX_BATCH as usize;
 
 /// Two real parties, and everybody else by hand.
 pub struct FakeHelper {
@@ -84,13 +87,16 @@ impl FakeHelper {
             let (reporter, receiver) = Reporter::channel();
             events.push(receiver);
             let config = PartyConfig {
-                plan: Arc::clone(&net.plan),
+                models: vec![Served {
+                    plan: Arc::clone(&net.plan),
+                    max_batch: MAX_BATCH,
+                    lanes: LANES,
+                    ahead: Ahead::new(1, 1),
+                }],
                 parties,
                 me,
                 place: Place::local(folder, parties, &Peer::Party(me)),
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
-                max_batch: 4,
-                max_inputs: MAX_INPUTS,
                 core: None,
                 conduct: conduct.take(),
                 reporter,
@@ -155,8 +161,8 @@ impl FakeHelper {
     /// What a party says when a client asks for the fingerprint of its model.
     pub fn fingerprint(&mut self, party: usize) -> Option<Vec<u8>> {
         let party = crate::run::party(self.parties, party);
-        let header = Header::new(Kind::Fingerprint, Scope::NONE, 0);
-        self.client.send(&party, &Message { header, body: Vec::new() });
+        let plan = self.net.plan.digest().expect("a plan");
+        self.client.send(&party, &Fingerprints::question(&plan));
         loop {
             let answer = self.client.expect(&party, &[Kind::Fingerprint, Kind::Abort]);
             match answer.header.kind {
@@ -187,7 +193,7 @@ impl FakeHelper {
         let load = load.expect("a load");
         for party in self.parties.all() {
             let header = Header::new(Kind::EpochBegin, load.scope(), 0);
-            self.online.send(&Peer::Party(party), &Message { header, body: Vec::new() });
+            self.online.send(&Peer::Party(party), &Message { header, body: plan.0.to_vec() });
         }
         load
     }

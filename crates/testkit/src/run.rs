@@ -177,8 +177,8 @@ impl Setup {
         config.wiring = self.wiring;
         config.limits = self.limits;
         config.cores = Vec::new();
-        config.ahead = Ahead::new(self.batch, self.kept);
-        config.lanes = self.lanes.unwrap_or(config.lanes);
+        config.model.ahead = Ahead::new(self.batch, self.kept);
+        config.model.lanes = self.lanes.unwrap_or(config.model.lanes);
         config.failure_limit = self.failure_limit;
         config.danger_stop_after_decision = self.stop_after_decision;
         config.danger_record = self.record;

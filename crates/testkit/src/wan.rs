@@ -11,7 +11,7 @@ use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
-use amicus_node::{Ahead, Limits, Peer};
+use amicus_node::{Ahead, Limits, Peer, Served};
 use amicus_protocol::control::Channel;
 use amicus_protocol::{Parties, check};
 use std::collections::VecDeque;
@@ -47,15 +47,17 @@ impl Wan {
         let folder = tempfile::tempdir().expect("a folder");
         let (all, limits) = (Parties::new(2).expect("two parties"), Limits::default());
         let place = |role: &Peer| Place::local(folder.path(), all, role);
+        let served = || {
+            let (plan, ahead) = (Arc::clone(&net.plan), Ahead::new(1, kept));
+            vec![Served { plan, max_batch: MAX_BATCH, lanes, ahead }]
+        };
         let start = |me| {
             PartyNode::start(PartyConfig {
-                plan: Arc::clone(&net.plan),
+                models: served(),
                 parties: all,
                 me,
                 place: place(&Peer::Party(me)),
                 limits,
-                max_batch: MAX_BATCH,
-                max_inputs: 1 << 10,
                 core: None,
                 conduct: None,
                 reporter: Reporter::default(),
@@ -65,13 +67,10 @@ impl Wan {
         let nodes: Vec<PartyNode> = all.all().map(start).collect();
         let (reporter, helper_events) = Reporter::channel();
         let helper = HelperNode::start(HelperConfig {
-            plan: Arc::clone(&net.plan),
+            models: served(),
             parties: all,
             place: place(&Peer::Helper),
             limits,
-            ahead: Ahead::new(1, kept),
-            max_batch: MAX_BATCH,
-            lanes,
             requests_of_client: 1,
             failure_limit: check::FAILURE_LIMIT,
             reporter,

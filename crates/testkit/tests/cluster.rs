@@ -17,7 +17,7 @@ fn run(wiring: Wiring, n: usize, batch: u32) {
     let mut config =
         LocalConfig::new(Arc::clone(&model.plan), Parties::new(n).unwrap(), folder.path().to_owned());
     config.wiring = wiring;
-    config.ahead = Ahead::new(batch, 2);
+    config.model.ahead = Ahead::new(batch, 2);
     let mut cluster = LocalCluster::start(config).unwrap();
     cluster.owner().unwrap().load(model.layers().as_slice()).unwrap();
     let mut client = cluster.client("1").unwrap();
@@ -65,7 +65,7 @@ fn material_is_dealt_for_as_many_inferences_as_told() {
     let mut config =
         LocalConfig::new(Arc::clone(&model.plan), Parties::new(2).unwrap(), folder.path().to_owned());
     config.wiring = Wiring::Memory;
-    config.ahead = Ahead { batch: 1, kept: 1, total: Some(2) };
+    config.model.ahead = Ahead { batch: 1, kept: 1, total: Some(2) };
     let mut cluster = LocalCluster::start(config).unwrap();
     cluster.owner().unwrap().load(model.layers().as_slice()).unwrap();
     let mut client = cluster.client("1").unwrap();

@@ -6,14 +6,15 @@ use amicus_client::load::Loading;
 use amicus_field::{Limbs, OperatingSystem, Randomness, RandomnessError, Seed};
 use amicus_node::Peer;
 use amicus_node::event::Event;
+use amicus_plan::Plan;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control::{self, TicketGrant};
-use amicus_protocol::epoch::HelperLoad;
+use amicus_protocol::epoch::{HelperLoad, PartyContext, PartyLoad};
 use amicus_protocol::keys::KeyAgreement;
 use amicus_protocol::output::{ReceiverKey, Release};
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Parties, ProtocolError, Scope, SessionId};
+use amicus_protocol::{InferenceId, Parties, ProtocolError, Scope, SessionId};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::direct::{self, Loaded};
 use amicus_testkit::nets::Net;
@@ -149,6 +150,28 @@ fn nonces_and_keys_of_receivers_are_fresh() {
     });
     let keys = [(); 2].map(|()| ReceiverKey::random(&mut OperatingSystem).unwrap().encode().to_vec());
     assert_distinct(&[nonces, keys].concat());
+}
+
+#[test]
+fn a_word_for_another_plan_or_of_another_length_is_refused() {
+    let (net, other) = (zoo::mlp(TWO), zoo::repeated(TWO));
+    let session = direct::begin(parties(2), &mut Honest).unwrap();
+    let load = HelperLoad::begin(Arc::clone(&net.plan), &session.helper, &mut OperatingSystem).unwrap();
+    let (me, word) = (direct::party(parties(2), 1), net.plan.digest().unwrap().0);
+    let (scope, of_party) = (load.scope(), &session.parties[0]);
+    let mut ids = 1u64..;
+    let mut begin = |plan: &Arc<Plan>, word: &[u8]| {
+        let ctx = PartyContext::new(Arc::clone(plan), parties(2), me).unwrap();
+        let keys = of_party.take(scope.epoch, &ctx.digest, InferenceId(ids.next().unwrap())).unwrap();
+        PartyLoad::begin(ctx, keys, word).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(begin(&net.plan, &word), Ok(()));
+    let error = begin(&other.plan, &word).unwrap_err();
+    assert!(error.contains("grant: helper misbehaved") && error.contains("a load of plan"), "{error}");
+    for wrong in [&word[..31], &[&word[..], &[0]].concat(), &[]] {
+        let error = begin(&net.plan, wrong).unwrap_err();
+        assert!(error.contains("helper misbehaved") && error.contains("expected 32"), "{error}");
+    }
 }
 
 #[test]

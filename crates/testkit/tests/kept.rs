@@ -5,7 +5,7 @@ use amicus_field::{Element, Limbs};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::{Place, Store};
-use amicus_node::{Limits, Peer};
+use amicus_node::{Limits, Peer, Served};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{EpochId, Parties};
 use amicus_testkit::deviation::Deviation;
@@ -109,13 +109,11 @@ fn damage_that_was_repaired_is_reported() {
     let starts = || {
         let (reporter, events) = Reporter::channel();
         let party = PartyNode::start(PartyConfig {
-            plan: Arc::clone(&net.plan),
+            models: vec![Served::new(Arc::clone(&net.plan))],
             parties,
             me,
             place: place.clone(),
             limits: Limits::default(),
-            max_batch: 1,
-            max_inputs: 100,
             core: None,
             conduct: None,
             reporter,

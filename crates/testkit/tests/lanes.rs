@@ -433,8 +433,10 @@ fn a_party_holds_no_more_material_than_it_has_room_for() {
         }
     }
     answers(&mut helper, 202, Kind::Ready);
+    let most = MAX_INPUTS as u64 * helper.net.plan.cost(1).unwrap().material_bytes;
+    let refused = format!("not allowed: material of more than {most} bytes");
     for abort in answers(&mut helper, 203, Kind::Abort) {
-        assert_says("helper", &notice(&abort), &["helper", "not allowed: material of more than 80 inputs"]);
+        assert_says("helper", &notice(&abort), &["helper", &refused]);
     }
     helper.stop();
 }

@@ -87,9 +87,10 @@ fn a_party_that_gives_up_in_long_words_within_the_rules_is_passed_on() {
 fn receivers_names_are_refused_unless_short_and_printable() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut mallory = User::connect(&mut run.cluster, run.parties, &Peer::Client("2".into()));
+    let plan = run.net.plan.digest().unwrap();
     let long = format!("client {}", "x".repeat(peer::MAX_NAME + 1));
     for name in [format!("client {HOSTILE}"), long, "client ".into(), "party 1".into(), "helper".into()] {
-        let request = Request { batch: 1, also_to: vec![name.clone()] };
+        let request = Request { plan, batch: 1, also_to: vec![name.clone()] };
         let body = control::encode(&request).unwrap();
         mallory.send(&Peer::Helper, &Message { header: Header::new(Kind::Request, Scope::NONE, 0), body });
         let refused = notice(&mallory.expect(&Peer::Helper, &[Kind::Abort, Kind::Ticket]));

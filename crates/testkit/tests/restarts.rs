@@ -116,7 +116,7 @@ fn a_load_that_a_node_cannot_keep_is_not_accepted() {
         assert!(!error.contains(folder.to_str().unwrap()), "{error}");
         fs::rename(&aside, &folder).unwrap();
         // It failed, and nobody has anything of it.
-        session_opened(&run);
+        all_parties(&run, |event| matches!(event, Event::LoadFailed { .. }));
         assert!(run.nodes().iter().all(|node| names(&run, node).is_empty()), "{node}");
     }
     run.load().unwrap();

@@ -107,10 +107,9 @@ fn a_helper_retires_a_model_with_all_material_dealt_before() {
     let error = run.infer().unwrap_err();
     assert!(is_retired(&error), "{error}");
     // Nor is anything dealt for it.
-    let retired = |event: &Event| matches!(event, Event::DealFailed { error } if is_retired(error));
-    let dealt = run.cluster.helper_events.try_iter().skip_while(|event| !retired(event));
-    let dealt: Vec<Event> = dealt.filter(|event| matches!(event, Event::Dealt { .. })).collect();
-    assert!(dealt.is_empty(), "{dealt:?}");
+    let retired = |event: &Event| matches!(event, Event::Retired { .. });
+    let since: Vec<Event> = run.cluster.helper_events.try_iter().skip_while(|e| !retired(e)).collect();
+    assert!(!since.is_empty() && !since.iter().any(|e| matches!(e, Event::Dealt { .. })), "{since:?}");
     // With fresh keys it counts from nothing.
     run.load().unwrap();
     for _ in 0..2 {

@@ -110,8 +110,10 @@ fn a_load_begun_twice() {
     let net = zoo::mlp(Limbs::TWO);
     let inputs = net.inputs(1, 1);
     let mut helper = FakeHelper::start(net, folder.path());
-    helper.load(3);
-    for id in [3, 2] {
+    let epoch = helper.load(3);
+    helper.infer(&epoch, 4, &inputs);
+    // What was a load, and what was an inference.
+    for id in [3, 4] {
         helper.begin_load(id);
         for (peer, events) in peers().iter().zip(&helper.events) {
             assert_spent(&failure(events), &format!("inference {id}"));
@@ -119,8 +121,8 @@ fn a_load_begun_twice() {
             assert!(notice(&abort).to_string().contains("is spent"), "{}", notice(&abort));
         }
     }
-    let epoch = helper.load(4);
-    helper.infer(&epoch, 5, &inputs);
+    let epoch = helper.load(5);
+    helper.infer(&epoch, 6, &inputs);
     helper.stop();
 }
 

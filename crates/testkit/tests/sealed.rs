@@ -202,7 +202,7 @@ fn an_epoch_that_a_party_retired_or_lacks_is_refused() {
     other[0].epoch = EpochId::from_bytes([9; 16]);
     assert_eq!(helper.offer(other, true), [Standing::Missing]);
     // The helper says that it is over: it is erased, and never comes back.
-    let retired = vec![OfferedEpoch::retired(second.epoch(), *second.digest())];
+    let retired = vec![OfferedEpoch::retired(second.epoch())];
     assert_eq!(helper.offer(retired, true), [Standing::Retired]);
     assert!(files(around.path(), 1).is_empty() && files(around.path(), 2).is_empty());
     assert_eq!(helper.offer(offer(&second), true), [Standing::Retired]);

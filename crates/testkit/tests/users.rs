@@ -338,6 +338,28 @@ fn requests_that_cannot_be() {
 }
 
 #[test]
+fn requests_and_questions_about_another_plan_are_refused() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let other = zoo::repeated(TWO).plan;
+    let mut alice = user(&mut run, "2");
+    let (_, request) = PendingRequest::new(Arc::clone(&other), run.parties, 1, Vec::new()).unwrap();
+    alice.send(&Peer::Helper, &request);
+    let refused = notice(&alice.expect(&Peer::Helper, &[Kind::Abort, Kind::Ticket]));
+    assert_says("client", &refused, &["input", "client 2", "is not served here", &run.net.plan.name]);
+    for peer in peers(&run) {
+        alice.send(&peer, &Fingerprints::question(&other.digest().unwrap()));
+        let refused = notice(&alice.expect(&peer, &[Kind::Abort, Kind::Fingerprint]));
+        assert_says(
+            "client",
+            &refused,
+            &["fingerprint", "client 2", "is not served here", &run.net.plan.name],
+        );
+    }
+    run.recovers();
+    run.finish();
+}
+
+#[test]
 fn a_flood_of_early_messages_harms_nobody_else() {
     // Once, one client could use up the room for early messages of all.
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
@@ -395,7 +417,7 @@ fn who_asks_and_does_not_read_is_cut_off_and_others_are_served() {
         let setup = Setup::new(zoo::mlp(TWO), 2);
         let mut run = if tls { setup.tls() } else { setup }.start();
         let mut mallory = user(&mut run, "2");
-        let question = Fingerprints::question();
+        let question = Fingerprints::question(&run.net.plan.digest().unwrap());
         let one = Peer::Party(run.parties.party(1).unwrap());
         // Answers of some 70 bytes; kernels buffer megabytes of a TLS link, so it takes a while
         // until any waits.
@@ -431,14 +453,14 @@ fn a_client_that_left_before_its_inference_was_bound_is_not_waited_for() {
 
 /// Once, parties kept questions until the end of a load or of somebody else's inference.
 #[test]
-fn fingerprints_are_told_during_inferences_and_refused_during_loads() {
+fn fingerprints_are_told_during_inferences_and_loads() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start_unloaded();
     let error = run.client.fingerprint().unwrap_err();
     assert_says("client", &error, &["party 1", "fingerprint", "no model is loaded"]);
     run.load().unwrap();
     let mut alice = user(&mut run, "2");
     let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
-    run.client.fingerprint().unwrap();
+    let told = run.client.fingerprint().unwrap();
     let inputs = run.next_inputs();
     let (awaiting, messages) = admission.mask(&inputs).unwrap();
     peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
@@ -447,7 +469,9 @@ fn fingerprints_are_told_during_inferences_and_refused_during_loads() {
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
     owner.send(&Peer::Helper, &load::request(&run.net.plan).unwrap());
     peers(&run).iter().for_each(|party| drop(owner.expect(party, &[Kind::LoadReady])));
-    let error = run.client.fingerprint().unwrap_err();
-    assert_says("client", &error, &["party 1", "fingerprint", "no model is loaded"]);
+    // Until the new one is accepted, the old one is used.
+    assert_eq!(run.client.fingerprint().unwrap(), told);
     run.owner = run.cluster.owner().unwrap();
+    run.load().unwrap();
+    assert_ne!(run.client.fingerprint().unwrap(), told);
 }

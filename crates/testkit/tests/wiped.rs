@@ -9,7 +9,7 @@ use amicus_net::{Identity, Link, Listener, PeerSet, dial};
 use amicus_node::event::Reporter;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
-use amicus_node::{Limits, Peer};
+use amicus_node::{Limits, Peer, Served};
 use amicus_protocol::control::{self, Channel, SessionAnswer, SessionOffer, TicketGrant};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Parties, Scope, SessionId};
@@ -245,13 +245,11 @@ fn parts_of_session_seeds_are_wiped() {
     let found = found_after(|secret| {
         let place = Place::local(folder.path(), parties, &Peer::Party(first));
         let party = PartyNode::start(PartyConfig {
-            plan: Arc::clone(&net.plan),
+            models: vec![Served::new(Arc::clone(&net.plan))],
             parties,
             me: first,
             place,
             limits: Limits::default(),
-            max_batch: 1,
-            max_inputs: 100,
             core: None,
             conduct: None,
             reporter: Reporter::default(),

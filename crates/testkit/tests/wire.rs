@@ -14,7 +14,7 @@ use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
-use amicus_node::{Ahead, Limits, Peer};
+use amicus_node::{Ahead, Limits, Peer, Served};
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, Binding, Channel, SessionAnswer, SessionOffer, SessionOpening};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
@@ -148,19 +148,18 @@ fn deployment(
     folder: &Path,
 ) -> (Vec<Frame>, [u8; 32]) {
     let plan = || Arc::clone(&net.plan);
+    let served = || vec![Served { plan: plan(), max_batch: batch, lanes: 16, ahead: Ahead::new(batch, 2) }];
     let limits = Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE };
     let mut events = Vec::new();
     let nodes = parties.all().map(|me| {
         let (reporter, receiver) = Reporter::channel();
         events.push(receiver);
         PartyNode::start(PartyConfig {
-            plan: plan(),
+            models: served(),
             parties,
             me,
             place: Place::local(folder, parties, &Peer::Party(me)),
             limits,
-            max_batch: batch,
-            max_inputs: 100,
             core: None,
             conduct: None,
             reporter,
@@ -169,13 +168,10 @@ fn deployment(
     });
     let nodes: Vec<PartyNode> = nodes.collect();
     let helper = HelperNode::start(HelperConfig {
-        plan: plan(),
+        models: served(),
         parties,
         place: Place::local(folder, parties, &Peer::Helper),
         limits,
-        ahead: Ahead::new(batch, 2),
-        max_batch: batch,
-        lanes: 16,
         requests_of_client: 1,
         failure_limit: amicus_protocol::check::FAILURE_LIMIT,
         reporter: Reporter::default(),
@@ -226,7 +222,7 @@ fn words(frame: &Frame, plan: PlanDigest, fingerprint: [u8; 32], batch: u32) -> 
         | Kind::Ready
         | Kind::Outcome
         | Kind::ReleaseAck => Some(Vec::new()),
-        Kind::Fingerprint if frame.0 == direct::client() => Some(Vec::new()),
+        Kind::Fingerprint if frame.0 == direct::client() => Some(plan.0.to_vec()),
         Kind::Fingerprint => Some(fingerprint.to_vec()),
         Kind::SessionOpen => Some(control::encode(&SessionOpening { epochs: Vec::new() }).unwrap()),
         Kind::Bind => Some(control::encode(&binding).unwrap()),

@@ -133,7 +133,7 @@ class Run:
         of_epoch = scope(epoch=self.epoch)  # in whatever session
         self.party_seeds, common_key, pair_keys = self.take(1)
         for party in self.parties:
-            self.send(HELPER, party, "EpochBegin", b"")
+            self.send(HELPER, party, "EpochBegin", self.digest)
         mask_seeds = [[keyed(s, label(WEIGHT_MASK, of_epoch, t)) for s in self.party_seeds] for t in range(len(tensors))]
         self.send(HELPER, OWNER, "LoadGrant", b"".join(map(b"".join, mask_seeds)))
         nonce = self.seeds.next(OWNER)

@@ -153,7 +153,7 @@ class Inference:
     def run(self):
         r = self.r
         self.prepare()
-        r.send(CLIENT, HELPER, "Request", varint(self.batch) + sequence([]), of=scope())
+        r.send(CLIENT, HELPER, "Request", r.digest + varint(self.batch) + sequence([]), of=scope())
         binding = r.digest + varint(self.batch) + text(CLIENT) + sequence([text(CLIENT)])
         seeds = b"".join(self.input_seeds)
         self.send(HELPER, CLIENT, "Ticket", binding + varint(len(seeds)) + seeds)

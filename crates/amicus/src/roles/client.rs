@@ -5,6 +5,7 @@ use super::seat::Seat;
 use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_net::Identity;
+use amicus_node::Served;
 use amicus_node::client::ClientNode;
 use amicus_plan::{Plan, quantize_input};
 use std::fmt;
@@ -65,11 +66,12 @@ impl Client {
         plan: impl Into<Arc<Plan>>,
         expected: Expected,
     ) -> Result<Self, Error> {
-        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Client)?;
-        let node = ClientNode::new(Arc::clone(&seat.plan), seat.parties, seat.max_batch, seat.limits)?;
+        let seat = Seat::find(deployment, identity.into(), Role::Client)?;
+        let Served { plan, max_batch, .. } = seat.served(plan.into());
+        let node = ClientNode::new(Arc::clone(&plan), seat.parties, max_batch, seat.limits)?;
         let links = Links::new();
         seat.dial_all(&links, node.inboxes())?;
-        Client::of(node, Arc::clone(&seat.plan), links, expected)
+        Client::of(node, plan, links, expected)
     }
 
     pub(crate) fn of(

@@ -6,7 +6,6 @@ use super::serving::Serving;
 use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_net::Identity;
-use amicus_node::Ahead;
 use amicus_node::event::Reporter;
 use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_plan::Plan;
@@ -19,8 +18,8 @@ use std::time::Duration;
 pub struct Helper(Serving);
 
 impl Helper {
-    /// Starts the helper of a deployment. What must survive it is kept in a folder of its own,
-    /// which is made where there is none.
+    /// Starts the helper of a deployment. It takes loads of these plans, which are the same at every
+    /// node. What must survive it is kept in a folder of its own, which is made where there is none.
     ///
     /// # Errors
     /// A deployment that is none, an identity that is not the helper's, an invalid plan, a folder
@@ -28,16 +27,15 @@ impl Helper {
     pub fn start(
         deployment: &Deployment,
         identity: impl Into<Arc<Identity>>,
-        plan: impl Into<Arc<Plan>>,
+        plans: impl IntoIterator<Item = impl Into<Arc<Plan>>>,
         folder: impl Into<PathBuf>,
     ) -> Result<Self, Error> {
-        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Helper)?;
+        let seat = Seat::find(deployment, identity.into(), Role::Helper)?;
         let (reporter, events) = Reporter::channel();
         let place = seat.place(folder.into());
-        let mut config = HelperConfig::new(Arc::clone(&seat.plan), seat.parties, place, reporter);
-        (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
-        config.lanes = seat.lanes.unwrap_or(config.lanes);
-        config.ahead = seat.ready.map_or(config.ahead, |ready| Ahead::new(1, ready));
+        let models = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let mut config = HelperConfig::new(models, seat.parties, place, reporter);
+        config.limits = seat.limits;
         let node = HelperNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

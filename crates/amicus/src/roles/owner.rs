@@ -66,7 +66,7 @@ impl FromStr for ModelFingerprint {
 }
 
 impl Owner {
-    /// Connects the owner of a deployment.
+    /// Connects the owner of a deployment, for the model of a plan.
     ///
     /// # Errors
     /// A deployment that is none, an identity that is not the owner's, an invalid plan, a host that
@@ -76,8 +76,8 @@ impl Owner {
         identity: impl Into<Arc<Identity>>,
         plan: impl Into<Arc<Plan>>,
     ) -> Result<Self, Error> {
-        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Owner)?;
-        let node = OwnerNode::new(Arc::clone(&seat.plan), seat.parties, seat.limits)?;
+        let seat = Seat::find(deployment, identity.into(), Role::Owner)?;
+        let node = OwnerNode::new(plan.into(), seat.parties, seat.limits)?;
         let links = Links::new();
         seat.dial_all(&links, node.inboxes())?;
         Ok(Owner { node, links })

@@ -24,8 +24,9 @@ pub struct Party {
 }
 
 impl Party {
-    /// Starts the party that the deployment knows by this identity. What must survive it is kept in
-    /// a folder of its own, which is made where there is none.
+    /// Starts the party that the deployment knows by this identity. It takes loads of these plans,
+    /// which are the same at every node. What must survive it is kept in a folder of its own, which
+    /// is made where there is none.
     ///
     /// # Errors
     /// A deployment that is none, an identity of no party, an invalid plan, a folder that cannot be
@@ -33,10 +34,10 @@ impl Party {
     pub fn start(
         deployment: &Deployment,
         identity: impl Into<Arc<Identity>>,
-        plan: impl Into<Arc<Plan>>,
+        plans: impl IntoIterator<Item = impl Into<Arc<Plan>>>,
         folder: impl Into<PathBuf>,
     ) -> Result<Self, Error> {
-        let seat = Seat::find(deployment, identity.into(), plan.into(), Role::Party)?;
+        let seat = Seat::find(deployment, identity.into(), Role::Party)?;
         let Peer::Party(me) = seat.me else {
             return Err(
                 NodeError::from(ProtocolError::Internal("a party's seat is no party's".into())).into()
@@ -44,9 +45,9 @@ impl Party {
         };
         let (reporter, events) = Reporter::channel();
         let place = seat.place(folder.into());
-        let mut config = PartyConfig::new(Arc::clone(&seat.plan), seat.parties, me, place, reporter);
-        (config.limits, config.max_batch) = (seat.limits, seat.max_batch);
-        config.max_inputs = seat.max_inputs();
+        let models = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let mut config = PartyConfig::new(models, seat.parties, me, place, reporter);
+        config.limits = seat.limits;
         let node = PartyNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

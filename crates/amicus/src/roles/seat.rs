@@ -1,11 +1,11 @@
 //! A role's seat in a deployment: who it is by its certificate, and whom it reaches how.
 
+use crate::deployment::DeploymentLimits;
 use crate::{Deployment, Error};
 use amicus_net::{Identity, Listener};
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Terms};
-use amicus_node::limits::{self, MATERIAL};
 use amicus_node::store::Place;
-use amicus_node::{Limits, NodeError, Peer};
+use amicus_node::{Ahead, Limits, NodeError, Peer, Served};
 use amicus_plan::Plan;
 use amicus_protocol::Parties;
 use amicus_protocol::control::Channel;
@@ -59,31 +59,18 @@ pub(super) struct Seat<'a> {
     identity: Arc<Identity>,
     terms: Terms,
     pub(super) me: Peer,
-    pub(super) plan: Arc<Plan>,
     pub(super) parties: Parties,
     pub(super) limits: Limits,
-    pub(super) max_batch: u32,
-    pub(super) lanes: Option<usize>,
-    pub(super) ready: Option<usize>,
 }
 
 impl<'a> Seat<'a> {
-    /// Inputs for which a party holds material, as the helper of this deployment needs it.
-    pub(super) fn max_inputs(&self) -> usize {
-        let lanes = self.lanes.unwrap_or_else(|| limits::lanes(&self.plan, MATERIAL));
-        let ready = self.ready.unwrap_or_else(|| limits::kept(&self.plan, MATERIAL));
-        limits::held(lanes, ready, self.max_batch)
-    }
-
     /// Finds the seat of an identity, which must be one for this role.
     pub(super) fn find(
         deployment: &'a Deployment,
         identity: Arc<Identity>,
-        plan: Arc<Plan>,
         wanted: Role,
     ) -> Result<Self, Error> {
         deployment.check()?;
-        plan.values()?;
         let fingerprint = identity.fingerprint();
         let found = deployment.role_of(fingerprint);
         let me = match found {
@@ -92,17 +79,26 @@ impl<'a> Seat<'a> {
         };
         let parties = deployment.count()?;
         Ok(Seat {
-            terms: Terms { plan: plan.digest()?, parties },
+            terms: Terms { cluster: deployment.cluster_digest(parties), parties },
             limits: deployment.limits(),
-            max_batch: deployment.max_batch(&plan),
-            lanes: deployment.limits.lanes.map(|lanes| lanes as usize),
-            ready: deployment.limits.ready.map(|ready| ready as usize),
             deployment,
             identity,
             me,
-            plan,
             parties,
         })
+    }
+
+    /// A model as the deployment has it served.
+    pub(super) fn served(&self, plan: Arc<Plan>) -> Served {
+        let max_batch = self.deployment.max_batch(&plan);
+        let DeploymentLimits { lanes, ready, .. } = self.deployment.limits;
+        let usual = Served::new(plan);
+        Served {
+            max_batch,
+            lanes: lanes.map_or(usual.lanes, |lanes| lanes as usize),
+            ahead: ready.map_or(usual.ahead, |ready| Ahead::new(1, ready as usize)),
+            ..usual
+        }
     }
 
     /// The node's folder.

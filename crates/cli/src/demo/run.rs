@@ -29,8 +29,8 @@ impl Session {
         let mut config = LocalConfig::new(Arc::clone(&plan), self.parties, folder.path().to_owned());
         config.wiring =
             if self.options.net.is_local() { Wiring::Tls } else { Wiring::Shaped(self.options.net) };
-        config.ahead = Ahead { batch, kept: self.kept, total: Some(self.inferences()) };
-        config.max_batch = batch;
+        config.model.ahead = Ahead { batch, kept: self.kept, total: Some(self.inferences()) };
+        config.model.max_batch = batch;
         config.first_port = self.options.port;
         if let Some(cheat) = &self.options.cheat {
             config.conduct = Some((self.parties.last(), cheat.into_conduct(&plan)));

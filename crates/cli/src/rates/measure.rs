@@ -144,7 +144,7 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
     let folder = TemporaryFolder::new().map_err(|e| setup(&e))?;
     let plan = Arc::new(plan);
     let mut config = LocalConfig::new(Arc::clone(&plan), parties, folder.path().to_owned());
-    config.ahead = Ahead::new(1, KEPT);
+    config.model.ahead = Ahead::new(1, KEPT);
     config.wiring = wiring;
     let mut cluster = LocalCluster::start(config)?;
     let times = times(&mut cluster, &weights, &input);

@@ -60,8 +60,14 @@ pub(super) fn control() -> Vec<Seed> {
     let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 2 * SEED_BYTES] };
     let load = AbortNotice { step: Step::load_part("tags"), rejected: true, accused: None, ..notice() };
     vec![
-        seed("hello", chosen(0, control::encode(&Hello { channel: Channel::Dealing, plan, parties: 3 }))),
-        seed("request", chosen(1, control::encode(&Request { batch: 1, also_to: vec!["client 2".into()] }))),
+        seed(
+            "hello",
+            chosen(0, control::encode(&Hello { channel: Channel::Dealing, cluster: [7; 32], parties: 3 })),
+        ),
+        seed(
+            "request",
+            chosen(1, control::encode(&Request { plan, batch: 1, also_to: vec!["client 2".into()] })),
+        ),
         seed("binding", chosen(2, control::encode(&binding))),
         seed("ticket", chosen(3, control::encode(&grant))),
         seed("notice", chosen(4, control::encode(&notice()))),

@@ -202,14 +202,14 @@ impl Greeter {
 mod tests {
     use super::*;
     use crate::inbox::{Inbox, Incoming, Want};
-    use amicus_plan::PlanDigest;
+    use crate::store::ClusterDigest;
     use amicus_protocol::wire::{Header, Kind};
     use amicus_protocol::{Parties, Scope};
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    fn terms(plan: u8, parties: usize) -> Terms {
-        Terms { plan: PlanDigest([plan; 32]), parties: Parties::new(parties).unwrap() }
+    fn terms(cluster: u8, parties: usize) -> Terms {
+        Terms { cluster: ClusterDigest([cluster; 32]), parties: Parties::new(parties).unwrap() }
     }
 
     /// How a link began.
@@ -246,11 +246,11 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_must_run_the_same_plan_with_as_many_parties() {
+    fn both_ends_must_belong_to_one_cluster_of_as_many_parties() {
         let ours = terms(1, 2);
         let alike = greets("party 1", ours, Channel::Online, ours);
         assert!(alike.dialled.is_ok() && alike.complaint.is_none() && alike.delivered == [1, 0]);
-        for (other, word) in [(terms(2, 2), "it runs plan"), (terms(1, 3), "it knows")] {
+        for (other, word) in [(terms(2, 2), "it belongs to cluster"), (terms(1, 3), "it knows")] {
             for (dials, accepts) in [(ours, other), (other, ours)] {
                 let Beginning { dialled, complaint, delivered } =
                     greets("party 1", dials, Channel::Online, accepts);

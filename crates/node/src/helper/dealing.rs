@@ -16,7 +16,7 @@ use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
+use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,14 +52,16 @@ impl Ahead {
 /// What the online thread asks of the dealing thread.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Deal for this epoch in this session from now on.
-    Serve(Arc<HelperSession>, Arc<HelperEpoch>),
+    /// Deal for this epoch from now on.
+    Serve(Epoch),
+    /// This epoch is used no more.
+    Leave(EpochId),
     /// The session is over.
     Rest,
-    /// An inference of this batch size is wanted now.
-    Wanted(u32),
-    /// An inference of this batch size that was dealt ahead was taken.
-    Taken(u32),
+    /// An inference of this epoch and batch size is wanted now.
+    Wanted(EpochId, u32),
+    /// An inference of this epoch and batch size that was dealt ahead was taken.
+    Taken(EpochId, u32),
     /// Material that nobody claimed is to be forgotten by the parties too.
     Burn(Scope),
 }
@@ -86,20 +88,74 @@ pub(super) struct Dealer {
     pub(super) commands: Receiver<Command>,
     pub(super) dealt: Sender<Ended>,
     pub(super) online: InboxHandle,
-    pub(super) serving: Option<(Arc<HelperSession>, Arc<HelperEpoch>)>,
-    pub(super) ahead: Ahead,
-    pub(super) ready: usize,
-    pub(super) dealt_ahead: usize,
-    pub(super) wanted: VecDeque<u32>,
+    /// Epochs that are dealt for; the one whose turn it is comes first.
+    pub(super) epochs: VecDeque<Epoch>,
+    /// Bytes that material which is dealt ahead may take at a party, of all models.
+    pub(super) memory: u64,
     /// Since when material is wanted while a party has no link.
     pub(super) unlinked: Option<Instant>,
-    /// Inferences in flight.
-    pub(super) in_flight: Arc<AtomicUsize>,
     pub(super) deals: Deals,
-    /// After a deal failed: a party that keeps failing must not keep the helper busy.
-    pub(super) paused_until: Option<Instant>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
+}
+
+/// An epoch that is dealt for.
+#[derive(Debug)]
+pub(super) struct Epoch {
+    session: Arc<HelperSession>,
+    epoch: Arc<HelperEpoch>,
+    ahead: Ahead,
+    /// Bytes of one-time material at a party, for every input.
+    material: u64,
+    /// Inferences of its model in flight.
+    in_flight: Arc<AtomicUsize>,
+    /// Inferences that are ready and were dealt ahead.
+    ready: usize,
+    /// Inferences dealt ahead in all.
+    dealt_ahead: usize,
+    /// Batch sizes that are ordered and not begun.
+    wanted: VecDeque<u32>,
+    /// After a deal failed: a party that keeps failing must not keep the helper busy.
+    paused_until: Option<Instant>,
+}
+
+impl Epoch {
+    /// An epoch in a session, of which nothing is dealt yet.
+    pub(super) fn new(
+        session: Arc<HelperSession>,
+        epoch: Arc<HelperEpoch>,
+        (ahead, material): (Ahead, u64),
+        in_flight: &Arc<AtomicUsize>,
+    ) -> Self {
+        let (in_flight, wanted) = (Arc::clone(in_flight), VecDeque::new());
+        let (ready, dealt_ahead, paused_until) = (0, 0, None);
+        Epoch { session, epoch, ahead, material, in_flight, ready, dealt_ahead, wanted, paused_until }
+    }
+
+    fn id(&self) -> EpochId {
+        self.epoch.epoch()
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { session: self.session.id(), ..Scope::epoch(self.id()) }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of so many inferences that are dealt ahead.
+    fn bytes(&self, inferences: usize) -> u64 {
+        self.material.saturating_mul(self.ahead.batch.into()).saturating_mul(inferences as u64)
+    }
+
+    /// Whether another inference is to be dealt ahead; `coming` are being dealt.
+    fn lacks(&self, any_in_flight: bool, coming: usize) -> bool {
+        let Ahead { kept, total, .. } = self.ahead;
+        let half = || (kept / 2).max(1).min(kept.saturating_sub(self.in_flight()));
+        let most = if any_in_flight { half() } else { kept };
+        self.ready + coming < most && total.is_none_or(|n| self.dealt_ahead < n)
+    }
 }
 
 impl Dealer {
@@ -120,26 +176,30 @@ impl Dealer {
         while let Ok(command) = self.commands.try_recv() {
             self.obey(command);
         }
-        self.paused_until.take_if(|until| clock::now() >= *until);
+        for epoch in &mut self.epochs {
+            epoch.paused_until.take_if(|until| clock::now() >= *until);
+        }
         let unlinked = self.peers().into_iter().find(|p| !self.inbox.connected(p));
-        let may = unlinked.is_none() && self.paused_until.is_none() && self.deals.has_room();
-        let next = self.next_batch().filter(|_| may);
-        if let (Some((session, epoch)), Some(batch)) = (self.serving.clone(), next) {
+        let may = unlinked.is_none() && self.deals.has_room();
+        if let Some((at, batch)) = self.next().filter(|_| may) {
             self.unlinked = None;
-            return self.deal(&session, &epoch, batch);
+            return self.deal(at, batch);
         }
         let mut until = clock::now() + Duration::from_secs(3600);
-        let served = self.served();
-        match unlinked.filter(|_| !self.wanted.is_empty()).zip(served) {
+        match unlinked.filter(|_| self.epochs.iter().any(|epoch| !epoch.wanted.is_empty())) {
             None => self.unlinked = None,
-            Some((party, scope)) => {
+            Some(party) => {
                 // Links come again by themselves, but a client is not to wait for one that does
                 // not.
                 until = *self.unlinked.get_or_insert(clock::now()) + self.limits.round;
                 if clock::now() >= until {
                     let fault = Fault::Lost("no link for dealing".into());
                     let error = ProtocolError::peer(party, Step::Preprocessing { layer: None }, fault);
-                    for batch in std::mem::take(&mut self.wanted) {
+                    let orders = |e: &mut Epoch| (e.scope(), std::mem::take(&mut e.wanted));
+                    let orders: Vec<_> = self.epochs.iter_mut().map(orders).collect();
+                    for (scope, batch) in
+                        orders.into_iter().flat_map(|(s, all)| all.into_iter().map(move |b| (s, b)))
+                    {
                         self.tell((scope, batch, true), (Duration::ZERO, 0), Err(error.clone().into()));
                     }
                     self.unlinked = None;
@@ -147,10 +207,8 @@ impl Dealer {
                 }
             }
         }
-        let until = [self.deals.deadline(&self.limits), self.paused_until]
-            .into_iter()
-            .flatten()
-            .fold(until, Instant::min);
+        let pauses = self.epochs.iter().filter_map(|epoch| epoch.paused_until);
+        let until = pauses.chain(self.deals.deadline(&self.limits)).fold(until, Instant::min);
         // Wakes come with commands and links; the end of an inference wakes too.
         let deals = &self.deals;
         let incoming = self.inbox.next(until, |peer, h| deals.want(peer, h))?;
@@ -162,36 +220,44 @@ impl Dealer {
 
     fn obey(&mut self, command: Command) {
         match command {
-            // Deals of an older epoch of the session end by themselves.
-            Command::Serve(session, epoch) => {
-                self.inbox.enter(session.id());
-                self.serving = Some((session, epoch));
-                (self.ready, self.dealt_ahead) = (0, 0);
-                self.wanted.clear();
+            Command::Serve(epoch) => {
+                self.inbox.enter(epoch.session.id());
+                self.leave(epoch.id());
+                self.epochs.push_back(epoch);
             }
+            // Its deals end by themselves.
+            Command::Leave(epoch) => self.leave(epoch),
             Command::Rest => {
                 self.deals.clear();
-                self.serving = None;
-                self.wanted.clear();
+                self.epochs.clear();
             }
-            // What was dealt ahead meanwhile serves as well.
-            Command::Wanted(batch) if batch == self.ahead.batch && self.ready > 0 => {
-                if let Some(scope) = self.served() {
-                    self.tell((scope, batch, true), (Duration::ZERO, 0), Ok(None));
+            Command::Wanted(epoch, batch) => self.order(epoch, batch),
+            Command::Taken(epoch, batch) => {
+                if let Some(epoch) = self.of(epoch).filter(|epoch| epoch.ahead.batch == batch) {
+                    epoch.ready = epoch.ready.saturating_sub(1);
                 }
             }
-            Command::Wanted(batch) if self.is_coming(batch) => {}
-            Command::Wanted(batch) => self.wanted.push_back(batch),
-            Command::Taken(batch) if batch == self.ahead.batch => self.ready = self.ready.saturating_sub(1),
-            Command::Taken(_) => {}
             Command::Burn(scope) => self.burn(scope),
         }
     }
 
-    /// Serves an order with what is being dealt ahead, if anything is.
-    fn is_coming(&mut self, batch: u32) -> bool {
-        let epoch = self.served().map(|scope| scope.epoch);
-        epoch.is_some_and(|epoch| self.deals.order(epoch, batch))
+    fn leave(&mut self, epoch: EpochId) {
+        self.epochs.retain(|e| e.id() != epoch);
+    }
+
+    fn of(&mut self, epoch: EpochId) -> Option<&mut Epoch> {
+        self.epochs.iter_mut().find(|e| e.id() == epoch)
+    }
+
+    /// Deals for an order, unless what is dealt ahead serves it.
+    fn order(&mut self, id: EpochId, batch: u32) {
+        let Some(epoch) = self.epochs.iter_mut().find(|e| e.id() == id) else { return };
+        if epoch.ahead.batch == batch && epoch.ready > 0 {
+            let scope = epoch.scope();
+            self.tell((scope, batch, true), (Duration::ZERO, 0), Ok(None));
+        } else if !self.deals.order(id, batch) {
+            epoch.wanted.push_back(batch);
+        }
     }
 
     fn tell(
@@ -205,19 +271,22 @@ impl Dealer {
         self.online.wake();
     }
 
-    /// The session and epoch that is dealt for.
-    fn served(&self) -> Option<Scope> {
-        let (session, epoch) = self.serving.as_ref()?;
-        Some(Scope { session: session.id(), ..Scope::epoch(epoch.epoch()) })
-    }
-
-    fn next_batch(&self) -> Option<u32> {
-        let Ahead { batch, kept, total } = self.ahead;
-        let in_flight = self.in_flight.load(Ordering::SeqCst);
-        let most = if in_flight == 0 { kept } else { (kept / 2).max(1).min(kept.saturating_sub(in_flight)) };
-        let coming = self.served().map_or(0, |scope| self.deals.ahead(scope.epoch));
-        let room = self.ready + coming < most && total.is_none_or(|n| self.dealt_ahead < n);
-        self.wanted.front().copied().or_else(|| room.then_some(batch))
+    /// What to deal next: the place of an epoch, and a batch size. What is ordered comes before what
+    /// is dealt ahead, and epochs take turns.
+    fn next(&self) -> Option<(usize, u32)> {
+        let all = || self.epochs.iter().enumerate().filter(|(_, epoch)| epoch.paused_until.is_none());
+        let ordered = all().find_map(|(at, epoch)| Some((at, *epoch.wanted.front()?)));
+        ordered.or_else(|| {
+            let any_in_flight = self.epochs.iter().any(|epoch| epoch.in_flight() > 0);
+            let coming = |epoch: &Epoch| self.deals.ahead(epoch.id());
+            let kept = self.epochs.iter().map(|epoch| epoch.bytes(epoch.ready + coming(epoch)));
+            let kept = kept.fold(0, u64::saturating_add);
+            let lacks = |epoch: &Epoch| {
+                let fits = kept.saturating_add(epoch.bytes(1)) <= self.memory;
+                fits && epoch.lacks(any_in_flight, coming(epoch))
+            };
+            all().find(|(_, epoch)| lacks(epoch)).map(|(at, epoch)| (at, epoch.ahead.batch))
+        })
     }
 
     fn peers(&self) -> Vec<Peer> {
@@ -225,9 +294,12 @@ impl Dealer {
     }
 
     /// Begins a deal; parties say when they are ready.
-    fn deal(&mut self, session: &HelperSession, epoch: &HelperEpoch, batch: u32) -> Result<(), NodeError> {
+    fn deal(&mut self, at: usize, batch: u32) -> Result<(), NodeError> {
         let started = clock::now();
-        let ordered = self.wanted.pop_front().is_some();
+        let Some(mut of) = self.epochs.remove(at) else { return Ok(()) };
+        let (session, epoch) = (Arc::clone(&of.session), Arc::clone(&of.epoch));
+        let ordered = of.wanted.pop_front().is_some();
+        self.epochs.push_back(of);
         let keys = session.next(epoch.epoch(), epoch.digest())?;
         let scope = keys.scope();
         let (mut messages, mut bytes) = (0, (self.parties.count() * HEADER_BYTES) as u64);
@@ -252,14 +324,16 @@ impl Dealer {
             );
         match dealt {
             Ok(dealt) => {
-                self.dealt_ahead += usize::from(!ordered);
+                if let Some(of) = self.of(scope.epoch).filter(|_| !ordered) {
+                    of.dealt_ahead += 1;
+                }
                 self.deals.push(Deal::new((dealt, ordered), (messages, bytes), self.parties, started));
                 Ok(())
             }
             Err(NodeError::Stopped) => Err(NodeError::Stopped),
             Err(error) => {
                 if epoch.usable().is_err() {
-                    self.serving = None;
+                    self.leave(scope.epoch);
                 }
                 self.fail((scope, batch, ordered), error);
                 Ok(())
@@ -270,18 +344,16 @@ impl Dealer {
     /// A deal is over.
     fn over(&mut self, over: Over) {
         let Over { deal, elapsed, error } = over;
-        let (scope, batch) = (deal.dealt.scope(), deal.batch());
-        let ahead = !deal.ordered && self.served().is_some_and(|served| served.epoch == scope.epoch);
-        let what = (scope, batch, deal.ordered);
+        let (scope, batch, ordered) = (deal.dealt.scope(), deal.batch(), deal.ordered);
+        let ahead = self.of(scope.epoch).filter(|_| !ordered);
+        match (&error, ahead) {
+            (None, Some(epoch)) => epoch.ready += 1,
+            (Some(_), Some(epoch)) => epoch.dealt_ahead = epoch.dealt_ahead.saturating_sub(1),
+            _ => {}
+        }
         match error {
-            None => {
-                self.ready += usize::from(ahead);
-                self.tell(what, (elapsed, deal.bytes), Ok(Some(deal.dealt)));
-            }
-            Some(error) => {
-                self.dealt_ahead -= usize::from(ahead);
-                self.fail(what, error);
-            }
+            None => self.tell((scope, batch, ordered), (elapsed, deal.bytes), Ok(Some(deal.dealt))),
+            Some(error) => self.fail((scope, batch, ordered), error),
         }
     }
 
@@ -296,7 +368,9 @@ impl Dealer {
         self.reporter.report(Event::DealFailed { error: error.clone() });
         // A client that asked meanwhile waits no longer, even where this was dealt ahead.
         self.tell(what, (Duration::ZERO, 0), Err(error));
-        self.paused_until = Some(clock::now() + PAUSE);
+        if let Some(epoch) = self.of(what.0.epoch) {
+            epoch.paused_until = Some(clock::now() + PAUSE);
+        }
     }
 
     /// Tells the parties that an id is not bound any more.

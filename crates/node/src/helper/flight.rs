@@ -20,6 +20,9 @@ use zeroize::Zeroizing;
 pub(super) struct Flight {
     dealt: Dealt,
     epoch: Arc<HelperEpoch>,
+    plan: Arc<Plan>,
+    /// Bytes of its material at a party.
+    material: u64,
     client: Peer,
     binding: Binding,
     /// What parties said, in party order.
@@ -42,15 +45,16 @@ pub(super) struct Verdict {
 impl Flight {
     /// An inference that begins now.
     pub(super) fn new(
-        dealt: Dealt,
-        epoch: Arc<HelperEpoch>,
+        (dealt, material): (Dealt, u64),
+        (epoch, plan): (Arc<HelperEpoch>, Arc<Plan>),
         client: Peer,
         binding: Binding,
         limits: &Limits,
     ) -> Self {
         let checks = epoch.parties().all().map(|_| None).collect();
         let since = clock::now();
-        Flight { dealt, epoch, client, binding, checks, hop: 0, since, until: since + limits.checks() }
+        let until = since + limits.checks();
+        Flight { dealt, epoch, plan, material, client, binding, checks, hop: 0, since, until }
     }
 
     pub(super) fn scope(&self) -> Scope {
@@ -64,6 +68,16 @@ impl Flight {
     /// Inputs.
     pub(super) fn batch(&self) -> usize {
         self.dealt.batch()
+    }
+
+    /// Whether verdicts of its epoch may be given.
+    pub(super) fn usable(&self) -> Result<(), ProtocolError> {
+        self.epoch.usable()
+    }
+
+    /// Bytes of its material at a party.
+    pub(super) fn material(&self) -> u64 {
+        self.material
     }
 
     pub(super) fn binding(&self) -> &Binding {
@@ -108,14 +122,9 @@ impl Flight {
     }
 
     /// Takes a party's message; true once all have spoken.
-    pub(super) fn check(
-        &mut self,
-        plan: &Plan,
-        from: PartyId,
-        message: &Received,
-    ) -> Result<bool, ProtocolError> {
+    pub(super) fn check(&mut self, from: PartyId, message: &Received) -> Result<bool, ProtocolError> {
         let receivers = self.binding.receivers.len();
-        let decoded = CheckMessage::decode(plan, self.dealt.batch(), receivers, from, message.body())?;
+        let decoded = CheckMessage::decode(&self.plan, self.dealt.batch(), receivers, from, message.body())?;
         let slot = &mut self.checks[from.index()];
         if slot.is_some() {
             return Err(ProtocolError::peer(from, Step::Check, Fault::Duplicate("check message".into())));

@@ -6,9 +6,11 @@
 
 use super::dealing::Command;
 use super::flight::{Flight, Verdict};
+use super::load::Loading;
+use super::models::Model;
 use super::requests::Waiting;
 use super::serve::Helper;
-use super::supply::Claimed;
+use super::supply::{Claimed, Lot};
 use crate::error::lost;
 use crate::event::Event;
 use crate::inbox::{Incoming, Received};
@@ -25,32 +27,35 @@ impl Helper {
     /// Binds requests to dealt material, the oldest first, as long as there are lanes.
     pub(super) fn start_flights(&mut self) -> Result<(), NodeError> {
         self.retire_if_due()?;
-        if let Some(retired) = self.retired.clone() {
-            self.refuse_waiting(&retired);
+        // While a model is being loaded, requests for it wait.
+        let loading = self.loading.as_ref().map(Loading::plan);
+        let retired = self.models.iter().filter_map(|m| Some((m.digest, m.retired.clone()?)));
+        for (plan, retired) in retired.filter(|(plan, _)| Some(plan) != loading.as_ref()).collect::<Vec<_>>()
+        {
+            self.refuse_waiting(&plan, &retired);
+        }
+        if self.session.is_none() || self.requests.is_empty() {
             return Ok(());
         }
-        // A load waits until nothing is in flight, so nothing begins before it.
-        if self.session.is_none() || self.load_request.is_some() || self.requests.is_empty() {
-            return Ok(());
-        }
-        let Some(epoch) = self.epoch.clone() else { return Ok(()) };
         self.store.expire_releases(SystemTime::now());
         let mut at = 0;
         while at < self.requests.len() && self.flights.len() < self.lanes {
-            let Waiting { client, batch, .. } = &self.requests[at];
-            let batch = *batch;
-            if !self.has_memory_for(batch) {
+            let Waiting { client, plan, batch, .. } = &self.requests[at];
+            let lot = self.models.of_plan(plan).and_then(|model| model.lot(*batch));
+            let Some(lot) = lot.filter(|_| self.may_have_another(client)) else {
+                at += 1;
+                continue;
+            };
+            if !self.has_memory_for(&lot) {
                 // Smaller ones do not overtake it for ever.
                 return Ok(());
             }
-            if !self.may_have_another(client) {
-                at += 1;
-            } else if !self.refuse_what_cannot_be_kept(at) {
-                match self.claim(batch) {
+            if !self.refuse_what_cannot_be_kept(at) {
+                match self.claim(&lot) {
                     None => at += 1,
                     Some(claimed) => {
                         if let Some(waiting) = self.requests.remove(at) {
-                            self.start(waiting, claimed, &epoch)?;
+                            self.start(waiting, claimed, &lot)?;
                         }
                     }
                 }
@@ -61,23 +66,22 @@ impl Helper {
     }
 
     /// Material that parties take. What waited so long that they remember its id no more is burned.
-    fn claim(&mut self, batch: u32) -> Option<Claimed> {
-        while let Some(claimed) = self.supply.claim(batch) {
-            if self.begun.begin(claimed.dealt.scope().id) {
+    fn claim(&mut self, lot: &Lot) -> Option<Claimed> {
+        while let Some(claimed) = self.supply.claim(lot.epoch, lot.batch) {
+            let scope = claimed.dealt.scope();
+            if self.begun.begin(scope.id) {
                 return Some(claimed);
             }
-            claimed.dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
-            self.command(Command::Burn(claimed.dealt.scope()));
+            claimed.dealt_ahead.into_iter().for_each(|b| self.command(Command::Taken(scope.epoch, b)));
+            self.command(Command::Burn(scope));
         }
         None
     }
 
-    /// Whether there is memory for the material of so many more inputs in flight: as much as of the
-    /// largest batch, or of one input in every lane.
-    fn has_memory_for(&self, batch: u32) -> bool {
-        let in_flight: usize = self.flights.iter().map(Flight::batch).sum();
-        let most = self.lanes.max(self.max_batch as usize);
-        in_flight == 0 || in_flight + batch as usize <= most
+    /// Whether there is memory for the material of one more in flight.
+    fn has_memory_for(&self, lot: &Lot) -> bool {
+        let in_flight: u64 = self.flights.iter().map(Flight::material).sum();
+        in_flight == 0 || in_flight.saturating_add(lot.bytes) <= self.in_flight
     }
 
     /// Whether another inference of a client may be in flight.
@@ -89,42 +93,42 @@ impl Helper {
     /// Orders material for requests that could begin if there were some.
     fn order_material(&mut self) {
         let mut free = self.lanes - self.flights.len().min(self.lanes);
-        let mut wanted: Vec<(u32, usize)> = Vec::new();
+        let mut wanted: Vec<(Lot, usize)> = Vec::new();
         for at in 0..self.requests.len() {
-            if free == 0 || !self.may_have_another(&self.requests[at].client) {
-                continue;
-            }
+            let Waiting { client, plan, batch, .. } = &self.requests[at];
+            let lot = self.models.of_plan(plan).and_then(|model| model.lot(*batch));
+            let Some(lot) = lot.filter(|_| free > 0 && self.may_have_another(client)) else { continue };
             free -= 1;
-            let waiting = &mut self.requests[at];
-            waiting.asked = true;
-            match wanted.iter_mut().find(|(batch, _)| *batch == waiting.batch) {
+            self.requests[at].asked = true;
+            match wanted.iter_mut().find(|(other, _)| *other == lot) {
                 Some((_, requests)) => *requests += 1,
-                None => wanted.push((waiting.batch, 1)),
+                None => wanted.push((lot, 1)),
             }
         }
-        for (batch, requests) in wanted {
-            let order = self.supply.order(batch, requests);
+        for (lot, requests) in wanted {
+            let order = self.supply.order(lot, requests);
             order.burned.into_iter().for_each(|scope| self.command(Command::Burn(scope)));
-            (0..order.send).for_each(|_| self.command(Command::Wanted(batch)));
+            (0..order.send).for_each(|_| self.command(Command::Wanted(lot.epoch, lot.batch)));
         }
     }
 
-    fn start(
-        &mut self,
-        waiting: Waiting,
-        claimed: Claimed,
-        epoch: &Arc<HelperEpoch>,
-    ) -> Result<(), NodeError> {
-        let Waiting { client, batch, receivers, .. } = waiting;
-        // Before the dealing thread hears that one was taken: it is to deal less while inferences
-        // are in flight.
-        self.in_flight.store(self.flights.len() + 1, Ordering::SeqCst);
-        claimed.dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(batch)));
-        let binding = Binding { plan: self.digest, batch, client: client.to_string(), receivers };
+    fn start(&mut self, waiting: Waiting, claimed: Claimed, lot: &Lot) -> Result<(), NodeError> {
+        let Waiting { client, plan: digest, batch, receivers, .. } = waiting;
+        let Some((epoch, plan)) = self.models.of_epoch(lot.epoch).and_then(|model| {
+            // Before the dealing thread hears that one was taken: it is to deal less while inferences
+            // are in flight.
+            model.in_flight.fetch_add(1, Ordering::SeqCst);
+            Some((model.epoch.clone()?, Arc::clone(&model.plan)))
+        }) else {
+            return Ok(());
+        };
+        claimed.dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(lot.epoch, batch)));
+        let binding = Binding { plan: digest, batch, client: client.to_string(), receivers };
         self.inbox.set_hop(0);
         // A receiver may have connected just before the client asked.
         self.inbox.take_arrivals();
-        let flight = Flight::new(claimed.dealt, Arc::clone(epoch), client.clone(), binding, &self.limits);
+        let dealt = (claimed.dealt, lot.bytes);
+        let flight = Flight::new(dealt, (epoch, plan), client.clone(), binding, &self.limits);
         let started = self.announce(&flight, &client);
         self.flights.push(flight);
         if let Err(error) = started {
@@ -162,7 +166,7 @@ impl Helper {
         let Some(at) = self.flights.iter().position(|f| f.scope() == message.header.scope()) else {
             return Ok(());
         };
-        match self.flights[at].check(&self.plan, *from, message) {
+        match self.flights[at].check(*from, message) {
             Ok(false) => Ok(()),
             Ok(true) => {
                 let verdict = self.flights.remove(at).decide();
@@ -209,27 +213,38 @@ impl Helper {
         Ok(())
     }
 
-    /// Ends the use of a model whose checks failed too often, with everything that is in flight.
+    /// Ends the use of models whose checks failed too often, with everything of them that is in
+    /// flight.
     fn retire_if_due(&mut self) -> Result<(), NodeError> {
-        let Some(Err(retired)) = self.epoch.as_ref().map(|epoch| epoch.usable()) else { return Ok(()) };
-        if let Some(epoch) = self.epoch.take() {
-            self.retire(epoch.epoch())?;
+        let due = |epoch: &Arc<HelperEpoch>| Some((epoch.epoch(), *epoch.digest(), epoch.usable().err()?));
+        let due: Vec<_> = self.models.iter().filter_map(|m| due(m.epoch.as_ref()?)).collect();
+        for (epoch, ..) in &due {
+            self.retire(*epoch)?;
         }
         // Each verdict more would say something of the keys.
-        for flight in std::mem::take(&mut self.flights) {
-            self.fail(&flight, retired.clone().into());
+        let over: Vec<Flight> = self.flights.extract_if(.., |flight| flight.usable().is_err()).collect();
+        for flight in &over {
+            if let Err(retired) = flight.usable() {
+                self.fail(flight, retired.into());
+            }
         }
-        self.landed();
-        self.retired = Some(retired);
-        // The parties hear of it when the next session begins.
-        self.end_session();
-        self.keep_session()
+        if !over.is_empty() {
+            self.landed();
+        }
+        for (epoch, plan, retired) in due {
+            self.tell_retired(epoch);
+            if let Some(model) = self.models.of_plan_mut(&plan) {
+                model.retired = Some(retired);
+            }
+        }
+        Ok(())
     }
 
     /// Ends every inference that cannot go on after what happened; true if there was one.
     pub(super) fn interrupt(&mut self, incoming: &Incoming) -> bool {
         let parties = self.party_peers();
-        let in_flight = |id| self.flights.iter().any(|flight| flight.scope().id == id);
+        let loading = self.loading.as_ref().map(Loading::id);
+        let in_flight = |id| Some(id) == loading || self.flights.iter().any(|flight| flight.scope().id == id);
         let ended_by = |flight: &Flight| flight.ended_by(incoming, &parties, in_flight);
         let ended: Vec<(Scope, NodeError)> =
             self.flights.iter().filter_map(|f| Some((f.scope(), ended_by(f)?))).collect();
@@ -266,8 +281,12 @@ impl Helper {
 
     /// Tells the dealing thread how many are in flight, if that has changed.
     fn landed(&mut self) {
-        let now = self.flights.len();
-        if self.in_flight.swap(now, Ordering::SeqCst) != now
+        let changed = |model: &Model| {
+            let of_model = self.flights.iter().filter(|flight| flight.binding().plan == model.digest);
+            let now = of_model.count();
+            model.in_flight.swap(now, Ordering::SeqCst) != now
+        };
+        if self.models.iter().filter(|model| changed(model)).count() > 0
             && let Some(handle) = &self.dealing
         {
             handle.wake();

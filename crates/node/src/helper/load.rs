@@ -5,17 +5,17 @@
 
 use super::serve::Helper;
 use crate::event::Event;
-use crate::exchange::{Part, Wait};
+use crate::exchange::{Part, Wait, concerns};
 use crate::inbox::{Incoming, Received, Want};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
-use amicus_plan::WeightId;
+use amicus_plan::{Plan, PlanDigest, WeightId};
 use amicus_protocol::control;
-use amicus_protocol::epoch::{HelperChallenge, HelperEpoch, HelperLoad};
+use amicus_protocol::epoch::{HelperChallenge, HelperEpoch, HelperLoad, plan_of_word};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, PartyId, ProtocolError, Scope, Step};
+use amicus_protocol::{Fault, InferenceId, PartyId, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +23,8 @@ use std::time::Instant;
 pub(super) struct Loading {
     /// What its messages name; nothing before it is granted.
     scope: Scope,
+    plan: Arc<Plan>,
+    digest: PlanDigest,
     stage: Stage,
     /// What parties said in this stage, in party order.
     bodies: Vec<Option<Vec<u8>>>,
@@ -54,6 +56,16 @@ impl Loading {
         self.since
     }
 
+    /// Its id; none before it is granted.
+    pub(super) fn id(&self) -> InferenceId {
+        self.scope.id
+    }
+
+    /// The plan of the model that is loaded.
+    pub(super) fn plan(&self) -> PlanDigest {
+        self.digest
+    }
+
     /// Whether it waits for a session.
     pub(super) fn waits(&self) -> bool {
         matches!(self.stage, Stage::Session)
@@ -78,7 +90,7 @@ impl Loading {
         };
         match (peer, h.kind) {
             (Peer::Party(_) | Peer::Owner, Kind::Abort) if this => Some(Want::Take),
-            (Peer::Party(_), _) if h.id < self.scope.id => Some(Want::Drop),
+            (Peer::Party(_), _) if h.id != self.scope.id => None,
             (Peer::Party(_), kind) if this && Some(kind) == expected => Some(Want::Take),
             // Nobody but the last party waits for the corrections.
             (Peer::Party(_), Kind::LoadHash) if this && matches!(self.stage, Stage::Corrections(..)) => {
@@ -109,27 +121,28 @@ impl Loading {
 }
 
 impl Helper {
-    /// Begins the load that the owner asked for, when nothing else goes on.
+    /// Begins the load that the owner asked for, when no other goes on. All models are served
+    /// meanwhile, also an older one of this plan.
     pub(super) fn begin_load(&mut self) -> Result<(), NodeError> {
-        if !self.flights.is_empty() || self.loading.is_some() {
+        if self.loading.is_some() {
             return Ok(());
         }
         let Some(request) = self.load_request.take() else { return Ok(()) };
         let since = clock::now();
         let until = since + self.limits.load_at_helper();
-        if request.body() != self.digest.0 {
-            let fault = Fault::Incompatible("the owner's plan is not this one".into());
-            let error = ProtocolError::peer(&request.peer, Step::load_part("request"), fault);
-            return self.fail_load(&request.peer, Scope::NONE, error.into());
-        }
+        let fail = |fault| ProtocolError::peer(&request.peer, Step::load_part("request"), fault).into();
+        let digest = match plan_of_word(request.body()) {
+            Ok(digest) => digest,
+            Err(fault) => return self.fail_load(&request.peer, Scope::NONE, fail(fault)),
+        };
+        let Some(model) = self.models.of_plan(&digest) else {
+            let fault = self.models.not_served(&digest);
+            return self.fail_load(&request.peer, Scope::NONE, fail(fault));
+        };
         let bodies = self.parties.all().map(|_| None).collect();
-        let (stage, owner_left) = (Stage::Session, false);
-        self.loading = Some(Loading { scope: Scope::NONE, stage, bodies, since, until, owner_left });
-        self.epoch = None;
-        self.retired = None;
-        self.supply.clear();
-        // What was asked of the dealing thread was for the old epoch.
-        self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
+        let (plan, stage, owner_left) = (Arc::clone(&model.plan), Stage::Session, false);
+        let scope = Scope::NONE;
+        self.loading = Some(Loading { scope, plan, digest, stage, bodies, since, until, owner_left });
         Ok(())
     }
 
@@ -137,16 +150,16 @@ impl Helper {
     pub(super) fn advance_load(&mut self) -> Result<(), NodeError> {
         let Some(loading) = self.loading.take() else { return Ok(()) };
         let step = loading.step();
-        let Loading { mut scope, stage, bodies, mut since, mut until, owner_left } = loading;
+        let Loading { mut scope, plan, digest, stage, bodies, mut since, mut until, owner_left } = loading;
         let advanced = match stage {
             Stage::Session if self.session.is_none() => self.await_session(&step, since, until),
             Stage::Session => {
                 // Parties' deadlines begin now too, and are to end before this one.
                 since = clock::now();
                 until = clock::now() + self.limits.load_at_helper();
-                self.grant(&mut scope, &step)
+                self.grant((&plan, &digest), &mut scope, &step)
             }
-            Stage::Corrections(load, index) if (index as usize) < self.plan.weights.len() => {
+            Stage::Corrections(load, index) if (index as usize) < plan.weights.len() => {
                 let last = Peer::Party(self.parties.last());
                 let header = Header::new(Kind::LoadCorrection, scope, index);
                 let sent = self.send_in_load(&last, &step, header, &load.corrections(WeightId(index)));
@@ -157,7 +170,7 @@ impl Helper {
         };
         match advanced {
             Ok(stage) => {
-                self.loading = Some(Loading { scope, stage, bodies, since, until, owner_left });
+                self.loading = Some(Loading { scope, plan, digest, stage, bodies, since, until, owner_left });
                 Ok(())
             }
             Err(error) => self.fail_load(&Peer::Owner, scope, error),
@@ -174,14 +187,19 @@ impl Helper {
     }
 
     /// Tells owner and parties that the epoch begins.
-    fn grant(&mut self, scope: &mut Scope, step: &Step) -> Result<Stage, NodeError> {
+    fn grant(
+        &mut self,
+        (plan, digest): (&Arc<Plan>, &PlanDigest),
+        scope: &mut Scope,
+        step: &Step,
+    ) -> Result<Stage, NodeError> {
         let Some(session) = self.session.clone() else { return Ok(Stage::Session) };
-        let load = HelperLoad::begin(Arc::clone(&self.plan), &session, &mut OperatingSystem)?;
+        let load = HelperLoad::begin(Arc::clone(plan), &session, &mut OperatingSystem)?;
         *scope = load.scope();
-        self.begun.begin_after_all(scope.id);
+        self.begun.begin(scope.id);
         let header = |kind| Header::new(kind, load.scope(), 0);
         for party in self.party_peers() {
-            self.send_in_load(&party, step, header(Kind::EpochBegin), &[])?;
+            self.send_in_load(&party, step, header(Kind::EpochBegin), &digest.0)?;
         }
         self.send_in_load(&Peer::Owner, step, header(Kind::LoadGrant), &load.owner_grant())?;
         Ok(Stage::Corrections(load, 0))
@@ -253,20 +271,34 @@ impl Helper {
     }
 
     fn accept_load(&mut self, scope: Scope, loaded: HelperEpoch) -> Result<(), NodeError> {
+        let plan = *loaded.digest();
         // On disk before anybody hears of it.
-        match self.accept(loaded) {
-            Ok(accepted) => {
-                self.epoch = Some(accepted);
-                self.retired = None;
-            }
-            Err(error) => return self.fail_load(&Peer::Owner, scope, error),
+        if let Err(error) = self.accept(loaded) {
+            return self.fail_load(&Peer::Owner, scope, error);
         }
-        self.serve();
         for peer in self.party_peers().iter().chain([&Peer::Owner]) {
             self.inbox.send(peer, Header::new(Kind::LoadAccepted, scope, 0), &[]).ok();
         }
+        self.serve(&plan);
         self.reporter.report(Event::Loaded { epoch: scope.epoch });
         Ok(())
+    }
+
+    /// Ends the load, if what happened is a reason to; true if it did.
+    pub(super) fn interrupt_load(
+        &mut self,
+        incoming: &Incoming,
+        parties: &[Peer],
+    ) -> Result<bool, NodeError> {
+        let Some(loading) = &self.loading else { return Ok(false) };
+        let in_flight = |id| self.flights.iter().any(|flight| flight.scope().id == id);
+        if !concerns(incoming, loading.scope.id, in_flight) {
+            return Ok(false);
+        }
+        match loading.ended_by(incoming, parties) {
+            Some(error) => self.give_up_load(error).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Gives up the load in progress, if there is one.
@@ -284,10 +316,9 @@ impl Helper {
         // Parties know nothing of a load that was not granted.
         if scope != Scope::NONE {
             for party in self.party_peers() {
+                // Who cannot be told has no link, and without one there is no session.
                 self.inbox.send(&party, header, &body).ok();
             }
-            // Whatever went wrong, all begin anew.
-            self.end_session();
         }
         self.reporter.report(Event::LoadFailed { error });
         Ok(())
@@ -299,21 +330,24 @@ mod tests {
     use super::*;
     use amicus_field::{Dense, Limbs, LinearShape};
     use amicus_plan::*;
+    use amicus_protocol::Parties;
     use amicus_protocol::session::{HelperSession, Holding, Joining, SessionStart};
-    use amicus_protocol::{InferenceId, Parties};
 
-    fn begun() -> HelperLoad {
+    fn plan() -> Arc<Plan> {
         let shape = LinearShape::Dense(Dense { inputs: 2, outputs: 2 });
         let linear = OpKind::Linear { input: ValueId(0), weights: WeightId(0), use_index: UseIndex(0) };
-        let plan = Plan {
+        Arc::new(Plan {
             name: "one layer".into(),
             limbs: Limbs::ONE,
             input: InputSpec { shape: vec![2], scale: ScaleBits(4), range: Range { low: -1.0, high: 1.0 } },
             weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
             ops: vec![Op { name: "w".into(), kind: linear }],
             output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8) },
-        };
-        HelperLoad::begin(Arc::new(plan), &session(), &mut OperatingSystem).unwrap()
+        })
+    }
+
+    fn begun() -> HelperLoad {
+        HelperLoad::begin(plan(), &session(), &mut OperatingSystem).unwrap()
     }
 
     fn session() -> HelperSession {
@@ -339,6 +373,8 @@ mod tests {
         let wanted = |stage| {
             let loading = Loading {
                 scope: scope(1),
+                digest: plan().digest().unwrap(),
+                plan: plan(),
                 stage,
                 bodies: vec![None; 2],
                 since: now,
@@ -347,7 +383,7 @@ mod tests {
             };
             let of = |kind, id| loading.want(&Peer::Party(PartyId::FIRST), &Header::new(kind, scope(id), 0));
             assert!(matches!(of(Kind::LoadResponse, 1), Some(Want::Refuse(_))));
-            assert!(matches!(of(Kind::LoadHash, 2), Some(Want::Refuse(_))));
+            assert!(of(Kind::LoadHash, 2).is_none(), "the hash of another load");
             of(Kind::LoadHash, 1)
         };
         assert!(matches!(wanted(Stage::Corrections(begun(), 0)), Some(Want::Keep)));

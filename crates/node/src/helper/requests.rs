@@ -8,10 +8,12 @@ use crate::peer::MAX_NAME;
 use crate::store::Promised;
 use crate::{NodeError, Peer};
 use amicus_net::clock;
-use amicus_protocol::control::{self, AbortNotice, Request};
+use amicus_plan::PlanDigest;
+use amicus_protocol::control::{self, AbortNotice, Binding, Request};
 use amicus_protocol::output::Release;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, ProtocolError, Scope, Step};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Requests that wait, at most; further ones are refused.
@@ -25,6 +27,7 @@ const _: () = assert!((1 + MAX_RECEIVERS) * (MAX_NAME + 16) < control::MAX_BYTES
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) client: Peer,
+    pub(super) plan: PlanDigest,
     pub(super) batch: u32,
     /// The client first, each once.
     pub(super) receivers: Vec<String>,
@@ -40,8 +43,10 @@ impl Helper {
         let client = message.peer.clone();
         let checked = control::decode::<Request>(message.body()).and_then(|request| {
             let known = |name: &String| matches!(Peer::parse(name, self.parties), Some(Peer::Client(_)));
-            if request.batch == 0 || request.batch > self.max_batch {
-                let (batch, most) = (request.batch, self.max_batch);
+            let unknown = || self.models.not_served(&request.plan);
+            let most = self.models.of_plan(&request.plan).ok_or_else(unknown)?.max_batch;
+            let batch = request.batch;
+            if batch == 0 || batch > most {
                 return Err(Fault::NotAllowed(format!("a batch of {batch}; 1 to {most} are allowed")));
             }
             if request.also_to.len() > MAX_RECEIVERS || !request.also_to.iter().all(known) {
@@ -59,8 +64,8 @@ impl Helper {
         match checked {
             Ok(request) => {
                 let receivers = receivers(&client, &request);
-                let (batch, since) = (request.batch, clock::now());
-                self.requests.push_back(Waiting { client, batch, receivers, asked: false, since });
+                let (plan, batch, since) = (request.plan, request.batch, clock::now());
+                self.requests.push_back(Waiting { client, plan, batch, receivers, asked: false, since });
             }
             Err(fault) => {
                 let error = ProtocolError::peer(&client, Step::Input, fault);
@@ -86,24 +91,36 @@ impl Helper {
         }
     }
 
-    /// Tells all who wait why they wait in vain.
-    pub(super) fn refuse_waiting(&mut self, error: &ProtocolError) {
+    /// Tells all who wait for a model why they wait in vain.
+    pub(super) fn refuse_waiting(&mut self, plan: &PlanDigest, error: &ProtocolError) {
         let notice = AbortNotice::of(error, &Step::Input);
-        for waiting in std::mem::take(&mut self.requests) {
+        let all = std::mem::take(&mut self.requests).into_iter();
+        let (refused, waiting): (VecDeque<_>, _) = all.partition(|waiting| waiting.plan == *plan);
+        self.requests = waiting;
+        for waiting in refused {
             self.refuse(&waiting.client, &notice);
         }
+    }
+
+    /// What was asked of the dealing thread is dealt no more.
+    pub(super) fn ask_again(&mut self, plan: Option<&PlanDigest>) {
+        let concerned = self.requests.iter_mut().filter(|waiting| plan.is_none_or(|p| waiting.plan == *p));
+        concerned.for_each(|waiting| waiting.asked = false);
     }
 
     /// Refuses a request whose decision could not be recorded and kept until it is delivered,
     /// beside those in flight, before anything is told of it; true if it did.
     pub(super) fn refuse_what_cannot_be_kept(&mut self, at: usize) -> bool {
-        let Waiting { batch, receivers, .. } = &self.requests[at];
-        let bytes = |receivers: usize, batch: usize| Release::bytes(receivers, self.answer * batch);
+        let Waiting { plan, batch, receivers, .. } = &self.requests[at];
+        let bytes = |plan: &PlanDigest, receivers: usize, batch: usize| {
+            let model = self.models.of_plan(plan);
+            Release::bytes(receivers, model.map_or(0, |model| model.answer) * batch)
+        };
         let in_flight = self.flights.iter().map(|flight| {
-            let receivers = &flight.binding().receivers;
-            Promised { receivers, release: bytes(receivers.len(), flight.batch()) }
+            let Binding { plan, receivers, .. } = flight.binding();
+            Promised { receivers, release: bytes(plan, receivers.len(), flight.batch()) }
         });
-        let release = bytes(receivers.len(), *batch as usize);
+        let release = bytes(plan, receivers.len(), *batch as usize);
         let room = self.store.room_for_decision(Promised { receivers, release }, in_flight);
         let Err(what) = room else { return false };
         if let Some(Waiting { client, .. }) = self.requests.remove(at) {
@@ -116,32 +133,28 @@ impl Helper {
     /// Takes what was dealt, or tells a client that waits for it why it was not.
     pub(super) fn take_dealt(&mut self) {
         while let Ok(Ended { scope, batch, ordered, elapsed, bytes, dealt }) = self.dealt.try_recv() {
-            // Dealt while another model was being loaded, or in a session that ended.
-            let used = self.uses(scope);
-            if ordered && used {
-                self.supply.arrived(batch);
+            // Otherwise it was dealt for an epoch that was replaced, or in a session that ended.
+            let of = self.model_of(scope).and_then(|model| Some((model.digest, model.lot(batch)?)));
+            if let (true, Some((_, lot))) = (ordered, of) {
+                self.supply.arrived(&lot);
             }
-            match dealt {
-                Ok(Some(dealt)) => {
-                    let id = dealt.scope().id;
-                    if used {
-                        self.supply.add(dealt, ordered);
-                    }
+            match (dealt, of) {
+                (Ok(Some(dealt)), Some((_, lot))) => {
+                    self.supply.add(dealt, lot, ordered);
                     // Last: who asks for an inference because of this must find it.
-                    let (ready, inputs) = self.supply.ready();
-                    let material = self.material * inputs as u64;
+                    let (id, (ready, material)) = (scope.id, self.supply.ready());
                     self.reporter.report(Event::Dealt { id, elapsed, bytes, ready, material });
                 }
-                Ok(None) => {}
-                Err(error) if used => self.refuse_one(batch, &error),
-                Err(_) => {}
+                (Err(error), Some((plan, _))) => self.refuse_one(&plan, batch, &error),
+                (_, None) | (Ok(None), _) => {}
             }
         }
     }
 
     /// A request that waits for material of that size waits in vain.
-    fn refuse_one(&mut self, batch: u32, error: &NodeError) {
-        let waiting = self.requests.iter().position(|w| w.asked && w.batch == batch);
+    fn refuse_one(&mut self, plan: &PlanDigest, batch: u32, error: &NodeError) {
+        let waits = |w: &Waiting| w.asked && w.plan == *plan && w.batch == batch;
+        let waiting = self.requests.iter().position(waits);
         if let Some(waiting) = waiting.and_then(|at| self.requests.remove(at)) {
             self.refuse(&waiting.client, &error.notice(&Step::Preprocessing { layer: None }));
         }

@@ -4,6 +4,7 @@
 use super::dealing::{Command, Ended};
 use super::flight::Flight;
 use super::load::Loading;
+use super::models::{Model, Models};
 use super::requests::Waiting;
 use super::session::Starting;
 use super::supply::Supply;
@@ -13,59 +14,43 @@ use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::store::Store;
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
-use amicus_plan::{Plan, PlanDigest};
 use amicus_protocol::control::{self, AbortNotice};
-use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::output::Release;
 use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, Parties, ProtocolError, Scope};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 pub(super) struct Helper {
-    pub(super) plan: Arc<Plan>,
-    pub(super) digest: PlanDigest,
+    pub(super) models: Models,
     pub(super) parties: Parties,
     pub(super) inbox: Inbox,
     pub(super) store: Store,
-    /// Bytes of a release, for every input.
-    pub(super) answer: usize,
-    /// Bytes of one-time material at a party, for every input.
-    pub(super) material: u64,
     pub(super) session: Option<Arc<HelperSession>>,
     pub(super) starting: Option<Starting>,
     /// Why the last session could not begin, when none has since.
     pub(super) refused: Option<NodeError>,
     /// After a session could not begin: when the next one is offered.
     pub(super) paused_until: Option<Instant>,
-    /// The epoch that this helper has accepted, as its folder has it.
-    pub(super) accepted: Option<Arc<HelperEpoch>>,
-    /// The epoch that is used: the accepted one, once the parties have confirmed it.
-    pub(super) epoch: Option<Arc<HelperEpoch>>,
-    /// Why no epoch is used: requests are refused.
-    pub(super) retired: Option<ProtocolError>,
     pub(super) commands: Sender<Command>,
     pub(super) dealing: Option<InboxHandle>,
     pub(super) dealt: Receiver<Ended>,
     pub(super) supply: Supply,
-    pub(super) max_batch: u32,
     pub(super) failure_limit: u32,
     pub(super) requests_of_client: usize,
     pub(super) requests: VecDeque<Waiting>,
-    /// Inferences in flight, and how many there may be at a time.
+    /// Inferences in flight, how many there may be at a time, and bytes of their material.
     pub(super) flights: Vec<Flight>,
     pub(super) lanes: usize,
+    pub(super) in_flight: u64,
     /// Ids of the session that were told to parties: what these know, they were told in this order.
     pub(super) begun: Begun,
-    /// The owner's wish for a load, until nothing is in flight.
+    /// The owner's wish for a load, until no other goes on.
     pub(super) load_request: Option<Received>,
     pub(super) loading: Option<Loading>,
-    /// How many are in flight, for the dealing thread.
-    pub(super) in_flight: Arc<AtomicUsize>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
     #[cfg(feature = "danger")]
@@ -116,10 +101,8 @@ impl Helper {
         if let Some(error) = self.starting.as_ref().and_then(|s| s.ended_by(&incoming, &parties)) {
             return self.fail_start(error);
         }
-        if let Some(error) = self.loading.as_ref().and_then(|l| l.ended_by(&incoming, &parties)) {
-            return self.give_up_load(error);
-        }
-        let interrupted = self.interrupt(&incoming);
+        let mut interrupted = self.interrupt_load(&incoming, &parties)?;
+        interrupted |= self.interrupt(&incoming);
         if lost {
             self.end_session();
         }
@@ -147,10 +130,11 @@ impl Helper {
             Kind::LoadRequest => {
                 // While one is loading the owner has asked already, unless it came anew: then it has
                 // given that one up, and parties would wait for its weights in vain.
-                if let Some(loading) = &self.loading {
-                    if !loading.owner_left {
-                        return Ok(());
-                    }
+                let same = |loading: &Loading| loading.plan().0 == message.body();
+                if self.loading.as_ref().is_some_and(|loading| same(loading) && !loading.owner_left) {
+                    return Ok(());
+                }
+                if let Some(loading) = self.loading.as_ref().filter(|loading| loading.owner_left) {
                     let fault = Fault::Lost("it asks anew".into());
                     let error = ProtocolError::peer(Peer::Owner, loading.step(), fault);
                     self.give_up_load(error.into())?;
@@ -185,10 +169,10 @@ impl Helper {
         }
     }
 
-    /// Whether material is of the present session and epoch.
-    pub(super) fn uses(&self, scope: Scope) -> bool {
-        let epoch = self.epoch.as_ref().is_some_and(|epoch| epoch.epoch() == scope.epoch);
-        epoch && self.session.as_ref().is_some_and(|session| session.id() == scope.session)
+    /// The model that material is for, if that is of the present session and a used epoch.
+    pub(super) fn model_of(&self, scope: Scope) -> Option<&Model> {
+        let session = self.session.as_ref().map(|session| session.id());
+        self.models.of_epoch(scope.epoch).filter(|_| session == Some(scope.session))
     }
 
     pub(super) fn send_release(&mut self, scope: Scope, receiver: &str, index: usize, release: &Release) {
@@ -239,9 +223,14 @@ fn want(
         return verdict;
     }
     match (peer, h.kind) {
-        // Sent before the party knew that the inference ended.
+        // Sent before the party knew that the inference or load ended.
         (Peer::Party(_), Kind::Abort) => Want::Drop,
-        (Peer::Party(_), Kind::Check) if begun.is_spent(h.id) => Want::Drop,
+        (Peer::Party(_), kind) if flights.iter().any(|flight| flight.scope().id == h.id) => {
+            Want::Refuse(Fault::Unexpected(format!("{kind:?}")))
+        }
+        (Peer::Party(_), Kind::Check | Kind::LoadHash | Kind::LoadResponse) if begun.is_spent(h.id) => {
+            Want::Drop
+        }
         (Peer::Party(_), kind) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
         _ => Want::Drop,
     }

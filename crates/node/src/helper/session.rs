@@ -1,9 +1,10 @@
 //! How the helper begins and ends sessions (`docs/protocol.md`, section 7).
 //!
 //! A session begins when there is none and every party has a link, and ends when a party's link is
-//! lost or a load fails. Nothing is waited for here: answers come like other messages.
+//! lost. Nothing is waited for here: answers come like other messages.
 
-use super::dealing::Command;
+use super::dealing::{Command, Epoch};
+use super::models::Model;
 use super::serve::Helper;
 use crate::begun::Begun;
 use crate::error::lost;
@@ -13,6 +14,7 @@ use crate::inbox::{Incoming, Received};
 use crate::{NodeError, Peer};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
+use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, SessionAnswer};
 use amicus_protocol::session::{Confirmed, SessionStart};
 use amicus_protocol::wire::{Header, Kind};
@@ -117,7 +119,7 @@ impl Helper {
                 for confirmed in confirmed.iter().enumerate() {
                     self.settle(confirmed, &answers)?;
                 }
-                self.serve();
+                self.serve_all();
                 self.reporter.report(Event::SessionOpened { session: id });
                 Ok(())
             }
@@ -125,10 +127,21 @@ impl Helper {
         }
     }
 
-    /// Has the dealing thread deal for the present session and epoch, if there are both.
-    pub(super) fn serve(&mut self) {
-        if let (Some(session), Some(epoch)) = (self.session.clone(), self.epoch.clone()) {
-            self.command(Command::Serve(session, epoch));
+    /// Has the dealing thread deal for all used epochs in the present session.
+    fn serve_all(&mut self) {
+        let plans: Vec<PlanDigest> = self.models.iter().map(|model| model.digest).collect();
+        plans.iter().for_each(|plan| self.serve(plan));
+    }
+
+    /// Has the dealing thread deal for the used epoch of a plan in the present session, if there are
+    /// both.
+    pub(super) fn serve(&self, plan: &PlanDigest) {
+        let model = self.models.of_plan(plan);
+        if let (Some(session), Some(model)) = (self.session.clone(), model)
+            && let Some(epoch) = model.epoch.clone()
+        {
+            let Model { ahead, material, ref in_flight, .. } = *model;
+            self.command(Command::Serve(Epoch::new(session, epoch, (ahead, material), in_flight)));
         }
     }
 
@@ -176,7 +189,7 @@ impl Helper {
         if self.session.take().is_some() {
             self.supply.clear();
             self.begun = Begun::default();
-            self.requests.iter_mut().for_each(|waiting| waiting.asked = false);
+            self.ask_again(None);
             self.command(Command::Rest);
         }
     }

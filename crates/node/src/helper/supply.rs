@@ -4,26 +4,36 @@
 //! A client that asks and leaves has material dealt that nobody wants. The next request of that
 //! size gets it; what is left beyond a bound is burned, here and at the parties.
 
-use amicus_protocol::Scope;
 use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::{EpochId, Scope};
+
+/// What material is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lot {
+    pub(super) epoch: EpochId,
+    pub(super) batch: u32,
+    /// Bytes that it takes at a party.
+    pub(super) bytes: u64,
+}
 
 /// Material that waits for a request.
 #[derive(Debug)]
 struct Ready {
     dealt: Dealt,
+    lot: Lot,
     /// It was ordered for a request, not dealt ahead.
     ordered: bool,
 }
 
-/// The helper's material.
+/// The helper's material, of all models.
 #[derive(Debug)]
 pub(super) struct Supply {
     /// Oldest first.
     ready: Vec<Ready>,
-    /// Batch sizes that the dealing thread was asked for and has not dealt yet.
-    ordered: Vec<u32>,
-    /// Inputs for which ordered material may wait or be on its way.
-    most: usize,
+    /// What the dealing thread was asked for and has not dealt yet.
+    ordered: Vec<Lot>,
+    /// Bytes that ordered material may take while it waits or is on its way.
+    most: u64,
 }
 
 /// Material that a request gets.
@@ -45,61 +55,67 @@ pub(super) struct Order {
 }
 
 impl Supply {
-    /// No material, and room for ordered material of so many inputs.
-    pub(super) fn new(most: usize) -> Self {
+    /// No material, and room for ordered material of so many bytes at a party.
+    pub(super) fn new(most: u64) -> Self {
         Supply { ready: Vec::new(), ordered: Vec::new(), most }
     }
 
-    /// Forgets everything: another model is loaded, or the session ended.
+    /// Forgets everything: the session ended.
     pub(super) fn clear(&mut self) {
         *self = Supply::new(self.most);
     }
 
-    /// Inferences for which material is ready, and their inputs.
-    pub(super) fn ready(&self) -> (usize, usize) {
-        (self.ready.len(), self.ready.iter().map(|r| r.dealt.batch()).sum())
+    /// Forgets what is for an epoch that is used no more.
+    pub(super) fn leave(&mut self, epoch: EpochId) {
+        self.ready.retain(|ready| ready.lot.epoch != epoch);
+        self.ordered.retain(|lot| lot.epoch != epoch);
+    }
+
+    /// Inferences for which material is ready, and the bytes that it takes at a party.
+    pub(super) fn ready(&self) -> (usize, u64) {
+        (self.ready.len(), self.ready.iter().map(|ready| ready.lot.bytes).sum())
     }
 
     /// Takes what was dealt.
-    pub(super) fn add(&mut self, dealt: Dealt, ordered: bool) {
-        self.ready.push(Ready { dealt, ordered });
+    pub(super) fn add(&mut self, dealt: Dealt, lot: Lot, ordered: bool) {
+        self.ready.push(Ready { dealt, lot, ordered });
     }
 
     /// An order that ended, well or not.
-    pub(super) fn arrived(&mut self, batch: u32) {
-        if let Some(at) = self.ordered.iter().position(|&b| b == batch) {
+    pub(super) fn arrived(&mut self, lot: &Lot) {
+        if let Some(at) = self.ordered.iter().position(|ordered| ordered == lot) {
             self.ordered.swap_remove(at);
         }
     }
 
-    /// Material of a batch size, for a request: the oldest.
-    pub(super) fn claim(&mut self, batch: u32) -> Option<Claimed> {
-        let at = self.ready.iter().position(|r| r.dealt.batch() == batch as usize)?;
-        let Ready { dealt, ordered } = self.ready.remove(at);
+    /// Material for a request: the oldest.
+    pub(super) fn claim(&mut self, epoch: EpochId, batch: u32) -> Option<Claimed> {
+        let at = self.ready.iter().position(|r| (r.lot.epoch, r.lot.batch) == (epoch, batch))?;
+        let Ready { dealt, ordered, .. } = self.ready.remove(at);
         Some(Claimed { dealt, dealt_ahead: (!ordered).then_some(batch) })
     }
 
-    /// Orders material of a batch size, for so many requests that find none.
-    pub(super) fn order(&mut self, batch: u32, requests: usize) -> Order {
+    /// Orders material, for so many requests that find none.
+    pub(super) fn order(&mut self, lot: Lot, requests: usize) -> Order {
         let mut order = Order { send: 0, burned: Vec::new() };
-        while self.ordered.iter().filter(|&&b| b == batch).count() < requests {
-            while self.unclaimed() + batch as usize > self.most {
+        while self.ordered.iter().filter(|&&ordered| ordered == lot).count() < requests {
+            while self.unclaimed() + lot.bytes > self.most {
                 let Some(at) = self.ready.iter().position(|r| r.ordered) else { break };
                 order.burned.push(self.ready.remove(at).dealt.scope());
             }
             // With nothing on its way, even one that is larger than the bound is dealt.
-            if !self.ordered.is_empty() && self.unclaimed() + batch as usize > self.most {
+            if !self.ordered.is_empty() && self.unclaimed() + lot.bytes > self.most {
                 break;
             }
-            self.ordered.push(batch);
+            self.ordered.push(lot);
             order.send += 1;
         }
         order
     }
 
-    /// Inputs of ordered material that no request has.
-    fn unclaimed(&self) -> usize {
-        let ready = self.ready.iter().filter(|r| r.ordered).map(|r| r.dealt.batch());
-        ready.chain(self.ordered.iter().map(|&batch| batch as usize)).sum()
+    /// Bytes of ordered material that no request has.
+    fn unclaimed(&self) -> u64 {
+        let ready = self.ready.iter().filter(|r| r.ordered).map(|r| r.lot.bytes);
+        ready.chain(self.ordered.iter().map(|lot| lot.bytes)).sum()
     }
 }

@@ -15,6 +15,17 @@ pub struct Room {
     pub bytes: usize,
 }
 
+impl Room {
+    /// No room.
+    pub(crate) const NONE: Room = Room { messages: 0, bytes: 0 };
+
+    /// As much as one or the other.
+    #[must_use]
+    pub(crate) fn or(self, other: Room) -> Room {
+        Room { messages: self.messages.max(other.messages), bytes: self.bytes.max(other.bytes) }
+    }
+}
+
 /// Room for messages that are kept for later. An honest peer never meets these bounds; whoever
 /// sends more is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

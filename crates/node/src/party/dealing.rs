@@ -2,16 +2,17 @@
 //! online thread.
 
 use super::held::{Held, Room};
+use super::models::Used;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
-use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, ProtocolError, Scope, SessionId, Step};
+use amicus_protocol::{EpochId, Fault, ProtocolError, Scope, SessionId, Step};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -26,26 +27,25 @@ pub(super) enum Prepared {
 }
 
 /// What material is dealt for.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Serving {
-    pub(super) session: Arc<PartySession>,
-    pub(super) epoch: Arc<PartyEpoch>,
-    /// What has this id of the session or a smaller one is for an epoch before.
-    pub(super) after: InferenceId,
+    /// None when a session ended.
+    pub(super) session: Option<Arc<PartySession>>,
+    pub(super) epochs: Vec<Used>,
+    /// Epochs of the session that are used no more: the helper may have begun to deal for them
+    /// before it knew.
+    pub(super) replaced: VecDeque<EpochId>,
 }
 
 pub(super) struct Dealer {
     pub(super) inbox: Inbox,
-    /// What the online thread serves from now on; none when a session ended.
-    pub(super) serving: Receiver<Option<Serving>>,
-    pub(super) current: Option<Serving>,
+    /// What the online thread serves from now on.
+    pub(super) serving: Receiver<Serving>,
+    pub(super) now: Serving,
     /// The last session that ended.
     pub(super) ended: Option<SessionId>,
-    /// The epoch that another one replaced last: the helper may have begun to deal for it late.
-    pub(super) replaced: Option<EpochId>,
     pub(super) prepared: Sender<Prepared>,
     pub(super) online: InboxHandle,
-    pub(super) max_batch: u32,
     pub(super) room: Room,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
@@ -54,6 +54,10 @@ pub(super) struct Dealer {
 impl Dealer {
     pub(super) fn run(mut self) {
         loop {
+            // What is used no more is to leave memory.
+            while let Ok(next) = self.serving.try_recv() {
+                self.turn_to(next);
+            }
             let deal =
                 self.inbox.next(clock::now() + Duration::from_secs(3600), |peer, h| match (peer, h.kind) {
                     (Peer::Helper, Kind::Deal | Kind::Abort) => Want::Take,
@@ -92,14 +96,14 @@ impl Dealer {
         let deadline = clock::now() + self.limits.load;
         let step = Step::Preprocessing { layer: None };
         let wait = Wait::new(&Peer::Helper, &step, deadline);
-        if batch == 0 || batch > self.max_batch {
+        let (session, Used { epoch, max_batch, material }) = self.serving(scope, deadline)?;
+        if batch == 0 || batch > max_batch {
             return Err(wait.fault_of(wait.from, Fault::Unexpected(format!("batch of {batch}"))));
         }
-        let held = self.room.take(batch as usize).ok_or_else(|| {
+        let held = self.room.take(material.saturating_mul(batch.into())).ok_or_else(|| {
             let most = self.room.most();
-            wait.fault_of(wait.from, Fault::NotAllowed(format!("material of more than {most} inputs")))
+            wait.fault_of(wait.from, Fault::NotAllowed(format!("material of more than {most} bytes")))
         })?;
-        let Serving { session, epoch, .. } = self.serving(scope, deadline)?;
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
         let keys = session.take(scope.epoch, &epoch.context().digest, scope.id)?;
         let mut deal = epoch.begin_deal(keys, batch as usize);
@@ -135,19 +139,20 @@ impl Dealer {
     }
 
     /// What is dealt for; the helper may deal before the online thread knows of it.
-    fn serving(&mut self, scope: Scope, deadline: Instant) -> Result<Serving, NodeError> {
+    fn serving(&mut self, scope: Scope, deadline: Instant) -> Result<(Arc<PartySession>, Used), NodeError> {
         let over = || NodeError::from(ProtocolError::NotLoaded { epoch: scope.epoch });
         loop {
             while let Ok(next) = self.serving.try_recv() {
                 self.turn_to(next);
             }
-            match &self.current {
-                Some(Serving { session, epoch, after }) if session.id() == scope.session => {
-                    if scope.id <= *after || self.replaced == Some(scope.epoch) {
-                        return Err(over());
+            match &self.now.session {
+                Some(session) if session.id() == scope.session => {
+                    let mut used = self.now.epochs.iter();
+                    if let Some(used) = used.find(|used| used.epoch.epoch() == scope.epoch) {
+                        return Ok((Arc::clone(session), used.clone()));
                     }
-                    if epoch.epoch() == scope.epoch {
-                        return Ok(Serving { session: session.clone(), epoch: epoch.clone(), after: *after });
+                    if self.now.replaced.contains(&scope.epoch) {
+                        return Err(over());
                     }
                 }
                 _ if self.ended == Some(scope.session) => return Err(over()),
@@ -164,18 +169,13 @@ impl Dealer {
         }
     }
 
-    fn turn_to(&mut self, next: Option<Serving>) {
-        let session = |serving: &Serving| serving.session.id();
-        let (before, now) = (self.current.as_ref().map(session), next.as_ref().map(session));
+    fn turn_to(&mut self, next: Serving) {
+        let session = |serving: &Serving| serving.session.as_ref().map(|session| session.id());
+        let (before, now) = (session(&self.now), session(&next));
         if before != now {
             self.ended = before.or(self.ended);
         }
-        let epoch = |serving: &Serving| serving.epoch.epoch();
-        let (before, now) = (self.current.as_ref().map(epoch), next.as_ref().map(epoch));
-        if now.is_some() && before != now {
-            self.replaced = before;
-        }
-        self.current = next;
+        self.now = next;
     }
 }
 

@@ -2,44 +2,44 @@
 //! does not fill its memory.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Room for the material of a number of inputs.
+/// Room for material of all models, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
-    held: Arc<AtomicUsize>,
-    most: usize,
+    held: Arc<AtomicU64>,
+    most: u64,
 }
 
 /// Room that is taken until this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     room: Room,
-    inputs: usize,
+    bytes: u64,
 }
 
 impl Room {
-    /// Room for so many inputs.
-    pub(super) fn new(most: usize) -> Self {
+    /// Room for so many bytes.
+    pub(super) fn new(most: u64) -> Self {
         Room { held: Arc::default(), most }
     }
 
-    /// Inputs for which there is room in all.
-    pub(super) fn most(&self) -> usize {
+    /// Bytes for which there is room in all.
+    pub(super) fn most(&self) -> u64 {
         self.most
     }
 
     /// Takes room for the material of an inference, if there is any left.
-    pub(super) fn take(&self, inputs: usize) -> Option<Held> {
-        let fits = |held: usize| held.checked_add(inputs).filter(|held| *held <= self.most);
+    pub(super) fn take(&self, bytes: u64) -> Option<Held> {
+        let fits = |held: u64| held.checked_add(bytes).filter(|held| *held <= self.most);
         self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).ok()?;
-        Some(Held { room: self.clone(), inputs })
+        Some(Held { room: self.clone(), bytes })
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.room.held.fetch_sub(self.inputs, Ordering::SeqCst);
+        self.room.held.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
     fn room_is_taken_and_given_back() {
         let room = Room::new(5);
         let three = room.take(3).unwrap();
-        assert!(room.take(3).is_none() && room.take(usize::MAX).is_none());
+        assert!(room.take(3).is_none() && room.take(u64::MAX).is_none());
         let two = room.clone().take(2).unwrap();
         assert!(room.take(1).is_none());
         drop(three);

@@ -3,7 +3,6 @@
 
 use super::Party;
 use super::flight::{Flight, Stage};
-use crate::begun::Begun;
 use crate::event::Event;
 use crate::exchange::{aborted_by, concerns};
 use crate::inbox::{Incoming, Received};
@@ -21,12 +20,12 @@ impl Party {
     /// Begins an inference that the helper bound to a client.
     pub(super) fn bind(&mut self, bind: &Received) -> Result<(), NodeError> {
         let scope = bind.header.scope();
-        if let Err(error) = self.begin(scope.id, Begun::begin) {
+        if let Err(error) = self.begin(scope.id) {
             self.reporter.report(Event::Failed { id: scope.id, error });
             return Ok(());
         }
         let binding = control::decode::<Binding>(bind.body());
-        let client = binding.as_ref().ok().and_then(|b| Peer::parse(&b.client, self.ctx.parties));
+        let client = binding.as_ref().ok().and_then(|b| Peer::parse(&b.client, self.parties));
         let flight = binding
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::Input, fault).into())
             .and_then(|binding| self.flight(scope, &binding));
@@ -42,18 +41,18 @@ impl Party {
     /// The inference that a binding describes.
     fn flight(&self, scope: Scope, binding: &Binding) -> Result<Flight, NodeError> {
         let refused = |fault| NodeError::from(ProtocolError::peer(Peer::Helper, Step::Input, fault));
-        let role = |name: &String| match Peer::parse(name, self.ctx.parties) {
+        let role = |name: &String| match Peer::parse(name, self.parties) {
             Some(peer @ Peer::Client(_)) => Ok(peer),
             _ => Err(refused(Fault::Unexpected(format!("binding to {}", Printable::new(name))))),
         };
         if self.flights.len() >= MAX_LANES {
             return Err(refused(Fault::NotAllowed(format!("more than {MAX_LANES} inferences in flight"))));
         }
-        if binding.plan != self.ctx.digest {
+        let epoch = self.models.epoch(scope.epoch).cloned();
+        let epoch = epoch.ok_or(ProtocolError::NotLoaded { epoch: scope.epoch })?;
+        if binding.plan != epoch.context().digest {
             return Err(refused(Fault::Incompatible(format!("binding for plan {}", binding.plan))));
         }
-        let epoch = self.epoch.clone().filter(|e| e.epoch() == scope.epoch);
-        let epoch = epoch.ok_or(ProtocolError::NotLoaded { epoch: scope.epoch })?;
         let client = role(&binding.client)?;
         let receivers = binding.receivers.iter().map(role).collect::<Result<_, _>>()?;
         Ok(Flight::new(scope, epoch, binding.batch as usize, (client, receivers), &self.limits))
@@ -84,7 +83,8 @@ impl Party {
 
     /// Ends every inference that cannot go on after what happened.
     pub(super) fn interrupt(&mut self, incoming: &Incoming) -> Result<(), NodeError> {
-        let in_flight = |id| self.flights.iter().any(|flight| flight.scope.id == id);
+        let loading = self.loading.as_ref().map(|loading| loading.scope.id);
+        let in_flight = |id| Some(id) == loading || self.flights.iter().any(|flight| flight.scope.id == id);
         let concerned = self.flights.iter().filter(|f| concerns(incoming, f.scope.id, in_flight));
         let ended =
             concerned.filter_map(|f| Some((f.scope, f.client.clone(), f.ended_by(incoming)?))).collect();
@@ -233,7 +233,8 @@ impl Party {
             Next::Open(opening) => opening,
             Next::Check(finished) => return self.finish(flight, finished, &keys),
         };
-        self.hooks.opening(&self.ctx.plan, &mut opening);
+        let plan = Arc::clone(&flight.epoch.context().plan);
+        self.hooks.opening(&plan, &mut opening);
         let others = self.others();
         for (op, share) in opening.shares() {
             let body = pack(share);
@@ -241,7 +242,7 @@ impl Party {
             for other in &others {
                 let sent = self.send(other, header, &body);
                 sent.map_err(|e| {
-                    ProtocolError::peer(other, Step::opening(&self.ctx.plan, *op), Fault::Lost(e.to_string()))
+                    ProtocolError::peer(other, Step::opening(&plan, *op), Fault::Lost(e.to_string()))
                 })?;
             }
             flight.sent += (HEADER_BYTES + body.len()) as u64;

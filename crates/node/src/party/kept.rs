@@ -6,13 +6,18 @@
 //! difference of its answers would show the MAC key.
 
 use super::Party;
+use super::models::Used;
 use crate::event::Event;
 use crate::{NodeError, Peer};
+use amicus_plan::PlanDigest;
 use amicus_protocol::control::{OfferedEpoch, OpenedEpoch};
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::session::Holding;
 use amicus_protocol::{EpochId, ProtocolError};
 use std::sync::Arc;
+
+/// Epochs that are remembered as used no more: helper and dealing thread hear of it a moment later.
+const REPLACED: usize = 64;
 
 impl Party {
     /// Refuses a load whose epoch this party has, or had.
@@ -25,29 +30,26 @@ impl Party {
 
     /// Erases an epoch whose load ended without acceptance, once the helper has said so: what it has
     /// not said may be accepted, and is offered in the next session then.
-    pub(super) fn burn(&mut self, epoch: EpochId, error: NodeError) -> NodeError {
+    pub(super) fn burn(&mut self, epoch: EpochId, error: &NodeError) -> Result<(), NodeError> {
         let by_helper = matches!(error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. }));
-        match by_helper.then(|| self.store.retire(epoch)) {
-            Some(Err(failed)) => failed,
-            Some(Ok(())) => error,
-            None => {
-                self.unheard = Some(epoch);
-                error
-            }
+        if by_helper && self.unheard.contains(&epoch) {
+            self.unheard.retain(|unheard| *unheard != epoch);
+            self.store.retire(epoch)?;
         }
+        Ok(())
     }
 
-    /// Retires all other epochs of the plan: this one is in use.
-    pub(super) fn replace_others(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+    /// Retires all other epochs of a plan: this one is in use.
+    pub(super) fn replace_others(&mut self, epoch: EpochId, plan: &PlanDigest) -> Result<(), NodeError> {
         for sealed in self.store.epochs().list()?.into_iter().flatten() {
-            if sealed.epoch != epoch && sealed.plan == self.ctx.digest {
+            if sealed.epoch != epoch && sealed.plan == *plan {
                 self.retire(sealed.epoch)?;
             }
         }
         Ok(())
     }
 
-    /// Learns which epochs the helper knows to be retired, and looks for one that it offers: in
+    /// Learns which epochs the helper knows to be retired, and looks for those that it offers: in
     /// memory, then in the folder.
     pub(super) fn recall(&mut self, offered: &[OfferedEpoch]) -> Result<(), NodeError> {
         for over in offered.iter().filter(|offered| offered.is_retired()) {
@@ -57,26 +59,28 @@ impl Party {
             }
         }
         let offered = |epoch: EpochId| offered.iter().any(|o| o.epoch == epoch && !o.is_retired());
-        if let Some(burned) = self.unheard.take().filter(|&epoch| !offered(epoch)) {
-            self.retire(burned)?;
+        for burned in std::mem::take(&mut self.unheard) {
+            if !offered(burned) {
+                self.retire(burned)?;
+            }
         }
-        self.held.take_if(|held| !offered(held.epoch()) || self.store.is_retired(held.epoch()));
-        if self.held.is_some() {
-            return Ok(());
+        // Before others are read.
+        for held in self.models.held() {
+            if !offered(held.epoch()) || self.store.is_retired(held.epoch()) {
+                self.models.forget(held.epoch());
+            }
         }
-        // Before another model is read.
-        self.epoch = None;
         for sealed in self.store.epochs().list()? {
             let found = match sealed {
-                Ok(sealed) if sealed.plan != self.ctx.digest || !offered(sealed.epoch) => continue,
-                Ok(sealed) => self.store.of_party(sealed, self.ctx.clone()),
+                Ok(sealed) if self.models.holds(&sealed.plan) || !offered(sealed.epoch) => continue,
+                Ok(sealed) => match self.models.context(&sealed.plan) {
+                    Some(ctx) => self.store.of_party(sealed, ctx.clone()),
+                    None => continue,
+                },
                 Err(error) => Err(error),
             };
             match found {
-                Ok(epoch) => {
-                    self.held = Some(Arc::new(epoch));
-                    return Ok(());
-                }
+                Ok(epoch) => self.models.hold(Arc::new(epoch)),
                 Err(error) => self.reporter.report(Event::Unusable { error }),
             }
         }
@@ -84,25 +88,26 @@ impl Party {
     }
 
     /// What this party says of an offered epoch.
-    pub(super) fn holding<'a>(&self, held: Option<&'a PartyEpoch>, offered: &OfferedEpoch) -> Holding<'a> {
-        match held {
-            _ if self.store.is_retired(offered.epoch) => Holding::Retired,
-            Some(held) if held.epoch() == offered.epoch => {
-                Holding::Epoch(held, self.store.failed_checks(offered.epoch))
-            }
-            _ => Holding::Nothing,
+    pub(super) fn holding<'a>(&self, held: &'a [Arc<PartyEpoch>], offered: &OfferedEpoch) -> Holding<'a> {
+        if self.store.is_retired(offered.epoch) {
+            return Holding::Retired;
+        }
+        match held.iter().find(|held| held.epoch() == offered.epoch) {
+            Some(held) => Holding::Epoch(held, self.store.failed_checks(offered.epoch)),
+            None => Holding::Nothing,
         }
     }
 
-    /// Uses the epoch that the helper has opened, if there is one, with its count of failed checks.
+    /// Uses those of the epochs in memory that the helper has opened, with its counts of failed
+    /// checks.
     pub(super) fn use_opened(&mut self, opened: &[OpenedEpoch]) -> Result<(), NodeError> {
-        let this = self.held.clone();
-        let opened = this.as_ref().and_then(|held| opened.iter().find(|o| o.epoch == held.epoch()));
-        self.epoch = this.clone().filter(|_| opened.is_some());
-        if let Some(&OpenedEpoch { epoch, failures }) = opened {
-            self.store.record_failed_checks(epoch, failures)?;
-            self.replace_others(epoch)?;
-            self.reporter.report(Event::Recalled { epoch });
+        self.models.use_those(|epoch| opened.iter().any(|opened| opened.epoch == epoch));
+        for Used { epoch, .. } in self.models.all_used() {
+            let (id, plan) = (epoch.epoch(), epoch.context().digest);
+            let failures = opened.iter().find(|opened| opened.epoch == id).map_or(0, |o| o.failures);
+            self.store.record_failed_checks(id, failures)?;
+            self.replace_others(id, &plan)?;
+            self.reporter.report(Event::Recalled { epoch: id });
         }
         Ok(())
     }
@@ -118,8 +123,15 @@ impl Party {
         }
     }
 
-    fn retire(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+    /// Records that an epoch is used no more, erases it, and forgets what was dealt for it.
+    pub(super) fn retire(&mut self, epoch: EpochId) -> Result<(), NodeError> {
         self.store.retire(epoch)?;
+        self.models.forget(epoch);
+        self.forget_material();
+        if self.replaced.len() == REPLACED {
+            self.replaced.pop_front();
+        }
+        self.replaced.push_back(epoch);
         self.reporter.report(Event::Retired { epoch });
         Ok(())
     }

@@ -1,88 +1,395 @@
-//! A model load at a party, message by message (`docs/protocol.md`, section 4).
+//! Model loads at a party, message by message (`docs/protocol.md`, section 4).
+//!
+//! Nothing is waited for here: a load's messages come between all others, so that inferences of all
+//! models go on while one is loaded.
 
 use super::Party;
-use crate::begun::Begun;
 use crate::error::lost;
-use crate::exchange::{Part, Wait};
-use crate::inbox::{Received, Want};
-use crate::{NodeError, Peer};
+use crate::event::Event;
+use crate::exchange::{Part, Wait, aborted_by, concerns};
+use crate::inbox::{Incoming, Received, Want};
+use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
-use amicus_plan::WeightId;
-use amicus_protocol::epoch::{PartyEpoch, PartyLoad};
-use amicus_protocol::session::PartySession;
+use amicus_plan::{Plan, WeightId};
+use amicus_protocol::epoch::{PartyConfirming, PartyEpoch, PartyLoad, PartyTagging, plan_of_word};
 use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{Fault, ProtocolError, Scope, Step};
+use std::sync::Arc;
 use std::time::Instant;
 
-impl Party {
-    pub(super) fn run_load(
-        &mut self,
-        session: &PartySession,
-        begin: &Received,
-    ) -> Result<PartyEpoch, NodeError> {
-        let scope = begin.header.scope();
-        let started = clock::now();
-        // From here on the id is spent, whatever happens.
-        let keys = session.take(scope.epoch, &self.ctx.digest, scope.id)?;
-        let want = |begun: &Begun, peer: &Peer, h: &Header| load_want(begun, scope, Stage::Weights, peer, h);
-        self.linked(&self.others(), &Step::load_part("tags"), started + self.limits.load, want)?;
-        let deadline = started + self.limits.load_of_keys();
+/// A load in progress.
+pub(super) struct Loading {
+    pub(super) scope: Scope,
+    plan: Arc<Plan>,
+    stage: Stage,
+    /// When the helper began it: deadlines of all stages count from here.
+    started: Instant,
+    /// When the stage began.
+    since: Instant,
+    until: Instant,
+}
 
-        let mut load = PartyLoad::begin(self.ctx.clone(), keys, begin.body())?;
-        // The owner waits for this: weights that come early would pile up here. Its link may be a
-        // moment late.
-        let (owner, step) = (Peer::Owner, Step::load_part("masked weights"));
-        let patience = deadline.min(clock::now() + self.limits.round);
-        self.linked(std::slice::from_ref(&owner), &step, patience, want)?;
-        self.send_in_load(&owner, &step, Header::new(Kind::LoadReady, scope, 0), &[])?;
-        let deadline = started + self.limits.load_of_weights();
-        while !load.complete() {
-            let waiting = (Peer::Owner, Step::load_part("masked weights"));
-            let message = self.load_message(scope, Stage::Weights, deadline, &waiting)?;
-            match message.header.kind {
-                Kind::Nonce => load.nonce(message.body())?,
-                Kind::Weights => load.weights(message.header.index, message.body())?,
-                _ => load.correction(message.header.index, message.body())?,
+/// What a load waits for, in order.
+enum Stage {
+    /// Links to the other parties.
+    Parties(PartyLoad),
+    /// A link to the owner, which may be a moment late.
+    Owner(PartyLoad),
+    /// Masked weights, the nonce, corrections.
+    Weights(PartyLoad),
+    /// The other parties' tags.
+    Tags(PartyTagging),
+    /// The helper's challenge.
+    Challenge(PartyConfirming),
+    /// The helper's word that it accepts.
+    Acceptance(Box<PartyEpoch>),
+}
+
+impl Stage {
+    /// Its place in the order of messages.
+    fn place(&self) -> u8 {
+        match self {
+            Stage::Parties(_) | Stage::Owner(_) => 0,
+            Stage::Weights(_) => 1,
+            Stage::Tags(_) => 2,
+            Stage::Challenge(_) => 3,
+            Stage::Acceptance(_) => 4,
+        }
+    }
+}
+
+/// The place of the stage that a message belongs to; none when it is no message of a load, or not
+/// this sender's.
+fn place_of(peer: &Peer, kind: Kind) -> Option<u8> {
+    match (peer, kind) {
+        (Peer::Owner, Kind::Nonce | Kind::Weights) | (Peer::Helper, Kind::LoadCorrection) => Some(1),
+        (Peer::Party(_), Kind::Tags) => Some(2),
+        (Peer::Helper, Kind::Challenge) => Some(3),
+        (Peer::Helper, Kind::LoadAccepted) => Some(4),
+        _ => None,
+    }
+}
+
+impl Loading {
+    /// Notes that a stage begins now.
+    fn stage_begins(&mut self, limits: &Limits) {
+        self.since = clock::now();
+        self.until = self.started
+            + match &self.stage {
+                Stage::Parties(_) => limits.load,
+                Stage::Owner(_) => limits.load_of_keys(),
+                Stage::Weights(_) => limits.load_of_weights(),
+                Stage::Tags(_) => limits.load_of_tags(),
+                Stage::Challenge(_) | Stage::Acceptance(_) => limits.load_by_helper(),
+            };
+        if matches!(self.stage, Stage::Owner(_)) {
+            self.until = self.until.min(self.since + limits.round);
+        }
+    }
+
+    /// When the load is given up.
+    pub(super) fn deadline(&self) -> Instant {
+        self.until
+    }
+
+    /// Whether questions about fingerprints wait: the owner may have heard of the acceptance first,
+    /// and have told its clients.
+    pub(super) fn holds_questions(&self) -> bool {
+        matches!(self.stage, Stage::Acceptance(_))
+    }
+
+    /// Whose message is missing, and what for.
+    fn waits_for(&self) -> (Peer, Step) {
+        match &self.stage {
+            Stage::Parties(_) | Stage::Owner(_) | Stage::Weights(_) => {
+                (Peer::Owner, Step::load_part("masked weights"))
+            }
+            Stage::Tags(tagging) => match tagging.missing() {
+                Some((party, tensor)) => (Peer::Party(party), Step::load("tags", &self.plan, tensor)),
+                None => (Peer::Helper, Step::load_part("tags")),
+            },
+            Stage::Challenge(_) | Stage::Acceptance(_) => {
+                (Peer::Helper, Step::load_part("check of the tags"))
             }
         }
+    }
 
+    /// What this load does with a message under its id.
+    pub(super) fn want(&self, peer: &Peer, h: &Header) -> Want {
+        match (peer, h.kind) {
+            (Peer::Client(_), _) => Want::Drop,
+            _ if self.part(peer) == Part::Bystander => Want::Drop,
+            // A share of an inference of another epoch, for an id that became this load's.
+            (Peer::Party(_), _) if h.epoch != self.scope.epoch => Want::Drop,
+            _ if h.scope() != self.scope => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
+            (_, Kind::Abort) if *peer != Peer::Owner => Want::Take,
+            (_, Kind::EpochBegin) => Want::Refuse(Fault::Replay(h.epoch.to_string())),
+            (_, kind) => match (place_of(peer, kind), self.stage.place()) {
+                (Some(this), now) if this == now => Want::Take,
+                (Some(this), now) if this > now => Want::Keep,
+                (Some(_), _) => Want::Refuse(Fault::Duplicate(format!("{kind:?}"))),
+                (None, _) => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
+            },
+        }
+    }
+
+    /// Why what happened ends this load, if it does; `owner` is how the owner left whose messages are
+    /// waited for, `unlinked` another party without a link.
+    fn ended_by(
+        &self,
+        incoming: &Incoming,
+        owner: Option<String>,
+        unlinked: Option<Peer>,
+    ) -> Option<NodeError> {
+        let (from, step) = self.waits_for();
+        let wait = Wait { from: &from, step: &step, since: self.since, until: self.until };
+        let waits_for_links = matches!(self.stage, Stage::Parties(_) | Stage::Owner(_));
+        match incoming {
+            // Links come again by themselves, and are what is waited for.
+            Incoming::Lost(Peer::Party(_) | Peer::Owner, _) if waits_for_links => None,
+            Incoming::Timeout if waits_for_links && clock::now() < self.until => None,
+            Incoming::Timeout if waits_for_links => {
+                let missing = unlinked.unwrap_or(Peer::Owner);
+                let waited = clock::since(self.started).as_millis();
+                Some(wait.fault_of(&missing, Fault::Lost(format!("no link for {waited} ms"))))
+            }
+            Incoming::Timeout if owner.is_some() => {
+                owner.map(|how| wait.fault_of(&Peer::Owner, Fault::Lost(how)))
+            }
+            _ => wait.ended_by(incoming, |peer| self.part(peer)),
+        }
+    }
+
+    /// Who takes part in a load. Once all its messages are here, the owner may leave. Once a party has
+    /// answered the challenge, the helper alone decides: a party that gave up now would lack a model
+    /// that the helper accepts.
+    fn part(&self, peer: &Peer) -> Part {
+        match peer {
+            Peer::Party(_) | Peer::Owner if matches!(self.stage, Stage::Acceptance(_)) => Part::Bystander,
+            Peer::Helper | Peer::Party(_) => Part::Needed,
+            Peer::Owner => Part::MayLeave,
+            Peer::Client(_) => Part::Bystander,
+        }
+    }
+}
+
+impl Party {
+    /// Begins a load. The epoch before of the same plan is used until the helper accepts this one.
+    pub(super) fn begin_load(&mut self, begin: &Received) -> Result<(), NodeError> {
+        let scope = begin.header.scope();
+        match self.loading_of(begin) {
+            Ok(loading) => {
+                self.loading = Some(loading);
+                Ok(())
+            }
+            Err(error) => self.fail_load(scope, error),
+        }
+    }
+
+    fn loading_of(&mut self, begin: &Received) -> Result<Loading, NodeError> {
+        let refused = |fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault);
+        let scope = begin.header.scope();
+        self.is_new(scope.epoch)?;
+        let session = self.begin(scope.id)?;
+        let plan = plan_of_word(begin.body()).map_err(refused)?;
+        let unknown = || refused(self.models.not_served(&plan));
+        let ctx = self.models.context(&plan).cloned().ok_or_else(unknown)?;
+        // From here on the id is spent, whatever happens.
+        let keys = session.take(scope.epoch, &plan, scope.id)?;
+        let now = clock::now();
+        let (plan, load) = (Arc::clone(&ctx.plan), PartyLoad::begin(ctx, keys, begin.body())?);
+        let until = now + self.limits.load;
+        Ok(Loading { scope, plan, stage: Stage::Parties(load), started: now, since: now, until })
+    }
+
+    /// Whether the links that a load waits for are there. What was sent before, and links that ended
+    /// while this thread did something else, come first.
+    pub(super) fn load_is_linked(&self) -> bool {
+        match self.loading.as_ref().map(|loading| &loading.stage) {
+            Some(Stage::Parties(_)) => self.unlinked().is_none(),
+            Some(Stage::Owner(_)) => self.inbox.connected(&Peer::Owner),
+            _ => false,
+        }
+    }
+
+    /// How the owner left whose messages a load waits for.
+    pub(super) fn owner_that_left(&mut self) -> Option<String> {
+        let waits = self.loading.as_ref().is_some_and(|l| matches!(l.stage, Stage::Weights(_)));
+        waits.then(|| self.inbox.left(&Peer::Owner)).flatten()
+    }
+
+    /// Goes on with a load whose links are there; nothing else waits to be heard.
+    pub(super) fn take_links(&mut self) -> Result<(), NodeError> {
+        if !self.load_is_linked() {
+            return Ok(());
+        }
+        let Some(loading) = self.loading.take() else { return Ok(()) };
+        let scope = loading.scope;
+        let advanced = self.linked_load(loading);
+        self.keep_load(scope, advanced)
+    }
+
+    fn linked_load(&mut self, mut loading: Loading) -> Result<Loading, NodeError> {
+        loading.stage = match loading.stage {
+            Stage::Parties(load) => Stage::Owner(load),
+            Stage::Owner(load) => {
+                // The owner waits for this: weights that come early would pile up here.
+                let step = Step::load_part("masked weights");
+                let header = Header::new(Kind::LoadReady, loading.scope, 0);
+                self.send_in_load(&Peer::Owner, &step, header, &[])?;
+                Stage::Weights(load)
+            }
+            other => other,
+        };
+        loading.stage_begins(&self.limits);
+        Ok(loading)
+    }
+
+    /// Does what a load can do before anybody says more.
+    pub(super) fn advance_load(&mut self) -> Result<(), NodeError> {
+        let Some(loading) = self.loading.take() else { return Ok(()) };
+        let scope = loading.scope;
+        let advanced = self.advanced(loading);
+        self.keep_load(scope, advanced)
+    }
+
+    fn keep_load(&mut self, scope: Scope, advanced: Result<Loading, NodeError>) -> Result<(), NodeError> {
+        match advanced {
+            Ok(loading) => {
+                self.loading = Some(loading);
+                Ok(())
+            }
+            Err(error) => self.fail_load(scope, error),
+        }
+    }
+
+    fn advanced(&mut self, mut loading: Loading) -> Result<Loading, NodeError> {
+        loop {
+            let stage = match loading.stage {
+                Stage::Weights(load) if load.complete() => self.tag(&loading.plan, loading.scope, load)?,
+                Stage::Tags(tagging) if tagging.missing().is_none() => {
+                    let confirming = tagging.confirm()?;
+                    let header = Header::new(Kind::LoadHash, loading.scope, 0);
+                    self.send(&Peer::Helper, header, &confirming.hash().0)?;
+                    Stage::Challenge(confirming)
+                }
+                waiting => {
+                    loading.stage = waiting;
+                    return Ok(loading);
+                }
+            };
+            loading.stage = stage;
+            loading.stage_begins(&self.limits);
+        }
+    }
+
+    /// Sends this party's tags.
+    fn tag(&mut self, plan: &Plan, scope: Scope, load: PartyLoad) -> Result<Stage, NodeError> {
         let mut tagging = load.tag()?;
-        self.hooks.tagging(&self.ctx.plan, &mut tagging);
-        for index in 0..self.ctx.plan.weights.len() as u32 {
+        self.hooks.tagging(plan, &mut tagging);
+        for index in 0..plan.weights.len() as u32 {
             let body = pack(tagging.message(WeightId(index)));
-            let step = Step::load("tags", &self.ctx.plan, WeightId(index));
+            let step = Step::load("tags", plan, WeightId(index));
             for other in self.others() {
                 self.send_in_load(&other, &step, Header::new(Kind::Tags, scope, index), &body)?;
             }
         }
-        let deadline = started + self.limits.load_of_tags();
-        while let Some((missing, tensor)) = tagging.missing() {
-            let waiting = (Peer::Party(missing), Step::load("tags", &self.ctx.plan, tensor));
-            let message = self.load_message(scope, Stage::Tags, deadline, &waiting)?;
-            if let Peer::Party(from) = message.peer {
-                tagging.receive(from, message.header.index, message.body())?;
-            }
-        }
+        Ok(Stage::Tags(tagging))
+    }
 
-        let confirming = tagging.confirm()?;
-        self.send(&Peer::Helper, Header::new(Kind::LoadHash, scope, 0), &confirming.hash().0)?;
-        let deadline = started + self.limits.load_by_helper();
-        let waiting = (Peer::Helper, Step::load_part("check of the tags"));
-        let challenge = self.load_message(scope, Stage::Challenge, deadline, &waiting)?;
-        let (awaiting, answer) = confirming.respond(challenge.body())?;
-        let epoch = awaiting.unconfirmed();
-        // All has been sent that depends on the epoch's secrets, and the helper accepts only what
-        // all parties keep.
-        if let Err(error) = self.store.keep_of_party(&epoch) {
-            // Its file may be there all the same.
-            self.store.retire(scope.epoch)?;
-            return Err(error);
+    /// Takes a message of the load.
+    pub(super) fn load_message(&mut self, message: &Received) -> Result<(), NodeError> {
+        let Some(loading) = self.loading.take() else { return Ok(()) };
+        let scope = loading.scope;
+        match self.take_word(loading, message) {
+            Ok(loading) => {
+                self.loading = loading;
+                Ok(())
+            }
+            Err(error) => self.fail_load(scope, error),
         }
-        let sent = self.send(&Peer::Helper, Header::new(Kind::LoadResponse, scope, 0), &pack(&answer));
-        sent.and_then(|()| self.load_message(scope, Stage::Acceptance, deadline, &waiting))
-            .map_err(|error| self.burn(scope.epoch, error))?;
-        self.replace_others(scope.epoch)?;
-        Ok(epoch)
+    }
+
+    /// Takes a message of the load; with the helper's last word there is none any more.
+    fn take_word(&mut self, mut loading: Loading, m: &Received) -> Result<Option<Loading>, NodeError> {
+        let scope = loading.scope;
+        match (&mut loading.stage, m.header.kind, &m.peer) {
+            (_, Kind::Abort, _) => return Err(aborted_by(m)),
+            (Stage::Weights(load), Kind::Nonce, _) => load.nonce(m.body())?,
+            (Stage::Weights(load), Kind::Weights, _) => load.weights(m.header.index, m.body())?,
+            (Stage::Weights(load), Kind::LoadCorrection, _) => load.correction(m.header.index, m.body())?,
+            (Stage::Tags(tagging), Kind::Tags, Peer::Party(from)) => {
+                tagging.receive(*from, m.header.index, m.body())?;
+            }
+            _ => {}
+        }
+        match loading.stage {
+            Stage::Challenge(confirming) if m.header.kind == Kind::Challenge => {
+                let (awaiting, answer) = confirming.respond(m.body())?;
+                let epoch = awaiting.unconfirmed();
+                // All has been sent that depends on the epoch's secrets, and the helper accepts only
+                // what all parties keep.
+                if let Err(error) = self.store.keep_of_party(&epoch) {
+                    // Its file may be there all the same.
+                    self.store.retire(scope.epoch)?;
+                    return Err(error);
+                }
+                self.unheard.push(scope.epoch);
+                self.send(&Peer::Helper, Header::new(Kind::LoadResponse, scope, 0), &pack(&answer))?;
+                loading.stage = Stage::Acceptance(Box::new(epoch));
+                loading.stage_begins(&self.limits);
+            }
+            Stage::Acceptance(epoch) if m.header.kind == Kind::LoadAccepted => {
+                self.unheard.retain(|unheard| *unheard != scope.epoch);
+                self.replace_others(scope.epoch, &epoch.context().digest)?;
+                self.models.hold(Arc::from(epoch));
+                self.models.use_also(scope.epoch);
+                self.serve();
+                self.reporter.report(Event::Loaded { epoch: scope.epoch });
+                return Ok(None);
+            }
+            stage => loading.stage = stage,
+        }
+        Ok(Some(loading))
+    }
+
+    /// Ends the load, if what happened is a reason to.
+    pub(super) fn interrupt_load(
+        &mut self,
+        incoming: &Incoming,
+        owner: Option<String>,
+    ) -> Result<(), NodeError> {
+        let Some(loading) = &self.loading else { return Ok(()) };
+        let (scope, unlinked) = (loading.scope, self.unlinked());
+        let in_flight = |id| self.flights.iter().any(|flight| flight.scope.id == id);
+        if !concerns(incoming, scope.id, in_flight) {
+            return Ok(());
+        }
+        match loading.ended_by(incoming, owner, unlinked) {
+            Some(error) => self.fail_load(scope, error),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives up the load in progress, if there is one.
+    pub(super) fn end_load(&mut self, fault: &Fault) -> Result<(), NodeError> {
+        let Some(loading) = &self.loading else { return Ok(()) };
+        let (scope, (_, step)) = (loading.scope, loading.waits_for());
+        self.fail_load(scope, ProtocolError::peer(Peer::Helper, step, fault.clone()).into())
+    }
+
+    fn fail_load(&mut self, scope: Scope, error: NodeError) -> Result<(), NodeError> {
+        self.loading.take_if(|loading| loading.scope == scope);
+        self.begun.give_up(scope.id);
+        self.burn(scope.epoch, &error)?;
+        self.tell_abort(&error, &Step::load_part("tags"), Header::new(Kind::Abort, scope, 0), &[]);
+        self.reporter.report(Event::LoadFailed { error });
+        Ok(())
+    }
+
+    /// Another party without a link.
+    pub(super) fn unlinked(&self) -> Option<Peer> {
+        self.others().into_iter().find(|other| !self.inbox.connected(other))
     }
 
     /// Sends a message to another role, whose fault it is when it cannot be reached.
@@ -91,91 +398,5 @@ impl Party {
             NodeError::Net(e) => ProtocolError::peer(to, step.clone(), lost(&e)).into(),
             e => e,
         })
-    }
-
-    /// The next message of this stage of the load.
-    fn load_message(
-        &mut self,
-        scope: Scope,
-        stage: Stage,
-        deadline: Instant,
-        (from, step): &(Peer, Step),
-    ) -> Result<Received, NodeError> {
-        let wait = Wait::new(from, step, deadline);
-        self.exchange(
-            &wait,
-            |peer| part(stage, peer),
-            |begun, peer, h| load_want(begun, scope, stage, peer, h),
-        )
-    }
-}
-
-/// Who takes part in a load. Once all its messages are here, the owner may leave. Once a party has
-/// answered the challenge, the helper alone decides: a party that gave up now would lack a model
-/// that the helper accepts.
-fn part(stage: Stage, peer: &Peer) -> Part {
-    match peer {
-        Peer::Party(_) | Peer::Owner if matches!(stage, Stage::Acceptance) => Part::Bystander,
-        Peer::Helper | Peer::Party(_) => Part::Needed,
-        Peer::Owner => Part::MayLeave,
-        Peer::Client(_) => Part::Bystander,
-    }
-}
-
-/// What a load waits for, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Weights,
-    Tags,
-    Challenge,
-    Acceptance,
-}
-
-impl Stage {
-    /// The stage a message belongs to; none when it is no message of a load, or not this sender's.
-    fn of(peer: &Peer, kind: Kind) -> Option<Self> {
-        match (peer, kind) {
-            (Peer::Owner, Kind::Nonce | Kind::Weights) | (Peer::Helper, Kind::LoadCorrection) => {
-                Some(Stage::Weights)
-            }
-            (Peer::Party(_), Kind::Tags) => Some(Stage::Tags),
-            (Peer::Helper, Kind::Challenge) => Some(Stage::Challenge),
-            (Peer::Helper, Kind::LoadAccepted) => Some(Stage::Acceptance),
-            _ => None,
-        }
-    }
-}
-
-fn load_want(begun: &Begun, scope: Scope, stage: Stage, peer: &Peer, h: &Header) -> Want {
-    match (peer, h.kind) {
-        // The owner may have heard of the acceptance first, and have told its clients.
-        (Peer::Client(_), Kind::Fingerprint) if stage == Stage::Acceptance => return Want::Keep,
-        (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
-        (Peer::Client(_), _) => return Want::Keep,
-        _ => {}
-    }
-    if h.id < scope.id {
-        return match (peer, h.kind) {
-            // Nothing is left to send of an old load, unless it was given up midway.
-            (Peer::Party(_), Kind::Tags) if !begun.gave_up(h.id) => {
-                Want::Refuse(Fault::Replay(h.id.to_string()))
-            }
-            _ => Want::Drop,
-        };
-    }
-    if h.id > scope.id {
-        return Want::Keep;
-    }
-    match h.kind {
-        _ if part(stage, peer) == Part::Bystander => Want::Drop,
-        _ if h.scope() != scope => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
-        Kind::Abort if *peer != Peer::Owner => Want::Take,
-        Kind::EpochBegin => Want::Refuse(Fault::Replay(h.epoch.to_string())),
-        kind => match Stage::of(peer, kind) {
-            Some(this) if this == stage => Want::Take,
-            Some(this) if this > stage => Want::Keep,
-            Some(_) => Want::Refuse(Fault::Duplicate(format!("{kind:?}"))),
-            None => Want::Refuse(Fault::Unexpected(format!("{kind:?}"))),
-        },
     }
 }

@@ -8,6 +8,7 @@ mod hooks;
 mod infer;
 mod kept;
 mod load;
+mod models;
 mod session;
 
 use crate::begun::Begun;
@@ -16,22 +17,25 @@ use crate::conduct::Conduct;
 use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait, aborted_by};
-use crate::inbox::{Inbox, Incoming, Received, Want};
-use crate::limits::{MATERIAL, held, kept, lanes, largest_batch};
+use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
+use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
 use crate::{Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
-use amicus_plan::Plan;
+use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, AbortNotice};
-use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::PartySession;
+use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
-use dealing::Prepared;
+use dealing::{Prepared, Serving};
 use flight::Flight;
 use held::{Held, Room};
 use hooks::Hooks;
+use load::Loading;
+use models::Models;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -39,8 +43,8 @@ use std::time::{Duration, Instant};
 
 /// What a party is told when it starts.
 pub struct PartyConfig {
-    /// The plan.
-    pub plan: Arc<Plan>,
+    /// The models that it serves.
+    pub models: Vec<Served>,
     /// Number of parties.
     pub parties: Parties,
     /// Which one this is.
@@ -49,11 +53,6 @@ pub struct PartyConfig {
     pub place: Place,
     /// Deadlines.
     pub limits: Limits,
-    /// Largest batch accepted.
-    pub max_batch: u32,
-    /// Inputs for which one-time material is held at a time, ready or in flight: the helper may deal
-    /// no more.
-    pub max_inputs: usize,
     /// The core that the online thread stays on, if it is to stay on one.
     pub core: Option<usize>,
     /// Deviations; none for an honest party.
@@ -65,12 +64,9 @@ pub struct PartyConfig {
 
 impl PartyConfig {
     /// An honest party with the usual limits, on any core.
-    pub fn new(plan: Arc<Plan>, parties: Parties, me: PartyId, place: Place, reporter: Reporter) -> Self {
-        let max_batch = largest_batch(&plan, MATERIAL);
+    pub fn new(models: Vec<Served>, parties: Parties, me: PartyId, place: Place, reporter: Reporter) -> Self {
         PartyConfig {
-            max_batch,
-            max_inputs: held(lanes(&plan, MATERIAL), kept(&plan, MATERIAL), max_batch),
-            plan,
+            models,
             parties,
             me,
             place,
@@ -96,15 +92,17 @@ impl PartyNode {
     /// # Errors
     /// An invalid plan, a folder that cannot be used, no threads.
     pub fn start(config: PartyConfig) -> Result<Self, NodeError> {
-        let ctx = PartyContext::new(Arc::clone(&config.plan), config.parties, config.me)?;
-        let limits = config.limits.for_plan(&config.plan)?;
+        let demands = Demands::of(&config.models, config.limits)?;
+        let limits = demands.limits;
+        let models = Models::new(&config.models, config.parties, config.me)?;
         let store = Store::open(&config.place, Peer::Party(config.me))?;
         config.reporter.found(&store)?;
-        let mut online = Inbox::new(crate::limits::online(&config.plan, config.max_batch)?)?;
-        online.set_bounds(crate::bounds::online(&config.plan, config.max_batch)?);
-        let mut dealing = Inbox::new(crate::limits::dealing(&config.plan, config.max_batch)?)?;
-        dealing.set_bounds(crate::bounds::dealing(&config.plan, config.max_batch)?);
+        let mut online = Inbox::new(demands.online)?;
+        online.set_bounds(demands.bounds);
+        let mut dealing = Inbox::new(demands.dealing)?;
+        dealing.set_bounds(demands.dealing_bounds);
         let inboxes = InboxHandles { online: online.handle(), dealing: Some(dealing.handle()) };
+        let dealing_of_online = dealing.handle();
         // Until the helper begins a session, nothing else that nodes say is heard.
         online.enter(SessionId::NONE);
         let (serving, serving_of_dealer) = channel();
@@ -112,18 +110,18 @@ impl PartyNode {
         let dealer = dealing::Dealer {
             inbox: dealing,
             serving: serving_of_dealer,
-            current: None,
+            now: Serving::default(),
             ended: None,
-            replaced: None,
             prepared,
             online: inboxes.online.clone(),
-            max_batch: config.max_batch,
-            room: Room::new(config.max_inputs),
+            room: Room::new(demands.memory.held()),
             limits,
             reporter: config.reporter.clone(),
         };
         let party = Party {
-            ctx,
+            models,
+            parties: config.parties,
+            me: config.me,
             inbox: online,
             store,
             #[cfg(feature = "danger")]
@@ -132,12 +130,13 @@ impl PartyNode {
             hooks: Hooks,
             session: None,
             next_session: None,
-            epoch: None,
-            held: None,
-            unheard: None,
+            loading: None,
+            unheard: Vec::new(),
+            replaced: VecDeque::new(),
             begun: Begun::default(),
             flights: Vec::new(),
             serving,
+            dealing: dealing_of_online,
             prepared: prepared_of_online,
             ready: Vec::new(),
             limits,
@@ -182,23 +181,26 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
 
 /// The online thread.
 struct Party {
-    ctx: PartyContext,
+    models: Models,
+    parties: Parties,
+    me: PartyId,
     inbox: Inbox,
     store: Store,
     hooks: Hooks,
     session: Option<Arc<PartySession>>,
     /// A session that began while the party was joining another.
     next_session: Option<Received>,
-    epoch: Option<Arc<PartyEpoch>>,
-    /// The epoch that is in memory, confirmed or not.
-    held: Option<Arc<PartyEpoch>>,
-    /// An epoch that was loaded, of which the helper has not said whether it accepts.
-    unheard: Option<EpochId>,
+    loading: Option<Loading>,
+    /// Epochs that were loaded, of which the helper has not said whether it accepts.
+    unheard: Vec<EpochId>,
+    /// Epochs of the session that are used no more, the last ones.
+    replaced: VecDeque<EpochId>,
     /// Loads and inferences of the session that began here.
     begun: Begun,
     /// Inferences that have not ended.
     flights: Vec<Flight>,
-    serving: Sender<Option<dealing::Serving>>,
+    serving: Sender<Serving>,
+    dealing: InboxHandle,
     prepared: Receiver<Prepared>,
     ready: Vec<(Material, Held)>,
     limits: Limits,
@@ -223,20 +225,28 @@ impl Party {
             return self.join(&begin);
         }
         self.take_prepared()?;
+        self.advance_load()?;
         let idle = clock::now() + Duration::from_secs(3600);
-        let gone = self.client_that_left();
-        let deadline = match &gone {
-            Some(_) => clock::now(),
-            None => self.flights.iter().map(Flight::deadline).min().unwrap_or(idle),
+        let (client, owner) = (self.client_that_left(), self.owner_that_left());
+        let at_once = client.is_some() || owner.is_some() || self.load_is_linked();
+        let deadlines = self.flights.iter().map(Flight::deadline);
+        let deadline = match at_once {
+            true => clock::now(),
+            false => deadlines.chain(self.loading.as_ref().map(Loading::deadline)).min().unwrap_or(idle),
         };
-        let (flights, begun) = (&self.flights, &self.begun);
-        let incoming = self.inbox.next(deadline, |peer, h| want(flights, begun, peer, h))?;
-        let message = match (incoming, gone) {
+        let ids = Ids { flights: &self.flights, loading: self.loading.as_ref(), begun: &self.begun };
+        let replaced = &self.replaced;
+        let incoming = self.inbox.next(deadline, |peer, h| ids.want(replaced, peer, h))?;
+        let message = match (incoming, client) {
             (Incoming::Message(message), _) => message,
             (Incoming::Woken, _) => return Ok(()),
             // What the client said before it left has been heard.
             (Incoming::Timeout, Some((scope, how))) => return self.lost_client(scope, how),
             (incoming, _) => {
+                if matches!(incoming, Incoming::Timeout) {
+                    self.take_links()?;
+                }
+                self.interrupt_load(&incoming, owner)?;
                 self.interrupt(&incoming)?;
                 // Without the helper there is no session.
                 if matches!(incoming, Incoming::Lost(Peer::Helper, _)) {
@@ -247,11 +257,15 @@ impl Party {
         };
         match message.header.kind {
             Kind::SessionBegin => self.join(&message),
-            Kind::EpochBegin => self.load(&message),
+            Kind::EpochBegin => self.begin_load(&message),
+            Kind::EpochRetired => self.leave(message.header.epoch),
             Kind::Bind => self.bind(&message),
             Kind::Fingerprint => {
-                self.tell_fingerprint(&message.peer);
+                self.tell_fingerprint(&message);
                 Ok(())
+            }
+            _ if self.loading.as_ref().is_some_and(|l| l.scope == message.header.scope()) => {
+                self.load_message(&message)
             }
             _ => self.deliver(&message),
         }
@@ -271,23 +285,29 @@ impl Party {
         if !came {
             return Ok(());
         }
-        // There is no material of a load that goes on yet, and none is needed of an old model or
-        // session.
-        let epoch = self.epoch.as_ref().map(|epoch| epoch.epoch());
-        let session = self.session.as_ref().map(|session| session.id());
-        self.ready.retain(|(m, _)| (Some(m.scope().epoch), Some(m.scope().session)) == (epoch, session));
+        self.forget_material();
         self.material_came()
     }
 
+    /// Forgets material of epochs that are used no more, and of sessions before. There is none yet of
+    /// a load that goes on.
+    fn forget_material(&mut self) {
+        let session = self.session.as_ref().map(|session| session.id());
+        let models = &self.models;
+        self.ready
+            .retain(|(m, _)| Some(m.scope().session) == session && models.epoch(m.scope().epoch).is_some());
+    }
+
     /// Answers a client's question; whoever does not take the answer asks in vain.
-    fn tell_fingerprint(&mut self, client: &Peer) {
-        match self.epoch.as_ref().map(|e| (e.epoch(), e.fingerprint())) {
-            Some((epoch, fingerprint)) => {
+    fn tell_fingerprint(&mut self, question: &Received) {
+        let client = &question.peer;
+        match self.fingerprint(client, question.body()) {
+            Ok((epoch, fingerprint)) => {
                 let header = Header::new(Kind::Fingerprint, Scope::epoch(epoch), 0);
                 self.send(client, header, &fingerprint.0).ok();
             }
-            None => {
-                let notice = AbortNotice::of(&ProtocolError::NoModel, &Step::load_part("fingerprint"));
+            Err(error) => {
+                let notice = AbortNotice::of(&error, &Step::load_part("fingerprint"));
                 if let Ok(body) = control::encode(&notice) {
                     self.send(client, Header::new(Kind::Abort, Scope::NONE, 0), &body).ok();
                 }
@@ -295,7 +315,18 @@ impl Party {
         }
     }
 
-    /// The next message of a load or an inference. Clients' questions are answered meanwhile.
+    fn fingerprint(&self, client: &Peer, question: &[u8]) -> Result<(EpochId, Digest), ProtocolError> {
+        let fail = |fault| ProtocolError::peer(client, Step::load_part("fingerprint"), fault);
+        let length = || fail(Fault::Length { expected: 32, got: question.len() });
+        let plan = PlanDigest(question.try_into().map_err(|_| length())?);
+        if self.models.context(&plan).is_none() {
+            return Err(fail(self.models.not_served(&plan)));
+        }
+        let epoch = self.models.of_plan(&plan).ok_or(ProtocolError::NoModel)?;
+        Ok((epoch.epoch(), epoch.fingerprint()))
+    }
+
+    /// The next message of a session's beginning. Clients' questions are answered meanwhile.
     fn exchange(
         &mut self,
         wait: &Wait<'_>,
@@ -308,7 +339,7 @@ impl Party {
             if message.header.kind != Kind::Fingerprint {
                 return Ok(message);
             }
-            self.tell_fingerprint(&message.peer);
+            self.tell_fingerprint(&message);
         }
     }
 
@@ -330,49 +361,27 @@ impl Party {
             match self.inbox.wait_for_or(peers, step, since, deadline, want)? {
                 None => return Ok(()),
                 Some(m) if m.header.kind == Kind::Abort => return Err(aborted_by(&m)),
-                Some(m) => self.tell_fingerprint(&m.peer),
+                Some(m) => self.tell_fingerprint(&m),
             }
         }
     }
 
-    fn load(&mut self, begin: &Received) -> Result<(), NodeError> {
-        let scope = begin.header.scope();
-        let fresh = self.is_new(scope.epoch).and_then(|()| self.begin(scope.id, Begun::begin_after_all));
-        if fresh.is_ok() {
-            self.epoch = None;
-            self.held = None;
-            self.ready.clear();
-            self.inbox.begin_epoch(scope.epoch);
+    /// Ends the use of an epoch that the helper has retired.
+    fn leave(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+        if self.models.epoch(epoch).is_some() {
+            self.retire(epoch)?;
+            self.serve();
         }
-        match fresh.and_then(|session| self.run_load(&session, begin)) {
-            Ok(loaded) => {
-                self.held = Some(Arc::new(loaded));
-                self.epoch.clone_from(&self.held);
-                self.serve(scope.id);
-                self.reporter.report(Event::Loaded { epoch: scope.epoch });
-                Ok(())
-            }
-            Err(NodeError::Stopped) => Err(NodeError::Stopped),
-            Err(error) => {
-                self.begun.give_up(scope.id);
-                self.tell_abort(&error, &Step::load_part("tags"), Header::new(Kind::Abort, scope, 0), &[]);
-                self.reporter.report(Event::LoadFailed { error });
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// Begins an inference or a load, each id once; without a session there are none.
-    fn begin(
-        &mut self,
-        id: InferenceId,
-        begin: fn(&mut Begun, InferenceId) -> bool,
-    ) -> Result<Arc<PartySession>, NodeError> {
+    fn begin(&mut self, id: InferenceId) -> Result<Arc<PartySession>, NodeError> {
         let Some(session) = self.session.clone() else {
             let fault = Fault::Unexpected(format!("{id} before a session is open"));
             return Err(ProtocolError::peer(Peer::Helper, Step::Keys, fault).into());
         };
-        if !begin(&mut self.begun, id) {
+        if !self.begun.begin(id) {
             return Err(ProtocolError::Spent { what: id.to_string() }.into());
         }
         Ok(session)
@@ -386,7 +395,7 @@ impl Party {
         }
         let notice = error.notice(step);
         let Ok(body) = amicus_protocol::control::encode(&notice) else { return };
-        let others = self.ctx.parties.others(self.ctx.me).map(Peer::Party);
+        let others = self.parties.others(self.me).map(Peer::Party);
         for peer in others.chain([Peer::Helper]).chain(also.iter().cloned()) {
             // Who cannot be told finds out by its own deadline.
             self.send(&peer, header, &body).ok();
@@ -399,31 +408,47 @@ impl Party {
     }
 
     fn others(&self) -> Vec<Peer> {
-        self.ctx.parties.others(self.ctx.me).map(Peer::Party).collect()
+        self.parties.others(self.me).map(Peer::Party).collect()
     }
 }
 
-/// What a party does with a message while no load goes on.
-fn want(flights: &[Flight], begun: &Begun, peer: &Peer, h: &Header) -> Want {
-    match (peer, h.kind) {
-        // Asked before any id is known, and answered at once.
-        (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
-        (Peer::Helper, Kind::SessionBegin | Kind::Bind) => return Want::Take,
-        // A load changes the model that inferences in flight are of.
-        (Peer::Helper, Kind::EpochBegin) if flights.is_empty() => return Want::Take,
-        (Peer::Helper, Kind::EpochBegin) => return Want::Keep,
-        _ => {}
-    }
-    if let Some(flight) = flights.iter().find(|flight| flight.scope.id == h.id) {
-        return flight.want(peer, h);
-    }
-    match (peer, h.kind) {
-        (_, Kind::Abort) | (Peer::Helper, Kind::Outcome) => Want::Drop,
-        // Nothing is left to send of an id that ended, unless it was given up midway.
-        (Peer::Party(_), _) if begun.is_spent(h.id) && !begun.gave_up(h.id) => {
-            Want::Refuse(Fault::Replay(h.id.to_string()))
+/// What is known of the ids of a session.
+struct Ids<'a> {
+    flights: &'a [Flight],
+    loading: Option<&'a Loading>,
+    begun: &'a Begun,
+}
+
+impl Ids<'_> {
+    /// What a party does with a message; these epochs of the session are used no more.
+    fn want(&self, replaced: &VecDeque<EpochId>, peer: &Peer, h: &Header) -> Want {
+        let Ids { flights, loading, begun } = *self;
+        match (peer, h.kind) {
+            (Peer::Client(_), Kind::Fingerprint) if loading.is_some_and(Loading::holds_questions) => {
+                return Want::Keep;
+            }
+            // Asked before any id is known, and answered at once.
+            (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
+            (Peer::Helper, Kind::SessionBegin | Kind::Bind | Kind::EpochRetired) => return Want::Take,
+            (Peer::Helper, Kind::EpochBegin) if loading.is_none() => return Want::Take,
+            (Peer::Helper, Kind::EpochBegin) if !begun.is_spent(h.id) => return Want::Keep,
+            _ => {}
         }
-        _ if begun.is_spent(h.id) => Want::Drop,
-        _ => Want::Keep,
+        if let Some(loading) = loading.filter(|loading| loading.scope.id == h.id) {
+            return loading.want(peer, h);
+        }
+        if let Some(flight) = flights.iter().find(|flight| flight.scope.id == h.id) {
+            return flight.want(peer, h);
+        }
+        match (peer, h.kind) {
+            (_, Kind::Abort) | (Peer::Helper, Kind::Outcome) => Want::Drop,
+            // Nothing is left to send of an id that ended, unless it was given up midway.
+            (Peer::Party(_), _) if begun.is_spent(h.id) && !begun.gave_up(h.id) => {
+                Want::Refuse(Fault::Replay(h.id.to_string()))
+            }
+            // What was dealt for an epoch before is not bound any more.
+            _ if begun.is_spent(h.id) || replaced.contains(&h.epoch) => Want::Drop,
+            _ => Want::Keep,
+        }
     }
 }

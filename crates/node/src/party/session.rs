@@ -43,17 +43,19 @@ impl Party {
     /// Nothing of the present session is used any more.
     pub(super) fn end_session(&mut self) -> Result<(), NodeError> {
         self.session = None;
-        self.end_flights(&Fault::Lost("it ended the session".into()))?;
+        let fault = Fault::Lost("it ended the session".into());
+        self.end_load(&fault)?;
+        self.end_flights(&fault)?;
         self.begun = Begun::default();
         self.ready.clear();
-        // The dealing thread ends only with this one.
-        let _ = self.serving.send(None);
+        self.replaced.clear();
+        self.serve();
         Ok(())
     }
 
     fn run_join(&mut self, begin: &Received) -> Result<(), NodeError> {
         let scope = Scope::session(begin.header.session);
-        let (parties, me, started) = (self.ctx.parties, self.ctx.me, clock::now());
+        let (parties, me, started) = (self.parties, self.me, clock::now());
         let mut joining = Joining::begin(parties, me, scope.session, begin.body(), &mut OperatingSystem)?;
         let want = |_: &Begun, peer: &Peer, h: &Header| join_want(scope.session, Kind::Keys, peer, h);
         self.linked(&self.others(), &Step::Keys, started + self.limits.load, want)?;
@@ -71,8 +73,8 @@ impl Party {
             }
         }
         self.recall(joining.offered())?;
-        let held = self.held.clone();
-        let (session, answer) = joining.answer(|offered| self.holding(held.as_deref(), offered))?;
+        let held = self.models.held();
+        let (session, answer) = joining.answer(|offered| self.holding(&held, offered))?;
         let body = Zeroizing::new(control::encode(&answer)?);
         self.send(&Peer::Helper, Header::new(Kind::SessionAnswer, scope, 0), &body)?;
         let deadline = started + self.limits.load_by_helper();
@@ -81,16 +83,16 @@ impl Party {
             .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::Keys, fault))?;
         self.use_opened(&opening.epochs)?;
         self.session = Some(Arc::new(session));
-        self.serve(InferenceId(0));
+        self.serve();
         Ok(())
     }
 
-    /// Has the dealing thread take what is dealt for the present session and epoch, if there are
-    /// both; what has this id or a smaller one is not for them.
-    pub(super) fn serve(&mut self, after: InferenceId) {
-        if let (Some(session), Some(epoch)) = (self.session.clone(), self.epoch.clone()) {
-            let _ = self.serving.send(Some(Serving { session, epoch, after }));
-        }
+    /// Has the dealing thread take what is dealt for the present session and its epochs.
+    pub(super) fn serve(&self) {
+        let (session, replaced) = (self.session.clone(), self.replaced.clone());
+        // The dealing thread ends only with this one.
+        let _ = self.serving.send(Serving { session, epochs: self.models.all_used(), replaced });
+        self.dealing.wake();
     }
 
     /// The next message of a kind that a session begins with.

@@ -22,7 +22,7 @@ pub use seal::longest_section;
 use crate::Fault;
 use crate::affine::columns;
 use amicus_field::{LimbVec, Limbs, Seed};
-use amicus_plan::{WeightId, WeightSpec};
+use amicus_plan::{PlanDigest, WeightId, WeightSpec};
 
 /// Bytes of a seed on the wire.
 pub const SEED_BYTES: usize = 32;
@@ -46,6 +46,15 @@ pub(crate) fn gather<E>(count: usize, seeds: impl Iterator<Item = Result<Seed, E
         gathered.push(seed?);
     }
     Ok(gathered)
+}
+
+/// The plan of the load that a helper's word to a party begins: its digest, 32 bytes.
+///
+/// # Errors
+/// Another length.
+pub fn plan_of_word(word: &[u8]) -> Result<PlanDigest, Fault> {
+    let digest = word.try_into().map_err(|_| Fault::Length { expected: 32, got: word.len() })?;
+    Ok(PlanDigest(digest))
 }
 
 /// A seed from a message body of exactly its size.

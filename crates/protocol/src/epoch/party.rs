@@ -1,7 +1,7 @@
 //! A party's side of a load: take masked weights, compute masked tags, answer the check.
 
 use super::tensor::Tensor;
-use super::{challenge, correction_lengths, seed_from};
+use super::{challenge, correction_lengths, plan_of_word, seed_from};
 use crate::affine::{Affine, columns};
 use crate::fingerprint::ModelFingerprint;
 use crate::keys::PartyKeys;
@@ -125,15 +125,16 @@ struct Tagging {
 
 impl PartyLoad {
     /// Begins a load with the keys of its id, of which one is the party's seed of the epoch; the
-    /// helper's word says nothing but that it begins. The keys can be taken once, and everything
+    /// helper's word says for which plan it begins. The keys can be taken once, and everything
     /// here is in memory: a load is never gone on with after its session ended.
     ///
     /// # Errors
-    /// A word that is not empty.
+    /// A word for another plan.
     pub fn begin(ctx: PartyContext, keys: PartyKeys, word: &[u8]) -> Result<Self, ProtocolError> {
-        if !word.is_empty() {
-            let fault = Fault::Length { expected: 0, got: word.len() };
-            return Err(ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault));
+        let fail = |fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault);
+        let plan = plan_of_word(word).map_err(fail)?;
+        if plan != ctx.digest {
+            return Err(fail(Fault::Incompatible(format!("a load of plan {plan}, not {}", ctx.digest))));
         }
         let count = ctx.plan.weights.len();
         Ok(PartyLoad {

@@ -31,8 +31,8 @@ pub const MAX_EPOCHS: usize = 64;
 impl OfferedEpoch {
     /// The word that an epoch is retired, whatever its plan is: with as many failed checks, none is
     /// used.
-    pub fn retired(epoch: EpochId, plan: PlanDigest) -> Self {
-        OfferedEpoch { epoch, plan, failures: FAILURE_LIMIT }
+    pub fn retired(epoch: EpochId) -> Self {
+        OfferedEpoch { epoch, plan: PlanDigest([0; 32]), failures: FAILURE_LIMIT }
     }
 
     /// Whether the epoch is not offered for use: those who have it erase it.

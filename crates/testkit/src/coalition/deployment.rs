@@ -12,7 +12,7 @@ use amicus_node::helper::{HelperConfig, HelperNode};
 use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
-use amicus_node::{Ahead, Limits, Peer};
+use amicus_node::{Ahead, Limits, Peer, Served};
 use amicus_protocol::SessionId;
 use amicus_protocol::control::Channel;
 use std::collections::BTreeMap;
@@ -62,15 +62,17 @@ impl Deployment {
             events.insert(role.clone(), receiver);
             reporter
         };
+        let served = || {
+            let (plan, ahead) = (Arc::clone(&net.plan), Ahead::new(scenario.batch, 1));
+            vec![Served { plan, max_batch: MAX_BATCH, lanes: 16, ahead }]
+        };
         let start = |me| {
             PartyNode::start(PartyConfig {
-                plan: Arc::clone(&net.plan),
+                models: served(),
                 parties: all,
                 me,
                 place: Place::local(folder.path(), all, &Peer::Party(me)),
                 limits,
-                max_batch: MAX_BATCH,
-                max_inputs: 100,
                 core: None,
                 conduct: None,
                 reporter: report(&Peer::Party(me)),
@@ -79,13 +81,10 @@ impl Deployment {
         };
         let parties: Vec<PartyNode> = all.all().map(start).collect();
         let helper = HelperNode::start(HelperConfig {
-            plan: Arc::clone(&net.plan),
+            models: served(),
             parties: all,
             place: Place::local(folder.path(), all, &Peer::Helper),
             limits,
-            ahead: Ahead::new(scenario.batch, 1),
-            max_batch: MAX_BATCH,
-            lanes: 16,
             requests_of_client: 1,
             failure_limit: amicus_protocol::check::FAILURE_LIMIT,
             reporter: report(&Peer::Helper),

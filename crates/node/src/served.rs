@@ -1,0 +1,154 @@
+//! The models that a cluster serves, by their plans, and what they demand of a node together.
+
+use crate::bounds::{self, Bounds};
+use crate::limits::{self, MATERIAL};
+use crate::{Ahead, Limits, NodeError};
+use amicus_plan::{Plan, PlanDigest};
+use amicus_protocol::{Fault, ProtocolError};
+use std::sync::Arc;
+
+/// Models that a node serves, at most.
+pub const MAX_MODELS: usize = 16;
+/// Digits of a plan's digest in a message to a user.
+const SHOWN: usize = 16;
+
+/// A model that a node serves once an owner has loaded it.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Largest batch a client may ask for.
+    pub max_batch: u32,
+    /// Inferences of one input in flight at a time, at most [`limits::MAX_LANES`].
+    pub lanes: usize,
+    /// What the helper deals before anybody asks.
+    pub ahead: Ahead,
+}
+
+impl Served {
+    /// A model with the usual limits: the largest batch, lanes, and material for inferences of one
+    /// input that is dealt ahead, as memory allows.
+    pub fn new(plan: impl Into<Arc<Plan>>) -> Self {
+        let plan = plan.into();
+        Served {
+            max_batch: limits::largest_batch(&plan, MATERIAL),
+            lanes: limits::lanes(&plan, MATERIAL),
+            ahead: Ahead::new(1, limits::kept(&plan, MATERIAL)),
+            plan,
+        }
+    }
+
+    /// Bytes of one-time material at a party, for every input.
+    ///
+    /// # Errors
+    /// An invalid plan.
+    pub(crate) fn material(&self) -> Result<u64, NodeError> {
+        Ok(self.plan.cost(1).map_err(ProtocolError::from)?.material_bytes)
+    }
+}
+
+/// Bytes that one-time material may take at a party, of all models together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Of inferences in flight: as much as those of any one model, in its largest batch or one in
+    /// every lane.
+    pub(crate) in_flight: u64,
+    /// Of what is dealt before anybody asks.
+    pub(crate) ahead: u64,
+    /// Of what was ordered by clients, until one claims it: the largest batch of any model.
+    pub(crate) ordered: u64,
+}
+
+impl Memory {
+    /// What these models take.
+    ///
+    /// # Errors
+    /// An invalid plan.
+    pub(crate) fn of(models: &[Served]) -> Result<Self, NodeError> {
+        let mut all = Memory { in_flight: 0, ahead: 0, ordered: 0 };
+        let mut most_ahead = MATERIAL;
+        for model in models {
+            let each = model.material()?;
+            let of = |inputs: usize| each.saturating_mul(inputs as u64);
+            let Served { max_batch, lanes, ahead, .. } = model;
+            let max_batch = *max_batch as usize;
+            let kept = of(ahead.kept.saturating_mul(ahead.batch as usize));
+            all.in_flight = all.in_flight.max(of(max_batch.max(*lanes)));
+            all.ordered = all.ordered.max(of(max_batch));
+            all.ahead = all.ahead.saturating_add(kept);
+            most_ahead = most_ahead.max(kept);
+        }
+        // Several share what one may take, unless more was asked for by name.
+        all.ahead = all.ahead.min(most_ahead);
+        Ok(all)
+    }
+
+    /// All that a party holds at a time: what is in flight, ready, ordered by clients that left, and
+    /// dealt next.
+    pub(crate) fn held(&self) -> u64 {
+        self.in_flight.saturating_add(self.ahead).saturating_add(self.ordered.saturating_mul(4))
+    }
+}
+
+/// Frame limits, bounds and deadlines that fit every model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demands {
+    /// Longest message online or at load, in bytes.
+    pub(crate) online: usize,
+    /// Longest message that is dealt.
+    pub(crate) dealing: usize,
+    /// What the online thread keeps for and of others.
+    pub(crate) bounds: Bounds,
+    /// What the dealing thread does.
+    pub(crate) dealing_bounds: Bounds,
+    /// One-time material.
+    pub(crate) memory: Memory,
+    /// Deadlines.
+    pub(crate) limits: Limits,
+}
+
+impl Demands {
+    /// What these models demand together.
+    ///
+    /// # Errors
+    /// An invalid plan; no model, too many, or one plan twice.
+    pub(crate) fn of(models: &[Served], limits: Limits) -> Result<Self, NodeError> {
+        let misuse = |what: String| NodeError::from(ProtocolError::Misuse(what));
+        if models.is_empty() || models.len() > MAX_MODELS {
+            return Err(misuse(format!("{} models, 1 to {MAX_MODELS} can be served", models.len())));
+        }
+        let mut all = Demands {
+            online: 0,
+            dealing: 0,
+            bounds: Bounds::NOTHING,
+            dealing_bounds: Bounds::NOTHING,
+            memory: Memory::of(models)?,
+            limits,
+        };
+        let mut digests: Vec<PlanDigest> = Vec::new();
+        for Served { plan, max_batch, .. } in models {
+            let digest = plan.digest().map_err(ProtocolError::from)?;
+            if digests.contains(&digest) {
+                return Err(misuse(format!("plan {digest} is served twice")));
+            }
+            digests.push(digest);
+            all.online = all.online.max(limits::online(plan, *max_batch)?);
+            all.dealing = all.dealing.max(limits::dealing(plan, *max_batch)?);
+            all.bounds = all.bounds.or(bounds::online(plan, *max_batch)?);
+            all.dealing_bounds = all.dealing_bounds.or(bounds::dealing(plan, *max_batch)?);
+            all.limits = all.limits.for_plan(plan)?;
+        }
+        Ok(all)
+    }
+}
+
+/// Why a plan that somebody named is refused: which ones are served.
+pub(crate) fn not_served<'a>(
+    plan: &PlanDigest,
+    served: impl Iterator<Item = (&'a Plan, PlanDigest)>,
+) -> Fault {
+    let short = |digest: &PlanDigest| digest.to_string().chars().take(SHOWN).collect::<String>();
+    let served: Vec<String> =
+        served.map(|(plan, digest)| format!("{} ({})", plan.name, short(&digest))).collect();
+    Fault::Incompatible(format!("plan {} is not served here; served: {}", short(plan), served.join(", ")))
+}
