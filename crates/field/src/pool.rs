@@ -1,4 +1,4 @@
-//! Sum-pooling and its transpose (`docs/protocol.md`, 6.4).
+//! Sum-pooling and its transpose (`docs/protocol.md`, 6.4); pixels of windows, tap by tap.
 
 use crate::kernels::{self, Direction};
 use crate::shape::SumPool2d;
@@ -19,6 +19,31 @@ pub fn sum_pool(shape: &SumPool2d, x: &LimbVec, batch: usize) -> LimbVec {
 /// When the shape is not valid, `y` does not have `batch * outputs` elements, or `batch` is 0.
 pub fn sum_pool_transposed(shape: &SumPool2d, y: &LimbVec, batch: usize) -> LimbVec {
     run(shape, y, batch, Direction::Transposed)
+}
+
+/// Pixels `(rows[y], columns[x])` of images of one size that lie one behind the other.
+///
+/// # Panics
+/// When the images do not divide `x`, or a row or column is outside of them.
+pub fn gather(x: &LimbVec, [height, width]: [usize; 2], rows: &[u32], columns: &[u32]) -> LimbVec {
+    let plane = height * width;
+    assert!(
+        plane > 0 && x.len().is_multiple_of(plane),
+        "images of {height} x {width} in {} elements",
+        x.len()
+    );
+    assert!(!columns.is_empty() && columns.iter().all(|&c| (c as usize) < width), "columns of {width}");
+    let mut picked = LimbVec::zeros(x.limbs(), x.len() / plane * rows.len() * columns.len());
+    for (l, (_, to)) in picked.planes_mut().enumerate() {
+        let lines = x
+            .plane(l)
+            .chunks_exact(plane)
+            .flat_map(|image| rows.iter().map(move |&row| &image[row as usize * width..][..width]));
+        for (line, to) in lines.zip(to.chunks_exact_mut(columns.len())) {
+            to.iter_mut().zip(columns).for_each(|(to, &column)| *to = line[column as usize]);
+        }
+    }
+    picked
 }
 
 fn run(shape: &SumPool2d, from: &LimbVec, batch: usize, direction: Direction) -> LimbVec {

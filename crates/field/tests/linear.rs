@@ -390,3 +390,13 @@ fn weights_written_in_parts_are_the_weights() {
         assert_eq!(map.apply(&x, 1), LinearMap::new(shape, &weights).unwrap().apply(&x, 1));
     }
 }
+
+/// Pixels of two images of 2 x 3 a channel, rows and columns in any order and number.
+#[test]
+fn gathered_pixels_are_those_named() {
+    let x = LimbVec::from_i64(Limbs::TWO, &(0..12).collect::<Vec<_>>());
+    let picked = amicus_field::gather(&x, [2, 3], &[1, 0, 1], &[2, 2, 0, 1]);
+    let line = |first: i64| [2, 2, 0, 1].map(|c| first + c);
+    let expected: Vec<i64> = [3, 0, 3, 9, 6, 9].into_iter().flat_map(line).collect();
+    assert_eq!(picked.to_i64().unwrap(), expected);
+}

@@ -6,7 +6,7 @@ mod common;
 use amicus_field::{I256, LimbVec, Limbs};
 use amicus_model::simulate::{Step, definition};
 use amicus_model::{Simulator, simulate};
-use amicus_plan::{OpKind, ValueId};
+use amicus_plan::{Compare, OpKind, ValueId};
 use common::{Random, random_plan};
 
 /// Integers of about the given number of bits.
@@ -16,9 +16,9 @@ fn inputs(r: &mut Random, n: usize, bits: u32) -> Vec<I256> {
 
 #[test]
 fn the_fast_simulator_is_its_definition() {
-    let mut kinds = [0usize; 8];
+    let mut kinds = [0usize; 14];
     for limbs in Limbs::ALL {
-        for seed in 0..60u64 {
+        for seed in 0..120u64 {
             let (plan, weights) = random_plan(limbs, seed);
             let mut r = Random(seed ^ 0xabc);
             let (len, batch) = (plan.input.shape.iter().product::<usize>(), r.between(1, 3));
@@ -31,7 +31,11 @@ fn the_fast_simulator_is_its_definition() {
                 let expected = definition::values(&plan, &weights, &x[b * len..(b + 1) * len]).unwrap();
                 for (v, expected) in expected.iter().enumerate() {
                     let got = trace.value(ValueId(v as u32));
-                    let got = got.slice(b * expected.len()..(b + 1) * expected.len()).signed();
+                    // Bits lie threshold by threshold, and in each input by input.
+                    let planes = got.len() / batch / plan.values().unwrap().get(ValueId(v as u32)).len;
+                    let each = expected.len() / planes;
+                    let of = |t: usize| got.slice((t * batch + b) * each..(t * batch + b + 1) * each);
+                    let got: Vec<I256> = (0..planes).flat_map(|t| of(t).signed()).collect();
                     assert_eq!(&got, expected, "{} limbs, {}, value {v}", limbs.count(), plan.name);
                 }
                 let out = definition::outputs(&plan, &weights, &x[b * len..(b + 1) * len]).unwrap();
@@ -47,6 +51,12 @@ fn the_fast_simulator_is_its_definition() {
                     OpKind::Slice { .. } => 5,
                     OpKind::Concat { .. } => 6,
                     OpKind::Weigh { .. } => 7,
+                    OpKind::Compare(_) => 8,
+                    OpKind::Truncate(_) => 9,
+                    OpKind::Select(_) => 10,
+                    OpKind::Subtract { .. } => 11,
+                    OpKind::Gather { .. } => 12,
+                    OpKind::ScaleChannels { .. } => 13,
                 }] += 1;
             }
         }
@@ -69,6 +79,16 @@ fn steps_agree_with_the_trace_and_notice_wrong_values() {
             let result = trace.value(ValueId::of(index));
             match simulator.step(index, &inputs, batch).unwrap() {
                 Step::Exact(expected) => assert_eq!(result, &expected),
+                Step::Between(step) => {
+                    assert_eq!(result, &step.nearest);
+                    for allowed in [&step.lowest, &step.highest, &step.nearest] {
+                        assert_eq!(step.check(allowed), Ok(()));
+                    }
+                    let at = r.below(result.len());
+                    let mut wrong = result.clone();
+                    wrong.set(at, step.highest.get(at) + amicus_field::Element::one(limbs));
+                    assert_eq!(step.check(&wrong), Err(at));
+                }
                 Step::Activation(step) => {
                     let u = trace.argument(index).unwrap();
                     assert_eq!(u, step.nearest());
@@ -101,6 +121,88 @@ fn steps_agree_with_the_trace_and_notice_wrong_values() {
             assert!(pair.contains(&got));
         }
     }
+}
+
+/// What a run with masks gives is what some mask may give, and for comparisons the bit that the
+/// text promises: that of `z - t` less half a unit, with the carry of the low bits, moved by the
+/// modulus where the sum wraps.
+#[test]
+fn with_masks_the_simulator_decides_and_rounds_as_a_run_does() {
+    let (mut decided, mut at_random) = (0, [0usize; 2]);
+    for seed in 200..260u64 {
+        let limbs = Limbs::ALL[seed as usize % 3];
+        let (plan, weights) = random_plan(limbs, seed);
+        let infos = plan.values().unwrap();
+        let simulator = Simulator::new(&plan, &weights).unwrap();
+        let mut r = Random(seed);
+        let batch = 2;
+        let x = inputs(&mut r, infos.get(ValueId::INPUT).len * batch, 8);
+        let x = LimbVec::from_signed(limbs, x);
+        let masks: Vec<LimbVec> = (0..infos.count() as u32)
+            .map(|v| {
+                let len = infos.get(ValueId(v)).len * batch;
+                let planes = (0..limbs.count() * len).map(|_| r.next() >> 12).collect();
+                LimbVec::from_planes(limbs, planes).unwrap()
+            })
+            .collect();
+        let trace = simulator.trace_masked(&x, &masks, batch).unwrap();
+        for (index, op) in plan.indexed_ops() {
+            let inputs: Vec<&LimbVec> = op.kind.inputs().iter().map(|&v| trace.value(v)).collect();
+            let result = trace.value(ValueId::of(index));
+            match simulator.step(index, &inputs, batch).unwrap() {
+                Step::Exact(expected) => assert_eq!(result, &expected),
+                Step::Activation(step) => {
+                    // Beyond its bound nothing is promised of a truncation.
+                    if in_bounds(&op.kind, inputs[0]) {
+                        step.check_result(result).unwrap();
+                    }
+                }
+                Step::Between(step) => {
+                    if let OpKind::Compare(c) = &op.kind {
+                        let z = inputs[0].signed();
+                        for (i, bit) in result.signed().into_iter().enumerate() {
+                            let (t, e) = (c.thresholds[i / z.len()], i % z.len());
+                            let r = masks[c.input.index()].get(e).lift();
+                            if let Some(expected) = promised(limbs, c, z[e], t, r.as_i256()) {
+                                assert_eq!(bit, I256::from(u8::from(expected)), "{} {e}", op.name);
+                                decided += 1;
+                                let free = step.lowest.get(i) != step.highest.get(i);
+                                at_random[usize::from(expected)] += usize::from(free);
+                                assert!(free || step.lowest.get(i) == result.get(i));
+                            }
+                        }
+                    } else if in_bounds(&op.kind, inputs[0]) {
+                        step.check(result).unwrap();
+                    }
+                }
+            }
+        }
+        assert!(simulator.trace_masked(&x, &masks[1..], batch).is_err());
+    }
+    assert!(decided > 2000 && at_random.iter().all(|&n| n > 50), "{decided} {at_random:?}");
+}
+
+/// Whether all numbers are below the bound of a truncation.
+fn in_bounds(kind: &OpKind, z: &LimbVec) -> bool {
+    let ell = match kind {
+        OpKind::Activation(a) => a.ell,
+        OpKind::Truncate(t) => t.ell,
+        _ => panic!("no truncation"),
+    };
+    z.signed().iter().all(|z| z.abs() < I256::ONE << ell)
+}
+
+/// The bit of `floor(z'' / 2^s) + carry`, unless that leaves the window.
+fn promised(limbs: Limbs, c: &Compare, z: I256, t: i128, r: I256) -> Option<bool> {
+    let unit = I256::ONE << c.unit;
+    let y = z - I256::from(t) - unit / 2;
+    let q = limbs.modulus().as_i256();
+    let wraps = (y + r).div_euclid(q);
+    let moved = y + ((I256::ONE << limbs.bits()) - q) * wraps;
+    let carry = I256::from(u8::from(moved.rem_euclid(unit) + r.rem_euclid(unit) >= unit));
+    let u = moved.div_euclid(unit) + carry;
+    let half = I256::ONE << (c.window() - 1);
+    (wraps.abs() <= I256::ONE && -half <= u && u < half).then_some(u >= I256::ZERO)
 }
 
 #[test]

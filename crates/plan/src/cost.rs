@@ -3,7 +3,8 @@
 //! Byte counts are payload: packed elements of `52 L` bits. Frame headers, TLS records and the few
 //! control messages come on top (below 2% for every network in this repository).
 
-use crate::{Activation, OpKind, Plan, PlanError, Schedule, WrapRule};
+use crate::{Activation, MaskKind, OpKind, Plan, PlanError, Schedule, WrapRule};
+use amicus_field::{Limbs, packed_len};
 
 /// Rounds, bytes and work of one inference of `batch` inputs among `parties` compute parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +42,20 @@ impl Plan {
         let values = self.values()?;
         let limbs = self.limbs;
         // Saturating: the shapes of a hostile plan and a batch multiply to more than a word.
-        let element_bytes =
-            |elements: usize| amicus_field::packed_len(limbs, elements.saturating_mul(batch)) as u64;
+        let element_bytes = |elements: usize| packed_len(limbs, elements.saturating_mul(batch)) as u64;
+        // A plane of words, and one of bits.
+        let word_bytes = |elements: usize| packed_len(Limbs::ONE, elements.saturating_mul(batch)) as u64;
+        let bit_bytes = |elements: usize| elements.saturating_mul(batch).div_ceil(8) as u64;
         let expanded =
             |elements: usize| elements.saturating_mul(batch).saturating_mul(8 * limbs.count()) as u64;
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         let (mut sent, mut dealt, mut macs, mut material) = (0u64, 0u64, 0u64, 0u64);
         add(&mut material, expanded(values.get(crate::ValueId::INPUT).len));
         for (index, op) in self.indexed_ops() {
-            let out = values.get(crate::ValueId::of(index)).len;
+            let result = values.get(crate::ValueId::of(index));
+            let out = result.len;
+            // The mask of a result that the parties share is one correction more.
+            let shared = usize::from(result.mask == MaskKind::Shared);
             let held = match &op.kind {
                 OpKind::Linear { weights, .. } => {
                     add(&mut sent, element_bytes(out));
@@ -69,11 +75,37 @@ impl Plan {
                     add(&mut dealt, element_bytes(out));
                     a.corrections_per_input() * inputs + 3 * out
                 }
+                OpKind::Compare(c) => {
+                    let words = c.table_words() + c.join_words();
+                    add(&mut dealt, word_bytes(out).saturating_mul(words as u64));
+                    let openings: usize = c.openings().iter().sum();
+                    add(&mut sent, bit_bytes(out).saturating_mul(openings as u64));
+                    // Words, the key and the bits of masks; one of 52 bits, whatever the limbs are.
+                    let words = words + 1 + openings.div_ceil(52);
+                    let bytes = out.saturating_mul(batch).saturating_mul(8 * words) as u64;
+                    add(&mut material, bytes);
+                    0
+                }
+                OpKind::Truncate(_) => {
+                    add(&mut sent, element_bytes(out));
+                    add(&mut dealt, element_bytes(out).saturating_mul(2 + shared as u64));
+                    out.saturating_mul(4 + shared)
+                }
+                OpKind::Select(s) => {
+                    let (inputs, each) = (values.get(s.input).len, s.corrections_per_input());
+                    add(&mut sent, element_bytes(out));
+                    add(&mut dealt, element_bytes(inputs).saturating_mul(each as u64));
+                    add(&mut dealt, element_bytes(out).saturating_mul(shared as u64));
+                    inputs.saturating_mul(each).saturating_add(out.saturating_mul(2 + shared))
+                }
                 OpKind::Add { .. }
                 | OpKind::SumPool { .. }
                 | OpKind::Slice { .. }
                 | OpKind::Concat { .. }
-                | OpKind::Weigh { .. } => 0,
+                | OpKind::Weigh { .. }
+                | OpKind::Subtract { .. }
+                | OpKind::Gather { .. }
+                | OpKind::ScaleChannels { .. } => 0,
             };
             add(&mut material, expanded(held));
         }

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const MAGIC: &[u8; 8] = b"amc.plan";
-const VERSION: u16 = 1;
+/// Newest version of the format that is read and written.
+const VERSION: u16 = 2;
 /// Largest encoded plan accepted.
 pub const MAX_BYTES: usize = 16 << 20;
 
@@ -26,13 +27,19 @@ impl fmt::Debug for PlanDigest {
 }
 
 impl Plan {
+    /// Version of the format: the first that knows all operations, so that plans without
+    /// comparisons keep their bytes and their digest.
+    fn version(&self) -> u16 {
+        if self.ops.iter().all(|op| op.kind.is_first_version()) { 1 } else { VERSION }
+    }
+
     /// The plan as bytes. Equal plans give equal bytes.
     ///
     /// # Errors
     /// When serialisation fails (out of memory).
     pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
         let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.version().to_le_bytes());
         postcard::to_extend(self, bytes).map_err(|e| PlanError::Encoding(e.to_string()))
     }
 
@@ -52,7 +59,7 @@ impl Plan {
             .split_first_chunk::<2>()
             .ok_or_else(|| PlanError::Encoding("ends inside the version".into()))?;
         let got = u16::from_le_bytes(*version);
-        if got != VERSION {
+        if !(1..=VERSION).contains(&got) {
             return Err(PlanError::Version { expected: VERSION, got });
         }
         let (plan, rest): (Plan, _) =

@@ -126,11 +126,24 @@ impl Plan {
                 OpKind::Multiply { left, .. } => {
                     elements += (4 * values.get(*left).len * batch) as f64 * limbs
                 }
+                // A word costs as much as a residue.
+                OpKind::Compare(c) => {
+                    let words = c.table_words() + c.join_words();
+                    elements += (words * values.get(c.input).len * batch) as f64;
+                }
+                OpKind::Truncate(t) => elements += (3 * values.get(t.input).len * batch) as f64 * limbs,
+                OpKind::Select(s) => {
+                    let each = s.corrections_per_input() + 1;
+                    elements += (each * values.get(s.input).len * batch) as f64 * limbs;
+                }
                 OpKind::Add { .. }
                 | OpKind::SumPool { .. }
                 | OpKind::Slice { .. }
                 | OpKind::Concat { .. }
-                | OpKind::Weigh { .. } => {}
+                | OpKind::Weigh { .. }
+                | OpKind::Subtract { .. }
+                | OpKind::Gather { .. }
+                | OpKind::ScaleChannels { .. } => {}
             }
         }
         // On one machine the parties' work, and the helper's, is done by the same cores.
@@ -156,6 +169,9 @@ impl Plan {
         let dealing = |op: &crate::Op| match &op.kind {
             OpKind::Activation(a) => 3 * word * a.corrections_per_input() as u64 * len(a.input),
             OpKind::Multiply { left, .. } => 3 * word * 4 * len(*left),
+            OpKind::Compare(c) => 3 * 8 * (c.table_words() + c.join_words()) as u64 * len(c.input),
+            OpKind::Truncate(t) => 3 * word * 3 * len(t.input),
+            OpKind::Select(s) => 3 * word * (s.corrections_per_input() as u64 + 1) * len(s.input),
             _ => 0,
         };
         let count =

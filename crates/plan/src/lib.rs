@@ -7,6 +7,7 @@
 //!
 //! - [`units`]: the small types (scales, indices) that keep integers of different meaning apart
 //! - [`plan`]: the plan itself and its operations
+//! - [`comparison`]: comparisons, truncation and selection: activations in pieces, maxima
 //! - [`values`]: what validation derives: length, scale and mask of every value
 //! - [`schedule`]: which operations share a round
 //! - [`encoding`]: the versioned file format and the digest
@@ -19,11 +20,13 @@
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
 
+pub mod comparison;
 pub mod cost;
 pub mod encoding;
 pub mod error;
 pub mod estimate;
 pub mod input;
+mod masks;
 pub mod plan;
 pub mod printable;
 pub mod schedule;
@@ -31,6 +34,7 @@ pub mod units;
 pub mod values;
 pub mod weights;
 
+pub use comparison::{Compare, Select, Truncate};
 pub use cost::Cost;
 pub use encoding::PlanDigest;
 pub use error::PlanError;
@@ -38,6 +42,6 @@ pub use estimate::{Estimate, Link, Memory, Rates};
 pub use input::{InputError, quantize_input};
 pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, WeightSpec, WrapRule};
 pub use printable::Printable;
-pub use schedule::{Round, Schedule};
+pub use schedule::{Round, Schedule, Stage};
 pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
-pub use values::{MaskKind, ValueInfo, Values};
+pub use values::{MaskKind, ValueInfo, ValueKind, Values};

@@ -1,6 +1,6 @@
 //! The plan itself: a straight list of operations over masked values.
 
-use crate::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
+use crate::{Compare, OpIndex, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId};
 use amicus_field::{Limbs, LinearShape, SumPool2d};
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +76,8 @@ pub struct Op {
     pub kind: OpKind,
 }
 
-/// What an operation does. `Linear`, `Multiply` and `Activation` end in an opening (one round); the
-/// others are local.
+/// What an operation does. `Linear`, `Multiply`, `Activation`, `Truncate` and `Select` end in an
+/// opening (one round), `Compare` opens in several rounds; the others are local.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OpKind {
     /// Secret matrix or convolution times a value, plus bias.
@@ -143,6 +143,44 @@ pub enum OpKind {
         rows: Vec<u32>,
         /// One factor a column, at least 1.
         columns: Vec<u32>,
+    },
+    /// Comparison of every element with public thresholds.
+    Compare(Compare),
+    /// Truncation alone.
+    Truncate(Truncate),
+    /// Polynomials chosen by bits, or one polynomial.
+    Select(Select),
+    /// Difference of two values of equal length, each first multiplied by a power of two.
+    Subtract {
+        /// What is subtracted from.
+        left: ValueId,
+        /// It is multiplied by `2^left_shift`.
+        left_shift: u32,
+        /// What is subtracted.
+        right: ValueId,
+        /// It is multiplied by `2^right_shift`.
+        right_shift: u32,
+    },
+    /// Pixels of images: pixel `(y, x)` of each result is pixel `(rows[y], columns[x])` of the
+    /// image. Windows of a maximum, tap by tap.
+    Gather {
+        /// The value, images of one size one behind the other.
+        input: ValueId,
+        /// Height and width of an image.
+        size: [usize; 2],
+        /// Rows taken, each below the height.
+        rows: Vec<u32>,
+        /// Columns taken, each below the width.
+        columns: Vec<u32>,
+    },
+    /// Every channel times a public integer of its own.
+    ScaleChannels {
+        /// The value.
+        input: ValueId,
+        /// One factor for each channel.
+        factors: Vec<i64>,
+        /// Scale of the factors.
+        scale: ScaleBits,
     },
 }
 
@@ -210,16 +248,64 @@ impl OpKind {
             OpKind::Linear { input, .. }
             | OpKind::SumPool { input, .. }
             | OpKind::Slice { input, .. }
-            | OpKind::Weigh { input, .. } => vec![*input],
+            | OpKind::Weigh { input, .. }
+            | OpKind::Gather { input, .. }
+            | OpKind::ScaleChannels { input, .. } => vec![*input],
             OpKind::Concat { parts } => parts.iter().map(|p| p.input).collect(),
             OpKind::Activation(a) => vec![a.input],
-            OpKind::Multiply { left, right } | OpKind::Add { left, right, .. } => vec![*left, *right],
+            OpKind::Compare(c) => vec![c.input],
+            OpKind::Truncate(t) => vec![t.input],
+            OpKind::Select(s) => [Some(s.input), s.bits, s.base].into_iter().flatten().collect(),
+            OpKind::Multiply { left, right }
+            | OpKind::Add { left, right, .. }
+            | OpKind::Subtract { left, right, .. } => vec![*left, *right],
         }
     }
 
-    /// Whether the result is opened in a round of its own (otherwise it is computed locally).
+    /// In how many rounds the operation opens something: none when it is local, one for each level
+    /// of a comparison, else one.
+    pub fn levels(&self) -> usize {
+        match self {
+            OpKind::Linear { .. }
+            | OpKind::Multiply { .. }
+            | OpKind::Activation(_)
+            | OpKind::Truncate(_)
+            | OpKind::Select(_) => 1,
+            OpKind::Compare(c) => c.levels(),
+            OpKind::Add { .. }
+            | OpKind::SumPool { .. }
+            | OpKind::Slice { .. }
+            | OpKind::Concat { .. }
+            | OpKind::Weigh { .. }
+            | OpKind::Subtract { .. }
+            | OpKind::Gather { .. }
+            | OpKind::ScaleChannels { .. } => 0,
+        }
+    }
+
+    /// Whether something is opened in rounds of its own (otherwise the result is computed locally).
     pub fn opens(&self) -> bool {
-        matches!(self, OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Activation(_))
+        self.levels() > 0
+    }
+
+    /// Whether plans of version 1 of the format know the operation.
+    pub(crate) fn is_first_version(&self) -> bool {
+        match self {
+            OpKind::Linear { .. }
+            | OpKind::Multiply { .. }
+            | OpKind::Activation(_)
+            | OpKind::Add { .. }
+            | OpKind::SumPool { .. }
+            | OpKind::Slice { .. }
+            | OpKind::Concat { .. }
+            | OpKind::Weigh { .. } => true,
+            OpKind::Compare(_)
+            | OpKind::Truncate(_)
+            | OpKind::Select(_)
+            | OpKind::Subtract { .. }
+            | OpKind::Gather { .. }
+            | OpKind::ScaleChannels { .. } => false,
+        }
     }
 }
 
@@ -243,6 +329,16 @@ impl Plan {
     /// tensor, at least 1.
     pub fn check_slots(&self) -> usize {
         self.ops.iter().map(|op| self.slot(&op.kind) + 1).max().unwrap_or(1)
+    }
+
+    /// How many sums of bits the check keeps per batch element: the largest number of bits that a
+    /// comparison opens for one element. Opening `o` of every comparison goes to sum `o`.
+    pub fn boolean_slots(&self) -> usize {
+        let openings = |op: &Op| match &op.kind {
+            OpKind::Compare(c) => c.openings().iter().sum(),
+            _ => 0,
+        };
+        self.ops.iter().map(openings).max().unwrap_or(0)
     }
 
     /// The sum that the check of an operation is added to, below [`Plan::check_slots`].

@@ -2,15 +2,31 @@
 //!
 //! Operations that open something and do not depend on each other are opened in one round (both
 //! branches of a residual block, for example); local operations follow the round that makes their
-//! inputs known.
+//! inputs known. A comparison opens level after level, in rounds that follow each other.
 
 use crate::{OpIndex, Plan};
+
+/// One opening of an operation. All but comparisons have one, of level 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stage {
+    /// The operation.
+    pub op: OpIndex,
+    /// Which of its openings, counted from 0.
+    pub level: u32,
+}
+
+impl Stage {
+    /// The first opening of an operation.
+    pub fn first(op: OpIndex) -> Self {
+        Stage { op, level: 0 }
+    }
+}
 
 /// One round: everything opened in it, then what is computed locally from what is known by then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// Operations whose results are opened, all in the same round.
-    pub open: Vec<OpIndex>,
+    /// What is opened, all in the same round; ascending by operation.
+    pub open: Vec<Stage>,
     /// Local operations possible after the round, in order.
     pub local: Vec<OpIndex>,
 }
@@ -29,12 +45,18 @@ impl Schedule {
         let mut rounds = vec![Round::default()];
         for (index, op) in plan.indexed_ops() {
             let ready = op.kind.inputs().iter().map(|v| known_after[v.index()]).max().unwrap_or(0);
-            let round = if op.kind.opens() { ready + 1 } else { ready };
-            if rounds.len() <= round {
-                rounds.resize(round + 1, Round::default());
+            let levels = op.kind.levels();
+            let known = ready + levels;
+            if rounds.len() <= known {
+                rounds.resize(known + 1, Round::default());
             }
-            if op.kind.opens() { &mut rounds[round].open } else { &mut rounds[round].local }.push(index);
-            known_after.push(round);
+            if levels == 0 {
+                rounds[ready].local.push(index);
+            }
+            for (level, round) in (0u32..).zip(&mut rounds[ready + 1..=known]) {
+                round.open.push(Stage { op: index, level });
+            }
+            known_after.push(known);
         }
         Schedule { rounds }
     }

@@ -3,7 +3,10 @@
 //! [`Plan::values`] walks the operations once, checks every reference, shape, scale and bound, and
 //! returns what every consumer needs: length, scale and mask of each value.
 
-use crate::{Activation, Op, OpKind, Plan, PlanError, Printable, Range, ScaleBits, ValueId, WrapRule};
+use crate::{
+    Activation, Compare, Op, OpKind, Plan, PlanError, Printable, Range, ScaleBits, Select, Truncate, ValueId,
+    WrapRule,
+};
 use amicus_field::{LinearShape, SumPool2d};
 
 /// Most elements a single value may have; keeps hostile plans from asking for absurd memory.
@@ -15,6 +18,17 @@ pub const MAX_FACTOR: u32 = 1 << 16;
 /// Most operations and weight tensors of a plan.
 pub const MAX_OPS: usize = 1 << 16;
 
+/// Most digits of a comparison, and most bits of one.
+pub const MAX_DIGITS: (usize, u32) = (12, 8);
+/// Most bits of a comparison's window, which is kept in one word.
+pub const MAX_WINDOW: u32 = 52;
+/// Most thresholds of a comparison.
+pub const MAX_THRESHOLDS: usize = 16;
+/// Most words of tables and of joins that one element of a comparison may need.
+pub const MAX_WORDS: (usize, usize) = (512, 64);
+/// Largest size of a coefficient of a selection, in bits; sums of a few fit 127.
+pub const MAX_COEFFICIENT: u32 = 120;
+
 /// Who holds the mask of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaskKind {
@@ -25,15 +39,35 @@ pub enum MaskKind {
     Helper,
 }
 
+/// What a value is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Elements modulo `Q`.
+    Elements,
+    /// Masked bits: one for each element compared and threshold.
+    Bits {
+        /// Number of thresholds.
+        thresholds: usize,
+    },
+}
+
 /// What is known of a value before it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueInfo {
-    /// Number of elements.
+    /// Number of elements; of bits, that of the elements compared.
     pub len: usize,
-    /// Fixed-point scale.
+    /// Fixed-point scale; 0 for bits.
     pub scale: ScaleBits,
     /// Who holds the mask.
     pub mask: MaskKind,
+    /// Elements or bits.
+    pub kind: ValueKind,
+}
+
+impl ValueInfo {
+    fn elements(len: usize, scale: ScaleBits, mask: MaskKind) -> Self {
+        ValueInfo { len, scale, mask, kind: ValueKind::Elements }
+    }
 }
 
 /// All values of a valid plan: index 0 is the input, `i + 1` the result of operation `i`.
@@ -93,6 +127,7 @@ impl Plan {
         }
         self.check_output(&values)?;
         self.check_statistical(&values)?;
+        crate::masks::settle(self, &mut values);
         Ok(Values(values))
     }
 
@@ -105,15 +140,21 @@ impl Plan {
         if len == 0 || len > MAX_VALUE_LEN {
             return Err(PlanError::op("input", format!("shape {:?} has no valid size", self.input.shape)));
         }
-        Ok(ValueInfo { len, scale: self.input.scale, mask: MaskKind::Shared })
+        Ok(ValueInfo::elements(len, self.input.scale, MaskKind::Shared))
     }
 
     fn result_of(&self, op: &Op, values: &[ValueInfo], uses: &mut [u32]) -> Result<ValueInfo, PlanError> {
         let name = op.name.as_str();
-        let value = |id: ValueId| {
+        let any = |id: ValueId| {
             values.get(id.index()).copied().ok_or_else(|| {
                 PlanError::op(name, format!("uses value {}, only {} are known before it", id.0, values.len()))
             })
+        };
+        let value = |id: ValueId| match any(id)? {
+            ValueInfo { kind: ValueKind::Bits { .. }, .. } => {
+                Err(PlanError::op(name, format!("uses value {}, which is bits, as numbers", id.0)))
+            }
+            elements => Ok(elements),
         };
         match &op.kind {
             OpKind::Linear { input, weights, use_index } => {
@@ -132,7 +173,7 @@ impl Plan {
                 }
                 *seen += 1;
                 let scale = self.checked_scale(name, x.scale.0.checked_add(w.scale.0))?;
-                Ok(ValueInfo { len: w.shape.outputs(), scale, mask: MaskKind::Helper })
+                Ok(ValueInfo::elements(w.shape.outputs(), scale, MaskKind::Helper))
             }
             OpKind::Multiply { left, right } => {
                 let (a, b) = (value(*left)?, value(*right)?);
@@ -140,19 +181,21 @@ impl Plan {
                 expect_shared(name, b)?;
                 expect_len(name, a.len, b.len)?;
                 let scale = self.checked_scale(name, a.scale.0.checked_add(b.scale.0))?;
-                Ok(ValueInfo { len: a.len, scale, mask: MaskKind::Helper })
+                Ok(ValueInfo::elements(a.len, scale, MaskKind::Helper))
             }
             OpKind::Activation(a) => self.activation(name, a, value(a.input)?),
-            OpKind::Add { left, left_shift, right, right_shift } => {
+            OpKind::Add { left, left_shift, right, right_shift }
+            | OpKind::Subtract { left, left_shift, right, right_shift } => {
                 let (a, b) = (value(*left)?, value(*right)?);
                 expect_len(name, a.len, b.len)?;
                 let scale = self.checked_scale(name, a.scale.0.checked_add(*left_shift))?;
                 let other = self.checked_scale(name, b.scale.0.checked_add(*right_shift))?;
                 if scale != other {
-                    return Err(PlanError::op(name, format!("adds values of scales {scale} and {other}")));
+                    let what = if matches!(op.kind, OpKind::Add { .. }) { "adds" } else { "subtracts" };
+                    return Err(PlanError::op(name, format!("{what} values of scales {scale} and {other}")));
                 }
                 let mask = if a.mask == b.mask { a.mask } else { MaskKind::Helper };
-                Ok(ValueInfo { len: a.len, scale, mask })
+                Ok(ValueInfo::elements(a.len, scale, mask))
             }
             OpKind::SumPool { input, pool } => {
                 let x = value(*input)?;
@@ -181,6 +224,7 @@ impl Plan {
                             len: before.len.saturating_add(x.len),
                             mask: if before.mask == x.mask { x.mask } else { MaskKind::Helper },
                             scale,
+                            ..x
                         },
                         Some(before) => {
                             let reason = format!("joins values of scales {} and {scale}", before.scale);
@@ -195,7 +239,127 @@ impl Plan {
                 check_weights(name, rows, columns, x.len)?;
                 Ok(x)
             }
+            OpKind::Compare(c) => self.compare(name, c, value(c.input)?),
+            OpKind::Truncate(t) => self.truncate(name, t, value(t.input)?),
+            OpKind::Select(s) => {
+                let bits = s.bits.map(|id| Ok((id, any(id)?))).transpose()?;
+                self.select(name, s, value(s.input)?, bits, s.base.map(value).transpose()?)
+            }
+            OpKind::Gather { input, size, rows, columns } => {
+                let x = value(*input)?;
+                let planes = check_gather(name, *size, rows, columns, x.len)?;
+                let len = planes.saturating_mul(rows.len()).saturating_mul(columns.len());
+                Ok(ValueInfo { len, ..x })
+            }
+            OpKind::ScaleChannels { input, factors, scale } => {
+                let x = value(*input)?;
+                if factors.is_empty() || !x.len.is_multiple_of(factors.len()) {
+                    let reason = format!("{} factors for channels of {} elements", factors.len(), x.len);
+                    return Err(PlanError::op(name, reason));
+                }
+                let scale = self.checked_scale(name, x.scale.0.checked_add(scale.0))?;
+                Ok(ValueInfo { scale, ..x })
+            }
         }
+    }
+
+    fn compare(&self, name: &str, c: &Compare, x: ValueInfo) -> Result<ValueInfo, PlanError> {
+        let refuse = |reason: String| Err(PlanError::op(name, reason));
+        let (most, bits) = MAX_DIGITS;
+        if !(1..=most).contains(&c.digits.len()) || !c.digits.iter().all(|w| (1..=bits).contains(w)) {
+            return refuse(format!("digits of {:?} bits, allowed 1 to {most} of 1 to {bits}", c.digits));
+        }
+        if c.window() > MAX_WINDOW {
+            return refuse(format!("a window of {} bits, at most {MAX_WINDOW}", c.window()));
+        }
+        let thresholds = c.thresholds.len();
+        if !(1..=MAX_THRESHOLDS).contains(&thresholds) {
+            return refuse(format!("{thresholds} thresholds, allowed 1 to {MAX_THRESHOLDS}"));
+        }
+        let words = (c.table_words(), c.join_words());
+        if words.0 > MAX_WORDS.0 || words.1 > MAX_WORDS.1 {
+            let reason = format!(
+                "{} words of tables and {} of joins an element, at most {} and {}",
+                words.0, words.1, MAX_WORDS.0, MAX_WORDS.1
+            );
+            return refuse(reason);
+        }
+        let top = c.unit.saturating_add(c.window());
+        if top > self.bits() {
+            return Err(PlanError::Scale {
+                op: name.to_owned(),
+                needed: top,
+                available: self.bits(),
+                limbs: self.limbs.count(),
+            });
+        }
+        // A threshold beyond half the modulus is no integer of the ring.
+        if let Some(t) = c.thresholds.iter().find(|t| bits_of(**t) + 2 > self.bits()) {
+            return refuse(format!("threshold {t} beyond the modulus of {} bits", self.bits()));
+        }
+        let kind = ValueKind::Bits { thresholds };
+        Ok(ValueInfo { len: x.len, scale: ScaleBits(0), mask: MaskKind::Helper, kind })
+    }
+
+    fn truncate(&self, name: &str, t: &Truncate, x: ValueInfo) -> Result<ValueInfo, PlanError> {
+        let Some(shift) = x.scale.0.checked_sub(t.scale.0) else {
+            let reason = format!("scale {} of the result above value scale {}", t.scale, x.scale);
+            return Err(PlanError::op(name, reason));
+        };
+        self.check_bound(name, t.ell, shift)?;
+        Ok(ValueInfo::elements(x.len, t.scale, MaskKind::Shared))
+    }
+
+    fn select(
+        &self,
+        name: &str,
+        s: &Select,
+        x: ValueInfo,
+        bits: Option<(ValueId, ValueInfo)>,
+        base: Option<ValueInfo>,
+    ) -> Result<ValueInfo, PlanError> {
+        let refuse = |reason: String| Err(PlanError::op(name, reason));
+        let thresholds = match bits {
+            None => 0,
+            Some((_, ValueInfo { kind: ValueKind::Bits { thresholds }, len, .. })) => {
+                expect_len(name, x.len, len)?;
+                thresholds
+            }
+            Some((id, _)) => return refuse(format!("uses value {}, which is numbers, as bits", id.0)),
+        };
+        if s.polynomials.len() != thresholds + 1 {
+            let got = s.polynomials.len();
+            return refuse(format!(
+                "{got} polynomials for {thresholds} thresholds, expected {}",
+                thresholds + 1
+            ));
+        }
+        if let Some(q) = s.polynomials.iter().find(|q| !(1..=9).contains(&q.len())) {
+            return refuse(format!("polynomial of {} coefficients, allowed 1 to 9", q.len()));
+        }
+        let limit = MAX_COEFFICIENT.min(self.bits() - 1);
+        if let Some(c) = s.polynomials.iter().flatten().find(|c| bits_of(**c) > limit) {
+            return refuse(format!("coefficient {c}, allowed {limit} bits"));
+        }
+        if s.bits.is_none() && s.degrees() == [0] {
+            return refuse("a constant polynomial".into());
+        }
+        let scale = self.checked_scale(name, Some(s.scale.0))?;
+        let len = match &s.pool {
+            None => x.len,
+            Some(pool) => {
+                check_pool(name, pool)?;
+                expect_len(name, pool.inputs(), x.len)?;
+                pool.outputs()
+            }
+        };
+        if let Some(base) = base {
+            expect_len(name, len, base.len)?;
+            if base.scale != scale {
+                return refuse(format!("adds a value of scale {} to a result of scale {scale}", base.scale));
+            }
+        }
+        Ok(ValueInfo::elements(len, scale, MaskKind::Shared))
     }
 
     fn activation(&self, name: &str, a: &Activation, x: ValueInfo) -> Result<ValueInfo, PlanError> {
@@ -220,7 +384,7 @@ impl Plan {
                 pool.outputs()
             }
         };
-        Ok(ValueInfo { len, scale, mask: MaskKind::Shared })
+        Ok(ValueInfo::elements(len, scale, MaskKind::Shared))
     }
 
     fn check_output(&self, values: &[ValueInfo]) -> Result<(), PlanError> {
@@ -230,6 +394,9 @@ impl Plan {
         };
         if out.value == ValueId::INPUT {
             return Err(PlanError::op("output", "the client's input is not a result"));
+        }
+        if x.kind != ValueKind::Elements {
+            return Err(PlanError::op("output", "bits are not a result"));
         }
         let Some(shift) = x.scale.0.checked_sub(out.scale.0) else {
             return Err(PlanError::op(
@@ -332,6 +499,32 @@ fn check_weights(name: &str, rows: &[u32], columns: &[u32], len: usize) -> Resul
             Err(PlanError::op(name, reason))
         }
     }
+}
+
+/// Rows and columns of images of one size; returns how many images there are.
+fn check_gather(
+    name: &str,
+    size: [usize; 2],
+    rows: &[u32],
+    columns: &[u32],
+    len: usize,
+) -> Result<usize, PlanError> {
+    let [height, width] = size;
+    let refuse = |reason: String| Err(PlanError::op(name, reason));
+    for (what, picked, size) in [("row", rows, height), ("column", columns, width)] {
+        if let Some(at) = picked.iter().find(|&&at| at as usize >= size) {
+            return refuse(format!("{what} {at} of images of {height} x {width}"));
+        }
+    }
+    match height.checked_mul(width) {
+        Some(plane) if plane > 0 && len.is_multiple_of(plane) => Ok(len / plane),
+        _ => refuse(format!("images of {height} x {width} in a value of {len} elements")),
+    }
+}
+
+/// Bits of the size of an integer.
+fn bits_of(x: i128) -> u32 {
+    128 - x.unsigned_abs().leading_zeros()
 }
 
 fn check_pool(name: &str, pool: &SumPool2d) -> Result<(), PlanError> {

@@ -3,7 +3,7 @@
 mod common;
 
 use amicus_field::Limbs;
-use amicus_plan::{OpIndex, OpKind, Round, Schedule, WrapRule};
+use amicus_plan::{OpIndex, OpKind, Round, Schedule, Stage, WrapRule};
 
 #[test]
 fn lenet5_costs_what_arithmetic_says() {
@@ -52,7 +52,8 @@ fn branches_of_a_residual_block_share_rounds() {
     plan.values().unwrap();
     let schedule = Schedule::of(&plan);
     let ops = |indices: &[u32]| indices.iter().map(|&i| OpIndex(i)).collect::<Vec<_>>();
-    let round = |open: &[u32], local: &[u32]| Round { open: ops(open), local: ops(local) };
+    let stages = |open: &[u32]| ops(open).into_iter().map(Stage::first).collect();
+    let round = |open: &[u32], local: &[u32]| Round { open: stages(open), local: ops(local) };
     let expected = vec![
         round(&[], &[]),
         round(&[0], &[]),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use amicus_plan::{OpKind, Plan, PlanError, ScaleBits, Schedule};
+use amicus_plan::{Link, OpKind, Plan, PlanError, Rates, ScaleBits, Schedule};
 use proptest::prelude::*;
 
 /// Digest of the LeNet-5 plan in `common`, format version 1. It may change with the version only:
@@ -11,7 +11,7 @@ const LENET5_DIGEST: &str = "7a18c296fb9d09bed769b241cc7afec1589ed8eea7c8a37d2f5
 
 #[test]
 fn plans_survive_a_round_trip() {
-    for plan in [common::lenet5(), common::residual()] {
+    for plan in [common::lenet5(), common::residual(), common::exact()] {
         let bytes = plan.encode().unwrap();
         assert_eq!(bytes, plan.encode().unwrap());
         assert_eq!(Plan::decode(&bytes).unwrap(), plan);
@@ -21,6 +21,14 @@ fn plans_survive_a_round_trip() {
 #[test]
 fn digest_is_that_of_version_1() {
     assert_eq!(common::lenet5().digest().unwrap().to_string(), LENET5_DIGEST);
+}
+
+/// The first bytes of plans whose operations all were there in version 1 stay those of version 1.
+#[test]
+fn the_version_is_the_first_that_knows_the_operations() {
+    let version = |plan: &Plan| plan.encode().unwrap()[8..10].to_vec();
+    assert_eq!(version(&common::lenet5()), [1, 0]);
+    assert_eq!(version(&common::exact()), [2, 0]);
 }
 
 #[test]
@@ -56,8 +64,11 @@ fn other_bytes_are_refused() {
     assert_eq!(refused(&[]).to_string(), "not a plan: does not start with the plan's magic word");
     assert_eq!(refused(&good[..9]).to_string(), "not a plan: ends inside the version");
     let mut newer = good.clone();
+    newer[8] = 3;
+    assert_eq!(refused(&newer), PlanError::Version { expected: 2, got: 3 });
+    // Not the version that the operations need.
     newer[8] = 2;
-    assert_eq!(refused(&newer), PlanError::Version { expected: 1, got: 2 });
+    assert!(refused(&newer).to_string().contains("never written"));
     assert_eq!(refused(&[good.clone(), vec![0]].concat()).to_string(), "not a plan: 1 bytes after the end");
     for cut in 0..good.len() {
         assert!(Plan::decode(&good[..cut]).is_err(), "cut at {cut}");
@@ -101,12 +112,12 @@ proptest! {
     /// Whatever is decoded is valid, and everything that reads a plan copes with it.
     #[test]
     fn hostile_bytes_never_panic(
-        residual: bool,
+        which in 0usize..3,
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         insert in prop::option::of((any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 1..12))),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let plan = if residual { common::residual() } else { common::lenet5() };
+        let plan = [common::lenet5, common::residual, common::exact][which]();
         let mut bytes = plan.encode().unwrap();
         for (at, byte) in edits {
             // The magic word and version are known to be checked.
@@ -120,10 +131,12 @@ proptest! {
         if let Some(at) = cut {
             bytes.truncate(10 + at.index(bytes.len() - 10));
         }
+        let link = Link { one_way: 0.0, bandwidth: None, shared_cores: None };
         if let Ok(plan) = Plan::decode(&bytes) {
             plan.values().unwrap();
             plan.cost(1).unwrap();
-            prop_assert!(Schedule::of(&plan).openings() <= plan.ops.len());
+            prop_assert!(Schedule::of(&plan).openings() <= 5 * plan.ops.len());
+            plan.estimate(2, 1, &link, &Rates::STATED).unwrap();
             prop_assert_eq!(plan.encode().unwrap(), bytes);
         }
     }

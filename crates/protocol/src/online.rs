@@ -19,7 +19,7 @@ use crate::preprocess::{Material, OpMaterial, truncation};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
 use crate::{Fault, PartyId, Peer, ProtocolError, Step};
-use amicus_field::{Element, LimbVec, PolynomialShares, evaluate_shares, sum_pool};
+use amicus_field::{Element, LimbVec, PolynomialShares, evaluate_shares, gather, sum_pool};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId};
 use std::sync::Arc;
 
@@ -145,8 +145,8 @@ impl Running {
             return Ok(Next::Check(Finished { state: self.state }));
         };
         let mut shares = Vec::with_capacity(plan_round.open.len());
-        for &op in &plan_round.open {
-            shares.push((op, self.state.share(op)?));
+        for stage in &plan_round.open {
+            shares.push((stage.op, self.state.share(stage.op)?));
         }
         Ok(Next::Open(Opening { state: self.state, round, shares }))
     }
@@ -335,7 +335,9 @@ impl State {
     }
 
     fn local(&mut self, index: OpIndex) -> Result<(), ProtocolError> {
-        use crate::preprocess::{add_shifted, concat_shifted, slice_each, weigh};
+        use crate::preprocess::{
+            add_shifted, concat_shifted, scale_channels, slice_each, subtract_shifted, weigh,
+        };
         let epoch = Arc::clone(&self.epoch);
         let result = match &epoch.ctx.plan.op(index).kind {
             OpKind::Add { left, left_shift, right, right_shift } => {
@@ -348,7 +350,21 @@ impl State {
                 concat_shifted(&parts.collect::<Result<Vec<_>, ProtocolError>>()?, self.batch)
             }
             OpKind::Weigh { input, rows, columns } => weigh(self.value(*input)?, rows, columns),
-            OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Activation(_) => {
+            OpKind::Subtract { left, left_shift, right, right_shift } => {
+                subtract_shifted(self.value(*left)?, *left_shift, self.value(*right)?, *right_shift)
+            }
+            OpKind::Gather { input, size, rows, columns } => {
+                gather(self.value(*input)?, *size, rows, columns)
+            }
+            OpKind::ScaleChannels { input, factors, .. } => {
+                scale_channels(self.value(*input)?, factors, self.batch)
+            }
+            OpKind::Linear { .. }
+            | OpKind::Multiply { .. }
+            | OpKind::Activation(_)
+            | OpKind::Compare(_)
+            | OpKind::Truncate(_)
+            | OpKind::Select(_) => {
                 return Err(ProtocolError::Internal(format!("{index} is not local")));
             }
         };

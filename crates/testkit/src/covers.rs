@@ -286,7 +286,7 @@ impl<'a> Covers<'a> {
                 }
                 // Local operations send nothing.
                 (_, Step::Exact(value)) => value,
-                (_, Step::Activation(_)) => panic!("{name} is no activation"),
+                (_, Step::Activation(_) | Step::Between(_)) => panic!("{name} is no activation"),
             };
             values.push(value);
         }

@@ -124,6 +124,12 @@ impl Draft {
             OpKind::Slice { .. } => "slice",
             OpKind::Concat { .. } => "concat",
             OpKind::Weigh { .. } => "weigh",
+            OpKind::Subtract { .. } => "subtract",
+            OpKind::Gather { .. } => "gather",
+            OpKind::ScaleChannels { .. } => "scale",
+            OpKind::Compare(_) => "compare",
+            OpKind::Truncate(_) => "truncate",
+            OpKind::Select(_) => "select",
         };
         let number = self.plan.ops.iter().filter(|op| op.name.starts_with(word)).count();
         self.plan.ops.push(Op { name: format!("{word} {number}"), kind });

@@ -62,6 +62,7 @@ pub fn check(loaded: &Loaded, net: &Net, inputs: &[i64], outcome: &Outcome) -> R
         let right = match simulator.step(index, &inputs, outcome.batch).map_err(|e| e.to_string())? {
             Step::Exact(expected) => (0..result.len()).find(|&i| result.get(i) != expected.get(i)),
             Step::Activation(step) => step.check_result(result).err(),
+            Step::Between(step) => step.check(result).err(),
         };
         if let Some(element) = right {
             return Err(format!("{}: element {element} is wrong", op.name));

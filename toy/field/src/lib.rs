@@ -44,7 +44,7 @@ pub use evaluation::{PolynomialShares, evaluate_shares};
 pub use linear::LinearMap;
 pub use pack::{pack_into, packed_len, unpack, unpack_add};
 pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficients};
-pub use pool::{sum_pool, sum_pool_transposed};
+pub use pool::{gather, sum_pool, sum_pool_transposed};
 pub use prg::{Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};

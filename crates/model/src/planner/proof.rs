@@ -10,7 +10,7 @@
 //!   all earlier ones stay inside their ranges.
 
 use amicus_field::{LinearShape, SumPool2d};
-use amicus_plan::{Activation, OpKind, Plan, ValueId};
+use amicus_plan::{Activation, OpKind, Plan, Select, ValueId};
 use serde::Serialize;
 
 use crate::fake_quantisation::power_of_two;
@@ -93,6 +93,28 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
             OpKind::Slice { input, start, len } => values[input.index()].slice(*start, *len),
             OpKind::Concat { parts } => Intervals::joined(parts.iter().map(|p| &values[p.input.index()])),
             OpKind::Weigh { input, rows, columns } => values[input.index()].weighed(rows, columns),
+            OpKind::Subtract { left, right, .. } => {
+                values[left.index()].plus(&values[right.index()].negative())
+            }
+            OpKind::Gather { input, size, rows, columns } => {
+                values[input.index()].gathered(*size, rows, columns)
+            }
+            OpKind::ScaleChannels { input, factors, scale } => {
+                values[input.index()].scaled(factors, power_of_two(scale.0))
+            }
+            OpKind::Compare(c) => {
+                let len = values[c.input.index()].middle.len() * c.thresholds.len();
+                Intervals::uniform(len, 0.0, 1.0)
+            }
+            OpKind::Truncate(t) => {
+                let limit = calibrated.map_or(f64::INFINITY, |c| c[t.input.index()]);
+                values[t.input.index()].truncated(limit, 1.0 / power_of_two(t.scale.0))
+            }
+            OpKind::Select(s) => {
+                let limit = calibrated.map_or(f64::INFINITY, |c| c[s.input.index()]);
+                let base = s.base.map(|base| &values[base.index()]);
+                values[s.input.index()].selected(s, scales[s.input.index()], limit, base)
+            }
         };
         values.push(result);
     }
@@ -164,6 +186,65 @@ impl Intervals {
         }
     }
 
+    /// One unit of the result more to either side.
+    fn truncated(&self, limit: f64, unit: f64) -> Self {
+        let clamp =
+            |m: f64, r: f64| ((m - r).clamp(-limit, limit) - unit, (m + r).clamp(-limit, limit) + unit);
+        let ends = self.middle.iter().zip(&self.radius).map(|(&m, &r)| clamp(m, r));
+        let (middle, radius) = ends.map(|(low, high)| ((low + high) / 2.0, (high - low) / 2.0)).unzip();
+        Intervals { middle, radius }
+    }
+
+    /// The values of all pieces: bits are taken for independent of what they were made of.
+    fn selected(&self, s: &Select, scale: u32, limit: f64, base: Option<&Intervals>) -> Self {
+        let pieces = pieces(s, scale);
+        let mut result = Intervals { middle: Vec::new(), radius: Vec::new() };
+        let mut last = None;
+        for (&m, &r) in self.middle.iter().zip(&self.radius) {
+            let (low, high) = ((m - r).clamp(-limit, limit), (m + r).clamp(-limit, limit));
+            let (low, high) =
+                if low.is_nan() || high.is_nan() { (-f64::INFINITY, f64::INFINITY) } else { (low, high) };
+            let (least, most) = match last {
+                Some((key, found)) if key == (low, high) => found,
+                _ => {
+                    let ranges = pieces.iter().map(|p| polynomial_range(p, low, high));
+                    ranges.fold((f64::INFINITY, -f64::INFINITY), |(least, most), (middle, radius)| {
+                        (least.min(middle - radius), most.max(middle + radius))
+                    })
+                }
+            };
+            last = Some(((low, high), (least, most)));
+            result.middle.push((least + most) / 2.0);
+            result.radius.push((most - least) / 2.0);
+        }
+        let pooled = match &s.pool {
+            Some(pool) => result.pooled(pool),
+            None => result,
+        };
+        match base {
+            Some(base) => pooled.plus(base),
+            None => pooled,
+        }
+    }
+
+    fn negative(&self) -> Self {
+        Intervals { middle: self.middle.iter().map(|m| -m).collect(), radius: self.radius.clone() }
+    }
+
+    fn gathered(&self, size: [usize; 2], rows: &[u32], columns: &[u32]) -> Self {
+        let pick = |v: &[f64]| linear::gather(v, size, rows, columns);
+        Intervals { middle: pick(&self.middle), radius: pick(&self.radius) }
+    }
+
+    fn scaled(&self, factors: &[i64], unit: f64) -> Self {
+        let each = self.middle.len() / factors.len();
+        let factor = |i: usize| factors[i / each] as f64 / unit;
+        Intervals {
+            middle: self.middle.iter().enumerate().map(|(i, m)| m * factor(i)).collect(),
+            radius: self.radius.iter().enumerate().map(|(i, r)| r * factor(i).abs()).collect(),
+        }
+    }
+
     fn plus(&self, other: &Intervals) -> Self {
         let sum = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a + b).collect();
         Intervals { middle: sum(&self.middle, &other.middle), radius: sum(&self.radius, &other.radius) }
@@ -205,6 +286,21 @@ impl Intervals {
         let part = |v: &[f64]| v[start..start + len].to_vec();
         Intervals { middle: part(&self.middle), radius: part(&self.radius) }
     }
+}
+
+/// The polynomials on both sides of each threshold, on real numbers: `Q_0`, `Q_0 + Q_1`, ...
+fn pieces(s: &Select, scale: u32) -> Vec<Vec<f64>> {
+    let longest = s.polynomials.iter().map(Vec::len).max().unwrap_or(0);
+    let mut sum = vec![0.0; longest];
+    let mut pieces = Vec::with_capacity(s.polynomials.len());
+    for q in &s.polynomials {
+        for (k, &c) in q.iter().enumerate() {
+            // An argument is an integer over 2^scale, the result one over 2^s.scale.
+            sum[k] += c as f64 * 2f64.powi(scale as i32 * k as i32 - s.scale.0 as i32);
+        }
+        pieces.push(sum.clone());
+    }
+    pieces
 }
 
 /// An interval (middle, half-width) that holds the polynomial's values on `[low, high]`.

@@ -121,10 +121,17 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
                 result
             }
             OpKind::Multiply { left, right } => scales[left.index()] + scales[right.index()],
-            OpKind::Add { left, left_shift, .. } => scales[left.index()] + left_shift,
-            OpKind::SumPool { input, .. } | OpKind::Slice { input, .. } | OpKind::Weigh { input, .. } => {
-                scales[input.index()]
+            OpKind::Add { left, left_shift, .. } | OpKind::Subtract { left, left_shift, .. } => {
+                scales[left.index()] + left_shift
             }
+            OpKind::SumPool { input, .. }
+            | OpKind::Slice { input, .. }
+            | OpKind::Weigh { input, .. }
+            | OpKind::Gather { input, .. } => scales[input.index()],
+            OpKind::ScaleChannels { input, scale, .. } => scales[input.index()] + scale.0,
+            OpKind::Compare(_) => 0,
+            OpKind::Truncate(t) => t.scale.0,
+            OpKind::Select(s) => s.scale.0,
             OpKind::Concat { parts } => parts.first().map_or(0, |p| scales[p.input.index()] + p.shift),
         };
         scales.push(scale);

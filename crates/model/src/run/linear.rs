@@ -150,6 +150,15 @@ pub(crate) fn weigh(x: &[f64], rows: &[u32], columns: &[u32]) -> Vec<f64> {
     x.iter().zip(plane.cycle()).map(|(x, factor)| x * factor).collect()
 }
 
+/// Pixels `(rows[y], columns[x])` of images of one size.
+pub(crate) fn gather(x: &[f64], [height, width]: [usize; 2], rows: &[u32], columns: &[u32]) -> Vec<f64> {
+    let images = x.chunks_exact(height * width);
+    images
+        .flat_map(|image| rows.iter().map(move |&row| &image[row as usize * width..][..width]))
+        .flat_map(|line| columns.iter().map(move |&column| line[column as usize]))
+        .collect()
+}
+
 /// Largest numbers of windows.
 pub(crate) fn max_pool(pool: &SumPool2d, x: &[f64]) -> Vec<f64> {
     let [oh, ow] = pool.out_size();

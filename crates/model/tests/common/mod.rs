@@ -5,8 +5,8 @@
 use amicus_field::{Conv2d, Dense, I256, Limbs, LinearShape, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, InputSpec, MaskKind, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, UseIndex, ValueId,
-    WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, MaskKind, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, Select,
+    Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 
 /// SplitMix64.
@@ -73,13 +73,18 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
     push_linear(&mut plan, &mut layers, &mut known, 0, &mut r);
     for _ in 0..r.between(4, 9) {
         let at = r.below(known.len());
-        match r.below(8) {
+        match r.below(14) {
             0 | 1 => push_activation(&mut plan, &mut known, at, &mut r),
             2 => push_linear(&mut plan, &mut layers, &mut known, at, &mut r),
             3 => push_multiply(&mut plan, &mut known, at, &mut r),
             4 => push_add(&mut plan, &mut known, at, &mut r),
             5 => push_concat(&mut plan, &mut known, at, &mut r),
             6 => push_weigh(&mut plan, &mut known, at, &mut r),
+            7 | 8 => push_pieces(&mut plan, &mut known, at, &mut r),
+            9 => push_maximum(&mut plan, &mut known, at, &mut r),
+            10 => push_truncate(&mut plan, &mut known, at, &mut r),
+            11 => push_gather(&mut plan, &mut known, at, &mut r),
+            12 => push_scaled(&mut plan, &mut known, at, &mut r),
             _ => push_local(&mut plan, &mut known, at, &mut r),
         }
     }
@@ -257,4 +262,86 @@ fn push_local(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random
         let len = r.between(1, all - start);
         push(plan, known, OpKind::Slice { input: x.id, start, len }, [1, 1, len], x.scale, x.mask);
     }
+}
+
+/// Bits of the value: the result goes into the selection that follows at once.
+fn push_compare(plan: &mut Plan, known: &mut Vec<Known>, x: Known, thresholds: usize, r: &mut Random) {
+    let digits: Vec<u32> = (0..r.between(1, 6)).map(|_| r.between(1, 4) as u32).collect();
+    let window = 1 + digits.iter().sum::<u32>();
+    let unit = r.below((plan.bits() - window) as usize) as u32;
+    let thresholds = r.integers(thresholds, 1 << 30).into_iter().map(i128::from).collect();
+    let kind = OpKind::Compare(Compare { input: x.id, thresholds, unit, digits });
+    push(plan, known, kind, x.shape, 0, MaskKind::Helper);
+}
+
+/// Pieces of polynomials, chosen by bits or one alone; pooled, with a base, or neither.
+fn push_pieces(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let thresholds = r.below(4);
+    let bits = (thresholds > 0).then(|| {
+        push_compare(plan, known, x, thresholds, r);
+        known.pop().unwrap().id
+    });
+    let degree = r.between(1, 3);
+    let mut polynomials: Vec<Vec<i128>> = (0..=thresholds)
+        .map(|_| r.integers(degree + 1, 1000).into_iter().map(i128::from).collect())
+        .collect();
+    polynomials[0][degree] = 7;
+    let pool = random_pool(x.shape, r).filter(|_| r.below(2) == 1);
+    let shape = pool.map_or(x.shape, |p| [x.shape[0], p.out_size()[0], p.out_size()[1]]);
+    let bases: Vec<Known> = known.iter().copied().filter(|b| b.shape == shape).collect();
+    let base = (!bases.is_empty() && r.below(2) == 1).then(|| bases[r.below(bases.len())]);
+    let scale = base.map_or(x.scale, |b| b.scale);
+    let base = base.map(|b| b.id);
+    let kind = OpKind::Select(Select { input: x.id, bits, polynomials, scale: ScaleBits(scale), pool, base });
+    push(plan, known, kind, shape, scale, MaskKind::Shared);
+}
+
+/// The larger of two values.
+fn push_maximum(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let partners: Vec<Known> =
+        known.iter().copied().filter(|y| y.shape == x.shape && y.scale == x.scale).collect();
+    let y = partners[r.below(partners.len())];
+    let mask = if x.mask == y.mask { x.mask } else { MaskKind::Helper };
+    let kind = OpKind::Subtract { left: x.id, left_shift: 0, right: y.id, right_shift: 0 };
+    push(plan, known, kind, x.shape, x.scale, mask);
+    let difference = known[known.len() - 1];
+    push_compare(plan, known, difference, 1, r);
+    let bits = Some(known.pop().unwrap().id);
+    let kind = OpKind::Select(Select {
+        input: difference.id,
+        bits,
+        polynomials: vec![vec![0], vec![0, 1]],
+        scale: ScaleBits(x.scale),
+        pool: None,
+        base: Some(y.id),
+    });
+    push(plan, known, kind, x.shape, x.scale, MaskKind::Shared);
+}
+
+fn push_truncate(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let scale = r.below(x.scale as usize + 1) as u32;
+    let cut = Truncate { input: x.id, scale: ScaleBits(scale), ell: plan.bits() - 3 };
+    push(plan, known, OpKind::Truncate(cut), x.shape, scale, MaskKind::Shared);
+}
+
+fn push_gather(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let [c, h, w] = x.shape;
+    let mut some = |n: usize| (0..r.between(1, 5)).map(|_| r.below(n) as u32).collect::<Vec<u32>>();
+    let (rows, columns) = (some(h), some(w));
+    let shape = [c, rows.len(), columns.len()];
+    push(plan, known, OpKind::Gather { input: x.id, size: [h, w], rows, columns }, shape, x.scale, x.mask);
+}
+
+fn push_scaled(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    if !fits(plan, x.scale + 3) {
+        return;
+    }
+    let factors = r.integers(x.shape[0], 1 << 20);
+    let kind = OpKind::ScaleChannels { input: x.id, factors, scale: ScaleBits(3) };
+    push(plan, known, kind, x.shape, x.scale + 3, x.mask);
 }

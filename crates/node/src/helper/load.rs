@@ -327,6 +327,7 @@ impl Helper {
 
 #[cfg(test)]
 mod tests {
+    use super::Stage;
     use super::*;
     use amicus_field::{Dense, Limbs, LinearShape};
     use amicus_plan::*;

@@ -180,7 +180,12 @@ impl Flight {
 
     /// The round that opens an operation.
     pub(super) fn round_of(&self, op: OpIndex) -> Option<usize> {
-        self.epoch.context().schedule.rounds.iter().position(|round| round.open.contains(&op))
+        self.epoch
+            .context()
+            .schedule
+            .rounds
+            .iter()
+            .position(|round| round.open.iter().any(|stage| stage.op == op))
     }
 
     fn of_client(&self, peer: &Peer, kind: Kind) -> Want {

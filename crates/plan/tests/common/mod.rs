@@ -3,8 +3,8 @@
 
 use amicus_field::{Conv2d, Dense, Limbs, LinearShape, SumPool2d};
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
-    WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, Select, Truncate,
+    UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 
 pub(crate) fn op(name: &str, kind: OpKind) -> Op {
@@ -116,5 +116,55 @@ pub(crate) fn residual() -> Plan {
         linear("head", 9, 4),        // 10, round 7
     ];
     plan.output.value = ValueId(10);
+    plan
+}
+
+/// A comparison with 0 in six digits of two bits.
+pub(crate) fn compare(name: &str, input: u32) -> Op {
+    let input = ValueId(input);
+    op(name, OpKind::Compare(Compare { input, thresholds: vec![0], unit: 24, digits: vec![2; 6] }))
+}
+
+/// `b z`, or `base + b z`.
+pub(crate) fn relu(name: &str, input: u32, bits: u32, scale: u32, base: Option<u32>) -> Op {
+    op(
+        name,
+        OpKind::Select(Select {
+            input: ValueId(input),
+            bits: Some(ValueId(bits)),
+            polynomials: vec![vec![0], vec![0, 1]],
+            scale: ScaleBits(scale),
+            pool: None,
+            base: base.map(ValueId),
+        }),
+    )
+}
+
+fn taps(name: &str, input: u32, rows: [u32; 2], columns: [u32; 2]) -> Op {
+    let (rows, columns) = (rows.to_vec(), columns.to_vec());
+    op(name, OpKind::Gather { input: ValueId(input), size: [4, 4], rows, columns })
+}
+
+/// A convolution, maxima of pairs of pixels, ReLU of what is truncated, a dense layer; one limb.
+pub(crate) fn exact() -> Plan {
+    let mut plan = lenet5();
+    plan.name = "exact".to_owned();
+    plan.limbs = Limbs::ONE;
+    plan.input = InputSpec { shape: vec![1, 6, 6], scale: ScaleBits(13), ..plan.input };
+    plan.weights = vec![conv("conv", [1, 6, 6], 2, 3, 0), dense("fc", 8, 3, 15)];
+    let difference = OpKind::Subtract { left: ValueId(2), left_shift: 0, right: ValueId(3), right_shift: 0 };
+    plan.ops = vec![
+        linear("conv", 0, 0),               // 1: 2 x 4 x 4, scale 28, round 1
+        taps("left", 1, [0, 2], [0, 2]),    // 2
+        taps("right", 1, [0, 2], [1, 3]),   // 3
+        op("difference", difference),       // 4
+        compare("larger", 4),               // 5, rounds 2 to 4
+        relu("maximum", 4, 5, 28, Some(3)), // 6, round 5
+        compare("sign", 6),                 // 7, rounds 6 to 8
+        op("cut", OpKind::Truncate(Truncate { input: ValueId(6), scale: ScaleBits(13), ell: 34 })), // 8
+        relu("relu", 8, 7, 13, None),       // 9, round 9
+        linear("fc", 9, 1),                 // 10, round 10
+    ];
+    plan.output = OutputSpec { value: ValueId(10), ell: 34, scale: ScaleBits(16) };
     plan
 }

@@ -7,7 +7,9 @@ use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
 use crate::wire::pack_all;
 use crate::{InferenceId, ProtocolError, Scope};
-use amicus_field::{CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_pool, sum_pool_transposed};
+use amicus_field::{
+    CaseMask, Element, LimbVec, Seed, gather, scaled_coefficients, sum_pool, sum_pool_transposed,
+};
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
 use std::fmt;
@@ -268,6 +270,19 @@ impl<'a> Dealing<'a> {
                 concat_shifted(&parts, batch)
             }
             OpKind::Weigh { input, rows, columns } => weigh(&self.masks[input.index()], rows, columns),
+            OpKind::Subtract { left, left_shift, right, right_shift } => {
+                let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
+                subtract_shifted(x, *left_shift, y, *right_shift)
+            }
+            OpKind::Gather { input, size, rows, columns } => {
+                gather(&self.masks[input.index()], *size, rows, columns)
+            }
+            OpKind::ScaleChannels { input, factors, .. } => {
+                scale_channels(&self.masks[input.index()], factors, batch)
+            }
+            OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_) => {
+                return Err(ProtocolError::Internal(format!("{index} is a comparison")));
+            }
         };
         self.masks.push(mask);
         Ok(corrections)
@@ -335,6 +350,22 @@ pub(crate) fn add_shifted(x: &LimbVec, left_shift: u32, y: &LimbVec, right_shift
         sum.add_assign(y);
     }
     sum
+}
+
+/// `2^left_shift x - 2^right_shift y`.
+pub(crate) fn subtract_shifted(x: &LimbVec, left_shift: u32, y: &LimbVec, right_shift: u32) -> LimbVec {
+    let mut negative = LimbVec::zeros(y.limbs(), y.len());
+    negative.sub_assign(y);
+    add_shifted(x, left_shift, &negative, right_shift)
+}
+
+/// Every channel of every batch element times a factor of its own.
+pub(crate) fn scale_channels(x: &LimbVec, factors: &[i64], batch: usize) -> LimbVec {
+    let each = x.len() / batch / factors.len();
+    let one: Vec<i64> = factors.iter().flat_map(|&f| std::iter::repeat_n(f, each)).collect();
+    let mut scaled = x.clone();
+    scaled.mul_assign(&LimbVec::from_i64(x.limbs(), &one.repeat(batch)));
+    scaled
 }
 
 /// Values one behind the other for every batch element, each times `2^shift`.

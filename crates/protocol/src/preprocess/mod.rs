@@ -11,12 +11,12 @@ mod polynomials;
 pub use helper::{Dealt, InputGrant};
 pub use party::{Material, PartyDeal};
 
-pub(crate) use helper::{add_shifted, concat_shifted, slice_each, weigh};
+pub(crate) use helper::{add_shifted, concat_shifted, scale_channels, slice_each, subtract_shifted, weigh};
 pub(crate) use party::OpMaterial;
 pub(crate) use polynomials::MaskedPolynomials;
 
 use amicus_field::{FieldError, Truncation};
-use amicus_plan::{OpIndex, OpKind, Plan, ScaleBits, ValueId, Values};
+use amicus_plan::{OpIndex, OpKind, Plan, PlanError, ScaleBits, ValueId, Values};
 
 /// Lengths of the correction vectors of an operation, in message order; empty when it has none.
 pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> Vec<usize> {
@@ -34,7 +34,26 @@ pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usiz
         | OpKind::SumPool { .. }
         | OpKind::Slice { .. }
         | OpKind::Concat { .. }
-        | OpKind::Weigh { .. } => Vec::new(),
+        | OpKind::Weigh { .. }
+        | OpKind::Subtract { .. }
+        | OpKind::Gather { .. }
+        | OpKind::ScaleChannels { .. }
+        // Refused when a model is loaded.
+        | OpKind::Compare(_)
+        | OpKind::Truncate(_)
+        | OpKind::Select(_) => Vec::new(),
+    }
+}
+
+/// Refuses plans with operations that the protocol does not run.
+pub(crate) fn refuse_comparisons(plan: &Plan) -> Result<(), PlanError> {
+    let runs = |kind: &OpKind| !matches!(kind, OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_));
+    match plan.ops.iter().find(|op| !runs(&op.kind)) {
+        None => Ok(()),
+        Some(op) => Err(PlanError::Op {
+            op: op.name.clone(),
+            reason: "this version of Amicus does not run comparisons".into(),
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
-use super::helper::{add_shifted, concat_shifted, slice_each, weigh};
+use super::helper::{add_shifted, concat_shifted, scale_channels, slice_each, subtract_shifted, weigh};
 use super::{MaskedPolynomials, correction_lengths};
 use crate::affine::dot_mask;
 use crate::epoch::PartyEpoch;
@@ -8,7 +8,7 @@ use crate::keys::PartyKeys;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::wire::unpack_all;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
-use amicus_field::{Element, LimbVec, sum_pool, sum_pool_transposed};
+use amicus_field::{Element, LimbVec, gather, sum_pool, sum_pool_transposed};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId};
 use std::convert::Infallible;
 
@@ -282,6 +282,24 @@ impl Preparing<'_> {
             OpKind::Weigh { input, rows, columns } => {
                 mask = self.masks[input.index()].as_ref().map(|m| weigh(m, rows, columns));
                 OpMaterial::Local
+            }
+            OpKind::Subtract { left, left_shift, right, right_shift } => {
+                if info.mask == MaskKind::Shared {
+                    let (x, y) = (self.mask(*left)?, self.mask(*right)?);
+                    mask = Some(subtract_shifted(x, *left_shift, y, *right_shift));
+                }
+                OpMaterial::Local
+            }
+            OpKind::Gather { input, size, rows, columns } => {
+                mask = self.masks[input.index()].as_ref().map(|m| gather(m, *size, rows, columns));
+                OpMaterial::Local
+            }
+            OpKind::ScaleChannels { input, factors, .. } => {
+                mask = self.masks[input.index()].as_ref().map(|m| scale_channels(m, factors, batch));
+                OpMaterial::Local
+            }
+            OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_) => {
+                return Err(ProtocolError::Internal(format!("{index} is a comparison")));
             }
         };
         self.masks.push(mask);

@@ -67,6 +67,61 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
                 let x = values[input.index()].iter().enumerate();
                 x.map(|(i, &x)| q.times(x, factor(i))).collect()
             }
+            OpKind::Subtract { left, left_shift, right, right_shift } => {
+                let (two, pairs) = (I256::from(2), values[left.index()].iter().zip(&values[right.index()]));
+                let scaled = |x, shift| q.times(x, q.power(two, shift));
+                pairs.map(|(&a, &b)| q.centre(scaled(a, *left_shift) - scaled(b, *right_shift))).collect()
+            }
+            OpKind::Gather { input, size: [height, width], rows, columns } => {
+                let x = &values[input.index()];
+                let mut picked = Vec::new();
+                for image in 0..x.len() / (height * width) {
+                    for &row in rows {
+                        for &column in columns {
+                            picked.push(x[(image * height + row as usize) * width + column as usize]);
+                        }
+                    }
+                }
+                picked
+            }
+            OpKind::ScaleChannels { input, factors, .. } => {
+                let x = &values[input.index()];
+                let factor = |i: usize| I256::from(factors[i * factors.len() / x.len()]);
+                x.iter().enumerate().map(|(i, &x)| q.times(x, factor(i))).collect()
+            }
+            OpKind::Truncate(t) => {
+                let shift = infos.get(t.input).scale.0 - t.scale.0;
+                values[t.input.index()].iter().map(|&z| round_shift(z, shift)).collect()
+            }
+            OpKind::Compare(c) => {
+                let period = I256::ONE << (c.unit + c.window());
+                let bit = |z: I256, t: i128| (z - I256::from(t)).rem_euclid(period) < period / 2;
+                let x = &values[c.input.index()];
+                c.thresholds
+                    .iter()
+                    .flat_map(|&t| x.iter().map(move |&z| I256::from(u8::from(bit(z, t)))))
+                    .collect()
+            }
+            OpKind::Select(s) => {
+                let x = &values[s.input.index()];
+                let bits = s.bits.map(|b| &values[b.index()]);
+                let piece = |t: usize, i: usize| {
+                    let bit = bits.filter(|_| t > 0).map_or(I256::ONE, |b| b[(t - 1) * x.len() + i]);
+                    let q_t: Vec<I256> = s.polynomials[t].iter().map(|&c| I256::from(c)).collect();
+                    q.times(polynomial(q, &q_t, x[i]), bit)
+                };
+                let all = 0..s.polynomials.len();
+                let y: Vec<I256> = (0..x.len())
+                    .map(|i| all.clone().fold(I256::ZERO, |sum, t| q.centre(sum + piece(t, i))))
+                    .collect();
+                let y = s.pool.as_ref().map_or(y.clone(), |pool| sum_pool(q, pool, &y));
+                match s.base {
+                    Some(base) => {
+                        y.iter().zip(&values[base.index()]).map(|(&y, &b)| q.centre(y + b)).collect()
+                    }
+                    None => y,
+                }
+            }
         };
         values.push(result);
     }

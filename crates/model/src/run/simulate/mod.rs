@@ -6,19 +6,26 @@
 //! outside the calibrated range wrap modulo Q, as the functionality says; nothing panics because of
 //! a value.
 //!
+//! A comparison decides `z >= t` and a secure run does, unless `z` is less than half a unit away.
+//! With the masks of a run ([`Simulator::trace_masked`]) bits and roundings are those of that run.
+//!
 //! - [`Simulator`]: the fast path, through `amicus-field`; with [`Trace`] every intermediate value
 //! - [`step`]: one operation at a time, on the values another execution had
 //! - [`definition`]: the same straight from the formulas, slow; tests hold the fast path to it
 
+mod comparison;
 pub mod definition;
+mod operations;
 pub mod step;
 mod trace;
 
-pub use step::{ActivationStep, Step};
+pub use step::{ActivationStep, Between, Step};
 pub use trace::{Outputs, Trace};
 
-use amicus_field::{Element, I256, LimbVec, Limbs, LinearMap, evaluate, scaled_coefficients, sum_pool};
-use amicus_plan::{Activation, OpIndex, OpKind, Plan, ScaleBits, ValueId, Values};
+use amicus_field::{
+    Element, I256, LimbVec, Limbs, LinearMap, Truncation, evaluate, scaled_coefficients, sum_pool,
+};
+use amicus_plan::{Activation, OpIndex, OpKind, Plan, ScaleBits, ValueId, ValueKind, Values};
 
 use crate::error::ModelError;
 use crate::quantize::QuantizedWeights;
@@ -98,6 +105,33 @@ impl<'p> Simulator<'p> {
     /// # Errors
     /// When the inputs have the wrong number or modulus.
     pub fn trace(&self, inputs: &LimbVec, batch: usize) -> Result<Trace, ModelError> {
+        self.run(inputs, None, batch)
+    }
+
+    /// Every value of a run whose masks are known, one for each value (those of bits are not read):
+    /// truncations and comparisons give what they gave in that run. The output is rounded to
+    /// nearest.
+    ///
+    /// # Errors
+    /// When inputs or masks have the wrong number or modulus.
+    pub fn trace_masked(
+        &self,
+        inputs: &LimbVec,
+        masks: &[LimbVec],
+        batch: usize,
+    ) -> Result<Trace, ModelError> {
+        let fits = |(v, mask): (u32, &LimbVec)| {
+            let info = self.values.get(ValueId(v));
+            info.kind != ValueKind::Elements
+                || (mask.limbs() == self.plan.limbs && Some(mask.len()) == info.len.checked_mul(batch))
+        };
+        if masks.len() != self.values.count() || !(0..).zip(masks).all(fits) {
+            return Err(ModelError::data("masks", "not one for each element of each value"));
+        }
+        self.run(inputs, Some(masks), batch)
+    }
+
+    fn run(&self, inputs: &LimbVec, masks: Option<&[LimbVec]>, batch: usize) -> Result<Trace, ModelError> {
         let len = self.values.get(ValueId::INPUT).len;
         let expected = len.checked_mul(batch).filter(|_| batch > 0);
         if expected != Some(inputs.len()) || inputs.limbs() != self.plan.limbs {
@@ -112,15 +146,29 @@ impl<'p> Simulator<'p> {
         let mut values = vec![inputs.clone()];
         let mut arguments = Vec::with_capacity(self.plan.ops.len());
         for (index, op) in self.plan.indexed_ops() {
+            let mask = |id: ValueId| masks.map(|m| &m[id.index()]);
             let (argument, result) = match &op.kind {
                 OpKind::Activation(a) => {
-                    let u = self.nearest(&values[a.input.index()], self.shift(a.input, a.input_scale));
+                    let z = &values[a.input.index()];
+                    let u = self.truncated(index, z, mask(a.input), (a.input, a.input_scale), a.ell)?;
                     let y = activation(self.plan.limbs, a, &u, batch);
                     (Some(u), y)
                 }
+                OpKind::Truncate(t) => {
+                    let z = &values[t.input.index()];
+                    (None, self.truncated(index, z, mask(t.input), (t.input, t.scale), t.ell)?)
+                }
+                OpKind::Compare(c) => {
+                    let (limbs, z) = (self.plan.limbs, &values[c.input.index()]);
+                    let bits = match mask(c.input) {
+                        Some(r) => comparison::compare_masked(limbs, c, z, r),
+                        None => comparison::compare(limbs, c, z),
+                    };
+                    (None, bits)
+                }
                 _ => {
                     let inputs: Vec<&LimbVec> = op.kind.inputs().iter().map(|v| &values[v.index()]).collect();
-                    (None, self.linear_step(index, &inputs, batch))
+                    (None, self.exact(index, &inputs, batch))
                 }
             };
             arguments.push(argument);
@@ -138,68 +186,20 @@ impl<'p> Simulator<'p> {
         self.values.get(value).scale.0 - scale.0
     }
 
-    fn nearest(&self, z: &LimbVec, shift: u32) -> LimbVec {
-        LimbVec::from_signed(self.plan.limbs, z.signed().into_iter().map(|z| round_shift(z, shift)))
-    }
-
-    /// The result of any operation but an activation; lengths are checked already.
-    fn linear_step(&self, index: OpIndex, inputs: &[&LimbVec], batch: usize) -> LimbVec {
-        let limbs = self.plan.limbs;
-        match &self.plan.op(index).kind {
-            OpKind::Linear { weights, .. } => {
-                let layer = &self.layers[weights.index()];
-                let mut z = layer.map.apply(inputs[0], batch);
-                if let Some(bias) = &layer.bias {
-                    z.add_assign(&LimbVec::concat(&vec![bias; batch]));
-                }
-                z
-            }
-            OpKind::Multiply { .. } => {
-                let mut z = inputs[0].clone();
-                z.mul_assign(inputs[1]);
-                z
-            }
-            OpKind::Add { left_shift, right_shift, .. } => {
-                let mut z = inputs[0].clone();
-                z.scale_assign(&Element::power_of_two(limbs, *left_shift));
-                z.add_scaled(&Element::power_of_two(limbs, *right_shift), inputs[1]);
-                z
-            }
-            OpKind::SumPool { pool, .. } => sum_pool(pool, inputs[0], batch),
-            OpKind::Slice { start, len, .. } => {
-                let each = inputs[0].len() / batch;
-                let parts: Vec<LimbVec> =
-                    (0..batch).map(|b| inputs[0].slice(b * each + start..b * each + start + len)).collect();
-                LimbVec::concat(&parts.iter().collect::<Vec<_>>())
-            }
-            OpKind::Concat { parts } => {
-                let scaled: Vec<LimbVec> = inputs
-                    .iter()
-                    .zip(parts)
-                    .map(|(x, part)| {
-                        let mut x = (*x).clone();
-                        x.scale_assign(&Element::power_of_two(limbs, part.shift));
-                        x
-                    })
-                    .collect();
-                let piece = |x: &LimbVec, b: usize| {
-                    let each = x.len() / batch;
-                    x.slice(b * each..(b + 1) * each)
-                };
-                let pieces: Vec<LimbVec> =
-                    (0..batch).flat_map(|b| scaled.iter().map(move |x| piece(x, b))).collect();
-                LimbVec::concat(&pieces.iter().collect::<Vec<_>>())
-            }
-            OpKind::Weigh { rows, columns, .. } => {
-                let plane =
-                    rows.iter().flat_map(|&r| columns.iter().map(move |&c| i64::from(r) * i64::from(c)));
-                let factors: Vec<i64> = plane.cycle().take(inputs[0].len()).collect();
-                let mut z = inputs[0].clone();
-                z.mul_assign(&LimbVec::from_i64(limbs, &factors));
-                z
-            }
-            OpKind::Activation(_) => unreachable!("activations are computed by `activation`"),
-        }
+    /// A value truncated to a scale: under its mask, or to nearest.
+    fn truncated(
+        &self,
+        op: OpIndex,
+        z: &LimbVec,
+        mask: Option<&LimbVec>,
+        (value, scale): (ValueId, ScaleBits),
+        ell: u32,
+    ) -> Result<LimbVec, ModelError> {
+        let (limbs, shift) = (self.plan.limbs, self.shift(value, scale));
+        let Some(mask) = mask else { return Ok(comparison::truncate(limbs, z, shift)) };
+        let t = Truncation::new(limbs, ell, shift)
+            .map_err(|e| ModelError::node(&self.plan.op(op).name, e.to_string()))?;
+        Ok(comparison::truncate_masked(&t, z, mask))
     }
 }
 

@@ -5,9 +5,9 @@
 //! and an argument must be one of the two integers around `z / 2^shift`.
 
 use amicus_field::{I256, LimbVec, Limbs};
-use amicus_plan::{Activation, OpIndex, OpKind};
+use amicus_plan::{Activation, OpIndex, OpKind, ValueInfo, ValueKind};
 
-use super::{Simulator, activation, round_shift};
+use super::{Simulator, activation, comparison, round_shift};
 use crate::error::ModelError;
 use crate::run::linear::pool_window;
 
@@ -22,6 +22,38 @@ pub enum Step {
     Exact(LimbVec),
     /// An activation: a choice of roundings.
     Activation(Box<ActivationStep>),
+    /// A truncation or a comparison: one of two results for each element.
+    Between(Between),
+}
+
+/// What a truncation or a comparison may give: for each element one of two results, which are equal
+/// where there is no choice.
+#[derive(Clone, Debug)]
+pub struct Between {
+    /// `floor(z / 2^shift)`; bits that are 1 whatever the mask is.
+    pub lowest: LimbVec,
+    /// `ceil(z / 2^shift)`; bits that are 1 under some mask.
+    pub highest: LimbVec,
+    /// What the simulator takes without a mask.
+    pub nearest: LimbVec,
+}
+
+impl Between {
+    /// Whether a result is allowed.
+    ///
+    /// # Errors
+    /// The position of the first element that is neither of the two.
+    pub fn check(&self, y: &LimbVec) -> Result<(), usize> {
+        allowed(&self.lowest, &self.highest, y)
+    }
+}
+
+fn allowed(lowest: &LimbVec, highest: &LimbVec, y: &LimbVec) -> Result<(), usize> {
+    let is = |i: usize| y.get(i) == lowest.get(i) || y.get(i) == highest.get(i);
+    match (0..lowest.len()).find(|&i| i >= y.len() || !is(i)) {
+        Some(i) => Err(i),
+        None => Ok(()),
+    }
 }
 
 /// What an activation may give on a given `z`.
@@ -67,11 +99,7 @@ impl ActivationStep {
     /// # Errors
     /// The position of the first argument that is neither of the two.
     pub fn check_arguments(&self, u: &LimbVec) -> Result<(), usize> {
-        let allowed = |i: usize| u.get(i) == self.lowest.get(i) || u.get(i) == self.highest.get(i);
-        match (0..self.lowest.len()).find(|&i| i >= u.len() || !allowed(i)) {
-            Some(i) => Err(i),
-            None => Ok(()),
-        }
+        allowed(&self.lowest, &self.highest, u)
     }
 
     /// Whether a result comes from allowed arguments, whatever they were; for windows of more than
@@ -136,29 +164,46 @@ impl Simulator<'_> {
     pub fn step(&self, op: OpIndex, inputs: &[&LimbVec], batch: usize) -> Result<Step, ModelError> {
         let operation = self.plan.op(op);
         let expected = operation.kind.inputs();
+        let len = |v: &amicus_plan::ValueId| match self.values.get(*v) {
+            ValueInfo { kind: ValueKind::Bits { thresholds }, len, .. } => thresholds * len,
+            elements => elements.len,
+        };
         let fits = |(x, v): (&&LimbVec, &amicus_plan::ValueId)| {
-            x.limbs() == self.plan.limbs && Some(x.len()) == self.values.get(*v).len.checked_mul(batch)
+            x.limbs() == self.plan.limbs && Some(x.len()) == len(v).checked_mul(batch)
         };
         if batch == 0 || inputs.len() != expected.len() || !inputs.iter().zip(&expected).all(fits) {
-            let lens: Vec<usize> = expected.iter().map(|v| self.values.get(*v).len).collect();
+            let lens: Vec<usize> = expected.iter().map(len).collect();
             let got: Vec<usize> = inputs.iter().map(|x| x.len()).collect();
             let reason = format!("inputs of {got:?} elements, expected {batch} times {lens:?}");
             return Err(ModelError::node(&operation.name, reason));
         }
-        let OpKind::Activation(a) = &operation.kind else {
-            return Ok(Step::Exact(self.linear_step(op, inputs, batch)));
-        };
-        let shift = self.shift(a.input, a.input_scale);
-        let z = inputs[0].signed();
+        let limbs = self.plan.limbs;
+        Ok(match &operation.kind {
+            OpKind::Activation(a) => {
+                let Between { lowest, highest, nearest } =
+                    self.rounded(inputs[0], self.shift(a.input, a.input_scale));
+                let activation = a.clone();
+                let step = ActivationStep { limbs, activation, batch, lowest, highest, nearest };
+                Step::Activation(Box::new(step))
+            }
+            OpKind::Truncate(t) => Step::Between(self.rounded(inputs[0], self.shift(t.input, t.scale))),
+            OpKind::Compare(c) => {
+                let [lowest, highest] = comparison::possible_bits(limbs, c, inputs[0]);
+                Step::Between(Between { lowest, highest, nearest: comparison::compare(limbs, c, inputs[0]) })
+            }
+            _ => Step::Exact(self.exact(op, inputs, batch)),
+        })
+    }
+
+    /// The integers around `z / 2^shift`.
+    fn rounded(&self, z: &LimbVec, shift: u32) -> Between {
+        let z = z.signed();
         let all = |f: &dyn Fn(I256) -> I256| LimbVec::from_signed(self.plan.limbs, z.iter().map(|&z| f(z)));
-        Ok(Step::Activation(Box::new(ActivationStep {
-            limbs: self.plan.limbs,
-            activation: a.clone(),
-            batch,
+        Between {
             lowest: all(&|z| z >> shift),
             highest: all(&|z| -(-z >> shift)),
             nearest: all(&|z| round_shift(z, shift)),
-        })))
+        }
     }
 
     /// The two results allowed for the plan's output value `z`, `[floor, ceil]` of `z / 2^shift`,

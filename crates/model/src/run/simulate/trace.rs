@@ -15,7 +15,7 @@ pub struct Trace {
 
 impl Trace {
     /// A value, `batch` times its length: the input, the `z` of a linear layer, the `y` of an
-    /// activation.
+    /// activation. Of a comparison, bits as 0 and 1, so many for each threshold.
     ///
     /// # Panics
     /// When the plan has no such value.
