@@ -11,7 +11,9 @@
 //!   moves elements over the wire,
 //! - [`LinearMap`] multiplies with a weight matrix or a convolution, [`sum_pool`] pools,
 //! - [`Truncation`] opens the truncated value and its wrap bit, [`taylor_coefficients`] and
-//!   [`evaluate_shares`] are the two sides of a polynomial activation.
+//!   [`evaluate_shares`] are the two sides of a polynomial activation,
+//! - a [`WordVec`] holds shares of bits with their tags, a [`BitVec`] bits that are opened, and
+//!   [`Digit`] picks words from tables: what comparisons are made of.
 //!
 //! Two additive shares of a vector, and a product computed on each of them:
 //!
@@ -39,6 +41,7 @@
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![deny(unsafe_code)]
 
+mod bits;
 mod convolution;
 mod element;
 mod error;
@@ -57,7 +60,9 @@ mod stream;
 mod truncation;
 mod vector;
 mod winograd;
+mod word;
 
+pub use bits::BitVec;
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
 pub use ethnum::{I256, U256};
@@ -74,3 +79,4 @@ pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;
 pub use truncation::{CaseMask, Opened, Truncation};
 pub use vector::LimbVec;
+pub use word::{Digit, WordVec};

@@ -14,6 +14,7 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use crate::kernels::{self, Token};
 use crate::prime::{Limbs, MASK52, Prime};
 use crate::vector::LimbVec;
+use crate::word::WordVec;
 
 /// A generator of uniform elements, random access. Round keys are wiped when it is dropped.
 ///
@@ -72,7 +73,20 @@ impl Stream {
         out
     }
 
-    /// Raw words `first..` of a domain's sub-stream of limb 0 and retry 0, for tests and benches.
+    /// Words `first..first + len` of a domain: the low 52 bits of the raw words, every one of which
+    /// is valid.
+    pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
+        let mut out = WordVec::zeros(len);
+        let mut position = first;
+        for chunk in out.words_mut().chunks_mut(CHUNK) {
+            self.words(domain, position, chunk);
+            kernels::keep52(chunk);
+            position += chunk.len() as u64;
+        }
+        out
+    }
+
+    /// Raw words `first..` of a domain's sub-stream of limb 0 and retry 0.
     pub fn words(&self, domain: u32, first: u64, out: &mut [u64]) {
         WordSource::words(self, sub_stream(domain, 0, 0), first, out);
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use ethnum::I256;
 
+use crate::bits::BitVec;
 use crate::element::Element;
 use crate::error::FieldError;
 use crate::kernels;
@@ -252,6 +253,18 @@ impl LimbVec {
         self.check_vector(b);
         for (l, (p, plane)) in self.planes_mut().enumerate() {
             kernels::add_product(p, plane, a.plane(l), b.plane(l));
+        }
+    }
+
+    /// `self += other` where the bit is set, `self -= other` elsewhere.
+    ///
+    /// # Panics
+    /// When lengths or moduli differ.
+    pub fn add_signed(&mut self, other: &LimbVec, bits: &BitVec) {
+        self.check_vector(other);
+        assert_eq!(self.len, bits.len(), "vectors of different lengths");
+        for (l, (p, plane)) in self.planes_mut().enumerate() {
+            kernels::add_signed(p, plane, other.plane(l), bits.words());
         }
     }
 

@@ -195,6 +195,32 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn xor(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm256_xor_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn equal(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm256_cmpeq_epi64(a, b) }
+    }
+
+    #[inline(always)]
+    fn spread(self, bits: u64) -> __m256i {
+        // SAFETY: `self` proves that the instruction exists.
+        let lane = unsafe { _mm256_set_epi64x(8, 4, 2, 1) };
+        self.equal(self.and(self.splat(bits), lane), lane)
+    }
+
+    #[inline(always)]
+    fn gather(self, v: __m256i) -> u64 {
+        let top = self.shl(v, 63);
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm256_movemask_pd(_mm256_castsi256_pd(top)) as u64 }
+    }
+
+    #[inline(always)]
     fn mul32(self, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: `self` proves that the instruction exists.
         unsafe { _mm256_mul_epu32(a, b) }

@@ -120,6 +120,30 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn equal(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the instructions exist.
+        unsafe { _mm512_movm_epi64(_mm512_cmpeq_epi64_mask(a, b)) }
+    }
+
+    #[inline(always)]
+    fn spread(self, bits: u64) -> __m512i {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm512_movm_epi64(bits as __mmask8) }
+    }
+
+    #[inline(always)]
+    fn gather(self, v: __m512i) -> u64 {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { u64::from(_mm512_test_epi64_mask(v, self.splat(1))) }
+    }
+
+    #[inline(always)]
     fn mul32(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: `self` proves that the instruction exists.
         unsafe { _mm512_mul_epu32(a, b) }

@@ -1,10 +1,11 @@
 //! From the active kernel to its code: every generic function as plain Rust, compiled for AVX2 and
 //! compiled for AVX-512.
 
+use super::boolean::Digits;
 use super::evaluation::ShareRows;
 use super::pooling::Direction;
 use super::selection::Kernel;
-use super::{elementwise, evaluation, packing, pooling, product, winograd, words};
+use super::{boolean, elementwise, evaluation, packing, pooling, product, winograd, words};
 use crate::prime::{Limbs, Prime};
 use crate::shape::SumPool2d;
 
@@ -116,5 +117,15 @@ dispatch! {
     winograd::output_patch(prime: Prime, size: usize, factor: u64, products: &[u64], spacing: [usize; 2], out: &mut [u64]);
     elementwise::mask52(prime: Prime, words: &mut [u64]) -> bool;
     packing::pack(plane: &[u64], out: &mut [u8]);
+    elementwise::add_signed(prime: Prime, a: &mut [u64], b: &[u64], bits: &[u64]);
+    words::window(limbs: Limbs, unit: u32, width: u32, x: &[&[u64]], window: &mut [u64]);
+    boolean::keep52(words: &mut [u64]);
+    boolean::xor_assign(a: &mut [u64], b: &[u64]);
+    boolean::xor_selected(terms: &[(&[u64], &[u64])], out: &mut [u64]);
+    boolean::pick(digits: Digits<'_>, tables: &[&[u64]], key: &[u64], less: &mut [u64], equal: &mut [u64]);
+    boolean::entry(digits: Digits<'_>, position: u64, key: &[u64], out: &mut [u64]);
+    boolean::bit(words: &[u64], position: u32, bits: &mut [u64]);
+    boolean::xor_sum(words: &[u64], key: &[u64], bits: &[u64], first: usize) -> u64;
+    packing::unpack_words(bytes: &[u8], words: &mut [u64]) -> bool;
     packing::unpack(prime: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool) -> bool;
 }

@@ -74,6 +74,20 @@ pub(super) fn add_product<S: Lanes>(s: S, prime: Prime, a: &mut [u64], b: &[u64]
     }
 }
 
+/// `a += b` where the bit is set, `a -= b` elsewhere.
+#[inline(always)]
+pub(super) fn add_signed<S: Lanes>(s: S, prime: Prime, a: &mut [u64], b: &[u64], bits: &[u64]) {
+    let f = Residues::new(s, prime);
+    let zero = s.splat(0);
+    for i in (0..a.len()).step_by(S::COUNT) {
+        let (x, positive) = (s.load(b, i), s.spread(bits[i / 64] >> (i % 64)));
+        let negated = f.sub(zero, x);
+        // Where the bit is set the difference to `x` is put back.
+        let signed = s.xor(negated, s.and(s.xor(negated, x), positive));
+        s.store(a, i, f.add(s.load(a, i), signed));
+    }
+}
+
 /// `sum a_i b_i mod p`, with two chains of sums that hide the latency of the multiply-adds.
 #[inline(always)]
 pub(super) fn dot<S: Lanes>(s: S, prime: Prime, a: &[u64], b: &[u64]) -> u64 {

@@ -51,6 +51,14 @@ pub(crate) trait Lanes: Copy {
     fn and(self, a: Self::V, b: Self::V) -> Self::V;
     /// Bitwise or.
     fn or(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self::V, b: Self::V) -> Self::V;
+    /// All ones where `a` and `b` are equal.
+    fn equal(self, a: Self::V, b: Self::V) -> Self::V;
+    /// All ones where a bit of `bits` is set, the lowest for the first lane.
+    fn spread(self, bits: u64) -> Self::V;
+    /// Bit 0 of every lane, the first lane's the lowest.
+    fn gather(self, v: Self::V) -> u64;
     /// `v << bits`, `bits < 64`.
     fn shl(self, v: Self::V, bits: u32) -> Self::V;
     /// `v >> bits`, `bits < 64`.

@@ -1,6 +1,7 @@
 //! The kernels: all unsafe code and all SIMD of the project.
 //!
-//! Element-wise work is written once, in [`elementwise`], [`words`] and [`evaluation`], over the
+//! Element-wise work is written once, in [`elementwise`], [`words`],
+//! [`boolean`] and [`evaluation`], over the
 //! small trait [`lanes::Lanes`]; the token [`portable::Scalar`] makes it plain Rust, [`avx2::Avx2`]
 //! 4 lanes of AVX2 and [`avx512::Avx512`] 8 lanes of AVX-512. Matrix tiles, the generator and
 //! packing have versions of their own. Functions here work on one plane (one prime) and choose the
@@ -18,6 +19,7 @@ mod avx2_fma;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_ifma;
+mod boolean;
 mod dispatch;
 mod elementwise;
 mod evaluation;
@@ -36,6 +38,7 @@ mod words;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use aesni::AesNi;
 pub(crate) use aligned::Aligned;
+pub(crate) use boolean::Digits;
 pub(crate) use dispatch::*;
 pub(crate) use evaluation::{MAX_DEGREE, ShareRows};
 pub(crate) use pooling::Direction;

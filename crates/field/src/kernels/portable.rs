@@ -49,6 +49,25 @@ impl Lanes for Scalar {
         a | b
     }
     #[inline(always)]
+    fn xor(self, a: u64, b: u64) -> u64 {
+        a ^ b
+    }
+    /// `d` or `-d` has its top bit unless `d = 0`.
+    #[inline(always)]
+    fn equal(self, a: u64, b: u64) -> u64 {
+        let d = a ^ b;
+        let differ = (d | d.wrapping_neg()) >> 63;
+        differ.wrapping_sub(1)
+    }
+    #[inline(always)]
+    fn spread(self, bits: u64) -> u64 {
+        (bits & 1).wrapping_neg()
+    }
+    #[inline(always)]
+    fn gather(self, v: u64) -> u64 {
+        v & 1
+    }
+    #[inline(always)]
     fn mul32(self, a: u64, b: u64) -> u64 {
         a * b
     }

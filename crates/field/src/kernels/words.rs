@@ -208,6 +208,30 @@ fn mask_words<S: Lanes, const L: usize, const SKIP: usize>(
     }
 }
 
+/// `floor(x / 2^unit) mod 2^width` of the lifted integers, `width <= 52`.
+#[inline(always)]
+pub(super) fn window<S: Lanes>(s: S, limbs: Limbs, unit: u32, width: u32, x: &[&[u64]], window: &mut [u64]) {
+    for_limbs_and_words!(limbs, unit / 52, window_words(s, limbs, unit % 52, width, x, window));
+}
+
+#[inline(always)]
+fn window_words<S: Lanes, const L: usize, const SKIP: usize>(
+    s: S,
+    limbs: Limbs,
+    bits: u32,
+    width: u32,
+    x: &[&[u64]],
+    window: &mut [u64],
+) {
+    debug_assert!(limbs.count() == L && width <= 52);
+    let n = Integers::<S, L>::new(s);
+    let mask = s.splat((1 << width) - 1);
+    for i in (0..window.len()).step_by(S::COUNT) {
+        let words = n.shift::<SKIP>(&n.lift(x, i), bits);
+        s.store(window, i, s.and(words[0], mask));
+    }
+}
+
 /// All ones where `r >= (Q + 1) / 2`.
 #[inline(always)]
 pub(super) fn high_half<S: Lanes>(s: S, limbs: Limbs, r: &[&[u64]], high: &mut [u64]) {

@@ -1,0 +1,135 @@
+//! Vectors of bits: opened ones, which all parties know, and masks, which only the helper knows.
+
+use std::fmt;
+
+use crate::error::UnpackError;
+use crate::kernels;
+use crate::storage::Words;
+
+/// A vector of bits, 64 in a word; those behind the last one are 0.
+///
+/// Wiped when dropped; `Debug` shows the length only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BitVec {
+    len: usize,
+    words: Words,
+}
+
+impl BitVec {
+    /// `len` bits 0.
+    pub fn zeros(len: usize) -> BitVec {
+        BitVec { len, words: Words::zeros(len.div_ceil(64)) }
+    }
+
+    /// Bytes of `len` bits on the wire.
+    pub const fn packed_len(len: usize) -> usize {
+        len.div_ceil(8)
+    }
+
+    /// The number of bits.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bits.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bit `i`.
+    ///
+    /// # Panics
+    /// When `i` is not below the length.
+    pub fn get(&self, i: usize) -> bool {
+        assert!(i < self.len, "bit {i} of {}", self.len);
+        self.words[i / 64] >> (i % 64) & 1 == 1
+    }
+
+    /// Changes bit `i`.
+    ///
+    /// # Panics
+    /// When `i` is not below the length.
+    pub fn flip(&mut self, i: usize) {
+        assert!(i < self.len, "bit {i} of {}", self.len);
+        self.words[i / 64] ^= 1 << (i % 64);
+    }
+
+    /// `self ^= other`.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn xor_assign(&mut self, other: &BitVec) {
+        assert_eq!(self.len, other.len, "vectors of different lengths");
+        kernels::xor_assign(&mut self.words, &other.words);
+    }
+
+    /// Changes every bit.
+    pub fn invert(&mut self) {
+        self.words.iter_mut().for_each(|word| *word = !*word);
+        if let (Some(last), rest @ 1..) = (self.words.last_mut(), self.len % 64) {
+            *last &= (1 << rest) - 1;
+        }
+    }
+
+    /// The bits that are set in both.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    pub fn and(&self, other: &BitVec) -> BitVec {
+        assert_eq!(self.len, other.len, "vectors of different lengths");
+        let mut both = self.clone();
+        both.words.iter_mut().zip(&*other.words).for_each(|(a, b)| *a &= b);
+        both
+    }
+
+    /// Appends the bits, eight in a byte, the first one lowest; bits behind the last one are 0.
+    pub fn pack_into(&self, out: &mut Vec<u8>) {
+        let end = out.len() + BitVec::packed_len(self.len);
+        self.words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        out.truncate(end);
+    }
+
+    /// Reads `len` bits from exactly their bytes.
+    ///
+    /// # Errors
+    /// When the number of bytes is not [`BitVec::packed_len`] or bits behind the last one are set.
+    pub fn unpack(len: usize, bytes: &[u8]) -> Result<BitVec, UnpackError> {
+        let expected = BitVec::packed_len(len);
+        if bytes.len() != expected {
+            return Err(UnpackError::Length { len, expected, got: bytes.len() });
+        }
+        let mut bits = BitVec::zeros(len);
+        for (word, bytes) in bits.words.iter_mut().zip(bytes.chunks(8)) {
+            let mut full = [0; 8];
+            full[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(full);
+        }
+        match (bits.words.last(), len % 64) {
+            (Some(last), rest @ 1..) if last >> rest != 0 => Err(UnpackError::Padding { limb: 0 }),
+            _ => Ok(bits),
+        }
+    }
+
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+}
+
+impl FromIterator<bool> for BitVec {
+    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> BitVec {
+        let bits: Vec<bool> = bits.into_iter().collect();
+        let mut vector = BitVec::zeros(bits.len());
+        (0..bits.len()).filter(|&i| bits[i]).for_each(|i| vector.flip(i));
+        vector
+    }
+}
+
+impl fmt::Debug for BitVec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BitVec").field("len", &self.len).finish_non_exhaustive()
+    }
+}
