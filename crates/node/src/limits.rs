@@ -196,17 +196,14 @@ pub fn answer(plan: &Plan) -> Result<usize, NodeError> {
     Ok(values.get(plan.output.value).len * (plan.limbs.bits().div_ceil(8) as usize + 1))
 }
 
-/// Longest message the helper deals, in bytes: the corrections of one activation.
+/// Longest message the helper deals, in bytes: the corrections of one operation.
 ///
 /// # Errors
 /// An invalid plan.
 pub fn dealing(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     let values = plan.values().map_err(ProtocolError::from)?;
     let longest = (0..plan.ops.len() as u32)
-        .map(|op| {
-            let lengths = preprocess::correction_lengths(plan, &values, OpIndex(op), max_batch as usize);
-            lengths.iter().map(|&n| packed_len(plan.limbs, n)).fold(0, usize::saturating_add)
-        })
+        .map(|op| preprocess::corrections(plan, &values, OpIndex(op), max_batch as usize).bytes(plan.limbs))
         .max();
     Ok(longest.unwrap_or(0).saturating_add(control::MAX_BYTES))
 }

@@ -5,6 +5,7 @@
 //! inputs known. A comparison opens level after level, in rounds that follow each other.
 
 use crate::{OpIndex, Plan};
+use std::fmt;
 
 /// One opening of an operation. All but comparisons have one, of level 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +20,27 @@ impl Stage {
     /// The first opening of an operation.
     pub fn first(op: OpIndex) -> Self {
         Stage { op, level: 0 }
+    }
+
+    /// One number for both, in messages and transcripts: the operation in the low 16 bits, of which
+    /// there are as many as a plan can have operations, the level above. No comparison has so many
+    /// levels that it would be `2^32 - 1`.
+    pub fn index(self) -> u32 {
+        self.op.0 | self.level << 16
+    }
+
+    /// The opening with a number, which need not be one of a plan.
+    pub fn from_index(index: u32) -> Self {
+        Stage { op: OpIndex(index & 0xffff), level: index >> 16 }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.level {
+            0 => write!(f, "{}", self.op),
+            level => write!(f, "{}, level {level}", self.op),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::preprocess::Dealt;
 use crate::transcript::Digest;
 use crate::wire::{pack, unpack};
 use crate::{Fault, PartyId, ProtocolError, Scope, Step};
-use amicus_field::{LimbVec, packed_len};
+use amicus_field::{LimbVec, WordVec, packed_len};
 use amicus_plan::Plan;
 use std::sync::atomic::Ordering;
 
@@ -23,6 +23,8 @@ pub const FAILURE_LIMIT: u32 = 1 << 10;
 pub struct CheckMessage {
     /// One sum per batch element and use, under a share of zero.
     pub sums: LimbVec,
+    /// One boolean sum per batch element and number of a bit, under a share of zero.
+    pub bits: WordVec,
     /// Keyed hash of the client's input and every opened value.
     pub transcript: Digest,
     /// Per receiver, the hash of the output message under the receiver's key.
@@ -30,9 +32,10 @@ pub struct CheckMessage {
 }
 
 impl CheckMessage {
-    /// The message as bytes: packed sums, transcript hash, output hashes.
+    /// The message as bytes: packed sums, boolean sums, transcript hash, output hashes.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = pack(&self.sums);
+        self.bits.pack_into(&mut body);
         body.extend_from_slice(&self.transcript.0);
         self.outputs.iter().for_each(|d| body.extend_from_slice(&d.0));
         body
@@ -51,20 +54,24 @@ impl CheckMessage {
     ) -> Result<Self, ProtocolError> {
         let count = batch * plan.check_slots();
         let packed = packed_len(plan.limbs, count);
-        let expected = packed + 32 * (1 + receivers);
+        let words = batch * plan.boolean_slots();
+        let packed_words = WordVec::packed_len(words);
+        let expected = packed + packed_words + 32 * (1 + receivers);
         let fail = |fault| ProtocolError::peer(from, Step::Check, fault);
         if body.len() != expected {
             return Err(fail(Fault::Length { expected, got: body.len() }));
         }
-        let (sums, hashes) = body.split_at(packed);
+        let (sums, rest) = body.split_at(packed);
+        let (bits, hashes) = rest.split_at(packed_words);
         let sums = unpack(plan.limbs, count, sums).map_err(fail)?;
+        let bits = WordVec::unpack(words, bits).map_err(|e| fail(e.into()))?;
         let mut digests = hashes.chunks_exact(32).map(|chunk| {
             let mut digest = [0; 32];
             digest.copy_from_slice(chunk);
             Digest(digest)
         });
         let transcript = digests.next().ok_or_else(|| fail(Fault::Length { expected, got: body.len() }))?;
-        Ok(CheckMessage { sums, transcript, outputs: digests.collect() })
+        Ok(CheckMessage { sums, bits, transcript, outputs: digests.collect() })
     }
 }
 
@@ -136,7 +143,10 @@ impl HelperEpoch {
         let agree = messages.iter().all(|m| m.transcript == first.transcript && m.outputs == first.outputs);
         let mut sums = LimbVec::zeros(self.plan.limbs, dealt.constants.len());
         messages.iter().for_each(|m| sums.add_assign(&m.sums));
-        let right = sums == LimbVec::from_elements(self.plan.limbs, &dealt.constants);
+        let mut bits = WordVec::from_words(&dealt.bit_constants);
+        messages.iter().for_each(|m| bits.xor_assign(&m.bits));
+        let right = sums == LimbVec::from_elements(self.plan.limbs, &dealt.constants)
+            && bits == WordVec::zeros(dealt.bit_constants.len());
         if !(agree && right) {
             // Only agreeing parties' wrong sums tell anything of the keys (and without agreement
             // sums are noise).

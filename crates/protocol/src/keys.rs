@@ -10,7 +10,7 @@ use crate::epoch::gather;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::transcript::Digest;
 use crate::{Fault, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
-use amicus_field::{LimbVec, Limbs, Randomness, Seed};
+use amicus_field::{LimbVec, Limbs, Randomness, Seed, WordVec};
 use amicus_plan::PlanDigest;
 use zeroize::Zeroize;
 
@@ -169,6 +169,18 @@ impl PartyKeys {
     pub(crate) fn zero_share_of_inference(&self, view: &Digest, limbs: Limbs, len: usize) -> LimbVec {
         let label = Label::new(Purpose::CheckZero, self.scope, 0);
         self.zero_share(limbs, len, |key| label.expand(&label.seed(key).derive(&view.0)))
+    }
+
+    /// This party's share of words that add up to zero, for the boolean sums of the check of an
+    /// inference. It depends on `view` as the others do.
+    pub(crate) fn zero_words_of_inference(&self, view: &Digest, len: usize) -> WordVec {
+        let label = Label::new(Purpose::CheckZero, self.scope, 0);
+        let mut share = WordVec::zeros(len);
+        for (_, key) in &self.pairs {
+            let stream = label.expand(&label.seed(key).derive(&view.0));
+            share.xor_assign(&stream.sample_words(domain::ZERO_WORDS, 0, len));
+        }
+        share
     }
 
     fn zero_share(&self, limbs: Limbs, len: usize, stream: impl Fn(&Seed) -> LabelStream) -> LimbVec {

@@ -10,7 +10,7 @@
 
 use crate::draws::{self, Draw};
 use crate::{EpochId, Scope};
-use amicus_field::{LimbVec, Limbs, Seed, Stream};
+use amicus_field::{LimbVec, Limbs, Seed, Stream, WordVec};
 
 /// Bytes of a label.
 pub const LABEL_BYTES: usize = 1 + Scope::BYTES + 4;
@@ -60,6 +60,31 @@ pub mod domain {
     /// Inference: `g m_x` and `g m_y` of a product.
     pub const PRODUCT_TAGS: [u32; 2] = [3, 4];
 
+    /// Inference: keys `g` of a comparison's bits, words.
+    pub const BIT_KEY: u32 = 128;
+    /// Inference: mask bits of a comparison's openings, 52 in a word.
+    pub const MASK_BITS: u32 = 129;
+    /// Check: shares of zero of its boolean sums, words; those of the others are elements in
+    /// [`MAIN`].
+    pub const ZERO_WORDS: u32 = 1;
+
+    /// Inference: entry number `position` of a comparison's tables, those of one digit behind those
+    /// of the other, words.
+    pub const fn table(position: usize) -> u32 {
+        1 << 24 | position as u32
+    }
+    /// Inference: word number `position` that is dealt for a comparison's joins.
+    pub const fn join(position: usize) -> u32 {
+        2 << 24 | position as u32
+    }
+    /// Inference: vector number `position` of a selection's masked coefficients.
+    pub const fn selected(position: usize) -> u32 {
+        3 << 24 | position as u32
+    }
+    /// Inference: tag of vector number `position` of a selection.
+    pub const fn selected_tag(position: usize) -> u32 {
+        4 << 24 | position as u32
+    }
     /// Inference: coefficient `k` of the first set, `C_k(mu_0)`.
     pub const fn coefficient(k: usize) -> u32 {
         16 + k as u32
@@ -150,6 +175,31 @@ impl LabelStream {
         }
         self.stream.sample_from(domain, limbs, first, len)
     }
+
+    /// Words `first..first + len` of a domain.
+    pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
+        if let Some(stream) = self.name {
+            let (label, bytes, positions) = (self.label, self.label.bytes(), first..first + len as u64);
+            draws::note(Draw { stream, label, bytes, domain, positions });
+        }
+        self.stream.sample_words(domain, first, len)
+    }
+}
+
+/// The exclusive or of all parties' words of a domain.
+pub fn words_of(streams: &[LabelStream], domain: u32, first: u64, len: usize) -> WordVec {
+    let mut total = WordVec::zeros(len);
+    for stream in streams {
+        total.xor_assign(&stream.sample_words(domain, first, len));
+    }
+    total
+}
+
+/// The last party's correction of words: `value` without what all other parties expand.
+pub fn word_correction(streams: &[LabelStream], domain: u32, value: &WordVec) -> WordVec {
+    let mut rest = words_of(&streams[..streams.len() - 1], domain, 0, value.len());
+    rest.xor_assign(value);
+    rest
 }
 
 /// The sum over all parties of one domain: what the helper computes where only *some* sharing is

@@ -12,7 +12,7 @@
 //! - [`preprocess`]: one-time material of an inference, at the helper and at a party (section 5)
 //! - [`input`]: the client masks its input (section 6.1)
 //! - [`online`]: a party's way through the plan: linear layers, products, activations (sections 6.2
-//!   to 6.6)
+//!   to 6.6); comparisons in `compare`, selections in `select` (6.10 to 6.12)
 //! - [`check`]: the batch check and the value that proves it passed (section 6.7)
 //! - [`output`]: release and unmasking (section 6.8)
 //!
@@ -25,6 +25,7 @@
 
 pub mod affine;
 pub mod check;
+mod compare;
 pub mod control;
 pub mod draws;
 pub mod epoch;
@@ -39,7 +40,9 @@ pub mod online;
 pub mod output;
 pub mod peer;
 pub mod preprocess;
+mod select;
 pub mod session;
+pub mod share;
 pub mod transcript;
 pub mod wire;
 

@@ -15,12 +15,15 @@ use crate::check::CheckMessage;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
-use crate::preprocess::{Material, OpMaterial, truncation};
+use crate::preprocess::{Material, OpMaterial, local, truncation, truncation_alone};
+use crate::select;
+use crate::share::Share;
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
 use crate::{Fault, PartyId, Peer, ProtocolError, Step};
-use amicus_field::{Element, LimbVec, PolynomialShares, evaluate_shares, gather, sum_pool};
-use amicus_plan::{Activation, OpIndex, OpKind, ValueId};
+use amicus_field::{BitVec, Element, LimbVec, PolynomialShares, WordVec, evaluate_shares, sum_pool};
+use amicus_plan::{Activation, Compare, OpIndex, OpKind, Select, Stage, ValueId};
+use std::mem;
 use std::sync::Arc;
 
 /// What stands for the client's input in a transcript.
@@ -54,7 +57,7 @@ pub enum Next {
 pub struct Opening {
     state: State,
     round: usize,
-    shares: Vec<(OpIndex, LimbVec)>,
+    shares: Vec<(Stage, Share)>,
 }
 
 /// A round whose shares are sent, collecting those of the other parties.
@@ -62,8 +65,8 @@ pub struct Opening {
 pub struct Collecting {
     state: State,
     round: usize,
-    sums: Vec<(OpIndex, LimbVec)>,
-    /// `received[k][i]`: whether party `i`'s share of the `k`-th opened operation is there.
+    sums: Vec<(Stage, Share)>,
+    /// `received[k][i]`: whether party `i`'s share of the `k`-th opening is there.
     received: Vec<Vec<bool>>,
 }
 
@@ -79,13 +82,17 @@ struct State {
     keys: PartyKeys,
     batch: usize,
     material: Vec<OpMaterial>,
-    /// Public masked values `D`, as far as they are known.
+    /// Public masked values `D`, as far as they are known; of comparisons never.
     values: Vec<Option<LimbVec>>,
+    /// Public masked bits of comparisons, threshold by threshold, as far as they are known.
+    bits: Vec<Option<Vec<BitVec>>>,
     /// Sums of the check: `batch x slots`.
     sums: Vec<Element>,
+    /// Boolean sums of the check: `batch x boolean slots`.
+    bit_sums: WordVec,
     transcript: Transcript,
-    /// Operations opened in the last round, whose part in the check is not yet computed.
-    deferred: Vec<OpIndex>,
+    /// What the last round opened, whose part in the check is not yet computed.
+    deferred: Vec<(Stage, Share)>,
 }
 
 impl AwaitingInput {
@@ -117,6 +124,8 @@ impl AwaitingInput {
         values[0] = Some(input);
         let sums = vec![Element::zero(ctx.plan.limbs); self.material.batch * ctx.plan.check_slots()];
         let state = State {
+            bits: vec![None; ctx.values.count()],
+            bit_sums: WordVec::zeros(self.material.batch * ctx.plan.boolean_slots()),
             keys,
             batch: self.material.batch,
             material: self.material.ops,
@@ -145,8 +154,8 @@ impl Running {
             return Ok(Next::Check(Finished { state: self.state }));
         };
         let mut shares = Vec::with_capacity(plan_round.open.len());
-        for stage in &plan_round.open {
-            shares.push((stage.op, self.state.share(stage.op)?));
+        for &stage in &plan_round.open {
+            shares.push((stage, self.state.share(stage)?));
         }
         Ok(Next::Open(Opening { state: self.state, round, shares }))
     }
@@ -159,16 +168,16 @@ impl Running {
 
 impl Opening {
     /// This party's shares, each for every other party.
-    pub fn shares(&self) -> &[(OpIndex, LimbVec)] {
+    pub fn shares(&self) -> &[(Stage, Share)] {
         &self.shares
     }
 
-    /// Adds an error to one element of this party's own share, consistently: what a malicious party
-    /// would do. For attack tests and demonstrations only.
+    /// Adds an error to one element or bit of this party's own share, consistently: what a
+    /// malicious party would do. For attack tests and demonstrations only.
     #[cfg(feature = "danger")]
-    pub fn danger_shift(&mut self, op: OpIndex, element: usize, error: Element) {
-        for (_, share) in self.shares.iter_mut().filter(|(o, _)| *o == op) {
-            share.set(element, share.get(element) + error);
+    pub fn danger_shift(&mut self, stage: Stage, at: usize, error: Element) {
+        for (_, share) in self.shares.iter_mut().filter(|(s, _)| *s == stage) {
+            share.danger_shift(at, error);
         }
     }
 
@@ -186,33 +195,28 @@ impl Opening {
 }
 
 impl Collecting {
-    /// Takes another party's share of one operation.
+    /// Takes another party's share of one opening, by its number in messages.
     ///
     /// # Errors
-    /// An operation that is not opened now, a second share, a wrong length, a residue out of range.
+    /// Something that is not opened now, a second share, a wrong length, a residue out of range.
     pub fn receive(&mut self, from: PartyId, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
-        let plan = &self.state.epoch.ctx.plan;
-        let fail = |fault| ProtocolError::peer(from, Step::opening(plan, OpIndex(index)), fault);
-        let Some(at) = self.sums.iter().position(|(op, _)| op.0 == index) else {
-            return Err(fail(Fault::Unexpected(format!("share of operation {index}"))));
+        let (plan, stage) = (&self.state.epoch.ctx.plan, Stage::from_index(index));
+        let fail = |fault| ProtocolError::peer(from, Step::opening(plan, stage.op), fault);
+        let Some(at) = self.sums.iter().position(|(opened, _)| *opened == stage) else {
+            return Err(fail(Fault::Unexpected(format!("share of {stage}"))));
         };
         if self.received[at][from.index()] {
             return Err(fail(Fault::Duplicate("share".into())));
         }
         self.received[at][from.index()] = true;
-        let sum = &mut self.sums[at].1;
-        let expected = amicus_field::packed_len(plan.limbs, sum.len());
-        if body.len() != expected {
-            return Err(fail(Fault::Length { expected, got: body.len() }));
-        }
-        amicus_field::unpack_add(sum, body).map_err(|e| fail(e.into()))
+        self.sums[at].1.receive(body).map_err(fail)
     }
 
     /// The first party and operation whose share is missing.
     pub fn missing(&self) -> Option<(PartyId, OpIndex)> {
-        for ((op, _), received) in self.sums.iter().zip(&self.received) {
+        for ((stage, _), received) in self.sums.iter().zip(&self.received) {
             if let Some(party) = self.state.epoch.ctx.parties.all().find(|p| !received[p.index()]) {
-                return Some((party, *op));
+                return Some((party, stage.op));
             }
         }
         None
@@ -221,7 +225,7 @@ impl Collecting {
     /// Where this round stands, for errors: the opening of its first operation whose share is
     /// missing.
     pub fn step(&self) -> Step {
-        let op = self.missing().map_or(self.sums[0].0, |(_, op)| op);
+        let op = self.missing().map_or(self.sums[0].0.op, |(_, op)| op);
         Step::opening(&self.state.epoch.ctx.plan, op)
     }
 
@@ -233,9 +237,8 @@ impl Collecting {
         if let Some((party, op)) = self.missing() {
             return Err(ProtocolError::Misuse(format!("share of {party} of {op} is missing")));
         }
-        for (op, sum) in self.sums {
-            self.state.values[ValueId::of(op).index()] = Some(sum);
-            self.state.deferred.push(op);
+        for (stage, sum) in self.sums {
+            self.state.opened(stage, sum)?;
         }
         let mut running = Running { state: self.state, round: self.round };
         running.local()?;
@@ -264,7 +267,9 @@ impl Finished {
         let view = transcript.with(&hashes);
         let mut sums = state.keys.zero_share_of_inference(&view, ctx.plan.limbs, state.sums.len());
         sums.add_assign(&LimbVec::from_elements(ctx.plan.limbs, &state.sums));
-        Ok((CheckMessage { sums, transcript, outputs: hashes }, masked))
+        let mut bits = state.keys.zero_words_of_inference(&view, state.bit_sums.len());
+        bits.xor_assign(&state.bit_sums);
+        Ok((CheckMessage { sums, bits, transcript, outputs: hashes }, masked))
     }
 }
 
@@ -274,15 +279,15 @@ impl State {
         self.values.get(id.index()).and_then(Option::as_ref).ok_or_else(unknown)
     }
 
-    /// This party's share of an operation's result.
-    fn share(&mut self, index: OpIndex) -> Result<LimbVec, ProtocolError> {
-        let epoch = Arc::clone(&self.epoch);
+    /// This party's share of what an operation opens.
+    fn share(&mut self, stage: Stage) -> Result<Share, ProtocolError> {
+        let (epoch, index) = (Arc::clone(&self.epoch), stage.op);
         let first = epoch.ctx.me == PartyId::FIRST;
-        match (&epoch.ctx.plan.op(index).kind, &self.material[index.index()]) {
+        let share = match (&epoch.ctx.plan.op(index).kind, &self.material[index.index()]) {
             (OpKind::Linear { input, weights, .. }, OpMaterial::Linear { offset, .. }) => {
                 let mut z = epoch.layers[weights.index()].share.product(self.value(*input)?, self.batch);
                 z.add_assign(offset);
-                Ok(z)
+                z
             }
             (OpKind::Multiply { left, right }, OpMaterial::Multiply { masks: [mx, my], follow, .. }) => {
                 let (x, y) = (self.value(*left)?, self.value(*right)?);
@@ -294,11 +299,58 @@ impl State {
                 if first {
                     z.add_product(x, y);
                 }
-                Ok(z)
+                z
             }
-            (OpKind::Activation(a), _) => self.activation(index, a, first),
-            _ => Err(ProtocolError::Internal(format!("{index} opens nothing"))),
+            (OpKind::Activation(a), _) => self.activation(index, a, first)?,
+            (OpKind::Truncate(t), _) => self.activation(index, &truncation_alone(t), first)?,
+            (OpKind::Select(select), _) => self.selection(index, select, first)?,
+            (OpKind::Compare(compare), _) => return self.comparison(index, compare).map(Share::Bits),
+            _ => return Err(ProtocolError::Internal(format!("{index} opens nothing"))),
+        };
+        Ok(Share::Elements(share))
+    }
+
+    /// This party's shares of the bits that a comparison opens at its level (section 6.10).
+    fn comparison(&mut self, index: OpIndex, compare: &Compare) -> Result<Vec<BitVec>, ProtocolError> {
+        let at = index.index();
+        let comparing = match mem::replace(&mut self.material[at], OpMaterial::Local) {
+            OpMaterial::Compare(material) => material.begin(compare, self.value(compare.input)?),
+            OpMaterial::Comparing(comparing) => comparing,
+            _ => return Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
+        };
+        let shares = comparing.shares();
+        self.material[at] = OpMaterial::Comparing(comparing);
+        Ok(shares)
+    }
+
+    /// Selection on shares (section 6.12), and the tags' part of the check.
+    fn selection(&mut self, index: OpIndex, select: &Select, first: bool) -> Result<LimbVec, ProtocolError> {
+        let OpMaterial::Select { shares, follow, key_of_input, .. } = &self.material[index.index()] else {
+            return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
+        };
+        let unknown = || ProtocolError::Internal(format!("bits of {index} are not known yet"));
+        let bits = match select.bits {
+            None => &[][..],
+            Some(id) => self.bits.get(id.index()).and_then(Option::as_ref).ok_or_else(unknown)?,
+        };
+        let powers = select::powers(select, self.value(select.input)?);
+        let mut y = select::evaluate(select, &powers, bits, &shares.values);
+        let mut tags = select::evaluate(select, &powers, bits, &shares.tags);
+        if let Some(mut leading) = select::leading(select, &powers) {
+            if first {
+                y.add_assign(&leading);
+            }
+            leading.mul_assign(key_of_input);
+            tags.add_assign(&leading);
         }
+        let mut share = select::pooled(select.pool.as_ref(), y, self.batch);
+        share.add_assign(follow);
+        let each = tags.len() / self.batch;
+        for element in 0..self.batch {
+            let tag = tags.slice(element * each..(element + 1) * each).sum();
+            self.add_sum(element, 0, -tag);
+        }
+        Ok(share)
     }
 
     /// Truncation, polynomial and pooling on shares (sections 6.3 to 6.5), and the tags' part of
@@ -335,57 +387,68 @@ impl State {
     }
 
     fn local(&mut self, index: OpIndex) -> Result<(), ProtocolError> {
-        use crate::preprocess::{
-            add_shifted, concat_shifted, scale_channels, slice_each, subtract_shifted, weigh,
-        };
         let epoch = Arc::clone(&self.epoch);
-        let result = match &epoch.ctx.plan.op(index).kind {
-            OpKind::Add { left, left_shift, right, right_shift } => {
-                add_shifted(self.value(*left)?, *left_shift, self.value(*right)?, *right_shift)
-            }
-            OpKind::SumPool { input, pool } => sum_pool(pool, self.value(*input)?, self.batch),
-            OpKind::Slice { input, start, len } => slice_each(self.value(*input)?, *start, *len, self.batch),
-            OpKind::Concat { parts } => {
-                let parts = parts.iter().map(|p| Ok((self.value(p.input)?, p.shift)));
-                concat_shifted(&parts.collect::<Result<Vec<_>, ProtocolError>>()?, self.batch)
-            }
-            OpKind::Weigh { input, rows, columns } => weigh(self.value(*input)?, rows, columns),
-            OpKind::Subtract { left, left_shift, right, right_shift } => {
-                subtract_shifted(self.value(*left)?, *left_shift, self.value(*right)?, *right_shift)
-            }
-            OpKind::Gather { input, size, rows, columns } => {
-                gather(self.value(*input)?, *size, rows, columns)
-            }
-            OpKind::ScaleChannels { input, factors, .. } => {
-                scale_channels(self.value(*input)?, factors, self.batch)
-            }
-            OpKind::Linear { .. }
-            | OpKind::Multiply { .. }
-            | OpKind::Activation(_)
-            | OpKind::Compare(_)
-            | OpKind::Truncate(_)
-            | OpKind::Select(_) => {
-                return Err(ProtocolError::Internal(format!("{index} is not local")));
-            }
-        };
+        let kind = &epoch.ctx.plan.op(index).kind;
+        let result = local(kind, self.batch, |input| self.value(input))?;
+        let result = result.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?;
         self.values[ValueId::of(index).index()] = Some(result);
+        Ok(())
+    }
+
+    /// Takes what was opened: values, and bits of a comparison, which goes on with them.
+    fn opened(&mut self, stage: Stage, sum: Share) -> Result<(), ProtocolError> {
+        let epoch = Arc::clone(&self.epoch);
+        let at = ValueId::of(stage.op).index();
+        match (&epoch.ctx.plan.op(stage.op).kind, &mut self.material[stage.op.index()], &sum) {
+            (OpKind::Compare(_), OpMaterial::Comparing(comparing), Share::Bits(planes)) => {
+                if let Some(masked) = comparing.opened(planes) {
+                    self.bits[at] = Some(masked);
+                }
+            }
+            (OpKind::Select(Select { base: Some(base), .. }), _, Share::Elements(d)) => {
+                let mut value = d.clone();
+                value.add_assign(self.value(*base)?);
+                self.values[at] = Some(value);
+            }
+            (_, _, Share::Elements(d)) => self.values[at] = Some(d.clone()),
+            _ => return Err(ProtocolError::Internal(format!("{stage} opens something else"))),
+        }
+        self.deferred.push((stage, sum));
         Ok(())
     }
 
     /// The part of the last opened results in transcript and check.
     fn settle(&mut self) -> Result<(), ProtocolError> {
         let epoch = Arc::clone(&self.epoch);
-        for index in std::mem::take(&mut self.deferred) {
+        for (stage, opened) in mem::take(&mut self.deferred) {
+            let index = stage.op;
             let kind = &epoch.ctx.plan.op(index).kind;
-            let slot = epoch.ctx.plan.slot(kind);
-            let opened = self.value(ValueId::of(index))?.clone();
-            self.transcript.values(index.0, &opened);
-            for element in 0..self.batch {
-                let term = self.check_term(index, kind, element, &opened)?;
-                self.add_sum(element, slot, term);
+            match opened {
+                Share::Elements(opened) => {
+                    self.transcript.values(stage.index(), &opened);
+                    let slot = epoch.ctx.plan.slot(kind);
+                    for element in 0..self.batch {
+                        let term = self.check_term(index, kind, element, &opened)?;
+                        self.add_sum(element, slot, term);
+                    }
+                }
+                Share::Bits(planes) => {
+                    self.transcript.bits(stage.index(), &planes);
+                    self.check_bits(index);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Adds the bits that a comparison opened last to the boolean sums.
+    fn check_bits(&mut self, index: OpIndex) {
+        let OpMaterial::Comparing(comparing) = &mut self.material[index.index()] else { return };
+        let slots = self.bit_sums.len() / self.batch;
+        for (element, number, term) in comparing.check_terms(self.batch) {
+            let at = element * slots + number;
+            self.bit_sums.set(at, self.bit_sums.get(at) ^ term);
+        }
     }
 
     fn check_term(
@@ -413,7 +476,8 @@ impl State {
                 let key = of(key);
                 Ok(key.dot(&d) - key.dot(&product) + of(gy).dot(&x) + of(gx).dot(&y))
             }
-            (OpKind::Activation(_), OpMaterial::Activation { key, .. }) => Ok(of(key).dot(&d)),
+            (OpKind::Activation(_) | OpKind::Truncate(_), OpMaterial::Activation { key, .. })
+            | (OpKind::Select(_), OpMaterial::Select { key, .. }) => Ok(of(key).dot(&d)),
             _ => Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
         }
     }

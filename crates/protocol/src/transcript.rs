@@ -6,7 +6,8 @@
 
 use crate::Scope;
 use crate::keyed::KeyedHash;
-use amicus_field::{LimbVec, Seed};
+use crate::wire::pack_bits;
+use amicus_field::{BitVec, LimbVec, Seed};
 use amicus_plan::PlanDigest;
 use std::fmt;
 
@@ -82,6 +83,13 @@ impl Transcript {
         for limb in 0..values.limbs().count() {
             self.0.update(bytemuck::cast_slice(values.plane(limb)));
         }
+    }
+
+    /// Absorbs planes of bits, preceded by what they are and how many.
+    pub(crate) fn bits(&mut self, tag: u32, planes: &[BitVec]) {
+        self.0.update(&tag.to_le_bytes());
+        self.0.update(&(planes.iter().map(BitVec::len).sum::<usize>() as u64).to_le_bytes());
+        self.0.update(&pack_bits(planes));
     }
 
     /// Absorbs another hash.

@@ -9,7 +9,7 @@ use amicus_field::{Element, Limbs, pack_into, unpack};
 use amicus_net::clock;
 use amicus_node::Peer;
 use amicus_node::conduct::{Conduct, Outgoing};
-use amicus_plan::{OpIndex, Plan, WeightId};
+use amicus_plan::{Plan, Stage, WeightId};
 use amicus_protocol::InferenceId;
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::control::{AbortNotice, encode};
@@ -189,8 +189,9 @@ impl Conduct for Deviant {
     fn opening(&mut self, _: &Plan, opening: &mut Opening) {
         let Deviation::Shift(shifts) = &self.deviation else { return };
         for s in shifts.iter().filter(|_| self.switch.is_on()) {
-            if opening.shares().iter().any(|(op, _)| op.0 == s.index) {
-                opening.danger_shift(OpIndex(s.index), s.element, s.error);
+            let stage = Stage::from_index(s.index);
+            if opening.shares().iter().any(|(opened, _)| *opened == stage) {
+                opening.danger_shift(stage, s.element, s.error);
                 self.switch.note();
             }
         }

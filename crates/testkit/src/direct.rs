@@ -6,9 +6,9 @@
 use crate::world::{Drawing, Honest, Letter, World};
 use amicus_client::inference::PendingRequest;
 use amicus_client::load::{self, Loading};
-use amicus_field::{Element, LimbVec};
+use amicus_field::{BitVec, Element, LimbVec};
 use amicus_node::Peer;
-use amicus_plan::{OpIndex, Plan, ValueId, WeightId};
+use amicus_plan::{Plan, Stage, ValueId, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control::{self, Binding, Request, SessionAnswer, TicketGrant};
@@ -16,6 +16,7 @@ use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, 
 use amicus_protocol::online::{AwaitingInput, Collecting, Next};
 use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::session::{HelperKeys, HelperSession, Holding, Joining, PartySession, SessionStart};
+use amicus_protocol::share::Share;
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{self, Header, Kind};
 use amicus_protocol::{Parties, PartyId, ProtocolError, Scope, Step};
@@ -47,7 +48,7 @@ pub struct Loaded {
 /// Adds `error` to one element of what the last party contributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Shift {
-    /// Weight tensor of the load, or operation of the inference.
+    /// Weight tensor of the load, or number of the inference's opening.
     pub index: u32,
     /// Column, or element of the opened vector.
     pub element: usize,
@@ -68,6 +69,8 @@ pub struct Outcome {
     pub logits: Result<Vec<f64>, ProtocolError>,
     /// Masked values `D` in the order of the plan's values, without those of local operations.
     pub opened: Vec<(ValueId, LimbVec)>,
+    /// Masked bits of comparisons in the order of their openings, plane by plane.
+    pub bits: Vec<(Stage, Vec<BitVec>)>,
 }
 
 /// A log that keeps nothing.
@@ -154,6 +157,14 @@ impl Loaded {
     /// When it is none of this run.
     pub fn danger_masks(&self, outcome: &Outcome) -> Vec<LimbVec> {
         self.helper.danger_masks(&self.danger_keys(outcome), outcome.batch).expect("a valid plan")
+    }
+
+    /// The masks of the bits of every comparison of an inference, by operation.
+    ///
+    /// # Panics
+    /// When it is none of this run.
+    pub fn danger_bit_masks(&self, outcome: &Outcome) -> Vec<Vec<BitVec>> {
+        self.helper.danger_bit_masks(&self.danger_keys(outcome), outcome.batch).expect("a valid plan")
     }
 }
 
@@ -362,7 +373,7 @@ pub fn infer_over(
         let body = carry(world, &client, &me, input.header, &input.body);
         running.push(awaiting.receive(&client, &body)?);
     }
-    let mut opened = Vec::new();
+    let (mut opened, mut bits) = (Vec::new(), Vec::new());
     let finished = 'run: loop {
         world.looks_at(&running);
         let mut openings = Vec::new();
@@ -378,29 +389,33 @@ pub fn infer_over(
         }
         if let Some(last) = openings.last_mut() {
             for s in shifts {
-                last.danger_shift(OpIndex(s.index), s.element, s.error);
+                last.danger_shift(Stage::from_index(s.index), s.element, s.error);
             }
         }
         world.looks_at(&openings);
-        let bodies: Vec<Vec<(OpIndex, Vec<u8>)>> = openings
+        let bodies: Vec<Vec<(Stage, Vec<u8>)>> = openings
             .iter()
-            .map(|o| o.shares().iter().map(|(op, s)| (*op, wire::pack(s))).collect())
+            .map(|o| o.shares().iter().map(|(stage, s)| (*stage, s.pack())).collect())
             .collect();
-        for (op, share) in openings[0].shares() {
+        for (at, (stage, share)) in openings[0].shares().iter().enumerate() {
             let mut sum = share.clone();
-            for other in &openings[1..] {
-                other.shares().iter().filter(|(o, _)| o == op).for_each(|(_, s)| sum.add_assign(s));
+            for of_other in &bodies[1..] {
+                let added = sum.receive(&of_other[at].1);
+                added.map_err(|fault| ProtocolError::Internal(fault.to_string()))?;
             }
-            opened.push((ValueId::of(*op), sum));
+            match sum {
+                Share::Elements(value) => opened.push((ValueId::of(stage.op), value)),
+                Share::Bits(planes) => bits.push((*stage, planes)),
+            }
         }
         let mut collecting: Vec<Collecting> =
             openings.into_iter().map(|o| o.collect()).collect::<Result<_, _>>()?;
         for from in parties.all() {
             for to in parties.others(from) {
-                for (op, body) in &bodies[from.index()] {
-                    let opening = header(Kind::Opening, op.0);
+                for (stage, body) in &bodies[from.index()] {
+                    let opening = header(Kind::Opening, stage.index());
                     let body = carry(world, &Peer::Party(from), &Peer::Party(to), opening, body);
-                    collecting[to.index()].receive(from, op.0, &body)?;
+                    collecting[to.index()].receive(from, stage.index(), &body)?;
                 }
             }
         }
@@ -438,7 +453,7 @@ pub fn infer_over(
         world.looks_at(&waiting);
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
-    Ok(Outcome { scope, batch, input: masked_input, logits, opened })
+    Ok(Outcome { scope, batch, input: masked_input, logits, opened, bits })
 }
 
 /// Party number `number`, for tests.

@@ -9,14 +9,17 @@ use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_model::Simulator;
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
-    WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, Select, Truncate,
+    UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
 use std::sync::Arc;
 
 /// Scale of inputs and weights with one limb, and of coefficients.
 const SCALE: u32 = 3;
+
+/// The polynomials of `max(0, x)`.
+pub const RELU: &[&[i128]] = &[&[0], &[0, 1]];
 
 /// Bits that more limbs leave for every scale.
 fn extra(limbs: Limbs) -> u32 {
@@ -104,13 +107,13 @@ impl Draft {
         self
     }
 
-    fn scale(&self, value: ValueId) -> u32 {
+    /// Scale of a value so far.
+    pub fn scale(&self, value: ValueId) -> u32 {
         let mut plan = self.plan.clone();
-        if plan.ops.is_empty() {
+        if value == ValueId::INPUT {
             return plan.input.scale.0;
         }
-        plan.output =
-            OutputSpec { value: ValueId(plan.ops.len() as u32), ell: bound(plan.limbs), scale: ScaleBits(0) };
+        plan.output = OutputSpec { value, ell: bound(plan.limbs), scale: ScaleBits(0) };
         plan.values().expect("a valid draft").get(value).scale.0
     }
 
@@ -238,6 +241,60 @@ impl Draft {
     /// Every element times the factors of its row and column.
     pub fn weigh(&mut self, input: ValueId, rows: &[u32], columns: &[u32]) -> ValueId {
         self.push(OpKind::Weigh { input, rows: rows.to_vec(), columns: columns.to_vec() })
+    }
+
+    /// Whether each element is above each of the thresholds, given in units; a unit is `bits` below
+    /// the point.
+    pub fn compare(&mut self, input: ValueId, thresholds: &[i64], bits: u32, digits: &[u32]) -> ValueId {
+        let unit = self.scale(input) - bits;
+        let thresholds = thresholds.iter().map(|&t| i128::from(t) << unit).collect();
+        self.push(OpKind::Compare(Compare { input, thresholds, unit, digits: digits.to_vec() }))
+    }
+
+    /// Truncation to a scale (for one limb).
+    pub fn truncate(&mut self, input: ValueId, scale: u32) -> ValueId {
+        let scale = ScaleBits(scale + extra(self.plan.limbs));
+        self.push(OpKind::Truncate(Truncate { input, scale, ell: bound(self.plan.limbs) }))
+    }
+
+    /// Polynomials that bits choose, whose result has the scale of the input times the degree.
+    pub fn select(
+        &mut self,
+        input: ValueId,
+        bits: Option<ValueId>,
+        polynomials: &[&[i128]],
+        pool: Option<SumPool2d>,
+        base: Option<ValueId>,
+    ) -> ValueId {
+        let degree = polynomials.iter().map(|q| q.len() as u32 - 1).max().unwrap_or(0);
+        let scale = ScaleBits(self.scale(input) * degree);
+        let polynomials = polynomials.iter().map(|q| q.to_vec()).collect();
+        self.push(OpKind::Select(Select { input, bits, polynomials, scale, pool, base }))
+    }
+
+    /// The difference of two values of one scale.
+    pub fn subtract(&mut self, left: ValueId, right: ValueId) -> ValueId {
+        self.push(OpKind::Subtract { left, left_shift: 0, right, right_shift: 0 })
+    }
+
+    /// Pixels of images of one size.
+    pub fn gather(&mut self, input: ValueId, size: [usize; 2], rows: &[u32], columns: &[u32]) -> ValueId {
+        let (rows, columns) = (rows.to_vec(), columns.to_vec());
+        self.push(OpKind::Gather { input, size, rows, columns })
+    }
+
+    /// `max(0, x)` of a value, truncated to a scale (for one limb) or not.
+    pub fn relu(&mut self, input: ValueId, scale: Option<u32>, digits: &[u32]) -> ValueId {
+        let bits = self.compare(input, &[0], 4, digits);
+        let value = scale.map_or(input, |scale| self.truncate(input, scale));
+        self.select(value, Some(bits), RELU, None, None)
+    }
+
+    /// The larger of two values of one scale, element by element.
+    pub fn max(&mut self, left: ValueId, right: ValueId, digits: &[u32]) -> ValueId {
+        let difference = self.subtract(left, right);
+        let bits = self.compare(difference, &[0], 4, digits);
+        self.select(difference, Some(bits), RELU, None, Some(right))
     }
 
     /// The network that reveals a value, rounded by some bits.

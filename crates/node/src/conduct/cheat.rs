@@ -13,7 +13,7 @@ use amicus_protocol::check::CheckMessage;
 use amicus_protocol::epoch::PartyTagging;
 use amicus_protocol::ids::PARTIES;
 use amicus_protocol::online::Opening;
-use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::wire::{Header, Kind};
 use std::fmt;
 use std::str::FromStr;
 
@@ -151,8 +151,9 @@ impl Cheat {
 struct Cheater {
     cheat: Cheat,
     target: Option<OpIndex>,
-    /// A share that differs from the one the party computes with, for whom it is sent to first.
-    lie: Option<Vec<u8>>,
+    /// A share that differs from the one the party computes with, for whom it is sent to
+    /// first, and its number in messages.
+    lie: Option<(u32, Vec<u8>)>,
     /// It has deviated.
     done: bool,
 }
@@ -167,24 +168,25 @@ impl Conduct for Cheater {
 
     fn opening(&mut self, plan: &Plan, opening: &mut Opening) {
         let one = Element::one(plan.limbs);
-        let target = opening.shares().iter().find(|(op, _)| Some(*op) == self.target);
-        let Some((op, share)) = target.filter(|_| !self.done).map(|(op, share)| (*op, share.clone())) else {
+        let target = opening.shares().iter().find(|(stage, _)| Some(stage.op) == self.target);
+        let Some((stage, share)) = target.filter(|_| !self.done).cloned() else {
             return;
         };
         self.done = true;
         match self.cheat {
-            Cheat::Linear(_) | Cheat::Activation(_) => opening.danger_shift(op, 0, one),
+            Cheat::Linear(_) | Cheat::Activation(_) => opening.danger_shift(stage, 0, one),
             Cheat::BatchCancel(_) => {
-                let elements = plan.values().map_or(share.len(), |values| values.get(ValueId::of(op)).len);
+                let elements =
+                    plan.values().map_or(share.len(), |values| values.get(ValueId::of(stage.op)).len);
                 if elements < share.len() {
-                    opening.danger_shift(op, 0, one);
-                    opening.danger_shift(op, elements, -one);
+                    opening.danger_shift(stage, 0, one);
+                    opening.danger_shift(stage, elements, -one);
                 }
             }
             Cheat::Equivocate(_) => {
                 let mut other = share;
-                other.set(0, other.get(0) + one);
-                self.lie = Some(pack(&other));
+                other.danger_shift(0, one);
+                self.lie = Some((stage.index(), other.pack()));
             }
             Cheat::Load | Cheat::Sigma | Cheat::Hash | Cheat::Output => {}
         }
@@ -204,8 +206,9 @@ impl Conduct for Cheater {
 
     fn send(&mut self, _to: &Peer, header: Header, body: &[u8]) -> Vec<Outgoing> {
         let mut body = body.to_vec();
-        if header.kind == Kind::Opening && Some(OpIndex(header.index)) == self.target {
-            body = self.lie.take().unwrap_or(body);
+        let is_lie = |(index, _): &mut (u32, _)| header.kind == Kind::Opening && header.index == *index;
+        if let Some((_, lie)) = self.lie.take_if(is_lie) {
+            body = lie;
         }
         if self.cheat == Cheat::Output && header.kind == Kind::Output && !self.done {
             self.done = true;

@@ -5,7 +5,6 @@ use crate::exchange::{Part, Wait};
 use crate::inbox::{Incoming, Want};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
-use amicus_plan::OpIndex;
 use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::online::{AwaitingInput, Collecting, Running};
 use amicus_protocol::output::ReceiverKey;
@@ -164,28 +163,24 @@ impl Flight {
 
     /// What is done with another party's share of an operation.
     fn share(&self, index: u32) -> Want {
-        let opened = self.round_of(OpIndex(index));
+        let stage = amicus_plan::Stage::from_index(index);
+        let opened = self.round_of(stage);
         let now = match &self.stage {
             Stage::Material | Stage::Input { .. } => 0,
             Stage::Round { round, .. } => *round,
             Stage::Outcome | Stage::Done => usize::MAX,
         };
         match opened {
-            None => Want::Refuse(Fault::Unexpected(format!("share of operation {index}"))),
+            None => Want::Refuse(Fault::Unexpected(format!("share of {stage}"))),
             Some(round) if round == now => Want::Take,
             Some(round) if round > now => Want::Keep,
-            Some(_) => Want::Refuse(Fault::Duplicate(format!("share of operation {index}"))),
+            Some(_) => Want::Refuse(Fault::Duplicate(format!("share of {stage}"))),
         }
     }
 
-    /// The round that opens an operation.
-    pub(super) fn round_of(&self, op: OpIndex) -> Option<usize> {
-        self.epoch
-            .context()
-            .schedule
-            .rounds
-            .iter()
-            .position(|round| round.open.iter().any(|stage| stage.op == op))
+    /// The round of an opening.
+    pub(super) fn round_of(&self, stage: amicus_plan::Stage) -> Option<usize> {
+        self.epoch.context().schedule.rounds.iter().position(|round| round.open.contains(&stage))
     }
 
     fn of_client(&self, peer: &Peer, kind: Kind) -> Want {

@@ -12,7 +12,7 @@ use amicus_protocol::control::{self, Binding};
 use amicus_protocol::online::{AwaitingInput, Finished, Next, Running};
 use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::preprocess::Material;
-use amicus_protocol::wire::{HEADER_BYTES, Header, Kind, pack};
+use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{Fault, Printable, ProtocolError, Scope, Step};
 use std::sync::Arc;
 
@@ -236,18 +236,19 @@ impl Party {
         let plan = Arc::clone(&flight.epoch.context().plan);
         self.hooks.opening(&plan, &mut opening);
         let others = self.others();
-        for (op, share) in opening.shares() {
-            let body = pack(share);
-            let header = Header::new(Kind::Opening, flight.scope, op.0);
+        for (stage, share) in opening.shares() {
+            let body = share.pack();
+            let header = Header::new(Kind::Opening, flight.scope, stage.index());
             for other in &others {
                 let sent = self.send(other, header, &body);
                 sent.map_err(|e| {
-                    ProtocolError::peer(other, Step::opening(&plan, *op), Fault::Lost(e.to_string()))
+                    let step = Step::opening(&plan, stage.op);
+                    ProtocolError::peer(other, step, Fault::Lost(e.to_string()))
                 })?;
             }
             flight.sent += (HEADER_BYTES + body.len()) as u64;
         }
-        let round = opening.shares().first().and_then(|(op, _)| flight.round_of(*op)).unwrap_or(0);
+        let round = opening.shares().first().and_then(|(stage, _)| flight.round_of(*stage)).unwrap_or(0);
         let collecting = opening.collect()?;
         flight.enter(Stage::Round { collecting, round, keys }, &self.limits);
         Ok(())

@@ -4,7 +4,6 @@ use super::{SEED_BYTES, challenge, correction_lengths};
 use crate::affine::{Affine, columns, parts, sample};
 use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
-use crate::preprocess::refuse_comparisons;
 use crate::session::{HelperKeys, HelperSession};
 use crate::transcript::Digest;
 use crate::wire::{pack_all, unpack};
@@ -74,7 +73,6 @@ impl HelperLoad {
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         plan.values()?;
-        refuse_comparisons(&plan)?;
         let (digest, parties) = (plan.digest()?, session.parties());
         let epoch = EpochId::random(randomness)?;
         let HelperKeys { scope, seeds } = session.next(epoch, &digest)?;

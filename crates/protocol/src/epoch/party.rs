@@ -6,7 +6,6 @@ use crate::affine::{Affine, columns};
 use crate::fingerprint::ModelFingerprint;
 use crate::keys::PartyKeys;
 use crate::label::{Label, Purpose, domain};
-use crate::preprocess::refuse_comparisons;
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::{unpack, unpack_all};
 use crate::{EpochId, Fault, Parties, PartyId, Peer, ProtocolError, Step};
@@ -38,7 +37,6 @@ impl PartyContext {
     /// An invalid plan.
     pub fn new(plan: Arc<Plan>, parties: Parties, me: PartyId) -> Result<Self, ProtocolError> {
         let values = Arc::new(plan.values()?);
-        refuse_comparisons(&plan)?;
         let schedule = Arc::new(Schedule::of(&plan));
         Ok(PartyContext { values, schedule, digest: plan.digest()?, plan, parties, me })
     }

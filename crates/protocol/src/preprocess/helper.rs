@@ -1,17 +1,17 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
-use super::{MaskedPolynomials, truncation};
+use super::{MaskedPolynomials, local, truncation, truncation_alone};
 use crate::affine::dot_mask;
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
 use crate::wire::pack_all;
-use crate::{InferenceId, ProtocolError, Scope};
+use crate::{InferenceId, ProtocolError, Scope, compare, select};
 use amicus_field::{
-    CaseMask, Element, LimbVec, Seed, gather, scaled_coefficients, sum_pool, sum_pool_transposed,
+    BitVec, CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_pool, sum_pool_transposed,
 };
 use amicus_field::{U256, taylor_coefficients};
-use amicus_plan::{Activation, OpIndex, OpKind, ValueId, WrapRule};
+use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Select, ValueId, WrapRule};
 use std::fmt;
 use std::ops::Deref;
 use zeroize::Zeroizing;
@@ -22,6 +22,8 @@ pub struct Dealt {
     pub(crate) batch: usize,
     /// Constants of the check: `batch x slots`.
     pub(crate) constants: Zeroizing<Vec<Element>>,
+    /// What the check's boolean sums must give: `batch x slots`.
+    pub(crate) bit_constants: Zeroizing<Vec<u64>>,
     /// `mu_0` of every output element.
     pub(crate) output_masks: OutputMasks,
     /// `h = [r >= Q/2]` of every output element.
@@ -129,6 +131,7 @@ impl HelperEpoch {
             output_masks: OutputMasks(t.floor(mask)),
             output_high: t.high_half(mask),
             constants: dealing.constants,
+            bit_constants: dealing.bit_constants,
             scope: keys.scope,
             batch,
             grant,
@@ -150,6 +153,26 @@ impl HelperEpoch {
         }
         Ok(dealing.masks)
     }
+
+    /// The masks of the bits of every comparison of an inference: for each operation, threshold by
+    /// threshold; none for other operations. They unmask the bits: for tests, as
+    /// [`danger_masks`](HelperEpoch::danger_masks).
+    ///
+    /// # Errors
+    /// A plan that does not fit its own shapes.
+    #[cfg(feature = "danger")]
+    pub fn danger_bit_masks(
+        &self,
+        keys: &HelperKeys,
+        batch: usize,
+    ) -> Result<Vec<Vec<BitVec>>, ProtocolError> {
+        let mut dealing = Dealing::new(self, keys, batch);
+        dealing.input();
+        for (index, op) in self.plan.indexed_ops() {
+            dealing.operation(index, &op.kind)?;
+        }
+        Ok(dealing.bits)
+    }
 }
 
 /// What a value is tagged with.
@@ -168,13 +191,25 @@ struct Dealing<'a> {
     /// Mask of every value so far, `batch x len`.
     masks: Vec<LimbVec>,
     constants: Zeroizing<Vec<Element>>,
+    /// Constants of the boolean sums: `batch x slots`.
+    bit_constants: Zeroizing<Vec<u64>>,
+    /// Masks of the bits of every comparison; none for other operations.
+    bits: Vec<Vec<BitVec>>,
 }
 
 impl<'a> Dealing<'a> {
     fn new(epoch: &'a HelperEpoch, keys: &'a HelperKeys, batch: usize) -> Self {
         let plan = &epoch.plan;
         let constants = Zeroizing::new(vec![Element::zero(plan.limbs); batch * plan.check_slots()]);
-        Dealing { epoch, keys, batch, masks: Vec::with_capacity(epoch.values.count()), constants }
+        Dealing {
+            epoch,
+            keys,
+            batch,
+            masks: Vec::with_capacity(epoch.values.count()),
+            constants,
+            bit_constants: Zeroizing::new(vec![0; batch * plan.boolean_slots()]),
+            bits: vec![Vec::new(); plan.ops.len()],
+        }
     }
 
     fn label(&self, purpose: Purpose, op: u32) -> Label {
@@ -252,36 +287,44 @@ impl<'a> Dealing<'a> {
                 r
             }
             OpKind::Activation(a) => {
-                let (mask, dealt) = self.activation(index, a, len)?;
+                let (mask, dealt) = self.activation(index, a, len, true)?;
                 corrections = Some(dealt);
                 mask
             }
-            OpKind::Add { left, left_shift, right, right_shift } => {
-                let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
-                add_shifted(x, *left_shift, y, *right_shift)
+            OpKind::Truncate(t) => {
+                let shared = self.epoch.values.get(ValueId::of(index)).mask == MaskKind::Shared;
+                let (mask, dealt) = self.activation(index, &truncation_alone(t), len, shared)?;
+                corrections = Some(dealt);
+                mask
             }
-            OpKind::SumPool { input, pool } => sum_pool(pool, &self.masks[input.index()], batch),
-            OpKind::Slice { input, start, len } => {
-                slice_each(&self.masks[input.index()], *start, *len, batch)
+            OpKind::Compare(compare) => {
+                let r = &self.masks[compare.input.index()];
+                let dealt = compare::helper::deal(compare, r, &self.streams(index), batch);
+                let openings = dealt.constants.len() / batch;
+                for (at, constant) in dealt.constants.iter().enumerate() {
+                    let (element, opening) = (at / openings, at % openings);
+                    let slots = self.bit_constants.len() / batch;
+                    self.bit_constants[element * slots + opening] ^= constant;
+                }
+                self.bits[index.index()] = dealt.masks;
+                corrections = Some(dealt.corrections);
+                LimbVec::zeros(limbs, 0)
             }
-            OpKind::Concat { parts } => {
-                let parts: Vec<(&LimbVec, u32)> =
-                    parts.iter().map(|p| (&self.masks[p.input.index()], p.shift)).collect();
-                concat_shifted(&parts, batch)
+            OpKind::Select(select) => {
+                let (mask, dealt) = self.selection(index, select, len)?;
+                corrections = Some(dealt);
+                mask
             }
-            OpKind::Weigh { input, rows, columns } => weigh(&self.masks[input.index()], rows, columns),
-            OpKind::Subtract { left, left_shift, right, right_shift } => {
-                let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
-                subtract_shifted(x, *left_shift, y, *right_shift)
-            }
-            OpKind::Gather { input, size, rows, columns } => {
-                gather(&self.masks[input.index()], *size, rows, columns)
-            }
-            OpKind::ScaleChannels { input, factors, .. } => {
-                scale_channels(&self.masks[input.index()], factors, batch)
-            }
-            OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_) => {
-                return Err(ProtocolError::Internal(format!("{index} is a comparison")));
+            OpKind::Add { .. }
+            | OpKind::Subtract { .. }
+            | OpKind::SumPool { .. }
+            | OpKind::Slice { .. }
+            | OpKind::Concat { .. }
+            | OpKind::Weigh { .. }
+            | OpKind::Gather { .. }
+            | OpKind::ScaleChannels { .. } => {
+                let of_inputs = local(kind, batch, |input| Ok(&self.masks[input.index()]))?;
+                of_inputs.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?
             }
         };
         self.masks.push(mask);
@@ -293,6 +336,7 @@ impl<'a> Dealing<'a> {
         index: OpIndex,
         a: &Activation,
         outputs: usize,
+        shared: bool,
     ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);
@@ -329,77 +373,54 @@ impl<'a> Dealing<'a> {
             difference_tags: differences.iter().map(tag).collect(),
             differences,
         };
-        let mut message = vec![correction(&streams, domain::OUT_MASK, &out_mask)];
+        let mut message = Vec::new();
+        if shared {
+            message.push(correction(&streams, domain::OUT_MASK, &out_mask));
+        }
         let of_domains = MaskedPolynomials::domains(a).in_order().zip(dealt.in_order());
         message.extend(of_domains.map(|(d, v)| correction(&streams, d, &v)));
         // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
         self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok((out_mask, pack_all(&message)))
     }
-}
 
-/// `2^left_shift x + 2^right_shift y`.
-pub(crate) fn add_shifted(x: &LimbVec, left_shift: u32, y: &LimbVec, right_shift: u32) -> LimbVec {
-    let mut sum = x.clone();
-    if left_shift > 0 {
-        sum.scale_assign(&Element::power_of_two(x.limbs(), left_shift));
+    fn selection(
+        &mut self,
+        index: OpIndex,
+        select: &Select,
+        outputs: usize,
+    ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
+        let (limbs, batch) = (self.epoch.plan.limbs, self.batch);
+        let r = &self.masks[select.input.index()];
+        let bits = select.bits.and_then(ValueId::op).map_or(&[][..], |op| &self.bits[op.index()]);
+        let (constant_terms, values) = select::masked(select, r, bits);
+
+        let streams = self.streams(index);
+        let key = sum_of(&streams, domain::KEY, limbs, outputs);
+        let follow = sum_of(&streams, domain::FOLLOW, limbs, outputs);
+        let key_of_input = match &select.pool {
+            None => key.clone(),
+            Some(pool) => sum_pool_transposed(pool, &key, batch),
+        };
+        let mut out_mask = follow.clone();
+        out_mask.sub_assign(&select::pooled(select.pool.as_ref(), constant_terms, batch));
+        if let Some(base) = select.base {
+            out_mask.add_assign(&self.masks[base.index()]);
+        }
+
+        let mut message = Vec::new();
+        if self.epoch.values.get(ValueId::of(index)).mask == MaskKind::Shared {
+            message.push(correction(&streams, domain::OUT_MASK, &out_mask));
+        }
+        for (i, value) in values.iter().enumerate() {
+            message.push(correction(&streams, domain::selected(i), value));
+        }
+        for (i, value) in values.iter().enumerate() {
+            let mut tag = key_of_input.clone();
+            tag.mul_assign(value);
+            message.push(correction(&streams, domain::selected_tag(i), &tag));
+        }
+        self.add_constant(0, &Key::OfInference(&key), &follow);
+        Ok((out_mask, pack_all(&message)))
     }
-    if right_shift > 0 {
-        sum.add_scaled(&Element::power_of_two(x.limbs(), right_shift), y);
-    } else {
-        sum.add_assign(y);
-    }
-    sum
-}
-
-/// `2^left_shift x - 2^right_shift y`.
-pub(crate) fn subtract_shifted(x: &LimbVec, left_shift: u32, y: &LimbVec, right_shift: u32) -> LimbVec {
-    let mut negative = LimbVec::zeros(y.limbs(), y.len());
-    negative.sub_assign(y);
-    add_shifted(x, left_shift, &negative, right_shift)
-}
-
-/// Every channel of every batch element times a factor of its own.
-pub(crate) fn scale_channels(x: &LimbVec, factors: &[i64], batch: usize) -> LimbVec {
-    let each = x.len() / batch / factors.len();
-    let one: Vec<i64> = factors.iter().flat_map(|&f| std::iter::repeat_n(f, each)).collect();
-    let mut scaled = x.clone();
-    scaled.mul_assign(&LimbVec::from_i64(x.limbs(), &one.repeat(batch)));
-    scaled
-}
-
-/// Values one behind the other for every batch element, each times `2^shift`.
-pub(crate) fn concat_shifted(parts: &[(&LimbVec, u32)], batch: usize) -> LimbVec {
-    let scaled: Vec<LimbVec> = parts
-        .iter()
-        .map(|(x, shift)| {
-            let mut x = (*x).clone();
-            if *shift > 0 {
-                x.scale_assign(&Element::power_of_two(x.limbs(), *shift));
-            }
-            x
-        })
-        .collect();
-    let pieces: Vec<LimbVec> = (0..batch)
-        .flat_map(|e| scaled.iter().map(move |x| (x, x.len() / batch, e)))
-        .map(|(x, each, e)| x.slice(e * each..(e + 1) * each))
-        .collect();
-    LimbVec::concat(&pieces.iter().collect::<Vec<_>>())
-}
-
-/// Every element times the factors of its row and column.
-pub(crate) fn weigh(x: &LimbVec, rows: &[u32], columns: &[u32]) -> LimbVec {
-    let plane = rows.iter().flat_map(|&r| columns.iter().map(move |&c| i64::from(r) * i64::from(c)));
-    let factors: Vec<i64> = plane.cycle().take(x.len()).collect();
-    let mut scaled = x.clone();
-    scaled.mul_assign(&LimbVec::from_i64(x.limbs(), &factors));
-    scaled
-}
-
-/// Elements `start..start + len` of every batch element.
-pub(crate) fn slice_each(x: &LimbVec, start: usize, len: usize, batch: usize) -> LimbVec {
-    let whole = x.len() / batch;
-    let parts: Vec<LimbVec> =
-        (0..batch).map(|e| x.slice(e * whole + start..e * whole + start + len)).collect();
-    LimbVec::concat(&parts.iter().collect::<Vec<_>>())
 }

@@ -5,55 +5,96 @@
 //! computed: coefficients of the masked polynomials, their tags, and output masks.
 
 mod helper;
+mod local;
 mod party;
 mod polynomials;
 
 pub use helper::{Dealt, InputGrant};
 pub use party::{Material, PartyDeal};
 
-pub(crate) use helper::{add_shifted, concat_shifted, scale_channels, slice_each, subtract_shifted, weigh};
+pub(crate) use local::local;
 pub(crate) use party::OpMaterial;
 pub(crate) use polynomials::MaskedPolynomials;
 
-use amicus_field::{FieldError, Truncation};
-use amicus_plan::{OpIndex, OpKind, Plan, PlanError, ScaleBits, ValueId, Values};
+use crate::compare::party::CompareWords;
+use amicus_field::{FieldError, Limbs, Truncation, WordVec, packed_len};
+use amicus_plan::{
+    Activation, MaskKind, OpIndex, OpKind, Plan, ScaleBits, Truncate, ValueId, Values, WrapRule,
+};
 
-/// Lengths of the correction vectors of an operation, in message order; empty when it has none.
-pub fn correction_lengths(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> Vec<usize> {
-    let outputs = values.get(ValueId::of(op)).len * batch;
-    match &plan.op(op).kind {
-        OpKind::Activation(a) => {
-            let inputs = values.get(a.input).len * batch;
-            let mut lengths = vec![outputs];
-            lengths.resize(1 + a.corrections_per_input(), inputs);
-            lengths
+/// The correction vectors of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorrectionShape {
+    /// None.
+    Nothing,
+    /// Vectors of elements with these lengths, in message order.
+    Elements(Vec<usize>),
+    /// Vectors of words, all of one length.
+    Words {
+        /// How many.
+        count: usize,
+        /// Their length.
+        len: usize,
+    },
+}
+
+impl CorrectionShape {
+    /// Whether an operation has corrections at all.
+    pub fn is_nothing(&self) -> bool {
+        *self == CorrectionShape::Nothing
+    }
+
+    /// Bytes of the message. Saturates: no message is that long.
+    pub fn bytes(&self, limbs: Limbs) -> usize {
+        match self {
+            CorrectionShape::Nothing => 0,
+            CorrectionShape::Elements(lengths) => {
+                lengths.iter().map(|&len| packed_len(limbs, len)).fold(0, usize::saturating_add)
+            }
+            CorrectionShape::Words { count, len } => count.saturating_mul(WordVec::packed_len(*len)),
         }
-        OpKind::Multiply { .. } => vec![outputs; 2],
+    }
+}
+
+/// The correction vectors of an operation, for `batch` inputs.
+pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> CorrectionShape {
+    let out = values.get(ValueId::of(op));
+    let len_of = |value| values.get(value).len.saturating_mul(batch);
+    let outputs = out.len.saturating_mul(batch);
+    let masks = |shared: bool| if shared { vec![outputs] } else { Vec::new() };
+    let of_inputs = |mut lengths: Vec<usize>, each: usize, input| {
+        lengths.extend(std::iter::repeat_n(len_of(input), each));
+        CorrectionShape::Elements(lengths)
+    };
+    let shared = out.mask == MaskKind::Shared;
+    match &plan.op(op).kind {
+        OpKind::Activation(a) => of_inputs(masks(true), a.corrections_per_input(), a.input),
+        OpKind::Truncate(t) => of_inputs(masks(shared), truncation_alone(t).corrections_per_input(), t.input),
+        OpKind::Select(s) => of_inputs(masks(shared), s.corrections_per_input(), s.input),
+        OpKind::Multiply { .. } => CorrectionShape::Elements(vec![outputs; 2]),
+        OpKind::Compare(c) => CorrectionShape::Words { count: CompareWords::count(c), len: len_of(c.input) },
         OpKind::Linear { .. }
         | OpKind::Add { .. }
+        | OpKind::Subtract { .. }
         | OpKind::SumPool { .. }
         | OpKind::Slice { .. }
         | OpKind::Concat { .. }
         | OpKind::Weigh { .. }
-        | OpKind::Subtract { .. }
         | OpKind::Gather { .. }
-        | OpKind::ScaleChannels { .. }
-        // Refused when a model is loaded.
-        | OpKind::Compare(_)
-        | OpKind::Truncate(_)
-        | OpKind::Select(_) => Vec::new(),
+        | OpKind::ScaleChannels { .. } => CorrectionShape::Nothing,
     }
 }
 
-/// Refuses plans with operations that the protocol does not run.
-pub(crate) fn refuse_comparisons(plan: &Plan) -> Result<(), PlanError> {
-    let runs = |kind: &OpKind| !matches!(kind, OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_));
-    match plan.ops.iter().find(|op| !runs(&op.kind)) {
-        None => Ok(()),
-        Some(op) => Err(PlanError::Op {
-            op: op.name.clone(),
-            reason: "this version of Amicus does not run comparisons".into(),
-        }),
+/// A truncation as the activation that it is: by the polynomial `u` itself.
+pub(crate) fn truncation_alone(t: &Truncate) -> Activation {
+    Activation {
+        input: t.input,
+        ell: t.ell,
+        input_scale: t.scale,
+        coefficients: vec![0, 1],
+        coefficient_scale: ScaleBits(0),
+        pool: None,
+        wrap: WrapRule::Exact,
     }
 }
 

@@ -1,15 +1,16 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
-use super::helper::{add_shifted, concat_shifted, scale_channels, slice_each, subtract_shifted, weigh};
-use super::{MaskedPolynomials, correction_lengths};
+use super::{CorrectionShape, MaskedPolynomials, corrections, local, truncation_alone};
 use crate::affine::dot_mask;
+use crate::compare::party::{CompareMaterial, CompareWords, Comparing};
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::label::{Label, LabelStream, Purpose, domain};
+use crate::select;
 use crate::wire::unpack_all;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
-use amicus_field::{Element, LimbVec, gather, sum_pool, sum_pool_transposed};
-use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, ValueId};
+use amicus_field::{Element, LimbVec, SumPool2d, sum_pool_transposed};
+use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Plan, Printable, Select, ValueId, Values};
 use std::convert::Infallible;
 
 /// A dealt inference that collects its corrections.
@@ -24,20 +25,56 @@ pub struct PartyDeal {
 /// The last party's shares of what the helper fixed for one operation; all others draw theirs.
 #[derive(Debug)]
 enum Corrections {
-    Activation { mask: LimbVec, polynomials: MaskedPolynomials<LimbVec> },
+    Activation { mask: Option<LimbVec>, polynomials: MaskedPolynomials<LimbVec> },
     Multiply { tags: [LimbVec; 2] },
+    Select { mask: Option<LimbVec>, shares: Selected },
+    Compare(CompareWords),
+}
+
+/// Shares of a selection's masked coefficients.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) values: Vec<LimbVec>,
+    pub(crate) tags: Vec<LimbVec>,
 }
 
 impl Corrections {
+    /// From the body of a message.
+    fn decode(plan: &Plan, values: &Values, op: OpIndex, batch: usize, body: &[u8]) -> Result<Self, Fault> {
+        let none = || Fault::Unexpected("corrections of an operation that has none".into());
+        let kind = &plan.op(op).kind;
+        let shared = values.get(ValueId::of(op)).mask == MaskKind::Shared;
+        match (kind, corrections(plan, values, op, batch)) {
+            (OpKind::Compare(compare), CorrectionShape::Words { len, .. }) => {
+                Ok(Corrections::Compare(CompareWords::decode(compare, len, body)?))
+            }
+            (_, CorrectionShape::Elements(lengths)) => {
+                Corrections::of(kind, shared, unpack_all(plan.limbs, &lengths, body)?)
+            }
+            (_, CorrectionShape::Nothing | CorrectionShape::Words { .. }) => Err(none()),
+        }
+    }
+
     /// From the vectors of a message, in its order.
-    fn of(kind: &OpKind, vectors: Vec<LimbVec>) -> Result<Self, Fault> {
+    fn of(kind: &OpKind, shared: bool, vectors: Vec<LimbVec>) -> Result<Self, Fault> {
         let mut vectors = vectors.into_iter();
         let mut next = || vectors.next().ok_or_else(|| Fault::Unexpected("corrections".into()));
         match kind {
             OpKind::Activation(a) => Ok(Corrections::Activation {
-                mask: next()?,
+                mask: Some(next()?),
                 polynomials: MaskedPolynomials::domains(a).try_map(|_| next())?,
             }),
+            OpKind::Truncate(t) => Ok(Corrections::Activation {
+                mask: if shared { Some(next()?) } else { None },
+                polynomials: MaskedPolynomials::domains(&truncation_alone(t)).try_map(|_| next())?,
+            }),
+            OpKind::Select(select) => {
+                let mask = if shared { Some(next()?) } else { None };
+                let mut all = || (0..select::dealt(select).len()).map(|_| next()).collect();
+                let values: Result<_, Fault> = all();
+                let tags: Result<_, Fault> = all();
+                Ok(Corrections::Select { mask, shares: Selected { values: values?, tags: tags? } })
+            }
             OpKind::Multiply { .. } => Ok(Corrections::Multiply { tags: [next()?, next()?] }),
             _ => Err(Fault::Unexpected("corrections of an operation that has none".into())),
         }
@@ -72,6 +109,16 @@ pub(crate) enum OpMaterial {
         key: LimbVec,
         key_of_input: LimbVec,
     },
+    Select {
+        shares: Selected,
+        follow: LimbVec,
+        key: LimbVec,
+        key_of_input: LimbVec,
+    },
+    /// Before its first round.
+    Compare(CompareMaterial),
+    /// In between its rounds.
+    Comparing(Comparing),
     Local,
 }
 
@@ -108,15 +155,14 @@ impl PartyDeal {
         else {
             return Err(fail(Fault::Unexpected(format!("corrections of operation {index}"))));
         };
-        let lengths = correction_lengths(plan, &epoch.ctx.values, OpIndex(index), self.batch);
-        if lengths.is_empty() {
+        if corrections(plan, &epoch.ctx.values, OpIndex(index), self.batch).is_nothing() {
             return Err(fail(Fault::Unexpected(format!("corrections of operation {index}"))));
         }
         if slot.is_some() {
             return Err(fail(Fault::Duplicate("corrections".into())));
         }
-        let vectors = unpack_all(plan.limbs, &lengths, body).map_err(&fail)?;
-        *slot = Some(Corrections::of(&plan.op(OpIndex(index)).kind, vectors).map_err(fail)?);
+        let decoded = Corrections::decode(plan, &epoch.ctx.values, OpIndex(index), self.batch, body);
+        *slot = Some(decoded.map_err(fail)?);
         self.missing -= 1;
         Ok(())
     }
@@ -131,10 +177,8 @@ impl PartyEpoch {
     /// Begins an inference of `batch` inputs that the helper deals.
     pub fn begin_deal(&self, keys: PartyKeys, batch: usize) -> PartyDeal {
         let (plan, values) = (&self.ctx.plan, &self.ctx.values);
-        let with = plan
-            .indexed_ops()
-            .filter(|(i, _)| !correction_lengths(plan, values, *i, batch).is_empty())
-            .count();
+        let with =
+            plan.indexed_ops().filter(|(i, _)| !corrections(plan, values, *i, batch).is_nothing()).count();
         let missing = if self.ctx.me == self.ctx.parties.last() { with } else { 0 };
         PartyDeal { keys, batch, corrections: plan.ops.iter().map(|_| None).collect(), missing }
     }
@@ -244,85 +288,104 @@ impl Preparing<'_> {
                 },
             },
             OpKind::Activation(a) => {
-                let (of_result, polynomials) = match corrections {
-                    Some(Corrections::Activation { mask, polynomials }) => (mask, polynomials),
-                    _ => {
-                        let inputs = ctx.values.get(a.input).len * batch;
-                        let draw = |domain| Ok::<_, Infallible>(source.dealt(domain, inputs));
-                        let Ok(polynomials) = MaskedPolynomials::domains(a).try_map(draw);
-                        (source.dealt(domain::OUT_MASK, len), polynomials)
-                    }
+                let (of_result, material) = self.activation(a, corrections, &source, len, true);
+                mask = of_result;
+                material
+            }
+            OpKind::Truncate(t) => {
+                let shared = info.mask == MaskKind::Shared;
+                let (of_result, material) =
+                    self.activation(&truncation_alone(t), corrections, &source, len, shared);
+                mask = of_result;
+                material
+            }
+            OpKind::Select(select) => {
+                let (of_result, material) = self.selection(select, corrections, &source, len, info.mask);
+                mask = of_result;
+                material
+            }
+            OpKind::Compare(compare) => {
+                let len = ctx.values.get(compare.input).len * batch;
+                let words = match corrections {
+                    Some(Corrections::Compare(words)) => words,
+                    _ => CompareWords::expand(compare, len, &source.stream),
                 };
-                mask = Some(of_result);
-                self.activation(a, polynomials, &source, len)
+                OpMaterial::Compare(CompareMaterial::new(compare, ctx.me, len, &source.stream, words))
             }
-            OpKind::Add { left, left_shift, right, right_shift } => {
+            OpKind::Add { .. }
+            | OpKind::Subtract { .. }
+            | OpKind::SumPool { .. }
+            | OpKind::Slice { .. }
+            | OpKind::Concat { .. }
+            | OpKind::Weigh { .. }
+            | OpKind::Gather { .. }
+            | OpKind::ScaleChannels { .. } => {
                 if info.mask == MaskKind::Shared {
-                    mask =
-                        Some(add_shifted(self.mask(*left)?, *left_shift, self.mask(*right)?, *right_shift));
+                    mask = local(kind, batch, |input| self.mask(input))?;
                 }
                 OpMaterial::Local
-            }
-            OpKind::SumPool { input, pool } => {
-                mask = self.masks[input.index()].as_ref().map(|m| sum_pool(pool, m, batch));
-                OpMaterial::Local
-            }
-            OpKind::Slice { input, start, len } => {
-                mask = self.masks[input.index()].as_ref().map(|m| slice_each(m, *start, *len, batch));
-                OpMaterial::Local
-            }
-            OpKind::Concat { parts } => {
-                if info.mask == MaskKind::Shared {
-                    let parts = parts.iter().map(|p| Ok((self.mask(p.input)?, p.shift)));
-                    let parts = parts.collect::<Result<Vec<_>, ProtocolError>>()?;
-                    mask = Some(concat_shifted(&parts, batch));
-                }
-                OpMaterial::Local
-            }
-            OpKind::Weigh { input, rows, columns } => {
-                mask = self.masks[input.index()].as_ref().map(|m| weigh(m, rows, columns));
-                OpMaterial::Local
-            }
-            OpKind::Subtract { left, left_shift, right, right_shift } => {
-                if info.mask == MaskKind::Shared {
-                    let (x, y) = (self.mask(*left)?, self.mask(*right)?);
-                    mask = Some(subtract_shifted(x, *left_shift, y, *right_shift));
-                }
-                OpMaterial::Local
-            }
-            OpKind::Gather { input, size, rows, columns } => {
-                mask = self.masks[input.index()].as_ref().map(|m| gather(m, *size, rows, columns));
-                OpMaterial::Local
-            }
-            OpKind::ScaleChannels { input, factors, .. } => {
-                mask = self.masks[input.index()].as_ref().map(|m| scale_channels(m, factors, batch));
-                OpMaterial::Local
-            }
-            OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_) => {
-                return Err(ProtocolError::Internal(format!("{index} is a comparison")));
             }
         };
         self.masks.push(mask);
         Ok(material)
     }
 
+    /// The share of the result's mask, if it is shared, and the material.
     fn activation(
         &self,
         a: &Activation,
-        polynomials: MaskedPolynomials<LimbVec>,
+        corrections: Option<Corrections>,
         source: &Source,
         outputs: usize,
-    ) -> OpMaterial {
+        shared: bool,
+    ) -> (Option<LimbVec>, OpMaterial) {
+        let (mask, polynomials) = match corrections {
+            Some(Corrections::Activation { mask, polynomials }) => (mask, polynomials),
+            _ => {
+                let inputs = self.epoch.ctx.values.get(a.input).len * self.batch;
+                let draw = |domain| Ok::<_, Infallible>(source.dealt(domain, inputs));
+                let Ok(polynomials) = MaskedPolynomials::domains(a).try_map(draw);
+                (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), polynomials)
+            }
+        };
+        let (key, key_of_input) = self.keys_of(a.pool.as_ref(), source, outputs);
+        let follow = source.sample(domain::FOLLOW, outputs);
+        (mask, OpMaterial::Activation { polynomials, follow, key, key_of_input })
+    }
+
+    /// The share of the result's mask, if it is shared, and the material.
+    fn selection(
+        &self,
+        select: &Select,
+        corrections: Option<Corrections>,
+        source: &Source,
+        outputs: usize,
+        kind: MaskKind,
+    ) -> (Option<LimbVec>, OpMaterial) {
+        let (mask, shares) = match corrections {
+            Some(Corrections::Select { mask, shares }) => (mask, shares),
+            _ => {
+                let inputs = self.epoch.ctx.values.get(select.input).len * self.batch;
+                let count = select::dealt(select).len();
+                let draw =
+                    |domain: fn(usize) -> u32| (0..count).map(|i| source.dealt(domain(i), inputs)).collect();
+                let shares = Selected { values: draw(domain::selected), tags: draw(domain::selected_tag) };
+                let shared = kind == MaskKind::Shared;
+                (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), shares)
+            }
+        };
+        let (key, key_of_input) = self.keys_of(select.pool.as_ref(), source, outputs);
+        let follow = source.sample(domain::FOLLOW, outputs);
+        (mask, OpMaterial::Select { shares, follow, key, key_of_input })
+    }
+
+    /// The keys of results, and for every input the sum of those of the windows that hold it.
+    fn keys_of(&self, pool: Option<&SumPool2d>, source: &Source, outputs: usize) -> (LimbVec, LimbVec) {
         let key = source.sample(domain::KEY, outputs);
-        let key_of_input = match &a.pool {
+        let key_of_input = match pool {
             None => key.clone(),
             Some(pool) => sum_pool_transposed(pool, &key, self.batch),
         };
-        OpMaterial::Activation {
-            polynomials,
-            follow: source.sample(domain::FOLLOW, outputs),
-            key,
-            key_of_input,
-        }
+        (key, key_of_input)
     }
 }

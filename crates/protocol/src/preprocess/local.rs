@@ -1,0 +1,92 @@
+//! Operations that open nothing: public linear maps that act on opened values, on masks and on
+//! shares of masks alike (`docs/protocol.md`, section 6.6).
+
+use crate::ProtocolError;
+use amicus_field::{Element, LimbVec, gather, sum_pool};
+use amicus_plan::{OpKind, ValueId};
+
+/// The result of a local operation from its inputs, which `value` looks up; none for operations
+/// that open something.
+///
+/// # Errors
+/// What `value` returns.
+pub(crate) fn local<'a>(
+    kind: &OpKind,
+    batch: usize,
+    value: impl Fn(ValueId) -> Result<&'a LimbVec, ProtocolError>,
+) -> Result<Option<LimbVec>, ProtocolError> {
+    Ok(Some(match kind {
+        OpKind::Add { left, left_shift, right, right_shift } => {
+            let mut sum = shifted(value(*left)?, *left_shift);
+            sum.add_assign(&shifted(value(*right)?, *right_shift));
+            sum
+        }
+        OpKind::Subtract { left, left_shift, right, right_shift } => {
+            let mut difference = shifted(value(*left)?, *left_shift);
+            difference.sub_assign(&shifted(value(*right)?, *right_shift));
+            difference
+        }
+        OpKind::SumPool { input, pool } => sum_pool(pool, value(*input)?, batch),
+        OpKind::Slice { input, start, len } => slice_each(value(*input)?, *start, *len, batch),
+        OpKind::Concat { parts } => {
+            let parts = parts.iter().map(|part| Ok(shifted(value(part.input)?, part.shift)));
+            concat_each(&parts.collect::<Result<Vec<_>, ProtocolError>>()?, batch)
+        }
+        OpKind::Weigh { input, rows, columns } => weigh(value(*input)?, rows, columns),
+        OpKind::Gather { input, size, rows, columns } => gather(value(*input)?, *size, rows, columns),
+        OpKind::ScaleChannels { input, factors, .. } => scale_channels(value(*input)?, factors, batch),
+        OpKind::Linear { .. }
+        | OpKind::Multiply { .. }
+        | OpKind::Activation(_)
+        | OpKind::Compare(_)
+        | OpKind::Truncate(_)
+        | OpKind::Select(_) => return Ok(None),
+    }))
+}
+
+/// `2^shift x`.
+fn shifted(x: &LimbVec, shift: u32) -> LimbVec {
+    let mut x = x.clone();
+    if shift > 0 {
+        x.scale_assign(&Element::power_of_two(x.limbs(), shift));
+    }
+    x
+}
+
+/// Values one behind the other for every batch element.
+fn concat_each(parts: &[LimbVec], batch: usize) -> LimbVec {
+    let pieces: Vec<LimbVec> = (0..batch)
+        .flat_map(|e| parts.iter().map(move |x| (x, x.len() / batch, e)))
+        .map(|(x, each, e)| x.slice(e * each..(e + 1) * each))
+        .collect();
+    LimbVec::concat(&pieces.iter().collect::<Vec<_>>())
+}
+
+/// Every element times the factors of its row and column.
+fn weigh(x: &LimbVec, rows: &[u32], columns: &[u32]) -> LimbVec {
+    let plane = rows.iter().flat_map(|&r| columns.iter().map(move |&c| i64::from(r) * i64::from(c)));
+    times(x, &plane.collect::<Vec<_>>())
+}
+
+/// Every channel times its factor.
+fn scale_channels(x: &LimbVec, factors: &[i64], batch: usize) -> LimbVec {
+    let channel = x.len() / batch / factors.len();
+    let each = factors.iter().flat_map(|&factor| std::iter::repeat_n(factor, channel));
+    times(x, &each.collect::<Vec<_>>())
+}
+
+/// Every element times a factor; factors repeat.
+fn times(x: &LimbVec, factors: &[i64]) -> LimbVec {
+    let factors: Vec<i64> = factors.iter().copied().cycle().take(x.len()).collect();
+    let mut scaled = x.clone();
+    scaled.mul_assign(&LimbVec::from_i64(x.limbs(), &factors));
+    scaled
+}
+
+/// Elements `start..start + len` of every batch element.
+fn slice_each(x: &LimbVec, start: usize, len: usize, batch: usize) -> LimbVec {
+    let whole = x.len() / batch;
+    let parts: Vec<LimbVec> =
+        (0..batch).map(|e| x.slice(e * whole + start..e * whole + start + len)).collect();
+    LimbVec::concat(&parts.iter().collect::<Vec<_>>())
+}
