@@ -1,8 +1,9 @@
 //! The functionality of `docs/security.md`, section 3, for given coins: what receivers get.
 
 use amicus_field::{LimbVec, Limbs};
-use amicus_plan::{Activation, OpKind, Plan, ValueId, WrapRule};
+use amicus_plan::{Activation, OpKind, Plan, Stage, ValueId, WrapRule};
 use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::share::Share;
 
 use crate::run::Outcome;
 
@@ -41,7 +42,7 @@ impl World {
 pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -> Vec<f64> {
     let world = World::of(plan.limbs);
     let mut values: Vec<Vec<Number>> = vec![x.iter().map(|&x| world.reduce(x.into())).collect()];
-    let mut masked: Vec<Vec<Number>> = vec![world.numbers(&run.opened[0].1)];
+    let mut masked: Vec<Vec<Number>> = vec![world.numbers(&run.input)];
     for (index, op) in plan.indexed_ops() {
         let at = |v: &ValueId| v.index();
         let value = match &op.kind {
@@ -60,13 +61,15 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
             OpKind::Slice { input, start, len } => values[at(input)][*start..start + len].to_vec(),
             _ => panic!("no toy network has {}", op.name),
         };
-        let id = ValueId::of(index);
         masked.push(match &op.kind {
             OpKind::Add { left, right, .. } => add(&world, &masked[at(left)], &masked[at(right)]),
             OpKind::Slice { input, start, len } => masked[at(input)][*start..start + len].to_vec(),
             _ => {
-                let opened = run.opened.iter().find(|(v, _)| *v == id);
-                world.numbers(&opened.expect("an opened value").1)
+                let opened = run.opened.iter().find(|(stage, _)| *stage == Stage::first(index));
+                match opened {
+                    Some((_, Share::Elements(d))) => world.numbers(d),
+                    _ => panic!("{} opened no elements", op.name),
+                }
             }
         });
         values.push(value);

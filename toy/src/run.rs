@@ -7,7 +7,7 @@ use std::sync::Arc;
 use amicus_client::load::Loading;
 use amicus_field::oracle::FreshSeeds;
 use amicus_field::{Element, LimbVec, Seed};
-use amicus_plan::{OpIndex, ValueId, WeightId};
+use amicus_plan::{Stage, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control;
@@ -16,6 +16,7 @@ use amicus_protocol::input::Ticket;
 use amicus_protocol::label::{Label, Purpose, domain};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening};
 use amicus_protocol::output::{Receiver, ReceiverKey};
+use amicus_protocol::share::Share;
 use amicus_protocol::session::{HelperSession, Holding, Joining, PartySession, SessionStart};
 use amicus_protocol::wire::{self, Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Peer, ProtocolError, Scope};
@@ -93,7 +94,7 @@ pub enum Place {
     Tags(u32, usize),
     /// Its answer for a tensor.
     Answer(u32),
-    /// Its share of an operation's result: the element.
+    /// Its share of an opening, by its number in messages: the element or bit.
     Opening(u32, usize),
     /// Its sums for the helper: which.
     Sum(usize),
@@ -185,8 +186,10 @@ pub struct Outcome {
     pub accepted: bool,
     /// Logits of the client and of the second receiver.
     pub logits: Option<[Vec<f64>; 2]>,
-    /// The masked input and every opened value, as the first party holds them.
-    pub opened: Vec<(ValueId, LimbVec)>,
+    /// The masked input.
+    pub input: LimbVec,
+    /// Everything opened, as the first party holds it.
+    pub opened: Vec<(Stage, Share)>,
 }
 
 struct NoLog;
@@ -380,7 +383,7 @@ pub fn infer(
         let body = log.send(Role::Client, role(me), Kind::Input, wire::pack(&input));
         running.push(awaiting.receive(&Peer::Client("1".into()), &body)?);
     }
-    let mut opened = vec![(ValueId::INPUT, masked)];
+    let mut opened = Vec::new();
     let finished = loop {
         let (mut openings, mut finished) = (Vec::new(), Vec::new());
         for r in running {
@@ -427,7 +430,7 @@ pub fn infer(
     for to in parties.all().map(role).chain(roles) {
         log.send(Role::Helper, to, Kind::Outcome, [u8::from(accepted.is_some())]);
     }
-    let Some(accepted) = accepted else { return Ok(Outcome { accepted: false, logits: None, opened }) };
+    let Some(accepted) = accepted else { return Ok(Outcome { accepted: false, logits: None, input: masked, opened }) };
     let release = match accepted.release(&mut NoLog) {
         Ok(release) => release,
         Err(never) => match never {},
@@ -439,14 +442,14 @@ pub fn infer(
         let body = log.send(Role::Helper, to, Kind::Release, body);
         logits[number] = receiver.unmask(&body, outputs.iter().map(Vec::as_slice))?;
     }
-    Ok(Outcome { accepted: true, logits: Some(logits), opened })
+    Ok(Outcome { accepted: true, logits: Some(logits), input: masked, opened })
 }
 
 /// One round: whoever deviates sees the others' shares first.
 fn open(
     conduct: Conduct<'_>,
     mut openings: Vec<Opening>,
-    opened: &mut Vec<(ValueId, LimbVec)>,
+    opened: &mut Vec<(Stage, Share)>,
     log: &mut Log,
 ) -> Result<Vec<amicus_protocol::online::Running>, ProtocolError> {
     let parties = conduct.count();
@@ -458,28 +461,30 @@ fn open(
                 if let Place::Opening(op, element) = at
                     && by == from.number()
                 {
-                    openings[from.index()].danger_shift(OpIndex(op), element, error);
+                    openings[from.index()].danger_shift(Stage::from_index(op), element, error);
                 }
             }
-            for (op, share) in openings[from.index()].shares() {
+            for (stage, share) in openings[from.index()].shares() {
                 for to in parties.others(from) {
-                    let body = log.send_of(op.0, role(from), role(to), Kind::Opening, wire::pack(share));
-                    sent.push((from, to, *op, body));
+                    let index = stage.index();
+                    let body = log.send_of(index, role(from), role(to), Kind::Opening, share.pack());
+                    sent.push((from, to, index, body));
                 }
             }
         }
     }
-    for (op, share) in openings[0].shares() {
+    for (at, (stage, share)) in openings[0].shares().iter().enumerate() {
         let mut sum = share.clone();
         for other in &openings[1..] {
-            other.shares().iter().filter(|(o, _)| o == op).for_each(|(_, s)| sum.add_assign(s));
+            let added = sum.receive(&other.shares()[at].1.pack());
+            added.map_err(|fault| ProtocolError::Internal(fault.to_string()))?;
         }
-        opened.push((ValueId::of(*op), sum));
+        opened.push((*stage, sum));
     }
     let mut collecting: Vec<Collecting> =
         openings.into_iter().map(|o| o.collect()).collect::<Result<_, _>>()?;
-    for (from, to, op, body) in sent {
-        collecting[to.index()].receive(from, op.0, &body)?;
+    for (from, to, index, body) in sent {
+        collecting[to.index()].receive(from, index, &body)?;
     }
     collecting.into_iter().map(|c| c.complete()).collect()
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::bits::BitVec;
 use crate::error::UnpackError;
 use crate::kernels::{self, Digits};
+use crate::prime::word_bits;
 use crate::storage::Words;
 use crate::vector::LimbVec;
 
@@ -38,6 +39,11 @@ impl Digit<'_> {
 }
 
 impl WordVec {
+    /// Bits of a word.
+    pub fn bits() -> u32 {
+        word_bits()
+    }
+
     /// `len` words 0.
     pub fn zeros(len: usize) -> WordVec {
         WordVec { words: Words::zeros(len) }

@@ -167,20 +167,23 @@ impl PartyKeys {
     /// different things (by a client that sends different inputs, say), their shares do not cancel,
     /// and the helper sees uniform noise instead of a sum that would depend on the difference.
     pub(crate) fn zero_share_of_inference(&self, view: &Digest, limbs: Limbs, len: usize) -> LimbVec {
-        let label = Label::new(Purpose::CheckZero, self.scope, 0);
-        self.zero_share(limbs, len, |key| label.expand(&label.seed(key).derive(&view.0)))
+        self.zero_share(limbs, len, |key| self.zeros_of(key, view))
     }
 
     /// This party's share of words that add up to zero, for the boolean sums of the check of an
     /// inference. It depends on `view` as the others do.
     pub(crate) fn zero_words_of_inference(&self, view: &Digest, len: usize) -> WordVec {
-        let label = Label::new(Purpose::CheckZero, self.scope, 0);
         let mut share = WordVec::zeros(len);
         for (_, key) in &self.pairs {
-            let stream = label.expand(&label.seed(key).derive(&view.0));
-            share.xor_assign(&stream.sample_words(domain::ZERO_WORDS, 0, len));
+            share.xor_assign(&self.zeros_of(key, view).sample_words(domain::ZERO_WORDS, 0, len));
         }
         share
+    }
+
+    /// What shares of zero with another party are drawn from in the check of an inference.
+    fn zeros_of(&self, key: &Seed, view: &Digest) -> LabelStream {
+        let label = Label::new(Purpose::CheckZero, self.scope, 0);
+        label.expand(&label.seed(key).derive(&view.0))
     }
 
     fn zero_share(&self, limbs: Limbs, len: usize, stream: impl Fn(&Seed) -> LabelStream) -> LimbVec {

@@ -61,7 +61,9 @@ fn draws(net: &Net, n: usize) -> Vec<(Peer, Draw)> {
 
 #[test]
 fn every_label_domain_and_position_is_drawn_once() {
-    for net in Limbs::ALL.into_iter().flat_map(zoo::all) {
+    for net in
+        Limbs::ALL.into_iter().flat_map(|limbs| zoo::all(limbs).into_iter().chain(zoo::comparing(limbs)))
+    {
         for n in [2, 3] {
             let what = format!("{}, {} limbs, {n} parties", net.plan.name, net.plan.limbs.count());
             let draws = draws(&net, n);

@@ -10,7 +10,7 @@ use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::keys::PartyKeys;
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::online::{AwaitingInput, Next};
-use amicus_protocol::wire::{Header, Kind, pack};
+use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::direct::{self, Loaded};
@@ -54,7 +54,7 @@ fn one_share_of_each_operation_of_each_other_party() {
     let [one, two, three] = [1, 2, 3].map(|n| parties.party(n).unwrap());
     let Next::Open(opening) = running(&loaded, &net, 2).next().unwrap() else { panic!("nothing opened") };
     let (op, share) = &opening.shares()[0];
-    let (op, body) = (op.0, pack(share));
+    let (op, body) = (op.index(), share.pack());
     let mut collecting = opening.collect().unwrap();
     // Its own share is there already.
     says(collecting.receive(one, op, &body), "party 1 misbehaved: second share");

@@ -2,10 +2,16 @@
 
 import math
 
+from comparisons import Comparison, prepare_selection, select, xor
 from networks import inputs_of, local, opens, pool_windows
-from primitives import keyed, sequence, text, varint
+from primitives import Stream, keyed, pack_bits, pack_words, sequence, text, varint
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
-                  KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, label, le, scope)
+                  KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, ZERO_WORDS, label, le, scope)
+
+
+def truncation(op):
+    """A truncation as the activation that it is."""
+    return dict(op, input_scale=op["scale"], coefficients=[0, 1], pool=None, statistical=False)
 
 
 class Inference:
@@ -18,8 +24,12 @@ class Inference:
         self.masks, self.mask_shares = [], []   # of every value: at the helper; at the parties, if shared
         self.material = []                      # of every operation
         self.D = []                             # masked values
+        self.opened = {}                        # what operations opened, before a base is added
         self.constants = [0] * (batch * self.slots)
         self.sums = [[0] * (batch * self.slots) for _ in self.everybody]
+        self.bit_slots = run.values.bit_slots
+        self.bit_constants = [0] * (batch * self.bit_slots)
+        self.bit_sums = [[0] * (batch * self.bit_slots) for _ in self.everybody]
 
     def send(self, sender, to, kind, body, index=0):
         self.r.send(sender, to, kind, body, index, self.id)
@@ -83,7 +93,20 @@ class Inference:
             self.add_terms(self.constants, 0, self.dots(key, r.add(*V)))
             material = dict(V=V, g=g, gx=gx, gy=gy)
         elif kind == "activation":
-            mask, mask_shares, material = self.prepare_activation(op, seeds, count, dealt)
+            mask, mask_shares, material = self.prepare_activation(op, seeds, count, dealt, True)
+        elif kind == "truncate":
+            alone = truncation(op)
+            mask, mask_shares, material = self.prepare_activation(alone, seeds, count, dealt, r.values.shared[index + 1])
+        elif kind == "select":
+            mask, mask_shares, material = prepare_selection(self, op, seeds, count, dealt, r.values.shared[index + 1])
+        elif kind == "compare":
+            def words(domain, first, number):
+                return [Stream(seed).words(domain, first, number) for seed in seeds]
+            material = Comparison(op, self.q, self.masks[op["input"]], words, r.n)
+            for number, plane in enumerate(material.constants):
+                self.add_words(self.bit_constants, number, plane)
+            mask = None
+            self.send(HELPER, r.parties[-1], "DealCorrection", b"".join(map(pack_words, material.corrections)), index)
         else:
             def on_masks(masks):
                 return self.per_element(lambda *args: local(op, args, self.q), *masks)
@@ -110,7 +133,13 @@ class Inference:
         return [sum(math.comb(k, j) * A[k] * 2**(f * (d - k)) * (-mu)**(k - j) for k in range(j, d + 1)) % self.q
                 for j in range(d)]
 
-    def prepare_activation(self, op, seeds, outputs, dealt):
+    def add_words(self, sums, number, plane):
+        """Adds a plane of words to the boolean sum of a number, batch element by batch element."""
+        for e, words in enumerate(self.each(plane)):
+            for word in words:
+                sums[e * self.bit_slots + number] ^= word
+
+    def prepare_activation(self, op, seeds, outputs, dealt, shared):
         r, d = self.r, len(op["coefficients"]) - 1
         shift = self.shift(op)
         mask = self.masks[op["input"]]
@@ -122,7 +151,7 @@ class Inference:
         key = r.add(*g)
         gamma = self.unpooled(op, key, len(mask))
         material = dict(U=U, g=g, gamma=[self.unpooled(op, share, len(mask)) for share in g])
-        mask_shares = dealt(OUT_MASK, out_mask)
+        mask_shares = dealt(OUT_MASK, out_mask) if shared else None
         material["C"] = {k: dealt(COEFFICIENT + k, C[k]) for k in range(1, d)}
         material["gC"] = {k: dealt(COEFFICIENT_TAG + k, r.mul(gamma, C[k])) for k in range(1, d)}
         differences = range(0 if op["statistical"] else d)
@@ -170,19 +199,46 @@ class Inference:
                 self.D[index + 1] = self.per_element(lambda *args: local(op, args, self.q), *arguments)
         transcript = r.topic(2, 0, self.id) + r.hash_values(2**32 - 1, self.D[0])
         for opened in r.values.rounds:
-            for index in opened:
-                transcript += r.hash_values(index, self.D[index + 1])
+            for index, level in opened:
+                transcript += self.absorbed(index, level)
         return self.finish(keyed(self.common_key, transcript), receiver_key)
+
+    def absorbed(self, index, level):
+        """What the transcript takes of an opening."""
+        number, material = index | level << 16, self.material[index]
+        if self.plan["ops"][index]["kind"] != "compare":
+            return self.r.hash_values(number, self.opened[index])
+        planes = [xor(*plane) for plane in material.levels[level]]
+        return le(number, 4) + le(sum(map(len, planes)), 8) + pack_bits(planes)
+
+    def compare(self, index, op, material):
+        """6.10"""
+        material.run(self.D[op["input"]])
+        for level, planes in enumerate(material.levels):
+            for i in self.everybody:
+                for j in self.everybody:
+                    if i != j:
+                        body = pack_bits([plane[i] for plane in planes])
+                        self.send(self.r.parties[i], self.r.parties[j], "Opening", body, index | level << 16)
+        for number, sums in material.sums.items():
+            for i in self.everybody:
+                self.add_words(self.bit_sums[i], number, sums[i])
 
     def open(self, index, op):
         r, kind = self.r, op["kind"]
         material = self.material[index]
-        shares = getattr(self, kind)(op, material)
+        if kind == "compare":
+            return self.compare(index, op, material)
+        if kind == "truncate":
+            kind, op = "activation", truncation(op)
+        shares = select(self, op, material) if kind == "select" else getattr(self, kind)(op, material)
         for i in self.everybody:
             for j in self.everybody:
                 if i != j:
                     self.send(r.parties[i], r.parties[j], "Opening", r.pack(shares[i]), index)
-        opened = self.D[index + 1] = r.add(*shares)
+        opened = self.opened[index] = self.D[index + 1] = r.add(*shares)
+        if kind == "select" and op["base"] is not None:
+            self.D[index + 1] = r.add(opened, self.D[op["base"]])
         # 6.7, the terms with the opened value
         for i, sums in enumerate(self.sums):
             if kind == "linear":
@@ -240,6 +296,15 @@ class Inference:
             self.add_terms(self.sums[i], 0, [-sum(t) for t in self.each(tags)])
         return shares
 
+    def zero_words(self, seed_of):
+        """Shares of zero by exclusive or (7.2)."""
+        shares = [[0] * len(self.bit_constants) for _ in self.everybody]
+        for i in self.everybody:
+            for j in range(i + 1, self.r.n):
+                term = Stream(seed_of(self.pair_keys[i, j])).words(ZERO_WORDS, 0, len(self.bit_constants))
+                shares[i], shares[j] = xor(shares[i], term), xor(shares[j], term)
+        return shares
+
     # -------------------------------------------------------------- 6.7 and 6.8
     def finish(self, transcript, receiver_key):
         r, q, out = self.r, self.q, self.plan["output"]
@@ -254,8 +319,11 @@ class Inference:
                              lambda key: keyed(keyed(key, label(CHECK_ZERO, self.scope, 0)), view))
         sigma = [r.add(sums, z) for sums, z in zip(self.sums, zero)]
         assert r.add(*sigma) == self.constants, "the check fails"
-        for party, sums in zip(r.parties, sigma):
-            self.send(party, HELPER, "Check", r.pack(sums) + transcript + output_hash)
+        words = self.zero_words(lambda key: keyed(keyed(key, label(CHECK_ZERO, self.scope, 0)), view))
+        bits = [xor(sums, z) for sums, z in zip(self.bit_sums, words)]
+        assert xor(*bits) == self.bit_constants, "the boolean check fails"
+        for party, sums, words in zip(r.parties, sigma, bits):
+            self.send(party, HELPER, "Check", r.pack(sums) + pack_words(words) + transcript + output_hash)
             self.send(party, CLIENT, "Output", message)
         masks = self.masks[out["value"]]
         high = [int(2 * v > q) for v in masks]

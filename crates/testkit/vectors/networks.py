@@ -7,9 +7,11 @@ operations mean.
 import math
 import struct
 
+from comparisons import bits_opened, levels, shape
 from primitives import derive_key, sequence, text, varint, zigzag
 
-WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh")
+WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh", "compare", "truncate",
+         "select", "subtract", "gather", "scale_channels")
 
 
 # ------------------------------------------------------------------ bytes
@@ -38,9 +40,24 @@ def encode_kind(op):
         body = sequence([varint(v) + varint(s) for v, s in op["parts"]])
     elif kind == "weigh":
         body = varint(op["input"]) + sequence(map(varint, op["rows"])) + sequence(map(varint, op["columns"]))
+    elif kind == "compare":
+        body = (varint(op["input"]) + sequence(map(zigzag, op["thresholds"])) + varint(op["unit"])
+                + sequence(map(varint, op["digits"])))
+    elif kind == "select":
+        def option(value, encoded):
+            return b"\0" if value is None else b"\1" + encoded(value)
+        body = (varint(op["input"]) + option(op["bits"], varint)
+                + sequence([sequence(map(zigzag, p)) for p in op["polynomials"]]) + varint(op["scale"])
+                + option(op["pool"], encode_pool) + option(op["base"], varint))
+    elif kind == "gather":
+        body = (varint(op["input"]) + b"".join(map(varint, op["size"])) + sequence(map(varint, op["rows"]))
+                + sequence(map(varint, op["columns"])))
+    elif kind == "scale_channels":
+        body = varint(op["input"]) + sequence(map(zigzag, op["factors"])) + varint(op["scale"])
     else:
         fields = {"linear": ("input", "weights", "use"), "multiply": ("left", "right"),
-                  "add": ("left", "left_shift", "right", "right_shift"), "slice": ("input", "start", "len")}
+                  "add": ("left", "left_shift", "right", "right_shift"), "slice": ("input", "start", "len"),
+                  "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell")}
         body = b"".join(varint(op[field]) for field in fields[kind])
     return varint(WORDS.index(kind)) + body
 
@@ -49,7 +66,8 @@ def encode(plan):
     low, high = plan["range"]
     weights = [text(w["name"]) + encode_shape(w["shape"]) + varint(w["scale"]) + bytes([w["bias"]])
                for w in plan["weights"]]
-    return (b"amc.plan" + (1).to_bytes(2, "little") + text(plan["name"]) + bytes([plan["limbs"]])
+    version = 1 if all(op["kind"] in WORDS[:8] for op in plan["ops"]) else 2
+    return (b"amc.plan" + version.to_bytes(2, "little") + text(plan["name"]) + bytes([plan["limbs"]])
             + sequence(map(varint, plan["input"])) + varint(plan["input_scale"]) + struct.pack("<dd", low, high)
             + sequence(weights) + sequence([text(op["name"]) + encode_kind(op) for op in plan["ops"]])
             + b"".join(varint(plan["output"][field]) for field in ("value", "ell", "scale")))
@@ -138,13 +156,20 @@ def pool_windows(pool):
 
 # ------------------------------------------------------------------ values and rounds
 def opens(op):
-    return op["kind"] in ("linear", "multiply", "activation")
+    return rounds_of(op) > 0
+
+
+def rounds_of(op):
+    """In how many rounds an operation opens something."""
+    if op["kind"] == "compare":
+        return levels(op)
+    return int(op["kind"] in ("linear", "multiply", "activation", "truncate", "select"))
 
 
 def inputs_of(op):
     if op["kind"] == "concat":
         return [v for v, _ in op["parts"]]
-    return [op[field] for field in ("input", "left", "right") if field in op]
+    return [op[field] for field in ("input", "bits", "base", "left", "right") if op.get(field) is not None]
 
 
 class Values:
@@ -166,8 +191,19 @@ class Values:
                 length = len(pool_windows(op["pool"])) if op["pool"] else length
                 degree = len(op["coefficients"]) - 1
                 scale, shared = degree * op["input_scale"] + op["coefficient_scale"], True
-            elif kind == "add":
+            elif kind == "truncate":
+                scale, shared = op["scale"], True
+            elif kind == "select":
+                length = len(pool_windows(op["pool"])) if op["pool"] else length
+                scale, shared = op["scale"], True
+            elif kind == "compare":
+                scale, shared = 0, False
+            elif kind in ("add", "subtract"):
                 scale += op["left_shift"]
+            elif kind == "gather":
+                length = length // math.prod(op["size"]) * len(op["rows"]) * len(op["columns"])
+            elif kind == "scale_channels":
+                scale += op["scale"]
             elif kind == "sum_pool":
                 length = len(pool_windows(op["pool"]))
             elif kind == "slice":
@@ -177,12 +213,36 @@ class Values:
             self.length.append(length)
             self.scale.append(scale)
             self.shared.append(shared)
-            known.append(max(known[v] for v in inputs) + opens(op))
-            if opens(op):
-                while len(self.rounds) <= known[-1]:
+            ready = max(known[v] for v in inputs)
+            known.append(ready + rounds_of(op))
+            for level in range(rounds_of(op)):
+                while len(self.rounds) <= ready + 1 + level:
                     self.rounds.append([])
-                self.rounds[known[-1]].append(index)
+                self.rounds[ready + 1 + level].append((index, level))
+        self.share_masks(plan)
+        self.bit_slots = max([0] + [slots(op) for op in plan["ops"] if op["kind"] == "compare"])
         self.slots = max([1] + [op["use"] + 1 for op in plan["ops"] if op["kind"] == "linear"])
+
+
+    def share_masks(self, plan):
+        """Masks of truncations and selections are shared only where a product needs them, perhaps through local
+        operations."""
+        needed = [False] * len(self.length)
+        for index, op in reversed(list(enumerate(plan["ops"]))):
+            if op["kind"] in ("linear", "multiply") or (not opens(op) and needed[index + 1]):
+                for value in inputs_of(op):
+                    needed[value] = True
+        for index, op in enumerate(plan["ops"]):
+            if op["kind"] in ("truncate", "select"):
+                self.shared[index + 1] = needed[index + 1]
+            elif not opens(op):
+                self.shared[index + 1] = all(self.shared[v] for v in inputs_of(op))
+
+
+def slots(op):
+    """Bits that a comparison opens for one element."""
+    runs = [(run, i + 1 == len(level)) for level in shape(len(op["digits"])) for i, run in enumerate(level)]
+    return len(op["thresholds"]) * (1 + sum(len(bits_opened(run, last)) for run, last in runs))
 
 
 def local(op, arguments, q):
@@ -191,6 +251,16 @@ def local(op, arguments, q):
     if kind == "add":
         x, y = arguments
         return [(2**op["left_shift"] * a + 2**op["right_shift"] * b) % q for a, b in zip(x, y)]
+    if kind == "subtract":
+        x, y = arguments
+        return [(2**op["left_shift"] * a - 2**op["right_shift"] * b) % q for a, b in zip(x, y)]
+    if kind == "gather":
+        (height, width), x = op["size"], arguments[0]
+        return [x[image + row * width + column] for image in range(0, len(x), height * width)
+                for row in op["rows"] for column in op["columns"]]
+    if kind == "scale_channels":
+        each = len(arguments[0]) // len(op["factors"])
+        return [v * op["factors"][i // each] % q for i, v in enumerate(arguments[0])]
     if kind == "sum_pool":
         return [sum(arguments[0][j] for j in window) % q for window in pool_windows(op["pool"])]
     if kind == "slice":

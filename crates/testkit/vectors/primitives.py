@@ -174,6 +174,23 @@ class Stream:
             elements.append(lift(residues))
         return elements
 
+    def words(self, domain, first, count):
+        """Words of 52 bits: the low bits, whatever they are."""
+        return [self.word(domain, 0, 0, j) % 2**52 for j in range(first, first + count)]
+
+
+def pack_words(words):
+    body = b""
+    for i in range(0, len(words), 2):
+        pair = words[i:i + 2]
+        body += sum(w << 52 * k for k, w in enumerate(pair)).to_bytes(13 if len(pair) == 2 else 7, "little")
+    return body
+
+
+def pack_bits(planes):
+    """Planes of bits, eight in a byte, the first one lowest."""
+    return b"".join(sum(bit << i for i, bit in enumerate(plane)).to_bytes(-(-len(plane) // 8), "little") for plane in planes)
+
 
 def planes(elements, limbs):
     return [[x % p for x in elements] for p in PRIMES[:limbs]]

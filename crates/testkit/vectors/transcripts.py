@@ -79,6 +79,21 @@ class Draft:
         scales = [self.scale(v) for v in values]
         return self.push("concat", parts=[(v, max(scales) - s) for v, s in zip(values, scales)])
 
+    def compare(self, value, thresholds, digits, point=4):
+        unit = self.scale(value) - point
+        return self.push("compare", input=value, thresholds=[t << unit for t in thresholds], unit=unit, digits=digits)
+
+    def truncate(self, value, scale):
+        return self.push("truncate", input=value, scale=scale + self.extra, ell=self.ell())
+
+    def select(self, value, bits, polynomials, pool=None, base=None):
+        degree = max(map(len, polynomials)) - 1
+        return self.push("select", input=value, bits=bits, polynomials=polynomials, scale=self.scale(value) * degree,
+                         pool=pool, base=base)
+
+    def subtract(self, left, right):
+        return self.push("subtract", left=left, left_shift=0, right=right, right_shift=0)
+
     def ell(self):
         return 52 * self.plan["limbs"] - 3
 
@@ -139,10 +154,45 @@ def joined(limbs):
     return net.reveal(net.concat(net.dense(pooled, 8, 2), INPUT))
 
 
+def relu(limbs, digits, truncated=True):
+    net = Draft(f"relu, {limbs} limbs, {len(digits)} digits", limbs, [4])
+    z = net.dense(INPUT, 4, 5)
+    bits = net.compare(z, [0], digits)
+    y = net.select(net.truncate(z, 3) if truncated else z, bits, [[0], [0, 1]])
+    return net.reveal(net.dense(y, 5, 2))
+
+
+def maxima(limbs):
+    net = Draft(f"maxima, {limbs} limbs", limbs, [1, 4, 4])
+    z = net.conv(INPUT, (1, 4, 4), 1, (3, 3), padding=(1, 1, 1, 1))
+    z = net.push("scale_channels", input=z, factors=[3], scale=0)
+    left, right = (net.push("gather", input=z, size=(4, 4), rows=[0, 2], columns=c) for c in ([0, 2], [1, 3]))
+    difference = net.subtract(left, right)
+    y = net.select(difference, net.compare(difference, [0], [2, 2, 2, 2, 2]), [[0], [0, 1]], base=right)
+    bits = net.compare(y, [0], [3, 3, 3])
+    y = net.select(net.truncate(y, 3), bits, [[0], [0, 1]], pool((1, 2, 2), (2, 2), (1, 1)))
+    return net.reveal(net.dense(y, 1, 2))
+
+
+def pieces(limbs):
+    net = Draft(f"pieces, {limbs} limbs", limbs, [3])
+    z = net.dense(INPUT, 3, 2)
+    u = net.truncate(z, 3)
+    one = 1 << net.scale(u)
+    clip = net.select(u, net.compare(z, [-1, 6], [4, 4]), [[-one], [one, 1], [6 * one, -1]])
+    absolute = net.select(u, net.compare(z, [0], [5]), [[0, -1], [0, 2]])
+    stairs = net.select(u, net.compare(z, [-12, -8, -4, 0, 4, 8, 12], [2] * 6),
+                        [[1], [5, 0, 1], [-3], [0, 2], [7, 1], [-2, 0, -1], [4], [0, -3]])
+    cubic = net.select(u, None, [[1, 2, 3, 1]])
+    return net.reveal(net.dense(net.concat(clip, absolute, stairs, cubic), 8, 2))
+
+
 # Network, parties, batches of the inferences.
 CASES = [(dense(2), 2, [1, 2]), (dense(1), 3, [1]), (convolution(2), 3, [2]), (convolution(1), 2, [1, 1]),
          (products(2), 2, [2, 1]), (products(1), 3, [1]), (residual(2), 3, [1, 2]), (residual(1), 2, [1]),
-         (repeated(2), 2, [2]), (joined(3), 2, [1])]
+         (repeated(2), 2, [2]), (joined(3), 2, [1]), (relu(1, [2] * 6), 2, [1, 3]), (relu(2, [3, 3, 3], False), 3, [1]),
+         (relu(1, [1, 2, 1, 2, 1, 2, 2]), 5, [2]), (relu(2, [2] * 5), 5, [1]), (maxima(1), 3, [2]), (maxima(2), 2, [1]),
+         (pieces(1), 2, [1]), (pieces(2), 3, [1])]
 
 
 def case(net, parties, batches):

@@ -211,3 +211,102 @@ pub(crate) fn unpack(p: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool
     }
     correct
 }
+
+/// One digit of every element of a window, as in the real crate.
+#[derive(Clone, Copy)]
+pub(crate) struct Digits<'a> {
+    pub(crate) window: &'a [u64],
+    pub(crate) low: u32,
+    pub(crate) width: u32,
+}
+
+impl Digits<'_> {
+    fn get(&self, i: usize) -> u64 {
+        self.window[i] >> self.low & ((1 << self.width) - 1)
+    }
+}
+
+fn bit_of(bits: &[u64], i: usize) -> bool {
+    bits[i / 64] >> (i % 64) & 1 == 1
+}
+
+/// `a += b` where the bit is set, `a -= b` elsewhere.
+pub(crate) fn add_signed(p: Prime, a: &mut [u64], b: &[u64], bits: &[u64]) {
+    for (i, (a, &b)) in a.iter_mut().zip(b).enumerate() {
+        *a = if bit_of(bits, i) { p.add(*a, b) } else { p.sub(*a, b) };
+    }
+}
+
+/// `floor(x / 2^unit) mod 2^width` of the lifted integers.
+pub(crate) fn window(limbs: Limbs, unit: u32, width: u32, x: &[&[u64]], window: &mut [u64]) {
+    for (i, window) in window.iter_mut().enumerate() {
+        *window = (element(limbs, x, i).lift() >> unit).as_u64() & ((1 << width) - 1);
+    }
+}
+
+pub(crate) fn xor_assign(a: &mut [u64], b: &[u64]) {
+    zip(a, b, |a, b| a ^ b);
+}
+
+/// `out ^= ` the words of every term whose public bit is set.
+pub(crate) fn xor_selected(terms: &[(&[u64], &[u64])], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        for (words, bits) in terms {
+            *out ^= if bit_of(bits, i) { words[i] } else { 0 };
+        }
+    }
+}
+
+/// `T[j]` to `less` and `T[j - 1] ^ T[j]` to `equal`, `T[-1]` being the key and the last entry 0.
+pub(crate) fn pick(
+    digits: Digits<'_>,
+    tables: &[&[u64]],
+    key: &[u64],
+    less: &mut [u64],
+    equal: &mut [u64],
+) {
+    for (i, less) in less.iter_mut().enumerate() {
+        let j = digits.get(i) as usize;
+        *less = tables.get(j).map_or(0, |table| table[i]);
+        if let Some(equal) = equal.get_mut(i) {
+            *equal = *less ^ if j == 0 { key[i] } else { tables[j - 1][i] };
+        }
+    }
+}
+
+/// The key where `position` is below the digit.
+pub(crate) fn entry(digits: Digits<'_>, position: u64, key: &[u64], out: &mut [u64]) {
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = if position < digits.get(i) { key[i] } else { 0 };
+    }
+}
+
+/// One bit of every word, packed.
+pub(crate) fn bit(words: &[u64], position: u32, bits: &mut [u64]) {
+    bits.fill(0);
+    for (i, word) in words.iter().enumerate() {
+        bits[i / 64] |= (word >> position & 1) << (i % 64);
+    }
+}
+
+/// The exclusive or of all words, and of the keys whose public bit is set.
+pub(crate) fn xor_sum(words: &[u64], key: &[u64], bits: &[u64], first: usize) -> u64 {
+    let chosen = |i: usize| if bit_of(bits, first + i) { key[i] } else { 0 };
+    words.iter().enumerate().fold(0, |sum, (i, word)| sum ^ word ^ chosen(i))
+}
+
+/// Unpacks 52-bit words; returns whether the padding is zero.
+pub(crate) fn unpack_words(bytes: &[u8], words: &mut [u64]) -> bool {
+    let mut correct = true;
+    for (pair, bytes) in words.chunks_mut(2).zip(bytes.chunks(13)) {
+        let mut packed = [0; 16];
+        packed[..bytes.len()].copy_from_slice(bytes);
+        let mut packed = u128::from_le_bytes(packed);
+        for word in pair {
+            *word = packed as u64 & MASK52;
+            packed >>= 52;
+        }
+        correct &= packed == 0;
+    }
+    correct
+}

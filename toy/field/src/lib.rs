@@ -11,6 +11,8 @@
 //! - primes are those of the [`oracle::Oracle`] that runs, the real ones outside
 #![forbid(unsafe_code)]
 
+#[path = "../../../crates/field/src/bits.rs"]
+mod bits;
 mod element;
 #[path = "../../../crates/field/src/error.rs"]
 mod error;
@@ -36,7 +38,10 @@ mod truncation;
 #[path = "../../../crates/field/src/vector.rs"]
 mod vector;
 mod winograd;
+#[path = "../../../crates/field/src/word.rs"]
+mod word;
 
+pub use bits::BitVec;
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
 pub use ethnum::{I256, U256};
@@ -51,3 +56,4 @@ pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;
 pub use truncation::{CaseMask, Opened, Truncation};
 pub use vector::LimbVec;
+pub use word::{Digit, WordVec};

@@ -13,7 +13,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::error::RandomnessError;
 use crate::prg::{Randomness, Seed};
-use crate::prime::{Prime, with_primes};
+use crate::prime::{Prime, with_primes, with_word_bits};
 
 /// A point at which the random function is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -70,6 +70,7 @@ type Mixed = BuildHasherDefault<Mix>;
 #[derive(Clone, Debug)]
 pub struct Oracle {
     primes: &'static [Prime; 3],
+    word_bits: u32,
     values: HashMap<Draw, u64, Mixed>,
     draws: Vec<(Draw, u64)>,
     salt: u64,
@@ -93,6 +94,7 @@ impl Oracle {
         assert!(a != b && b != c && a != c, "limbs have different primes");
         Oracle {
             primes,
+            word_bits: 2,
             values: HashMap::default(),
             draws: Vec::new(),
             salt,
@@ -107,6 +109,11 @@ impl Oracle {
     /// under two names.
     pub fn named(self, names: u64) -> Oracle {
         Oracle { names, ..self }
+    }
+
+    /// This oracle with words of so many bits; 2 when nothing is said.
+    pub fn words_of(self, word_bits: u32) -> Oracle {
+        Oracle { word_bits, ..self }
     }
 
     /// This oracle with another salt for everything that is not drawn yet.
@@ -131,14 +138,15 @@ impl Oracle {
                 ORACLE.set(self.0.take());
             }
         }
-        let primes = self.primes;
+        let (primes, word_bits) = (self.primes, self.word_bits);
         let _restore = Restore(ORACLE.replace(Some(self)));
-        let result = with_primes(primes, f);
+        let result = with_primes(primes, || with_word_bits(word_bits, f));
         let oracle = ORACLE.take().expect("the oracle of this run");
         (result, oracle)
     }
 
-    /// Every point drawn, in order, with the prime of its limb.
+    /// Every point drawn, in order, with the number of its values: the prime of its limb, or a power
+    /// of two for a word.
     pub fn draws(&self) -> &[(Draw, u64)] {
         &self.draws
     }
@@ -149,18 +157,18 @@ impl Oracle {
         self.origins.get(seed)
     }
 
-    fn value(&mut self, draw: Draw, prime: Prime) -> u64 {
+    fn value(&mut self, draw: Draw, size: u64) -> u64 {
         if let Some(&value) = self.values.get(&draw) {
             return value;
         }
         let index = self.draws.len();
         let value = match self.tape.get(index) {
             Some(Some(value)) => *value,
-            _ => scramble(self.salt, index as u64) % prime.value(),
+            _ => scramble(self.salt, index as u64) % size,
         };
-        assert!(value < prime.value(), "the tape holds no residue");
+        assert!(value < size, "the tape holds no residue or word");
         self.values.insert(draw, value);
-        self.draws.push((draw, prime.value()));
+        self.draws.push((draw, size));
         value
     }
 }
@@ -181,8 +189,8 @@ fn with<T>(f: impl FnOnce(&mut Oracle) -> T) -> T {
     ORACLE.with_borrow_mut(|o| f(o.as_mut().expect("toy randomness exists inside Oracle::run only")))
 }
 
-pub(crate) fn value(draw: Draw, prime: Prime) -> u64 {
-    with(|o| o.value(draw, prime))
+pub(crate) fn value(draw: Draw, size: u64) -> u64 {
+    with(|o| o.value(draw, size))
 }
 
 pub(crate) fn note_derived(seed: &Seed, parent: &Seed, label: &[u8]) {

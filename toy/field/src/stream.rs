@@ -2,8 +2,9 @@
 
 use crate::oracle::{self, Draw};
 use crate::prg::Seed;
-use crate::prime::Limbs;
+use crate::prime::{Limbs, word_bits};
 use crate::vector::LimbVec;
+use crate::word::WordVec;
 use std::fmt;
 
 /// A generator of uniform elements, random access.
@@ -33,8 +34,21 @@ impl Stream {
         for (limb, (prime, plane)) in out.planes_mut().enumerate() {
             for (position, residue) in (first..).zip(plane) {
                 let draw = Draw { seed: self.seed, domain, limb, position };
-                *residue = oracle::value(draw, prime);
+                *residue = oracle::value(draw, prime.value());
             }
+        }
+        out
+    }
+
+    /// Words `first..first + len` of a domain.
+    ///
+    /// # Panics
+    /// Outside [`oracle::Oracle::run`].
+    pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
+        let mut out = WordVec::zeros(len);
+        for (position, word) in (first..).zip(out.words_mut()) {
+            let draw = Draw { seed: self.seed, domain, limb: 0, position };
+            *word = oracle::value(draw, 1 << word_bits());
         }
         out
     }

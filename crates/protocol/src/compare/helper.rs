@@ -4,7 +4,7 @@
 //! no branch and no address depends on one.
 
 use super::joins::{JoinBit, JoinWord, Run};
-use super::{MASKS_IN_A_WORD, joins, positions, top};
+use super::{joins, positions, top};
 use crate::label::{LabelStream, domain, word_correction, words_of};
 use amicus_field::{BitVec, Digit, LimbVec, WordVec};
 use amicus_plan::Compare;
@@ -147,7 +147,8 @@ struct Masks<'a> {
 
 impl Masks<'_> {
     fn next(&mut self) -> BitVec {
-        let (number, bit) = (self.next / MASKS_IN_A_WORD, self.next % MASKS_IN_A_WORD);
+        let bits = WordVec::bits() as usize;
+        let (number, bit) = (self.next / bits, self.next % bits);
         if bit == 0 {
             let first = (number * self.len) as u64;
             self.word = Some(words_of(self.streams, domain::MASK_BITS, first, self.len));

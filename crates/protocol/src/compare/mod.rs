@@ -17,9 +17,6 @@ use amicus_field::{BitVec, Element, LimbVec, Limbs, WordVec};
 use amicus_plan::Compare;
 use joins::Joins;
 
-/// Bits of a word that carry mask bits.
-const MASKS_IN_A_WORD: usize = 52;
-
 /// Position of every digit's lowest bit in the window.
 fn positions(compare: &Compare) -> Vec<u32> {
     let mut low: u32 = compare.digits.iter().sum();

@@ -5,7 +5,7 @@
 //! ```
 
 use super::joins::{JoinBit, JoinWord, Joins, Run};
-use super::{MASKS_IN_A_WORD, joins, opened_window, positions, top};
+use super::{joins, opened_window, positions, top};
 use crate::label::{LabelStream, domain};
 use crate::wire::unpack_words;
 use crate::{Fault, PartyId};
@@ -95,9 +95,10 @@ impl CompareMaterial {
         key.force_low_bit(me == PartyId::FIRST);
         let bits: usize = compare.openings().iter().sum();
         let mut masks = Vec::with_capacity(bits);
-        for number in 0..bits.div_ceil(MASKS_IN_A_WORD) {
+        let in_a_word = WordVec::bits() as usize;
+        for number in 0..bits.div_ceil(in_a_word) {
             let word = stream.sample_words(domain::MASK_BITS, (number * len) as u64, len);
-            let left = (bits - masks.len()).min(MASKS_IN_A_WORD);
+            let left = (bits - masks.len()).min(in_a_word);
             masks.extend((0..left).map(|bit| word.bit(bit as u32)));
         }
         CompareMaterial { key, words, masks }

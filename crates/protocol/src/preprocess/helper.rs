@@ -8,7 +8,7 @@ use crate::session::HelperKeys;
 use crate::wire::pack_all;
 use crate::{InferenceId, ProtocolError, Scope, compare, select};
 use amicus_field::{
-    BitVec, CaseMask, Element, LimbVec, Seed, scaled_coefficients, sum_pool, sum_pool_transposed,
+    BitVec, CaseMask, Element, LimbVec, Seed, SumPool2d, scaled_coefficients, sum_pool_transposed,
 };
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Select, ValueId, WrapRule};
@@ -184,6 +184,16 @@ enum Key<'a> {
     OfInference(&'a LimbVec),
 }
 
+/// What an activation or selection is opened with.
+struct Opened {
+    streams: Vec<LabelStream>,
+    follow: LimbVec,
+    /// The key of every output.
+    key: LimbVec,
+    /// For every input the sum of the keys of the windows that hold it.
+    key_of_input: LimbVec,
+}
+
 struct Dealing<'a> {
     epoch: &'a HelperEpoch,
     keys: &'a HelperKeys,
@@ -339,22 +349,16 @@ impl<'a> Dealing<'a> {
         shared: bool,
     ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
         let plan = &self.epoch.plan;
-        let (limbs, batch) = (plan.limbs, self.batch);
+        let limbs = plan.limbs;
         let from = self.epoch.values.get(a.input).scale;
         let t = truncation(plan, from, a.input_scale, a.ell)?;
         let r = &self.masks[a.input.index()];
         let scaled = scaled_coefficients(limbs, &a.coefficients, a.input_scale.0);
         let first = taylor_coefficients(&scaled, &t.mask(r, false));
 
-        let streams = self.streams(index);
-        let key = sum_of(&streams, domain::KEY, limbs, outputs);
-        let follow = sum_of(&streams, domain::FOLLOW, limbs, outputs);
-        let (key_of_input, constant_terms) = match &a.pool {
-            None => (key.clone(), first[0].clone()),
-            Some(pool) => (sum_pool_transposed(pool, &key, batch), sum_pool(pool, &first[0], batch)),
-        };
+        let Opened { streams, follow, key, key_of_input } = self.opened(index, a.pool.as_ref(), outputs);
         let mut out_mask = follow.clone();
-        out_mask.sub_assign(&constant_terms);
+        out_mask.sub_assign(&select::pooled(a.pool.as_ref(), first[0].clone(), self.batch));
 
         let tag = |v: &LimbVec| {
             let mut tag = key_of_input.clone();
@@ -384,26 +388,32 @@ impl<'a> Dealing<'a> {
         Ok((out_mask, pack_all(&message)))
     }
 
+    /// What an activation or selection is opened with.
+    fn opened(&self, index: OpIndex, pool: Option<&SumPool2d>, outputs: usize) -> Opened {
+        let (limbs, batch) = (self.epoch.plan.limbs, self.batch);
+        let streams = self.streams(index);
+        let key = sum_of(&streams, domain::KEY, limbs, outputs);
+        let follow = sum_of(&streams, domain::FOLLOW, limbs, outputs);
+        let key_of_input = match pool {
+            None => key.clone(),
+            Some(pool) => sum_pool_transposed(pool, &key, batch),
+        };
+        Opened { streams, follow, key, key_of_input }
+    }
+
     fn selection(
         &mut self,
         index: OpIndex,
         select: &Select,
         outputs: usize,
     ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
-        let (limbs, batch) = (self.epoch.plan.limbs, self.batch);
         let r = &self.masks[select.input.index()];
         let bits = select.bits.and_then(ValueId::op).map_or(&[][..], |op| &self.bits[op.index()]);
         let (constant_terms, values) = select::masked(select, r, bits);
 
-        let streams = self.streams(index);
-        let key = sum_of(&streams, domain::KEY, limbs, outputs);
-        let follow = sum_of(&streams, domain::FOLLOW, limbs, outputs);
-        let key_of_input = match &select.pool {
-            None => key.clone(),
-            Some(pool) => sum_pool_transposed(pool, &key, batch),
-        };
+        let Opened { streams, follow, key, key_of_input } = self.opened(index, select.pool.as_ref(), outputs);
         let mut out_mask = follow.clone();
-        out_mask.sub_assign(&select::pooled(select.pool.as_ref(), constant_terms, batch));
+        out_mask.sub_assign(&select::pooled(select.pool.as_ref(), constant_terms, self.batch));
         if let Some(base) = select.base {
             out_mask.add_assign(&self.masks[base.index()]);
         }

@@ -215,6 +215,15 @@ struct Preparing<'a> {
     masks: Vec<Option<LimbVec>>,
 }
 
+/// What an activation or selection is opened with.
+struct Opened {
+    follow: LimbVec,
+    /// The key of every output.
+    key: LimbVec,
+    /// For every input the sum of the keys of the windows that hold it.
+    key_of_input: LimbVec,
+}
+
 /// Vectors of one operation that are drawn.
 struct Source {
     stream: LabelStream,
@@ -348,8 +357,7 @@ impl Preparing<'_> {
                 (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), polynomials)
             }
         };
-        let (key, key_of_input) = self.keys_of(a.pool.as_ref(), source, outputs);
-        let follow = source.sample(domain::FOLLOW, outputs);
+        let Opened { follow, key, key_of_input } = self.opened(a.pool.as_ref(), source, outputs);
         (mask, OpMaterial::Activation { polynomials, follow, key, key_of_input })
     }
 
@@ -374,18 +382,16 @@ impl Preparing<'_> {
                 (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), shares)
             }
         };
-        let (key, key_of_input) = self.keys_of(select.pool.as_ref(), source, outputs);
-        let follow = source.sample(domain::FOLLOW, outputs);
+        let Opened { follow, key, key_of_input } = self.opened(select.pool.as_ref(), source, outputs);
         (mask, OpMaterial::Select { shares, follow, key, key_of_input })
     }
 
-    /// The keys of results, and for every input the sum of those of the windows that hold it.
-    fn keys_of(&self, pool: Option<&SumPool2d>, source: &Source, outputs: usize) -> (LimbVec, LimbVec) {
+    fn opened(&self, pool: Option<&SumPool2d>, source: &Source, outputs: usize) -> Opened {
         let key = source.sample(domain::KEY, outputs);
         let key_of_input = match pool {
             None => key.clone(),
             Some(pool) => sum_pool_transposed(pool, &key, self.batch),
         };
-        (key, key_of_input)
+        Opened { follow: source.sample(domain::FOLLOW, outputs), key, key_of_input }
     }
 }

@@ -1,0 +1,270 @@
+"""Comparisons and selections (docs/protocol.md, sections 5, 6.10 and 6.12), as an inference uses them."""
+
+import math
+
+from wire import BIT_KEY, FOLLOW, JOIN, KEY, MASK_BITS, OUT_MASK, SELECTED, SELECTED_TAG, TABLE
+
+
+def shape(digits):
+    """Lengths of the runs of segments that each level joins."""
+    levels = []
+    while digits > 3:
+        levels.append([min(2, digits - i) for i in range(0, digits, 2)])
+        digits = (digits + 1) // 2
+    return levels + ([[digits]] if digits > 1 else [])
+
+
+def levels(op):
+    return len(shape(len(op["digits"]))) + 1
+
+
+def bits_opened(run, last):
+    """The bits that a run opens, by kind and segment within the run."""
+    if run == 1:
+        return []
+    return [("e", 0), ("l", 1)] + ([("e", 1)] if run == 3 or not last else []) + ([("l", 2)] if run == 3 else [])
+
+
+def xor(*vectors):
+    out = [0] * len(vectors[0])
+    for vector in vectors:
+        out = [a ^ b for a, b in zip(out, vector)]
+    return out
+
+
+def both(*vectors):
+    out = vectors[0]
+    for vector in vectors[1:]:
+        out = [a & b for a, b in zip(out, vector)]
+    return out
+
+
+def gate(bits, words):
+    """The words whose bit is 1."""
+    return [word if bit else 0 for bit, word in zip(bits, words)]
+
+
+class Comparison:
+    """One comparison at the helper and all parties. Words are lists over the elements of all batch elements."""
+
+    def __init__(self, op, q, masks, words, parties):
+        """words(domain, first, count): every party's words; masks: those of the value compared."""
+        self.op, self.q, self.words, self.everybody, self.count = op, q, words, range(parties), len(masks)
+        self.widths = op["digits"]
+        self.low = [sum(self.widths[i + 1:]) for i in range(len(self.widths))]
+        self.low_bits = sum(self.widths)
+        self.corrections, self.opened, self.constants = [], [], []
+        mu = [r >> op["unit"] for r in masks]
+        shares = words(BIT_KEY, 0, self.count)
+        # Bit 0 of the key is 1: the first party has it.
+        self.g = [[word & ~1 | (i == 0) for word in share] for i, share in enumerate(shares)]
+        self.key = xor(*self.g)
+        self.tables, at = [], 0
+        for i, width in enumerate(self.widths):
+            digit = [m >> self.low[i] & 2**width - 1 for m in mu]
+            table = []
+            for j in range(2**width - 1):
+                table.append(self.deal(TABLE + at, gate([j < d for d in digit], self.key)))
+                at += 1
+            self.tables.append(table)
+        self.number = self.dealt = 0
+        self.thresholds = [self.prepare_threshold() for _ in op["thresholds"]]
+        # Masks of the bits: of the opening, of the words, and the top bit of mu.
+        self.masks = [xor(t["mask"], t["last"]["cl"], [m >> self.low_bits & 1 for m in mu]) for t in self.thresholds]
+
+    def deal(self, domain, value):
+        shares = self.words(domain, 0, self.count)
+        shares[-1] = xor(value, *shares[:-1])
+        self.corrections.append(shares[-1])
+        return shares
+
+    def mask_bits(self):
+        """The shares of the mask of the next opening, and its number."""
+        number, self.number = self.number, self.number + 1
+        words = self.words(MASK_BITS, number // 52 * self.count, self.count)
+        shares = [[word >> number % 52 & 1 for word in share] for share in words]
+        self.constants.append(gate(xor(*shares), self.key))
+        return number, shares
+
+    def prepare_threshold(self):
+        none = [0] * self.count
+        segments, joins = [dict(digit=True, cl=none, ce=none) for _ in self.widths], []
+        for runs in shape(len(self.widths)):
+            following, at, of_level = [], 0, []
+            for run in runs:
+                parts, at = segments[at:at + run], at + run
+                join = self.prepare_join(parts, at == len(segments)) if run > 1 else None
+                of_level.append((run, join))
+                following.append(join["out"] if join else parts[0])
+            segments = following
+            joins.append(of_level)
+        number, shares = self.mask_bits()
+        return dict(joins=joins, number=number, shares=shares, mask=xor(*shares), last=segments[0])
+
+    def prepare_join(self, parts, last):
+        opens = bits_opened(len(parts), last)
+        join, lam = {"opens": opens, "masks": {}, "words": {}, "middle is a digit": parts[1]["digit"]}, {}
+        for bit in opens:
+            join["masks"][bit] = self.mask_bits()
+            lam[bit] = xor(*join["masks"][bit][1], parts[bit[1]]["ce" if bit[0] == "e" else "cl"])
+
+        def deal(name, bits):
+            join["words"][name] = self.deal(JOIN + self.dealt, gate(bits, self.key))
+            self.dealt += 1
+
+        e1, l2 = lam["e", 0], lam["l", 1]
+        less = xor(parts[0]["cl"], both(e1, l2))
+        equal = [0] * self.count
+        if len(parts) == 3:
+            e2, l3 = lam["e", 1], lam["l", 2]
+            deal("first", both(e2, l3) if parts[1]["digit"] else xor(both(e2, l3), l2))
+            deal("second", both(e1, l3))
+            deal("third", both(e1, e2))
+            less = xor(less, both(e1, e2, l3))
+        elif not last:
+            equal = both(e1, lam["e", 1])
+        for bit in opens:
+            if not parts[bit[1]]["digit"] and not (len(parts) == 3 and bit == ("l", 1)):
+                deal(bit, lam[bit])
+        join["out"] = dict(digit=False, cl=less, ce=equal)
+        return join
+
+    # ---------------------------------------------------------- online
+    def windows(self, opened, threshold):
+        unit = self.op["unit"]
+        return [(D - threshold - (2**unit >> 1)) % self.q >> unit for D in opened]
+
+    def run(self, opened):
+        """Goes through all levels; keeps what every party sends at each, plane by plane."""
+        states = []
+        for threshold in self.op["thresholds"]:
+            v = self.windows(opened, threshold)
+            segments = []
+            for table, low, width in zip(self.tables, self.low, self.widths):
+                def entry(i, e, j):
+                    return self.g[i][e] if j < 0 else 0 if j == 2**width - 1 else table[j][i][e]
+                digit = [x >> low & 2**width - 1 for x in v]
+                less = [[entry(i, e, j) for e, j in enumerate(digit)] for i in self.everybody]
+                equal = [[entry(i, e, j - 1) ^ entry(i, e, j) for e, j in enumerate(digit)] for i in self.everybody]
+                segments.append((less, equal))
+            states.append([segments, [x >> self.low_bits & 1 for x in v]])
+        self.levels, self.sums = [], {}
+        for level in range(len(shape(len(self.widths)))):
+            planes = []
+            for threshold, state in zip(self.thresholds, states):
+                segments, following, at = state[0], [], 0
+                for run, join in threshold["joins"][level]:
+                    parts, at = segments[at:at + run], at + run
+                    following.append(self.join(parts, join, planes) if join else parts[0])
+                state[0] = following
+            self.levels.append(planes)
+        planes, self.bits = [], []
+        for threshold, (segments, top) in zip(self.thresholds, states):
+            f = self.open(segments[0][0], (threshold["number"], threshold["shares"]), planes)
+            self.bits.append([1 ^ t ^ b for t, b in zip(top, f)])
+        self.levels.append(planes)
+
+    def open(self, words, mask, planes):
+        number, shares = mask
+        sent = [[(w ^ m) & 1 for w, m in zip(words[i], shares[i])] for i in self.everybody]
+        planes.append(sent)
+        bits = xor(*sent)
+        self.sums[number] = [xor(words[i], gate(bits, self.g[i])) for i in self.everybody]
+        return bits
+
+    def join(self, parts, join, planes):
+        opened, mask_words = {}, {}
+        for bit in join["opens"]:
+            words = parts[bit[1]][1 if bit[0] == "e" else 0]
+            opened[bit] = self.open(words, join["masks"][bit], planes)
+            # The word of the mask: dealt, or that of a digit with the key where the opened bit is 1.
+            mask_words[bit] = join["words"].get(bit, [xor(words[i], gate(opened[bit], self.g[i])) for i in self.everybody])
+        words, e1, l2 = join["words"], opened["e", 0], opened["l", 1]
+        less, equal = [], []
+        for i in self.everybody:
+            total = xor(parts[0][0][i], gate(l2, mask_words["e", 0][i]), gate(both(e1, l2), self.g[i]))
+            if len(parts) == 2 or join["middle is a digit"]:  # else part of the first word
+                total = xor(total, gate(e1, mask_words["l", 1][i]))
+            if len(parts) == 3:
+                e2, l3 = opened["e", 1], opened["l", 2]
+                total = xor(total, gate(both(e1, e2, l3), self.g[i]), gate(both(e1, e2), mask_words["l", 2][i]),
+                            gate(both(e1, l3), mask_words["e", 1][i]), gate(both(e2, l3), mask_words["e", 0][i]),
+                            gate(e1, words["first"][i]), gate(e2, words["second"][i]), gate(l3, words["third"][i]))
+            less.append(total)
+            if ("e", 1) in opened and len(parts) == 2:
+                e2 = opened["e", 1]
+                equal.append(xor(gate(both(e1, e2), self.g[i]), gate(e1, mask_words["e", 1][i]),
+                                 gate(e2, mask_words["e", 0][i])))
+        return less, equal
+
+
+# ------------------------------------------------------------------ selection
+def halves(op, q):
+    """R_0 = Q_0 + (1/2) sum Q_t and R_t = Q_t / 2, modulo Q, without zeros behind the leading coefficient."""
+    size, half = max(map(len, op["polynomials"])), (q + 1) // 2
+    rows = [list(p) + [0] * (size - len(p)) for p in op["polynomials"]]
+    doubled = [[2 * c + sum(p[k] for p in rows[1:]) for k, c in enumerate(rows[0])]] + rows[1:]
+    for row in doubled:
+        while len(row) > 1 and row[-1] == 0:
+            row.pop()
+    return [[half * c % q for c in row] for row in doubled]
+
+
+def dealt_coefficients(op, q):
+    """Polynomial and power of every vector that is dealt."""
+    out = []
+    for t, row in enumerate(halves(op, q)):
+        out += [(t, k) for k in (range(len(row)) if t else range(1, len(row) - 1))]
+    return out
+
+
+def shifted(row, r, q):
+    """Coefficients in v of the polynomial at v - r."""
+    return [sum(math.comb(k, j) * row[k] * (-r)**(k - j) for k in range(j, len(row))) % q for j in range(len(row))]
+
+
+def prepare_selection(inference, op, seeds, outputs, dealt, shared):
+    r, q = inference.r, inference.q
+    masks = inference.masks[op["input"]]
+    bits = inference.material[op["bits"] - 1].masks if op["bits"] is not None else []
+    rows = halves(op, q)
+    at = [[shifted(row, m, q) for m in masks] for row in rows]  # of polynomial, element, power
+    g, U = inference.shares(seeds, KEY, outputs), inference.shares(seeds, FOLLOW, outputs)
+    key = r.add(*g)
+    out_mask = r.sub(r.add(*U), inference.pooled(op, [c[0] for c in at[0]]))
+    if op["base"] is not None:
+        out_mask = r.add(out_mask, inference.masks[op["base"]])
+    gamma = inference.unpooled(op, key, len(masks))
+    material = dict(U=U, g=g, gamma=[inference.unpooled(op, share, len(masks)) for share in g])
+    mask_shares = dealt(OUT_MASK, out_mask) if shared else None
+    values = []
+    for t, k in dealt_coefficients(op, q):
+        sign = [1 - 2 * m for m in bits[t - 1]] if t else [1] * len(masks)
+        values.append([s * c[k] % q for s, c in zip(sign, at[t])])
+    material["values"] = [dealt(SELECTED + i, v) for i, v in enumerate(values)]
+    material["tags"] = [dealt(SELECTED_TAG + i, r.mul(gamma, v)) for i, v in enumerate(values)]
+    inference.add_terms(inference.constants, 0, inference.dots(key, r.add(*U)))
+    return out_mask, mask_shares, material
+
+
+def select(inference, op, material):
+    """6.12, and the terms of 6.7 without the opened value."""
+    r, q, D = inference.r, inference.q, inference.D[op["input"]]
+    bits = inference.material[op["bits"] - 1].bits if op["bits"] is not None else []
+    base, order, shares = halves(op, q)[0], dealt_coefficients(op, q), []
+
+    def total(vectors, i):
+        out = [0] * len(D)
+        for (t, k), vector in zip(order, vectors):
+            sign = [2 * b - 1 for b in bits[t - 1]] if t else [1] * len(D)
+            out = [(o + s * pow(d, k, q) * x) % q for o, s, d, x in zip(out, sign, D, vector[i])]
+        return out
+
+    degree = len(base) - 1
+    leading = [base[-1] * pow(d, degree, q) % q if degree else 0 for d in D]
+    for i in inference.everybody:
+        y = total(material["values"], i)
+        shares.append(r.add(material["U"][i], inference.pooled(op, r.add(y, leading) if i == 0 else y)))
+        tags = r.add(total(material["tags"], i), r.mul(leading, material["gamma"][i]))
+        inference.add_terms(inference.sums[i], 0, [-sum(t) for t in inference.each(tags)])
+    return shares
