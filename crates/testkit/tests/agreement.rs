@@ -1,7 +1,7 @@
 //! What the helper compares and sees: hashes of every party count and cover everything, sums come
 //! under shares of zero (`docs/security.md`, sections 10 and 12).
 
-use amicus_field::{Element, LimbVec, Limbs, RandomnessError, Seed, packed_len};
+use amicus_field::{BitVec, Element, LimbVec, Limbs, RandomnessError, Seed, WordVec, packed_len};
 use amicus_node::Peer;
 use amicus_plan::ValueId;
 use amicus_protocol::affine::LayerWeights;
@@ -133,6 +133,17 @@ impl Runs {
         all
     }
 
+    /// A party's boolean sums of the checks.
+    fn boolean_sums(&self, net: &Net, party: &Peer) -> Vec<WordVec> {
+        let first = packed_len(net.plan.limbs, BATCH * net.plan.check_slots());
+        let count = BATCH * net.plan.boolean_slots();
+        let of_check = |outcome: &Outcome| {
+            let body = self.witness.bodies(party, Kind::Check, 0, outcome.scope)[0];
+            WordVec::unpack(count, &body[first..first + WordVec::packed_len(count)]).unwrap()
+        };
+        self.outcomes.iter().map(of_check).collect()
+    }
+
     /// The transcript hashes of a party.
     fn transcripts(&self, party: &Peer) -> Vec<Vec<u8>> {
         let bodies = self.outcomes.iter().map(|o| self.witness.bodies(party, Kind::Check, 0, o.scope)[0]);
@@ -167,12 +178,21 @@ fn zero_shares_differ(what: &str, before: &Runs, after: &Runs, net: &Net, n: usi
                 }
             }
         }
+        let pairs = before.boolean_sums(net, &party).into_iter().zip(after.boolean_sums(net, &party));
+        for (number, (before, mut after)) in pairs.enumerate() {
+            after.xor_assign(&before);
+            for sum in 0..after.len() {
+                let place = format!("{what}, {party}, inference {number}, boolean sum {sum}");
+                assert!(after.get(sum) != 0, "{place}: no share of zero");
+                assert!(seen.insert((3, after.get(sum))), "{place}: the same share of zero");
+            }
+        }
     }
 }
 
 #[test]
 fn sums_come_under_shares_of_zero_from_the_pairs_keys() {
-    for net in [zoo::repeated(Limbs::TWO), zoo::conv_net(Limbs::ONE)] {
+    for net in [zoo::repeated(Limbs::TWO), zoo::conv_net(Limbs::ONE), zoo::relu(Limbs::ONE, true, &[2; 6])] {
         for n in [2, 3] {
             let runs = |draw| Runs::new(&net, &net.layers(), n, draw, "client");
             zero_shares_differ("other keys", &runs("keys"), &runs("other keys"), &net, n, true);
@@ -182,15 +202,17 @@ fn sums_come_under_shares_of_zero_from_the_pairs_keys() {
 
 #[test]
 fn shares_of_zero_depend_on_the_outputs_hashes() {
-    let net = zoo::repeated(Limbs::TWO);
-    for n in [2, 3] {
-        let runs = |draw| Runs::new(&net, &net.layers(), n, "keys", draw);
+    for (net, n) in [zoo::repeated(Limbs::TWO), zoo::relu(Limbs::TWO, true, &[3, 3])]
+        .iter()
+        .flat_map(|net| [(net, 2), (net, 3)])
+    {
+        let runs = |draw| Runs::new(net, &net.layers(), n, "keys", draw);
         let (before, after) = (runs("client"), runs("other client"));
         // Nothing but the receiver's key is another one.
         for party in Parties::new(n).unwrap().all().map(Peer::Party) {
             assert_eq!(before.transcripts(&party), after.transcripts(&party));
         }
-        zero_shares_differ("another receiver's key", &before, &after, &net, n, false);
+        zero_shares_differ("another receiver's key", &before, &after, net, n, false);
     }
 }
 
@@ -231,5 +253,29 @@ fn transcripts_cover_the_input_and_every_opening() {
                 Shift { index: op, element: element.min(BATCH * 4 - 1), error: Element::one(Limbs::TWO) };
             differ(&format!("operation {op}"), &run(&inputs, &[shift]));
         }
+    }
+}
+
+#[test]
+fn transcripts_cover_every_bit_of_every_level() {
+    let net = zoo::relu(Limbs::ONE, true, &[2; 6]);
+    let inputs = net.inputs(BATCH, 7);
+    for n in [2, 3] {
+        let run = |shifts: &[Shift]| Runs::of(&net, &net.layers(), n, "keys", "client", &inputs, shifts);
+        let honest = run(&[]);
+        let mut unnoticed_elsewhere = 0;
+        for (stage, planes) in honest.outcomes[0].bits.clone() {
+            for at in (0..planes.iter().map(BitVec::len).sum()).step_by(7) {
+                let shift = Shift { index: stage.index(), element: at, error: Element::one(Limbs::ONE) };
+                let other = run(&[shift]);
+                // Many a wrong bit changes no other one.
+                unnoticed_elsewhere += usize::from(honest.opened() == other.opened());
+                for party in Parties::new(n).unwrap().all().map(Peer::Party) {
+                    let pairs = honest.transcripts(&party).into_iter().zip(other.transcripts(&party));
+                    pairs.for_each(|(a, b)| assert_ne!(a, b, "bit {at} of {stage} at {party}"));
+                }
+            }
+        }
+        assert!(unnoticed_elsewhere > 3, "{unnoticed_elsewhere}");
     }
 }
