@@ -16,8 +16,8 @@ use amicus_protocol::input::Ticket;
 use amicus_protocol::label::{Label, Purpose, domain};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening};
 use amicus_protocol::output::{Receiver, ReceiverKey};
-use amicus_protocol::share::Share;
 use amicus_protocol::session::{HelperSession, Holding, Joining, PartySession, SessionStart};
+use amicus_protocol::share::Share;
 use amicus_protocol::wire::{self, Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Peer, ProtocolError, Scope};
 
@@ -430,7 +430,9 @@ pub fn infer(
     for to in parties.all().map(role).chain(roles) {
         log.send(Role::Helper, to, Kind::Outcome, [u8::from(accepted.is_some())]);
     }
-    let Some(accepted) = accepted else { return Ok(Outcome { accepted: false, logits: None, input: masked, opened }) };
+    let Some(accepted) = accepted else {
+        return Ok(Outcome { accepted: false, logits: None, input: masked, opened });
+    };
     let release = match accepted.release(&mut NoLog) {
         Ok(release) => release,
         Err(never) => match never {},

@@ -258,13 +258,7 @@ pub(crate) fn xor_selected(terms: &[(&[u64], &[u64])], out: &mut [u64]) {
 }
 
 /// `T[j]` to `less` and `T[j - 1] ^ T[j]` to `equal`, `T[-1]` being the key and the last entry 0.
-pub(crate) fn pick(
-    digits: Digits<'_>,
-    tables: &[&[u64]],
-    key: &[u64],
-    less: &mut [u64],
-    equal: &mut [u64],
-) {
+pub(crate) fn pick(digits: Digits<'_>, tables: &[&[u64]], key: &[u64], less: &mut [u64], equal: &mut [u64]) {
     for (i, less) in less.iter_mut().enumerate() {
         let j = digits.get(i) as usize;
         *less = tables.get(j).map_or(0, |table| table[i]);
