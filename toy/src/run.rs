@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use amicus_client::ToParties;
 use amicus_client::load::Loading;
 use amicus_field::oracle::FreshSeeds;
 use amicus_field::{Element, LimbVec, Seed};
@@ -16,10 +17,11 @@ use amicus_protocol::input::Ticket;
 use amicus_protocol::label::{Label, Purpose, domain};
 use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening};
 use amicus_protocol::output::{Receiver, ReceiverKey};
+use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::session::{HelperSession, Holding, Joining, PartySession, SessionStart};
 use amicus_protocol::share::Share;
 use amicus_protocol::wire::{self, Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Peer, ProtocolError, Scope};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, Peer, ProtocolError, Scope, Step};
 
 use crate::nets::Net;
 
@@ -257,9 +259,16 @@ pub fn load(
         let keys = session.take(scope.epoch, &ctx.digest, scope.id)?;
         let word = log.send(Role::Helper, role(me), Kind::EpochBegin, ctx.digest.0.to_vec());
         let mut load = PartyLoad::begin(ctx, keys, &word)?;
-        load.nonce(&log.send(Role::Owner, role(me), Kind::Nonce, loading.nonce().body.clone()))?;
-        for m in &masked {
-            load.weights(m.header.index, &log.send(Role::Owner, role(me), Kind::Weights, m.body.clone()))?;
+        for m in std::iter::once(&loading.nonce()).chain(&masked) {
+            let header = m.header();
+            let body = log.send(Role::Owner, role(me), header.kind, m.body().to_vec());
+            let tagged = ToParties::new(header, body, loading.authentication()).message(me).body.clone();
+            let fail = |fault| ProtocolError::peer(Peer::Owner, Step::load_part("masked weights"), fault);
+            let message = load.owner().verify(&header, &tagged).map_err(fail)?;
+            match header.kind {
+                Kind::Nonce => load.nonce(message)?,
+                _ => load.weights(header.index, message)?,
+            }
         }
         for id in ids().filter(|_| me == parties.last()) {
             let body = log.send(Role::Helper, role(me), Kind::LoadCorrection, helper.corrections(id));
@@ -341,6 +350,12 @@ fn answer_error(net: &Net, error: Error, seed: &Seed, epoch: EpochId, tensor: u3
     }
 }
 
+/// A message of a recipient to a party, with the tag that the recipient's key gives.
+fn of_recipient(dealt: &Dealt, number: u32, to: PartyId, kind: Kind, body: Vec<u8>) -> Vec<u8> {
+    let header = Header::new(kind, dealt.scope(), 0);
+    ToParties::new(header, body, &dealt.authentication(number)).message(to).body.clone()
+}
+
 /// Runs one inference of as many inputs as `x` holds, under an id of its own.
 ///
 /// # Errors
@@ -373,15 +388,22 @@ pub fn infer(
     let masked = Ticket::from_grant(Arc::clone(plan), parties, scope, batch, &grant)?.mask(x)?;
     let new = || Receiver::new(plan, scope, batch, &mut FreshSeeds);
     let (receivers, other) = ([new()?, new()?], new()?);
-    let mut running = Vec::new();
+    let fail = |fault| ProtocolError::peer(Peer::Client("1".into()), Step::Input, fault);
+    let (mut running, mut roots) = (Vec::new(), Vec::new());
     for ((me, party), deal) in parties.all().zip(&loaded.parties).zip(deals) {
-        let awaiting = AwaitingInput::new(Arc::clone(party), party.prepare(deal)?)?;
+        let material = party.prepare(deal)?;
+        let root = material.authentication();
+        let awaiting = AwaitingInput::new(Arc::clone(party), material)?;
         let mut input = masked.clone();
         if conduct.misled.contains(&me.number()) {
             input.add_constant(&Element::one(plan.limbs));
         }
         let body = log.send(Role::Client, role(me), Kind::Input, wire::pack(&input));
-        running.push(awaiting.receive(&Peer::Client("1".into()), &body)?);
+        let tagged = of_recipient(&dealt, 0, me, Kind::Input, body);
+        let header = Header::new(Kind::Input, scope, 0);
+        let input = root.key(0).verify(&header, &tagged).map_err(fail)?;
+        running.push(awaiting.receive(&Peer::Client("1".into()), input)?);
+        roots.push(root);
     }
     let mut opened = Vec::new();
     let finished = loop {
@@ -401,11 +423,14 @@ pub fn infer(
     let (mut messages, mut outputs) = (Vec::new(), Vec::new());
     for (p, f) in parties.all().zip(finished) {
         let mut keys = Vec::new();
-        for (receiver, to) in receivers.iter().zip(roles) {
+        for ((number, receiver), to) in (0u32..).zip(&receivers).zip(roles) {
             let misled = to == Role::Receiver && conduct.misled_about_keys.contains(&p.number());
             let key = if misled { other.key() } else { receiver.key() };
             let key = log.send(to, role(p), Kind::ReceiverKey, *key.encode());
-            keys.push(ReceiverKey::decode(&Peer::Client("1".into()), &key)?);
+            let tagged = of_recipient(&dealt, number, p, Kind::ReceiverKey, key);
+            let header = Header::new(Kind::ReceiverKey, scope, 0);
+            let key = roots[p.index()].key(number).verify(&header, &tagged).map_err(fail)?;
+            keys.push(ReceiverKey::decode(&Peer::Client("1".into()), key)?);
         }
         let (mut message, output) = f.messages(&keys)?;
         for (by, at, error) in conduct.errors(log) {

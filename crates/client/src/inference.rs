@@ -5,10 +5,11 @@
 //!                                      Awaiting <--output-- parties, <--release-- helper
 //! ```
 
-use crate::Message;
+use crate::{Message, ToParties};
 use amicus_field::Randomness;
 use amicus_plan::{Plan, PlanDigest};
-use amicus_protocol::control::{self, Binding, Request, TicketGrant};
+use amicus_protocol::authentic::AuthenticationKeys;
+use amicus_protocol::control::{self, Invitation, Request, TicketGrant};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::output::Receiver;
 use amicus_protocol::wire::{Header, Kind, pack};
@@ -35,6 +36,7 @@ pub struct Admission {
 /// An inference whose output is on its way.
 pub struct Awaiting {
     receiver: Receiver,
+    keys: AuthenticationKeys,
     parties: Parties,
     scope: Scope,
     outputs: Vec<(PartyId, Vec<u8>)>,
@@ -86,7 +88,8 @@ impl PendingRequest {
         }
         of_this_plan(&grant.binding.plan, &self.plan)?.map_err(fail)?;
         let (scope, batch) = (header.scope(), self.batch as usize);
-        let awaiting = Awaiting::new(&self.plan, self.parties, scope, batch, randomness)?;
+        let keys = AuthenticationKeys::decode(self.parties, &grant.keys).map_err(fail)?;
+        let awaiting = Awaiting::new(&self.plan, (self.parties, keys), scope, batch, randomness)?;
         let ticket = Ticket::from_grant(self.plan, self.parties, scope, batch, &grant.seeds)?;
         Ok(Admission { ticket, awaiting })
     }
@@ -103,9 +106,8 @@ impl Admission {
     ///
     /// # Errors
     /// Inputs of the wrong length.
-    pub fn mask(self, x: &[i64]) -> Result<(Awaiting, [Message; 2]), ProtocolError> {
-        let header = Header::new(Kind::Input, self.awaiting.scope, 0);
-        let input = Message { header, body: pack(&self.ticket.mask(x)?) };
+    pub fn mask(self, x: &[i64]) -> Result<(Awaiting, [ToParties; 2]), ProtocolError> {
+        let input = self.awaiting.to_parties(Kind::Input, pack(&self.ticket.mask(x)?));
         let key = self.awaiting.key();
         Ok((self.awaiting, [input, key]))
     }
@@ -114,13 +116,13 @@ impl Admission {
 impl Awaiting {
     fn new(
         plan: &Plan,
-        parties: Parties,
+        (parties, keys): (Parties, AuthenticationKeys),
         scope: Scope,
         batch: usize,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         let receiver = Receiver::new(plan, scope, batch, randomness)?;
-        Ok(Awaiting { receiver, parties, scope, outputs: Vec::new(), release: None })
+        Ok(Awaiting { receiver, keys, parties, scope, outputs: Vec::new(), release: None })
     }
 
     /// An inference of another client whose output this one gets too, from the helper's invitation.
@@ -134,22 +136,32 @@ impl Awaiting {
         header: &Header,
         body: &[u8],
         randomness: &mut dyn Randomness,
-    ) -> Result<(Self, Message), ProtocolError> {
+    ) -> Result<(Self, ToParties), ProtocolError> {
         let fail = |fault| ProtocolError::peer(Peer::Helper, Step::Output, fault);
-        let binding: Binding = control::decode(body).map_err(fail)?;
+        let invitation: Invitation = control::decode(body).map_err(fail)?;
+        let binding = &invitation.binding;
         if binding.batch == 0 {
             return Err(fail(Fault::Unexpected("invitation to no inputs".into())));
         }
         let batch = binding.batch as usize;
         of_this_plan(&binding.plan, plan)?.map_err(fail)?;
-        let awaiting = Awaiting::new(plan, parties, header.scope(), batch, randomness)?;
+        let keys = AuthenticationKeys::decode(parties, &invitation.keys).map_err(fail)?;
+        let awaiting = Awaiting::new(plan, (parties, keys), header.scope(), batch, randomness)?;
         let key = awaiting.key();
         Ok((awaiting, key))
     }
 
-    fn key(&self) -> Message {
-        let header = Header::new(Kind::ReceiverKey, self.scope, 0);
-        Message { header, body: self.receiver.key().encode().to_vec() }
+    fn key(&self) -> ToParties {
+        self.to_parties(Kind::ReceiverKey, self.receiver.key().encode().to_vec())
+    }
+
+    fn to_parties(&self, kind: Kind, body: Vec<u8>) -> ToParties {
+        ToParties::new(Header::new(kind, self.scope, 0), body, &self.keys)
+    }
+
+    /// The keys that this receiver shares with the parties.
+    pub fn authentication(&self) -> &AuthenticationKeys {
+        &self.keys
     }
 
     /// The inference, its session and epoch.

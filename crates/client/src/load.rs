@@ -1,10 +1,11 @@
 //! A model load as the owner sees it.
 
-use crate::Message;
+use crate::{Message, ToParties};
 use amicus_field::{Randomness, Seed, pack_into};
 pub use amicus_plan::weights::WeightSource;
 use amicus_plan::weights::parts;
 use amicus_plan::{Plan, WeightId};
+use amicus_protocol::authentic::AuthenticationKeys;
 use amicus_protocol::epoch::OwnerLoad;
 use amicus_protocol::fingerprint::{ModelFingerprint, TensorFingerprint};
 use amicus_protocol::wire::{Header, Kind};
@@ -55,9 +56,14 @@ impl Loading {
     }
 
     /// The nonce of the model's fingerprint, for every party; the helper must not have it.
-    pub fn nonce(&self) -> Message {
+    pub fn nonce(&self) -> ToParties {
         let header = Header::new(Kind::Nonce, self.scope(), 0);
-        Message { header, body: self.nonce.as_bytes().to_vec() }
+        ToParties::new(header, self.nonce.as_bytes().to_vec(), self.authentication())
+    }
+
+    /// The keys that the owner shares with the parties.
+    pub fn authentication(&self) -> &AuthenticationKeys {
+        self.load.authentication()
     }
 
     /// The fingerprint of the masked model, to be fed with the messages that are sent. Clients get
@@ -74,12 +80,12 @@ impl Loading {
         TensorFingerprint::new(&self.nonce, id)
     }
 
-    /// The messages of one masked weight tensor, part by part, the same for every party.
+    /// The messages of one masked weight tensor, part by part.
     pub fn tensor<'a, W: WeightSource + ?Sized>(
         &'a self,
         id: WeightId,
         source: &'a W,
-    ) -> impl Iterator<Item = Result<Message, ProtocolError>> + 'a {
+    ) -> impl Iterator<Item = Result<ToParties, ProtocolError>> + 'a {
         let spec = self.plan.weight(id);
         (0u32..).zip(parts(spec)).map(move |(number, part)| {
             let plain = source.part(id, &part, self.plan.limbs).ok_or_else(|| {
@@ -87,7 +93,8 @@ impl Loading {
             })?;
             let mut body = number.to_le_bytes().to_vec();
             pack_into(&self.load.mask(id, &part, plain)?, &mut body);
-            Ok(Message { header: Header::new(Kind::Weights, self.scope(), id.0), body })
+            let header = Header::new(Kind::Weights, self.scope(), id.0);
+            Ok(ToParties::new(header, body, self.authentication()))
         })
     }
 }

@@ -57,6 +57,10 @@ impl World for Changing<'_> {
         Ok(self.seeds.next(role))
     }
 
+    fn has_keys_of_users(&self) -> bool {
+        true
+    }
+
     fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
         let before = body.clone();
         self.changes

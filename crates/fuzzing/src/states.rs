@@ -7,6 +7,7 @@ use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load::Loading;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_plan::Plan;
+use amicus_protocol::authentic::{AuthenticationKey, AuthenticationKeys, BodyDigest};
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::epoch::{HelperEpoch, PartyContext, PartyEpoch, PartyLoad};
 use amicus_protocol::input::Ticket;
@@ -51,9 +52,20 @@ pub(crate) fn states(bytes: &[u8]) {
             }
         }
         _ => {
-            let _ = ReceiverKey::decode(&amicus_protocol::Peer::Client("1".into()), input.rest());
+            let keys = AuthenticationKeys::decode(parties, &[7; 96]).expect("three keys");
+            let key = keys.with(PartyId::FIRST).expect("a party's key");
+            let header = Header::new(Kind::ReceiverKey, SCOPE, 0);
+            let body = input.rest();
+            assert!(key.verify(&header, body).is_err(), "a tag that was guessed");
+            let message = tagged(key, &header, body);
+            let message = key.verify(&header, &message).expect("a right tag");
+            let _ = ReceiverKey::decode(&amicus_protocol::Peer::Client("1".into()), message);
         }
     }
+}
+
+fn tagged(key: &AuthenticationKey, header: &Header, body: &[u8]) -> Vec<u8> {
+    [body, key.tag(header, &BodyDigest::of(body)).as_bytes()].concat()
 }
 
 fn check_message(plan: &Plan, input: &mut Input<'_>) {
@@ -161,9 +173,12 @@ fn load(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
     while !input.is_empty() {
         let (kind, index) = (input.byte() % 3, u32::from(input.byte()));
         let body = input.chunk();
+        let header = Header::new(if kind == 0 { Kind::Nonce } else { Kind::Weights }, SCOPE, index);
+        let message = tagged(load.owner(), &header, body);
+        let message = load.owner().verify(&header, &message).expect("the owner's tag");
         let _ = match kind {
-            0 => load.nonce(body),
-            1 => load.weights(index, body),
+            0 => load.nonce(message),
+            1 => load.weights(index, message),
             _ => load.correction(index, body),
         };
     }

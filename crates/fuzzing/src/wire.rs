@@ -6,7 +6,7 @@ use amicus_net::shaper::Shape;
 use amicus_net::{Fingerprint, Identity};
 use amicus_node::{Peer, limits};
 use amicus_plan::{Plan, Printable, Schedule};
-use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Request, TicketGrant};
+use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Invitation, Request, TicketGrant};
 use amicus_protocol::epoch::PartyContext;
 use amicus_protocol::wire::{Header, pack, pack_all, unpack, unpack_all};
 use amicus_protocol::{Parties, PartyId, ProtocolError};
@@ -43,13 +43,14 @@ pub(crate) fn wire(bytes: &[u8]) {
 /// A control message of any kind: the first byte chooses.
 pub(crate) fn control(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let kind = input.byte() % 5;
+    let kind = input.byte() % 6;
     let body = input.rest();
     match kind {
         0 => same(control::decode::<Hello>(body), body),
         1 => same(control::decode::<Request>(body), body),
         2 => same(control::decode::<Binding>(body), body),
         3 => same(control::decode::<TicketGrant>(body), body),
+        5 => same(control::decode::<Invitation>(body), body),
         _ => {
             let notice = control::decode::<AbortNotice>(body);
             if let Ok(notice) = &notice {

@@ -5,14 +5,14 @@ use crate::connect::InboxHandles;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, Received, Want};
 use crate::{Culprit, Limits, NodeError, Peer};
-use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::inference::{Admission, Awaiting, PendingRequest};
+use amicus_client::{Message, ToParties};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
 use amicus_plan::Plan;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, Fault, InferenceId, Parties, ProtocolError, Scope, SessionId, Step};
+use amicus_protocol::{EpochId, Fault, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -171,9 +171,9 @@ impl ClientNode {
         let started = clock::now();
         self.inbox.set_hop(0);
         let (awaiting, messages) = admission.mask(x)?;
-        for party in self.party_peers() {
+        for party in self.parties.all() {
             for message in &messages {
-                self.send(&party, message)?;
+                self.send_to(party, message)?;
             }
         }
         self.receive(awaiting, started)
@@ -193,8 +193,8 @@ impl ClientNode {
         let (header, body) = (&invite.header, invite.body());
         let (awaiting, key) =
             Awaiting::invited(&self.plan, self.parties, header, body, &mut OperatingSystem)?;
-        for party in self.party_peers() {
-            self.send(&party, &key)?;
+        for party in self.parties.all() {
+            self.send_to(party, &key)?;
         }
         let id = awaiting.scope().id;
         Ok((id, self.receive(awaiting, clock::now())?))
@@ -202,6 +202,10 @@ impl ClientNode {
 
     fn send(&mut self, to: &Peer, message: &Message) -> Result<(), NodeError> {
         Ok(self.inbox.send(to, message.header, &message.body)?)
+    }
+
+    fn send_to(&mut self, party: PartyId, message: &ToParties) -> Result<(), NodeError> {
+        Ok(self.inbox.send_in_parts(&Peer::Party(party), message.header(), message.parts(party))?)
     }
 
     /// Collects the parties' outputs and the helper's release.

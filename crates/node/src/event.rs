@@ -87,6 +87,12 @@ pub enum Event {
         /// Why.
         error: NodeError,
     },
+    /// Party: a message in a user's name was dropped, because its tag is not under that user's key. It
+    /// changes nothing for the user who has the key.
+    Unauthenticated {
+        /// In whose name, and at which step.
+        error: NodeError,
+    },
     /// Whoever listens was too slow.
     Missed {
         /// Events that nobody heard.
@@ -122,6 +128,7 @@ impl fmt::Display for Event {
             Event::DealFailed { error } => write!(f, "dealing failed: {error}"),
             Event::Finished { id, .. } => write!(f, "{id} ended well"),
             Event::Failed { id, error } => write!(f, "{id} was given up: {error}"),
+            Event::Unauthenticated { error } => write!(f, "a message was dropped: {error}"),
             Event::Missed { events } => write!(f, "{events} events were not heard in time"),
             Event::Repaired { records } => {
                 write!(f, "{records} damaged records were repaired; the disk may be failing")

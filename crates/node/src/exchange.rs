@@ -19,7 +19,8 @@ pub enum Part {
     /// It is needed until the end: its faults end the wait, and so does the end of its link.
     Needed,
     /// It may leave once it has said all it has to say, so the end of its link ends a wait for
-    /// itself only, after what it had sent before. Its faults end every wait.
+    /// itself only, after what it had sent before. Others may speak in its name, so its faults end
+    /// nothing but what it authenticated.
     MayLeave,
     /// It has no part in this, and cannot end it.
     Bystander,
@@ -53,7 +54,7 @@ impl<'a> Wait<'a> {
     pub fn ended_by(&self, incoming: &Incoming, part: impl Fn(&Peer) -> Part) -> Option<NodeError> {
         match incoming {
             Incoming::Message(m) if m.header.kind == Kind::Abort => Some(aborted_by(m)),
-            Incoming::Refused(peer, fault, _) if part(peer) != Part::Bystander => {
+            Incoming::Refused(peer, fault, _) if part(peer) == Part::Needed => {
                 Some(self.fault_of(peer, fault.clone()))
             }
             Incoming::Lost(peer, error) if part(peer) == Part::Needed => {
@@ -229,8 +230,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_message_is_the_fault_of_its_sender_unless_that_is_a_bystander() {
-        for (of_bob, ends) in [(Part::Needed, true), (Part::MayLeave, true), (Part::Bystander, false)] {
+    fn a_refused_message_is_the_fault_of_its_sender_if_that_is_needed() {
+        for (of_bob, ends) in [(Part::Needed, true), (Part::MayLeave, false), (Part::Bystander, false)] {
             for refused in [message(Kind::Nonce, &[]), b"no message".to_vec()] {
                 let (mut inbox, [mut helper, mut end]) = inbox();
                 end.send(&[&refused]).unwrap();

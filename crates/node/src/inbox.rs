@@ -229,6 +229,15 @@ impl Inbox {
         self.send_raw(to, &[&header.encode(), body])
     }
 
+    /// Sends a message whose body is in two parts, one behind the other.
+    ///
+    /// # Errors
+    /// Those of [`Inbox::send`].
+    pub fn send_in_parts(&mut self, to: &Peer, header: Header, body: [&[u8]; 2]) -> Result<(), NetError> {
+        let header = Header { hop: self.hop.saturating_add(1), ..header };
+        self.send_raw(to, &[&header.encode(), body[0], body[1]])
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::connect::InboxHandles;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, Received, Want};
 use crate::{Limits, NodeError, Peer};
+use amicus_client::ToParties;
 use amicus_client::load::{self, Loading, WeightSource};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
@@ -83,18 +84,14 @@ impl OwnerNode {
                 return Err(error);
             }
         }
-        for party in &parties {
-            self.inbox.send(party, nonce.header, &nonce.body)?;
-        }
+        self.send_to_parties(&nonce)?;
         let mut fingerprint = loading.fingerprint()?;
         for id in (0..self.plan.weights.len() as u32).map(WeightId) {
             let mut of_tensor = loading.tensor_fingerprint(id);
             for part in loading.tensor(id, weights) {
                 let part = part?;
-                of_tensor.part(&part.body);
-                for party in &parties {
-                    self.inbox.send(party, part.header, &part.body)?;
-                }
+                of_tensor.part(part.body());
+                self.send_to_parties(&part)?;
                 // One part at a time: masked weights are not all held in memory.
                 self.inbox.flush(deadline)?;
             }
@@ -102,6 +99,13 @@ impl OwnerNode {
         }
         self.next_of(&Peer::Helper, deadline, Kind::LoadAccepted, Some(scope))?;
         Ok(LoadedModel { epoch: scope.epoch, fingerprint: fingerprint.finish().0 })
+    }
+
+    fn send_to_parties(&mut self, message: &ToParties) -> Result<(), NodeError> {
+        for party in self.parties.all() {
+            self.inbox.send_in_parts(&Peer::Party(party), message.header(), message.parts(party))?;
+        }
+        Ok(())
     }
 
     /// Tells the helper who holds up the load: parties that wait for weights would blame the owner.

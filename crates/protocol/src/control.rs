@@ -201,13 +201,24 @@ pub struct Binding {
     pub receivers: Vec<String>,
 }
 
-/// Helper to client: the binding and the seeds of the input mask.
+/// Helper to client: the binding, the seeds of the input mask, and the client's keys.
 #[derive(Serialize, Deserialize)]
 pub struct TicketGrant {
     /// What the inference is bound to.
     pub binding: Binding,
     /// Seeds of the shares of the input mask, in party order.
     pub seeds: Vec<u8>,
+    /// The client's authentication keys, in party order.
+    pub keys: Vec<u8>,
+}
+
+/// Helper to a further receiver: the binding and the receiver's keys.
+#[derive(Serialize, Deserialize)]
+pub struct Invitation {
+    /// What the inference is bound to.
+    pub binding: Binding,
+    /// The receiver's authentication keys, in party order.
+    pub keys: Vec<u8>,
 }
 
 impl std::fmt::Debug for TicketGrant {
@@ -216,9 +227,22 @@ impl std::fmt::Debug for TicketGrant {
     }
 }
 
+impl std::fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invitation").field("binding", &self.binding).finish_non_exhaustive()
+    }
+}
+
 impl Drop for TicketGrant {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.seeds);
+        zeroize::Zeroize::zeroize(&mut self.keys);
+    }
+}
+
+impl Drop for Invitation {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.keys);
     }
 }
 

@@ -126,6 +126,9 @@ pub enum Fault {
     /// The peer asked for something it has no right to.
     #[error("not allowed: {0}")]
     NotAllowed(String),
+    /// A message without the tag that only the rightful sender can make.
+    #[error("message without the tag of its sender")]
+    Unauthenticated,
     /// Nothing came before the deadline.
     #[error("nothing received for {0} ms")]
     Silent(u64),

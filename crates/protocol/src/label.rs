@@ -33,6 +33,8 @@ pub enum Purpose {
     CheckZero = 6,
     /// The public challenge vector of a load check.
     Challenge = 7,
+    /// Keys under which users authenticate what they send a party: helper and party. No stream.
+    Authentication = 8,
 }
 
 /// Domains within a stream: one per vector of an operation or weight tensor.

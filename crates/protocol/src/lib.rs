@@ -10,7 +10,8 @@
 //! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags
 //!   (section 4)
 //! - [`preprocess`]: one-time material of an inference, at the helper and at a party (section 5)
-//! - [`input`]: the client masks its input (section 6.1)
+//! - [`input`], [`authentic`]: the client masks its input, and proves that it is the one who got the
+//!   ticket (section 6.1)
 //! - [`online`]: a party's way through the plan: linear layers, products, activations (sections 6.2
 //!   to 6.6); comparisons in `compare`, selections in `select` (6.10 to 6.12)
 //! - [`check`]: the batch check and the value that proves it passed (section 6.7)
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod affine;
+pub mod authentic;
 pub mod check;
 mod compare;
 pub mod control;

@@ -11,6 +11,7 @@
 //! while the network works.
 
 use crate::affine::dot_value;
+use crate::authentic::Authentic;
 use crate::check::CheckMessage;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
@@ -108,14 +109,14 @@ impl AwaitingInput {
         Ok(AwaitingInput { epoch, material })
     }
 
-    /// Takes the client's masked input.
+    /// Takes the client's masked input, whose tag was verified with the client's key.
     ///
     /// # Errors
     /// A message of the wrong length or with residues out of range.
-    pub fn receive(self, client: &Peer, body: &[u8]) -> Result<Running, ProtocolError> {
+    pub fn receive(self, client: &Peer, message: Authentic<'_>) -> Result<Running, ProtocolError> {
         let ctx = &self.epoch.ctx;
         let len = ctx.values.get(ValueId::INPUT).len * self.material.batch;
-        let input = unpack(ctx.plan.limbs, len, body)
+        let input = unpack(ctx.plan.limbs, len, message.body())
             .map_err(|fault| ProtocolError::peer(client, Step::Input, fault))?;
         let keys = self.material.keys;
         let mut transcript = Transcript::new(&keys.transcript, Topic::Inference, keys.scope, &ctx.digest);

@@ -5,6 +5,7 @@
 //! bit `c` in one byte. The helper's release holds the hash all parties agreed on and, per logit,
 //! `mu_0` and `h`. Low-order bits of the logits go to nobody.
 
+use crate::authentic::Authentic;
 use crate::keyed::KeyedHash;
 use crate::preprocess::{Dealt, truncation};
 use crate::transcript::Digest;
@@ -37,11 +38,12 @@ impl ReceiverKey {
         self.0.as_bytes()
     }
 
-    /// Reads a receiver's message.
+    /// Reads a receiver's message, whose tag was verified with that receiver's key.
     ///
     /// # Errors
     /// A wrong length.
-    pub fn decode(receiver: &Peer, body: &[u8]) -> Result<Self, ProtocolError> {
+    pub fn decode(receiver: &Peer, message: Authentic<'_>) -> Result<Self, ProtocolError> {
+        let body = message.body();
         match <[u8; KEY_BYTES]>::try_from(body) {
             Ok(bytes) => Ok(ReceiverKey(Box::new(Seed::from_bytes(bytes)))),
             Err(_) => {

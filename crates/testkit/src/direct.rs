@@ -4,12 +4,14 @@
 //! that change what a party computes or sends.
 
 use crate::world::{Drawing, Honest, Letter, World};
+use amicus_client::ToParties;
 use amicus_client::inference::PendingRequest;
 use amicus_client::load::{self, Loading};
 use amicus_field::{BitVec, Element, LimbVec};
 use amicus_node::Peer;
 use amicus_plan::{Plan, Stage, ValueId, WeightId};
 use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::authentic::{AuthenticationKey, BodyDigest, FIRST_RECIPIENT, TAG_BYTES};
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control::{self, Binding, Request, SessionAnswer, TicketGrant};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
@@ -94,6 +96,24 @@ pub fn client() -> Peer {
 fn carry(world: &mut dyn World, from: &Peer, to: &Peer, header: Header, body: &[u8]) -> Vec<u8> {
     let mut body = body.to_vec();
     world.carry(&Letter { from: from.clone(), to: to.clone(), header }, &mut body);
+    body
+}
+
+/// Carries a message of owner or client to a party, who shares this key with them.
+fn carry_tagged(
+    world: &mut dyn World,
+    from: &Peer,
+    to: PartyId,
+    key: &AuthenticationKey,
+    message: &ToParties,
+) -> Vec<u8> {
+    let header = message.header();
+    let mut body = carry(world, from, &Peer::Party(to), header, &message.message(to).body);
+    if world.has_keys_of_users() {
+        body.truncate(body.len().saturating_sub(TAG_BYTES));
+        let tag = key.tag(&header, &BodyDigest::of(&body));
+        body.extend_from_slice(tag.as_bytes());
+    }
     body
 }
 
@@ -239,10 +259,13 @@ pub fn load_in(
         let word = carry(world, &helper, &to, header(Kind::EpochBegin, 0), &plan.0);
         let mut load = PartyLoad::begin(ctx, keys, &word)?;
         for m in &messages {
-            let body = carry(world, &owner, &to, m.header, &m.body);
-            match m.header.kind {
-                Kind::Nonce => load.nonce(&body)?,
-                _ => load.weights(m.header.index, &body)?,
+            let header = m.header();
+            let body = carry_tagged(world, &owner, me, load.owner(), m);
+            let fail = |fault| ProtocolError::peer(&owner, Step::load_part("masked weights"), fault);
+            let message = load.owner().verify(&header, &body).map_err(fail)?;
+            match header.kind {
+                Kind::Nonce => load.nonce(message)?,
+                _ => load.weights(header.index, message)?,
             }
         }
         for id in ids().filter(|_| me == parties.last()) {
@@ -351,7 +374,8 @@ pub fn infer_over(
     let receivers = vec![client.to_string()];
     let binding =
         Binding { plan: *helper.digest(), batch: request.batch, client: client.to_string(), receivers };
-    let grant = TicketGrant { binding, seeds: dealt.grant().encode() };
+    let keys = dealt.authentication(FIRST_RECIPIENT).encode();
+    let grant = TicketGrant { binding, seeds: dealt.grant().encode(), keys };
     world.looks_at(&(&pending, &request, &grant));
     let grant = control::encode(&grant)?;
     let ticket = header(Kind::Ticket, 0);
@@ -360,18 +384,22 @@ pub fn infer_over(
     world.looks_at(&admission);
     let (mut waiting, [input, key]) = admission.mask(inputs)?;
     let input_len = helper.plan().values()?.get(ValueId::INPUT).len * batch;
-    let masked_input = wire::unpack(plan.limbs, input_len, &input.body)
+    let masked_input = wire::unpack(plan.limbs, input_len, input.body())
         .map_err(|fault| ProtocolError::peer(&client, Step::Input, fault))?;
-    let mut running = Vec::new();
+    let (mut running, mut keys) = (Vec::new(), Vec::new());
+    let fail = |fault| ProtocolError::peer(crate::direct::client(), Step::Input, fault);
     for (party, deal) in loaded.parties.iter().zip(deals) {
-        let me = Peer::Party(party.context().me);
+        let (number, me) = (party.context().me, Peer::Party(party.context().me));
         world.acts(&me);
         let material = party.prepare(deal)?;
         world.looks_at(&material);
+        let of_client = material.authentication().key(FIRST_RECIPIENT);
         let awaiting = AwaitingInput::new(Arc::clone(party), material)?;
-        world.looks_at(&awaiting);
-        let body = carry(world, &client, &me, input.header, &input.body);
-        running.push(awaiting.receive(&client, &body)?);
+        world.looks_at(&(&awaiting, &of_client));
+        let body = carry_tagged(world, &client, number, &of_client, &input);
+        let message = of_client.verify(&input.header(), &body).map_err(fail)?;
+        running.push(awaiting.receive(&client, message)?);
+        keys.push(of_client);
     }
     let (mut opened, mut bits) = (Vec::new(), Vec::new());
     let finished = 'run: loop {
@@ -426,8 +454,9 @@ pub fn infer_over(
     for (party, f) in parties.all().zip(finished) {
         let me = Peer::Party(party);
         world.acts(&me);
-        let key = carry(world, &client, &me, key.header, &key.body);
-        let key = ReceiverKey::decode(&client, &key)?;
+        let body = carry_tagged(world, &client, party, &keys[party.index()], &key);
+        let message = keys[party.index()].verify(&key.header(), &body).map_err(fail)?;
+        let key = ReceiverKey::decode(&client, message)?;
         world.looks_at(&(&f, &key));
         let (message, output) = f.messages(&[key])?;
         messages.push(message);

@@ -8,9 +8,9 @@ use crate::PATIENCE;
 use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
 use crate::user::User;
-use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::load::Loading;
+use amicus_client::{Message, ToParties};
 use amicus_field::OperatingSystem;
 use amicus_net::Link;
 use amicus_node::conduct::Conduct;
@@ -21,6 +21,7 @@ use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer, Served};
 use amicus_plan::WeightId;
+use amicus_protocol::authentic::FIRST_RECIPIENT;
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::control::{self, Binding, Channel, OfferedEpoch, SessionAnswer};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
@@ -228,10 +229,10 @@ impl FakeHelper {
         let owner = owner.expect("a grant");
         let ids = || (0u32..).take(plan.weights.len()).map(WeightId);
         let tensors = ids().flat_map(|id| owner.tensor(id, layers.as_slice())).map(|m| m.expect("weights"));
-        let messages: Vec<Message> = [owner.nonce()].into_iter().chain(tensors).collect();
+        let messages: Vec<ToParties> = [owner.nonce()].into_iter().chain(tensors).collect();
         for party in self.peers() {
             self.owner.expect(&party, &[Kind::LoadReady]);
-            messages.iter().for_each(|message| self.owner.send(&party, message));
+            messages.iter().for_each(|message| self.owner.send_to(&party, message));
         }
         let last = Peer::Party(self.parties.last());
         for id in ids() {
@@ -340,12 +341,13 @@ impl FakeHelper {
         let (scope, plan) = (dealt.scope(), Arc::clone(&self.net.plan));
         let ticket = Ticket::from_grant(Arc::clone(&plan), self.parties, scope, 1, &dealt.grant().encode());
         let input = pack(&ticket.expect("a ticket").mask(inputs).expect("inputs of this plan"));
+        let keys = dealt.authentication(FIRST_RECIPIENT);
         let receiver = OutputReceiver::new(&plan, scope, 1, &mut OperatingSystem).expect("randomness");
+        let key = receiver.key().encode().to_vec();
+        let messages = [(Kind::Input, input), (Kind::ReceiverKey, key)]
+            .map(|(kind, body)| ToParties::new(Header::new(kind, scope, 0), body, &keys));
         for party in self.peers() {
-            let header = Header::new(Kind::Input, scope, 0);
-            self.client.send(&party, &Message { header, body: input.clone() });
-            let header = Header::new(Kind::ReceiverKey, scope, 0);
-            self.client.send(&party, &Message { header, body: receiver.key().encode().to_vec() });
+            messages.iter().for_each(|message| self.client.send_to(&party, message));
         }
         receiver
     }

@@ -2,8 +2,8 @@
 //! are made of.
 
 use crate::PATIENCE;
-use amicus_client::Message;
 use amicus_client::inference::{Admission, Awaiting, PendingRequest};
+use amicus_client::{Message, ToParties};
 use amicus_field::OperatingSystem;
 use amicus_net::Link;
 use amicus_node::connect::{Arrival, InboxHandles};
@@ -11,6 +11,7 @@ use amicus_node::inbox::{Inbox, Incoming, Received, Want};
 use amicus_node::local::LocalCluster;
 use amicus_node::{NodeError, Peer};
 use amicus_plan::Plan;
+use amicus_protocol::authentic::AuthenticationKeys;
 use amicus_protocol::control::{self, AbortNotice, Channel};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError, Step};
@@ -66,6 +67,15 @@ impl User {
     pub fn send(&mut self, to: &Peer, message: &Message) {
         self.inbox.send(to, message.header, &message.body).expect("a link");
         self.inbox.flush(Instant::now() + PATIENCE).expect("a link");
+    }
+
+    /// Sends a party a message with this user's tag for it.
+    ///
+    /// # Panics
+    /// When there is no link, or the peer is no party.
+    pub fn send_to(&mut self, to: &Peer, message: &ToParties) {
+        let Peer::Party(party) = to else { panic!("{to} is no party") };
+        self.send(to, &message.message(*party));
     }
 
     /// Sends a message, if the link still takes it.
@@ -163,7 +173,7 @@ impl User {
     ///
     /// # Panics
     /// When there is no invitation.
-    pub fn invited(&mut self, plan: &Plan, parties: Parties) -> Message {
+    pub fn invited(&mut self, plan: &Plan, parties: Parties) -> ToParties {
         let invite = self.expect(&Peer::Helper, &[Kind::Invite]);
         let (header, body) = (&invite.header, invite.body());
         Awaiting::invited(plan, parties, header, body, &mut OperatingSystem).expect("an invitation").1
@@ -198,6 +208,17 @@ impl User {
             }
         }
     }
+}
+
+/// Another message than this one, with tags that are right: what its sender could have sent instead.
+pub fn changed(
+    message: &ToParties,
+    keys: &AuthenticationKeys,
+    change: impl FnOnce(&mut Message),
+) -> ToParties {
+    let mut other = Message { header: message.header(), body: message.body().to_vec() };
+    change(&mut other);
+    ToParties::new(other.header, other.body.clone(), keys)
 }
 
 /// A notice as the error it is for those who get it.

@@ -36,6 +36,12 @@ pub trait World {
 
     /// Carries a message, and may change its body.
     fn carry(&mut self, _letter: &Letter, _body: &mut Vec<u8>) {}
+
+    /// Whether changed messages of owner and client get tags that are right: whoever changes them
+    /// has their keys.
+    fn has_keys_of_users(&self) -> bool {
+        false
+    }
 }
 
 /// Surroundings that do what they should.

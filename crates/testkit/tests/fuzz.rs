@@ -6,10 +6,11 @@
 
 use amicus_field::Limbs;
 use amicus_plan::Plan;
-use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Request, TicketGrant};
+use amicus_protocol::authentic::{AuthenticationKeys, BodyDigest};
+use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Invitation, Request, TicketGrant};
 use amicus_protocol::output::{ReceiverKey, Release};
 use amicus_protocol::wire::{Header, Kind, unpack, unpack_all};
-use amicus_protocol::{Parties, ProtocolError};
+use amicus_protocol::{Parties, PartyId, Peer, ProtocolError, Scope};
 use amicus_testkit::direct;
 use amicus_testkit::nets::Net;
 use amicus_testkit::random::Random;
@@ -80,6 +81,10 @@ impl World for Changing<'_> {
         }
         self.number += 1;
     }
+
+    fn has_keys_of_users(&self) -> bool {
+        true
+    }
 }
 
 /// One load and one inference in which the message of this number is changed; what kind it was, and
@@ -144,7 +149,12 @@ proptest! {
         let _ = control::decode::<Request>(&bytes);
         let _ = control::decode::<Binding>(&bytes);
         let _ = control::decode::<TicketGrant>(&bytes);
-        let _ = ReceiverKey::decode(&amicus_protocol::Peer::Client("1".into()), &bytes);
+        let _ = control::decode::<Invitation>(&bytes);
+        let keys = AuthenticationKeys::decode(Parties::new(2).unwrap(), &[7; 64]).unwrap();
+        let (key, header) = (keys.with(PartyId::FIRST).unwrap(), Header::new(Kind::ReceiverKey, Scope::NONE, 0));
+        prop_assert!(key.verify(&header, &bytes).is_err());
+        let message = [&bytes[..], key.tag(&header, &BodyDigest::of(&bytes)).as_bytes()].concat();
+        let _ = ReceiverKey::decode(&Peer::Client("1".into()), key.verify(&header, &message).unwrap());
         let _ = Release::from_log(&bytes);
         let _ = Plan::decode(&bytes);
         for limbs in Limbs::ALL {

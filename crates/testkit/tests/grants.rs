@@ -146,7 +146,7 @@ fn nonces_and_keys_of_receivers_are_fresh() {
     let nonces = [(); 2].map(|()| {
         let plan = Arc::clone(&net.plan);
         let loading = Loading::granted(plan, parties(2), &header, &grant, &mut OperatingSystem);
-        loading.unwrap().nonce().body.clone()
+        loading.unwrap().nonce().body().to_vec()
     });
     let keys = [(); 2].map(|()| ReceiverKey::random(&mut OperatingSystem).unwrap().encode().to_vec());
     assert_distinct(&[nonces, keys].concat());
@@ -290,9 +290,9 @@ fn further_receivers_are_told_no_seeds() {
     let (awaiting, [input, key]) =
         pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap().mask(&inputs).unwrap();
     for party in run.parties.all().map(Peer::Party) {
-        alice.send(&party, &input);
-        alice.send(&party, &key);
-        bob.send(&party, &key_of_bob);
+        alice.send_to(&party, &input);
+        alice.send_to(&party, &key);
+        bob.send_to(&party, &key_of_bob);
     }
     run.assert_right(&inputs, &alice.result(awaiting).unwrap());
     run.assert_right(&inputs, &bob.result(awaiting_of_bob).unwrap());

@@ -115,7 +115,7 @@ fn undelivered(run: &mut Run, client: &Peer) -> Scope {
     let scope = admission.scope();
     let (_, messages) = admission.mask(&inputs).unwrap();
     for party in run.parties.all().map(Peer::Party) {
-        messages.iter().for_each(|message| alice.send(&party, message));
+        messages.iter().for_each(|message| alice.send_to(&party, message));
     }
     helper_is_dead(&run.cluster);
     run.cluster.start_node(&Peer::Helper).unwrap();

@@ -83,8 +83,8 @@ fn an_answer_that_could_not_be_kept_is_refused_before_anything_is_told() {
         let (awaiting, messages) = admission.mask(&run.next_inputs()).unwrap();
         let key = careless.invited(&run.net.plan, run.parties);
         for party in run.parties.all().map(Peer::Party) {
-            messages.iter().for_each(|message| alice.send(&party, message));
-            careless.send(&party, &key);
+            messages.iter().for_each(|message| alice.send_to(&party, message));
+            careless.send_to(&party, &key);
         }
         let acknowledgement = awaiting.acknowledgement();
         alice.result(awaiting).unwrap();

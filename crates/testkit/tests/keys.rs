@@ -8,7 +8,7 @@ use amicus_client::inference::Awaiting;
 use amicus_field::{Element, LimbVec, Limbs, OperatingSystem, Prime};
 use amicus_node::Peer;
 use amicus_plan::{OpIndex, OpKind, ValueId};
-use amicus_protocol::control::{self, Binding, SessionAnswer, SessionOffer, TicketGrant};
+use amicus_protocol::control::{self, Binding, Invitation, SessionAnswer, SessionOffer, TicketGrant};
 use amicus_protocol::wire::{Header, Kind, unpack};
 use amicus_protocol::{EpochId, InferenceId, Parties, Scope, SessionId};
 use amicus_testkit::covers::{Witness, sum};
@@ -156,13 +156,15 @@ impl World for Listener {
                 self.hear(&format!("common contribution of {from} in {run}"), &body[..32]);
                 self.hear(&format!("contribution of {from} for {to} in {run}"), &body[32..]);
             }
-            Kind::Nonce => self.hear(&format!("nonce in {run}"), body),
+            Kind::Nonce => self.hear(&format!("nonce in {run}"), &body[..32]),
             Kind::Challenge => self.hear(&format!("challenge in {run}"), body),
-            Kind::ReceiverKey => self.hear(&format!("key of {from} in {run}"), body),
+            Kind::ReceiverKey => self.hear(&format!("key of {from} in {run}"), &body[..32]),
             Kind::Ticket => {
                 let grant: TicketGrant = control::decode(body).unwrap();
                 let seeds = grant.seeds.chunks(32).enumerate();
                 seeds.for_each(|(i, seed)| self.hear(&format!("input seed {i} in {run}"), seed));
+                let keys = grant.keys.chunks(32).enumerate();
+                keys.for_each(|(i, key)| self.hear(&format!("authentication key {i} in {run}"), key));
             }
             _ => {}
         }
@@ -186,19 +188,20 @@ fn seeds_keys_and_nonces_are_new_every_time() {
         }
     }
     // Per session, of one load each: parts of seeds, contributions; per load: seeds, mask seeds,
-    // nonce, challenge; per inference: input seeds, key.
+    // authentication keys, nonce, challenge; per inference: input seeds, authentication keys, key.
     let (n, tensors) = (3, net.plan.weights.len());
-    let of_load = 2 * n + n + n * (n - 1) + n + n * tensors + 1 + 1;
-    assert_eq!(listener.0.len(), loads * (of_load + inferences * (n + 1)));
+    let of_load = 2 * n + n + n * (n - 1) + n + n * tensors + n + 1 + 1;
+    assert_eq!(listener.0.len(), loads * (of_load + inferences * (2 * n + 1)));
 
     // A receiver that was invited draws a key of its own, too.
     let plan = net.plan.digest().unwrap();
     let binding = Binding { plan, batch: 1, client: "client 1".into(), receivers: vec!["client 2".into()] };
-    let body = control::encode(&binding).unwrap();
+    let invitation = Invitation { binding, keys: vec![7; 32 * parties.count()] };
+    let body = control::encode(&invitation).unwrap();
     for id in 1..=3 {
         let (session, epoch) = (SessionId::from_bytes([1; 16]), EpochId::from_bytes([1; 16]));
         let header = Header::new(Kind::Invite, Scope::new(session, epoch, InferenceId(id)), 0);
         let invited = Awaiting::invited(&net.plan, parties, &header, &body, &mut OperatingSystem);
-        listener.hear(&format!("invited key {id}"), &invited.unwrap().1.body);
+        listener.hear(&format!("invited key {id}"), invited.unwrap().1.body());
     }
 }

@@ -1,7 +1,7 @@
 //! Many inferences in flight at a time: answers are right, each has its own deadline, and what
 //! happens in one is none of the others' affair.
 
-use amicus_client::Message;
+use amicus_client::ToParties;
 use amicus_client::inference::PendingRequest;
 use amicus_field::Limbs;
 use amicus_net::clock;
@@ -184,7 +184,7 @@ fn garbage_of_a_client_ends_its_own_inference() {
     assert_says("client", &notice(&abort), &["input", "client mallory", "message of 3 bytes"]);
     let inputs = run.next_inputs();
     let (awaiting, messages) = admission.mask(&inputs).unwrap();
-    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
+    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send_to(party, m)));
     run.assert_right(&inputs, &alice.result(awaiting).unwrap());
     run.cluster.stop();
 }
@@ -459,8 +459,8 @@ fn an_input_that_comes_before_its_inference_waits_for_it() {
     while let Some((mut user, admission)) = users.pop() {
         let inputs = run.next_inputs();
         let (awaiting, messages) = admission.mask(&inputs).unwrap();
-        let send = |user: &mut User, message: &Message| {
-            run.parties.all().map(Peer::Party).for_each(|party| user.send(&party, message));
+        let send = |user: &mut User, message: &ToParties| {
+            run.parties.all().map(Peer::Party).for_each(|party| user.send_to(&party, message));
         };
         messages.iter().rev().for_each(|message| send(&mut user, message));
         waiting.push((user, inputs, awaiting));

@@ -1,7 +1,7 @@
 //! A malicious party, or a malicious owner, in a model load (`docs/protocol.md`, section 4).
 
-use amicus_client::Message;
 use amicus_client::load::{self, Loading};
+use amicus_client::{Message, ToParties};
 use amicus_field::{Dense, Element, I256, Limbs, LinearShape, OperatingSystem, PRIMES};
 use amicus_node::event::Event;
 use amicus_node::{Limits, NodeError, Peer};
@@ -185,8 +185,10 @@ fn misloaded(run: &mut Run, change: Change<'_>) -> Result<(), NodeError> {
     let tensors = ids.flat_map(|id| loading.tensor(id, layers.as_slice())).map(Result::unwrap);
     for (number, message) in [loading.nonce()].into_iter().chain(tensors).enumerate() {
         for to in run.parties.all() {
-            for message in change(number, to.number(), message.clone()) {
-                owner.send(&Peer::Party(to), &message);
+            let untagged = Message { header: message.header(), body: message.body().to_vec() };
+            for message in change(number, to.number(), untagged) {
+                let tagged = ToParties::new(message.header, message.body.clone(), loading.authentication());
+                owner.send_to(&Peer::Party(to), &tagged);
             }
         }
     }

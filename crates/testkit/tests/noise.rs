@@ -91,7 +91,7 @@ fn early_junk_gives_way() {
     let admission = client.ticket(&run.net.plan, run.parties, 1, &[]);
     let (awaiting, messages) = admission.mask(&inputs).unwrap();
     for party in run.parties.all().map(Peer::Party) {
-        messages.iter().for_each(|m| client.send(&party, m));
+        messages.iter().for_each(|m| client.send_to(&party, m));
     }
     run.assert_right(&inputs, &client.result(awaiting).unwrap());
     run.finish();

@@ -4,7 +4,7 @@
 use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
-use amicus_protocol::control::{self, Binding, TicketGrant};
+use amicus_protocol::control::{self, Invitation, TicketGrant};
 use amicus_protocol::wire::Kind;
 use amicus_testkit::PATIENCE;
 use amicus_testkit::run::Setup;
@@ -29,9 +29,10 @@ fn a_named_receiver_gets_the_binding_the_outputs_and_the_release_alone() {
         assert_eq!(grant.seeds.len(), 32 * n);
 
         let invite = bob.expect(&Peer::Helper, &[Kind::Invite]);
-        let binding: Binding = control::decode(invite.body()).unwrap();
-        assert_eq!(binding, grant.binding);
-        assert_eq!(invite.body(), control::encode(&binding).unwrap());
+        let invitation: Invitation = control::decode(invite.body()).unwrap();
+        assert_eq!(invitation.binding, grant.binding);
+        assert_eq!(invitation.keys.len(), 32 * n);
+        assert!(invitation.keys.chunks(32).zip(grant.keys.chunks(32)).all(|(bobs, alices)| bobs != alices));
         let (mut awaiting, key) =
             Awaiting::invited(&plan, run.parties, &invite.header, invite.body(), &mut OperatingSystem)
                 .unwrap();
@@ -39,8 +40,8 @@ fn a_named_receiver_gets_the_binding_the_outputs_and_the_release_alone() {
         let admission = pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
         let (awaiting_of_alice, messages) = admission.mask(&inputs).unwrap();
         for party in &parties {
-            messages.iter().for_each(|m| alice.send(party, m));
-            bob.send(party, &key);
+            messages.iter().for_each(|m| alice.send_to(party, m));
+            bob.send_to(party, &key);
         }
         run.assert_right(&inputs, &alice.result(awaiting_of_alice).unwrap());
 
@@ -49,7 +50,7 @@ fn a_named_receiver_gets_the_binding_the_outputs_and_the_release_alone() {
         while let Some(message) =
             bob.heard(if heard.len() <= n { PATIENCE } else { Duration::from_millis(200) })
         {
-            for seed in grant.seeds.chunks(32) {
+            for seed in grant.seeds.chunks(32).chain(grant.keys.chunks(32)) {
                 assert!(
                     !message.body().windows(32).any(|w| w == seed),
                     "a seed in {:?}",

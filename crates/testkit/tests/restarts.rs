@@ -201,7 +201,7 @@ fn what_was_decided_is_told_after_a_restart_of_all() {
     let scope: Scope = admission.scope();
     let (_, messages) = admission.mask(&inputs).unwrap();
     for party in run.parties.all().map(Peer::Party) {
-        messages.iter().for_each(|message| alice.send(&party, message));
+        messages.iter().for_each(|message| alice.send_to(&party, message));
     }
     let output = alice.expect(&party(run.parties, 1), &[Kind::Output]);
     all_parties(&run, |event| matches!(event, Event::Failed { .. }));

@@ -1,7 +1,7 @@
 //! Folders set back to an older state (`docs/security.md`, section 24): yesterday's copy of a node's
 //! folder is put back, and on the recorded wire nothing one-time is used twice.
 
-use amicus_client::Message;
+use amicus_client::ToParties;
 use amicus_client::load::{self, Loading};
 use amicus_field::{Element, LimbVec, Limbs, OperatingSystem};
 use amicus_node::Peer;
@@ -12,7 +12,7 @@ use amicus_protocol::wire::{Header, Kind};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, party};
-use amicus_testkit::user::User;
+use amicus_testkit::user::{User, changed};
 use amicus_testkit::zoo;
 use std::collections::HashMap;
 use std::fs;
@@ -201,24 +201,24 @@ fn a_party_set_back_to_the_middle_of_a_load_answers_no_other_weights() {
         let (header, body) = (&grant.header, grant.body());
         let loading = Loading::granted(Arc::clone(&plan), run.parties, header, body, &mut OperatingSystem);
         let loading = loading.unwrap();
-        let messages = |layers: Vec<LayerWeights>| -> Vec<Message> {
+        let messages = |layers: Vec<LayerWeights>| -> Vec<ToParties> {
             let ids = (0u32..).take(plan.weights.len()).map(WeightId);
             let tensors = ids.flat_map(|id| loading.tensor(id, layers.as_slice()).collect::<Vec<_>>());
             [loading.nonce()].into_iter().chain(tensors.map(Result::unwrap)).collect()
         };
         let (right, wrong) = (messages(run.net.layers()), messages(other_weights(&run)));
-        assert!(right.iter().zip(&wrong).skip(1).all(|(right, wrong)| right.body != wrong.body));
+        assert!(right.iter().zip(&wrong).skip(1).all(|(right, wrong)| right.body() != wrong.body()));
         let (first, second) = (party(run.parties, 1), party(run.parties, 2));
         let (begun, rest) = right.split_at(2);
         for to in [&first, &second] {
             owner.expect(to, &[Kind::LoadReady]);
-            begun.iter().for_each(|message| owner.send(to, message));
+            begun.iter().for_each(|message| owner.send_to(to, message));
         }
         // Yesterday: the middle of the load.
         backup(&run, &first, copies.path());
-        rest.iter().for_each(|message| owner.send(&first, message));
+        rest.iter().for_each(|message| owner.send_to(&first, message));
         if all_told {
-            rest.iter().for_each(|message| owner.send(&second, message));
+            rest.iter().for_each(|message| owner.send_to(&second, message));
             owner.expect(&Peer::Helper, &[Kind::LoadAccepted]);
         }
         let tags = |run: &Run| -> Vec<Vec<u8>> {
@@ -241,8 +241,8 @@ fn a_party_set_back_to_the_middle_of_a_load_answers_no_other_weights() {
         let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
         for session in [scope.session, session] {
             for message in &wrong {
-                let header = Header { session, ..message.header };
-                owner.send(&first, &Message { header, body: message.body.clone() });
+                let message = changed(message, loading.authentication(), |m| m.header.session = session);
+                owner.send_to(&first, &message);
             }
         }
         assert!(run.client.fingerprint().is_err(), "a party uses what it has half of");
@@ -310,11 +310,10 @@ fn a_client_retires_no_model_by_restarts_between_its_failed_checks() {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
         let (awaiting, messages) = admission.mask(&inputs).unwrap();
         for (number, party) in run.parties.all().map(Peer::Party).enumerate() {
-            for mut message in messages.clone() {
-                if number == 1 && message.header.kind == Kind::Input {
-                    message.body[0] ^= 1;
-                }
-                mallory.send(&party, &message);
+            for message in &messages {
+                let differs = number == 1 && message.header().kind == Kind::Input;
+                let message = changed(message, awaiting.authentication(), |m| m.body[0] ^= u8::from(differs));
+                mallory.send_to(&party, &message);
             }
         }
         assert!(mallory.result(awaiting).unwrap_err().is_rejection());

@@ -1,10 +1,10 @@
 //! Malicious clients (`docs/protocol.md`, sections 6.1, 6.8 and 7): different inputs, second
 //! inputs, other clients' ids.
 
-use amicus_client::Message;
 use amicus_client::fingerprint::Fingerprints;
-use amicus_client::inference::PendingRequest;
+use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load;
+use amicus_client::{Message, ToParties};
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_node::inbox::Received;
@@ -14,7 +14,7 @@ use amicus_protocol::{InferenceId, Scope};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, assert_says};
-use amicus_testkit::user::{User, notice};
+use amicus_testkit::user::{User, changed, notice};
 use amicus_testkit::zoo;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,10 +33,8 @@ fn peers(run: &Run) -> Vec<Peer> {
     run.parties.all().map(Peer::Party).collect()
 }
 
-fn flipped(message: &Message) -> Message {
-    let mut message = message.clone();
-    message.body[0] ^= 1;
-    message
+fn flipped(awaiting: &Awaiting, message: &ToParties) -> ToParties {
+    changed(message, awaiting.authentication(), |message| message.body[0] ^= 1)
 }
 
 #[test]
@@ -48,9 +46,9 @@ fn different_inputs_to_different_parties() {
         let id = admission.scope().id;
         let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
         for (number, party) in peers(&run).iter().enumerate() {
-            let input = if number == 1 { flipped(&input) } else { input.clone() };
-            mallory.send(party, &input);
-            mallory.send(party, &key);
+            let input = if number == 1 { flipped(&awaiting, &input) } else { input.clone() };
+            mallory.send_to(party, &input);
+            mallory.send_to(party, &key);
         }
         let error = mallory.result(awaiting).unwrap_err();
         assert!(error.is_rejection() && error.to_string().contains("check"), "{error}");
@@ -60,31 +58,60 @@ fn different_inputs_to_different_parties() {
     }
 }
 
+/// Who sends another input, or key, under an id that it used shows the difference: the id is burned.
+/// Whether the first one was used by then does not matter.
 #[test]
-fn a_second_input_under_one_id() {
+fn a_second_input_or_key_under_one_id() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut mallory = user(&mut run, "2");
-    for second_is_different in [false, true] {
+    for (number, what) in ["masked input", "receiver key"].into_iter().enumerate() {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
         let id = admission.scope().id;
-        let (awaiting, [input, _key]) = admission.mask(&run.next_inputs()).unwrap();
-        let second = if second_is_different { flipped(&input) } else { input.clone() };
-        // Without its key nothing can go on, so the second one certainly comes before the end.
+        let (awaiting, messages) = admission.mask(&run.next_inputs()).unwrap();
+        // Without the other message nothing can go on, so the second one certainly comes before the end.
+        let first = &messages[number];
+        let second = flipped(&awaiting, first);
         for party in peers(&run) {
-            mallory.send(&party, &input);
-            mallory.send(&party, &second);
+            mallory.send_to(&party, first);
+            mallory.send_to(&party, &second);
         }
         let error = mallory.result(awaiting).unwrap_err();
-        run.ending(id, Err(error)).given_up(&["input", "client 2", "second masked input"]);
+        run.ending(id, Err(error)).given_up(&["input", "client 2", &format!("second {what}")]);
         run.recovers();
     }
     // After the end it changes nothing.
     let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
     let inputs = run.next_inputs();
-    let (awaiting, [input, key]) = admission.mask(&inputs).unwrap();
-    peers(&run).iter().for_each(|party| [&input, &key].into_iter().for_each(|m| mallory.send(party, m)));
+    let (awaiting, messages) = admission.mask(&inputs).unwrap();
+    let other = flipped(&awaiting, &messages[0]);
+    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| mallory.send_to(party, m)));
     run.assert_right(&inputs, &mallory.result(awaiting).unwrap());
-    peers(&run).iter().for_each(|party| mallory.send(party, &flipped(&input)));
+    peers(&run).iter().for_each(|party| mallory.send_to(party, &other));
+    run.recovers();
+    run.finish();
+}
+
+/// A client whose link broke does not know what arrived, and says the same again.
+#[test]
+fn the_same_input_and_key_again_change_nothing() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+    let mut alice = user(&mut run, "2");
+    for times in [2, 5] {
+        let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+        let id = admission.scope().id;
+        let inputs = run.next_inputs();
+        let (awaiting, messages) = admission.mask(&inputs).unwrap();
+        for party in peers(&run) {
+            // The last key makes the inference go on: all that is repeated comes before.
+            let [input, key] = &messages;
+            (0..times).for_each(|_| alice.send_to(&party, input));
+            (0..times).for_each(|_| alice.send_to(&party, key));
+            alice.send_to(&party, input);
+        }
+        let logits = alice.result(awaiting).unwrap();
+        run.assert_right(&inputs, &logits);
+        run.ending(id, Ok(logits)).accepted();
+    }
     run.recovers();
     run.finish();
 }
@@ -98,11 +125,11 @@ fn changed_inputs(run: &mut Run, edits: &[(Edit, &str)]) {
     for (edit, fault) in edits {
         let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
         let id = admission.scope().id;
-        let (awaiting, [mut input, key]) = admission.mask(&run.next_inputs()).unwrap();
-        edit(&mut input);
+        let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
+        let input = changed(&input, awaiting.authentication(), edit);
         for party in peers(run) {
-            mallory.send(&party, &key);
-            mallory.send(&party, &input);
+            mallory.send_to(&party, &key);
+            mallory.send_to(&party, &input);
         }
         let error = mallory.result(awaiting).unwrap_err();
         run.ending(id, Err(error)).given_up(&["input", "client 2", fault]);
@@ -151,17 +178,23 @@ fn given_up(mallory: &mut User, mut again: impl FnMut(&mut User)) -> Received {
     panic!("the inference is not given up");
 }
 
+/// Anybody who is called like the client could send them: they are nobody's.
 #[test]
-fn bytes_that_are_no_message() {
+fn bytes_that_are_no_message_change_nothing() {
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
-    let mut mallory = user(&mut run, "2");
-    let id = mallory.ticket(&run.net.plan, run.parties, 1, &[]).scope().id;
-    let parties = peers(&run);
-    // A party that has not heard of the inference yet ignores them: so again.
-    let abort = given_up(&mut mallory, |mallory| {
-        parties.iter().for_each(|party| mallory.send_raw(party, &[1, 2, 3]))
-    });
-    run.ending(id, Err(notice(&abort))).given_up(&["input", "client 2", "message of 3 bytes"]);
+    let mut alice = user(&mut run, "2");
+    let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+    let inputs = run.next_inputs();
+    let (awaiting, messages) = admission.mask(&inputs).unwrap();
+    for party in peers(&run) {
+        for message in &messages {
+            for garbage in [&[1, 2, 3][..], &[], &[0xff; 200]] {
+                alice.send_raw(&party, garbage);
+            }
+            alice.send_to(&party, message);
+        }
+    }
+    run.assert_right(&inputs, &alice.result(awaiting).unwrap());
     run.recovers();
     run.finish();
 }
@@ -193,8 +226,8 @@ fn an_input_or_key_under_somebody_elses_id() {
         let id = admission.scope().id;
         let inputs = run.next_inputs();
         let (awaiting, messages) = admission.mask(&inputs).unwrap();
-        let forged = messages.each_ref().map(flipped);
-        let senders: [(&mut User, &[Message; 2]); 2] = [(&mut mallory, &forged), (&mut alice, &messages)];
+        let forged = messages.each_ref().map(|message| flipped(&awaiting, message));
+        let senders: [(&mut User, &[ToParties; 2]); 2] = [(&mut mallory, &forged), (&mut alice, &messages)];
         let order: Vec<_> = if mallory_is_first {
             senders.into_iter().collect()
         } else {
@@ -202,7 +235,7 @@ fn an_input_or_key_under_somebody_elses_id() {
         };
         for (sender, messages) in order {
             for party in peers(&run) {
-                messages.iter().for_each(|m| sender.send(&party, m));
+                messages.iter().for_each(|m| sender.send_to(&party, m));
             }
         }
         let logits = alice.result(awaiting).unwrap();
@@ -223,8 +256,8 @@ fn a_strangers_input_does_not_stand_for_the_clients() {
     let (awaiting, [input, key]) = admission.mask(&run.next_inputs()).unwrap();
     // All that is needed is there, but not from her.
     for party in peers(&run) {
-        alice.send(&party, &key);
-        mallory.send(&party, &input);
+        alice.send_to(&party, &key);
+        mallory.send_to(&party, &input);
     }
     let error = alice.result(awaiting).unwrap_err();
     run.ending(id, Err(error)).given_up(&["input", "client 2", "nothing received for"]);
@@ -262,13 +295,14 @@ fn seeds_of_a_mask_go_to_the_bound_client_only() {
     let inputs = run.next_inputs();
     let admission = pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
     let (awaiting, messages) = admission.mask(&inputs).unwrap();
-    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
+    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send_to(party, m)));
     run.assert_right(&inputs, &alice.result(awaiting).unwrap());
     let ticket = mallory.expect(&Peer::Helper, &[Kind::Ticket]);
     let of_mallory = grant(ticket.body());
     assert_eq!(of_mallory.binding.client, "client 3");
     assert!(ticket.header.id > with_her_id.id);
-    for (a, b) in of_alice.seeds.chunks(32).zip(of_mallory.seeds.chunks(32)) {
+    let secrets = |grant: &TicketGrant| [&grant.seeds[..], &grant.keys].concat();
+    for (a, b) in secrets(&of_alice).chunks(32).zip(secrets(&of_mallory).chunks(32)) {
         assert_ne!(a, b);
     }
     assert!(mallory.heard(Duration::from_millis(200)).is_none(), "more than her own ticket");
@@ -308,8 +342,8 @@ fn a_receiver_with_different_keys_for_different_parties_stops_the_release_for_al
     let admission = mallory.ticket(&run.net.plan, run.parties, 1, &[]);
     let (awaiting, [input, key]) = admission.mask(&inputs).unwrap();
     for (number, party) in peers(&run).iter().enumerate() {
-        mallory.send(party, &input);
-        mallory.send(party, &if number == 0 { key.clone() } else { flipped(&key) });
+        mallory.send_to(party, &input);
+        mallory.send_to(party, &if number == 0 { key.clone() } else { flipped(&awaiting, &key) });
     }
     assert!(mallory.result(awaiting).unwrap_err().is_rejection());
     run.recovers();
@@ -463,7 +497,7 @@ fn fingerprints_are_told_during_inferences_and_loads() {
     let told = run.client.fingerprint().unwrap();
     let inputs = run.next_inputs();
     let (awaiting, messages) = admission.mask(&inputs).unwrap();
-    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send(party, m)));
+    peers(&run).iter().for_each(|party| messages.iter().for_each(|m| alice.send_to(party, m)));
     run.assert_right(&inputs, &alice.result(awaiting).unwrap());
 
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);

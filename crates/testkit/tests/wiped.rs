@@ -199,13 +199,14 @@ fn tickets_keys_releases_and_grants_are_wiped() {
             let grant: TicketGrant = control::decode(ticket.body()).unwrap();
             assert_eq!(grant.seeds.len(), 32 * parties.count());
             secret("seeds of an input's mask", &grant.seeds);
+            secret("a client's authentication keys", &grant.keys);
             let mut randomness = amicus_field::OperatingSystem;
             let admission = pending.granted(&ticket.header, ticket.body(), &mut randomness).unwrap();
             let (mut awaiting, [input, key]) = admission.mask(&run.net.inputs(batch as usize, 1)).unwrap();
-            secret("a receiver's key", &key.body);
+            secret("a receiver's key", key.body());
             for party in &everybody {
-                alice.send(party, &input);
-                alice.send(party, &key);
+                alice.send_to(party, &input);
+                alice.send_to(party, &key);
             }
             for party in parties.all() {
                 let output = alice.expect(&Peer::Party(party), &[Kind::Output]);
@@ -220,14 +221,14 @@ fn tickets_keys_releases_and_grants_are_wiped() {
         let mut owner = User::connect(&mut run.cluster, parties, &Peer::Owner);
         owner.send(&Peer::Helper, &load::request(&plan).unwrap());
         let grant = owner.expect(&Peer::Helper, &[Kind::LoadGrant]);
-        secret("seeds of weights' masks", grant.body());
+        secret("seeds of weights' masks, and an owner's keys", grant.body());
         let mut randomness = amicus_field::OperatingSystem;
         let loading =
             load::Loading::granted(plan, parties, &grant.header, grant.body(), &mut randomness).unwrap();
-        secret("nonce of the fingerprint", &loading.nonce().body);
+        secret("nonce of the fingerprint", loading.nonce().body());
         for party in &everybody {
             owner.expect(party, &[Kind::LoadReady]);
-            owner.send(party, &loading.nonce());
+            owner.send_to(party, &loading.nonce());
         }
         drop((alice, owner, loading, grant));
         run.cluster.stop();

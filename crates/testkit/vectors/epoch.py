@@ -8,7 +8,8 @@ Sections of the text are given with each step.
 from inference import Inference
 from networks import Matrix, Values, digest
 from primitives import Stream, derive_key, keyed, modulus, pack, planes, sequence, varint
-from wire import CHALLENGE, HELPER, LOAD_TAGS, LOAD_ZERO, OWNER, WEIGHT_MASK, header, label, le, scope
+from wire import (CHALLENGE, HELPER, LOAD_TAGS, LOAD_ZERO, OWNER, WEIGHT_MASK, authentication_keys, header, label, le,
+                  scope, tagged)
 
 
 class KnownSeeds:
@@ -41,6 +42,11 @@ class Run:
             of = self.scope(inference)
         number = int.from_bytes(of[32:], "little")
         self.sent.append((sender, to, kind, index, number, header(kind, index, of) + body))
+
+    def send_to_parties(self, sender, keys, kind, body, index=0, inference=1):
+        """The same body to every party, each with the sender's tag for it (6.1)."""
+        for party, key in zip(self.parties, keys):
+            self.send(sender, party, kind, tagged(key, kind, index, self.scope(inference), body), index, inference)
 
     def scope(self, inference):
         return scope(self.session, self.epoch, inference)
@@ -135,10 +141,10 @@ class Run:
         for party in self.parties:
             self.send(HELPER, party, "EpochBegin", self.digest)
         mask_seeds = [[keyed(s, label(WEIGHT_MASK, of_epoch, t)) for s in self.party_seeds] for t in range(len(tensors))]
-        self.send(HELPER, OWNER, "LoadGrant", b"".join(map(b"".join, mask_seeds)))
+        keys = authentication_keys(self.party_seeds, self.scope(1), 0)
+        self.send(HELPER, OWNER, "LoadGrant", b"".join(map(b"".join, mask_seeds + [keys])))
         nonce = self.seeds.next(OWNER)
-        for party in self.parties:
-            self.send(OWNER, party, "Nonce", nonce)
+        self.send_to_parties(OWNER, keys, "Nonce", nonce)
         fingerprint = b"model" + self.epoch + self.digest
         transcript, tags_part = self.topic(1), b""
         self.layers = []
@@ -151,8 +157,7 @@ class Run:
             of_tensor, of_fingerprint = self.topic(3, t), b"tensor" + le(t, 4)
             for number, part in enumerate(D[:1 + matrix.bias]):
                 body = le(number, 4) + self.pack(part)
-                for party in self.parties:
-                    self.send(OWNER, party, "Weights", body, t)
+                self.send_to_parties(OWNER, keys, "Weights", body, t)
                 of_tensor += self.hash_values(number, part)
                 of_fingerprint += body
             fingerprint += keyed(nonce, of_fingerprint)

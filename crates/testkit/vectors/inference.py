@@ -6,7 +6,7 @@ from comparisons import Comparison, prepare_selection, select, xor
 from networks import inputs_of, local, opens, pool_windows
 from primitives import Stream, keyed, pack_bits, pack_words, sequence, text, varint
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
-                  KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, ZERO_WORDS, label, le, scope)
+                  KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, ZERO_WORDS, authentication_keys, label, le, scope)
 
 
 def truncation(op):
@@ -185,12 +185,13 @@ class Inference:
         r.send(CLIENT, HELPER, "Request", r.digest + varint(self.batch) + sequence([]), of=scope())
         binding = r.digest + varint(self.batch) + text(CLIENT) + sequence([text(CLIENT)])
         seeds = b"".join(self.input_seeds)
-        self.send(HELPER, CLIENT, "Ticket", binding + varint(len(seeds)) + seeds)
+        tag_keys = authentication_keys(self.party_seeds, self.scope, 0)
+        keys = b"".join(tag_keys)
+        self.send(HELPER, CLIENT, "Ticket", binding + varint(len(seeds)) + seeds + varint(len(keys)) + keys)
         self.D = [r.add(self.x, self.masks[0])] + [None] * len(self.plan["ops"])
         receiver_key = r.seeds.next(CLIENT)
-        for party in r.parties:
-            self.send(CLIENT, party, "Input", r.pack(self.D[0]))
-            self.send(CLIENT, party, "ReceiverKey", receiver_key)
+        r.send_to_parties(CLIENT, tag_keys, "Input", r.pack(self.D[0]), inference=self.id)
+        r.send_to_parties(CLIENT, tag_keys, "ReceiverKey", receiver_key, inference=self.id)
         for index, op in enumerate(self.plan["ops"]):
             if opens(op):
                 self.open(index, op)

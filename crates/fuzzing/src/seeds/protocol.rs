@@ -6,7 +6,9 @@ use amicus_net::fuzz::{Door, frame};
 use amicus_net::shaper::Shape;
 use amicus_net::{Identity, PeerSet};
 use amicus_plan::ValueId;
-use amicus_protocol::control::{self, AbortNotice, Binding, Channel, Hello, Request, TicketGrant};
+use amicus_protocol::control::{
+    self, AbortNotice, Binding, Channel, Hello, Invitation, Request, TicketGrant,
+};
 use amicus_protocol::epoch::SEED_BYTES;
 use amicus_protocol::keys::CONTRIBUTION_BYTES;
 use amicus_protocol::session::SessionStart;
@@ -57,7 +59,9 @@ pub(super) fn control() -> Vec<Seed> {
         client: "client 1".into(),
         receivers: vec!["client 1".into(), "client 2".into()],
     };
-    let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 2 * SEED_BYTES] };
+    let keys = vec![8; 2 * SEED_BYTES];
+    let invitation = Invitation { binding: binding.clone(), keys: keys.clone() };
+    let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 2 * SEED_BYTES], keys };
     let load = AbortNotice { step: Step::load_part("tags"), rejected: true, accused: None, ..notice() };
     vec![
         seed(
@@ -70,6 +74,7 @@ pub(super) fn control() -> Vec<Seed> {
         ),
         seed("binding", chosen(2, control::encode(&binding))),
         seed("ticket", chosen(3, control::encode(&grant))),
+        seed("invitation", chosen(5, control::encode(&invitation))),
         seed("notice", chosen(4, control::encode(&notice()))),
         seed("notice-of-load", chosen(4, control::encode(&load))),
     ]
@@ -122,9 +127,11 @@ pub(super) fn states() -> Vec<Seed> {
     let digest = plan.digest().expect("memory");
     let binding =
         Binding { plan: digest, batch: 1, client: "client 1".into(), receivers: vec!["client 1".into()] };
-    let grant = TicketGrant { binding: binding.clone(), seeds: vec![7; 3 * SEED_BYTES] };
+    let keys = vec![8; 3 * SEED_BYTES];
+    let invitation = Invitation { binding: binding.clone(), keys: keys.clone() };
+    let grant = TicketGrant { binding, seeds: vec![7; 3 * SEED_BYTES], keys };
     let grant = control::encode(&grant).expect("memory");
-    let invitation = control::encode(&binding).expect("memory");
+    let invitation = control::encode(&invitation).expect("memory");
     let element = (plan.limbs.bits().div_ceil(8) + 1) as usize;
     let outputs = values.get(plan.output.value).len * element;
     let release = [&digest.0[..], &2u32.to_le_bytes(), &vec![0; 2 * 32 + outputs]].concat();
@@ -137,7 +144,7 @@ pub(super) fn states() -> Vec<Seed> {
     load.extend([&[1, 0, (4 + first) as u8][..], &vec![0; 4 + first]].concat());
     let nonce_only = load.clone();
     load.extend([2, 0, 3, 1, 2, 3]);
-    let grants = plan.weights.len() * 3 * SEED_BYTES;
+    let grants = (plan.weights.len() + 1) * 3 * SEED_BYTES;
     assert_eq!(values.get(ValueId::INPUT).len, 18, "seeds fit the network that the target uses");
     let net = zoo::joined(Limbs::TWO);
     let loaded = direct::load(&net.plan, &net.layers(), parties, None).expect("an honest load");

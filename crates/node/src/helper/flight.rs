@@ -5,8 +5,9 @@ use crate::inbox::{Incoming, Received};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_plan::Plan;
+use amicus_protocol::authentic::FIRST_RECIPIENT;
 use amicus_protocol::check::{Accepted, CheckMessage};
-use amicus_protocol::control::{self, Binding, TicketGrant};
+use amicus_protocol::control::{self, Binding, Invitation, TicketGrant};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
@@ -93,10 +94,19 @@ impl Flight {
         Header::new(kind, self.scope(), 0)
     }
 
-    /// What only the bound client, over its own channel, learns: the seeds of the input's mask.
+    /// What only the bound client, over its own channel, learns: the seeds of the input's mask, and
+    /// its keys.
     pub(super) fn ticket(&self) -> Result<Zeroizing<Vec<u8>>, ProtocolError> {
-        let grant = TicketGrant { binding: self.binding.clone(), seeds: self.dealt.grant().encode() };
+        let keys = self.dealt.authentication(FIRST_RECIPIENT).encode();
+        let grant = TicketGrant { binding: self.binding.clone(), seeds: self.dealt.grant().encode(), keys };
         Ok(Zeroizing::new(control::encode(&grant)?))
+    }
+
+    /// What a further receiver, by its number, learns over its own channel.
+    pub(super) fn invitation(&self, receiver: u32) -> Result<Zeroizing<Vec<u8>>, ProtocolError> {
+        let keys = self.dealt.authentication(receiver).encode();
+        let invitation = Invitation { binding: self.binding.clone(), keys };
+        Ok(Zeroizing::new(control::encode(&invitation)?))
     }
 
     /// Why the inference ends, when that is what this means. Of a party that still lacks messages

@@ -146,9 +146,9 @@ impl Helper {
         for party in self.party_peers() {
             self.announce_to(&party, flight.header(Kind::Bind), &body)?;
         }
-        for name in &flight.binding().receivers[1..] {
+        for (number, name) in (0u32..).zip(&flight.binding().receivers).skip(1) {
             if let Some(receiver) = Peer::parse(name, self.parties) {
-                self.announce_to(&receiver, flight.header(Kind::Invite), &body)?;
+                self.announce_to(&receiver, flight.header(Kind::Invite), &flight.invitation(number)?)?;
             }
         }
         self.announce_to(client, flight.header(Kind::Ticket), &flight.ticket()?)

@@ -1,6 +1,7 @@
 //! An inference in flight at a party: what it waits for, from whom, and until when.
 
 use super::held::Held;
+use super::recipients::Recipients;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Incoming, Want};
 use crate::{Limits, NodeError, Peer};
@@ -20,6 +21,8 @@ pub(super) struct Flight {
     pub(super) batch: usize,
     pub(super) client: Peer,
     pub(super) receivers: Vec<Peer>,
+    /// Their keys, once the material is there, and what they have said.
+    pub(super) recipients: Option<Recipients>,
     pub(super) stage: Stage,
     /// When the helper bound it.
     bound: Instant,
@@ -69,6 +72,7 @@ impl Flight {
             batch,
             client,
             receivers,
+            recipients: None,
             stage: Stage::Material,
             bound: now,
             since: now,
@@ -134,13 +138,13 @@ impl Flight {
         wait.ended_by(incoming, |peer| self.part(peer))
     }
 
-    /// Whether a peer's faults end this inference: users who have no part in it cannot end it.
+    /// Whether a peer's faults end this inference: those of users do not, unless they authenticated
+    /// what is wrong.
     fn part(&self, peer: &Peer) -> Part {
-        match (peer, &self.stage) {
-            (Peer::Helper | Peer::Party(_), _) => Part::Needed,
-            (Peer::Client(_), Stage::Material | Stage::Input { .. }) if *peer == self.client => Part::Needed,
-            (Peer::Client(_), _) if *peer == self.client => Part::MayLeave,
-            (Peer::Client(_) | Peer::Owner, _) => Part::Bystander,
+        match peer {
+            Peer::Helper | Peer::Party(_) => Part::Needed,
+            // What was not authenticated may be anybody's.
+            Peer::Client(_) | Peer::Owner => Part::Bystander,
         }
     }
 
@@ -184,22 +188,17 @@ impl Flight {
     }
 
     fn of_client(&self, peer: &Peer, kind: Kind) -> Want {
-        let receiver = self.receivers.iter().position(|r| r == peer);
-        match (kind, &self.stage, receiver) {
-            // Without material nothing can be done with it yet.
-            (Kind::Input | Kind::ReceiverKey, Stage::Material, _)
-                if *peer == self.client || receiver.is_some() =>
-            {
-                Want::Keep
-            }
-            (Kind::Input, Stage::Input { awaiting: Some(_), .. }, _) if *peer == self.client => Want::Take,
-            (Kind::Input, ..) if *peer == self.client => {
-                Want::Refuse(Fault::Duplicate("masked input".into()))
-            }
-            (Kind::ReceiverKey, Stage::Input { keys, .. }, Some(at)) if keys[at].is_none() => Want::Take,
-            (Kind::ReceiverKey, _, Some(_)) => Want::Refuse(Fault::Duplicate("receiver key".into())),
+        let speaks = match kind {
+            Kind::Input => *peer == self.client,
+            Kind::ReceiverKey => self.receivers.contains(peer),
+            _ => false,
+        };
+        match &self.recipients {
             // Not a party to this inference.
-            _ => Want::Drop,
+            _ if !speaks => Want::Drop,
+            Some(_) => Want::Take,
+            // Whose it is shows with the material.
+            None => Want::Keep,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Party;
 use super::flight::{Flight, Stage};
+use super::recipients::{Heard, Recipients};
 use crate::event::Event;
 use crate::exchange::{aborted_by, concerns};
 use crate::inbox::{Incoming, Received};
@@ -54,7 +55,10 @@ impl Party {
             return Err(refused(Fault::Incompatible(format!("binding for plan {}", binding.plan))));
         }
         let client = role(&binding.client)?;
-        let receivers = binding.receivers.iter().map(role).collect::<Result<_, _>>()?;
+        let receivers = binding.receivers.iter().map(role).collect::<Result<Vec<_>, _>>()?;
+        if receivers.first() != Some(&client) {
+            return Err(refused(Fault::Unexpected("binding whose first receiver is not the client".into())));
+        }
         Ok(Flight::new(scope, epoch, binding.batch as usize, (client, receivers), &self.limits))
     }
 
@@ -152,16 +156,7 @@ impl Party {
         let (kind, peer, body) = (message.header.kind, &message.peer, message.body());
         match (&mut flight.stage, kind) {
             (_, Kind::Abort) => return Err(aborted_by(message)),
-            (Stage::Input { awaiting, running, .. }, Kind::Input) => {
-                if let Some(awaiting) = awaiting.take() {
-                    *running = Some(awaiting.receive(peer, body)?);
-                }
-            }
-            (Stage::Input { keys, .. }, Kind::ReceiverKey) => {
-                if let Some(at) = flight.receivers.iter().position(|r| r == peer) {
-                    keys[at] = Some(ReceiverKey::decode(peer, body)?);
-                }
-            }
+            (_, Kind::Input | Kind::ReceiverKey) => return self.of_recipient(flight, message),
             (Stage::Round { collecting, .. }, Kind::Opening) => {
                 if let Peer::Party(from) = peer {
                     collecting.receive(*from, message.header.index, body)?;
@@ -173,12 +168,37 @@ impl Party {
         Ok(())
     }
 
+    /// Takes what a recipient says, if it is the recipient that says it.
+    fn of_recipient(&mut self, flight: &mut Flight, message: &Received) -> Result<(), NodeError> {
+        let (kind, peer) = (message.header.kind, &message.peer);
+        let at = flight.receivers.iter().position(|receiver| receiver == peer);
+        let (Some(at), Some(recipients)) = (at, &mut flight.recipients) else { return Ok(()) };
+        let fail = |fault| NodeError::from(ProtocolError::peer(peer, Step::Input, fault));
+        match (recipients.hear(at, message), &mut flight.stage) {
+            (Heard::New(input), Stage::Input { awaiting, running, .. }) if kind == Kind::Input => {
+                if let Some(awaiting) = awaiting.take() {
+                    *running = Some(awaiting.receive(peer, input)?);
+                }
+            }
+            (Heard::New(key), Stage::Input { keys, .. }) => keys[at] = Some(ReceiverKey::decode(peer, key)?),
+            (Heard::New(_) | Heard::Again, _) => {}
+            (Heard::Other, _) => {
+                let what = if kind == Kind::Input { "masked input" } else { "receiver key" };
+                return Err(fail(Fault::Duplicate(what.into())));
+            }
+            (Heard::Forged(fault), _) => self.reporter.report(Event::Unauthenticated { error: fail(fault) }),
+        }
+        Ok(())
+    }
+
     /// Does what can be done without further messages; tells how the inference ended, if it did.
     fn advance(&mut self, flight: &mut Flight) -> Result<Option<Event>, NodeError> {
         loop {
             match std::mem::replace(&mut flight.stage, Stage::Done) {
                 Stage::Material => match self.material(flight)? {
                     Some(material) => {
+                        let recipients = Recipients::new(&material.authentication(), flight.receivers.len());
+                        flight.recipients = Some(recipients);
                         let awaiting = Some(AwaitingInput::new(Arc::clone(&flight.epoch), material)?);
                         let keys = flight.receivers.iter().map(|_| None).collect();
                         flight.enter(Stage::Input { awaiting, running: None, keys }, &self.limits);

@@ -4,6 +4,7 @@
 //! models go on while one is loaded.
 
 use super::Party;
+use super::recipients::{Heard, Owner};
 use crate::error::lost;
 use crate::event::Event;
 use crate::exchange::{Part, Wait, aborted_by, concerns};
@@ -22,6 +23,7 @@ pub(super) struct Loading {
     pub(super) scope: Scope,
     plan: Arc<Plan>,
     stage: Stage,
+    owner: Owner,
     /// When the helper began it: deadlines of all stages count from here.
     started: Instant,
     /// When the stage began.
@@ -62,7 +64,7 @@ impl Stage {
 /// this sender's.
 fn place_of(peer: &Peer, kind: Kind) -> Option<u8> {
     match (peer, kind) {
-        (Peer::Owner, Kind::Nonce | Kind::Weights) | (Peer::Helper, Kind::LoadCorrection) => Some(1),
+        (Peer::Helper, Kind::LoadCorrection) => Some(1),
         (Peer::Party(_), Kind::Tags) => Some(2),
         (Peer::Helper, Kind::Challenge) => Some(3),
         (Peer::Helper, Kind::LoadAccepted) => Some(4),
@@ -119,10 +121,15 @@ impl Loading {
         match (peer, h.kind) {
             (Peer::Client(_), _) => Want::Drop,
             _ if self.part(peer) == Part::Bystander => Want::Drop,
+            // What is the owner's, its key says.
+            (Peer::Owner, Kind::Nonce | Kind::Weights) if h.scope() == self.scope => {
+                if self.stage.place() == 0 { Want::Keep } else { Want::Take }
+            }
+            (Peer::Owner, _) => Want::Drop,
             // A share of an inference of another epoch, for an id that became this load's.
             (Peer::Party(_), _) if h.epoch != self.scope.epoch => Want::Drop,
             _ if h.scope() != self.scope => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
-            (_, Kind::Abort) if *peer != Peer::Owner => Want::Take,
+            (_, Kind::Abort) => Want::Take,
             (_, Kind::EpochBegin) => Want::Refuse(Fault::Replay(h.epoch.to_string())),
             (_, kind) => match (place_of(peer, kind), self.stage.place()) {
                 (Some(this), now) if this == now => Want::Take,
@@ -198,8 +205,8 @@ impl Party {
         let keys = session.take(scope.epoch, &plan, scope.id)?;
         let now = clock::now();
         let (plan, load) = (Arc::clone(&ctx.plan), PartyLoad::begin(ctx, keys, begin.body())?);
-        let until = now + self.limits.load;
-        Ok(Loading { scope, plan, stage: Stage::Parties(load), started: now, since: now, until })
+        let (owner, until) = (Owner::new(load.owner()), now + self.limits.load);
+        Ok(Loading { scope, plan, stage: Stage::Parties(load), owner, started: now, since: now, until })
     }
 
     /// Whether the links that a load waits for are there. What was sent before, and links that ended
@@ -315,8 +322,7 @@ impl Party {
         let scope = loading.scope;
         match (&mut loading.stage, m.header.kind, &m.peer) {
             (_, Kind::Abort, _) => return Err(aborted_by(m)),
-            (Stage::Weights(load), Kind::Nonce, _) => load.nonce(m.body())?,
-            (Stage::Weights(load), Kind::Weights, _) => load.weights(m.header.index, m.body())?,
+            (_, Kind::Nonce | Kind::Weights, _) => self.of_owner(&mut loading, m)?,
             (Stage::Weights(load), Kind::LoadCorrection, _) => load.correction(m.header.index, m.body())?,
             (Stage::Tags(tagging), Kind::Tags, Peer::Party(from)) => {
                 tagging.receive(*from, m.header.index, m.body())?;
@@ -351,6 +357,22 @@ impl Party {
             stage => loading.stage = stage,
         }
         Ok(Some(loading))
+    }
+
+    /// Takes what the owner says, if it is the owner that says it.
+    fn of_owner(&self, loading: &mut Loading, m: &Received) -> Result<(), NodeError> {
+        let fail = |fault| ProtocolError::peer(Peer::Owner, Step::load_part("masked weights"), fault);
+        match (loading.owner.hear(m), &mut loading.stage, m.header.kind) {
+            (Heard::New(nonce), Stage::Weights(load), Kind::Nonce) => load.nonce(nonce)?,
+            (Heard::New(part), Stage::Weights(load), _) => load.weights(m.header.index, part)?,
+            // Nothing is missing of the owner: it may only say the same again.
+            (Heard::New(_), _, kind) => return Err(fail(Fault::Duplicate(format!("{kind:?}"))).into()),
+            (Heard::Forged(fault), ..) => {
+                self.reporter.report(Event::Unauthenticated { error: fail(fault).into() });
+            }
+            (Heard::Again | Heard::Other, ..) => {}
+        }
+        Ok(())
     }
 
     /// Ends the load, if what happened is a reason to.

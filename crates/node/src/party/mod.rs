@@ -9,6 +9,7 @@ mod infer;
 mod kept;
 mod load;
 mod models;
+mod recipients;
 mod session;
 
 use crate::begun::Begun;

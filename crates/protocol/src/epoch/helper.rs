@@ -2,6 +2,7 @@
 
 use super::{SEED_BYTES, challenge, correction_lengths};
 use crate::affine::{Affine, columns, parts, sample};
+use crate::authentic::{AuthenticationKeys, AuthenticationRoot, FIRST_RECIPIENT};
 use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::{HelperKeys, HelperSession};
@@ -103,9 +104,10 @@ impl HelperLoad {
         self.scope
     }
 
-    /// The owner's message: seeds of the mask shares, weight tensor by weight tensor.
+    /// The owner's message: seeds of the mask shares, weight tensor by weight tensor, then the
+    /// owner's authentication keys.
     pub fn owner_grant(&self) -> Zeroizing<Vec<u8>> {
-        let length = self.plan.weights.len() * self.parties.count() * SEED_BYTES;
+        let length = (self.plan.weights.len() + 1) * self.parties.count() * SEED_BYTES;
         let mut body = Zeroizing::new(Vec::with_capacity(length));
         for index in 0..self.plan.weights.len() {
             for seed in &self.seeds {
@@ -113,6 +115,9 @@ impl HelperLoad {
                 body.extend_from_slice(label.seed(seed).as_bytes());
             }
         }
+        let roots = self.seeds.iter().map(|seed| AuthenticationRoot::of(seed, self.scope));
+        let keys = AuthenticationKeys::of(&roots.collect::<Vec<_>>(), FIRST_RECIPIENT);
+        body.extend_from_slice(&Zeroizing::new(keys.encode()));
         body
     }
 

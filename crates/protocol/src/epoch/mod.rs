@@ -58,7 +58,7 @@ pub fn plan_of_word(word: &[u8]) -> Result<PlanDigest, Fault> {
 }
 
 /// A seed from a message body of exactly its size.
-fn seed_from(body: &[u8]) -> Result<Seed, Fault> {
+pub(crate) fn seed_from(body: &[u8]) -> Result<Seed, Fault> {
     let bytes: [u8; SEED_BYTES] =
         body.try_into().map_err(|_| Fault::Length { expected: SEED_BYTES, got: body.len() })?;
     Ok(Seed::from_bytes(bytes))

@@ -3,19 +3,22 @@
 
 use super::{SEED_BYTES, gather, seed_from};
 use crate::affine::{Part, sample};
+use crate::authentic::AuthenticationKeys;
 use crate::label::{Label, Purpose};
 use crate::{Fault, Parties, Peer, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, Seed};
 use amicus_plan::{Plan, WeightId};
 use std::sync::Arc;
 
-/// The owner's grant: for every weight tensor the seeds of the parties' shares of its mask.
+/// The owner's grant: for every weight tensor the seeds of the parties' shares of its mask, and a
+/// key shared with each party.
 #[derive(Debug)]
 pub struct OwnerLoad {
     plan: Arc<Plan>,
     parties: Parties,
     scope: Scope,
     seeds: Vec<Seed>,
+    keys: AuthenticationKeys,
 }
 
 impl OwnerLoad {
@@ -29,20 +32,24 @@ impl OwnerLoad {
         scope: Scope,
         body: &[u8],
     ) -> Result<Self, ProtocolError> {
-        let expected = plan.weights.len() * parties.count() * SEED_BYTES;
-        if body.len() != expected {
-            let fault = Fault::Length { expected, got: body.len() };
-            return Err(ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault));
-        }
-        let seeds = body.chunks_exact(SEED_BYTES).map(seed_from);
-        let seeds = gather(expected / SEED_BYTES, seeds)
-            .map_err(|fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault))?;
-        Ok(OwnerLoad { plan, parties, scope, seeds })
+        let count = plan.weights.len() * parties.count();
+        let expected = (count + parties.count()) * SEED_BYTES;
+        let fail = |fault| ProtocolError::peer(Peer::Helper, Step::load_part("grant"), fault);
+        let wrong = || fail(Fault::Length { expected, got: body.len() });
+        let (seeds, keys) = body.split_at_checked(count * SEED_BYTES).ok_or_else(wrong)?;
+        let keys = AuthenticationKeys::decode(parties, keys).map_err(|_| wrong())?;
+        let seeds = gather(count, seeds.chunks_exact(SEED_BYTES).map(seed_from)).map_err(fail)?;
+        Ok(OwnerLoad { plan, parties, scope, seeds, keys })
     }
 
     /// The load granted: its session, epoch and number.
     pub fn scope(&self) -> Scope {
         self.scope
+    }
+
+    /// The owner's keys: every message to a party carries a tag under one of them.
+    pub fn authentication(&self) -> &AuthenticationKeys {
+        &self.keys
     }
 
     /// One part of `D_W = W + M_W`. Goes to every party, the same bytes.

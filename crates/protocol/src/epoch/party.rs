@@ -3,6 +3,7 @@
 use super::tensor::Tensor;
 use super::{challenge, correction_lengths, plan_of_word, seed_from};
 use crate::affine::{Affine, columns};
+use crate::authentic::{Authentic, AuthenticationKey, AuthenticationRoot, FIRST_RECIPIENT};
 use crate::fingerprint::ModelFingerprint;
 use crate::keys::PartyKeys;
 use crate::label::{Label, Purpose, domain};
@@ -47,6 +48,7 @@ impl PartyContext {
 pub struct PartyLoad {
     ctx: PartyContext,
     keys: PartyKeys,
+    owner: AuthenticationKey,
     nonce: Option<Seed>,
     tensors: Vec<Option<(Tensor, Transcript)>>,
     corrections: Vec<Option<Vec<LimbVec>>>,
@@ -139,6 +141,7 @@ impl PartyLoad {
         let count = ctx.plan.weights.len();
         Ok(PartyLoad {
             ctx,
+            owner: AuthenticationRoot::of(&keys.material, keys.scope).key(FIRST_RECIPIENT),
             keys,
             nonce: None,
             tensors: (0..count).map(|_| None).collect(),
@@ -146,16 +149,22 @@ impl PartyLoad {
         })
     }
 
+    /// The owner's key. What has no tag under it is not the owner's: it is dropped, and the load
+    /// goes on.
+    pub fn owner(&self) -> &AuthenticationKey {
+        &self.owner
+    }
+
     /// Takes the owner's nonce for the fingerprint.
     ///
     /// # Errors
     /// A wrong length, or a second nonce.
-    pub fn nonce(&mut self, body: &[u8]) -> Result<(), ProtocolError> {
+    pub fn nonce(&mut self, message: Authentic<'_>) -> Result<(), ProtocolError> {
         let fail = |fault| ProtocolError::peer(Peer::Owner, Step::load_part("nonce"), fault);
         if self.nonce.is_some() {
             return Err(fail(Fault::Duplicate("nonce".into())));
         }
-        self.nonce = Some(seed_from(body).map_err(fail)?);
+        self.nonce = Some(seed_from(message.body()).map_err(fail)?);
         Ok(())
     }
 
@@ -164,7 +173,7 @@ impl PartyLoad {
     ///
     /// # Errors
     /// An unknown tensor, a part out of turn, a wrong length, a residue out of range.
-    pub fn weights(&mut self, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
+    pub fn weights(&mut self, index: u32, message: Authentic<'_>) -> Result<(), ProtocolError> {
         let (plan, id) = (Arc::clone(&self.ctx.plan), WeightId(index));
         let fail = |fault| ProtocolError::peer(Peer::Owner, Step::load("masked weights", &plan, id), fault);
         let Some(nonce) = &self.nonce else {
@@ -182,7 +191,7 @@ impl PartyLoad {
                 slot.insert((tensor, transcript))
             }
         };
-        tensor.part(body, |number, part| transcript.values(number, part)).map_err(fail)
+        tensor.part(message.body(), |number, part| transcript.values(number, part)).map_err(fail)
     }
 
     /// Takes the helper's corrections of one weight tensor (last party only).
@@ -223,7 +232,7 @@ impl PartyLoad {
         if !self.complete() {
             return Err(incomplete());
         }
-        let PartyLoad { ctx, keys, nonce, tensors, corrections } = self;
+        let PartyLoad { ctx, keys, owner: _, nonce, tensors, corrections } = self;
         let (epoch, nonce) = (keys.scope.epoch, nonce.ok_or_else(incomplete)?);
         let mut transcript = Transcript::new(&keys.transcript, Topic::Load, keys.scope, &keys.plan);
         let mut fingerprint = ModelFingerprint::new(&nonce, epoch, &ctx.digest);

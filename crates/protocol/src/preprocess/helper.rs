@@ -2,6 +2,7 @@
 
 use super::{MaskedPolynomials, local, truncation, truncation_alone};
 use crate::affine::dot_mask;
+use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
@@ -29,6 +30,8 @@ pub struct Dealt {
     /// `h = [r >= Q/2]` of every output element.
     pub(crate) output_high: CaseMask,
     grant: InputGrant,
+    /// What recipients' keys derive from, in party order.
+    roots: Vec<AuthenticationRoot>,
 }
 
 impl fmt::Debug for Dealt {
@@ -88,6 +91,11 @@ impl Dealt {
         self.batch
     }
 
+    /// The keys of a recipient, by its number among the receivers; the client is the first.
+    pub fn authentication(&self, recipient: u32) -> AuthenticationKeys {
+        AuthenticationKeys::of(&self.roots, recipient)
+    }
+
     /// The client's seeds.
     pub fn grant(&self) -> &InputGrant {
         &self.grant
@@ -132,6 +140,7 @@ impl HelperEpoch {
             output_high: t.high_half(mask),
             constants: dealing.constants,
             bit_constants: dealing.bit_constants,
+            roots: keys.seeds.iter().map(|seed| AuthenticationRoot::of(seed, keys.scope)).collect(),
             scope: keys.scope,
             batch,
             grant,

@@ -2,6 +2,7 @@
 
 use super::{CorrectionShape, MaskedPolynomials, corrections, local, truncation_alone};
 use crate::affine::dot_mask;
+use crate::authentic::AuthenticationRoot;
 use crate::compare::party::{CompareMaterial, CompareWords, Comparing};
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
@@ -136,6 +137,11 @@ impl Material {
     /// Number of inputs.
     pub fn batch(&self) -> usize {
         self.batch
+    }
+
+    /// What the keys derive from that recipients authenticate their messages with.
+    pub fn authentication(&self) -> AuthenticationRoot {
+        AuthenticationRoot::of(&self.keys.material, self.keys.scope)
     }
 }
 

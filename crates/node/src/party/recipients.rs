@@ -1,0 +1,56 @@
+//! What recipients say to an inference at a party: whether it is theirs, and whether it is new.
+//!
+//! A name proves nothing: what has no tag under the recipient's key is dropped, whoever sent it, and
+//! changes nothing for the recipient. A recipient whose link broke may say the same again. If it says
+//! something else under one id, others could read the difference: the id is burned.
+
+use crate::inbox::Received;
+use amicus_protocol::Fault;
+use amicus_protocol::authentic::{Authentic, AuthenticationKey, AuthenticationRoot, Tag};
+use amicus_protocol::wire::Kind;
+
+/// The recipients of an inference, the client first.
+#[derive(Debug)]
+pub(super) struct Recipients {
+    keys: Vec<AuthenticationKey>,
+    /// What was taken, of whom.
+    taken: Vec<(usize, Kind, Tag)>,
+}
+
+/// A message of a recipient.
+#[derive(Debug)]
+pub(super) enum Heard<'a> {
+    /// The first of its kind.
+    New(Authentic<'a>),
+    /// The same as before.
+    Again,
+    /// Another than before.
+    Other,
+    /// Not this recipient's.
+    Forged(Fault),
+}
+
+impl Recipients {
+    /// So many recipients.
+    pub(super) fn new(root: &AuthenticationRoot, count: usize) -> Self {
+        Recipients { keys: (0u32..).take(count).map(|at| root.key(at)).collect(), taken: Vec::new() }
+    }
+
+    /// Judges a message in the name of a recipient, by its number.
+    pub(super) fn hear<'a>(&mut self, at: usize, message: &'a Received) -> Heard<'a> {
+        let Some(key) = self.keys.get(at) else { return Heard::Forged(Fault::Unauthenticated) };
+        let authentic = match key.verify(&message.header, message.body()) {
+            Ok(authentic) => authentic,
+            Err(fault) => return Heard::Forged(fault),
+        };
+        let kind = message.header.kind;
+        match self.taken.iter().find(|(of, taken, _)| (*of, *taken) == (at, kind)) {
+            None => {
+                self.taken.push((at, kind, authentic.tag()));
+                Heard::New(authentic)
+            }
+            Some((.., before)) if *before == authentic.tag() => Heard::Again,
+            Some(_) => Heard::Other,
+        }
+    }
+}
