@@ -174,8 +174,9 @@ fn load(plan: Arc<Plan>, parties: Parties, input: &mut Input<'_>) {
         let (kind, index) = (input.byte() % 3, u32::from(input.byte()));
         let body = input.chunk();
         let header = Header::new(if kind == 0 { Kind::Nonce } else { Kind::Weights }, SCOPE, index);
-        let message = tagged(load.owner(), &header, body);
-        let message = load.owner().verify(&header, &message).expect("the owner's tag");
+        let owner = load.owner();
+        let message = tagged(&owner, &header, body);
+        let message = owner.verify(&header, &message).expect("the owner's tag");
         let _ = match kind {
             0 => load.nonce(message),
             1 => load.weights(index, message),

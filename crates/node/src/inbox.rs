@@ -89,8 +89,8 @@ pub struct Inbox {
     mesh: Mesh,
     /// Peers by the keys of their links.
     peers: Vec<Peer>,
-    /// How the last link of each peer ended that has none now.
-    ended: HashMap<usize, String>,
+    /// How, and when, the last link of each peer ended that has none now.
+    ended: HashMap<usize, (String, Instant)>,
     arrivals: Arc<Arrivals>,
     handle: InboxHandle,
     /// Peers whose links came since somebody asked.
@@ -174,6 +174,12 @@ impl Inbox {
 
     /// How the link to a peer ended, when there was one and there is none now, nor on its way.
     pub fn left(&mut self, peer: &Peer) -> Option<String> {
+        self.left_since(peer).map(|(how, _)| how)
+    }
+
+    /// How and when the link to a peer ended, when there was one and there is none now, nor on its
+    /// way.
+    pub fn left_since(&mut self, peer: &Peer) -> Option<(String, Instant)> {
         let key = self.peers.iter().position(|p| p == peer)?;
         if self.ended.contains_key(&key) {
             self.take_arrivals();
@@ -403,7 +409,7 @@ impl Inbox {
                 }
                 Ok(Event::Down { key, error }) => {
                     self.mesh.remove(key);
-                    self.ended.insert(key, error.to_string());
+                    self.ended.insert(key, (error.to_string(), clock::now()));
                     let peer = self.peers[key].clone();
                     // It may be back already.
                     self.take_arrivals();

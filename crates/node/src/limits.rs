@@ -95,6 +95,11 @@ impl Limits {
         self.load + self.outcome()
     }
 
+    /// Until a party gives up a client whose link broke, and that it waits for.
+    pub(crate) fn relink(&self) -> Duration {
+        self.round / 10
+    }
+
     /// Until a party gives up an inference that it is in, while it waits for messages of a round,
     /// counted from 0, of so many: parties that are slow in every round are named by those that
     /// wait for them, the one that waits in the earliest round first.

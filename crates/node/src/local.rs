@@ -401,21 +401,36 @@ impl LocalCluster {
     /// # Errors
     /// When it cannot be connected.
     pub fn connect_user(&mut self, user: &Peer, inboxes: &InboxHandles) -> Result<(), NodeError> {
-        let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
+        let everybody: Vec<Peer> = self.parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
+        self.connect_user_to(user, inboxes, &everybody)
+    }
+
+    /// Connects a user's inboxes to some of the nodes.
+    ///
+    /// # Errors
+    /// When it cannot be connected.
+    pub fn connect_user_to(
+        &mut self,
+        user: &Peer,
+        inboxes: &InboxHandles,
+        nodes: &[Peer],
+    ) -> Result<(), NodeError> {
         match &mut self.wires {
             Wires::Memory(memory) => {
-                for peer in everybody {
-                    let to = match &peer {
+                for peer in nodes {
+                    let to = match peer {
                         Peer::Party(p) => self.nodes[p.index()].as_ref().map(PartyNode::inboxes),
                         _ => self.helper.as_ref().map(HelperNode::inboxes),
                     };
                     if let Some(to) = to {
-                        memory.join((user, inboxes), (&peer, to), Channel::Online);
+                        memory.join((user, inboxes), (peer, to), Channel::Online);
                     }
                 }
                 Ok(())
             }
-            Wires::Tls(tls) => tls.dial(user, everybody.map(|p| (p, Channel::Online)).collect(), inboxes),
+            Wires::Tls(tls) => {
+                tls.dial(user, nodes.iter().map(|p| (p.clone(), Channel::Online)).collect(), inboxes)
+            }
         }
     }
 

@@ -38,7 +38,7 @@ pub struct AuthenticationKeys(Vec<AuthenticationKey>);
 pub struct BodyDigest([u8; 32]);
 
 /// A tag of a message under a recipient's key. It is compared in constant time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Tag(blake3::Hash);
 
 /// A body whose tag is right. Only [`AuthenticationKey::verify`] makes it.

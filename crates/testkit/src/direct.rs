@@ -260,9 +260,10 @@ pub fn load_in(
         let mut load = PartyLoad::begin(ctx, keys, &word)?;
         for m in &messages {
             let header = m.header();
-            let body = carry_tagged(world, &owner, me, load.owner(), m);
+            let of_owner = load.owner();
+            let body = carry_tagged(world, &owner, me, &of_owner, m);
             let fail = |fault| ProtocolError::peer(&owner, Step::load_part("masked weights"), fault);
-            let message = load.owner().verify(&header, &body).map_err(fail)?;
+            let message = of_owner.verify(&header, &body).map_err(fail)?;
             match header.kind {
                 Kind::Nonce => load.nonce(message)?,
                 _ => load.weights(header.index, message)?,

@@ -311,15 +311,12 @@ impl Run {
         }
     }
 
-    /// What went over the links, when they are recorded: sender, recipient, header, body.
-    ///
-    /// # Panics
-    /// When a frame is no message.
+    /// The messages that went over the links, when they are recorded: sender, recipient, header, body.
     pub fn frames(&self) -> Vec<(Peer, Peer, Header, Vec<u8>)> {
         let frames = self.cluster.danger_frames().into_iter();
-        let decoded = frames.map(|(from, to, bytes)| {
-            let (header, body) = Header::decode(&bytes).expect("a message");
-            (from, to, header, body.to_vec())
+        let decoded = frames.filter_map(|(from, to, bytes)| {
+            let (header, body) = Header::decode(&bytes).ok()?;
+            Some((from, to, header, body.to_vec()))
         });
         decoded.collect()
     }

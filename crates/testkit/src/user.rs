@@ -53,6 +53,17 @@ impl User {
         user
     }
 
+    /// Connects this user, called `me`, to some nodes of a running deployment, anew where there was a
+    /// link.
+    ///
+    /// # Panics
+    /// When it cannot be connected.
+    pub fn connect_to(&mut self, cluster: &mut LocalCluster, me: &Peer, nodes: &[Peer]) {
+        nodes.iter().for_each(|node| self.close(node));
+        cluster.connect_user_to(me, &self.inboxes, nodes).expect("a connected user");
+        self.inbox.wait_for(nodes, &Step::Keys, Instant::now() + PATIENCE).expect("links");
+    }
+
     /// Joins this user, called `me`, and a node's thread by a link in memory.
     pub fn join(&mut self, me: &Peer, peer: &Peer, inboxes: &InboxHandles, channel: Channel) {
         let (here, there) = Link::pair(&me.to_string(), &peer.to_string());
@@ -174,9 +185,17 @@ impl User {
     /// # Panics
     /// When there is no invitation.
     pub fn invited(&mut self, plan: &Plan, parties: Parties) -> ToParties {
+        self.invitation(plan, parties).1
+    }
+
+    /// An inference of another client that this one is invited to.
+    ///
+    /// # Panics
+    /// When there is no invitation.
+    pub fn invitation(&mut self, plan: &Plan, parties: Parties) -> (Awaiting, ToParties) {
         let invite = self.expect(&Peer::Helper, &[Kind::Invite]);
         let (header, body) = (&invite.header, invite.body());
-        Awaiting::invited(plan, parties, header, body, &mut OperatingSystem).expect("an invitation").1
+        Awaiting::invited(plan, parties, header, body, &mut OperatingSystem).expect("an invitation")
     }
 
     /// Waits for the result of an inference.

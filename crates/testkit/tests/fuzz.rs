@@ -6,7 +6,7 @@
 
 use amicus_field::Limbs;
 use amicus_plan::Plan;
-use amicus_protocol::authentic::{AuthenticationKeys, BodyDigest};
+use amicus_protocol::authentic::{AuthenticationKeys, BodyDigest, TAG_BYTES};
 use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Invitation, Request, TicketGrant};
 use amicus_protocol::output::{ReceiverKey, Release};
 use amicus_protocol::wire::{Header, Kind, unpack, unpack_all};
@@ -73,10 +73,15 @@ struct Changing<'a> {
 impl World for Changing<'_> {
     fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
         if self.number == self.target {
+            // Whoever changes what a user says has the user's keys: what counts is before the tag.
+            let tagged =
+                matches!(letter.header.kind, Kind::Nonce | Kind::Weights | Kind::Input | Kind::ReceiverKey);
+            let tag = body.split_off(body.len() - if tagged { TAG_BYTES } else { 0 });
             let before = body.clone();
             while *body == before {
                 mutate(self.random, body);
             }
+            body.extend_from_slice(&tag);
             self.hit = Some(letter.header.kind);
         }
         self.number += 1;

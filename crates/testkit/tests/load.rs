@@ -275,7 +275,8 @@ fn malformed_masked_weights() {
         (|m| m.body[4..11].fill(0xff), "packed residue 0 of limb 0 is not below the prime"),
         (|m| m.body[0] = 3, "unexpected part 3 of masked weights"),
         (|m| m.header.index = 8, "unexpected weight tensor 8"),
-        (|m| m.header.kind = Kind::Challenge, "unexpected Challenge"),
+        // A kind that is not the owner's is not heard: the first part is missing.
+        (|m| m.header.kind = Kind::Challenge, "unexpected part 1 of masked weights, 0 are there"),
     ];
     for (edit, fault) in edits {
         let change = |number, to, mut message: Message| {

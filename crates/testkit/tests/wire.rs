@@ -124,10 +124,7 @@ fn drawn(frames: &[Frame], parties: Parties) -> HashMap<Peer, VecDeque<Seed>> {
         all.insert(party.clone(), own);
     }
     let keys = frames.iter().filter(|f| f.1 == peers[0] && kind(f) == Kind::ReceiverKey);
-    all.insert(
-        direct::client(),
-        keys.map(|f| Seed::from_bytes(f.3.as_slice().try_into().unwrap())).collect(),
-    );
+    all.insert(direct::client(), keys.map(|f| Seed::from_bytes(*f.3.first_chunk().unwrap())).collect());
     all
 }
 

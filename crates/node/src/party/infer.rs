@@ -16,6 +16,7 @@ use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{Fault, Printable, ProtocolError, Scope, Step};
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Party {
     /// Begins an inference that the helper bound to a client.
@@ -95,10 +96,15 @@ impl Party {
         self.end(ended)
     }
 
-    /// An inference that waits for a client whose link ended before it did, and how that ended.
-    pub(super) fn client_that_left(&mut self) -> Option<(Scope, String)> {
-        let inbox = &mut self.inbox;
-        self.flights.iter().find_map(|f| Some((f.scope, inbox.left(f.awaited_client()?)?)))
+    /// An inference that waits for a client whose link ended before it did, how that ended, and
+    /// when the client is given up: it may dial again, and say the same again.
+    pub(super) fn client_that_left(&mut self) -> Option<(Scope, String, Instant)> {
+        let (inbox, patience) = (&mut self.inbox, self.limits.relink());
+        let left = self.flights.iter().filter_map(|f| {
+            let (how, since) = inbox.left_since(f.awaited_client()?)?;
+            Some((f.scope, how, since + patience))
+        });
+        left.min_by_key(|(.., until)| *until)
     }
 
     /// Ends an inference whose client left.

@@ -229,11 +229,12 @@ impl Party {
         self.advance_load()?;
         let idle = clock::now() + Duration::from_secs(3600);
         let (client, owner) = (self.client_that_left(), self.owner_that_left());
-        let at_once = client.is_some() || owner.is_some() || self.load_is_linked();
+        let at_once = owner.is_some() || self.load_is_linked();
         let deadlines = self.flights.iter().map(Flight::deadline);
+        let deadlines = deadlines.chain(self.loading.as_ref().map(Loading::deadline));
         let deadline = match at_once {
             true => clock::now(),
-            false => deadlines.chain(self.loading.as_ref().map(Loading::deadline)).min().unwrap_or(idle),
+            false => deadlines.chain(client.as_ref().map(|client| client.2)).min().unwrap_or(idle),
         };
         let ids = Ids { flights: &self.flights, loading: self.loading.as_ref(), begun: &self.begun };
         let replaced = &self.replaced;
@@ -242,7 +243,9 @@ impl Party {
             (Incoming::Message(message), _) => message,
             (Incoming::Woken, _) => return Ok(()),
             // What the client said before it left has been heard.
-            (Incoming::Timeout, Some((scope, how))) => return self.lost_client(scope, how),
+            (Incoming::Timeout, Some((scope, how, until))) if clock::now() >= until => {
+                return self.lost_client(scope, how);
+            }
             (incoming, _) => {
                 if matches!(incoming, Incoming::Timeout) {
                     self.take_links()?;

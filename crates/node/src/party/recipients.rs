@@ -1,13 +1,14 @@
-//! What recipients say to an inference at a party: whether it is theirs, and whether it is new.
+//! What users say to a party: whether it is theirs, and whether it is new.
 //!
-//! A name proves nothing: what has no tag under the recipient's key is dropped, whoever sent it, and
-//! changes nothing for the recipient. A recipient whose link broke may say the same again. If it says
-//! something else under one id, others could read the difference: the id is burned.
+//! A name proves nothing: what has no tag under the user's key is dropped, whoever sent it, and
+//! changes nothing for the user who has the key. One whose link broke may say the same again. If it
+//! says something else under one id, others could read the difference: the id is burned.
 
 use crate::inbox::Received;
 use amicus_protocol::Fault;
 use amicus_protocol::authentic::{Authentic, AuthenticationKey, AuthenticationRoot, Tag};
 use amicus_protocol::wire::Kind;
+use std::collections::HashSet;
 
 /// The recipients of an inference, the client first.
 #[derive(Debug)]
@@ -17,7 +18,14 @@ pub(super) struct Recipients {
     taken: Vec<(usize, Kind, Tag)>,
 }
 
-/// A message of a recipient.
+/// The owner of a load.
+#[derive(Debug)]
+pub(super) struct Owner {
+    key: AuthenticationKey,
+    taken: HashSet<Tag>,
+}
+
+/// A message in the name of a user.
 #[derive(Debug)]
 pub(super) enum Heard<'a> {
     /// The first of its kind.
@@ -26,7 +34,7 @@ pub(super) enum Heard<'a> {
     Again,
     /// Another than before.
     Other,
-    /// Not this recipient's.
+    /// Not this user's.
     Forged(Fault),
 }
 
@@ -51,6 +59,22 @@ impl Recipients {
             }
             Some((.., before)) if *before == authentic.tag() => Heard::Again,
             Some(_) => Heard::Other,
+        }
+    }
+}
+
+impl Owner {
+    /// The owner who has this key.
+    pub(super) fn new(key: AuthenticationKey) -> Self {
+        Owner { key, taken: HashSet::new() }
+    }
+
+    /// Judges a message in the owner's name. Which parts come in which order, the load knows.
+    pub(super) fn hear<'a>(&mut self, message: &'a Received) -> Heard<'a> {
+        match self.key.verify(&message.header, message.body()) {
+            Ok(authentic) if self.taken.insert(authentic.tag()) => Heard::New(authentic),
+            Ok(_) => Heard::Again,
+            Err(fault) => Heard::Forged(fault),
         }
     }
 }

@@ -48,7 +48,6 @@ impl PartyContext {
 pub struct PartyLoad {
     ctx: PartyContext,
     keys: PartyKeys,
-    owner: AuthenticationKey,
     nonce: Option<Seed>,
     tensors: Vec<Option<(Tensor, Transcript)>>,
     corrections: Vec<Option<Vec<LimbVec>>>,
@@ -141,7 +140,6 @@ impl PartyLoad {
         let count = ctx.plan.weights.len();
         Ok(PartyLoad {
             ctx,
-            owner: AuthenticationRoot::of(&keys.material, keys.scope).key(FIRST_RECIPIENT),
             keys,
             nonce: None,
             tensors: (0..count).map(|_| None).collect(),
@@ -151,8 +149,8 @@ impl PartyLoad {
 
     /// The owner's key. What has no tag under it is not the owner's: it is dropped, and the load
     /// goes on.
-    pub fn owner(&self) -> &AuthenticationKey {
-        &self.owner
+    pub fn owner(&self) -> AuthenticationKey {
+        AuthenticationRoot::of(&self.keys.material, self.keys.scope).key(FIRST_RECIPIENT)
     }
 
     /// Takes the owner's nonce for the fingerprint.
@@ -232,7 +230,7 @@ impl PartyLoad {
         if !self.complete() {
             return Err(incomplete());
         }
-        let PartyLoad { ctx, keys, owner: _, nonce, tensors, corrections } = self;
+        let PartyLoad { ctx, keys, nonce, tensors, corrections } = self;
         let (epoch, nonce) = (keys.scope.epoch, nonce.ok_or_else(incomplete)?);
         let mut transcript = Transcript::new(&keys.transcript, Topic::Load, keys.scope, &keys.plan);
         let mut fingerprint = ModelFingerprint::new(&nonce, epoch, &ctx.digest);

@@ -13,9 +13,11 @@ use amicus_net::clock::{self, world};
 use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_node::Peer;
 use amicus_node::connect::{Arrival, InboxHandles};
-use amicus_protocol::control::{Channel, encode};
+use amicus_protocol::authentic::{AuthenticationKeys, BodyDigest, TAG_BYTES};
+use amicus_protocol::control::{self, Channel, Invitation, TicketGrant, encode};
+use amicus_protocol::epoch::SEED_BYTES;
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{InferenceId, SessionId, Step};
+use amicus_protocol::{InferenceId, Parties, SessionId, Step};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -116,6 +118,7 @@ struct Adversary {
     /// Operations that are opened, and number of weight tensors.
     opened: Vec<u32>,
     tensors: usize,
+    parties: Parties,
     random: Random,
     history: Vec<Frame>,
     held: Vec<Frame>,
@@ -151,6 +154,7 @@ impl Handle {
             sums: net.plan.check_slots() * scenario.batch as usize,
             opened: net.plan.indexed_ops().filter(|(_, op)| op.kind.opens()).map(|(i, _)| i.0).collect(),
             tensors: net.plan.weights.len(),
+            parties: scenario.all_parties(),
             random: Random(!scenario.seed),
             history: Vec::new(),
             held: Vec::new(),
@@ -502,7 +506,11 @@ impl Adversary {
             Act::Drop => {}
             Act::Flip(_) | Act::AddForAll(..) | Act::Cancel(..) => return self.emit(&frame),
         }
-        if let Some(edited) = edited {
+        if let Some(mut edited) = edited {
+            // Corrupt users have their keys; a bit is flipped by somebody who has not.
+            if !matches!(act, Act::Flip(_)) && edited != body {
+                self.tag_again(&frame, &header, &mut edited);
+            }
             changed = (edited != body).then_some(Changed::of(&header));
             out.push(with(header, &edited));
         }
@@ -530,6 +538,29 @@ impl Adversary {
         if self.later.iter().any(|late| late.overtaken && late.frame.out == frame.out) {
             self.release(|late| late.overtaken && late.frame.out == frame.out);
         }
+    }
+
+    /// Gives a changed message of a user to a party the tag that its sender can make.
+    fn tag_again(&self, frame: &Frame, header: &Header, body: &mut Vec<u8>) {
+        let tagged = matches!(header.kind, Kind::Nonce | Kind::Weights | Kind::Input | Kind::ReceiverKey);
+        let (true, Peer::Party(party)) = (tagged, &frame.to) else { return };
+        let keys_of = |told: &Frame| {
+            let (of, told) = Header::decode(&told.bytes).ok().filter(|_| told.to == frame.from)?;
+            let keys = match of.kind {
+                Kind::Ticket => control::decode::<TicketGrant>(told).ok()?.keys.clone(),
+                Kind::Invite => control::decode::<Invitation>(told).ok()?.keys.clone(),
+                // The last of what is granted.
+                Kind::LoadGrant => told.rchunks(self.parties.count() * SEED_BYTES).next()?.to_vec(),
+                _ => return None,
+            };
+            (of.scope() == header.scope()).then_some(keys)
+        };
+        let Some(keys) = self.history.iter().rev().find_map(keys_of) else { return };
+        let Ok(keys) = AuthenticationKeys::decode(self.parties, &keys) else { return };
+        let Some(key) = keys.with(*party) else { return };
+        body.truncate(body.len().saturating_sub(TAG_BYTES));
+        let tag = key.tag(header, &BodyDigest::of(body));
+        body.extend_from_slice(tag.as_bytes());
     }
 
     /// The last message of this kind between the same two before the present load or inference.
@@ -570,7 +601,8 @@ impl Adversary {
         let before = if kind == Kind::Weights { 4 } else { 0 };
         let end = match kind {
             Kind::Check => packed_len(self.limbs, self.sums),
-            Kind::Opening | Kind::Tags | Kind::Input | Kind::LoadResponse | Kind::Weights => body.len(),
+            Kind::Opening | Kind::Tags | Kind::LoadResponse => body.len(),
+            Kind::Input | Kind::Weights => body.len().saturating_sub(TAG_BYTES),
             _ => return None,
         };
         let packed = body.get(before..end)?;
