@@ -2,8 +2,9 @@
 //! is none of the others' affair.
 
 use amicus_client::inference::{Admission, PendingRequest};
-use amicus_client::{Message, load};
-use amicus_field::{Element, Limbs};
+use amicus_client::load::Loading;
+use amicus_client::{ToParties, load};
+use amicus_field::{Element, Limbs, OperatingSystem};
 use amicus_node::client::ClientNode;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
@@ -115,7 +116,7 @@ impl Models {
         let inputs = net.inputs(1, self.salt);
         let (awaiting, messages) = admission.mask(&inputs).unwrap();
         for party in self.parties.all().map(Peer::Party) {
-            messages.iter().for_each(|message| user.send(&party, message));
+            messages.iter().for_each(|message| user.send_to(&party, message));
         }
         let error = net.error_of(&inputs, &user.result(awaiting).unwrap());
         assert!(error < 0.05, "{}: {error} from the simulator", net.plan.name);
@@ -289,16 +290,18 @@ fn a_load_that_fails_leaves_inferences_in_flight_alone() {
         run.session_began();
         let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
         owner.send(&Peer::Helper, &load::request(&run.nets[1].plan).unwrap());
-        let mut ready: Vec<Header> = Vec::new();
-        for party in &parties {
-            ready.push(owner.expect(party, &[Kind::LoadReady]).header);
-        }
+        let grant = owner.expect(&Peer::Helper, &[Kind::LoadGrant]);
+        let (plan, header) = (Arc::clone(&run.nets[1].plan), &grant.header);
+        let loading =
+            Loading::granted(plan, run.parties, header, grant.body(), &mut OperatingSystem).unwrap();
+        parties.iter().for_each(|party| drop(owner.expect(party, &[Kind::LoadReady])));
         if leaves {
             drop(owner);
         } else {
             // Weights that are none.
-            let header = Header { kind: Kind::Weights, ..ready[0] };
-            owner.send(&parties[0], &Message { header, body: vec![0xff; 5] });
+            let header = Header::new(Kind::Weights, loading.scope(), 0);
+            let weights = ToParties::new(header, vec![0xff; 5], loading.authentication());
+            owner.send_to(&parties[0], &weights);
         }
         run.helper_reports(|event| matches!(event, Event::LoadFailed { .. }));
         run.ends_well(0, flight);
