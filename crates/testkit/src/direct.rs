@@ -15,8 +15,9 @@ use amicus_protocol::authentic::{AuthenticationKey, BodyDigest, FIRST_RECIPIENT,
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control::{self, Binding, Request, SessionAnswer, TicketGrant};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
-use amicus_protocol::online::{AwaitingInput, Collecting, Next};
+use amicus_protocol::online::{AwaitingInput, Collecting, Next, Running};
 use amicus_protocol::output::ReceiverKey;
+use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::{HelperKeys, HelperSession, Holding, Joining, PartySession, SessionStart};
 use amicus_protocol::share::Share;
 use amicus_protocol::transcript::Digest;
@@ -484,6 +485,23 @@ pub fn infer_over(
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
     Ok(Outcome { scope, batch, input: masked_input, logits, opened, bits })
+}
+
+/// A party whose material is there, given a masked input as these bytes.
+///
+/// # Errors
+/// What the party answers.
+pub fn given_input(
+    party: &Arc<PartyEpoch>,
+    material: Material,
+    input: &[u8],
+) -> Result<Running, ProtocolError> {
+    let key = material.authentication().key(FIRST_RECIPIENT);
+    let header = Header::new(Kind::Input, material.scope(), 0);
+    let message = [input, key.tag(&header, &BodyDigest::of(input)).as_bytes()].concat();
+    let fail = |fault| ProtocolError::peer(client(), Step::Input, fault);
+    let input = key.verify(&header, &message).map_err(fail)?;
+    AwaitingInput::new(Arc::clone(party), material)?.receive(&client(), input)
 }
 
 /// Party number `number`, for tests.

@@ -4,7 +4,7 @@
 use amicus_field::{BitVec, Element, LimbVec, Limbs, WordVec};
 use amicus_node::Peer;
 use amicus_plan::{OpIndex, OpKind, Plan, Stage};
-use amicus_protocol::online::{AwaitingInput, Next, Running};
+use amicus_protocol::online::{Next, Running};
 use amicus_protocol::preprocess::{self, CorrectionShape};
 use amicus_protocol::share::Share;
 use amicus_protocol::wire::Kind;
@@ -16,7 +16,6 @@ use amicus_testkit::run::{Setup, party};
 use amicus_testkit::steps;
 use amicus_testkit::world::{Letter, World};
 use amicus_testkit::zoo;
-use std::sync::Arc;
 
 const ONE: Limbs = Limbs::ONE;
 
@@ -210,9 +209,7 @@ fn at_round(loaded: &Loaded, round: usize) -> Running {
     let material = one.prepare(one.begin_deal(keys, 1)).unwrap();
     let plan = helper.plan();
     let len = amicus_field::packed_len(plan.limbs, plan.input.shape.iter().product());
-    let client = direct::client();
-    let mut running =
-        AwaitingInput::new(Arc::clone(one), material).unwrap().receive(&client, &vec![0; len]).unwrap();
+    let mut running = direct::given_input(one, material, &vec![0; len]).unwrap();
     for _ in 1..round {
         let Next::Open(opening) = running.next().unwrap() else { panic!("no round {round}") };
         let bodies: Vec<(Stage, Vec<u8>)> =

@@ -6,7 +6,6 @@ use amicus_node::Peer;
 use amicus_node::inbox::{Inbox, Incoming, Want};
 use amicus_plan::WeightId;
 use amicus_protocol::affine::Part;
-use amicus_protocol::authentic::BodyDigest;
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::keys::PartyKeys;
 use amicus_protocol::label::{Label, Purpose};
@@ -44,10 +43,7 @@ fn running(loaded: &Loaded, net: &Net, id: u64) -> amicus_protocol::online::Runn
     let one = &loaded.parties[0];
     let material = one.prepare(one.begin_deal(keys(loaded, 0, id), 1)).unwrap();
     let input = vec![0; packed_len(TWO, net.input_len())];
-    let (key, header) = (material.authentication().key(0), Header::new(Kind::Input, material.scope(), 0));
-    let message = [&input[..], key.tag(&header, &BodyDigest::of(&input)).as_bytes()].concat();
-    let awaiting = AwaitingInput::new(Arc::clone(one), material).unwrap();
-    awaiting.receive(&Peer::Client("1".into()), key.verify(&header, &message).unwrap()).unwrap()
+    direct::given_input(one, material, &input).unwrap()
 }
 
 #[test]
