@@ -14,7 +14,7 @@
 //! - [`mod@prepare`]: brings it into the form that can be folded
 //! - [`mod@check`]: everything that keeps a graph from being compiled, at once
 //! - [`mod@approximate`]: polynomials ([`fit`]) in place of activations ([`function`]) that are
-//!   none
+//!   none; [`pieces`] are what comparisons compute without any
 //! - [`float`]: runs the graph in floating point; the reference that everything else is measured
 //!   against
 //! - [`fold`]: the graph as operations of a plan, still with real numbers: BatchNorm, intervals and
@@ -45,7 +45,7 @@ mod run;
 
 pub use import::{amc, networks, onnx};
 pub use planner::{calibrate, compile, fake_quantisation, planned, proof, quality, quantize, report, scales};
-pub use rewrite::{approximate, check, equalise, fit, fold, function, prepare};
+pub use rewrite::{approximate, check, equalise, fit, fold, function, pieces, prepare};
 pub use run::{compare, escapes, float, measure, shown, simulate};
 
 pub use amicus_files::private_file;

@@ -133,7 +133,9 @@ impl Calibration {
                     let moved = |k: usize| result / unit.powi(k as i32);
                     sources.coefficients[index] = sources.slopes.coefficients(index, coefficients, moved);
                 }
-                FoldedKind::Add { .. }
+                FoldedKind::Pieces { .. }
+                | FoldedKind::MaxPool { .. }
+                | FoldedKind::Add { .. }
                 | FoldedKind::SumPool { .. }
                 | FoldedKind::Concat { .. }
                 | FoldedKind::Weigh { .. } => {}
@@ -273,7 +275,9 @@ fn measure(folded: &Folded, baseline: &FakeQuantised) -> ErrorSources {
                 all.ops[index] = slopes(folded, &few, index, coefficients);
                 sources.coefficients[index] = all.coefficients(index, coefficients, |_| 1.0);
             }
-            FoldedKind::Add { .. }
+            FoldedKind::Pieces { .. }
+            | FoldedKind::MaxPool { .. }
+            | FoldedKind::Add { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }
             | FoldedKind::Weigh { .. } => {}

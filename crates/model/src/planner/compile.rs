@@ -11,8 +11,8 @@
 use std::rc::Rc;
 
 use amicus_field::{LimbVec, Limbs};
-use amicus_plan::Plan;
 use amicus_plan::quantize_input;
+use amicus_plan::{Link, Plan};
 use rayon::prelude::*;
 
 use crate::calibrate::{self, Calibration};
@@ -22,6 +22,7 @@ use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
 use crate::measure::{median, relative_error};
 use crate::planner::emit::{self, Truncated};
+use crate::planner::exact;
 use crate::planner::rescale::{Rescaled, rescale};
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
@@ -60,7 +61,13 @@ pub struct CompileOptions {
     /// Samples on which errors are measured; ranges are taken from all. The exact simulator runs on
     /// fewer when the network is large.
     pub error_samples: usize,
+    /// The network between the roles that widths of comparisons are chosen for.
+    pub link: Link,
 }
+
+/// What widths of comparisons are chosen for unless told otherwise: a quarter of a millisecond from
+/// one machine to another, one gigabit a second.
+pub const NEAR: Link = Link { one_way: 0.000_25, bandwidth: Some(125e6), shared_cores: None };
 
 impl Default for CompileOptions {
     fn default() -> Self {
@@ -72,6 +79,7 @@ impl Default for CompileOptions {
             margin: 1.5,
             statistical: true,
             error_samples: 24,
+            link: NEAR,
         }
     }
 }
@@ -106,6 +114,9 @@ pub fn compile(
 ) -> Result<Compiled, ModelError> {
     check_options(options)?;
     let folded = Folded::new(graph)?;
+    if folded.compares() {
+        return exact::compile(&folded, samples, options);
+    }
     check_layer_names(&folded, &options.scales)?;
     let inputs = calibrate::inputs(&folded, samples)?;
     let (calibration, baseline) = calibrate::calibrate(&folded, &inputs, options.error_samples)?;
@@ -126,7 +137,10 @@ pub fn compile(
         output_scale: plan.output.scale.0,
         layers: crate::report::layers(&plan, &proofs),
         proofs,
+        windows: Vec::new(),
         expected,
+        rounding: None,
+        signs: None,
         predicted: scales.predicted(&calibration.sources).sqrt(),
         simulated,
         simulated_samples,

@@ -52,6 +52,9 @@ pub(crate) fn emit(
                 right: *right,
                 right_shift: values[index + 1] - values[right.index()],
             },
+            FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } => {
+                return Err(ModelError::node(&op.name, "is no polynomial; it needs comparisons"));
+            }
             FoldedKind::SumPool { input, pool } => OpKind::SumPool { input: *input, pool: *pool },
             FoldedKind::Concat { parts } => {
                 let part = |p: &ValueId| Part { input: *p, shift: values[index + 1] - values[p.index()] };

@@ -97,6 +97,11 @@ impl FakeQuantised {
         &self.values[folded.output.index()]
     }
 
+    /// A value of all samples.
+    pub(crate) fn samples(&self, value: usize) -> &[Vec<f64>] {
+        &self.values[value]
+    }
+
     /// A value of the first sample.
     pub(crate) fn first(&self, value: usize) -> &[f64] {
         &self.values[value][0]
@@ -143,6 +148,16 @@ fn compute<'v>(
                 pool.as_ref().map(|pool| linear::sum_pool(pool, &y)).unwrap_or(y)
             };
             value(input.index()).par_iter().enumerate().map(activate).collect()
+        }
+        FoldedKind::Pieces { input, pieces, pool, .. } => {
+            let activate = |z: &Vec<f64>| {
+                let y: Vec<f64> = z.iter().map(|&u| pieces.at(u)).collect();
+                pool.as_ref().map(|pool| linear::sum_pool(pool, &y)).unwrap_or(y)
+            };
+            value(input.index()).par_iter().map(activate).collect()
+        }
+        FoldedKind::MaxPool { input, pool } => {
+            value(input.index()).par_iter().map(|x| linear::max_pool(pool, x)).collect()
         }
         FoldedKind::Add { left, right } => {
             let pairs = value(left.index()).iter().zip(value(right.index()));

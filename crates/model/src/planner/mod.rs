@@ -4,6 +4,7 @@
 pub mod calibrate;
 pub mod compile;
 mod emit;
+pub(crate) mod exact;
 pub mod fake_quantisation;
 pub mod planned;
 pub mod proof;

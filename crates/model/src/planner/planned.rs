@@ -13,6 +13,7 @@ use crate::error::ModelError;
 use crate::fold::Folded;
 use crate::graph::Graph;
 use crate::planner::emit;
+use crate::planner::exact;
 use crate::planner::rescale;
 use crate::quantize::QuantizedWeights;
 use crate::scales::{ActivationScales, Scales};
@@ -78,7 +79,10 @@ impl Planned {
     pub fn weights(&self, graph: &Graph) -> Result<QuantizedWeights, ModelError> {
         let Planned { plan, factors } = self;
         let folded = Folded::new(graph)?;
-        compare::fits(&folded, plan, factors)?;
+        let values = compare::fits(&folded, plan, factors)?;
+        if folded.compares() {
+            return exact::weights_for(&folded, plan, &values);
+        }
         let units: Vec<f64> = factors.iter().zip(&folded.factors).map(|(own, f)| own / f).collect();
         let folded = rescale::in_units(&folded, &units);
         let scales = scales_of(plan);

@@ -60,6 +60,11 @@ impl QuantizedWeights {
         Ok(weights)
     }
 
+    /// Layers that were made for a plan which is not there yet.
+    pub(crate) fn of_layers(layers: Vec<QuantizedLayer>) -> Self {
+        QuantizedWeights { layers }
+    }
+
     /// Whether these are weights of the plan's shapes.
     ///
     /// # Errors
@@ -176,7 +181,7 @@ pub(crate) fn fitting_coefficients(
     })
 }
 
-fn to_i64(x: f64) -> Option<i64> {
+pub(crate) fn to_i64(x: f64) -> Option<i64> {
     let x = x.round();
     (x.abs() < power_of_two(INTEGER_BITS)).then_some(x as i64)
 }

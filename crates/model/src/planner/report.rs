@@ -46,6 +46,45 @@ pub enum LayerScales {
         /// Whether statistical truncation is used.
         statistical: bool,
     },
+    /// Polynomials chosen by comparisons, or one behind a truncation of its own.
+    Selection {
+        /// Name of the activation.
+        name: String,
+        /// Number of thresholds.
+        thresholds: usize,
+        /// Scale of the argument.
+        argument: u32,
+        /// Scale of the result.
+        result: u32,
+    },
+    /// A truncation alone.
+    Truncation {
+        /// Name of the operation.
+        name: String,
+        /// Bits dropped.
+        shift: u32,
+        /// Scale of the result.
+        result: u32,
+    },
+}
+
+/// The window of one comparison, for the report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WindowReport {
+    /// The comparison.
+    pub name: String,
+    /// Number of comparisons for one input.
+    pub comparisons: usize,
+    /// Bits of the window.
+    pub bits: u32,
+    /// Bits of its digits below the top one, most significant first.
+    pub digits: Vec<u32>,
+    /// A number less than half of this away from a threshold is decided at random.
+    pub unit: f64,
+    /// Largest distance from a threshold seen on calibration data.
+    pub seen: f64,
+    /// Bits between that, times the margin, and the end of the window.
+    pub guard_bits: f64,
 }
 
 /// How a plan came about.
@@ -65,9 +104,19 @@ pub struct Report {
     pub layers: Vec<LayerScales>,
     /// Bounds and what is proven of every truncated value, in order; the result last.
     pub proofs: Vec<LayerProof>,
+    /// Windows of comparisons, in order; none for networks of polynomials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<WindowReport>,
     /// Error expected of the secure run (truncation rounds up or down at random), measured by fake
     /// quantisation on calibration samples.
     pub expected: ErrorFigures,
+    /// The part of it that rounding has, where there are comparisons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<ErrorFigures>,
+    /// What comparisons of numbers near a threshold change, against a run that decides them all
+    /// rightly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signs: Option<ErrorFigures>,
     /// Root mean square error that the measured sources predict for the chosen scales.
     pub predicted: f64,
     /// Error of the exact simulator (truncation to nearest) on the first of these samples.
@@ -130,8 +179,22 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
             | OpKind::Gather { input, .. } => scales[input.index()],
             OpKind::ScaleChannels { input, scale, .. } => scales[input.index()] + scale.0,
             OpKind::Compare(_) => 0,
-            OpKind::Truncate(t) => t.scale.0,
-            OpKind::Select(s) => s.scale.0,
+            OpKind::Truncate(t) => {
+                let (result, shift) = (t.scale.0, scales[t.input.index()] - t.scale.0);
+                layers.push(LayerScales::Truncation { name: op.name.clone(), shift, result });
+                result
+            }
+            // A maximum changes no scale.
+            OpKind::Select(s) if s.base.is_some() => s.scale.0,
+            OpKind::Select(s) => {
+                layers.push(LayerScales::Selection {
+                    name: op.name.clone(),
+                    thresholds: s.polynomials.len() - 1,
+                    argument: scales[s.input.index()],
+                    result: s.scale.0,
+                });
+                s.scale.0
+            }
             OpKind::Concat { parts } => parts.first().map_or(0, |p| scales[p.input.index()] + p.shift),
         };
         scales.push(scale);
@@ -154,6 +217,13 @@ impl fmt::Display for Report {
                 LayerScales::Linear { name, weights, result } => {
                     writeln!(f, "  {name:12} weights 2^{weights}, result 2^{result}")?;
                 }
+                LayerScales::Selection { name, thresholds, argument, result } => writeln!(
+                    f,
+                    "  {name:12} {thresholds} threshold(s), argument 2^{argument}, result 2^{result}"
+                )?,
+                LayerScales::Truncation { name, shift, result } => {
+                    writeln!(f, "  {name:12} drops {shift} bits, result 2^{result}")?;
+                }
                 LayerScales::Activation {
                     name,
                     argument,
@@ -171,6 +241,19 @@ impl fmt::Display for Report {
                     )?;
                 }
             }
+        }
+        if !self.windows.is_empty() {
+            writeln!(
+                f,
+                "comparisons (a number nearer to a threshold than half a unit is decided at random):"
+            )?;
+        }
+        for w in &self.windows {
+            writeln!(
+                f,
+                "  {:12} {} of {} bits in digits of {:?}: unit {:.2e}, seen {:.3}, {:.1} bits beyond the calibrated range",
+                w.name, w.comparisons, w.bits, w.digits, w.unit, w.seen, w.guard_bits
+            )?;
         }
         writeln!(f, "headroom (ranges from {} samples, margin {}):", self.calibration_samples, self.margin)?;
         for p in &self.proofs {
@@ -206,6 +289,17 @@ impl fmt::Display for Report {
             100.0 * self.max_error,
             if self.meets_target() { "met" } else { "NOT met: this is the most precise choice" }
         )?;
+        if let (Some(rounding), Some(signs)) = (&self.rounding, &self.signs) {
+            writeln!(
+                f,
+                "of that, rounding {:.4}% median, {:.4}% at most; wrong signs near thresholds {:.4}%, {:.4}%; nothing is \
+                 approximated",
+                100.0 * rounding.median,
+                100.0 * rounding.max,
+                100.0 * signs.median,
+                100.0 * signs.max
+            )?;
+        }
         writeln!(
             f,
             "cost of one inference: {} rounds, {} bytes sent by each party to each other, {} bytes dealt",

@@ -93,7 +93,9 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
                     ));
                 }
             }
-            FoldedKind::Add { .. }
+            FoldedKind::Pieces { .. }
+            | FoldedKind::MaxPool { .. }
+            | FoldedKind::Add { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }
             | FoldedKind::Weigh { .. } => {}

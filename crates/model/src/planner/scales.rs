@@ -110,7 +110,11 @@ impl Scales {
             }
             FoldedKind::Add { left, right } => scales[left.index()].max(scales[right.index()]),
             FoldedKind::Concat { parts } => parts.iter().map(|p| scales[p.index()]).max().unwrap_or_default(),
-            FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => scales[input.index()],
+            FoldedKind::SumPool { input, .. }
+            | FoldedKind::Weigh { input, .. }
+            // The planner of comparisons has scales of its own.
+            | FoldedKind::Pieces { input, .. }
+            | FoldedKind::MaxPool { input, .. } => scales[input.index()],
         }
     }
 
@@ -177,7 +181,7 @@ fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
     for (index, op) in folded.ops.iter().enumerate().rev() {
         let own = caps[index + 1];
         match &op.kind {
-            FoldedKind::Linear { .. } => {}
+            FoldedKind::Linear { .. } | FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } => {}
             FoldedKind::Activation { input, .. } => {
                 lower(&mut caps, *input, room.activation - room.guard[input.index()]);
             }

@@ -31,6 +31,18 @@ pub enum MaxPooling {
     Refuse,
     /// Means over the same windows.
     Average,
+    /// It is computed as it is, by comparisons.
+    Exact,
+}
+
+/// What becomes of activations in pieces (ReLU and the like).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// Polynomials stand for them.
+    #[default]
+    Polynomial,
+    /// They are computed as they are, by comparisons.
+    Exact,
 }
 
 /// What the caller decides; the rest is chosen.
@@ -44,6 +56,21 @@ pub struct ApproximateOptions {
     pub method: Option<Method>,
     /// What becomes of max pooling.
     pub max_pooling: MaxPooling,
+    /// What becomes of activations in pieces.
+    pub activations: Activations,
+}
+
+impl ApproximateOptions {
+    /// Whether a layer stays what it is.
+    fn keeps(&self, layer: &Layer) -> bool {
+        match layer {
+            Layer::Activation(function) => {
+                self.activations == Activations::Exact && function.pieces().is_some()
+            }
+            Layer::MaxPool(_) => self.max_pooling == MaxPooling::Exact,
+            _ => false,
+        }
+    }
 }
 
 /// How all activations of a network are replaced.
@@ -128,7 +155,8 @@ pub fn approximate(
     check(graph, samples, options)?;
     let (recipe, trials) = choose::recipe(graph, samples, options)?;
     let written = options.margin.unwrap_or(WRITTEN_MARGIN);
-    Ok(Approximated { trials, ..replace(graph, samples, &recipe, written, &Method::ALL)? })
+    let keeps = |layer: &Layer| options.keeps(layer);
+    Ok(Approximated { trials, ..replace(graph, samples, &recipe, (written, &Method::ALL), &keeps)? })
 }
 
 /// Replaces all activations by one recipe. Errors of the methods in `compared` are listed beside
@@ -137,8 +165,8 @@ fn replace(
     graph: &Graph,
     samples: &[Vec<f32>],
     recipe: &Recipe,
-    written: f64,
-    compared: &[Method],
+    (written, compared): (f64, &[Method]),
+    keeps: &(dyn Fn(&Layer) -> bool + Sync),
 ) -> Result<Approximated, ModelError> {
     let mut layers: Vec<Option<Layer>> = vec![None; graph.nodes().len()];
     let (mut approximations, mut warnings) = (Vec::new(), Vec::new());
@@ -147,6 +175,7 @@ fn replace(
     for (i, node) in graph.nodes().iter().enumerate() {
         let fed = || values[node.inputs[0].index()].iter().flatten().copied();
         match &node.layer {
+            layer if keeps(layer) => {}
             Layer::MaxPool(pool) => {
                 warnings.push(format!("{} takes means instead of largest numbers", node.name));
                 layers[i] = Some(Layer::AveragePool(*pool));

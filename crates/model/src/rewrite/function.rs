@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fit::evaluate;
+use crate::pieces::{self, Pieces};
 
 /// Highest degree kept as a polynomial, the plan's limit.
 pub const MAX_DEGREE: usize = 8;
@@ -177,6 +178,28 @@ impl Function {
         }
     }
 
+    /// The function in polynomial pieces, when it is put together from polynomials, ReLU and the
+    /// like; `None` for others.
+    pub fn pieces(&self) -> Option<Pieces> {
+        let mut stack: Vec<Pieces> = Vec::with_capacity(4);
+        for step in &self.0 {
+            let result = match step {
+                Step::X => Pieces::polynomial(vec![0.0, 1.0]),
+                Step::Polynomial(c) => stack.pop()?.then_polynomial(c)?,
+                Step::Apply(f) => stack.pop()?.then(&Pieces::elementary(*f)?)?,
+                Step::Add | Step::Multiply => {
+                    let (b, a) = (stack.pop()?, stack.pop()?);
+                    match step {
+                        Step::Add => a.combined(&b, pieces::sum)?,
+                        _ => a.combined(&b, pieces::times)?,
+                    }
+                }
+            };
+            stack.push(result);
+        }
+        stack.pop()
+    }
+
     /// `f` after this function; `None` when that would be too long.
     pub fn then(mut self, f: Elementary) -> Option<Self> {
         self.0.push(Step::Apply(f));
@@ -258,14 +281,14 @@ impl Function {
 }
 
 /// Without leading zeros, but at least a constant.
-fn trimmed(mut coefficients: Vec<f64>) -> Vec<f64> {
+pub(crate) fn trimmed(mut coefficients: Vec<f64>) -> Vec<f64> {
     while coefficients.len() > 1 && coefficients.last() == Some(&0.0) {
         coefficients.pop();
     }
     coefficients
 }
 
-fn product(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(crate) fn product(a: &[f64], b: &[f64]) -> Vec<f64> {
     let mut out = vec![0.0; a.len() + b.len() - 1];
     for (i, x) in a.iter().enumerate() {
         for (j, y) in b.iter().enumerate() {
@@ -276,7 +299,7 @@ fn product(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// `outer(inner(x))`; `None` beyond [`MAX_DEGREE`].
-fn compose(outer: &[f64], inner: &[f64]) -> Option<Vec<f64>> {
+pub(crate) fn compose(outer: &[f64], inner: &[f64]) -> Option<Vec<f64>> {
     if (outer.len() - 1) * (inner.len() - 1) > MAX_DEGREE {
         return None;
     }

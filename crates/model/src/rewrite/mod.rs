@@ -6,4 +6,5 @@ pub mod equalise;
 pub mod fit;
 pub mod fold;
 pub mod function;
+pub mod pieces;
 pub mod prepare;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use amicus_field::LimbVec;
 use amicus_plan::quantize_input;
-use amicus_plan::{Plan, ValueId};
+use amicus_plan::{Op, OpIndex, Plan, Printable, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -287,13 +287,25 @@ fn jump(layers: &[LayerError], of: fn(&LayerError) -> Option<f64>) -> Option<(us
     None
 }
 
-/// Checks that a plan and its factors are those of a folded network.
-pub(crate) fn fits(folded: &Folded, plan: &Plan, factors: &[f64]) -> Result<(), ModelError> {
-    let same = folded.ops.len() == plan.ops.len()
-        && folded.ops.iter().zip(&plan.ops).all(|(a, b)| a.name == b.name)
+/// Checks that a plan and its factors are those of a folded network. Gives the plan's value for
+/// each value of the network: a comparison takes several operations, the last of which has its
+/// name.
+pub(crate) fn fits(folded: &Folded, plan: &Plan, factors: &[f64]) -> Result<Vec<ValueId>, ModelError> {
+    let other = || ModelError::data("plan", "is not that of the network it comes with");
+    let mut values = vec![ValueId::INPUT];
+    let mut rest = plan.ops.iter().enumerate();
+    for op in &folded.ops {
+        let name = Printable::new(&op.name);
+        let own = |(_, found): &(usize, &Op)| found.name == name.as_str();
+        let found = if folded.compares() { rest.find(own) } else { rest.next().filter(own) };
+        values.push(ValueId::of(OpIndex(found.ok_or_else(other)?.0 as u32)));
+    }
+    let infos = plan.values()?;
+    let same = rest.next().is_none()
         && folded.input_shape == plan.input.shape
-        && folded.factors.len() == factors.len();
-    if same { Ok(()) } else { Err(ModelError::data("plan", "is not that of the network it comes with")) }
+        && infos.count() == factors.len()
+        && values.iter().enumerate().all(|(v, id)| infos.get(*id).len == folded.value_len(ValueId(v as u32)));
+    if same { Ok(values) } else { Err(other()) }
 }
 
 /// The simulator beside the exact values of the folded network.
@@ -301,6 +313,8 @@ struct Fixed<'a> {
     plan: &'a Plan,
     simulator: Simulator<'a>,
     folded: Folded,
+    /// The plan's value for each value of the folded network.
+    values: Vec<ValueId>,
     /// The number of the folded network that one unit of a plan's integer is worth, by value.
     units: Vec<f64>,
     /// Node of the graph behind every operation.
@@ -314,15 +328,16 @@ impl<'a> Fixed<'a> {
         polynomial: &Graph,
     ) -> Result<Self, ModelError> {
         let folded = Folded::new(polynomial)?;
-        fits(&folded, plan, factors)?;
-        let values = plan.values()?;
-        let unit = |(v, (own, folded)): (usize, (&f64, &f64))| {
-            own / folded / power_of_two(values.get(ValueId(v as u32)).scale.0)
+        let values = fits(&folded, plan, factors)?;
+        let infos = plan.values()?;
+        let unit = |(id, folded): (&ValueId, &f64)| {
+            factors[id.index()] / folded / power_of_two(infos.get(*id).scale.0)
         };
-        let units = factors.iter().zip(&folded.factors).enumerate().map(unit).collect();
+        let units = values.iter().zip(&folded.factors).map(unit).collect();
         let nodes = folded.ops.iter().map(|op| polynomial.find(&op.name).map(|id| id.index())).collect();
         let bounds = Bounds::of(plan, &folded, factors)?;
-        Ok(Fixed { plan, simulator: Simulator::new(plan, weights)?, folded, units, nodes, bounds })
+        let simulator = Simulator::new(plan, weights)?;
+        Ok(Fixed { plan, simulator, folded, values, units, nodes, bounds })
     }
 
     /// The logits of one sample, and errors by node.
@@ -333,7 +348,7 @@ impl<'a> Fixed<'a> {
         let exact = FakeQuantised::run(&self.folded, &real, &Rounding::none(&self.folded));
         let error = |(op, node): (usize, &Option<usize>)| {
             let unit = self.units[op + 1];
-            let value = trace.value(ValueId(op as u32 + 1)).signed().into_iter();
+            let value = trace.value(self.values[op + 1]).signed().into_iter();
             let got: Vec<f64> = value.map(|z| z.as_f64() * unit).collect();
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };

@@ -7,9 +7,12 @@
 //!
 //! - the interval of an activation's polynomial, which was fitted inside only and grows fast
 //!   outside;
+//! - the window of a comparison, beyond which a number is taken for one on the other side of a
+//!   threshold;
 //! - the bound `2^ell` of a truncation (`docs/protocol.md`, section 5), beyond which numbers wrap
 //!   around.
 
+use amicus_field::SumPool2d;
 use amicus_plan::{OpKind, Plan, ValueId};
 use serde::Serialize;
 
@@ -18,6 +21,7 @@ use crate::error::ModelError;
 use crate::fake_quantisation::{FakeQuantised, Rounding, power_of_two};
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
+use crate::run::linear;
 
 /// Intervals are ends of what was seen with a margin; this much beyond is rounding.
 const ROUNDING: f64 = 1e-6;
@@ -117,6 +121,8 @@ struct Bound {
     value: usize,
     interval: Option<f64>,
     limit: f64,
+    /// Windows whose largest difference is bounded instead of each number.
+    windows: Option<SumPool2d>,
 }
 
 /// Borders of all truncated values.
@@ -136,28 +142,35 @@ impl Bounds {
     /// Those of a plan; `factors` are what its numbers stand for, as
     /// [`crate::compile::Compiled::factors`].
     pub(crate) fn of(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Self, ModelError> {
+        let values = compare::fits(folded, plan, factors)?;
         let infos = plan.values()?;
-        let limit = |value: ValueId, ell: u32| {
-            let unit = factors[value.index()] / folded.factors[value.index()];
-            power_of_two(ell) / power_of_two(infos.get(value).scale.0) * unit
+        // The number of the folded network that is `2^bits` of a value of the plan.
+        let power = |value: ValueId, of: usize, bits: u32| {
+            let unit = factors[value.index()] / folded.factors[of];
+            power_of_two(bits) / power_of_two(infos.get(value).scale.0) * unit
         };
+        let limit = |value: ValueId, ell: u32| power(value, value.index(), ell);
         let mut bounds = Vec::new();
-        for (op, folded) in plan.ops.iter().zip(&folded.ops) {
+        if folded.compares() {
+            bounds = comparisons(plan, folded, &values, power);
+        }
+        for (op, folded) in plan.ops.iter().zip(&folded.ops).filter(|_| !folded.compares()) {
             if let (OpKind::Activation(a), FoldedKind::Activation { coefficients, interval, .. }) =
                 (&op.kind, &folded.kind)
             {
                 // A value opened by itself has no polynomial that could stop fitting.
                 let interval = (*coefficients != [0.0, 1.0]).then_some(*interval);
                 let (name, value) = (op.name.clone(), a.input.index());
-                bounds.push(Bound { name, value, interval, limit: limit(a.input, a.ell) });
+                bounds.push(Bound { name, value, interval, limit: limit(a.input, a.ell), windows: None });
             }
         }
-        let value = plan.output.value;
+        let value = folded.output.index();
         bounds.push(Bound {
             name: "output".to_owned(),
-            value: value.index(),
+            value,
             interval: None,
-            limit: limit(value, plan.output.ell),
+            limit: power(plan.output.value, value, plan.output.ell),
+            windows: None,
         });
         Ok(Bounds(bounds))
     }
@@ -167,7 +180,9 @@ impl Bounds {
         let look = |bound: &Bound| {
             let end = bound.interval.map_or(f64::INFINITY, |i| i * (1.0 + ROUNDING));
             let mut found = Outside::default();
-            for x in run.first(bound.value) {
+            let values = run.first(bound.value);
+            let spreads = bound.windows.as_ref().map(|pool| spreads(pool, values));
+            for x in spreads.as_deref().unwrap_or(values) {
                 // What is not finite is outside too.
                 let size = if x.is_nan() { f64::INFINITY } else { x.abs() };
                 found.values += 1;
@@ -179,6 +194,57 @@ impl Bounds {
         };
         self.0.iter().map(look).collect()
     }
+}
+
+/// Borders of comparisons and truncations: a number further from a threshold than the window holds
+/// is decided wrongly.
+fn comparisons(
+    plan: &Plan,
+    folded: &Folded,
+    values: &[ValueId],
+    power: impl Fn(ValueId, usize, u32) -> f64,
+) -> Vec<Bound> {
+    let mut bounds = Vec::new();
+    for (index, op) in folded.ops.iter().enumerate() {
+        if let FoldedKind::Activation { input, coefficients, interval, .. } = &op.kind
+            && *coefficients != [0.0, 1.0]
+        {
+            let (name, value, limit) = (op.name.clone(), input.index(), f64::INFINITY);
+            bounds.push(Bound { name, value, interval: Some(*interval), limit, windows: None });
+        }
+        let (input, windows) = match &op.kind {
+            FoldedKind::Pieces { input, .. } | FoldedKind::Activation { input, .. } => (*input, None),
+            FoldedKind::MaxPool { input, pool } => (*input, Some(*pool)),
+            _ => continue,
+        };
+        // What the plan does for this operation.
+        let own = values[index].index()..values[index + 1].index();
+        for step in &plan.ops[own] {
+            let (value, limit, windows) = match &step.kind {
+                OpKind::Compare(c) => {
+                    let half = power(c.input, input.index(), c.unit + c.window() - 1);
+                    let furthest = c.thresholds.iter().map(|t| t.unsigned_abs()).max().unwrap_or(0);
+                    let threshold = furthest as f64 * power(c.input, input.index(), 0);
+                    let half_unit = power(c.input, input.index(), c.unit) / 2.0;
+                    (input.index(), half - threshold - half_unit, windows)
+                }
+                OpKind::Truncate(t) if t.input == values[input.index()] => {
+                    (input.index(), power(t.input, input.index(), t.ell), None)
+                }
+                OpKind::Truncate(t) => (index + 1, power(t.input, index + 1, t.ell), None),
+                _ => continue,
+            };
+            bounds.push(Bound { name: step.name.clone(), value, interval: None, limit, windows });
+        }
+    }
+    bounds
+}
+
+/// Largest difference of two numbers of each window.
+fn spreads(pool: &SumPool2d, x: &[f64]) -> Vec<f64> {
+    let negative: Vec<f64> = x.iter().map(|x| -x).collect();
+    let pairs = linear::max_pool(pool, x).into_iter().zip(linear::max_pool(pool, &negative));
+    pairs.map(|(most, least)| most + least).collect()
 }
 
 /// Counts over samples.

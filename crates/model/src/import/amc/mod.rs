@@ -17,11 +17,11 @@ mod write;
 use std::io;
 use std::path::Path;
 
-use amicus_plan::Plan;
+use amicus_plan::{OpKind, Plan};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::approximate::Approximation;
+use crate::approximate::{Approximation, MaxPooling};
 use crate::compare;
 use crate::error::ModelError;
 use crate::fold::Folded;
@@ -116,10 +116,16 @@ impl ModelFile {
         &self.original
     }
 
-    /// The network that was compiled: the original with polynomials for activations and means for
-    /// largest numbers.
+    /// The network that was compiled: the original with polynomials for the activations that were
+    /// approximated and, unless the plan compares, means for largest numbers.
     pub fn polynomial(&self) -> Graph {
-        polynomial(&self.original, &self.approximations)
+        let pools = if self.compares() { MaxPooling::Exact } else { MaxPooling::Average };
+        polynomial(&self.original, &self.approximations, pools)
+    }
+
+    /// Whether the plan compares: whether the network's own activations and maxima are computed.
+    pub fn compares(&self) -> bool {
+        self.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Compare(_)))
     }
 
     /// Checks that its parts belong together: the network with polynomials folds into the plan's
@@ -155,9 +161,9 @@ impl ModelFile {
 }
 
 /// A graph with polynomials in place, by the names of their nodes.
-pub fn polynomial(original: &Graph, approximations: &[Approximation]) -> Graph {
+pub fn polynomial(original: &Graph, approximations: &[Approximation], pools: MaxPooling) -> Graph {
     original.with_layers(|_, node| match &node.layer {
-        Layer::MaxPool(pool) => Layer::AveragePool(*pool),
+        Layer::MaxPool(pool) if pools != MaxPooling::Exact => Layer::AveragePool(*pool),
         layer => match approximations.iter().find(|a| a.node == node.name) {
             Some(a) => Layer::Polynomial { coefficients: a.coefficients.clone(), interval: a.interval },
             None => layer.clone(),

@@ -48,12 +48,15 @@ pub(super) fn recipe(
         margin: options.margin.unwrap_or(USUAL.margin),
         degree: options.degree.unwrap_or(USUAL.degree),
     };
-    let replaced = graph.nodes().iter().any(|n| matches!(n.layer, Layer::Activation(_)));
+    let replaced =
+        graph.nodes().iter().any(|n| matches!(n.layer, Layer::Activation(_)) && !options.keeps(&n.layer));
     let open = options.method.is_none() || options.margin.is_none() || options.degree.is_none();
     if !replaced || !open {
         return Ok((usual, Vec::new()));
     }
-    let Some(mut bench) = Bench::new(graph, samples, usual.margin)? else { return Ok((usual, Vec::new())) };
+    let Some(mut bench) = Bench::new(graph, samples, usual.margin, options)? else {
+        return Ok((usual, Vec::new()));
+    };
     let methods = options.method.map_or_else(|| Method::ALL.to_vec(), |m| vec![m]);
     let margins = options.margin.map_or_else(|| MARGINS.to_vec(), |m| vec![m]);
     for &margin in &margins {
@@ -81,12 +84,18 @@ struct Bench<'a> {
     expected: Vec<Vec<f64>>,
     classes: bool,
     written: f64,
+    options: &'a ApproximateOptions,
     trials: Vec<Trial>,
 }
 
 impl<'a> Bench<'a> {
     /// `None` when the samples are too few, or the network too large for that many.
-    fn new(graph: &'a Graph, samples: &[Vec<f32>], written: f64) -> Result<Option<Self>, ModelError> {
+    fn new(
+        graph: &'a Graph,
+        samples: &[Vec<f32>],
+        written: f64,
+        options: &'a ApproximateOptions,
+    ) -> Result<Option<Self>, ModelError> {
         let each = 2 * MOST_TRIALS * graph.multiply_adds().max(1);
         let affordable = usize::try_from(AFFORDABLE / each).unwrap_or(usize::MAX);
         let count = (samples.len() / 2).min(SAMPLES).min(affordable);
@@ -103,11 +112,13 @@ impl<'a> Bench<'a> {
         let float = FloatExecutor::new(graph);
         let expected = compared.par_iter().map(|x| float.run(x)).collect::<Result<_, _>>()?;
         let classes = tells_classes(graph);
-        Ok(Some(Bench { graph, fitted, compared, expected, classes, written, trials: Vec::new() }))
+        let trials = Vec::new();
+        Ok(Some(Bench { graph, fitted, compared, expected, classes, written, options, trials }))
     }
 
     fn attempt(&mut self, recipe: Recipe) -> Result<(), ModelError> {
-        let graph = replace(self.graph, &self.fitted, &recipe, self.written, &[])?.graph;
+        let keeps = |layer: &Layer| self.options.keeps(layer);
+        let graph = replace(self.graph, &self.fitted, &recipe, (self.written, &[]), &keeps)?.graph;
         let float = FloatExecutor::new(&graph);
         let answers = self.compared.par_iter().map(|x| float.run(x)).collect::<Result<Vec<_>, _>>()?;
         let pairs = || answers.iter().zip(&self.expected);

@@ -101,13 +101,19 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
                     rewrites.push(format!("factor {} of {pool} folded into {into}", gains[index]));
                 }
             }
+            FoldedKind::Pieces { input, pieces, .. } => {
+                *pieces = pieces.in_units(factors[input.index()], gains[index] / out);
+            }
             FoldedKind::SumPool { .. } => {
                 if let Some(pool) = &pools[index] {
                     rewrites
                         .push(format!("factor {} of {pool} folded into the layers around it", gains[index]));
                 }
             }
-            FoldedKind::Add { .. } | FoldedKind::Concat { .. } | FoldedKind::Weigh { .. } => {}
+            FoldedKind::MaxPool { .. }
+            | FoldedKind::Add { .. }
+            | FoldedKind::Concat { .. }
+            | FoldedKind::Weigh { .. } => {}
         }
     }
     folded.factors = factors;
@@ -125,7 +131,8 @@ fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
                 groups.tie(index + 1, input.index(), gains[index])
             }
             FoldedKind::Concat { parts } => parts.iter().all(|p| groups.tie(index + 1, p.index(), 1.0)),
-            FoldedKind::Linear { .. } | FoldedKind::Activation { .. } => true,
+            FoldedKind::MaxPool { input, .. } => groups.tie(index + 1, input.index(), 1.0),
+            FoldedKind::Linear { .. } | FoldedKind::Activation { .. } | FoldedKind::Pieces { .. } => true,
         };
         if !fits {
             let reason = "its branches need different factors (a value meets a pooled copy of itself)";
@@ -165,7 +172,7 @@ fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, M
             FoldedKind::Activation { coefficients, .. } if matches!(coefficients[..], [0.0, a] if a > 0.0) => {
                 coefficients[1]
             }
-            FoldedKind::Activation { .. } | FoldedKind::Linear { .. } => 1.0,
+            FoldedKind::Activation { .. } | FoldedKind::Pieces { .. } | FoldedKind::Linear { .. } => 1.0,
             _ => continue,
         };
         natural[root].get_or_insert(factor * gains[index] / ratio);

@@ -6,6 +6,7 @@ use amicus_plan::ValueId;
 use super::{Folded, FoldedKind, FoldedLinear, FoldedOp};
 use crate::error::ModelError;
 use crate::graph::{Graph, Layer, NodeId, SecretReals, Tensor};
+use crate::pieces::Pieces;
 
 /// A graph lowered to operations whose factors are not chosen yet: coefficients and rows are the
 /// graph's own.
@@ -100,15 +101,15 @@ impl Lowering<'_> {
                 Ok(self.push(id, kind))
             }
             Layer::Add => self.add(id),
+            Layer::Activation(function) if function.pieces().is_some() => {
+                let pieces = function.pieces().unwrap_or_else(|| Pieces::polynomial(vec![0.0, 1.0]));
+                Ok(self.push(id, FoldedKind::Pieces { input: input(0), pieces, pool: None }))
+            }
             Layer::Activation(function) => {
                 let reason = format!("{} is no polynomial; approximate it first", function.name());
                 Err(ModelError::node(&node.name, reason))
             }
-            Layer::MaxPool(_) => {
-                let reason = "the largest number of a window is no polynomial; use `--maxpool average`, or train with \
-                              average pooling";
-                Err(ModelError::node(&node.name, reason))
-            }
+            Layer::MaxPool(pool) => self.max_pool(id, input(0), *pool),
             Layer::Concat => {
                 let parts = node.inputs.iter().map(|id| self.values[id.index()]).collect();
                 Ok(self.push(id, FoldedKind::Concat { parts }))
@@ -137,7 +138,8 @@ impl Lowering<'_> {
     /// Whether the parties hold shares of a value's mask, so that it may be multiplied.
     pub(super) fn shared(&self, value: ValueId) -> bool {
         match value.op().map(|op| &self.lowered.folded.ops[op.index()].kind) {
-            None | Some(FoldedKind::Activation { .. }) => true,
+            None | Some(FoldedKind::Activation { .. } | FoldedKind::Pieces { .. }) => true,
+            Some(FoldedKind::MaxPool { input, pool }) => pool.kernel != [1, 1] || self.shared(*input),
             Some(FoldedKind::Linear { .. }) => false,
             Some(FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. }) => self.shared(*input),
             Some(FoldedKind::Add { left, right }) => self.shared(*left) && self.shared(*right),
@@ -214,6 +216,34 @@ impl Lowering<'_> {
         Ok(input)
     }
 
+    /// Largest numbers of windows; a function before them that never falls comes behind them.
+    fn max_pool(&mut self, id: NodeId, input: ValueId, pool: SumPool2d) -> Result<ValueId, ModelError> {
+        let node = self.graph.node(id);
+        let single = self.single_use(node.inputs[0]);
+        let folded = &mut self.lowered.folded;
+        let Some(op) = input.op().map(|op| op.index()).filter(|_| single) else {
+            return Ok(self.push(id, FoldedKind::MaxPool { input, pool }));
+        };
+        let kind = match &folded.ops[op].kind {
+            FoldedKind::Pieces { input, pieces, pool: None } if pieces.never_falls() => {
+                Some((*input, pieces.clone()))
+            }
+            _ => None,
+        };
+        let Some((fed, pieces)) = kind else {
+            return Ok(self.push(id, FoldedKind::MaxPool { input, pool }));
+        };
+        let activation = std::mem::replace(&mut folded.ops[op].name, node.name.clone());
+        folded.ops[op].kind = FoldedKind::MaxPool { input: fed, pool };
+        folded.ops[op].len = node.len();
+        folded.rewrites.push(format!("{} goes before {activation}, which never falls", node.name));
+        let value = self.push(id, FoldedKind::Pieces { input, pieces, pool: None });
+        if let Some(last) = self.lowered.folded.ops.last_mut() {
+            last.name = activation;
+        }
+        Ok(value)
+    }
+
     fn pool(
         &mut self,
         id: NodeId,
@@ -225,7 +255,8 @@ impl Lowering<'_> {
         let mergeable = self.single_use(node.inputs[0]);
         if let Some(op) = input.op().map(|op| op.index())
             && mergeable
-            && let FoldedKind::Activation { pool: merged @ None, .. } = &mut self.lowered.folded.ops[op].kind
+            && let FoldedKind::Activation { pool: merged @ None, .. }
+            | FoldedKind::Pieces { pool: merged @ None, .. } = &mut self.lowered.folded.ops[op].kind
         {
             *merged = Some(pool);
             self.lowered.folded.ops[op].len = node.len();

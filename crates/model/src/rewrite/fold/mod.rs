@@ -7,6 +7,8 @@
 //! - BatchNorm goes into the convolution or fully connected layer before it, or into the two
 //!   branches of a sum before it: see the module `norm`,
 //! - two fully connected layers without an activation between become one,
+//! - a function in pieces that never falls, and the largest numbers of windows behind it, change
+//!   places: one activation a window instead of one for each of its numbers,
 //! - pooling right after an activation is summed before the activation is opened
 //!   (`docs/protocol.md`, 6.4),
 //! - the half-width of an activation's interval goes into the weights before it, so that its
@@ -24,6 +26,7 @@ use amicus_plan::{Range, ValueId};
 
 use crate::error::ModelError;
 use crate::graph::{Graph, SecretReals, Tensor};
+use crate::pieces::Pieces;
 
 /// A folded network. `Debug` shows no weights.
 #[derive(Clone, Debug)]
@@ -104,6 +107,22 @@ pub enum FoldedKind {
         /// Windows summed.
         pool: Option<SumPool2d>,
     },
+    /// A function in pieces of a value, then sums over windows.
+    Pieces {
+        /// The value fed in.
+        input: ValueId,
+        /// The function of stored numbers: factors are folded in.
+        pieces: Pieces,
+        /// Windows summed.
+        pool: Option<SumPool2d>,
+    },
+    /// Largest numbers of windows, padding left out.
+    MaxPool {
+        /// The value pooled.
+        input: ValueId,
+        /// Windows.
+        pool: SumPool2d,
+    },
     /// Sum of two values.
     Add {
         /// First summand.
@@ -140,6 +159,8 @@ impl FoldedKind {
         match self {
             FoldedKind::Linear { input, .. }
             | FoldedKind::Activation { input, .. }
+            | FoldedKind::Pieces { input, .. }
+            | FoldedKind::MaxPool { input, .. }
             | FoldedKind::SumPool { input, .. }
             | FoldedKind::Weigh { input, .. } => vec![*input],
             FoldedKind::Add { left, right } => vec![*left, *right],
@@ -167,6 +188,13 @@ impl Folded {
     pub fn problems(graph: &Graph) -> Vec<ModelError> {
         let (lowered, problems) = lower::lower(graph);
         if problems.is_empty() { factors::solve(lowered).err().into_iter().collect() } else { problems }
+    }
+
+    /// Whether it compares: whether some operation is no polynomial.
+    pub fn compares(&self) -> bool {
+        let compares =
+            |op: &FoldedOp| matches!(op.kind, FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. });
+        self.ops.iter().any(compares)
     }
 
     /// The result of operation `op`.

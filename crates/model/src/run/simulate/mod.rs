@@ -105,7 +105,7 @@ impl<'p> Simulator<'p> {
     /// # Errors
     /// When the inputs have the wrong number or modulus.
     pub fn trace(&self, inputs: &LimbVec, batch: usize) -> Result<Trace, ModelError> {
-        self.run(inputs, None, batch)
+        self.run(inputs, None, true, batch)
     }
 
     /// Every value of a run whose masks are known, one for each value (those of bits are not read):
@@ -120,6 +120,26 @@ impl<'p> Simulator<'p> {
         masks: &[LimbVec],
         batch: usize,
     ) -> Result<Trace, ModelError> {
+        self.check_masks(masks, batch)?;
+        self.run(inputs, Some(masks), false, batch)
+    }
+
+    /// Every value of a run with these masks that decides all comparisons rightly: what rounding
+    /// does alone.
+    ///
+    /// # Errors
+    /// When inputs or masks have the wrong number or modulus.
+    pub fn trace_decided(
+        &self,
+        inputs: &LimbVec,
+        masks: &[LimbVec],
+        batch: usize,
+    ) -> Result<Trace, ModelError> {
+        self.check_masks(masks, batch)?;
+        self.run(inputs, Some(masks), true, batch)
+    }
+
+    fn check_masks(&self, masks: &[LimbVec], batch: usize) -> Result<(), ModelError> {
         let fits = |(v, mask): (u32, &LimbVec)| {
             let info = self.values.get(ValueId(v));
             info.kind != ValueKind::Elements
@@ -128,10 +148,16 @@ impl<'p> Simulator<'p> {
         if masks.len() != self.values.count() || !(0..).zip(masks).all(fits) {
             return Err(ModelError::data("masks", "not one for each element of each value"));
         }
-        self.run(inputs, Some(masks), batch)
+        Ok(())
     }
 
-    fn run(&self, inputs: &LimbVec, masks: Option<&[LimbVec]>, batch: usize) -> Result<Trace, ModelError> {
+    fn run(
+        &self,
+        inputs: &LimbVec,
+        masks: Option<&[LimbVec]>,
+        decided: bool,
+        batch: usize,
+    ) -> Result<Trace, ModelError> {
         let len = self.values.get(ValueId::INPUT).len;
         let expected = len.checked_mul(batch).filter(|_| batch > 0);
         if expected != Some(inputs.len()) || inputs.limbs() != self.plan.limbs {
@@ -161,8 +187,8 @@ impl<'p> Simulator<'p> {
                 OpKind::Compare(c) => {
                     let (limbs, z) = (self.plan.limbs, &values[c.input.index()]);
                     let bits = match mask(c.input) {
-                        Some(r) => comparison::compare_masked(limbs, c, z, r),
-                        None => comparison::compare(limbs, c, z),
+                        Some(r) if !decided => comparison::compare_masked(limbs, c, z, r),
+                        _ => comparison::compare(limbs, c, z),
                     };
                     (None, bits)
                 }

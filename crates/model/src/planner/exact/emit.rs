@@ -1,0 +1,394 @@
+//! A laid out network as a plan: comparisons, truncations and selections.
+
+use amicus_field::{Limbs, SumPool2d};
+use amicus_plan::{
+    Compare, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Printable, ScaleBits, Select, Truncate, UseIndex,
+    ValueId, WeightId, WeightSpec,
+};
+
+use super::layout::{Cut, Layout, Steps};
+use super::ranges::Ranges;
+use super::tournament::Tournament;
+use super::window::Window;
+use crate::error::ModelError;
+use crate::fake_quantisation::power_of_two;
+use crate::fold::{Folded, FoldedKind};
+use crate::pieces::Pieces;
+use crate::planner::emit::largest_ell;
+use crate::quantize::to_integer;
+use crate::report::WindowReport;
+
+/// Bits that comparisons of a maximum do without: a wrong winner is nearly as large.
+const FEWER_FOR_MAXIMA: u32 = 2;
+
+/// How comparisons are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Comparing {
+    /// Bits of windows.
+    pub(super) window: u32,
+    /// Most digits of a comparison.
+    pub(super) digits: usize,
+}
+
+/// A plan, what its values stand for, and its windows.
+pub(super) struct Emitted {
+    pub(super) plan: Plan,
+    /// One factor a value of the plan.
+    pub(super) factors: Vec<f64>,
+    /// The value of the plan that holds each value of the folded network.
+    pub(super) values: Vec<ValueId>,
+    pub(super) windows: Vec<WindowReport>,
+    /// Largest absolute number of each value of the plan, in stored numbers; infinite for bits.
+    pub(super) largest: Vec<f64>,
+}
+
+pub(super) struct Emitter<'a> {
+    pub(super) folded: &'a Folded,
+    pub(super) ranges: &'a Ranges,
+    pub(super) layout: &'a Layout,
+    pub(super) limbs: Limbs,
+    pub(super) margin: f64,
+    pub(super) comparing: Comparing,
+    pub(super) ops: Vec<Op>,
+    pub(super) scales: Vec<u32>,
+    pub(super) found: Emitted,
+}
+
+/// A value of the plan while it is put together.
+#[derive(Clone, Copy)]
+struct Known {
+    id: ValueId,
+    scale: u32,
+}
+
+/// The plan of a laid out network.
+pub(super) fn emit(
+    folded: &Folded,
+    ranges: &Ranges,
+    layout: &Layout,
+    limbs: Limbs,
+    margin: f64,
+    comparing: Comparing,
+    output_scale: u32,
+) -> Result<Emitted, ModelError> {
+    let printable = |name: &str| Printable::new(name).into_string();
+    let weights = folded.linears.iter().zip(&layout.weights).map(|(linear, &scale)| WeightSpec {
+        name: printable(&linear.name),
+        shape: linear.shape,
+        scale: ScaleBits(scale),
+        bias: !linear.bias.0.is_empty(),
+    });
+    let ell = largest_ell(limbs);
+    let plan = Plan {
+        name: printable(&folded.name),
+        limbs,
+        input: InputSpec {
+            shape: folded.input_shape.clone(),
+            scale: ScaleBits(layout.values[0]),
+            range: folded.input_range,
+        },
+        weights: weights.collect(),
+        ops: Vec::new(),
+        output: OutputSpec { value: ValueId::INPUT, ell, scale: ScaleBits(0) },
+    };
+    let mut emitter = Emitter {
+        folded,
+        ranges,
+        layout,
+        limbs,
+        margin,
+        comparing,
+        ops: Vec::new(),
+        scales: vec![layout.values[0]],
+        found: Emitted {
+            plan,
+            factors: vec![folded.factors[0]],
+            values: vec![ValueId::INPUT],
+            windows: Vec::new(),
+            largest: vec![ranges.largest(0)],
+        },
+    };
+    for op in 0..folded.ops.len() {
+        let value = emitter.operation(op)?;
+        emitter.found.values.push(value);
+    }
+    let Emitter { ops, scales, mut found, .. } = emitter;
+    let output = found.values[folded.output.index()];
+    found.plan.ops = ops;
+    found.plan.output.value = output;
+    found.plan.output.scale = ScaleBits(output_scale.min(scales[output.index()]));
+    found.plan.values()?;
+    Ok(found)
+}
+
+impl Emitter<'_> {
+    fn known(&self, folded: ValueId) -> Known {
+        let id = self.found.values[folded.index()];
+        Known { id, scale: self.scales[id.index()] }
+    }
+
+    /// Adds an operation whose result stands for `op` of the folded network, or leads to it.
+    fn push(&mut self, op: usize, suffix: &str, kind: OpKind, scale: u32, largest: f64) -> Known {
+        let factor = match &kind {
+            OpKind::Compare(_) => 1.0,
+            // Bits dropped before the polynomials: still the argument.
+            OpKind::Truncate(t) if !suffix.is_empty() => self.found.factors[t.input.index()],
+            _ => self.folded.factors[op + 1],
+        };
+        let name = Printable::new(&format!("{}{suffix}", self.folded.ops[op].name)).into_string();
+        self.ops.push(Op { name, kind });
+        self.scales.push(scale);
+        self.found.factors.push(factor);
+        self.found.largest.push(largest);
+        Known { id: ValueId(self.ops.len() as u32), scale }
+    }
+
+    fn operation(&mut self, op: usize) -> Result<ValueId, ModelError> {
+        let scale = self.layout.values[op + 1];
+        let largest = self.ranges.largest(op + 1);
+        let folded = self.folded;
+        let shift = |x: Known| scale - x.scale;
+        let kind = match &folded.ops[op].kind {
+            FoldedKind::Linear { input, linear } => {
+                let (input, weights) = (self.known(*input).id, WeightId(*linear as u32));
+                OpKind::Linear { input, weights, use_index: UseIndex(0) }
+            }
+            FoldedKind::Add { left, right } => {
+                let (left, right) = (self.known(*left), self.known(*right));
+                let [left_shift, right_shift] = [shift(left), shift(right)];
+                OpKind::Add { left: left.id, left_shift, right: right.id, right_shift }
+            }
+            FoldedKind::SumPool { input, pool } => {
+                OpKind::SumPool { input: self.known(*input).id, pool: *pool }
+            }
+            FoldedKind::Concat { parts } => {
+                let parts = parts.iter().map(|p| self.known(*p));
+                OpKind::Concat { parts: parts.map(|p| Part { input: p.id, shift: shift(p) }).collect() }
+            }
+            FoldedKind::Weigh { input, rows, columns } => {
+                let input = self.known(*input).id;
+                OpKind::Weigh { input, rows: rows.clone(), columns: columns.clone() }
+            }
+            FoldedKind::MaxPool { input, pool } => return self.max_pool(op, *input, pool),
+            FoldedKind::Pieces { input, pieces, pool } => {
+                return self.pieces(op, *input, pieces, pool.as_ref());
+            }
+            FoldedKind::Activation { input, coefficients, pool, .. } => {
+                return self.pieces(op, *input, &Pieces::polynomial(coefficients.clone()), pool.as_ref());
+            }
+        };
+        Ok(self.push(op, "", kind, scale, largest).id)
+    }
+
+    /// Bits that say on which side of thresholds a value lies; `range` is the largest distance.
+    fn compare(
+        &mut self,
+        op: usize,
+        suffix: &str,
+        x: Known,
+        (thresholds, range): (&[f64], f64),
+        bits: u32,
+        len: usize,
+    ) -> Result<ValueId, ModelError> {
+        let Comparing { digits, .. } = self.comparing;
+        let reach = range * self.margin;
+        let name = format!("{}{suffix}", self.folded.ops[op].name);
+        let Some(window) = Window::of(x.scale, reach, bits, digits, self.limbs.bits()) else {
+            let reason = format!("its window does not fit {} limb(s)", self.limbs.count());
+            return Err(ModelError::node(&name, reason));
+        };
+        let integers = thresholds.iter().map(|&t| to_integer(t, x.scale).as_i128()).collect();
+        // A number of the network, for people.
+        let factor = self.found.factors[x.id.index()];
+        let end = power_of_two(window.unit + window.bits() - 1) / power_of_two(x.scale);
+        self.found.windows.push(WindowReport {
+            name: Printable::new(&name).into_string(),
+            comparisons: len * thresholds.len(),
+            bits: window.bits(),
+            digits: window.digits.clone(),
+            unit: power_of_two(window.unit) / power_of_two(x.scale) * factor,
+            seen: range * factor,
+            guard_bits: (end / reach).log2().min(64.0),
+        });
+        let Window { unit, digits } = window;
+        let compare = Compare { input: x.id, thresholds: integers, unit, digits };
+        Ok(self.push(op, suffix, OpKind::Compare(compare), 0, f64::INFINITY).id)
+    }
+
+    fn pieces(
+        &mut self,
+        op: usize,
+        input: ValueId,
+        pieces: &Pieces,
+        pool: Option<&SumPool2d>,
+    ) -> Result<ValueId, ModelError> {
+        let missing = || ModelError::node(&self.folded.ops[op].name, "no scales were chosen for it");
+        let Steps { cut, argument, full } = self.layout.steps[op].ok_or_else(missing)?;
+        let (x, largest) = (self.known(input), self.ranges.largest(input.index()));
+        let ell = largest_ell(self.limbs);
+        let bits = if pieces.thresholds().is_empty() {
+            None
+        } else {
+            let range = pieces.thresholds().iter().map(|&t| self.ranges.distance(input.index(), t));
+            let range = range.fold(largest, f64::max);
+            let len = self.folded.value_len(input);
+            let thresholds = (pieces.thresholds(), range);
+            Some(self.compare(op, ".sides", x, thresholds, self.comparing.window, len)?)
+        };
+        let mut z = x;
+        if cut != Cut::None && argument < x.scale {
+            let truncate = Truncate { input: x.id, scale: ScaleBits(argument), ell };
+            z = self.push(op, ".argument", OpKind::Truncate(truncate), argument, largest);
+        }
+        let select = Select {
+            input: z.id,
+            bits,
+            polynomials: integer_polynomials(&self.folded.ops[op].name, pieces, argument, full)?,
+            scale: ScaleBits(full),
+            pool: pool.copied(),
+            base: None,
+        };
+        let (result, scale) = (self.ranges.largest(op + 1), self.layout.values[op + 1]);
+        if scale == full {
+            return Ok(self.push(op, "", OpKind::Select(select), full, result).id);
+        }
+        let y = self.push(op, ".full", OpKind::Select(select), full, result);
+        let truncate = Truncate { input: y.id, scale: ScaleBits(scale), ell };
+        Ok(self.push(op, "", OpKind::Truncate(truncate), scale, result).id)
+    }
+
+    fn max_pool(&mut self, op: usize, input: ValueId, pool: &SumPool2d) -> Result<ValueId, ModelError> {
+        let [rows, columns] = pool.out_size();
+        let of = |size, axis: usize, windows| {
+            Tournament::of(size, pool.kernel[axis], pool.stride[axis], pool.padding[axis], windows)
+                .ok_or_else(|| ModelError::node(&self.folded.ops[op].name, "a window holds padding alone"))
+        };
+        let (down, across) = (of(pool.height, 0, rows)?, of(pool.width, 1, columns)?);
+        // The axis after which fewer comparisons are left to do goes first.
+        let across_first = pool.height * across.comparisons() + columns * down.comparisons();
+        let down_first = pool.width * down.comparisons() + rows * across.comparisons();
+        let mut x = self.known(input);
+        let mut size = [pool.height, pool.width];
+        let order =
+            if across_first <= down_first { [(1, &across), (0, &down)] } else { [(0, &down), (1, &across)] };
+        let first = self.ops.len();
+        for (axis, tournament) in order {
+            x = self.maxima(op, x, pool.channels, size, axis, tournament)?;
+            size[axis] = tournament.positions.len();
+        }
+        // The last operation gets the layer's name. Windows of one pixel at every place need none.
+        match self.ops[first..].last_mut() {
+            Some(last) => last.name = Printable::new(&self.folded.ops[op].name).into_string(),
+            None => {
+                let parts = vec![Part { input: x.id, shift: 0 }];
+                let largest = self.ranges.largest(op + 1);
+                return Ok(self.push(op, "", OpKind::Concat { parts }, x.scale, largest).id);
+            }
+        }
+        Ok(x.id)
+    }
+
+    /// Maxima along one axis (0 down, 1 across) of images.
+    fn maxima(
+        &mut self,
+        op: usize,
+        x: Known,
+        channels: usize,
+        size: [usize; 2],
+        axis: usize,
+        tournament: &Tournament,
+    ) -> Result<Known, ModelError> {
+        let word = ["down", "across"][axis];
+        let mut vectors = vec![(x, size[axis])];
+        for (step, one) in tournament.steps.iter().enumerate() {
+            let taps = [0, 1].map(|side| {
+                let (vector, len) = vectors[one.vectors[side]];
+                let positions: Vec<u32> = one.pairs.iter().map(|pair| pair[side]).collect();
+                let mut of = size;
+                of[axis] = len;
+                let suffix = format!(".{word} {step} {}", ["left", "right"][side]);
+                self.gather(op, &suffix, vector, of, axis, positions)
+            });
+            let len = channels * size[1 - axis] * one.pairs.len();
+            vectors.push((self.maximum(op, &format!(".{word} {step}"), taps, len)?, one.pairs.len()));
+        }
+        let (vector, len) = vectors[tournament.vector];
+        let mut of = size;
+        of[axis] = len;
+        Ok(self.gather(op, &format!(".{word}"), vector, of, axis, tournament.positions.clone()))
+    }
+
+    /// Positions along one axis; the vector itself where that changes nothing.
+    fn gather(
+        &mut self,
+        op: usize,
+        suffix: &str,
+        x: Known,
+        size: [usize; 2],
+        axis: usize,
+        positions: Vec<u32>,
+    ) -> Known {
+        if Tournament::is_whole(&positions, size[axis]) {
+            return x;
+        }
+        let all = |n: usize| (0..n as u32).collect();
+        let (rows, columns) = match axis {
+            0 => (positions, all(size[1])),
+            _ => (all(size[0]), positions),
+        };
+        let largest = self.found.largest[x.id.index()];
+        self.push(op, suffix, OpKind::Gather { input: x.id, size, rows, columns }, x.scale, largest)
+    }
+
+    /// The larger of two values, `right + b (left - right)`.
+    fn maximum(
+        &mut self,
+        op: usize,
+        suffix: &str,
+        [left, right]: [Known; 2],
+        len: usize,
+    ) -> Result<Known, ModelError> {
+        let range = self.ranges.spread(op);
+        let scale = left.scale;
+        let subtract = OpKind::Subtract { left: left.id, left_shift: 0, right: right.id, right_shift: 0 };
+        let difference = self.push(op, &format!("{suffix} difference"), subtract, scale, range);
+        let bits = self.comparing.window.saturating_sub(FEWER_FOR_MAXIMA);
+        let sides = self.compare(op, &format!("{suffix} sides"), difference, (&[0.0], range), bits, len)?;
+        let select = Select {
+            input: difference.id,
+            bits: Some(sides),
+            polynomials: vec![vec![0], vec![0, 1]],
+            scale: ScaleBits(scale),
+            pool: None,
+            base: Some(right.id),
+        };
+        let largest = self.found.largest[right.id.index()].max(self.found.largest[left.id.index()]);
+        Ok(self.push(op, suffix, OpKind::Select(select), scale, largest))
+    }
+}
+
+/// `Q_0, Q_1, ..`: the first piece, and what each threshold adds, for integers of scale `argument`
+/// with a result of scale `full`.
+fn integer_polynomials(
+    name: &str,
+    pieces: &Pieces,
+    argument: u32,
+    full: u32,
+) -> Result<Vec<Vec<i128>>, ModelError> {
+    let len = pieces.degree() + 1;
+    let integers = |p: &Vec<f64>| -> Option<Vec<i128>> {
+        (0..len)
+            .map(|k| {
+                let a = p.get(k).copied().unwrap_or(0.0);
+                let scale = full - argument * k as u32;
+                (a.abs() * power_of_two(scale) < power_of_two(amicus_plan::values::MAX_COEFFICIENT - 1))
+                    .then(|| to_integer(a, scale).as_i128())
+            })
+            .collect()
+    };
+    let all: Option<Vec<Vec<i128>>> = pieces.polynomials().iter().map(integers).collect();
+    let all = all.ok_or_else(|| ModelError::node(name, "a coefficient is too large"))?;
+    let mut polynomials = vec![all[0].clone()];
+    polynomials.extend(all.windows(2).map(|pair| pair[1].iter().zip(&pair[0]).map(|(b, a)| b - a).collect()));
+    Ok(polynomials)
+}

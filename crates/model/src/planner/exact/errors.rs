@@ -1,0 +1,80 @@
+//! What a choice costs in accuracy: the exact simulator under random masks, against the unrounded
+//! network.
+
+use amicus_field::{LimbVec, PRIMES};
+use amicus_plan::{Plan, ValueId, quantize_input};
+use rayon::prelude::*;
+
+use crate::error::ModelError;
+use crate::fake_quantisation::SplitMix;
+use crate::quantize::QuantizedWeights;
+use crate::report::ErrorFigures;
+use crate::simulate::{Simulator, Trace};
+
+/// Multiply-adds spent on one choice.
+const AFFORDABLE: u64 = 1_000_000_000;
+/// Samples run at least, if there are as many.
+const LEAST: usize = 4;
+
+/// Relative errors of the logits.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    /// Of a run: truncations and signs under random masks.
+    pub(super) total: ErrorFigures,
+    /// Of a run whose comparisons are all right.
+    pub(super) rounding: ErrorFigures,
+    /// What signs near thresholds change, against that run.
+    pub(super) signs: ErrorFigures,
+    /// Without masks: rounding to nearest, signs right.
+    pub(super) nearest: ErrorFigures,
+    /// Samples run.
+    pub(super) samples: usize,
+}
+
+impl Measured {
+    /// Runs as many of the first samples as are affordable; `expected` are their unrounded results.
+    pub(super) fn of(
+        plan: &Plan,
+        weights: &QuantizedWeights,
+        samples: &[Vec<f32>],
+        expected: &[Vec<f64>],
+    ) -> Result<Self, ModelError> {
+        let each = plan.cost(1)?.multiply_adds.saturating_mul(3).max(1);
+        let affordable = usize::try_from(AFFORDABLE / each).unwrap_or(usize::MAX);
+        let samples = &samples[..expected.len().min(affordable.max(LEAST))];
+        let simulator = Simulator::new(plan, weights)?;
+        let run = |(number, sample): (usize, &Vec<f32>)| -> Result<[Vec<f64>; 3], ModelError> {
+            let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, sample)?);
+            let masks = masks(plan, number as u64)?;
+            let logits = |trace: Trace| trace.into_outputs().logits();
+            Ok([
+                logits(simulator.trace_masked(&input, &masks, 1)?),
+                logits(simulator.trace_decided(&input, &masks, 1)?),
+                logits(simulator.trace(&input, 1)?),
+            ])
+        };
+        let runs = samples.par_iter().enumerate().map(run).collect::<Result<Vec<_>, ModelError>>()?;
+        let of = |kind: usize| runs.iter().map(|r| r[kind].clone()).collect::<Vec<_>>();
+        let [total, rounding, nearest] = [0, 1, 2].map(of);
+        Ok(Measured {
+            total: ErrorFigures::of(&total, expected),
+            rounding: ErrorFigures::of(&rounding, expected),
+            signs: ErrorFigures::of(&total, &rounding),
+            nearest: ErrorFigures::of(&nearest, expected),
+            samples: samples.len(),
+        })
+    }
+}
+
+/// A random mask for every value; nothing secret is made from it.
+fn masks(plan: &Plan, seed: u64) -> Result<Vec<LimbVec>, ModelError> {
+    let infos = plan.values()?;
+    let mut random = SplitMix(0x6d61_736b ^ seed << 32);
+    let mut mask = |v: u32| {
+        let len = infos.get(ValueId(v)).len;
+        let planes = (0..plan.limbs.count()).flat_map(|limb| std::iter::repeat_n(PRIMES[limb], len));
+        let planes: Vec<u64> = planes.map(|prime| (random.next() >> 12) % prime).collect();
+        LimbVec::from_planes(plan.limbs, planes).map_err(|e| ModelError::data("masks", e.to_string()))
+    };
+    (0..infos.count() as u32).map(&mut mask).collect()
+}

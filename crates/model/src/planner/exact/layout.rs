@@ -1,0 +1,222 @@
+//! Scales of all values, and where bits are dropped.
+//!
+//! A selection is exact at any scale, so values grow from layer to layer until the next product
+//! would not fit the modulus: only then the activation before it truncates. Two layers often share
+//! one truncation.
+
+use amicus_field::Limbs;
+use amicus_plan::ValueId;
+
+use super::Precision;
+use super::ranges::Ranges;
+use crate::error::{ModelError, SMALLER_SCALES};
+use crate::fold::{Folded, FoldedKind};
+use crate::pieces::Pieces;
+use crate::planner::emit::largest_ell;
+use crate::scales::guard_bits;
+
+/// Most bits given to slopes that are no short binary fraction.
+const SLOPE_BITS: u32 = 12;
+/// Largest scale of anything that is chosen.
+const MOST: i64 = 60;
+
+/// Where an activation drops bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Cut {
+    /// Nowhere.
+    None,
+    /// Of its argument.
+    Argument,
+    /// Of its argument and of its result.
+    Both,
+}
+
+/// Scales of one activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    pub(super) cut: Cut,
+    /// Scale of the argument.
+    pub(super) argument: u32,
+    /// Scale of the polynomials' result.
+    pub(super) full: u32,
+}
+
+/// Scales of a folded network.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    /// Of every value.
+    pub(super) values: Vec<u32>,
+    /// Of every linear layer's weights.
+    pub(super) weights: Vec<u32>,
+    /// Of every operation that is an activation.
+    pub(super) steps: Vec<Option<Steps>>,
+}
+
+/// What is laid out.
+pub(super) struct Draft<'a> {
+    pub(super) folded: &'a Folded,
+    pub(super) ranges: &'a Ranges,
+    pub(super) margin: f64,
+    pub(super) limbs: Limbs,
+    pub(super) precision: Precision,
+}
+
+impl Draft<'_> {
+    /// Scales with as few truncations as fit.
+    pub(super) fn layout(&self) -> Result<Layout, ModelError> {
+        let mut cuts: Vec<Cut> = self.folded.ops.iter().map(|op| self.least(&op.kind)).collect();
+        loop {
+            let layout = self.scales(&cuts);
+            let Some(value) = self.overflow(&layout) else { return Ok(layout) };
+            let culprit = self.culprit(&layout, ValueId(value as u32));
+            match culprit {
+                Some(op) => cuts[op] = if cuts[op] == Cut::None { Cut::Argument } else { Cut::Both },
+                None => return Err(self.too_large(&layout, value)),
+            }
+        }
+    }
+
+    /// Powers of a number need a short one.
+    fn least(&self, kind: &FoldedKind) -> Cut {
+        match kind {
+            FoldedKind::Pieces { pieces, .. } if pieces.degree() > 1 => Cut::Argument,
+            FoldedKind::Activation { coefficients, .. } if coefficients.len() > 2 => Cut::Argument,
+            _ => Cut::None,
+        }
+    }
+
+    fn scales(&self, cuts: &[Cut]) -> Layout {
+        let folded = self.folded;
+        let weights: Vec<u32> = folded
+            .linears
+            .iter()
+            .map(|linear| {
+                let largest = linear.real_weights().iter().fold(0f64, |m, w| m.max(w.abs()));
+                scale_for(self.precision.weights, largest)
+            })
+            .collect();
+        let range = folded.input_range;
+        let mut values = vec![scale_for(self.precision.argument, range.low.abs().max(range.high.abs()))];
+        let mut steps = vec![None; folded.ops.len()];
+        for (index, op) in folded.ops.iter().enumerate() {
+            let of = |v: &ValueId| values[v.index()];
+            let scale = match &op.kind {
+                FoldedKind::Linear { input, linear } => of(input) + weights[*linear],
+                FoldedKind::Pieces { input, pieces, .. } => {
+                    self.activation(index, cuts[index], of(input), input, &mut steps, |argument| {
+                        full_scale(pieces, argument)
+                    })
+                }
+                FoldedKind::Activation { input, coefficients, .. } => {
+                    let polynomial = Pieces::polynomial(coefficients.clone());
+                    self.activation(index, cuts[index], of(input), input, &mut steps, |argument| {
+                        full_scale(&polynomial, argument)
+                    })
+                }
+                FoldedKind::MaxPool { input, .. }
+                | FoldedKind::SumPool { input, .. }
+                | FoldedKind::Weigh { input, .. } => of(input),
+                FoldedKind::Add { left, right } => of(left).max(of(right)),
+                FoldedKind::Concat { parts } => parts.iter().map(of).max().unwrap_or(0),
+            };
+            values.push(scale);
+        }
+        Layout { values, weights, steps }
+    }
+
+    fn activation(
+        &self,
+        op: usize,
+        cut: Cut,
+        scale: u32,
+        input: &ValueId,
+        steps: &mut [Option<Steps>],
+        full: impl Fn(u32) -> u32,
+    ) -> u32 {
+        let short = scale_for(self.precision.argument, self.ranges.largest(input.index()));
+        let argument = if cut == Cut::None { scale } else { scale.min(short) };
+        let full = full(argument);
+        steps[op] = Some(Steps { cut, argument, full });
+        match cut {
+            Cut::Both => full.min(scale_for(self.precision.argument, self.ranges.largest(op + 1))),
+            _ => full,
+        }
+    }
+
+    /// The first value whose integers, with the margin, do not fit.
+    fn overflow(&self, layout: &Layout) -> Option<usize> {
+        let largest = i64::from(largest_ell(self.limbs));
+        let fits = |value: usize| {
+            let full = value.checked_sub(1).and_then(|op| layout.steps[op]).map_or(0, |s| s.full);
+            i64::from(layout.values[value].max(full)) + self.bits(value) <= largest
+        };
+        (0..layout.values.len()).find(|&value| !fits(value))
+    }
+
+    fn bits(&self, value: usize) -> i64 {
+        guard_bits(self.ranges.largest(value) * self.margin)
+    }
+
+    /// The activation before a value, or at it, that can drop bits which the value has too many.
+    fn culprit(&self, layout: &Layout, value: ValueId) -> Option<usize> {
+        let op = value.op()?.index();
+        let largest_of = |values: &[ValueId]| values.iter().copied().max_by_key(|v| layout.values[v.index()]);
+        match &self.folded.ops[op].kind {
+            FoldedKind::Linear { input, .. }
+            | FoldedKind::MaxPool { input, .. }
+            | FoldedKind::SumPool { input, .. }
+            | FoldedKind::Weigh { input, .. } => self.culprit(layout, *input),
+            FoldedKind::Add { left, right } => self.culprit(layout, largest_of(&[*left, *right])?),
+            FoldedKind::Concat { parts } => self.culprit(layout, largest_of(parts)?),
+            FoldedKind::Pieces { input, .. } | FoldedKind::Activation { input, .. } => {
+                let Steps { cut, full, .. } = layout.steps[op]?;
+                let short = |value: usize| scale_for(self.precision.argument, self.ranges.largest(value));
+                let helps = match cut {
+                    Cut::None => layout.values[input.index()] > short(input.index()),
+                    Cut::Argument => full > short(op + 1),
+                    Cut::Both => false,
+                };
+                // Dropping bits of the result does not help it to fit before.
+                let itself = i64::from(full) + self.bits(op + 1) > i64::from(largest_ell(self.limbs));
+                (helps && !(itself && cut == Cut::Argument)).then_some(op)
+            }
+        }
+    }
+
+    fn too_large(&self, layout: &Layout, value: usize) -> ModelError {
+        let full = value.checked_sub(1).and_then(|op| layout.steps[op]).map_or(0, |s| s.full);
+        let scale = layout.values[value].max(full);
+        let name = value.checked_sub(1).map_or("input", |op| self.folded.ops[op].name.as_str());
+        let needed = scale.saturating_add_signed(self.bits(value) as i32) + 3;
+        ModelError::Scale {
+            layer: name.to_owned(),
+            needed,
+            available: self.limbs.bits(),
+            limbs: self.limbs.count(),
+            detail: format!("scale 2^{scale} and a range of {}", self.ranges.largest(value) * self.margin),
+            advice: SMALLER_SCALES.to_owned(),
+        }
+    }
+}
+
+/// The scale at which numbers up to `largest` have `bits` bits.
+fn scale_for(bits: u32, largest: f64) -> u32 {
+    (i64::from(bits) - guard_bits(largest)).clamp(0, MOST) as u32
+}
+
+/// Scale of the result of a function in pieces: that of its highest power, and bits for
+/// coefficients.
+fn full_scale(pieces: &Pieces, argument: u32) -> u32 {
+    let degree = pieces.degree() as u32;
+    let slopes = pieces.polynomials().iter().flat_map(|p| p.iter().skip(1).copied());
+    let exact = |bits: u32| {
+        let unit = 2f64.powi(bits as i32);
+        slopes.clone().all(|a| (a * unit).fract() == 0.0)
+    };
+    let bits = (0..SLOPE_BITS).find(|&bits| exact(bits)).unwrap_or_else(|| {
+        // Small coefficients get as many bits as others.
+        let largest = slopes.clone().fold(0f64, |m, a| m.max(a.abs()));
+        scale_for(SLOPE_BITS, largest)
+    });
+    degree * argument + bits
+}
