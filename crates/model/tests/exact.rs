@@ -2,18 +2,35 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;
+#[path = "common/nets.rs"]
+mod nets;
 
+#[path = "common/onnx_file.rs"]
+mod onnx_file;
+#[path = "common/oracle.rs"]
+#[allow(dead_code)]
+mod oracle;
+#[path = "common/random_onnx.rs"]
+mod random_onnx;
+
+use common::Random;
 use std::path::Path;
 
 use amicus_data::npz::Npz;
+use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{Activations, ApproximateOptions, Approximated, MaxPooling, approximate};
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus_model::equalise::equalise;
-use amicus_model::graph::Graph;
-use amicus_model::onnx::{ImportOptions, import_file};
+use amicus_model::escapes::escapes;
+use amicus_model::function::{Elementary, Function};
+use amicus_model::graph::{ConvOptions, Graph, PoolOptions};
+use amicus_model::onnx::{ImportOptions, import_bytes, import_file};
 use amicus_model::prepare::prepare;
-use amicus_model::{CompileOptions, Compiled, compile};
-use amicus_plan::Range;
+use amicus_model::private_file::Existing;
+use amicus_model::quality::{Quality, Targets};
+use amicus_model::{CompileOptions, Compiled, ModelError, compile};
+use amicus_plan::{Link, Range};
+use nets::Net;
 
 const EXACT: ApproximateOptions = ApproximateOptions {
     degree: None,
@@ -45,14 +62,211 @@ fn imported(name: &str) -> (Graph, Vec<Vec<f32>>) {
 
 #[test]
 fn imported_networks_compile_as_they_are() {
-    for name in ["resnet_legacy", "vgg_legacy", "fire_legacy"] {
+    // The last has smooth activations as well, which need a second limb.
+    for (name, limbs) in [("resnet_legacy", 1), ("vgg_legacy", 1), ("fire_legacy", 2)] {
         let (graph, samples) = imported(name);
         let (compiled, found) = exact(&graph, &samples, &CompileOptions::default());
-        println!("{}", compiled.report);
         assert!(compiled.report.meets_target(), "{name}: {}", compiled.report);
-        assert_eq!(compiled.plan.limbs.count(), 1, "{name}");
+        assert_eq!(compiled.plan.limbs.count(), limbs, "{name}: {}", compiled.report);
         let fixed = found.fixed.unwrap();
         assert!(fixed.relative_error.max < 0.005, "{name}: {fixed:?}");
         assert!(found.escapes.unwrap().layers.is_empty());
     }
+}
+
+/// LeNet-5 with ReLU and MaxPool, random weights.
+fn lenet5(seed: u64) -> (Graph, Vec<Vec<f32>>) {
+    let mut n = Net::new("lenet5", &[1, 28, 28], seed);
+    let x = n.g.input();
+    let x = n.conv("conv1", x, 1, ConvOptions::square(6, 5).padding(2));
+    let x = n.g.activation("relu1", x, relu());
+    let x = n.g.max_pool("pool1", x, PoolOptions::square(2));
+    let x = n.conv("conv2", x, 6, ConvOptions::square(16, 5));
+    let x = n.g.activation("relu2", x, relu());
+    let x = n.g.max_pool("pool2", x, PoolOptions::square(2));
+    let mut x = n.g.flatten("flat", x);
+    for (i, (inputs, outputs)) in [(400, 120), (120, 84)].into_iter().enumerate() {
+        x = n.fc(&format!("fc{}", i + 1), x, inputs, outputs);
+        x = n.g.activation(&format!("relu{}", i + 3), x, relu());
+    }
+    let x = n.fc("fc3", x, 84, 10);
+    let samples = (0..8).map(|_| n.sample(784)).collect();
+    (n.g.finish(x).unwrap(), samples)
+}
+
+fn relu() -> Function {
+    Function::elementary(Elementary::Relu)
+}
+
+#[test]
+fn lenet5_deals_what_arithmetic_says() {
+    let (graph, samples) = lenet5(1);
+    let (compiled, found) = exact(&graph, &samples, &CompileOptions::default());
+    let report = &compiled.report;
+    assert!(report.meets_target(), "{report}");
+    assert_eq!(found.fixed.unwrap().same_class, Some(8));
+    // ReLU behind the pools: 1176 + 400 + 120 + 84 of 24 words and 4 elements, a mask each; maxima
+    // of 3 comparisons a window of 22 words and 4 elements, whose masks the helper keeps. Every
+    // second ReLU truncates.
+    let (relus, maxima) = (1176 + 400 + 120 + 84, 3 * (1176 + 400));
+    let windows: usize = report.windows.iter().map(|w| w.comparisons).sum();
+    assert_eq!(windows, relus + maxima);
+    // Windows of 11 bits: four digits of 2 and two of 1, and 6 words of joins.
+    let (of_relu, of_maximum) = (6 * 3 + 6 + 5, 4 * 3 + 2 + 6 + 4);
+    let truncated: u64 = (400 + 84) * 2;
+    let elements = (relus * of_relu + maxima * of_maximum) as u64 + truncated;
+    assert_eq!(report.cost.dealt_bytes, elements * 13 / 2, "{report}");
+    assert!(report.cost.dealt_bytes <= 1_400_000, "{}", report.cost.dealt_bytes);
+    assert_eq!(compiled.plan.limbs.count(), 1);
+    // Over a WAN: two rounds a comparison instead of three.
+    let link = Link { one_way: 0.02, bandwidth: Some(12.5e6), shared_cores: None };
+    let far = exact(&graph, &samples, &CompileOptions { link, ..CompileOptions::default() }).0;
+    assert!(far.report.meets_target(), "{}", far.report);
+    assert!(far.report.cost.rounds < report.cost.rounds);
+    assert!(far.report.windows.iter().all(|w| w.digits.len() <= 3 && w.bits <= 13), "{}", far.report);
+    assert!(far.report.cost.dealt_bytes <= 1_400_000, "{}", far.report);
+}
+
+/// Windows hold what was seen, the margin and a guard bit; what escapes is counted.
+#[test]
+fn windows_have_guard_bits_and_escapes_are_counted() {
+    let (graph, samples) = lenet5(2);
+    let (compiled, _) = exact(&graph, &samples, &CompileOptions::default());
+    assert_eq!(compiled.report.windows.len(), 8);
+    for w in &compiled.report.windows {
+        assert!(w.guard_bits >= 1.0 && w.guard_bits <= 2.0, "{w:?}");
+        let half = w.unit * 2f64.powi(w.bits as i32 - 1);
+        assert!(half >= 3.0 * w.seen, "{w:?}");
+    }
+    // The same network fed with numbers eight times as large.
+    let Compiled { plan, factors, .. } = &compiled;
+    let prepared = prepare(&equalise(&graph, &samples).unwrap().graph).unwrap().graph;
+    let large: Vec<Vec<f32>> = samples.iter().map(|x| x.iter().map(|v| 16.0 * v).collect()).collect();
+    let found = escapes(plan, factors, &prepared, &large).unwrap();
+    assert!(found.wrapped.len() == large.len() && found.layers.iter().any(|l| l.layer.contains("pool1")));
+    assert!(escapes(plan, factors, &prepared, &samples).unwrap().layers.is_empty());
+}
+
+/// Every activation in pieces behind a layer, then pooled in some way, then a layer.
+#[test]
+fn activations_and_pools_follow_the_float_network() {
+    let x = Function::identity;
+    let clip = |low, high| Function::elementary(Elementary::Clip { low, high });
+    let hard_sigmoid =
+        || x().then_polynomial(&[0.5, 1.0 / 6.0]).unwrap().then(Elementary::Clip { low: 0.0, high: 1.0 });
+    let functions = [
+        relu(),
+        Function::elementary(Elementary::Abs),
+        Function::elementary(Elementary::LeakyRelu { alpha: 0.1 }),
+        Function::elementary(Elementary::LeakyRelu { alpha: -0.3 }),
+        clip(0.0, 6.0),
+        clip(0.0, 0.7),
+        clip(-1.0, f64::INFINITY),
+        hard_sigmoid().unwrap(),
+        x().times(hard_sigmoid().unwrap()).unwrap(),
+        Function::elementary(Elementary::Shrink { bias: 0.5, lambda: 0.5 }),
+        relu().then_polynomial(&[0.1, 0.0, 1.0]).unwrap(),
+    ];
+    let pools: [Option<PoolOptions>; 5] = [
+        None,
+        Some(PoolOptions::square(2)),
+        Some(PoolOptions::square(3).stride(2).padding(1)),
+        Some(PoolOptions { kernel: [3, 5], stride: [1, 2], padding: [0, 2, 1, 1] }),
+        Some(PoolOptions::square(8)),
+    ];
+    for (i, function) in functions.iter().enumerate() {
+        for (k, pool) in pools.iter().enumerate() {
+            for maximum in [true, false] {
+                let name = format!("{} pool {k} {maximum}", function.name());
+                let mut n = Net::new(&name, &[2, 8, 8], (10 * i + k) as u64);
+                let y = n.g.input();
+                let y = n.conv("first", y, 2, ConvOptions::square(4, 3).padding(1));
+                let y = n.g.activation("act", y, function.clone());
+                let mut size = [8, 8];
+                let y = match pool {
+                    None => y,
+                    Some(p) => {
+                        let of =
+                            |i: usize| (8 + p.padding[i] + p.padding[i + 2] - p.kernel[i]) / p.stride[i] + 1;
+                        size = [of(0), of(1)];
+                        if maximum { n.g.max_pool("pool", y, *p) } else { n.g.average_pool("pool", y, *p) }
+                    }
+                };
+                let y = n.g.flatten("flat", y);
+                let y = n.fc("last", y, 4 * size[0] * size[1], 5);
+                let samples: Vec<Vec<f32>> = (0..6).map(|_| n.sample(128)).collect();
+                let (compiled, found) = exact(&n.g.finish(y).unwrap(), &samples, &CompileOptions::default());
+                let report = &compiled.report;
+                assert!(report.meets_target() && report.expected.max < 0.02, "{name}: {report}");
+                let fixed = found.fixed.clone().unwrap();
+                assert!(fixed.relative_error.max < 0.01, "{name}: {fixed:?} {report}");
+                assert!(
+                    found.layers.iter().all(|l| l.fixed_point.is_none_or(|e| e < 0.01)),
+                    "{name}: {found:?}"
+                );
+                assert!(report.windows.iter().all(|w| w.guard_bits >= 1.0), "{name}: {report}");
+                assert_eq!(compiled.plan.limbs.count(), 1, "{name}: {report}");
+            }
+        }
+    }
+}
+
+/// Maxima of 3 x 3 windows at every second pixel: six comparisons a window, not eight.
+#[test]
+fn overlapping_windows_share_maxima() {
+    let mut n = Net::new("stem", &[1, 16, 16], 3);
+    let x = n.g.input();
+    let x = n.conv("conv", x, 1, ConvOptions::square(4, 3).padding(1));
+    let x = n.g.max_pool("pool", x, PoolOptions::square(3).stride(2).padding(1));
+    let x = n.g.flatten("flat", x);
+    let x = n.fc("fc", x, 256, 3);
+    let samples: Vec<Vec<f32>> = (0..4).map(|_| n.sample(256)).collect();
+    let (compiled, _) = exact(&n.g.finish(x).unwrap(), &samples, &CompileOptions::default());
+    let comparisons: usize = compiled.report.windows.iter().map(|w| w.comparisons).sum();
+    assert_eq!(comparisons, 4 * (16 * 8 * 2 + 8 * 8 * 2));
+    assert!(comparisons == 6 * 4 * 64);
+}
+
+/// Random networks from ONNX files, with activations and maxima as they are: as close to the float
+/// network as promised, and compiled files come back as they were.
+#[test]
+fn random_networks_follow_the_float_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut ran, mut compared) = (0, 0);
+    for seed in 0..300u64 {
+        let random_onnx::Network { file, samples, .. } = random_onnx::network(5 << 32 | seed);
+        let import = import_bytes("random.onnx", &file.bytes(), None, &ImportOptions::default()).unwrap();
+        let samples: Vec<Vec<f32>> = samples.iter().map(|x| import.graph.arranged(x.clone())).collect();
+        let all = || samples.iter().flatten().map(|&v| f64::from(v));
+        let range =
+            Range { low: all().fold(f64::INFINITY, f64::min), high: all().fold(f64::NEG_INFINITY, f64::max) };
+        let graph = import.graph.with_input_range(range).unwrap();
+        let original = prepare(&equalise(&graph, &samples).unwrap().graph).unwrap().graph;
+        let approximated = approximate(&original, &samples, &EXACT).unwrap();
+        let compiled = match compile(&approximated.graph, &samples, &CompileOptions::default()) {
+            Ok(compiled) => compiled,
+            Err(ModelError::Scale { .. }) => continue,
+            Err(error) => panic!("{seed}: {error}"),
+        };
+        ran += 1;
+        compared += usize::from(!compiled.report.windows.is_empty());
+        let Compiled { plan, weights, factors, report } = compiled;
+        let fixed = FixedPoint { plan: &plan, weights: &weights, factors: &factors };
+        let networks = Networks { original: &original, polynomial: &approximated.graph, fixed: Some(fixed) };
+        let found = compare(networks, &samples, None, &mut |_| ()).unwrap();
+        if report.meets_target() {
+            let median = found.fixed.as_ref().unwrap().relative_error.median;
+            assert!(median < 0.01, "{seed}: {median} {report}");
+        }
+        let targets = Targets { fixed_point: 0.005, total: None };
+        let quality = Quality::of(&found, &report, targets);
+        let Approximated { approximations, .. } = approximated;
+        let about = About::default();
+        let file = ModelFile { plan, weights, factors, original, approximations, quality, about };
+        let path = folder.path().join("random.amc");
+        file.save(&path, Existing::Replace).unwrap_or_else(|e| panic!("{seed}: {e}"));
+        assert_eq!(ModelFile::load(&path).unwrap().plan, file.plan);
+    }
+    println!("{ran} ran, {compared} of them compare");
+    assert!(ran >= 280 && compared >= 40, "{ran} ran, {compared} of them compare");
 }

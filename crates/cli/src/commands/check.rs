@@ -44,6 +44,7 @@ struct Found {
 struct Structure {
     rewrites: Vec<String>,
     approximated: Vec<(String, String)>,
+    compared: Vec<(String, String)>,
     max_pools: Vec<String>,
     linear_layers: usize,
     parameters: usize,
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn imported(args: &Args, import: Import) -> Found {
-    let Check { problems, rewrites, approximated, max_pools, linear_layers, parameters } =
+    let Check { problems, rewrites, approximated, compared, max_pools, linear_layers, parameters } =
         check(&import.graph);
     let nodes = import.graph.nodes().iter().map(|node| node.name.clone()).collect();
     Found {
@@ -88,7 +89,15 @@ fn imported(args: &Args, import: Import) -> Found {
         producer: Some(import.producer),
         operators: import.operators,
         notes: import.notes,
-        structure: Some(Structure { rewrites, approximated, max_pools, linear_layers, parameters, nodes }),
+        structure: Some(Structure {
+            rewrites,
+            approximated,
+            compared,
+            max_pools,
+            linear_layers,
+            parameters,
+            nodes,
+        }),
         version: env!("CARGO_PKG_VERSION"),
     }
 }
@@ -118,9 +127,16 @@ fn print(found: &Found) {
                 names(alike.iter().map(|(node, _)| node))
             ));
         }
+        for alike in grouped(&structure.compared, |(_, function)| function.clone()) {
+            output::line(format_args!(
+                "note: {} is computed as it is, by comparisons: {}",
+                alike[0].1,
+                names(alike.iter().map(|(node, _)| node))
+            ));
+        }
         if !structure.max_pools.is_empty() {
             output::line(format_args!(
-                "note: max pooling needs `amicus compile --maxpool average`, which may cost accuracy: {}",
+                "note: max pooling is computed as it is, by comparisons: {}",
                 names(structure.max_pools.iter())
             ));
         }

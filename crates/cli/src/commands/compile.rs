@@ -7,7 +7,7 @@ use amicus::compile::{self, ApproximateOptions, Compilation, CompileOptions, Opt
 use amicus_cli::rates;
 use amicus_cli::samples::{Invalid, Reading, Samples, samples};
 use amicus_field::{Kernel, Limbs};
-use amicus_model::approximate::{Approximation, Candidate, MaxPooling, Recipe, Trial};
+use amicus_model::approximate::{Activations, Approximation, Candidate, MaxPooling, Recipe, Trial};
 use amicus_model::compare::Comparison;
 use amicus_model::fit::Method;
 use amicus_model::measure::{count_of, percent};
@@ -28,6 +28,15 @@ enum MaxPool {
     Refuse,
     /// Take means over the same windows.
     Average,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Activation {
+    /// ReLU and its kin, clips and max pooling as they are, by comparisons; polynomials for what is
+    /// left.
+    Exact,
+    /// Polynomials for all: fewer rounds, for networks that are trained for them.
+    Polynomial,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -71,9 +80,17 @@ pub(crate) struct Args {
     /// most like the network].
     #[arg(long)]
     margin: Option<f64>,
-    /// What becomes of max pooling.
-    #[arg(long, default_value = "refuse")]
-    maxpool: MaxPool,
+    /// How activations are computed.
+    #[arg(long, default_value = "exact")]
+    activations: Activation,
+    /// What becomes of max pooling [default: it is computed as it is; with polynomial activations
+    /// it is refused].
+    #[arg(long)]
+    maxpool: Option<MaxPool>,
+    /// The network that comparisons are made for: few rounds where delays are long, few bytes where
+    /// they are short. local, lan, wan, or a delay and a bandwidth as for `demo`.
+    #[arg(long, value_name = "NET", default_value = "lan")]
+    net: Shape,
     /// Median error of the fixed point, relative to the outputs, that must be met.
     #[arg(long, default_value = "0.5%")]
     max_error: Share,
@@ -154,9 +171,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Fit::Chebyshev => Method::Chebyshev,
             Fit::Minimax => Method::Minimax,
         }),
-        max_pooling: match args.maxpool {
-            MaxPool::Refuse => MaxPooling::Refuse,
-            MaxPool::Average => MaxPooling::Average,
+        max_pooling: match (args.maxpool, args.activations) {
+            (Some(MaxPool::Average), _) => MaxPooling::Average,
+            (None, Activation::Exact) => MaxPooling::Exact,
+            (Some(MaxPool::Refuse), _) | (None, Activation::Polynomial) => MaxPooling::Refuse,
+        },
+        activations: match args.activations {
+            Activation::Exact => Activations::Exact,
+            Activation::Polynomial => Activations::Polynomial,
         },
     };
     let limbs = match args.limbs {
@@ -170,6 +192,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         limbs,
         max_error: args.max_error.0,
         statistical: !args.exact_truncation,
+        link: rates::link(&args.net),
         ..CompileOptions::default()
     };
     let options =

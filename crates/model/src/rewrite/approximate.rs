@@ -61,6 +61,15 @@ pub struct ApproximateOptions {
 }
 
 impl ApproximateOptions {
+    /// Activations in pieces and maxima as they are; polynomials stand for what is left.
+    pub fn exact() -> Self {
+        ApproximateOptions {
+            max_pooling: MaxPooling::Exact,
+            activations: Activations::Exact,
+            ..ApproximateOptions::default()
+        }
+    }
+
     /// Whether a layer stays what it is.
     fn keeps(&self, layer: &Layer) -> bool {
         match layer {
@@ -249,7 +258,7 @@ fn check(graph: &Graph, samples: &[Vec<f32>], options: &ApproximateOptions) -> R
     match pool.filter(|_| options.max_pooling == MaxPooling::Refuse) {
         Some(node) => Err(ModelError::node(
             &node.name,
-            "max pooling compares secret numbers; allow means instead with `--maxpool average`, or train with average \
+            "max pooling compares secret numbers; compute it as it is (`--activations exact`), allow means instead with `--maxpool average`, or train with average \
              pooling",
         )),
         None => Ok(()),

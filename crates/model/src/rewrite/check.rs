@@ -16,9 +16,11 @@ pub struct Check {
     pub problems: Vec<Problem>,
     /// What will be rewritten so that it can be compiled.
     pub rewrites: Vec<String>,
-    /// Activations that will be approximated: node and function.
+    /// Activations that polynomials will stand for: node and function.
     pub approximated: Vec<(String, String)>,
-    /// Max pooling layers, which need leave to become average pooling.
+    /// Activations that are computed as they are, by comparisons: node and function.
+    pub compared: Vec<(String, String)>,
+    /// Max pooling layers, which are computed as they are too.
     pub max_pools: Vec<String>,
     /// Convolutions and fully connected layers.
     pub linear_layers: usize,
@@ -28,17 +30,21 @@ pub struct Check {
 
 /// Looks at every node.
 pub fn check(graph: &Graph) -> Check {
-    let (mut approximated, mut max_pools) = (Vec::new(), Vec::new());
+    let (mut approximated, mut compared, mut max_pools) = (Vec::new(), Vec::new(), Vec::new());
     let (mut linear_layers, mut parameters) = (0, 0);
     // What approximation will do, as far as the structure goes.
     let polynomial = graph.with_layers(|_, node| match &node.layer {
+        Layer::Activation(function) if function.pieces().is_some() => {
+            compared.push((node.name.clone(), function.name()));
+            node.layer.clone()
+        }
         Layer::Activation(function) => {
             approximated.push((node.name.clone(), function.name()));
             Layer::Polynomial { coefficients: vec![0.0, 0.0, 1.0], interval: 1.0 }
         }
         Layer::MaxPool(pool) => {
             max_pools.push(node.name.clone());
-            Layer::AveragePool(*pool)
+            Layer::MaxPool(*pool)
         }
         layer => {
             if let Layer::Conv2d { weights, bias, .. } | Layer::Linear { weights, bias, .. } = layer {
@@ -53,7 +59,7 @@ pub fn check(graph: &Graph) -> Check {
         Err(error) => (vec![error], Vec::new()),
     };
     let problems = problems.into_iter().map(|error| problem(graph, error)).collect();
-    Check { problems, rewrites, approximated, max_pools, linear_layers, parameters }
+    Check { problems, rewrites, approximated, compared, max_pools, linear_layers, parameters }
 }
 
 fn problem(graph: &Graph, error: ModelError) -> Problem {
