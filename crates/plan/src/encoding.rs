@@ -30,7 +30,7 @@ impl Plan {
     /// Version of the format: the first that knows all operations, so that plans without
     /// comparisons keep their bytes and their digest.
     fn version(&self) -> u16 {
-        if self.ops.iter().all(|op| op.kind.is_first_version()) { 1 } else { VERSION }
+        if self.compares() { VERSION } else { 1 }
     }
 
     /// The plan as bytes. Equal plans give equal bytes.

@@ -331,6 +331,12 @@ impl Plan {
         self.ops.iter().map(|op| self.slot(&op.kind) + 1).max().unwrap_or(1)
     }
 
+    /// Whether it has operations that come with comparisons: whether activations are computed in
+    /// pieces, or maxima.
+    pub fn compares(&self) -> bool {
+        !self.ops.iter().all(|op| op.kind.is_first_version())
+    }
+
     /// How many sums of bits the check keeps per batch element: the largest number of bits that a
     /// comparison opens for one element. Opening `o` of every comparison goes to sum `o`.
     pub fn boolean_slots(&self) -> usize {

@@ -17,7 +17,7 @@ mod write;
 use std::io;
 use std::path::Path;
 
-use amicus_plan::{OpKind, Plan};
+use amicus_plan::Plan;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -125,7 +125,7 @@ impl ModelFile {
 
     /// Whether the plan compares: whether the network's own activations and maxima are computed.
     pub fn compares(&self) -> bool {
-        self.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Compare(_)))
+        self.plan.compares()
     }
 
     /// Checks that its parts belong together: the network with polynomials folds into the plan's
