@@ -245,11 +245,12 @@ fn the_demonstration_shows_the_users_own_network() {
     let report = json(&demo(&data, &["--batch", "64"]));
     assert_eq!((&report["batch"], &report["samples"]), (&12.into(), &12.into()));
 
-    // One with ReLU: plain text is the network as imported, so its loss is seen, and the same as
-    // without cryptography.
+    // One with ReLU, with polynomials in place: plain text is the network as imported, so its loss
+    // is seen, and the same as without cryptography.
     let [onnx, npz] = ["resnet_legacy.onnx", "resnet_legacy.npz"].map(|name| lenet().with_file_name(name));
     let relu = bench.at("relu.amc");
-    let made = bench.run(&["compile", text(&onnx), "--calibrate", text(&npz), "-o", text(&relu)]);
+    let compile = ["compile", text(&onnx), "--calibrate", text(&npz), "--force", "-o", text(&relu)];
+    let made = bench.run(&[&compile[..], &["--activations", "polynomial"]].concat());
     assert!(made.status.success(), "{made:?}");
     let report = json(&bench.run(&["demo", "--model", text(&relu), "--data", text(&npz), "--json"]));
     let simulated = json(&bench.run(&["simulate", text(&relu), "--data", text(&npz), "--json"]));
@@ -259,6 +260,15 @@ fn the_demonstration_shows_the_users_own_network() {
     assert!((report["relative_error"].as_f64().unwrap() - expected).abs() < 2.0 * rounding, "{report}");
     let part = |key: &str| report[key]["median"].as_f64().unwrap();
     assert!(part("polynomials_error") > 3.0 * part("fixed_point_error"), "{report}");
+
+    // As it is: nothing is approximated, and private answers are those of the network.
+    let made = json(&bench.run(&[&compile[..], &["--json"]].concat()));
+    assert!(made["report"]["windows"].as_array().unwrap().len() == 5, "{made}");
+    assert!(made["report"]["signs"]["median"].as_f64().unwrap() < 0.005, "{made}");
+    let report = json(&bench.run(&["demo", "--model", text(&relu), "--data", text(&npz), "--json"]));
+    assert_eq!((&report["agree"], &report["samples"]), (&4.into(), &4.into()), "{report}");
+    assert!(report["relative_error"].as_f64().unwrap() < 0.005, "{report}");
+    assert!(report["polynomials_error"]["max"].as_f64().unwrap() < 1e-9, "{report}");
 }
 
 /// Ctrl-C at any moment leaves neither a draft beside the output nor a folder in TMPDIR.

@@ -76,7 +76,9 @@ fn refusals_name_file_and_node() {
         assert!(listed.contains(node), "{listed}");
     }
     let compile = |model: &str, data_file: &Path| {
-        refused(&["compile", text(&data(model)), "--calibrate", text(data_file), "-o", text(&out)])
+        let model = data(model);
+        let files = [text(&model), "--calibrate", text(data_file), "-o", text(&out)];
+        refused(&[&["compile", "--activations", "polynomial"], &files[..]].concat())
     };
     let vgg = data("vgg_legacy.npz");
     assert!(compile("vgg_legacy.onnx", &vgg).contains("--maxpool average"));
