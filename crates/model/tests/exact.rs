@@ -23,7 +23,7 @@ use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus_model::equalise::equalise;
 use amicus_model::escapes::escapes;
 use amicus_model::function::{Elementary, Function};
-use amicus_model::graph::{ConvOptions, Graph, PoolOptions};
+use amicus_model::graph::{ConvOptions, Extreme, Graph, PoolOptions};
 use amicus_model::onnx::{ImportOptions, import_bytes, import_file};
 use amicus_model::prepare::prepare;
 use amicus_model::private_file::Existing;
@@ -209,6 +209,33 @@ fn activations_and_pools_follow_the_float_network() {
             }
         }
     }
+}
+
+/// The larger and the smaller of two values, of different scales, and a network that truncates
+/// nothing but has to.
+#[test]
+fn two_values_are_compared_with_each_other() {
+    let mut n = Net::new("maxout", &[2, 6, 6], 9);
+    let x = n.g.input();
+    let three = |channels| ConvOptions::square(channels, 3).padding(1);
+    let a = n.conv("a", x, 2, three(3));
+    let b = n.conv("b", x, 2, three(3));
+    let most = n.g.extreme("most", a, b, Extreme::Largest);
+    let act = n.g.activation("act", a, relu());
+    let behind = n.conv("behind", act, 3, three(3));
+    // Of another scale than what it is compared with.
+    let least = n.g.extreme("least", behind, most, Extreme::Smallest);
+    let y = n.g.flatten("flat", least);
+    let y = n.fc("fc", y, 108, 4);
+    let samples: Vec<Vec<f32>> = (0..6).map(|_| n.sample(72)).collect();
+    let (compiled, found) = exact(&n.g.finish(y).unwrap(), &samples, &CompileOptions::default());
+    assert!(compiled.report.meets_target(), "{}", compiled.report);
+    let named = |name: &str| found.layers.iter().find(|l| l.name == name).unwrap().fixed_point.unwrap();
+    assert!(named("most") < 0.005 && named("least") < 0.005, "{found:?}");
+    let windows: Vec<&str> = compiled.report.windows.iter().map(|w| w.name.as_str()).collect();
+    assert_eq!(windows.len(), 3, "{windows:?}");
+    let prepared = prepare(&lenet5(1).0).unwrap().graph;
+    assert!(approximate(&prepared, &lenet5(1).1, &ApproximateOptions::default()).is_err(), "MaxPool");
 }
 
 /// Maxima of 3 x 3 windows at every second pixel: six comparisons a window, not eight.

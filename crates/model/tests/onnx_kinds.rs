@@ -443,3 +443,13 @@ fn numbers_on_the_border_of_the_range_are_inside() {
     assert!(quantize_input(&plan, &[1.1, -0.1]).is_ok());
     assert!(quantize_input(&plan, &[1.1f32.next_up(), 0.0]).is_err());
 }
+
+#[test]
+fn two_values_may_be_compared_with_each_other() {
+    for op in ["Max", "Min"] {
+        let file = conv(conv(File::new(17, &[1, 2, 6, 6]), "x", "a", 2), "x", "b", 2);
+        let file = file.node(Node::new("Relu", &["b"], "c"));
+        // Three of them, one after the other.
+        agrees(&file.node(Node::new(op, &["a", "b", "c"], "y")));
+    }
+}

@@ -8,7 +8,7 @@ use amicus_plan::Range;
 use crate::error::ModelError;
 use crate::function::Function;
 use crate::graph::{
-    BatchNorm, ConvOptions, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor, reaching,
+    BatchNorm, ConvOptions, Extreme, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor, reaching,
 };
 
 /// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that
@@ -322,6 +322,16 @@ impl GraphBuilder {
                 return Err(format!("adds values of shapes {:?} and {:?}", shapes[0], shapes[1]));
             }
             Ok((Layer::Add, shapes[0].clone()))
+        })
+    }
+
+    /// The larger or smaller of two values of equal shape, element by element.
+    pub fn extreme(&mut self, name: &str, left: NodeId, right: NodeId, which: Extreme) -> NodeId {
+        self.push(name, &[left, right], |shapes| {
+            if shapes[0] != shapes[1] {
+                return Err(format!("compares values of shapes {:?} and {:?}", shapes[0], shapes[1]));
+            }
+            Ok((Layer::Extreme(which), shapes[0].clone()))
         })
     }
 

@@ -17,6 +17,7 @@ pub use tensor::{SecretReals, Tensor};
 
 use amicus_field::{Conv2d, Dense, LinearShape, SumPool2d};
 use amicus_plan::Range;
+use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::function::Function;
@@ -29,6 +30,25 @@ impl NodeId {
     /// Position in [`Graph::nodes`].
     pub fn index(self) -> usize {
         self.0
+    }
+}
+
+/// Which of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extreme {
+    /// The larger one.
+    Largest,
+    /// The smaller one.
+    Smallest,
+}
+
+impl Extreme {
+    /// That one of two numbers.
+    pub fn of(self, a: f64, b: f64) -> f64 {
+        match self {
+            Extreme::Largest => a.max(b),
+            Extreme::Smallest => a.min(b),
+        }
     }
 }
 
@@ -89,6 +109,8 @@ pub enum Layer {
     Concat,
     /// Sum of two values of equal shape.
     Add,
+    /// The larger or smaller of two values of equal shape, element by element.
+    Extreme(Extreme),
     /// Every element of an image times `rows[y] columns[x] / divisor`: means over windows that hold
     /// fewer elements at the border.
     Weigh {
@@ -118,6 +140,8 @@ impl Layer {
             Layer::Reshape => "reshape",
             Layer::Concat => "concat",
             Layer::Add => "sum",
+            Layer::Extreme(Extreme::Largest) => "maximum",
+            Layer::Extreme(Extreme::Smallest) => "minimum",
             Layer::Weigh { .. } => "factors by position",
         }
     }

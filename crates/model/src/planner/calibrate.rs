@@ -135,6 +135,7 @@ impl Calibration {
                 }
                 FoldedKind::Pieces { .. }
                 | FoldedKind::MaxPool { .. }
+                | FoldedKind::Extreme { .. }
                 | FoldedKind::Add { .. }
                 | FoldedKind::SumPool { .. }
                 | FoldedKind::Concat { .. }
@@ -277,6 +278,7 @@ fn measure(folded: &Folded, baseline: &FakeQuantised) -> ErrorSources {
             }
             FoldedKind::Pieces { .. }
             | FoldedKind::MaxPool { .. }
+            | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }

@@ -52,7 +52,7 @@ pub(crate) fn emit(
                 right: *right,
                 right_shift: values[index + 1] - values[right.index()],
             },
-            FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } => {
+            FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } | FoldedKind::Extreme { .. } => {
                 return Err(ModelError::node(&op.name, "is no polynomial; it needs comparisons"));
             }
             FoldedKind::SumPool { input, pool } => OpKind::SumPool { input: *input, pool: *pool },

@@ -159,6 +159,10 @@ fn compute<'v>(
         FoldedKind::MaxPool { input, pool } => {
             value(input.index()).par_iter().map(|x| linear::max_pool(pool, x)).collect()
         }
+        FoldedKind::Extreme { left, right, which } => {
+            let pairs = value(left.index()).iter().zip(value(right.index()));
+            pairs.map(|(a, b)| a.iter().zip(b).map(|(&a, &b)| which.of(a, b)).collect()).collect()
+        }
         FoldedKind::Add { left, right } => {
             let pairs = value(left.index()).iter().zip(value(right.index()));
             pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + b).collect()).collect()

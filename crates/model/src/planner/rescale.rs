@@ -95,6 +95,7 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
             }
             FoldedKind::Pieces { .. }
             | FoldedKind::MaxPool { .. }
+            | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }

@@ -108,7 +108,9 @@ impl Scales {
             FoldedKind::Activation { coefficients, .. } => {
                 self.activations[op].map_or(0, |a| result_scale(coefficients.len() - 1, a))
             }
-            FoldedKind::Add { left, right } => scales[left.index()].max(scales[right.index()]),
+            FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
+                scales[left.index()].max(scales[right.index()])
+            }
             FoldedKind::Concat { parts } => parts.iter().map(|p| scales[p.index()]).max().unwrap_or_default(),
             FoldedKind::SumPool { input, .. }
             | FoldedKind::Weigh { input, .. }
@@ -181,7 +183,10 @@ fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
     for (index, op) in folded.ops.iter().enumerate().rev() {
         let own = caps[index + 1];
         match &op.kind {
-            FoldedKind::Linear { .. } | FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } => {}
+            FoldedKind::Linear { .. }
+            | FoldedKind::Pieces { .. }
+            | FoldedKind::MaxPool { .. }
+            | FoldedKind::Extreme { .. } => {}
             FoldedKind::Activation { input, .. } => {
                 lower(&mut caps, *input, room.activation - room.guard[input.index()]);
             }

@@ -254,6 +254,12 @@ fn check(graph: &Graph, samples: &[Vec<f32>], options: &ApproximateOptions) -> R
             return Err(ModelError::data(format!("calibration sample {i}"), reason));
         }
     }
+    let pair = graph.nodes().iter().find(|n| matches!(n.layer, Layer::Extreme(_)));
+    if let Some(node) = pair.filter(|_| options.activations == Activations::Polynomial) {
+        let reason = "compares two values of the network with each other, and no polynomial does; compute it as it is \
+                      (`--activations exact`)";
+        return Err(ModelError::node(&node.name, reason));
+    }
     let pool = graph.nodes().iter().find(|n| matches!(n.layer, Layer::MaxPool(_)));
     match pool.filter(|_| options.max_pooling == MaxPooling::Refuse) {
         Some(node) => Err(ModelError::node(

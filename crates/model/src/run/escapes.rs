@@ -121,8 +121,17 @@ struct Bound {
     value: usize,
     interval: Option<f64>,
     limit: f64,
-    /// Windows whose largest difference is bounded instead of each number.
-    windows: Option<SumPool2d>,
+    /// What is compared with each other, where differences are bounded instead of numbers.
+    windows: Option<Compared>,
+}
+
+/// Numbers that are compared with each other.
+#[derive(Clone, Copy, Debug)]
+enum Compared {
+    /// All of each window.
+    Windows(SumPool2d),
+    /// Those of another value.
+    With(usize),
 }
 
 /// Borders of all truncated values.
@@ -181,7 +190,10 @@ impl Bounds {
             let end = bound.interval.map_or(f64::INFINITY, |i| i * (1.0 + ROUNDING));
             let mut found = Outside::default();
             let values = run.first(bound.value);
-            let spreads = bound.windows.as_ref().map(|pool| spreads(pool, values));
+            let spreads = bound.windows.as_ref().map(|compared| match compared {
+                Compared::Windows(pool) => spreads(pool, values),
+                Compared::With(other) => values.iter().zip(run.first(*other)).map(|(a, b)| a - b).collect(),
+            });
             for x in spreads.as_deref().unwrap_or(values) {
                 // What is not finite is outside too.
                 let size = if x.is_nan() { f64::INFINITY } else { x.abs() };
@@ -214,7 +226,8 @@ fn comparisons(
         }
         let (input, windows) = match &op.kind {
             FoldedKind::Pieces { input, .. } | FoldedKind::Activation { input, .. } => (*input, None),
-            FoldedKind::MaxPool { input, pool } => (*input, Some(*pool)),
+            FoldedKind::MaxPool { input, pool } => (*input, Some(Compared::Windows(*pool))),
+            FoldedKind::Extreme { left, right, .. } => (*left, Some(Compared::With(right.index()))),
             _ => continue,
         };
         // What the plan does for this operation.

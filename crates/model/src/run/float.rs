@@ -112,6 +112,7 @@ pub(crate) fn compute(node: &Node, image: &[f32], inputs: &[&[f64]]) -> Vec<f64>
             linear::weigh(input(0), rows, columns).into_iter().map(|x| x / divisor).collect()
         }
         Layer::Add => input(0).iter().zip(input(1)).map(|(a, b)| a + b).collect(),
+        Layer::Extreme(which) => input(0).iter().zip(input(1)).map(|(&a, &b)| which.of(a, b)).collect(),
     }
 }
 

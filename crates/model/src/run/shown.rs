@@ -49,6 +49,13 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
              shape of a histogram of what calibration data feed them"
         ));
     }
+    let comparisons = plan.ops.iter().filter(|op| matches!(op.kind, OpKind::Compare(_))).count();
+    if comparisons > 0 {
+        lines.push(format!(
+            "windows of {comparisons} comparisons: calibrated ranges, to a power of two; thresholds and slopes of the \
+             activations"
+        ));
+    }
     lines.push(format!(
         "{} limb(s), scales of input, weights, arguments and outputs: chosen by what rounding costs, \
          which depends on weights and calibration data",

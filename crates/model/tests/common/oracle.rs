@@ -180,7 +180,7 @@ pub(crate) fn compute(node: &Node, values: &HashMap<String, Tensor>) -> Tensor {
             let slope = input(1).unwrap();
             Tensor::of(&x.dims, |p| if x.at(p) < 0.0 { x.at(p) * slope.spread(p) } else { x.at(p) })
         }
-        "Add" | "Sub" | "Mul" | "Div" | "Sum" => {
+        "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Min" | "Max" => {
             let others = node.inputs[1..].iter().map(|n| &values[n.as_str()]);
             others.fold(x.clone(), |a, b| {
                 let dims = if a.dims.len() >= b.dims.len() && a.data.len() >= b.data.len() {
@@ -194,6 +194,8 @@ pub(crate) fn compute(node: &Node, values: &HashMap<String, Tensor>) -> Tensor {
                         "Sub" => a - b,
                         "Mul" => a * b,
                         "Div" => a / b,
+                        "Min" => a.min(b),
+                        "Max" => a.max(b),
                         _ => a + b,
                     }
                 })

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::function::Function;
-use crate::graph::{ConvOptions, Graph, GraphBuilder, Layer, NodeId, PoolOptions, SecretReals};
+use crate::graph::{ConvOptions, Extreme, Graph, GraphBuilder, Layer, NodeId, PoolOptions, SecretReals};
 
 /// A graph without its numbers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +65,7 @@ enum LayerDescription {
         columns: Vec<u32>,
         divisor: f64,
     },
+    Extreme(Extreme),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,6 +150,7 @@ impl Description {
                 // A graph has one input, its first node.
                 Layer::Reshape | Layer::Input { .. } => LayerDescription::Reshape(node.shape.clone()),
                 Layer::Add => LayerDescription::Add,
+                Layer::Extreme(which) => LayerDescription::Extreme(*which),
                 Layer::Concat => LayerDescription::Concat,
                 Layer::Weigh { rows, columns, divisor } => LayerDescription::Weigh {
                     rows: rows.clone(),
@@ -179,7 +181,8 @@ impl Description {
         for (index, node) in self.nodes.iter().enumerate() {
             let place = |i: &usize| NodeId(*i);
             let inputs: Vec<NodeId> = node.inputs.iter().map(place).collect();
-            let wanted = if matches!(node.layer, LayerDescription::Add) { 2 } else { 1 };
+            let pair = matches!(node.layer, LayerDescription::Add | LayerDescription::Extreme(_));
+            let wanted = if pair { 2 } else { 1 };
             let concat = matches!(node.layer, LayerDescription::Concat);
             if node.inputs.iter().any(|&i| i > index)
                 || (!concat && inputs.len() != wanted)
@@ -252,6 +255,7 @@ fn add<T: Tensors>(
         LayerDescription::Flatten => g.flatten(name, x),
         LayerDescription::Reshape(shape) => g.reshape(name, x, shape),
         LayerDescription::Add => g.add(name, x, inputs[1]),
+        LayerDescription::Extreme(which) => g.extreme(name, x, inputs[1], *which),
         LayerDescription::Concat => g.concat(name, inputs),
         LayerDescription::Weigh { rows, columns, divisor } => {
             g.weigh(name, x, rows.clone(), columns.clone(), *divisor)

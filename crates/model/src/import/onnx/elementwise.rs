@@ -9,7 +9,7 @@ use super::importer::Importer;
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, View, unsupported};
 use crate::function::{Elementary, Function, MAX_DEGREE};
-use crate::graph::{NodeId, SecretReals};
+use crate::graph::{Extreme, NodeId, SecretReals};
 
 /// Too many operators in one activation.
 fn too_long() -> Refusal {
@@ -299,13 +299,7 @@ impl<'b> Importer<'_, 'b> {
             }
         }
         match node.op {
-            "Add" | "Sum" | "Sub" => {}
-            "Min" | "Max" => {
-                return Err(unsupported(
-                    "compares two values of the network with each other",
-                    "replace it by a sum, and retrain",
-                ));
-            }
+            "Add" | "Sum" | "Sub" | "Min" | "Max" => {}
             _ => {
                 return Err(unsupported(
                     "multiplies or divides two values of the network by each other (a gate, as in squeeze-and-excitation, \
@@ -324,7 +318,8 @@ impl<'b> Importer<'_, 'b> {
                 return Err(moved.map_or(Refusal::Follows, Refusal::Moved));
             }
             if next.dims != sum.dims {
-                let why = format!("adds values of shapes {:?} and {:?}", sum.dims, next.dims);
+                let what = if matches!(node.op, "Min" | "Max") { "compares" } else { "adds" };
+                let why = format!("{what} values of shapes {:?} and {:?}", sum.dims, next.dims);
                 return Err(unsupported(why, "bring them to one shape before"));
             }
             if node.op == "Sub" {
@@ -337,7 +332,11 @@ impl<'b> Importer<'_, 'b> {
             let shape = self.builder.shape(sum.node).to_vec();
             let right = self.shaped(&next, &shape);
             let label = self.unique(name);
-            sum.node = self.builder.add(&label, sum.node, right);
+            sum.node = match node.op {
+                "Max" => self.builder.extreme(&label, sum.node, right, Extreme::Largest),
+                "Min" => self.builder.extreme(&label, sum.node, right, Extreme::Smallest),
+                _ => self.builder.add(&label, sum.node, right),
+            };
         }
         Ok(Value::Tensor(sum))
     }

@@ -13,6 +13,7 @@ use super::window::Window;
 use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
 use crate::fold::{Folded, FoldedKind};
+use crate::graph::Extreme;
 use crate::pieces::Pieces;
 use crate::planner::emit::largest_ell;
 use crate::quantize::to_integer;
@@ -170,6 +171,12 @@ impl Emitter<'_> {
                 OpKind::Weigh { input, rows: rows.clone(), columns: columns.clone() }
             }
             FoldedKind::MaxPool { input, pool } => return self.max_pool(op, *input, pool),
+            FoldedKind::Extreme { left, right, which } => {
+                let sides = [(*left, ".left"), (*right, ".right")];
+                let sides = sides.map(|(value, suffix)| self.at_scale(op, suffix, value, scale));
+                let len = folded.ops[op].len;
+                return Ok(self.extreme(op, "", sides, len, *which)?.id);
+            }
             FoldedKind::Pieces { input, pieces, pool } => {
                 return self.pieces(op, *input, pieces, pool.as_ref());
             }
@@ -310,7 +317,10 @@ impl Emitter<'_> {
                 self.gather(op, &suffix, vector, of, axis, positions)
             });
             let len = channels * size[1 - axis] * one.pairs.len();
-            vectors.push((self.maximum(op, &format!(".{word} {step}"), taps, len)?, one.pairs.len()));
+            vectors.push((
+                self.extreme(op, &format!(".{word} {step}"), taps, len, Extreme::Largest)?,
+                one.pairs.len(),
+            ));
         }
         let (vector, len) = vectors[tournament.vector];
         let mut of = size;
@@ -340,13 +350,25 @@ impl Emitter<'_> {
         self.push(op, suffix, OpKind::Gather { input: x.id, size, rows, columns }, x.scale, largest)
     }
 
-    /// The larger of two values, `right + b (left - right)`.
-    fn maximum(
+    /// A value at a larger scale.
+    fn at_scale(&mut self, op: usize, suffix: &str, value: ValueId, scale: u32) -> Known {
+        let x = self.known(value);
+        if x.scale == scale {
+            return x;
+        }
+        let parts = vec![Part { input: x.id, shift: scale - x.scale }];
+        self.push(op, suffix, OpKind::Concat { parts }, scale, self.ranges.largest(value.index()))
+    }
+
+    /// The larger of two values, `right + b (left - right)`, or the smaller,
+    /// `right + (1 - b) (left - right)`.
+    fn extreme(
         &mut self,
         op: usize,
         suffix: &str,
         [left, right]: [Known; 2],
         len: usize,
+        which: Extreme,
     ) -> Result<Known, ModelError> {
         let range = self.ranges.spread(op);
         let scale = left.scale;
@@ -357,7 +379,10 @@ impl Emitter<'_> {
         let select = Select {
             input: difference.id,
             bits: Some(sides),
-            polynomials: vec![vec![0], vec![0, 1]],
+            polynomials: match which {
+                Extreme::Largest => vec![vec![0], vec![0, 1]],
+                Extreme::Smallest => vec![vec![0, 1], vec![0, -1]],
+            },
             scale: ScaleBits(scale),
             pool: None,
             base: Some(right.id),

@@ -9,6 +9,7 @@ use amicus_plan::ValueId;
 
 use super::Precision;
 use super::ranges::Ranges;
+use super::window::Window;
 use crate::error::{ModelError, SMALLER_SCALES};
 use crate::fold::{Folded, FoldedKind};
 use crate::pieces::Pieces;
@@ -116,7 +117,9 @@ impl Draft<'_> {
                 FoldedKind::MaxPool { input, .. }
                 | FoldedKind::SumPool { input, .. }
                 | FoldedKind::Weigh { input, .. } => of(input),
-                FoldedKind::Add { left, right } => of(left).max(of(right)),
+                FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
+                    of(left).max(of(right))
+                }
                 FoldedKind::Concat { parts } => parts.iter().map(of).max().unwrap_or(0),
             };
             values.push(scale);
@@ -150,7 +153,25 @@ impl Draft<'_> {
             let full = value.checked_sub(1).and_then(|op| layout.steps[op]).map_or(0, |s| s.full);
             i64::from(layout.values[value].max(full)) + self.bits(value) <= largest
         };
-        (0..layout.values.len()).find(|&value| !fits(value))
+        // What is compared must lie in its window, a guard bit further.
+        let compared = self.folded.ops.iter().enumerate().find_map(|(op, folded)| {
+            let (value, range) = match &folded.kind {
+                FoldedKind::Pieces { input, pieces, .. } => {
+                    let distances =
+                        pieces.thresholds().iter().map(|&t| self.ranges.distance(input.index(), t));
+                    (input.index(), distances.fold(0.0, f64::max))
+                }
+                FoldedKind::MaxPool { input, .. } => (input.index(), self.ranges.spread(op)),
+                FoldedKind::Extreme { left, .. } => (left.index(), self.ranges.spread(op)),
+                _ => return None,
+            };
+            let scale = match &folded.kind {
+                FoldedKind::Extreme { .. } => layout.values[op + 1],
+                _ => layout.values[value],
+            };
+            (!Window::fits(scale, range * self.margin, self.limbs.bits())).then_some(value)
+        });
+        (0..layout.values.len()).find(|&value| !fits(value)).or(compared)
     }
 
     fn bits(&self, value: usize) -> i64 {
@@ -166,7 +187,9 @@ impl Draft<'_> {
             | FoldedKind::MaxPool { input, .. }
             | FoldedKind::SumPool { input, .. }
             | FoldedKind::Weigh { input, .. } => self.culprit(layout, *input),
-            FoldedKind::Add { left, right } => self.culprit(layout, largest_of(&[*left, *right])?),
+            FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
+                self.culprit(layout, largest_of(&[*left, *right])?)
+            }
             FoldedKind::Concat { parts } => self.culprit(layout, largest_of(parts)?),
             FoldedKind::Pieces { input, .. } | FoldedKind::Activation { input, .. } => {
                 let Steps { cut, full, .. } = layout.steps[op]?;

@@ -17,7 +17,8 @@ const CHUNK_NUMBERS: usize = 1 << 26;
 pub(super) struct Ranges {
     /// Smallest and largest number of each value.
     ends: Vec<[f64; 2]>,
-    /// Largest difference of two numbers of one window, by operation; 0 for all but maxima.
+    /// Largest difference of two numbers that are compared with each other, by operation; 0 for all
+    /// but maxima and minima.
     spreads: Vec<f64>,
     /// Unrounded results of the first samples.
     pub(super) results: Vec<Vec<f64>>,
@@ -57,6 +58,11 @@ impl Ranges {
             }
         }
         for (spread, op) in self.spreads.iter_mut().zip(&folded.ops) {
+            if let FoldedKind::Extreme { left, right, .. } = &op.kind {
+                let pairs = run.samples(left.index()).iter().zip(run.samples(right.index()));
+                let numbers = pairs.flat_map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).abs()));
+                *spread = numbers.fold(*spread, f64::max);
+            }
             if let FoldedKind::MaxPool { input, pool } = &op.kind {
                 let of = |x: &Vec<f64>| {
                     let negative: Vec<f64> = x.iter().map(|x| -x).collect();
@@ -82,7 +88,7 @@ impl Ranges {
         (low - from).abs().max((high - from).abs())
     }
 
-    /// Largest difference of two numbers of one window of a maximum.
+    /// Largest difference of two numbers that an operation compares with each other.
     pub(super) fn spread(&self, op: usize) -> f64 {
         self.spreads[op]
     }

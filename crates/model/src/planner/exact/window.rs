@@ -16,21 +16,30 @@ impl Window {
     /// A window of at most `bits` bits for numbers of scale `scale` that lie up to `range` away
     /// from thresholds, inside a ring of `ring` bits; `None` when it does not fit.
     pub(super) fn of(scale: u32, range: f64, bits: u32, digits: usize, ring: u32) -> Option<Self> {
-        let half = i64::from(scale) + guard_bits(range) + GUARD;
-        // A window of two bits at least; numbers far below one unit of the scale need no more.
-        let half = half.max(1);
+        let half = half(scale, range);
         let window = i64::from(bits).min(half + 1).max(2);
         let unit = half + 1 - window;
-        if unit + window > i64::from(ring) {
+        if !Window::fits(scale, range, ring) {
             return None;
         }
         Some(Window { unit: unit as u32, digits: split(window as u32 - 1, digits) })
+    }
+
+    /// Whether a window for such numbers is inside the ring.
+    pub(super) fn fits(scale: u32, range: f64, ring: u32) -> bool {
+        half(scale, range) < i64::from(ring)
     }
 
     /// Bits of the window.
     pub(super) fn bits(&self) -> u32 {
         1 + self.digits.iter().sum::<u32>()
     }
+}
+
+/// Bits of the half of a window that holds numbers up to `range` and a guard bit: one at least, as
+/// numbers far below one unit of the scale need no more.
+fn half(scale: u32, range: f64) -> i64 {
+    (i64::from(scale) + guard_bits(range) + GUARD).max(1)
 }
 
 /// `bits` bits as at most `count` digits, as even as possible, wider ones first.

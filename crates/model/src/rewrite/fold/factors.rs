@@ -111,6 +111,7 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
                 }
             }
             FoldedKind::MaxPool { .. }
+            | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }
             | FoldedKind::Concat { .. }
             | FoldedKind::Weigh { .. } => {}
@@ -124,7 +125,7 @@ fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
     let mut groups = Groups::new(folded.ops.len() + 1);
     for (index, op) in folded.ops.iter().enumerate() {
         let fits = match &op.kind {
-            FoldedKind::Add { left, right } => {
+            FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
                 groups.tie(index + 1, left.index(), 1.0) && groups.tie(left.index(), right.index(), 1.0)
             }
             FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => {

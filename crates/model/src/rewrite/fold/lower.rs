@@ -101,6 +101,10 @@ impl Lowering<'_> {
                 Ok(self.push(id, kind))
             }
             Layer::Add => self.add(id),
+            Layer::Extreme(which) => {
+                let (left, right, which) = (input(0), input(1), *which);
+                Ok(self.push(id, FoldedKind::Extreme { left, right, which }))
+            }
             Layer::Activation(function) if function.pieces().is_some() => {
                 let pieces = function.pieces().unwrap_or_else(|| Pieces::polynomial(vec![0.0, 1.0]));
                 Ok(self.push(id, FoldedKind::Pieces { input: input(0), pieces, pool: None }))
@@ -138,7 +142,10 @@ impl Lowering<'_> {
     /// Whether the parties hold shares of a value's mask, so that it may be multiplied.
     pub(super) fn shared(&self, value: ValueId) -> bool {
         match value.op().map(|op| &self.lowered.folded.ops[op.index()].kind) {
-            None | Some(FoldedKind::Activation { .. } | FoldedKind::Pieces { .. }) => true,
+            None
+            | Some(FoldedKind::Activation { .. } | FoldedKind::Pieces { .. } | FoldedKind::Extreme { .. }) => {
+                true
+            }
             Some(FoldedKind::MaxPool { input, pool }) => pool.kernel != [1, 1] || self.shared(*input),
             Some(FoldedKind::Linear { .. }) => false,
             Some(FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. }) => self.shared(*input),

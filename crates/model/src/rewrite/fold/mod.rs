@@ -25,7 +25,7 @@ use amicus_field::{LinearShape, SumPool2d};
 use amicus_plan::{Range, ValueId};
 
 use crate::error::ModelError;
-use crate::graph::{Graph, SecretReals, Tensor};
+use crate::graph::{Extreme, Graph, SecretReals, Tensor};
 use crate::pieces::Pieces;
 
 /// A folded network. `Debug` shows no weights.
@@ -130,6 +130,15 @@ pub enum FoldedKind {
         /// Second summand.
         right: ValueId,
     },
+    /// The larger or smaller of two values, element by element.
+    Extreme {
+        /// First value.
+        left: ValueId,
+        /// Second value.
+        right: ValueId,
+        /// Which of the two.
+        which: Extreme,
+    },
     /// Sums over windows of an opened value.
     SumPool {
         /// The value pooled.
@@ -163,7 +172,7 @@ impl FoldedKind {
             | FoldedKind::MaxPool { input, .. }
             | FoldedKind::SumPool { input, .. }
             | FoldedKind::Weigh { input, .. } => vec![*input],
-            FoldedKind::Add { left, right } => vec![*left, *right],
+            FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => vec![*left, *right],
             FoldedKind::Concat { parts } => parts.clone(),
         }
     }
@@ -192,8 +201,12 @@ impl Folded {
 
     /// Whether it compares: whether some operation is no polynomial.
     pub fn compares(&self) -> bool {
-        let compares =
-            |op: &FoldedOp| matches!(op.kind, FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. });
+        let compares = |op: &FoldedOp| {
+            matches!(
+                op.kind,
+                FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } | FoldedKind::Extreme { .. }
+            )
+        };
         self.ops.iter().any(compares)
     }
 

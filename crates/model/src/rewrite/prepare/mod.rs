@@ -181,6 +181,7 @@ impl Preparing<'_> {
             }
             Layer::Weigh { divisor, .. } => Some(1.0 / divisor),
             Layer::Flatten | Layer::Reshape | Layer::SumPool(_) | Layer::Add | Layer::Concat => Some(1.0),
+            Layer::Extreme(_) => Some(1.0),
             Layer::BatchNorm { .. } => Some(1.0),
             _ => None,
         };
