@@ -4,6 +4,7 @@
 use crate::PATIENCE;
 use crate::deviation::{Deviation, Switch};
 use crate::nets::Net;
+use amicus_net::clock;
 use amicus_net::shaper::Shape;
 use amicus_node::client::ClientNode;
 use amicus_node::conduct::Conduct;
@@ -18,7 +19,7 @@ use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Sco
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// Relative distance from the simulator that rounding may cause in the test networks.
@@ -98,6 +99,11 @@ impl Setup {
     /// These deadlines.
     pub fn limits(self, limits: Limits) -> Self {
         Setup { limits, ..self }
+    }
+
+    /// How long nodes wait for each other in a load.
+    pub fn patience(&self) -> Duration {
+        self.limits.load
     }
 
     /// Deadlines so short that an honest party may miss one on a busy machine, for many attacks in
@@ -405,7 +411,7 @@ impl Run {
                 Err(NodeError::Protocol(ProtocolError::Rejected { .. })) => break,
                 Err(error) => last = Some(error),
             }
-            std::thread::sleep(Duration::from_millis(100));
+            clock::sleep(Duration::from_millis(100));
         }
         panic!("no inference works any more: {last:?}");
     }
@@ -472,9 +478,9 @@ pub fn assert_says(who: &str, error: &NodeError, words: &[&str]) {
 
 /// How a node reported the end of an inference.
 fn outcome(events: &Receiver<Event>, inference: InferenceId) -> Option<Result<(), NodeError>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = clock::now() + PATIENCE;
     loop {
-        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()? {
+        match clock::receive(events, deadline).ok()? {
             Event::Finished { id, .. } if id == inference => return Some(Ok(())),
             Event::Failed { id, error } if id == inference => return Some(Err(error)),
             Event::Fatal { error } => panic!("a node died: {error}"),

@@ -5,7 +5,7 @@ use crate::PATIENCE;
 use amicus_client::inference::{Admission, Awaiting, PendingRequest};
 use amicus_client::{Message, ToParties};
 use amicus_field::OperatingSystem;
-use amicus_net::Link;
+use amicus_net::{Link, clock};
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::inbox::{Inbox, Incoming, Received, Want};
 use amicus_node::local::LocalCluster;
@@ -16,7 +16,7 @@ use amicus_protocol::control::{self, AbortNotice, Channel};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError, Step};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Links to helper and parties, and nothing else.
 pub struct User {
@@ -49,7 +49,7 @@ impl User {
         let mut user = User::new();
         cluster.connect_user(me, &user.inboxes).expect("a connected user");
         let everybody: Vec<Peer> = parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
-        user.inbox.wait_for(&everybody, &Step::Keys, Instant::now() + PATIENCE).expect("links");
+        user.inbox.wait_for(&everybody, &Step::Keys, clock::now() + PATIENCE).expect("links");
         user
     }
 
@@ -61,7 +61,7 @@ impl User {
     pub fn connect_to(&mut self, cluster: &mut LocalCluster, me: &Peer, nodes: &[Peer]) {
         nodes.iter().for_each(|node| self.close(node));
         cluster.connect_user_to(me, &self.inboxes, nodes).expect("a connected user");
-        self.inbox.wait_for(nodes, &Step::Keys, Instant::now() + PATIENCE).expect("links");
+        self.inbox.wait_for(nodes, &Step::Keys, clock::now() + PATIENCE).expect("links");
     }
 
     /// Joins this user, called `me`, and a node's thread by a link in memory.
@@ -77,7 +77,7 @@ impl User {
     /// When there is no link.
     pub fn send(&mut self, to: &Peer, message: &Message) {
         self.inbox.send(to, message.header, &message.body).expect("a link");
-        self.inbox.flush(Instant::now() + PATIENCE).expect("a link");
+        self.inbox.flush(clock::now() + PATIENCE).expect("a link");
     }
 
     /// Sends a party a message with this user's tag for it.
@@ -99,7 +99,7 @@ impl User {
 
     /// Whether all that was sent has left, in time for this test.
     pub fn try_flush(&mut self) -> bool {
-        self.inbox.flush(Instant::now() + PATIENCE).is_ok()
+        self.inbox.flush(clock::now() + PATIENCE).is_ok()
     }
 
     /// Sends bytes.
@@ -108,7 +108,7 @@ impl User {
     /// When there is no link.
     pub fn send_raw(&mut self, to: &Peer, bytes: &[u8]) {
         self.inbox.send_raw(to, &[bytes]).expect("a link");
-        self.inbox.flush(Instant::now() + PATIENCE).expect("a link");
+        self.inbox.flush(clock::now() + PATIENCE).expect("a link");
     }
 
     /// Closes a link.
@@ -121,7 +121,7 @@ impl User {
     /// # Panics
     /// When none comes.
     pub fn expect(&mut self, from: &Peer, kinds: &[Kind]) -> Received {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::now() + PATIENCE;
         loop {
             let wanted = |peer: &Peer, kind| peer == from && kinds.contains(&kind);
             let next =
@@ -137,7 +137,7 @@ impl User {
 
     /// A message that came already or comes within a time.
     pub fn heard(&mut self, within: Duration) -> Option<Received> {
-        let deadline = Instant::now() + within;
+        let deadline = clock::now() + within;
         loop {
             match self.inbox.next(deadline, |_, _| Want::Take) {
                 Ok(Incoming::Message(message)) => return Some(message),
@@ -206,7 +206,7 @@ impl User {
     /// # Panics
     /// When nothing comes.
     pub fn result(&mut self, mut awaiting: Awaiting) -> Result<Vec<f64>, NodeError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::now() + PATIENCE;
         loop {
             if let Some(logits) = awaiting.result()? {
                 return Ok(logits);

@@ -1,8 +1,10 @@
-//! A malicious party, or a malicious owner, in a model load (`docs/protocol.md`, section 4).
+//! A malicious party, or a malicious owner, in a model load (`docs/protocol.md`, section 4). Time is
+//! virtual, for many a load ends by waiting.
 
 use amicus_client::load::{self, Loading};
 use amicus_client::{Message, ToParties};
 use amicus_field::{Dense, Element, I256, Limbs, LinearShape, OperatingSystem, PRIMES};
+use amicus_net::clock::{self, world::World};
 use amicus_node::event::Event;
 use amicus_node::{Limits, NodeError, Peer};
 use amicus_protocol::affine::columns;
@@ -37,6 +39,7 @@ fn one() -> Element {
 
 /// The load fails, nothing can be asked of the model, and the next load works.
 fn fails(setup: Setup) -> NodeError {
+    let _world = World::enter(1);
     let mut run = setup.start_unloaded();
     let error = run.attack_load();
     for events in run.cluster.party_events.iter().chain([&run.cluster.helper_events]) {
@@ -160,6 +163,7 @@ fn malformed_keys_and_tags() {
 
 #[test]
 fn a_replayed_load() {
+    let _world = World::enter(1);
     let deviation = Deviation::message(Kind::Tags, How::EarlierToo);
     let mut run = Setup::new(zoo::mlp(TWO), 2).last_deviating(deviation).start();
     assert_says("owner", &run.attack_load(), &["party 2", "inference 1 was used before"]);
@@ -205,6 +209,7 @@ fn flipped(mut message: Message, at: usize) -> Message {
 
 #[test]
 fn an_owner_whose_masked_weights_differ_between_parties() {
+    let _world = World::enter(1);
     for n in [2, 3] {
         let mut run = Setup::new(zoo::mlp(TWO), n).start_unloaded();
         // Message 1 is the first tensor's weights: four bytes of part number, then elements.
@@ -222,6 +227,7 @@ fn an_owner_whose_masked_weights_differ_between_parties() {
 
 #[test]
 fn an_owner_whose_masked_weights_change_on_retry() {
+    let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 2).start_unloaded();
     for message_number in [1, 3] {
         let change = |number, _, message: Message| match number {
@@ -251,6 +257,7 @@ fn an_owner_whose_masked_weights_change_on_retry() {
 
 #[test]
 fn an_owner_who_gives_parties_different_nonces_is_seen_by_clients() {
+    let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 3).start_unloaded();
     let change = |number, to, message| match (number, to) {
         (0, 3) => vec![flipped(message, 0)],
@@ -263,6 +270,7 @@ fn an_owner_who_gives_parties_different_nonces_is_seen_by_clients() {
 
 #[test]
 fn malformed_masked_weights() {
+    let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 2).start_unloaded();
     type Edit = fn(&mut Message);
     let edits: [(Edit, &str); 7] = [
@@ -295,6 +303,7 @@ fn malformed_masked_weights() {
 
 #[test]
 fn an_owner_who_leaves_or_falls_silent() {
+    let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start_unloaded();
     let plan = Arc::clone(&run.net.plan);
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
@@ -310,7 +319,7 @@ fn an_owner_who_leaves_or_falls_silent() {
             assert_says("owner", &notice(&abort), &["masked weights", "model owner", "nothing received"]);
         }
         for events in &run.cluster.party_events {
-            let ends = std::iter::from_fn(|| events.recv_timeout(PATIENCE).ok());
+            let ends = std::iter::from_fn(|| clock::receive(events, clock::now() + PATIENCE).ok());
             let error = ends.into_iter().find_map(|event| match event {
                 Event::LoadFailed { error } => Some(error),
                 _ => None,
@@ -330,7 +339,8 @@ fn an_owner_who_leaves_or_falls_silent() {
 #[test]
 fn an_owner_who_leaves_once_its_weights_are_there_harms_nothing() {
     // It was an error once: the link's end overtook the helper's word.
-    for _ in 0..20 {
+    for order in 0..20 {
+        let _world = World::enter(order);
         let mut run = Setup::new(zoo::mlp(TWO), 2).start_unloaded();
         run.load().unwrap();
         drop(run.owner);
@@ -342,10 +352,14 @@ fn an_owner_who_leaves_once_its_weights_are_there_harms_nothing() {
 
 #[test]
 fn an_owner_that_comes_while_the_load_of_one_before_fails_is_served() {
-    let mut run = Setup::new(zoo::mlp(TWO), 2).start();
-    let parties: Vec<Peer> = run.parties.all().map(Peer::Party).collect();
-    // Which of the two the helper hears first is up to the machine.
-    for _ in 0..20 {
+    // The helper hears the one's end or the other's beginning first.
+    for order in 0..20 {
+        let _world = World::enter(order);
+        let setup = Setup::new(zoo::mlp(TWO), 2);
+        let patience = setup.patience();
+        let mut run = setup.start();
+        let parties: Vec<Peer> = run.parties.all().map(Peer::Party).collect();
+        let begun = clock::now();
         let mut gone = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
         gone.send(&Peer::Helper, &load::request(&run.net.plan).unwrap());
         for party in &parties {
@@ -354,13 +368,16 @@ fn an_owner_that_comes_while_the_load_of_one_before_fails_is_served() {
         drop(gone);
         run.owner = run.cluster.owner().unwrap();
         run.load().unwrap();
+        let waited = clock::since(begun);
+        assert!(waited < patience, "{waited:?}: as long as for an owner that is silent");
+        run.recovers();
+        run.finish();
     }
-    run.recovers();
-    run.finish();
 }
 
 #[test]
 fn an_owner_of_another_plan_is_refused() {
+    let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 2).start();
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
     owner.send(&Peer::Helper, &load::request(&zoo::repeated(TWO).plan).unwrap());
@@ -380,6 +397,7 @@ fn an_owner_of_another_plan_is_refused() {
 fn a_load_between_inferences_leaves_nothing_of_the_old_epoch() {
     // Material dealt for the old model must never meet the new one.
     for n in [2, 3] {
+        let _world = World::enter(n as u64);
         let mut run = Setup::new(zoo::mlp(TWO), n).start();
         for _ in 0..10 {
             run.infer().unwrap();
@@ -393,6 +411,7 @@ fn a_load_between_inferences_leaves_nothing_of_the_old_epoch() {
 
 #[test]
 fn weights_of_the_wrong_size_are_the_owners_own_error() {
+    let _world = World::enter(1);
     let mut run = Setup::new(zoo::mlp(TWO), 2).impatient().start_unloaded();
     let mut layers = run.net.layers();
     layers[1].weights = layers[0].weights.slice(0..2);
