@@ -380,8 +380,8 @@ pub fn infer(
         deals.push(party.begin_deal(session.danger_copy().take(epoch, digest, id)?, batch));
     }
     let last = parties.last();
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op, body| {
-        let body = log.send(Role::Helper, role(last), Kind::DealCorrection, body);
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut Vec::new(), &mut |op, body| {
+        let body = log.send(Role::Helper, role(last), Kind::DealCorrection, body.to_vec());
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());

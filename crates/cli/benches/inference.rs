@@ -51,11 +51,12 @@ fn steps(c: &mut Criterion) {
     let alone = direct::begin(parties, &mut Honest).unwrap();
     let (epoch, digest) = (loaded.helper.epoch(), *loaded.helper.digest());
     group.bench_function("deal, helper", |b| {
+        let mut buffer = Vec::new();
         b.iter(|| {
             let keys = alone.helper.next(epoch, &digest).unwrap();
             loaded
                 .helper
-                .deal::<ProtocolError>(keys, 1, &mut |_, body| {
+                .deal::<ProtocolError>(keys, 1, &mut buffer, &mut |_, body| {
                     black_box(body);
                     Ok(())
                 })

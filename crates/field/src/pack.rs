@@ -30,6 +30,22 @@ pub fn pack_into(vector: &LimbVec, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes a part of a vector of `len` elements, from element `first` on, to its place in the packed
+/// form of the whole.
+///
+/// # Panics
+/// When the part does not lie in the vector, begins or ends between two residues that share a byte,
+/// or `packed` is not [`packed_len`] bytes long.
+pub fn pack_part(part: &LimbVec, first: usize, len: usize, packed: &mut [u8]) {
+    let end = first + part.len();
+    assert!(end <= len && packed.len() == packed_len(part.limbs(), len), "a part of another vector");
+    assert!(first.is_multiple_of(2) && (end == len || end.is_multiple_of(2)), "half a pair of residues");
+    // `max(1)`: chunks of an empty vector.
+    for (l, plane) in packed.chunks_exact_mut(plane_bytes(len).max(1)).enumerate() {
+        kernels::pack(part.plane(l), &mut plane[plane_bytes(first)..plane_bytes(end)]);
+    }
+}
+
 /// Reads a vector of `len` elements from exactly its packed bytes.
 ///
 /// Allocates in proportion to the bytes that are there, whatever `len` says.

@@ -13,6 +13,7 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
 use crate::kernels::{self, Token};
 use crate::prime::{Limbs, MASK52, Prime};
+use crate::storage::Words;
 use crate::vector::LimbVec;
 use crate::word::WordVec;
 
@@ -84,6 +85,34 @@ impl Stream {
             position += chunk.len() as u64;
         }
         out
+    }
+
+    /// Adds elements `first..` of a domain to those of a vector, in one pass.
+    pub fn add_sample_from(&self, domain: u32, first: u64, sum: &mut LimbVec) {
+        self.with_samples(domain, first, sum, kernels::add_assign);
+    }
+
+    /// Subtracts elements `first..` of a domain from those of a vector, in one pass.
+    pub fn sub_sample_from(&self, domain: u32, first: u64, rest: &mut LimbVec) {
+        self.with_samples(domain, first, rest, kernels::sub_assign);
+    }
+
+    /// What is sampled stays in the first-level cache until it is used.
+    fn with_samples(
+        &self,
+        domain: u32,
+        first: u64,
+        vector: &mut LimbVec,
+        kernel: impl Fn(Prime, &mut [u64], &[u64]),
+    ) {
+        let mut sampled = Words::zeros(CHUNK.min(vector.len()));
+        for (l, (prime, plane)) in vector.planes_mut().enumerate() {
+            for (at, chunk) in (first..).step_by(CHUNK).zip(plane.chunks_mut(CHUNK)) {
+                let sampled = &mut sampled[..chunk.len()];
+                sample_plane(self, prime, domain, l, at, sampled);
+                kernel(prime, chunk, sampled);
+            }
+        }
     }
 
     /// Raw words `first..` of a domain's sub-stream of limb 0 and retry 0.
@@ -232,9 +261,17 @@ mod tests {
             }
             let whole = stream.sample(9, Limbs::THREE, 2500);
             assert_eq!(whole, streams[0].sample(9, Limbs::THREE, 2500));
-            for (first, len) in [(0, 1), (1, 1), (17, 900), (1023, 3), (2499, 1), (2500, 0)] {
+            for (first, len) in [(0, 1), (1, 1), (17, 900), (1023, 3), (3, 2200), (2499, 1), (2500, 0)] {
                 let part = stream.sample_from(9, Limbs::THREE, first as u64, len);
                 assert_eq!(part, whole.slice(first..first + len));
+                let mut sum = stream.sample(10, Limbs::THREE, len);
+                let before = sum.clone();
+                stream.add_sample_from(9, first as u64, &mut sum);
+                let mut expected = before.clone();
+                expected.add_assign(&part);
+                assert_eq!(sum, expected);
+                stream.sub_sample_from(9, first as u64, &mut sum);
+                assert_eq!(sum, before);
             }
         }
     }

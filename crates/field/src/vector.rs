@@ -159,6 +159,17 @@ impl LimbVec {
         part
     }
 
+    /// Replaces the elements from `at` on by those of a part.
+    ///
+    /// # Panics
+    /// When the part goes beyond the length or the moduli differ.
+    pub fn put(&mut self, at: usize, part: &LimbVec) {
+        assert_eq!(self.limbs, part.limbs, "vectors of different moduli");
+        for l in 0..self.limbs.count() {
+            self.plane_mut(l)[at..at + part.len].copy_from_slice(part.plane(l));
+        }
+    }
+
     /// The elements of all parts, one part after the other.
     ///
     /// # Panics

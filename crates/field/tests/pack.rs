@@ -4,7 +4,9 @@
 
 mod common;
 
-use amicus_field::{LimbVec, Limbs, PRIMES, UnpackError, pack_into, packed_len, unpack, unpack_add};
+use amicus_field::{
+    LimbVec, Limbs, PRIMES, Seed, UnpackError, pack_into, pack_part, packed_len, unpack, unpack_add,
+};
 use common::{for_each_kernel_and_limbs, largest, mixed};
 
 /// The definition: 52 bits a residue, little endian, each plane filled up to whole bytes.
@@ -113,4 +115,28 @@ fn padding_must_be_zero() {
             }
         }
     });
+}
+
+#[test]
+fn parts_make_the_whole() {
+    for limbs in Limbs::ALL {
+        for len in [0, 1, 2, 7, 30, 31] {
+            let whole = Seed::from_bytes([4; 32]).stream().sample(0, limbs, len);
+            let mut expected = Vec::new();
+            pack_into(&whole, &mut expected);
+            for size in [2, 4, 16, 32] {
+                let mut packed = vec![0xff; packed_len(limbs, len)];
+                for first in (0..len).step_by(size).rev() {
+                    pack_part(&whole.slice(first..len.min(first + size)), first, len, &mut packed);
+                }
+                assert_eq!(packed, expected, "{len} in parts of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "half a pair of residues")]
+fn a_part_that_ends_in_a_byte_of_another_is_refused() {
+    pack_part(&LimbVec::zeros(Limbs::ONE, 3), 0, 8, &mut [0; 52]);
 }

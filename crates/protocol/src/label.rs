@@ -171,11 +171,16 @@ impl LabelStream {
     /// Elements `first..first + len` of a domain: the same values as within a longer
     /// [`sample`](Self::sample).
     pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
+        self.note(domain, first, len);
+        self.stream.sample_from(domain, limbs, first, len)
+    }
+
+    /// Notes what is drawn, while a test takes notes.
+    fn note(&self, domain: u32, first: u64, len: usize) {
         if let Some(stream) = self.name {
             let (label, bytes, positions) = (self.label, self.label.bytes(), first..first + len as u64);
             draws::note(Draw { stream, label, bytes, domain, positions });
         }
-        self.stream.sample_from(domain, limbs, first, len)
     }
 
     /// Words `first..first + len` of a domain.
@@ -209,16 +214,18 @@ pub fn word_correction(streams: &[LabelStream], domain: u32, value: &WordVec) ->
 pub fn sum_of(streams: &[LabelStream], domain: u32, limbs: Limbs, len: usize) -> LimbVec {
     let mut total = LimbVec::zeros(limbs, len);
     for stream in streams {
-        total.add_assign(&stream.sample(domain, limbs, len));
+        stream.note(domain, 0, len);
+        stream.stream.add_sample_from(domain, 0, &mut total);
     }
     total
 }
 
-/// The last party's correction: `value` minus what all other parties expand.
-pub fn correction(streams: &[LabelStream], domain: u32, value: &LimbVec) -> LimbVec {
-    let mut rest = value.clone();
+/// The last party's corrections of elements `first..` of a domain: their values minus what all other
+/// parties expand.
+pub fn correction(streams: &[LabelStream], domain: u32, first: u64, mut values: LimbVec) -> LimbVec {
     for stream in &streams[..streams.len() - 1] {
-        rest.sub_assign(&stream.sample(domain, value.limbs(), value.len()));
+        stream.note(domain, first, values.len());
+        stream.stream.sub_sample_from(domain, first, &mut values);
     }
-    rest
+    values
 }

@@ -360,10 +360,10 @@ pub fn infer_over(
         deals.push(party.begin_deal(keys, batch));
     }
     world.acts(&to_helper);
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op, body| {
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut Vec::new(), &mut |op, body| {
         let last = parties.last();
         let correction = header(Kind::DealCorrection, op.0);
-        let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, &body);
+        let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, body);
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     world.looks_at(&(&deals, &dealt, dealt.grant()));

@@ -12,7 +12,7 @@ use amicus_client::fingerprint::Fingerprints;
 use amicus_client::load::Loading;
 use amicus_client::{Message, ToParties};
 use amicus_field::OperatingSystem;
-use amicus_net::Link;
+use amicus_net::{Link, clock};
 use amicus_node::conduct::Conduct;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
@@ -136,7 +136,10 @@ impl FakeHelper {
         let (next, standings) = begin(self.parties, &mut self.online, epochs, open);
         self.before = Some(std::mem::replace(&mut self.session, next));
         for events in &self.events {
-            while !matches!(events.recv_timeout(PATIENCE).expect("a session"), Event::SessionOpened { .. }) {}
+            while !matches!(
+                clock::receive(events, clock::now() + PATIENCE).expect("a session"),
+                Event::SessionOpened { .. }
+            ) {}
         }
         standings
     }
@@ -210,7 +213,10 @@ impl FakeHelper {
             self.online.send(&party, &Message { header, body: Vec::new() });
         }
         for events in &self.events {
-            while !matches!(events.recv_timeout(PATIENCE).expect("a loaded party"), Event::Loaded { .. }) {}
+            while !matches!(
+                clock::receive(events, clock::now() + PATIENCE).expect("a loaded party"),
+                Event::Loaded { .. }
+            ) {}
         }
         loaded
     }
@@ -282,7 +288,7 @@ impl FakeHelper {
         let session = self.session.danger_copy();
         let keys = session.danger_take(epoch.epoch(), epoch.digest(), InferenceId(id));
         let keys = keys.expect("an id of this session");
-        epoch.deal::<ProtocolError>(keys, 1, &mut |_, _| Ok(())).expect("an epoch in use")
+        epoch.deal::<ProtocolError>(keys, 1, &mut Vec::new(), &mut |_, _| Ok(())).expect("an epoch in use")
     }
 
     /// An inference of the session.
@@ -301,9 +307,9 @@ impl FakeHelper {
         let last = Peer::Party(self.parties.last());
         let dealing = &mut self.dealing;
         epoch
-            .deal::<ProtocolError>(keys, 1, &mut |op, body| {
+            .deal::<ProtocolError>(keys, 1, &mut Vec::new(), &mut |op, body| {
                 let header = Header::new(Kind::DealCorrection, scope, op.0);
-                dealing.send(&last, &Message { header, body });
+                dealing.send(&last, &Message { header, body: body.to_vec() });
                 Ok(())
             })
             .expect("an epoch in use")

@@ -79,7 +79,9 @@ fn material_is_used_in_its_own_epoch_only() {
     says(AwaitingInput::new(Arc::clone(second), material).map(drop), &words);
     // Nor does the helper deal with them.
     let others = old.session.helper.next(old.helper.epoch(), old.helper.digest()).unwrap();
-    let dealt = new.helper.deal::<ProtocolError>(others, 1, &mut |_, _| panic!("something is dealt"));
+    let dealt = new
+        .helper
+        .deal::<ProtocolError>(others, 1, &mut Vec::new(), &mut |_, _| panic!("something is dealt"));
     says(dealt.map(drop), "keys of");
 }
 
@@ -89,13 +91,14 @@ fn the_last_party_needs_every_correction_once() {
     let loaded = loaded(&net);
     let last = &loaded.parties[2];
     let mut corrections = Vec::new();
-    let deal = |op: amicus_plan::OpIndex, body| {
-        corrections.push((op.0, body));
+    let deal = |op: amicus_plan::OpIndex, body: &[u8]| {
+        corrections.push((op.0, body.to_vec()));
         Ok::<(), ProtocolError>(())
     };
     let mut deal = deal;
     let (epoch, digest) = (loaded.helper.epoch(), loaded.helper.digest());
-    loaded.helper.deal(loaded.session.helper.next(epoch, digest).unwrap(), 1, &mut deal).unwrap();
+    let taken = loaded.session.helper.next(epoch, digest).unwrap();
+    loaded.helper.deal(taken, 1, &mut Vec::new(), &mut deal).unwrap();
     let (op, body) = corrections.remove(0);
     let mut ids = 2..;
     let mut begin = || last.begin_deal(keys(&loaded, 2, ids.next().unwrap()), 1);

@@ -40,6 +40,22 @@ impl Stream {
         out
     }
 
+    /// Adds elements `first..` of a domain to those of a vector.
+    ///
+    /// # Panics
+    /// Outside [`oracle::Oracle::run`].
+    pub fn add_sample_from(&self, domain: u32, first: u64, sum: &mut LimbVec) {
+        sum.add_assign(&self.sample_from(domain, sum.limbs(), first, sum.len()));
+    }
+
+    /// Subtracts elements `first..` of a domain from those of a vector.
+    ///
+    /// # Panics
+    /// Outside [`oracle::Oracle::run`].
+    pub fn sub_sample_from(&self, domain: u32, first: u64, rest: &mut LimbVec) {
+        rest.sub_assign(&self.sample_from(domain, rest.limbs(), first, rest.len()));
+    }
+
     /// Words `first..first + len` of a domain.
     ///
     /// # Panics

@@ -95,6 +95,8 @@ pub(super) struct Dealer {
     /// Since when material is wanted while a party has no link.
     pub(super) unlinked: Option<Instant>,
     pub(super) deals: Deals,
+    /// Memory of corrections, kept from deal to deal.
+    pub(super) buffer: Vec<u8>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
 }
@@ -309,7 +311,8 @@ impl Dealer {
                     let last = Peer::Party(self.parties.last());
                     let (inbox, parties, limit) = (&mut self.inbox, self.parties, self.limits.load);
                     let mut queued = 0;
-                    epoch.deal::<NodeError>(keys, batch as usize, &mut |op, body| {
+                    let buffer = &mut self.buffer;
+                    epoch.deal::<NodeError>(keys, batch as usize, buffer, &mut |op, body| {
                         if queued > QUEUE {
                             drain(inbox, parties, started, limit)?;
                             queued = 0;
@@ -318,7 +321,7 @@ impl Dealer {
                         messages += 1;
                         bytes += (HEADER_BYTES + body.len()) as u64;
                         let header = Header::new(Kind::DealCorrection, scope, op.0);
-                        Ok(inbox.send(&last, header, &body)?)
+                        Ok(inbox.send(&last, header, body)?)
                     })
                 },
             );

@@ -133,8 +133,8 @@ impl HelperLoad {
         let mut check_key = self.layers[id.index()].key.clone();
         check_key.scale_assign(&self.checks[id.index()]);
         let corrections = [
-            correction(&tags, domain::TAGGED_MASK, &self.tagged_masks[id.index()]),
-            correction(&tags, domain::CHECK_KEY, &check_key),
+            correction(&tags, domain::TAGGED_MASK, 0, self.tagged_masks[id.index()].clone()),
+            correction(&tags, domain::CHECK_KEY, 0, check_key),
         ];
         debug_assert_eq!(corrections.each_ref().map(LimbVec::len), correction_lengths(self.plan.weight(id)));
         pack_all(&corrections)

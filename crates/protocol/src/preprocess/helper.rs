@@ -1,18 +1,18 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
-use super::{MaskedPolynomials, local, truncation, truncation_alone};
+use super::body::{Body, blocks};
+use super::{MaskedPolynomials, corrections, local, truncation, truncation_alone};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
-use crate::wire::pack_all;
 use crate::{InferenceId, ProtocolError, Scope, compare, select};
 use amicus_field::{
     BitVec, CaseMask, Element, LimbVec, Seed, SumPool2d, scaled_coefficients, sum_pool_transposed,
 };
 use amicus_field::{U256, taylor_coefficients};
-use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Select, ValueId, WrapRule};
+use amicus_plan::{Activation, OpIndex, OpKind, Select, ValueId, WrapRule};
 use std::fmt;
 use std::ops::Deref;
 use zeroize::Zeroizing;
@@ -104,7 +104,8 @@ impl Dealt {
 
 impl HelperEpoch {
     /// Deals one inference of `batch` inputs. Corrections for the last party go to `send`,
-    /// operation by operation.
+    /// operation by operation. They are written into a buffer of zeros, which is worth keeping for
+    /// the next deal: it grows to the longest, and holds zeros afterwards.
     ///
     /// # Errors
     /// What `send` returns, keys of another epoch, a retired epoch, or a plan that does not fit its
@@ -113,7 +114,8 @@ impl HelperEpoch {
         &self,
         keys: HelperKeys,
         batch: usize,
-        send: &mut dyn FnMut(OpIndex, Vec<u8>) -> Result<(), E>,
+        buffer: &mut Vec<u8>,
+        send: &mut dyn FnMut(OpIndex, &[u8]) -> Result<(), E>,
     ) -> Result<Dealt, E> {
         self.usable().map_err(E::from)?;
         if batch == 0 {
@@ -126,8 +128,12 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, &keys, batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            if let Some(corrections) = dealing.operation(index, &op.kind).map_err(E::from)? {
-                send(index, corrections)?;
+            let bytes = dealing.operation(index, &op.kind, buffer).map_err(E::from)?;
+            if bytes > 0 {
+                let sent = send(index, &buffer[..bytes]);
+                buffer[..bytes].fill(0);
+                zeroize::optimization_barrier(&buffer[..]);
+                sent?;
             }
         }
         let out = &self.plan.output;
@@ -158,7 +164,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            dealing.operation(index, &op.kind)?;
+            dealing.operation(index, &op.kind, &mut Vec::new())?;
         }
         Ok(dealing.masks)
     }
@@ -178,7 +184,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            dealing.operation(index, &op.kind)?;
+            dealing.operation(index, &op.kind, &mut Vec::new())?;
         }
         Ok(dealing.bits)
     }
@@ -263,14 +269,20 @@ impl<'a> Dealing<'a> {
         }
     }
 
-    /// Computes the mask of an operation's result; returns the last party's corrections, if it gets
-    /// any.
-    fn operation(&mut self, index: OpIndex, kind: &OpKind) -> Result<Option<Vec<u8>>, ProtocolError> {
+    /// Computes the mask of an operation's result, and the last party's corrections into the buffer;
+    /// returns how many bytes they are.
+    fn operation(
+        &mut self,
+        index: OpIndex,
+        kind: &OpKind,
+        buffer: &mut Vec<u8>,
+    ) -> Result<usize, ProtocolError> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);
         let len = self.epoch.values.get(ValueId::of(index)).len * batch;
         let slot = plan.slot(kind);
-        let mut corrections = None;
+        let shape = corrections(plan, &self.epoch.values, index, batch);
+        let mut body = Body::new(limbs, &shape, buffer);
         let mask = match kind {
             OpKind::Linear { input, weights, .. } => {
                 let layer = &self.epoch.layers[weights.index()];
@@ -291,12 +303,9 @@ impl<'a> Dealing<'a> {
                     tag.mul_assign(m);
                     tag
                 });
-                let dealt: Vec<LimbVec> = domain::PRODUCT_TAGS
-                    .iter()
-                    .zip(&tags)
-                    .map(|(&d, tag)| correction(&streams, d, tag))
-                    .collect();
-                corrections = Some(pack_all(&dealt));
+                for (vector, (d, tag)) in domain::PRODUCT_TAGS.into_iter().zip(tags).enumerate() {
+                    body.write(vector, 0, &correction(&streams, d, 0, tag));
+                }
                 let mut product = x.clone();
                 product.mul_assign(y);
                 let mut r = follow.clone();
@@ -305,17 +314,8 @@ impl<'a> Dealing<'a> {
                 self.add_constant(slot, &Key::OfInference(&key), &follow);
                 r
             }
-            OpKind::Activation(a) => {
-                let (mask, dealt) = self.activation(index, a, len, true)?;
-                corrections = Some(dealt);
-                mask
-            }
-            OpKind::Truncate(t) => {
-                let shared = self.epoch.values.get(ValueId::of(index)).mask == MaskKind::Shared;
-                let (mask, dealt) = self.activation(index, &truncation_alone(t), len, shared)?;
-                corrections = Some(dealt);
-                mask
-            }
+            OpKind::Activation(a) => self.activation(index, a, len, &mut body)?,
+            OpKind::Truncate(t) => self.activation(index, &truncation_alone(t), len, &mut body)?,
             OpKind::Compare(compare) => {
                 let r = &self.masks[compare.input.index()];
                 let dealt = compare::helper::deal(compare, r, &self.streams(index), batch);
@@ -326,14 +326,10 @@ impl<'a> Dealing<'a> {
                     self.bit_constants[element * slots + opening] ^= constant;
                 }
                 self.bits[index.index()] = dealt.masks;
-                corrections = Some(dealt.corrections);
+                body.fill(&dealt.corrections);
                 LimbVec::zeros(limbs, 0)
             }
-            OpKind::Select(select) => {
-                let (mask, dealt) = self.selection(index, select, len)?;
-                corrections = Some(dealt);
-                mask
-            }
+            OpKind::Select(select) => self.selection(index, select, len, &mut body),
             OpKind::Add { .. }
             | OpKind::Subtract { .. }
             | OpKind::SumPool { .. }
@@ -346,55 +342,64 @@ impl<'a> Dealing<'a> {
                 of_inputs.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?
             }
         };
+        let bytes = body.len();
         self.masks.push(mask);
-        Ok(corrections)
+        Ok(bytes)
     }
 
+    /// Writes the corrections of an activation, block by block; returns the mask of its result.
     fn activation(
         &mut self,
         index: OpIndex,
         a: &Activation,
         outputs: usize,
-        shared: bool,
-    ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
+        body: &mut Body<'_>,
+    ) -> Result<LimbVec, ProtocolError> {
         let plan = &self.epoch.plan;
         let limbs = plan.limbs;
         let from = self.epoch.values.get(a.input).scale;
         let t = truncation(plan, from, a.input_scale, a.ell)?;
         let r = &self.masks[a.input.index()];
         let scaled = scaled_coefficients(limbs, &a.coefficients, a.input_scale.0);
-        let first = taylor_coefficients(&scaled, &t.mask(r, false));
-
         let Opened { streams, follow, key, key_of_input } = self.opened(index, a.pool.as_ref(), outputs);
-        let mut out_mask = follow.clone();
-        out_mask.sub_assign(&select::pooled(a.pool.as_ref(), first[0].clone(), self.batch));
 
-        let tag = |v: &LimbVec| {
-            let mut tag = key_of_input.clone();
-            tag.mul_assign(v);
-            tag
-        };
-        let coefficients = first[1..].to_vec();
-        let mut differences = Vec::new();
-        if a.wrap == WrapRule::Exact {
-            differences = taylor_coefficients(&scaled, &t.mask(r, true));
-            differences.iter_mut().zip(&first).for_each(|(e, c)| e.sub_assign(c));
+        let domains: Vec<u32> = MaskedPolynomials::domains(a).in_order().collect();
+        let of_mask = body.vectors() - domains.len();
+        let mut constant_terms = LimbVec::zeros(limbs, r.len());
+        for block in blocks(r.len()) {
+            let start = block.start;
+            let (r, key) = (r.slice(block.clone()), key_of_input.slice(block));
+            let mut first = taylor_coefficients(&scaled, &t.mask(&r, false));
+            let mut differences = Vec::new();
+            if a.wrap == WrapRule::Exact {
+                differences = taylor_coefficients(&scaled, &t.mask(&r, true));
+                differences.iter_mut().zip(&first).for_each(|(e, c)| e.sub_assign(c));
+            }
+            constant_terms.put(start, &first[0]);
+            let coefficients = first.split_off(1);
+            let tag = |v: &LimbVec| {
+                let mut tag = key.clone();
+                tag.mul_assign(v);
+                tag
+            };
+            let dealt = MaskedPolynomials {
+                coefficient_tags: coefficients.iter().map(tag).collect(),
+                coefficients,
+                difference_tags: differences.iter().map(tag).collect(),
+                differences,
+            };
+            for (vector, (&domain, values)) in (of_mask..).zip(domains.iter().zip(dealt.in_order())) {
+                body.write(vector, start, &correction(&streams, domain, start as u64, values));
+            }
         }
-        let dealt = MaskedPolynomials {
-            coefficient_tags: coefficients.iter().map(tag).collect(),
-            coefficients,
-            difference_tags: differences.iter().map(tag).collect(),
-            differences,
-        };
-        let mut message = Vec::new();
-        if shared {
-            message.push(correction(&streams, domain::OUT_MASK, &out_mask));
+        let mut out_mask = follow.clone();
+        out_mask.sub_assign(&select::pooled(a.pool.as_ref(), constant_terms, self.batch));
+        if of_mask > 0 {
+            write_mask(body, &streams, &out_mask);
         }
-        let of_domains = MaskedPolynomials::domains(a).in_order().zip(dealt.in_order());
-        message.extend(of_domains.map(|(d, v)| correction(&streams, d, &v)));
         // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
         self.add_constant(0, &Key::OfInference(&key), &follow);
-        Ok((out_mask, pack_all(&message)))
+        Ok(out_mask)
     }
 
     /// What an activation or selection is opened with.
@@ -410,12 +415,8 @@ impl<'a> Dealing<'a> {
         Opened { streams, follow, key, key_of_input }
     }
 
-    fn selection(
-        &mut self,
-        index: OpIndex,
-        select: &Select,
-        outputs: usize,
-    ) -> Result<(LimbVec, Vec<u8>), ProtocolError> {
+    /// Writes the corrections of a selection; returns the mask of its result.
+    fn selection(&mut self, index: OpIndex, select: &Select, outputs: usize, body: &mut Body<'_>) -> LimbVec {
         let r = &self.masks[select.input.index()];
         let bits = select.bits.and_then(ValueId::op).map_or(&[][..], |op| &self.bits[op.index()]);
         let (constant_terms, values) = select::masked(select, r, bits);
@@ -427,19 +428,27 @@ impl<'a> Dealing<'a> {
             out_mask.add_assign(&self.masks[base.index()]);
         }
 
-        let mut message = Vec::new();
-        if self.epoch.values.get(ValueId::of(index)).mask == MaskKind::Shared {
-            message.push(correction(&streams, domain::OUT_MASK, &out_mask));
+        let of_mask = body.vectors() - 2 * values.len();
+        if of_mask > 0 {
+            write_mask(body, &streams, &out_mask);
         }
-        for (i, value) in values.iter().enumerate() {
-            message.push(correction(&streams, domain::selected(i), value));
-        }
-        for (i, value) in values.iter().enumerate() {
+        let of_tags = of_mask + values.len();
+        for (i, value) in values.into_iter().enumerate() {
             let mut tag = key_of_input.clone();
-            tag.mul_assign(value);
-            message.push(correction(&streams, domain::selected_tag(i), &tag));
+            tag.mul_assign(&value);
+            body.write(of_tags + i, 0, &correction(&streams, domain::selected_tag(i), 0, tag));
+            body.write(of_mask + i, 0, &correction(&streams, domain::selected(i), 0, value));
         }
         self.add_constant(0, &Key::OfInference(&key), &follow);
-        Ok((out_mask, pack_all(&message)))
+        out_mask
+    }
+}
+
+/// Writes the corrections of a mask that the parties share, the first vector of its operation.
+fn write_mask(body: &mut Body<'_>, streams: &[LabelStream], mask: &LimbVec) {
+    for block in blocks(mask.len()) {
+        let start = block.start;
+        let values = mask.slice(block);
+        body.write(0, start, &correction(streams, domain::OUT_MASK, start as u64, values));
     }
 }

@@ -4,6 +4,7 @@
 //! values ("corrections"), and only where the *sum* of the shares must be a value the helper
 //! computed: coefficients of the masked polynomials, their tags, and output masks.
 
+mod body;
 mod helper;
 mod local;
 mod party;
