@@ -17,6 +17,7 @@ use common::Random;
 use std::path::Path;
 
 use amicus_data::npz::Npz;
+use amicus_field::LimbVec;
 use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{Activations, ApproximateOptions, Approximated, MaxPooling, approximate};
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
@@ -27,9 +28,10 @@ use amicus_model::graph::{ConvOptions, Extreme, Graph, PoolOptions};
 use amicus_model::onnx::{ImportOptions, import_bytes, import_file};
 use amicus_model::prepare::prepare;
 use amicus_model::private_file::Existing;
+use amicus_model::proof::bounds;
 use amicus_model::quality::{Quality, Targets};
-use amicus_model::{CompileOptions, Compiled, ModelError, compile};
-use amicus_plan::{Link, Range};
+use amicus_model::{CompileOptions, Compiled, ModelError, compile, simulate};
+use amicus_plan::{Link, Range, ValueId, quantize_input};
 use nets::Net;
 
 const EXACT: ApproximateOptions = ApproximateOptions {
@@ -281,6 +283,19 @@ fn random_networks_follow_the_float_network() {
         let fixed = FixedPoint { plan: &plan, weights: &weights, factors: &factors };
         let networks = Networks { original: &original, polynomial: &approximated.graph, fixed: Some(fixed) };
         let found = compare(networks, &samples, None, &mut |_| ()).unwrap();
+        // No value of these runs is beyond what is proven of every input in range.
+        let (proven, infos) = (bounds(&plan, &weights, None), plan.values().unwrap());
+        for x in &samples[..2] {
+            let input = LimbVec::from_i64(plan.limbs, &quantize_input(&plan, x).unwrap());
+            let trace = simulate(&plan, &weights, &input, 1).unwrap();
+            for v in (0..infos.count() as u32).map(ValueId) {
+                let unit = 2f64.powi(infos.get(v).scale.0 as i32);
+                let largest =
+                    trace.value(v).signed().iter().fold(0.0, |m: f64, z| m.max(z.as_f64().abs() / unit));
+                let bound = proven[v.index()] * (1.0 + 1e-9) + 1e-12;
+                assert!(largest <= bound, "{seed}: value {} is {largest}, proven {bound}", v.0);
+            }
+        }
         if report.meets_target() {
             let median = found.fixed.as_ref().unwrap().relative_error.median;
             assert!(median < 0.01, "{seed}: {median} {report}");

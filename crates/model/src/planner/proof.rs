@@ -10,7 +10,7 @@
 //!   all earlier ones stay inside their ranges.
 
 use amicus_field::{LinearShape, SumPool2d};
-use amicus_plan::{Activation, OpKind, Plan, Select, ValueId};
+use amicus_plan::{Activation, Compare, OpKind, Plan, Select, ValueId};
 use serde::Serialize;
 
 use crate::fake_quantisation::power_of_two;
@@ -110,15 +110,44 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
                 let limit = calibrated.map_or(f64::INFINITY, |c| c[t.input.index()]);
                 values[t.input.index()].truncated(limit, 1.0 / power_of_two(t.scale.0))
             }
-            OpKind::Select(s) => {
-                let limit = calibrated.map_or(f64::INFINITY, |c| c[s.input.index()]);
-                let base = s.base.map(|base| &values[base.index()]);
-                values[s.input.index()].selected(s, scales[s.input.index()], limit, base)
-            }
+            OpKind::Select(s) => match compared(plan, s) {
+                Some(pair) => {
+                    let [left, right] = pair.values.map(|v| &values[v.index()]);
+                    left.extreme(right, &pair, 1.0 / power_of_two(scales[s.input.index()]))
+                }
+                None => {
+                    let limit = calibrated.map_or(f64::INFINITY, |c| c[s.input.index()]);
+                    let base = s.base.map(|base| &values[base.index()]);
+                    values[s.input.index()].selected(s, scales[s.input.index()], limit, base)
+                }
+            },
         };
         values.push(result);
     }
     values.iter().map(Intervals::largest).collect()
+}
+
+/// Two values of which a selection gives the larger or the smaller one.
+struct Pair<'p> {
+    values: [ValueId; 2],
+    largest: bool,
+    compare: &'p Compare,
+}
+
+fn compared<'p>(plan: &'p Plan, s: &Select) -> Option<Pair<'p>> {
+    let kind = |value: ValueId| Some(&plan.ops[value.op()?.index()].kind);
+    let OpKind::Subtract { left, left_shift: 0, right, right_shift: 0 } = kind(s.input)? else {
+        return None;
+    };
+    let OpKind::Compare(compare) = kind(s.bits?)? else { return None };
+    let largest = s.polynomials == [vec![0], vec![0, 1]];
+    let own = compare.input == s.input && compare.thresholds == [0];
+    let extreme = largest || s.polynomials == [vec![0, 1], vec![0, -1]];
+    (own && extreme && s.base == Some(*right) && s.pool.is_none()).then_some(Pair {
+        values: [*left, *right],
+        largest,
+        compare,
+    })
 }
 
 /// Scale of every value of a valid plan.
@@ -192,6 +221,26 @@ impl Intervals {
             |m: f64, r: f64| ((m - r).clamp(-limit, limit) - unit, (m + r).clamp(-limit, limit) + unit);
         let ends = self.middle.iter().zip(&self.radius).map(|(&m, &r)| clamp(m, r));
         let (middle, radius) = ends.map(|(low, high)| ((low + high) / 2.0, (high - low) / 2.0)).unzip();
+        Intervals { middle, radius }
+    }
+
+    /// The larger or smaller of two: one that loses by less than half a unit may win, and any may
+    /// where the difference leaves the window. `one` is what 1 of their integers is worth.
+    fn extreme(&self, other: &Intervals, pair: &Pair<'_>, one: f64) -> Self {
+        let half_unit = 2f64.powi(pair.compare.unit as i32 - 1) * one;
+        let window = 2f64.powi((pair.compare.unit + pair.compare.window() - 1) as i32) * one - half_unit;
+        let pick = |a: f64, b: f64| if pair.largest { a.max(b) } else { a.min(b) };
+        let ends = |v: &Intervals, i: usize| (v.middle[i] - v.radius[i], v.middle[i] + v.radius[i]);
+        let between = |i: usize| {
+            let ((a, b), (c, d)) = (ends(self, i), ends(other, i));
+            let (low, high) = if (b - c).max(d - a) < window {
+                (pick(a, c) - half_unit, pick(b, d) + half_unit)
+            } else {
+                (a.min(c), b.max(d))
+            };
+            ((low + high) / 2.0, (high - low) / 2.0)
+        };
+        let (middle, radius) = (0..self.middle.len()).map(between).unzip();
         Intervals { middle, radius }
     }
 

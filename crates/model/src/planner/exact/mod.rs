@@ -69,9 +69,9 @@ pub(crate) fn compile(
     samples: &[Vec<f32>],
     options: &CompileOptions,
 ) -> Result<Compiled, ModelError> {
-    let folded = &near_thresholds(folded, samples, options)?;
     let inputs = calibrate::inputs(folded, samples)?;
     let ranges = Ranges::of(folded, &inputs, options.error_samples.min(samples.len()))?;
+    let folded = &near_thresholds(folded, &ranges, options.margin);
     let planner = Planner { folded, ranges: &ranges, samples, options };
     let (choice, passed_over) = planner.choose()?;
     let Choice { emitted, weights, measured, .. } = choice;
@@ -103,19 +103,13 @@ pub(crate) fn compile(
 }
 
 /// The network without thresholds that no number comes near: windows need not reach them.
-fn near_thresholds(
-    folded: &Folded,
-    samples: &[Vec<f32>],
-    options: &CompileOptions,
-) -> Result<Folded, ModelError> {
-    let inputs = calibrate::inputs(folded, samples)?;
-    let ranges = Ranges::of(folded, &inputs, 0)?;
+fn near_thresholds(folded: &Folded, ranges: &Ranges, margin: f64) -> Folded {
     let mut near = folded.clone();
     let Folded { ops, rewrites, .. } = &mut near;
     for op in ops {
         let FoldedKind::Pieces { input, pieces, .. } = &mut op.kind else { continue };
         // Twice the range with its margin: windows of the others need not hold more.
-        let reach = 2.0 * options.margin * ranges.largest(input.index());
+        let reach = 2.0 * margin * ranges.largest(input.index());
         let before = pieces.thresholds().len();
         *pieces = pieces.within(reach);
         let left_out = before - pieces.thresholds().len();
@@ -124,7 +118,7 @@ fn near_thresholds(
                 .push(format!("{left_out} threshold(s) of {} that no number comes near left out", op.name));
         }
     }
-    Ok(near)
+    near
 }
 
 struct Planner<'a> {
