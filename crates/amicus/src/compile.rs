@@ -1,8 +1,9 @@
 //! From a network and typical images to a compiled model: plan and integer weights.
 //!
-//! What `amicus compile` does: the imported network is brought into a form that can be compiled,
-//! its activations are replaced by polynomials, the planner chooses scales and proves that nothing
-//! overflows, and the result is compared with the network as it was imported.
+//! What `amicus compile` does: the imported network is brought into a form that can be compiled.
+//! ReLU and its kin and max pooling stay as they are, to be computed by comparisons, unless asked
+//! otherwise; other activations are replaced by polynomials. The planner chooses scales and proves
+//! that nothing overflows, and the result is compared with the network as it was imported.
 
 use crate::Error;
 use amicus_model::amc::{About, ModelFile};
@@ -24,17 +25,29 @@ pub use amicus_model::onnx::ImportOptions;
 const MEASURED: usize = 100;
 
 /// What the owner decides; the rest is chosen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How the file is read.
     pub import: ImportOptions,
-    /// How activations become polynomials.
+    /// Which activations become polynomials, and how; by default only those that comparisons do not
+    /// compute.
     pub approximate: ApproximateOptions,
     /// How the plan is chosen.
     pub compile: CompileOptions,
     /// Largest median error against the network as imported, polynomials included; any when there
     /// is none.
     pub max_total_error: Option<f64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            import: ImportOptions::default(),
+            approximate: ApproximateOptions::exact(),
+            compile: CompileOptions::default(),
+            max_total_error: None,
+        }
+    }
 }
 
 /// A compiled model and how it came about.

@@ -8,7 +8,6 @@ mod nets;
 #[path = "common/onnx_file.rs"]
 mod onnx_file;
 #[path = "common/oracle.rs"]
-#[allow(dead_code)]
 mod oracle;
 #[path = "common/random_onnx.rs"]
 mod random_onnx;
