@@ -1,7 +1,7 @@
 //! The functionality of `docs/security.md`, section 3, for given coins: what receivers get.
 
 use amicus_field::{LimbVec, Limbs};
-use amicus_plan::{Activation, OpKind, Plan, Stage, ValueId, WrapRule};
+use amicus_plan::{Activation, Compare, OpKind, Plan, ScaleBits, Select, Stage, ValueId, WrapRule};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::share::Share;
 
@@ -57,6 +57,23 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
             OpKind::Activation(a) => {
                 activation(&world, plan, a, &values[at(&a.input)], &masked[at(&a.input)])
             }
+            OpKind::Compare(c) => compare(&world, c, &values[at(&c.input)], &masked[at(&c.input)]),
+            OpKind::Truncate(t) => {
+                let alone = Activation {
+                    input: t.input,
+                    ell: t.ell,
+                    input_scale: t.scale,
+                    coefficients: vec![0, 1],
+                    coefficient_scale: ScaleBits(0),
+                    pool: None,
+                    wrap: WrapRule::Exact,
+                };
+                activation(&world, plan, &alone, &values[at(&t.input)], &masked[at(&t.input)])
+            }
+            OpKind::Select(s) => {
+                let bits = s.bits.map(|bits| values[at(&bits)].as_slice());
+                select(&world, s, &values[at(&s.input)], bits.unwrap_or_default())
+            }
             OpKind::Add { left, right, .. } => add(&world, &values[at(left)], &values[at(right)]),
             OpKind::Slice { input, start, len } => values[at(input)][*start..start + len].to_vec(),
             _ => panic!("no toy network has {}", op.name),
@@ -64,6 +81,7 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
         masked.push(match &op.kind {
             OpKind::Add { left, right, .. } => add(&world, &masked[at(left)], &masked[at(right)]),
             OpKind::Slice { input, start, len } => masked[at(input)][*start..start + len].to_vec(),
+            OpKind::Compare(_) => Vec::new(),
             _ => {
                 let opened = run.opened.iter().find(|(stage, _)| *stage == Stage::first(index));
                 match opened {
@@ -91,6 +109,30 @@ fn rounded(world: &World, value: Number, d: Number, ell: u32, shift: u32) -> f64
 
 fn add(world: &World, x: &[Number], y: &[Number]) -> Vec<Number> {
     x.iter().zip(y).map(|(a, b)| world.reduce(a + b)).collect()
+}
+
+/// Bits of a comparison, threshold by threshold: whether `v - mu` is in the lower half of the window.
+fn compare(world: &World, c: &Compare, x: &[Number], d: &[Number]) -> Vec<Number> {
+    let size = 1 << c.window();
+    let half = (1 << c.unit) / 2;
+    let bit = |threshold: Number, (&x, &d): (&Number, &Number)| {
+        let v = world.reduce(d - threshold - half) >> c.unit;
+        let mu = world.reduce(d - x) >> c.unit;
+        Number::from((v - mu).rem_euclid(size) < size / 2)
+    };
+    c.thresholds.iter().flat_map(|&t| x.iter().zip(d).map(move |pair| bit(t, pair))).collect()
+}
+
+/// `Q_0 + sum_t b_t Q_t` of every element.
+fn select(world: &World, s: &Select, x: &[Number], bits: &[Number]) -> Vec<Number> {
+    let polynomial = |q: &[i128], x: Number| q.iter().rev().fold(0, |y, &c| world.reduce(y * x + c));
+    let each = |(i, &x): (usize, &Number)| {
+        let pieces = s.polynomials[1..].iter().enumerate();
+        let chosen =
+            pieces.map(|(t, q)| bits[t * (bits.len() / (s.polynomials.len() - 1)) + i] * polynomial(q, x));
+        world.reduce(polynomial(&s.polynomials[0], x) + chosen.sum::<Number>())
+    };
+    x.iter().enumerate().map(each).collect()
 }
 
 /// A dense layer, or the convolution of one tap.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use amicus_field::{Conv2d, Dense, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_plan::{
-    Activation, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, UseIndex, ValueId, WeightId,
-    WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, Select, Truncate,
+    UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
 
@@ -189,6 +189,41 @@ pub fn repeated(limbs: Limbs) -> Net {
     let y = net.activation(z, &[1, 1], None, WrapRule::Statistical);
     let z = net.linear(y, tensor);
     net.reveal(z)
+}
+
+/// A comparison of the input with thresholds, and the polynomials that its bits choose.
+pub fn compared(limbs: Limbs, thresholds: &[i128], digits: &[u32], polynomials: &[&[i128]]) -> Net {
+    let mut net = Draft::new(limbs, 1);
+    let compare =
+        Compare { input: ValueId::INPUT, thresholds: thresholds.to_vec(), unit: 0, digits: digits.to_vec() };
+    let bits = net.op(OpKind::Compare(compare));
+    let y = net.op(OpKind::Select(Select {
+        input: ValueId::INPUT,
+        bits: Some(bits),
+        polynomials: polynomials.iter().map(|q| q.to_vec()).collect(),
+        scale: ScaleBits(0),
+        pool: None,
+        base: None,
+    }));
+    net.reveal(y)
+}
+
+/// A ReLU behind a dense layer: comparison and truncation by a bit, then the selection.
+pub fn relu(limbs: Limbs) -> Net {
+    let mut net = Draft::new(limbs, 1);
+    let tensor = net.tensor(LinearShape::Dense(Dense { inputs: 1, outputs: 1 }), false, DROPPED);
+    let z = net.linear(ValueId::INPUT, tensor);
+    let bits = net.op(OpKind::Compare(Compare { input: z, thresholds: vec![0], unit: 1, digits: vec![1] }));
+    let u = net.op(OpKind::Truncate(Truncate { input: z, scale: ScaleBits(0), ell: 1 }));
+    let y = net.op(OpKind::Select(Select {
+        input: u,
+        bits: Some(bits),
+        polynomials: vec![vec![0], vec![0, 1]],
+        scale: ScaleBits(0),
+        pool: None,
+        base: None,
+    }));
+    net.reveal(y)
 }
 
 /// A convolution of one tap over two pixels, with a bias.

@@ -100,6 +100,8 @@ pub enum Place {
     Opening(u32, usize),
     /// Its sums for the helper: which.
     Sum(usize),
+    /// Its boolean sums for the helper: which. The error's residue is added by exclusive or.
+    BitSum(usize),
 }
 
 /// The error that is added.
@@ -381,7 +383,7 @@ pub fn infer(
     }
     let last = parties.last();
     let dealt = helper.deal::<ProtocolError>(keys, batch, &mut Vec::new(), &mut |op, body| {
-        let body = log.send(Role::Helper, role(last), Kind::DealCorrection, body.to_vec());
+        let body = log.send_of(op.0, Role::Helper, role(last), Kind::DealCorrection, body.to_vec());
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());
@@ -438,6 +440,11 @@ pub fn infer(
                 && by == p.number()
             {
                 message.sums.set(at, message.sums.get(at) + error);
+            }
+            if let Place::BitSum(at) = at
+                && by == p.number()
+            {
+                message.bits.set(at, message.bits.get(at) ^ error.limb(0));
             }
         }
         let body = log.send(role(p), Role::Helper, Kind::Check, message.encode());

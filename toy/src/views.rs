@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use amicus_field::oracle::{Draw, Oracle, Origin};
+use amicus_plan::Stage;
 use amicus_protocol::label::LABEL_BYTES;
 use amicus_protocol::wire::Kind;
 
@@ -126,7 +127,9 @@ impl Enumeration<'_> {
         loop {
             let start = wheels.fixed(self.start);
             let (_, log, _) = self.execute(start.clone(), &run);
-            let early = |m: &&Message| m.kind == Kind::Input || (m.kind == Kind::Opening && m.index < op);
+            let early = |m: &&Message| {
+                m.kind == Kind::Input || (m.kind == Kind::Opening && Stage::from_index(m.index).op.0 < op)
+            };
             let early = Log(log.0.iter().filter(early).cloned().collect());
             let seen = view(&early, self.corrupt);
             if before.is_none_or(|before| *before == seen) {
