@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use amicus_field::{
-    CaseMask, Conv2d, Dense, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape, Opened,
-    PolynomialShares, Prime, Seed, SumPool2d, Truncation, evaluate_shares, matmul, pack_into, packed_len,
-    sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
+    BitVec, CaseMask, Conv2d, Dense, Digit, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape, Opened,
+    PolynomialShares, Prime, Seed, SumPool2d, Truncation, WordVec, evaluate_shares, matmul, pack_into,
+    packed_len, sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -164,6 +164,41 @@ fn polynomials(c: &mut Criterion) {
     });
 }
 
+/// The floors: a comparison's loops touch each word once, so bytes of memory; words are drawn at the
+/// generator's rate.
+fn words(c: &mut Criterion) {
+    let bytes = |planes: usize| Throughput::Bytes((8 * planes * LEN) as u64);
+    let stream = Seed::from_bytes([3; 32]).stream();
+    each_kernel(c, "words_sample", bytes(1), || stream.sample_words(0, 0, LEN));
+    let plane = |domain: u32| stream.sample_words(domain, 0, LEN);
+    let (window, key) = (plane(1), plane(2));
+    let digit = Digit { window: &window, low: 4, width: 2 };
+    // Window, key and three entries are read, both words written.
+    let table: Vec<WordVec> = (3..6).map(plane).collect();
+    each_kernel(c, "words_pick_2bits", bytes(7), || key.pick(digit, &table, true));
+    each_kernel(c, "words_entry", bytes(3), || key.entry(digit, 1));
+    // A join of two digits: three words and the key into one.
+    let bits: Vec<BitVec> = (0..3).map(|position| window.bit(position)).collect();
+    let mut sum = plane(6);
+    each_kernel(c, "words_xor_selected_3", bytes(5), || {
+        sum.xor_selected(&[(&table[0], &bits[0]), (&table[1], &bits[1]), (&key, &bits[2])]);
+    });
+    each_kernel(c, "words_bit", bytes(1), || window.bit(0));
+    each_kernel(c, "words_xor_sum", bytes(2), || window.xor_sum(&key, &bits[0], 0..LEN));
+    let mut packed = Vec::new();
+    window.pack_into(&mut packed);
+    each_kernel(c, "words_unpack", Throughput::Bytes(packed.len() as u64), || {
+        WordVec::unpack(LEN, &packed).expect("packed above")
+    });
+    for limbs in [Limbs::ONE, Limbs::TWO] {
+        let x = random(60, limbs, LEN);
+        let name = format!("window_13bits_{}limbs", limbs.count());
+        each_kernel(c, &name, Throughput::Elements(LEN as u64), || WordVec::window(&x, 20, 13));
+    }
+    let (mut x, y) = (random(61, Limbs::ONE, LEN), random(62, Limbs::ONE, LEN));
+    each_kernel(c, "add_signed_1limb", Throughput::Elements(LEN as u64), || x.add_signed(&y, &bits[0]));
+}
+
 fn settings() -> Criterion {
     Criterion::default()
         .sample_size(15)
@@ -172,5 +207,5 @@ fn settings() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = benches; config = settings(); targets = products, layers, generator, elementwise, polynomials }
+criterion_group! { name = benches; config = settings(); targets = products, layers, generator, elementwise, polynomials, words }
 criterion_main!(benches);

@@ -16,7 +16,7 @@ use std::cell::OnceCell;
 const CHANGES: usize = 8;
 
 thread_local! {
-    static NETS: OnceCell<[Net; 4]> = const { OnceCell::new() };
+    static NETS: OnceCell<[Net; 6]> = const { OnceCell::new() };
 }
 
 /// A change of one message.
@@ -90,6 +90,8 @@ pub(crate) fn messages(bytes: &[u8]) {
                 zoo::products(Limbs::TWO),
                 zoo::pools(Limbs::THREE),
                 zoo::joined(Limbs::TWO),
+                zoo::relu(Limbs::ONE, true, &[2; 6]),
+                zoo::maxima(Limbs::TWO),
             ]
         });
         run(&nets[net % nets.len()], parties.expect("2 or 3 parties"), &changes);

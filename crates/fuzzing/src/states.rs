@@ -25,6 +25,12 @@ const SCOPE: Scope = Scope::new(SessionId::from_bytes([1; 16]), EpochId::from_by
 
 thread_local! {
     static PLAN: OnceCell<Arc<Plan>> = const { OnceCell::new() };
+    static COMPARING: OnceCell<Arc<Plan>> = const { OnceCell::new() };
+}
+
+/// A plan whose check has boolean sums.
+fn comparing() -> Arc<Plan> {
+    zoo::relu(Limbs::ONE, true, &[2; 6]).plan
 }
 
 /// The first byte chooses the reader.
@@ -34,7 +40,11 @@ pub(crate) fn states(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let choice = input.byte() % 10;
     match choice {
-        0 => check_message(&plan, &mut input),
+        0 => {
+            let with_bits = || COMPARING.with(|plan| Arc::clone(plan.get_or_init(comparing)));
+            let plan = if input.byte() % 2 == 0 { plan } else { with_bits() };
+            check_message(&plan, &mut input);
+        }
         1 => ticket(plan, parties, &mut input),
         2 => invitation(&plan, parties, &mut input),
         3 => unmasking(&plan, &mut input),

@@ -8,7 +8,9 @@ use amicus_node::{Peer, limits};
 use amicus_plan::{Plan, Printable, Schedule};
 use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Invitation, Request, TicketGrant};
 use amicus_protocol::epoch::PartyContext;
-use amicus_protocol::wire::{Header, pack, pack_all, unpack, unpack_all};
+use amicus_protocol::wire::{
+    Header, pack, pack_all, pack_bits, unpack, unpack_all, unpack_bits, unpack_words,
+};
 use amicus_protocol::{Parties, PartyId, ProtocolError};
 use std::sync::Arc;
 
@@ -32,6 +34,17 @@ pub(crate) fn wire(bytes: &[u8]) {
             let mut twice = vector.clone();
             twice.add_assign(&vector);
             assert_eq!(doubled, twice);
+        }
+        if let Ok(words) = unpack_words(1, len, body) {
+            let mut again = Vec::new();
+            words[0].pack_into(&mut again);
+            assert_eq!(again, body, "words have one encoding");
+        }
+        for count in [1, 2, 7] {
+            if let Ok(planes) = unpack_bits(count, len, body) {
+                assert_eq!(pack_bits(&planes), body, "planes of bits have one encoding");
+                assert!(planes.iter().all(|plane| plane.len() == len));
+            }
         }
         let lengths = [len / 2, len - len / 2, 0];
         if let Ok(vectors) = unpack_all(limbs, &lengths, body) {

@@ -1,7 +1,7 @@
 //! Seeds of what goes between roles, and of what a node keeps.
 
 use super::{Seed, seed};
-use amicus_field::{LimbVec, Limbs, OperatingSystem, packed_len};
+use amicus_field::{LimbVec, Limbs, OperatingSystem, WordVec, packed_len};
 use amicus_net::fuzz::{Door, frame};
 use amicus_net::shaper::Shape;
 use amicus_net::{Identity, PeerSet};
@@ -31,6 +31,8 @@ pub(super) fn wire() -> Vec<Seed> {
     };
     let mut all = vec![seed("header", header), seed("opening", [&header[..], &vector(Limbs::TWO)].concat())];
     all.extend((0..3).map(limbs));
+    // Two planes of nine bits, the first and the last one set.
+    all.push(seed("bits", [0, 9, 0, 1, 1, 1, 1]));
     all
 }
 
@@ -85,8 +87,9 @@ pub(super) fn plans() -> Vec<Seed> {
         [zoo::mlp(Limbs::TWO), zoo::conv_net(Limbs::ONE), zoo::residual(Limbs::TWO), zoo::joined(Limbs::TWO)];
     let more =
         [zoo::products(Limbs::TWO), zoo::repeated(Limbs::ONE), zoo::pools(Limbs::THREE), zoo::statistical()];
-    let plans = nets.into_iter().chain(more).map(|net| net.plan);
-    plans.map(|plan| seed(&plan.name, plan.encode().expect("memory"))).collect()
+    let comparing = [zoo::relu(Limbs::ONE, true, &[2; 6]), zoo::maxima(Limbs::TWO), zoo::pieces(Limbs::ONE)];
+    let plans = nets.into_iter().chain(more).chain(comparing).map(|net| net.plan);
+    plans.map(|plan| seed(&plan.name.replace(" ", "-"), plan.encode().expect("memory"))).collect()
 }
 
 pub(super) fn names() -> Vec<Seed> {
@@ -108,7 +111,7 @@ fn change(number: u8, how: u8, at: u16, bytes: &[u8]) -> Vec<u8> {
 
 pub(super) fn messages() -> Vec<Seed> {
     let mut all = vec![seed("honest", [0, 0]), seed("honest-3", [3, 1])];
-    for net in 0..4 {
+    for net in 0..6 {
         // Every fifth message of a run, each in another way.
         let numbers = (0u8..60).step_by(5).zip((0u8..5).cycle());
         all.extend(numbers.map(|(number, how)| {
@@ -123,7 +126,10 @@ pub(super) fn states() -> Vec<Seed> {
     let plan = zoo::joined(Limbs::TWO).plan;
     let values = plan.values().expect("a valid plan");
     let sums = packed_len(plan.limbs, plan.check_slots());
-    let check = [vec![0, 0, 2], vec![0; sums + 3 * 32]].concat();
+    let check = [vec![0, 0, 0, 2], vec![0; sums + 3 * 32]].concat();
+    let with_bits = zoo::relu(Limbs::ONE, true, &[2; 6]).plan;
+    let sums = packed_len(Limbs::ONE, 1) + WordVec::packed_len(with_bits.boolean_slots());
+    let check_of_bits = [vec![0, 1, 0, 2], vec![0; sums + 3 * 32]].concat();
     let digest = plan.digest().expect("memory");
     let binding =
         Binding { plan: digest, batch: 1, client: "client 1".into(), receivers: vec!["client 1".into()] };
@@ -157,6 +163,7 @@ pub(super) fn states() -> Vec<Seed> {
     loaded.parties[2].seal(&mut write).expect("memory");
     vec![
         seed("check", check),
+        seed("check-of-bits", check_of_bits),
         seed("epoch-of-party", kept_by_party),
         seed("epoch-of-helper", [&[9], &loaded.helper.seal()[..]].concat()),
         seed("ticket", [&[1, 0], &grant[..]].concat()),
