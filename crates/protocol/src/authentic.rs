@@ -37,8 +37,9 @@ pub struct AuthenticationKeys(Vec<AuthenticationKey>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyDigest([u8; 32]);
 
-/// A tag of a message under a recipient's key. It is compared in constant time.
-#[derive(Clone, Copy, Debug, Hash)]
+/// A tag of a message under a recipient's key. It is compared in constant time, as hashes of this
+/// type are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(blake3::Hash);
 
 /// A body whose tag is right. Only [`AuthenticationKey::verify`] makes it.
@@ -130,15 +131,6 @@ impl AuthenticationKey {
         Ok(Authentic { body, tag })
     }
 }
-
-impl PartialEq for Tag {
-    fn eq(&self, other: &Tag) -> bool {
-        // Of hashes, this is in constant time.
-        self.0 == other.0
-    }
-}
-
-impl Eq for Tag {}
 
 impl Tag {
     /// The bytes that follow the body.

@@ -43,6 +43,9 @@ impl fmt::Debug for Dealt {
     }
 }
 
+/// Takes the corrections of one operation.
+pub type Outlet<'a, E> = dyn FnMut(OpIndex, &[u8]) -> Result<(), E> + 'a;
+
 /// Floors of an output's masks. Wiped when dropped.
 pub(crate) struct OutputMasks(Vec<U256>);
 
@@ -115,7 +118,7 @@ impl HelperEpoch {
         keys: HelperKeys,
         batch: usize,
         buffer: &mut Vec<u8>,
-        send: &mut dyn FnMut(OpIndex, &[u8]) -> Result<(), E>,
+        send: &mut Outlet<'_, E>,
     ) -> Result<Dealt, E> {
         self.usable().map_err(E::from)?;
         if batch == 0 {

@@ -10,7 +10,7 @@ mod local;
 mod party;
 mod polynomials;
 
-pub use helper::{Dealt, InputGrant};
+pub use helper::{Dealt, InputGrant, Outlet};
 pub use party::{Material, PartyDeal};
 
 pub(crate) use local::local;
