@@ -121,7 +121,7 @@ impl Awaiting {
         batch: usize,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
-        let receiver = Receiver::new(plan, scope, batch, randomness)?;
+        let receiver = Receiver::new(plan, scope, batch, &keys, randomness)?;
         Ok(Awaiting { receiver, keys, parties, scope, outputs: Vec::new(), release: None })
     }
 

@@ -13,6 +13,7 @@ use amicus_protocol::epoch::{HelperEpoch, PartyContext, PartyEpoch, PartyLoad};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::keys::CONTRIBUTION_BYTES;
 use amicus_protocol::output::{Receiver, ReceiverKey, Release};
+use amicus_protocol::release::ReleaseKey;
 use amicus_protocol::session::{Holding, Joining, SessionStart};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Scope, SessionId, control};
@@ -115,10 +116,13 @@ fn invitation(plan: &Plan, parties: Parties, input: &mut Input<'_>) {
 }
 
 fn unmasking(plan: &Plan, input: &mut Input<'_>) {
-    let receiver = Receiver::new(plan, SCOPE, 1, &mut OperatingSystem).expect("a valid plan");
+    let keys = AuthenticationKeys::decode(Parties::new(2).expect("two parties"), &[7; 64]).expect("two keys");
+    let receiver = Receiver::new(plan, SCOPE, 1, &keys, &mut OperatingSystem).expect("a valid plan");
     let output = input.chunk();
     let release = input.rest();
     assert!(receiver.unmask(release, [output]).is_err());
+    let encrypted = ReleaseKey::of(&keys, SCOPE).encrypt(release);
+    assert!(receiver.unmask(&encrypted, [output]).is_err());
     if let Ok(read) = Release::from_log(release) {
         let count = u32::from_le_bytes(*release[32..].first_chunk().expect("a count"));
         assert!(read.message(count as usize).is_none());

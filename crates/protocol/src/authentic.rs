@@ -6,7 +6,7 @@
 //! under it. The keys derive from the party's one-time key of the id, which the party and the
 //! helper have: parties are told nothing.
 
-use crate::epoch::{SEED_BYTES, gather, seed_from};
+use crate::epoch::{SEED_BYTES, seed_from};
 use crate::keyed::KeyedHash;
 use crate::label::{Label, Purpose};
 use crate::wire::Header;
@@ -84,8 +84,8 @@ impl AuthenticationKeys {
         if bytes.len() != expected {
             return Err(Fault::Length { expected, got: bytes.len() });
         }
-        let keys = gather(parties.count(), bytes.chunks_exact(SEED_BYTES).map(seed_from))?;
-        Ok(AuthenticationKeys(keys.into_iter().map(|key| AuthenticationKey(Box::new(key))).collect()))
+        let key = |chunk| Ok(AuthenticationKey(Box::new(seed_from(chunk)?)));
+        Ok(AuthenticationKeys(bytes.chunks_exact(SEED_BYTES).map(key).collect::<Result<_, Fault>>()?))
     }
 
     /// The tags of a message for every party, in order.

@@ -153,7 +153,7 @@ impl HelperEpoch {
             self.failures.fetch_add(u32::from(agree), Ordering::Relaxed);
             return Err(ProtocolError::Rejected { step: Step::Check });
         }
-        let release = Release::new(&self.plan, &self.values, &dealt, first.outputs.clone())?;
+        let release = Release::new(&self.plan, &self.values, &dealt, &first.outputs)?;
         Ok(Accepted { scope: dealt.scope, release })
     }
 

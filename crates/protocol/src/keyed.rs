@@ -25,6 +25,15 @@ impl KeyedHash {
     }
 }
 
+impl KeyedHash {
+    /// As many pseudorandom bytes as there is room for, which depend on what was added.
+    pub(crate) fn fill(&self, out: &mut [u8]) {
+        let mut reader = self.0.finalize_xof();
+        reader.fill(out);
+        reader.zeroize();
+    }
+}
+
 impl Drop for KeyedHash {
     fn drop(&mut self) {
         self.0.zeroize();

@@ -15,7 +15,7 @@
 //! - [`online`]: a party's way through the plan: linear layers, products, activations (sections 6.2
 //!   to 6.6); comparisons in `compare`, selections in `select` (6.10 to 6.12)
 //! - [`check`]: the batch check and the value that proves it passed (section 6.7)
-//! - [`output`]: release and unmasking (section 6.8)
+//! - [`output`], [`release`]: release and unmasking (section 6.8)
 //!
 //! One-time material is move-only: every step consumes its predecessor, so doing things twice or in
 //! the wrong order does not compile.
@@ -42,6 +42,7 @@ pub mod online;
 pub mod output;
 pub mod peer;
 pub mod preprocess;
+pub mod release;
 mod select;
 pub mod session;
 pub mod share;

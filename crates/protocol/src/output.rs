@@ -3,11 +3,12 @@
 //!
 //! A party's message holds, per logit, `floor(D / 2^shift)` in the fewest whole bytes and the wrap
 //! bit `c` in one byte. The helper's release holds the hash all parties agreed on and, per logit,
-//! `mu_0` and `h`. Low-order bits of the logits go to nobody.
+//! `mu_0` and `h`, encrypted to the receiver. Low-order bits of the logits go to nobody.
 
-use crate::authentic::Authentic;
+use crate::authentic::{Authentic, AuthenticationKeys};
 use crate::keyed::KeyedHash;
 use crate::preprocess::{Dealt, truncation};
+use crate::release::{ReleaseKey, TAG_BYTES};
 use crate::transcript::Digest;
 use crate::{Culprit, Fault, Peer, ProtocolError, Scope, Step};
 use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
@@ -96,17 +97,17 @@ pub(crate) fn encode_masked(t: &Truncation, opened: &LimbVec) -> Vec<u8> {
     body
 }
 
-/// What acceptance releases to the receivers.
+/// What acceptance releases to the receivers, encrypted to each.
 pub struct Release {
     plan: PlanDigest,
-    hashes: Vec<Digest>,
-    masks: Zeroizing<Vec<u8>>,
+    /// In the order of the receivers: the agreed hash and the masks, all of one length.
+    messages: Vec<Vec<u8>>,
 }
 
 impl fmt::Debug for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // With a party's message the masks are the output.
-        f.debug_struct("Release").field("receivers", &self.hashes.len()).finish_non_exhaustive()
+        // With its receiver's keys and a party's message it is the output.
+        f.debug_struct("Release").field("receivers", &self.messages.len()).finish_non_exhaustive()
     }
 }
 
@@ -115,7 +116,7 @@ impl Release {
         plan: &Plan,
         values: &Values,
         dealt: &Dealt,
-        hashes: Vec<Digest>,
+        hashes: &[Digest],
     ) -> Result<Self, ProtocolError> {
         let t = output_truncation(plan, values)?;
         let digest = plan.digest()?;
@@ -124,18 +125,21 @@ impl Release {
         for (i, &mu) in dealt.output_masks.iter().enumerate() {
             put(&mut masks, mu, floor_bytes(&t), dealt.output_high.get(i));
         }
-        Ok(Release { plan: digest, hashes, masks })
+        let message = |(receiver, hash): (u32, &Digest)| {
+            let key = ReleaseKey::of(&dealt.authentication(receiver), dealt.scope);
+            key.encrypt(&Zeroizing::new([&hash.0[..], &masks].concat()))
+        };
+        Ok(Release { plan: digest, messages: (0u32..).zip(hashes).map(message).collect() })
     }
 
-    /// The message for one receiver: the agreed hash, then the masks.
-    pub fn message(&self, receiver: usize) -> Option<Zeroizing<Vec<u8>>> {
-        let hash = self.hashes.get(receiver)?;
-        Some(Zeroizing::new([&hash.0[..], &self.masks].concat()))
+    /// The message for one receiver: the agreed hash, then the masks, encrypted to it.
+    pub fn message(&self, receiver: usize) -> Option<&[u8]> {
+        self.messages.get(receiver).map(Vec::as_slice)
     }
 
     /// Bytes of a logged release with so many receivers and bytes of masks.
     pub const fn bytes(receivers: usize, masks: usize) -> usize {
-        KEY_BYTES + 4 + KEY_BYTES * receivers + masks
+        KEY_BYTES + 8 + receivers * (KEY_BYTES + masks + TAG_BYTES)
     }
 
     /// The plan whose output it is.
@@ -143,15 +147,11 @@ impl Release {
         &self.plan
     }
 
-    /// Everything, for the helper's log: plan, number of receivers, hashes, masks.
-    pub(crate) fn encode_all(&self) -> Zeroizing<Vec<u8>> {
-        let length = Release::bytes(self.hashes.len(), self.masks.len());
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
-        bytes.extend_from_slice(&self.plan.0);
-        bytes.extend_from_slice(&(self.hashes.len() as u32).to_le_bytes());
-        self.hashes.iter().for_each(|h| bytes.extend_from_slice(&h.0));
-        bytes.extend_from_slice(&self.masks);
-        bytes
+    /// Everything, for the helper's log: plan, number of receivers, bytes for each, messages.
+    pub(crate) fn encode_all(&self) -> Vec<u8> {
+        let each = self.messages.first().map_or(0, Vec::len);
+        let numbers = [self.messages.len() as u32, each as u32].map(u32::to_le_bytes);
+        [&self.plan.0[..], &numbers.concat(), &self.messages.concat()].concat()
     }
 
     /// Reads a logged release again, to repeat it after a crash.
@@ -162,17 +162,13 @@ impl Release {
         let corrupt = || ProtocolError::Internal("the logged release is corrupt".into());
         let (plan, rest) = bytes.split_first_chunk::<KEY_BYTES>().ok_or_else(corrupt)?;
         let (count, rest) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;
-        let end = (u32::from_le_bytes(*count) as usize).checked_mul(KEY_BYTES).ok_or_else(corrupt)?;
-        let (hashes, masks) = rest.split_at_checked(end).ok_or_else(corrupt)?;
-        let hashes = hashes
-            .chunks_exact(KEY_BYTES)
-            .map(|chunk| {
-                let mut digest = [0; KEY_BYTES];
-                digest.copy_from_slice(chunk);
-                Digest(digest)
-            })
-            .collect();
-        Ok(Release { plan: PlanDigest(*plan), hashes, masks: Zeroizing::new(masks.to_vec()) })
+        let (each, rest) = rest.split_first_chunk::<4>().ok_or_else(corrupt)?;
+        let [count, each] = [count, each].map(|number| u32::from_le_bytes(*number) as usize);
+        if each < KEY_BYTES + TAG_BYTES || count.checked_mul(each) != Some(rest.len()) {
+            return Err(corrupt());
+        }
+        let messages = rest.chunks_exact(each).map(<[u8]>::to_vec).collect();
+        Ok(Release { plan: PlanDigest(*plan), messages })
     }
 }
 
@@ -185,6 +181,8 @@ fn output_truncation(plan: &Plan, values: &Values) -> Result<Truncation, Protoco
 #[derive(Debug)]
 pub struct Receiver {
     key: ReceiverKey,
+    /// What the helper's release is encrypted under.
+    release: ReleaseKey,
     scope: Scope,
     digest: PlanDigest,
     t: Truncation,
@@ -194,7 +192,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver of an inference of `batch` inputs, with a fresh key.
+    /// A receiver of an inference of `batch` inputs that got these keys for it, with a fresh key of its
+    /// own.
     ///
     /// # Errors
     /// An invalid plan, a batch of no inputs or of more than can be counted, or no randomness.
@@ -202,6 +201,7 @@ impl Receiver {
         plan: &Plan,
         scope: Scope,
         batch: usize,
+        keys: &AuthenticationKeys,
         randomness: &mut dyn Randomness,
     ) -> Result<Self, ProtocolError> {
         let values = plan.values()?;
@@ -210,6 +210,7 @@ impl Receiver {
         let bytes = each.checked_mul(batch).filter(|&bytes| bytes > 0 && bytes < usize::MAX - KEY_BYTES);
         Ok(Receiver {
             key: ReceiverKey::random(randomness)?,
+            release: ReleaseKey::of(keys, scope),
             scope,
             digest: plan.digest()?,
             t,
@@ -235,11 +236,12 @@ impl Receiver {
         messages: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<f64>, ProtocolError> {
         let width = floor_bytes(&self.t) + 1;
-        let expected = KEY_BYTES + self.bytes;
+        let expected = KEY_BYTES + self.bytes + TAG_BYTES;
         let fail = |fault| ProtocolError::peer(Peer::Helper, Step::Output, fault);
         if release.len() != expected {
             return Err(fail(Fault::Length { expected, got: release.len() }));
         }
+        let release = self.release.decrypt(release).map_err(fail)?;
         let (agreed, masks) = release.split_at(KEY_BYTES);
         let right =
             |m: &&[u8]| m.len() == self.bytes && hash(&self.key, self.scope, &self.digest, m).0 == *agreed;

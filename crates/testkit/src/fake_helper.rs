@@ -348,7 +348,7 @@ impl FakeHelper {
         let ticket = Ticket::from_grant(Arc::clone(&plan), self.parties, scope, 1, &dealt.grant().encode());
         let input = pack(&ticket.expect("a ticket").mask(inputs).expect("inputs of this plan"));
         let keys = dealt.authentication(FIRST_RECIPIENT);
-        let receiver = OutputReceiver::new(&plan, scope, 1, &mut OperatingSystem).expect("randomness");
+        let receiver = OutputReceiver::new(&plan, scope, 1, &keys, &mut OperatingSystem).expect("randomness");
         let key = receiver.key().encode().to_vec();
         let messages = [(Kind::Input, input), (Kind::ReceiverKey, key)]
             .map(|(kind, body)| ToParties::new(Header::new(kind, scope, 0), body, &keys));

@@ -1,11 +1,15 @@
 //! The helper dies between its decision and the release (`docs/protocol.md`, 6.8): the right output
 //! reaches everybody after all, exactly once decided.
 
+use amicus_client::inference::PendingRequest;
 use amicus_client::{Message, load};
-use amicus_field::{Element, Limbs};
+use amicus_field::{Element, Limbs, OperatingSystem};
 use amicus_node::Peer;
 use amicus_node::event::Event;
 use amicus_node::local::LocalCluster;
+use amicus_protocol::authentic::AuthenticationKeys;
+use amicus_protocol::control::{self, TicketGrant};
+use amicus_protocol::release::ReleaseKey;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Scope, SessionId};
 use amicus_testkit::PATIENCE;
@@ -13,6 +17,8 @@ use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, assert_says};
 use amicus_testkit::user::User;
 use amicus_testkit::zoo;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const TWO: Limbs = Limbs::TWO;
@@ -194,4 +200,52 @@ fn releases_acknowledgements_and_refusals_are_served_while_an_owner_stalls() {
     assert!(connected(&mut run, &alice).1.is_none(), "acknowledged during a load, and repeated");
     let loading = owner.heard(Duration::ZERO).is_none_or(|message| message.header.kind == Kind::LoadReady);
     assert!(loading, "the load ended before");
+}
+
+/// A copy of the helper's folder shows neither the masks of an output nor what they are masked with.
+#[test]
+fn a_stored_release_shows_no_mask() {
+    let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
+    let inputs = run.next_inputs();
+    let me = Peer::Client("2".into());
+    let mut alice = User::connect(&mut run.cluster, run.parties, &me);
+    let (pending, request) =
+        PendingRequest::new(Arc::clone(&run.net.plan), run.parties, 1, Vec::new()).unwrap();
+    alice.send(&Peer::Helper, &request);
+    let ticket = alice.expect(&Peer::Helper, &[Kind::Ticket]);
+    let grant: TicketGrant = control::decode(ticket.body()).unwrap();
+    let keys = AuthenticationKeys::decode(run.parties, &grant.keys).unwrap();
+    let admission = pending.granted(&ticket.header, ticket.body(), &mut OperatingSystem).unwrap();
+    let (mut awaiting, messages) = admission.mask(&inputs).unwrap();
+    for party in run.parties.all().map(Peer::Party) {
+        messages.iter().for_each(|message| alice.send_to(&party, message));
+    }
+    for party in run.parties.all() {
+        awaiting.output(party, alice.expect(&Peer::Party(party), &[Kind::Output]).body().to_vec());
+    }
+    helper_is_dead(&run.cluster);
+    let kept = all_files(&run.folder_of(&Peer::Helper));
+    run.cluster.start_node(&Peer::Helper).unwrap();
+    let nodes = [Peer::Helper];
+    alice.connect_to(&mut run.cluster, &me, &nodes);
+    let release = alice.expect(&Peer::Helper, &[Kind::Release]);
+    let released = ReleaseKey::of(&keys, ticket.header.scope()).decrypt(release.body()).unwrap();
+    let holds = |bytes: &[u8]| kept.windows(bytes.len()).any(|window| window == bytes);
+    // It is there, as it is sent; nothing of what is in it, nor of what it is read with.
+    assert!(holds(release.body()));
+    let secrets = released.chunks_exact(8).chain(grant.keys.chunks(32)).chain(grant.seeds.chunks(32));
+    assert!(!secrets.into_iter().any(holds));
+    awaiting.release(release.body().to_vec());
+    run.assert_right(&inputs, &awaiting.result().unwrap().unwrap());
+    run.finish();
+}
+
+/// What all files of a folder hold, one behind the other.
+fn all_files(folder: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        all.extend(if path.is_dir() { all_files(&path) } else { std::fs::read(path).unwrap() });
+    }
+    all
 }

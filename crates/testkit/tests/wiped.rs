@@ -10,7 +10,9 @@ use amicus_node::event::Reporter;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Limits, Peer, Served};
+use amicus_protocol::authentic::AuthenticationKeys;
 use amicus_protocol::control::{self, Channel, SessionAnswer, SessionOffer, TicketGrant};
+use amicus_protocol::release::ReleaseKey;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Parties, Scope, SessionId};
 use amicus_testkit::PATIENCE;
@@ -213,7 +215,9 @@ fn tickets_keys_releases_and_grants_are_wiped() {
                 awaiting.output(party, output.body().to_vec());
             }
             let release = alice.expect(&Peer::Helper, &[Kind::Release]);
-            secret("masks of an output", &release.body()[32..]);
+            let keys = AuthenticationKeys::decode(parties, &grant.keys).unwrap();
+            let released = ReleaseKey::of(&keys, release.header.scope()).decrypt(release.body()).unwrap();
+            secret("masks of an output", &released[32..]);
             awaiting.release(release.body().to_vec());
             assert!(awaiting.result().unwrap().is_some());
             alice.send(&Peer::Helper, &awaiting.acknowledgement());

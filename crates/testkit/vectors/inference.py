@@ -4,9 +4,16 @@ import math
 
 from comparisons import Comparison, prepare_selection, select, xor
 from networks import inputs_of, local, opens, pool_windows
-from primitives import Stream, keyed, pack_bits, pack_words, sequence, text, varint
+from primitives import Stream, derive_key, keyed, keyed_stream, pack_bits, pack_words, sequence, text, varint
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
                   KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, ZERO_WORDS, authentication_keys, label, le, scope)
+
+
+def encrypted(key, plain):
+    """A release to its receiver (6.8)."""
+    stream = keyed_stream(keyed(key, b"amicus stream of a release"), len(plain))
+    masked = bytes(a ^ b for a, b in zip(plain, stream))
+    return masked + keyed(keyed(key, b"amicus tag of a release"), masked)
 
 
 def truncation(op):
@@ -187,6 +194,7 @@ class Inference:
         seeds = b"".join(self.input_seeds)
         tag_keys = authentication_keys(self.party_seeds, self.scope, 0)
         keys = b"".join(tag_keys)
+        self.release_key = derive_key("amicus 2026-11 key of a release", self.scope + keys)
         self.send(HELPER, CLIENT, "Ticket", binding + varint(len(seeds)) + seeds + varint(len(keys)) + keys)
         self.D = [r.add(self.x, self.masks[0])] + [None] * len(self.plan["ops"])
         receiver_key = r.seeds.next(CLIENT)
@@ -329,7 +337,7 @@ class Inference:
         masks = self.masks[out["value"]]
         high = [int(2 * v > q) for v in masks]
         release = b"".join(le(v >> shift, width) + bytes([h]) for v, h in zip(masks, high))
-        self.send(HELPER, CLIENT, "Release", output_hash + release)
+        self.send(HELPER, CLIENT, "Release", encrypted(self.release_key, output_hash + release))
         wrap = (2 * q + 2**shift) // 2**(shift + 1)  # Q / 2^shift, rounded
         return [(d >> shift) - 2**(out["ell"] - shift) - (m >> shift) + h * c * wrap
                 for d, m, h, c in zip(D, masks, high, case)]

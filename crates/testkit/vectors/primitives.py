@@ -17,6 +17,10 @@ def _words(block):
 
 def _compress(cv, m, counter, length, flags):
     """The first eight words of the output: all that 256-bit hashes need."""
+    return _all_words(cv, m, counter, length, flags)[:8]
+
+
+def _all_words(cv, m, counter, length, flags):
     s = list(cv) + list(IV[:4]) + [counter & M32, counter >> 32, length, flags]
 
     def g(a, b, c, d, x, y):
@@ -43,7 +47,7 @@ def _compress(cv, m, counter, length, flags):
         g(2, 7, 8, 13, m[12], m[13])
         g(3, 4, 9, 14, m[14], m[15])
         m = [m[i] for i in PERMUTATION]
-    return [s[i] ^ s[i + 8] for i in range(8)]
+    return [s[i] ^ s[i + 8] for i in range(8)] + [s[i + 8] ^ cv[i] for i in range(8)]
 
 
 def _chunk(key, data, counter, flags, root):
@@ -77,6 +81,15 @@ def blake3(data):
 def keyed(key, data):
     """BLAKE3 with a key of 32 bytes."""
     return _blake3(_words(key)[:8], data, KEYED_HASH)
+
+
+def keyed_stream(key, count):
+    """The first bytes of BLAKE3's extendable output with a key of 32 bytes, of no input."""
+    flags, out = KEYED_HASH | CHUNK_START | CHUNK_END | ROOT, b""
+    for block in range(-(-count // 64)):
+        words = _all_words(_words(key)[:8], [0] * 16, block, 0, flags)
+        out += b"".join(word.to_bytes(4, "little") for word in words)
+    return out[:count]
 
 
 def derive_key(context, material):

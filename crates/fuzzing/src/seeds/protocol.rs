@@ -140,7 +140,9 @@ pub(super) fn states() -> Vec<Seed> {
     let invitation = control::encode(&invitation).expect("memory");
     let element = (plan.limbs.bits().div_ceil(8) + 1) as usize;
     let outputs = values.get(plan.output.value).len * element;
-    let release = [&digest.0[..], &2u32.to_le_bytes(), &vec![0; 2 * 32 + outputs]].concat();
+    let each = 32 + outputs + 32;
+    let numbers = [2, each as u32].map(u32::to_le_bytes).concat();
+    let release = [&digest.0[..], &numbers, &vec![0; 2 * each]].concat();
     let parties = Parties::new(3).expect("three parties");
     let start = SessionStart::draw(parties, Vec::new(), &mut OperatingSystem).expect("randomness");
     let offer = control::encode(&start.offer(parties.last())).expect("memory");
