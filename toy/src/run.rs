@@ -388,9 +388,7 @@ pub fn infer(
     })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());
     let masked = Ticket::from_grant(Arc::clone(plan), parties, scope, batch, &grant)?.mask(x)?;
-    let new = |number| {
-        Receiver::new(plan, scope, batch, &dealt.authentication(number), &mut FreshSeeds)
-    };
+    let new = |number| Receiver::new(plan, scope, batch, &dealt.authentication(number), &mut FreshSeeds);
     let (receivers, other) = ([new(0)?, new(1)?], new(1)?);
     let fail = |fault| ProtocolError::peer(Peer::Client("1".into()), Step::Input, fault);
     let (mut running, mut roots) = (Vec::new(), Vec::new());
