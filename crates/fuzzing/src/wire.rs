@@ -37,7 +37,7 @@ pub(crate) fn wire(bytes: &[u8]) {
         }
         if let Ok(words) = unpack_words(1, len, body) {
             let mut again = Vec::new();
-            words[0].pack_into(&mut again);
+            words.iter().for_each(|words| words.pack_into(&mut again));
             assert_eq!(again, body, "words have one encoding");
         }
         for count in [1, 2, 7] {
