@@ -63,22 +63,25 @@ pub fn dial(
     expected: (&str, Fingerprint),
     deadline: Instant,
 ) -> Result<Link, NetError> {
-    dial_while(address, identity, expected, deadline, || true)
+    let (peer, fingerprint) = expected;
+    dial_while(address, identity, (peer, &[fingerprint]), deadline, || true)
 }
 
-/// Connects as [`dial`] does, and tries again only as long as `wanted` says so.
+/// Connects as [`dial`] does to a peer that has one of several pinned certificates, and tries again
+/// only as long as `wanted` says so. Names are resolved anew for every attempt.
 ///
 /// # Errors
 /// Those of [`dial`].
 pub fn dial_while(
     address: impl ToSocketAddrs + fmt::Display,
     identity: &Identity,
-    expected: (&str, Fingerprint),
+    expected: (&str, &[Fingerprint]),
     deadline: Instant,
     wanted: impl Fn() -> bool,
 ) -> Result<Link, NetError> {
-    let (peer, fingerprint) = expected;
-    let config = tls::client_config(identity, PeerSet::from_iter([(fingerprint, peer)]))?;
+    let (peer, fingerprints) = expected;
+    let pins = fingerprints.iter().map(|fingerprint| (*fingerprint, peer)).collect();
+    let config = tls::client_config(identity, pins)?;
     let mut pause = Duration::from_millis(5);
     loop {
         let error = match connect(&address, peer, deadline) {
@@ -107,11 +110,15 @@ fn connect(
 ) -> Result<(TcpStream, SocketAddr), NetError> {
     let failed = |error: &io::Error| NetError::io(format!("connecting to {peer} at {address}"), error);
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such address");
-    for at in address.to_socket_addrs().map_err(|error| failed(&error))? {
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(|error| failed(&error))?.collect();
+    for (tried, at) in addresses.iter().enumerate() {
+        // Each gets its share of the time that is left: one that never answers must not keep the
+        // next from being tried.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         // A timeout of zero would be an error.
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        match TcpStream::connect_timeout(&at, left) {
-            Ok(socket) => return Ok((socket, at)),
+        match TcpStream::connect_timeout(at, share.max(Duration::from_millis(1))) {
+            Ok(socket) => return Ok((socket, *at)),
             Err(error) => last = error,
         }
     }
@@ -123,12 +130,12 @@ fn greet(
     socket: TcpStream,
     address: SocketAddr,
     session: Session,
-    (peer, expected): (&str, Fingerprint),
+    (peer, expected): (&str, &[Fingerprint]),
     deadline: Instant,
 ) -> Result<Link, NetError> {
     let start = Instant::now();
     let named = |failure: Failure| match failure.not_pinned() {
-        Some(got) => NetError::WrongPeer { peer: peer.to_owned(), expected, got, address },
+        Some(got) => NetError::WrongPeer { peer: peer.to_owned(), expected: expected.to_vec(), got, address },
         None => failure.named(peer),
     };
     let mut handshake = Handshake::new(socket, address, session).map_err(named)?;
@@ -163,12 +170,13 @@ pub struct Listener {
     peers: PeerSet,
     pending: Vec<Handshake>,
     handshake_limit: Duration,
+    max_pending: usize,
     /// Nothing is accepted before this: the operating system had no room for another connection.
     resume: Option<Instant>,
 }
 
 impl Listener {
-    /// Handshakes at a time; beyond that the oldest is given up of the host that has most, so that
+    /// Handshakes at a time unless set; beyond that the oldest is given up of the host that has most, so that
     /// stalled ones cannot lock others out.
     const MAX_PENDING: usize = 64;
     /// Rest after an error of the operating system. Without descriptors left the socket stays
@@ -198,6 +206,7 @@ impl Listener {
             peers,
             pending: Vec::new(),
             handshake_limit: Duration::from_secs(10),
+            max_pending: Self::MAX_PENDING,
             resume: None,
         })
     }
@@ -207,10 +216,26 @@ impl Listener {
         self.address
     }
 
+    /// Presents another identity from now on, and lets in others; links that were accepted before
+    /// stay.
+    ///
+    /// # Errors
+    /// An identity that TLS refuses; then nothing has changed.
+    pub fn replace(&mut self, identity: &Identity, peers: PeerSet) -> Result<(), NetError> {
+        self.config = tls::server_config(identity, peers.clone())?;
+        self.peers = peers;
+        Ok(())
+    }
+
     /// How long a connection may take for its handshake, counted from its acceptance; 10 seconds
     /// unless set.
     pub fn set_handshake_limit(&mut self, limit: Duration) {
         self.handshake_limit = limit;
+    }
+
+    /// How many handshakes may go on at a time, at least one; 64 unless set.
+    pub fn set_max_pending(&mut self, most: usize) {
+        self.max_pending = most.max(1);
     }
 
     /// The next authenticated connection, or the next one that failed. The listener stays usable
@@ -269,9 +294,9 @@ impl Listener {
                 .and_then(|session| Handshake::new(socket, address, session))
                 .map_err(|failure| failure.named(&address.to_string()))?;
             self.pending.push(handshake);
-            if self.pending.len() > Self::MAX_PENDING {
+            if self.pending.len() > self.max_pending {
                 let oldest = self.pending.remove(self.most_crowded());
-                return Err(NetError::Crowded { address: oldest.address, limit: Self::MAX_PENDING });
+                return Err(NetError::Crowded { address: oldest.address, limit: self.max_pending });
             }
         }
     }

@@ -105,12 +105,12 @@ pub enum NetError {
         address: SocketAddr,
     },
     /// Whoever answers at the dialled address is not the expected peer.
-    #[error("{address} is not {peer}: expected certificate {expected}, got {got}")]
+    #[error("{address} is not {peer}: expected certificate {}, got {got}", any_of(.expected))]
     WrongPeer {
         /// Whom we wanted to reach.
         peer: String,
-        /// The pinned certificate.
-        expected: Fingerprint,
+        /// The pinned certificate; two while the peer changes its key.
+        expected: Vec<Fingerprint>,
         /// The certificate presented.
         got: Fingerprint,
         /// The address dialled.
@@ -243,6 +243,11 @@ impl Failure {
         };
         other.0.downcast_ref::<NotPinned>().map(|found| found.0)
     }
+}
+
+/// Certificates of which one was expected.
+fn any_of(fingerprints: &[Fingerprint]) -> String {
+    fingerprints.iter().map(Fingerprint::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 fn is_refusal(alert: AlertDescription) -> bool {

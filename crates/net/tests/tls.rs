@@ -56,7 +56,7 @@ fn an_unexpected_server_is_refused_on_both_sides() {
     let error = site.listener.accept(soon()).unwrap_err();
     assert!(matches!(error, NetError::Refused { .. }), "{error}");
     let error = dialling.join().unwrap().unwrap_err();
-    assert_eq!(error, NetError::WrongPeer { peer: "b".into(), expected, got, address });
+    assert_eq!(error, NetError::WrongPeer { peer: "b".into(), expected: vec![expected], got, address });
     assert_alive(&mut site);
 }
 

@@ -12,15 +12,14 @@ use crate::inbox::InboxHandle;
 use crate::party::spawn;
 use crate::store::ClusterDigest;
 use crate::{Culprit, NodeError, Peer};
-use amicus_net::{Fingerprint, Identity, Link, Listener, NetError};
+use amicus_net::{Fingerprint, Identity, Link, Listener, NetError, PeerSet};
 use amicus_protocol::control::{self, Channel, Hello};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -106,15 +105,15 @@ impl Terms {
     }
 }
 
-/// Where a peer is reached, and its pinned certificate.
-#[derive(Clone, Debug)]
+/// Where a peer is reached, and its pinned certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The peer.
     pub peer: Peer,
-    /// Its address.
-    pub address: SocketAddr,
-    /// Its certificate.
-    pub fingerprint: Fingerprint,
+    /// Its address, `HOST:PORT`; a name is resolved anew for every attempt.
+    pub address: String,
+    /// Its certificates: one, or two while it changes its key.
+    pub fingerprints: Vec<Fingerprint>,
     /// What the link is for.
     pub channel: Channel,
 }
@@ -148,12 +147,40 @@ pub struct Connector {
     /// so that none gets between the links of a node that is started in place of this one.
     threads: Mutex<Vec<JoinHandle<()>>>,
     complaints: Complaints,
+    /// What threads that accept take up before the next connection.
+    changes: Mutex<Vec<Arc<Mutex<Option<Change>>>>>,
+    /// Whom threads dial, and as whom.
+    dialled: Mutex<Vec<Arc<Mutex<Dialled>>>>,
+}
+
+/// Whom to let in from now on, and as whom to greet them.
+#[derive(Clone, Debug)]
+struct Change {
+    identity: Arc<Identity>,
+    pins: PeerSet,
+}
+
+/// Whom a thread dials, and as whom.
+#[derive(Clone, Debug)]
+struct Dialled {
+    target: Target,
+    identity: Arc<Identity>,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connector {
     /// A connector without threads, and where errors of single connections go.
     pub fn new(complaints: Complaints) -> Self {
-        Connector { stop: Arc::default(), threads: Mutex::default(), complaints }
+        Connector {
+            stop: Arc::default(),
+            threads: Mutex::default(),
+            complaints,
+            changes: Mutex::default(),
+            dialled: Mutex::default(),
+        }
     }
 
     /// Another connector that reports to the same place and is stopped on its own.
@@ -174,8 +201,15 @@ impl Connector {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
         // Another thread hears what accepted links say first. Only pinned peers get there.
         let (door, greeter) = greeting::start(terms, inboxes, complaints.clone())?;
+        let change = Arc::new(Mutex::new(None::<Change>));
+        lock(&self.changes).push(Arc::clone(&change));
         let accepting = spawn("accept", move || {
             while !stop.load(Ordering::SeqCst) {
+                let change = lock(&change).take();
+                let changed = change.map(|Change { identity, pins }| listener.replace(&identity, pins));
+                if let Some(Err(error)) = changed {
+                    complaints.report(error.into());
+                }
                 match listener.accept(Instant::now() + Duration::from_millis(100)) {
                     Ok(link) => {
                         let peer = link.peer().to_owned();
@@ -212,7 +246,8 @@ impl Connector {
                 let (sender, wanted) = sync_channel(1);
                 sender.try_send(()).ok();
                 dialers.insert(target.peer.clone(), sender);
-                self.dialer(target.clone(), Arc::clone(identity), terms, inboxes.clone(), wanted)?;
+                let dialled = Dialled { target: target.clone(), identity: Arc::clone(identity) };
+                self.dialer(dialled, terms, inboxes.clone(), wanted)?;
             }
             if let Some(handle) = inboxes.of(of_channel) {
                 handle.redial_with(dialers);
@@ -223,16 +258,23 @@ impl Connector {
 
     fn dialer(
         &self,
-        target: Target,
-        identity: Arc<Identity>,
+        dialled: Dialled,
         terms: Terms,
         inboxes: InboxHandles,
         wanted: Receiver<()>,
     ) -> Result<(), NodeError> {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
+        let channel = dialled.target.channel;
+        let dialled = Arc::new(Mutex::new(dialled));
+        {
+            let mut known = lock(&self.dialled);
+            // Nobody but this list holds those of threads that have ended.
+            known.retain(|dialled| Arc::strong_count(dialled) > 1);
+            known.push(Arc::clone(&dialled));
+        }
         let dialling = spawn("dial", move || {
             // A user that is gone needs no links any more.
-            let owned = || inboxes.of(target.channel).is_some_and(InboxHandle::is_owned);
+            let owned = || inboxes.of(channel).is_some_and(InboxHandle::is_owned);
             let goes_on = || !stop.load(Ordering::SeqCst) && owned();
             let mut asked = false;
             while goes_on() {
@@ -243,10 +285,11 @@ impl Connector {
                         Err(RecvTimeoutError::Disconnected) => return,
                     }
                 }
+                let Dialled { target, identity } = lock(&dialled).clone();
                 match attempt(&target, &identity, terms, goes_on) {
                     Ok(link) => {
                         asked = false;
-                        inboxes.deliver(target.channel, Arrival { peer: target.peer.clone(), link });
+                        inboxes.deliver(channel, Arrival { peer: target.peer, link });
                     }
                     Err(error) => {
                         complaints.report(error);
@@ -261,6 +304,22 @@ impl Connector {
             threads.push(dialling);
         }
         Ok(())
+    }
+
+    /// Takes up another identity, other pins and other addresses, for links that come from now on;
+    /// those that are there stay. Targets are those of peers and channels that are dialled already.
+    pub fn replace(&self, identity: &Arc<Identity>, pins: &PeerSet, targets: &[Target]) {
+        for change in lock(&self.changes).iter() {
+            *lock(change) = Some(Change { identity: Arc::clone(identity), pins: pins.clone() });
+        }
+        for dialled in lock(&self.dialled).iter() {
+            let mut dialled = lock(dialled);
+            let now = &dialled.target;
+            let same = targets.iter().find(|t| (&t.peer, t.channel) == (&now.peer, now.channel));
+            if let Some(target) = same {
+                *dialled = Dialled { target: target.clone(), identity: Arc::clone(identity) };
+            }
+        }
     }
 
     /// Ends all threads and waits for them: for one whose peer has begun to answer, at most as long
@@ -282,6 +341,27 @@ pub fn connect(target: &Target, identity: &Identity, terms: Terms) -> Result<Lin
     attempt(target, identity, terms, || true)
 }
 
+/// Dials a target a single time and, with terms, greets it: how long it took until both sides
+/// accepted each other.
+///
+/// # Errors
+/// What the network or the greeting says.
+pub fn probe(
+    target: &Target,
+    identity: &Identity,
+    terms: Option<Terms>,
+    deadline: Instant,
+) -> Result<Duration, NodeError> {
+    let (started, name) = (Instant::now(), target.peer.to_string());
+    let expected = (name.as_str(), &target.fingerprints[..]);
+    let mut link = amicus_net::dial_while(&target.address, identity, expected, deadline, || false)?;
+    let elapsed = started.elapsed();
+    if let Some(terms) = terms {
+        terms.greet(&mut link, target.channel, deadline)?;
+    }
+    Ok(elapsed)
+}
+
 /// Dials and greets as [`connect`] does, as long as the link is wanted.
 fn attempt(
     target: &Target,
@@ -291,8 +371,8 @@ fn attempt(
 ) -> Result<Link, NodeError> {
     let deadline = Instant::now() + ATTEMPT;
     let name = target.peer.to_string();
-    let expected = (name.as_str(), target.fingerprint);
-    let mut link = amicus_net::dial_while(target.address, identity, expected, deadline, wanted)?;
+    let expected = (name.as_str(), &target.fingerprints[..]);
+    let mut link = amicus_net::dial_while(&target.address, identity, expected, deadline, wanted)?;
     terms.greet(&mut link, target.channel, deadline)?;
     Ok(link)
 }

@@ -548,7 +548,8 @@ impl TlsWires {
                 self.proxies.push(proxy);
             }
             let fingerprint = self.fingerprint(&peer)?;
-            targets.push(Target { peer, address, fingerprint, channel });
+            let (address, fingerprints) = (address.to_string(), vec![fingerprint]);
+            targets.push(Target { peer, address, fingerprints, channel });
         }
         let (identity, terms) = (self.identity(me)?, self.terms);
         self.connector(me).dial(&identity, targets, terms, inboxes)

@@ -24,8 +24,8 @@ fn nobody_is_dialled_after_the_stop() {
     let free = deaf.local_addr().unwrap();
     let target = || Target {
         peer: Peer::Helper,
-        address: free,
-        fingerprint: helper.fingerprint(),
+        address: free.to_string(),
+        fingerprints: vec![helper.fingerprint()],
         channel: Channel::Online,
     };
     let (complaints, _errors) = Complaints::channel();

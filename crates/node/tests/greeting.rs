@@ -36,8 +36,8 @@ fn site() -> Site {
     let (complaints, errors) = Complaints::channel();
     let connector = Connector::new(complaints);
     connector.listen(listener, terms, inboxes).unwrap();
-    let target =
-        Target { peer: Peer::Helper, address, fingerprint: node.fingerprint(), channel: Channel::Online };
+    let (address, fingerprints) = (address.to_string(), vec![node.fingerprint()]);
+    let target = Target { peer: Peer::Helper, address, fingerprints, channel: Channel::Online };
     Site { inbox, connector, errors, terms, alice, bob, target }
 }
 
@@ -48,8 +48,9 @@ fn threads() -> usize {
 #[test]
 fn silent_links_cost_no_threads_and_push_out_nobody_else() {
     let mut site = site();
-    let silent =
-        |who: &Identity| dial(site.target.address, who, ("helper", site.target.fingerprint), soon()).unwrap();
+    let silent = |who: &Identity| {
+        dial(&site.target.address, who, ("helper", site.target.fingerprints[0]), soon()).unwrap()
+    };
     let before = threads();
     let mut links: Vec<_> = (0..300).map(|_| silent(&site.alice)).collect();
     assert!(threads() <= before + 2, "{before} threads became {}", threads());

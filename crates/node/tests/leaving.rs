@@ -29,8 +29,8 @@ fn nobody_dials_for_a_user_that_is_gone() {
     let listener = Listener::bind("127.0.0.1:0", &helper, pins).unwrap();
     let target = Target {
         peer: Peer::Helper,
-        address: listener.local_addr(),
-        fingerprint: helper.fingerprint(),
+        address: listener.local_addr().to_string(),
+        fingerprints: vec![helper.fingerprint()],
         channel: Channel::Online,
     };
     let node = Inbox::new(1 << 16).unwrap();

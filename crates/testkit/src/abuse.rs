@@ -117,8 +117,12 @@ impl Silent {
         let connector = Connector::new(complaints);
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         connector.listen(listener, terms, inboxes).expect("threads");
-        let target =
-            Target { peer: Peer::Helper, address, fingerprint: node.fingerprint(), channel: Channel::Online };
+        let target = Target {
+            peer: Peer::Helper,
+            address: address.to_string(),
+            fingerprints: vec![node.fingerprint()],
+            channel: Channel::Online,
+        };
         let links = VecDeque::new();
         Silent { alice, bob, target, terms, inbox, connector, _errors: errors, links }
     }
@@ -128,8 +132,8 @@ impl Silent {
     /// # Panics
     /// When it does not come through.
     pub fn connect(&mut self) {
-        let (by, expected) = (Instant::now() + PATIENCE, ("helper", self.target.fingerprint));
-        self.links.push_back(dial(self.target.address, &self.alice, expected, by).expect("a link"));
+        let (by, expected) = (Instant::now() + PATIENCE, ("helper", self.target.fingerprints[0]));
+        self.links.push_back(dial(&self.target.address, &self.alice, expected, by).expect("a link"));
         if self.links.len() > KEPT {
             self.links.pop_front();
         }

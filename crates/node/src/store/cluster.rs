@@ -35,6 +35,16 @@ impl ClusterDigest {
         ClusterDigest(*hasher.finalize().as_bytes())
     }
 
+    /// The digest of a cluster with this name and number of parties that is known by a random id, so
+    /// that its nodes can change their certificates.
+    pub fn identified(cluster: &str, parties: Parties, id: &[u8; 16]) -> Self {
+        let (mut hasher, name) =
+            (blake3::Hasher::new_derive_key("amicus 2026-11 cluster with an id"), cluster.as_bytes());
+        hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
+        hasher.update(&[u8::from(parties)]).update(id);
+        ClusterDigest(*hasher.finalize().as_bytes())
+    }
+
     /// The digest of a cluster in one process, whose certificates last no longer than it does.
     pub fn local(parties: Parties) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("amicus 2026-11 cluster in one process");
@@ -79,6 +89,10 @@ mod tests {
             ClusterDigest::pinned("ward 7", two, [(&helper, a), (&first, b)]),
             ClusterDigest::pinned("ward 7", two, [(&helper, a), (&first, c), (&second, b)]),
             ClusterDigest::pinned("ward 7", two, [(&helper, b), (&first, b), (&second, c)]),
+            ClusterDigest::identified("ward 7", two, &[1; 16]),
+            ClusterDigest::identified("ward 7", two, &[2; 16]),
+            ClusterDigest::identified("ward 8", two, &[1; 16]),
+            ClusterDigest::identified("ward 7", three, &[1; 16]),
             ClusterDigest::local(two),
             ClusterDigest::local(three),
         ];
