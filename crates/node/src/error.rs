@@ -29,6 +29,9 @@ pub enum NodeError {
         /// Whose link was closed.
         peer: String,
     },
+    /// The node is about to stop and begins nothing more.
+    #[error("it is shutting down; ask again when it is back")]
+    Closing,
     /// The node was told to stop.
     #[error("stopped")]
     Stopped,
@@ -47,7 +50,9 @@ impl NodeError {
             NodeError::Protocol(error) => return AbortNotice::of(error, step),
             // Where this node keeps its files is nobody else's business.
             NodeError::Store { .. } => "a file of this node cannot be used".into(),
-            NodeError::Net(_) | NodeError::Crowded { .. } | NodeError::Stopped => self.to_string().into(),
+            NodeError::Net(_) | NodeError::Crowded { .. } | NodeError::Closing | NodeError::Stopped => {
+                self.to_string().into()
+            }
         };
         let (accused, reporter) = (None, None);
         AbortNotice { accused, step: step.clone(), reason, rejected: false, failures: 0, reporter }

@@ -9,6 +9,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+/// A part of an inference's time at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Helper: the request waits for its turn and for material.
+    Queue,
+    /// Helper: from the binding to the verdict.
+    Parties,
+    /// Party: it waits for its material.
+    Material,
+    /// Party: it waits for the masked input and the receivers' keys.
+    Input,
+    /// Party: the rounds.
+    Rounds,
+    /// Party: it waits for the helper's word.
+    Verdict,
+}
+
 /// Something that happened at a node.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -79,6 +96,10 @@ pub enum Event {
         sent: Vec<u64>,
         /// Party: whether the online thread had to wait for its material.
         waited_for_material: bool,
+        /// Party: rounds of openings.
+        rounds: usize,
+        /// How long each part of it took.
+        phases: Vec<(Phase, Duration)>,
     },
     /// An inference was given up; its id is burned.
     Failed {
@@ -189,6 +210,10 @@ impl Reporter {
 mod tests {
     use super::*;
 
+    fn finished(id: InferenceId) -> Event {
+        Event::Finished { id, sent: Vec::new(), waited_for_material: false, rounds: 0, phases: Vec::new() }
+    }
+
     fn number(event: &Event) -> u64 {
         match event {
             Event::Finished { id, .. } => id.0,
@@ -201,7 +226,7 @@ mod tests {
         let (reporter, events) = Reporter::channel();
         let report = |id| {
             let id = InferenceId(id);
-            reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+            reporter.report(finished(id));
         };
         let most = KEPT as u64;
         (0..3 * most).for_each(report);
@@ -218,7 +243,7 @@ mod tests {
         let (reporter, events) = Reporter::channel();
         drop(events);
         for id in (0..10).map(InferenceId) {
-            reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+            reporter.report(finished(id));
         }
         Reporter::default().report(Event::Missed { events: 1 });
     }

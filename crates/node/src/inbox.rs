@@ -12,8 +12,9 @@ pub use handle::InboxHandle;
 
 use crate::bounds::{Bounds, Unread};
 use crate::connect::Arrival;
+use crate::level::Level;
 use crate::{NodeError, Peer};
-use amicus_net::{Event, Frame, Link, Mesh, NetError, clock};
+use amicus_net::{Counters, Event, Frame, Link, Mesh, NetError, clock};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{Fault, InferenceId, ProtocolError, SessionId, Step};
 use early::is_user;
@@ -89,6 +90,8 @@ pub struct Inbox {
     mesh: Mesh,
     /// Peers by the keys of their links.
     peers: Vec<Peer>,
+    /// What went through links that ended.
+    past: Counters,
     /// How, and when, the last link of each peer ended that has none now.
     ended: HashMap<usize, (String, Instant)>,
     arrivals: Arc<Arrivals>,
@@ -123,6 +126,7 @@ impl Inbox {
         Ok(Inbox {
             mesh,
             peers: Vec::new(),
+            past: Counters::default(),
             ended: HashMap::new(),
             arrivals,
             handle,
@@ -194,7 +198,30 @@ impl Inbox {
         link.set_max_unsent(if is_user(peer) { by_user } else { by_node });
         let key = self.key(peer);
         self.ended.remove(&key);
+        self.forget(key);
         self.mesh.insert(key, link);
+    }
+
+    /// Takes a link out, and remembers what went through it.
+    fn forget(&mut self, key: usize) {
+        if let Some(link) = self.mesh.remove(key) {
+            self.past += link.counters();
+        }
+    }
+
+    /// Tells whoever asked how the node is; of `level` all but links and bytes counts.
+    pub fn answer(&self, level: impl FnOnce() -> Level) {
+        self.handle.answer(|| {
+            let mut all = self.past;
+            self.mesh.iter().for_each(|(_, link)| all += link.counters());
+            let links = self.mesh.iter().count();
+            Level { links, bytes_sent: all.bytes_sent, bytes_received: all.bytes_received, ..level() }
+        });
+    }
+
+    /// Whether no more inferences are to begin.
+    pub fn closing(&self) -> bool {
+        self.handle.closing()
     }
 
     /// Peers that have connected since the last call.
@@ -205,7 +232,7 @@ impl Inbox {
     /// Closes the link to a peer. Whoever dials the other establishes a new one.
     pub fn close(&mut self, peer: &Peer) {
         if let Some(key) = self.peers.iter().position(|p| p == peer) {
-            self.mesh.remove(key);
+            self.forget(key);
         }
         self.handle.redial(peer);
     }
@@ -408,7 +435,7 @@ impl Inbox {
                     }
                 }
                 Ok(Event::Down { key, error }) => {
-                    self.mesh.remove(key);
+                    self.forget(key);
                     self.ended.insert(key, (error.to_string(), clock::now()));
                     let peer = self.peers[key].clone();
                     // It may be back already.

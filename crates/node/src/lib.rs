@@ -33,6 +33,7 @@ pub mod event;
 pub mod exchange;
 pub mod helper;
 pub mod inbox;
+mod level;
 pub mod limits;
 pub mod local;
 pub mod owner;
@@ -43,6 +44,7 @@ pub mod store;
 pub use amicus_protocol::{Culprit, Peer, peer};
 pub use error::NodeError;
 pub use helper::Ahead;
+pub use level::Level;
 
 pub use limits::Limits;
-pub use served::{MAX_MODELS, Served};
+pub use served::{Asked, MAX_MODELS, Served};

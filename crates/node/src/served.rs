@@ -90,6 +90,32 @@ impl Memory {
     }
 }
 
+/// What serving models asks of a node's machine, at most; a node refuses whatever goes beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Inferences in flight at a time.
+    pub inferences: usize,
+    /// Bytes of the longest message.
+    pub message: usize,
+    /// Bytes of one-time material that a party holds.
+    pub material: u64,
+}
+
+impl Asked {
+    /// What these models ask together.
+    ///
+    /// # Errors
+    /// An invalid plan; no model, too many, or one plan twice.
+    pub fn of(models: &[Served]) -> Result<Self, NodeError> {
+        let demands = Demands::of(models, Limits::default())?;
+        Ok(Asked {
+            inferences: models.iter().map(|model| model.lanes).max().unwrap_or(0),
+            message: demands.online.max(demands.dealing),
+            material: demands.memory.held(),
+        })
+    }
+}
+
 /// Frame limits, bounds and deadlines that fit every model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demands {

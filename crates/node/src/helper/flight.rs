@@ -13,7 +13,7 @@ use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, InferenceId, PartyId, ProtocolError, Scope, Step};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// An inference that is bound to a client and not decided.
@@ -30,6 +30,8 @@ pub(super) struct Flight {
     checks: Vec<Option<CheckMessage>>,
     /// Hops in sequence so far.
     hop: u16,
+    /// How long the request waited.
+    pub(super) queued: Duration,
     since: Instant,
     until: Instant,
 }
@@ -40,6 +42,8 @@ pub(super) struct Verdict {
     pub(super) epoch: Arc<HelperEpoch>,
     pub(super) binding: Binding,
     pub(super) hop: u16,
+    pub(super) queued: Duration,
+    pub(super) since: Instant,
     pub(super) accepted: Result<Accepted, ProtocolError>,
 }
 
@@ -55,7 +59,8 @@ impl Flight {
         let checks = epoch.parties().all().map(|_| None).collect();
         let since = clock::now();
         let until = since + limits.checks();
-        Flight { dealt, epoch, plan, material, client, binding, checks, hop: 0, since, until }
+        let queued = Duration::ZERO;
+        Flight { dealt, epoch, plan, material, client, binding, checks, hop: 0, queued, since, until }
     }
 
     pub(super) fn scope(&self) -> Scope {
@@ -146,10 +151,10 @@ impl Flight {
 
     /// Decides, once all have spoken.
     pub(super) fn decide(self) -> Verdict {
-        let Flight { dealt, epoch, binding, checks, hop, .. } = self;
+        let Flight { dealt, epoch, binding, checks, hop, queued, since, .. } = self;
         let scope = dealt.scope();
         let checks: Vec<CheckMessage> = checks.into_iter().flatten().collect();
         let accepted = epoch.verify(dealt, &checks);
-        Verdict { scope, epoch, binding, hop, accepted }
+        Verdict { scope, epoch, binding, hop, queued, since, accepted }
     }
 }

@@ -12,16 +12,20 @@ use super::requests::Waiting;
 use super::serve::Helper;
 use super::supply::{Claimed, Lot};
 use crate::error::lost;
-use crate::event::Event;
+use crate::event::{Event, Phase};
 use crate::inbox::{Incoming, Received};
 use crate::{NodeError, Peer};
+use amicus_net::clock;
 use amicus_protocol::control::{self, AbortNotice, Binding};
 use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// How long a node that ends waits until what it said last is on its way.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Helper {
     /// Binds requests to dealt material, the oldest first, as long as there are lanes.
@@ -35,6 +39,13 @@ impl Helper {
             self.refuse_waiting(&plan, &retired);
         }
         if self.session.is_none() || self.requests.is_empty() {
+            return Ok(());
+        }
+        if self.inbox.closing() {
+            let notice = NodeError::Closing.notice(&Step::Input);
+            for waiting in std::mem::take(&mut self.requests) {
+                self.refuse(&waiting.client, &notice);
+            }
             return Ok(());
         }
         self.store.expire_releases(SystemTime::now());
@@ -113,7 +124,7 @@ impl Helper {
     }
 
     fn start(&mut self, waiting: Waiting, claimed: Claimed, lot: &Lot) -> Result<(), NodeError> {
-        let Waiting { client, plan: digest, batch, receivers, .. } = waiting;
+        let Waiting { client, plan: digest, batch, receivers, since, .. } = waiting;
         let Some((epoch, plan)) = self.models.of_epoch(lot.epoch).and_then(|model| {
             // Before the dealing thread hears that one was taken: it is to deal less while inferences
             // are in flight.
@@ -128,7 +139,8 @@ impl Helper {
         // A receiver may have connected just before the client asked.
         self.inbox.take_arrivals();
         let dealt = (claimed.dealt, lot.bytes);
-        let flight = Flight::new(dealt, (epoch, plan), client.clone(), binding, &self.limits);
+        let mut flight = Flight::new(dealt, (epoch, plan), client.clone(), binding, &self.limits);
+        flight.queued = clock::since(since);
         let started = self.announce(&flight, &client);
         self.flights.push(flight);
         if let Err(error) = started {
@@ -185,7 +197,7 @@ impl Helper {
 
     /// Makes a verdict known, once it is on disk.
     fn conclude(&mut self, verdict: Verdict) -> Result<(), NodeError> {
-        let Verdict { scope, epoch, binding, hop, accepted } = verdict;
+        let Verdict { scope, epoch, binding, hop, queued, since, accepted } = verdict;
         self.inbox.set_hop(hop);
         match accepted {
             Ok(accepted) => {
@@ -200,8 +212,13 @@ impl Helper {
                 for party in self.party_peers() {
                     self.inbox.send(&party, Header::new(Kind::Outcome, scope, 0), &[]).ok();
                 }
-                let id = scope.id;
-                self.reporter.report(Event::Finished { id, sent: Vec::new(), waited_for_material: false });
+                self.reporter.report(Event::Finished {
+                    id: scope.id,
+                    sent: Vec::new(),
+                    waited_for_material: false,
+                    rounds: 0,
+                    phases: vec![(Phase::Queue, queued), (Phase::Parties, clock::since(since))],
+                });
             }
             Err(error) => {
                 // Counted before anybody hears of it: what failures say of the keys is bounded
@@ -258,6 +275,14 @@ impl Helper {
             self.landed();
         }
         !ended.is_empty()
+    }
+
+    /// Ends everything in flight because this node ends.
+    pub(super) fn give_up_flights(&mut self) {
+        for flight in std::mem::take(&mut self.flights) {
+            self.fail(&flight, NodeError::Closing);
+        }
+        self.inbox.flush(clock::now() + LAST_WORDS).ok();
     }
 
     fn fail(&mut self, flight: &Flight, error: NodeError) {

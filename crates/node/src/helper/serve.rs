@@ -12,7 +12,7 @@ use crate::begun::Begun;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::store::Store;
-use crate::{Limits, NodeError, Peer};
+use crate::{Level, Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::output::Release;
@@ -64,8 +64,11 @@ impl Helper {
                 break error;
             }
         };
-        if !matches!(error, NodeError::Stopped) {
-            self.reporter.report(Event::Fatal { error });
+        match error {
+            // Whoever waits for an inference need not wait for this node to come back.
+            NodeError::Stopped if self.inbox.closing() => self.give_up_flights(),
+            NodeError::Stopped => {}
+            error => self.reporter.report(Event::Fatal { error }),
         }
     }
 
@@ -91,6 +94,15 @@ impl Helper {
             // Once it is over, links are what a session waits for.
             self.paused_until.filter(|until| *until > clock::now()),
         ];
+        self.inbox.answer(|| Level {
+            session: self.session.is_some(),
+            models: self.models.iter().filter(|model| model.epoch.is_some()).count(),
+            nodes: self.party_peers().iter().filter(|peer| self.inbox.connected(peer)).count(),
+            in_flight: self.flights.len(),
+            waiting: self.requests.len(),
+            ready: self.supply.ready().0,
+            ..Level::default()
+        });
         let idle = clock::now() + Duration::from_secs(3600);
         let deadline = deadlines.into_iter().flatten().min().unwrap_or(idle);
         let (starting, flights, begun) = (self.starting.is_some(), &self.flights, &self.begun);

@@ -2,11 +2,13 @@
 
 use crate::Peer;
 use crate::connect::Arrival;
+use crate::level::{Level, Watched};
 use amicus_net::{NetError, Waker};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// Links on their way to the thread: the newest of each peer, so that a peer that connects again
 /// and again while the thread is busy keeps one link open and no more.
@@ -31,6 +33,8 @@ pub struct InboxHandle {
     arrivals: Weak<Arrivals>,
     waker: Waker,
     stop: Arc<AtomicBool>,
+    closing: Arc<AtomicBool>,
+    watched: Arc<Watched>,
     /// Who establishes links to peers that this node dials.
     dialers: Arc<Mutex<HashMap<Peer, SyncSender<()>>>>,
 }
@@ -38,7 +42,14 @@ pub struct InboxHandle {
 impl InboxHandle {
     pub(super) fn new(arrivals: &Arc<Arrivals>, waker: Waker) -> Self {
         let arrivals = Arc::downgrade(arrivals);
-        InboxHandle { arrivals, waker, stop: Arc::default(), dialers: Arc::default() }
+        InboxHandle {
+            arrivals,
+            waker,
+            stop: Arc::default(),
+            closing: Arc::default(),
+            watched: Arc::default(),
+            dialers: Arc::default(),
+        }
     }
 
     /// Whether the thread still has its inbox.
@@ -90,6 +101,28 @@ impl InboxHandle {
     /// Makes a waiting thread look for commands.
     pub fn wake(&self) {
         self.waker.wake();
+    }
+
+    /// How the node is. A thread that is busy for longer than `patience` is not waited for; then it
+    /// is what the thread said last.
+    pub fn level(&self, patience: Duration) -> Level {
+        self.watched.ask(|| self.waker.wake(), patience)
+    }
+
+    /// Answers whoever asked how the node is.
+    pub(super) fn answer(&self, level: impl FnOnce() -> Level) {
+        self.watched.answer(level);
+    }
+
+    /// Tells the thread to begin no more inferences; those in flight go on.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// Whether the thread was told to begin no more inferences.
+    pub fn closing(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
     }
 
     /// Tells the thread to end.

@@ -2,6 +2,7 @@
 
 use super::held::Held;
 use super::recipients::Recipients;
+use crate::event::Phase;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Incoming, Want};
 use crate::{Limits, NodeError, Peer};
@@ -12,7 +13,7 @@ use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, Scope, Step};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An inference that was bound to a client and has not ended.
 pub(super) struct Flight {
@@ -39,6 +40,10 @@ pub(super) struct Flight {
     pub(super) held: Option<Held>,
     /// Whether its material was not there yet when it began.
     pub(super) waited_for_material: bool,
+    /// Rounds that have begun.
+    pub(super) rounds: usize,
+    /// When phases after the first began.
+    began: Vec<(Phase, Instant)>,
 }
 
 /// What an inference waits for.
@@ -81,6 +86,8 @@ impl Flight {
             sent: 0,
             held: None,
             waited_for_material: false,
+            rounds: 0,
+            began: Vec::with_capacity(3),
         }
     }
 
@@ -96,7 +103,24 @@ impl Flight {
             Stage::Round { round, .. } => in_all(*round).min(now + limits.of_round(*round)),
             Stage::Outcome | Stage::Done => now + limits.outcome(),
         };
+        let phase = match &stage {
+            Stage::Material | Stage::Done => None,
+            Stage::Input { .. } => Some(Phase::Input),
+            Stage::Round { .. } => {
+                self.rounds += 1;
+                (self.rounds == 1).then_some(Phase::Rounds)
+            }
+            Stage::Outcome => Some(Phase::Verdict),
+        };
+        self.began.extend(phase.map(|phase| (phase, now)));
         (self.stage, self.since) = (stage, now);
+    }
+
+    /// How long each phase took, the last one until now.
+    pub(super) fn phases(&self) -> Vec<(Phase, Duration)> {
+        let began = [(Phase::Material, self.bound)].into_iter().chain(self.began.iter().copied());
+        let ends = self.began.iter().map(|(_, at)| *at).chain([clock::now()]);
+        began.zip(ends).map(|((phase, from), to)| (phase, to.saturating_duration_since(from))).collect()
     }
 
     /// What it is waiting for, for errors.

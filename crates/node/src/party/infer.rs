@@ -9,6 +9,7 @@ use crate::exchange::{aborted_by, concerns};
 use crate::inbox::{Incoming, Received};
 use crate::limits::MAX_LANES;
 use crate::{NodeError, Peer};
+use amicus_net::clock;
 use amicus_protocol::control::{self, Binding};
 use amicus_protocol::online::{AwaitingInput, Finished, Next, Running};
 use amicus_protocol::output::ReceiverKey;
@@ -16,7 +17,10 @@ use amicus_protocol::preprocess::Material;
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{Fault, Printable, ProtocolError, Scope, Step};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a node that ends waits until what it said last is on its way.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 impl Party {
     /// Begins an inference that the helper bound to a client.
@@ -42,6 +46,9 @@ impl Party {
 
     /// The inference that a binding describes.
     fn flight(&self, scope: Scope, binding: &Binding) -> Result<Flight, NodeError> {
+        if self.inbox.closing() {
+            return Err(NodeError::Closing);
+        }
         let refused = |fault| NodeError::from(ProtocolError::peer(Peer::Helper, Step::Input, fault));
         let role = |name: &String| match Peer::parse(name, self.parties) {
             Some(peer @ Peer::Client(_)) => Ok(peer),
@@ -123,6 +130,14 @@ impl Party {
         };
         let ended = self.flights.iter().map(fail).collect();
         self.end(ended)
+    }
+
+    /// Ends everything in flight because this node ends.
+    pub(super) fn give_up_flights(&mut self) {
+        let ended = self.flights.iter().map(|f| (f.scope, f.client.clone(), NodeError::Closing)).collect();
+        // What cannot be recorded any more ends with the node all the same.
+        let _ = self.end(ended);
+        self.inbox.flush(clock::now() + LAST_WORDS).ok();
     }
 
     fn end(&mut self, ended: Vec<(Scope, Peer, NodeError)>) -> Result<(), NodeError> {
@@ -224,7 +239,9 @@ impl Party {
                 Stage::Done => {
                     let sent = self.others().iter().map(|_| flight.sent).collect();
                     let waited_for_material = flight.waited_for_material;
-                    return Ok(Some(Event::Finished { id: flight.scope.id, sent, waited_for_material }));
+                    let (rounds, phases) = (flight.rounds, flight.phases());
+                    let id = flight.scope.id;
+                    return Ok(Some(Event::Finished { id, sent, waited_for_material, rounds, phases }));
                 }
                 waiting => {
                     flight.stage = waiting;

@@ -21,7 +21,7 @@ use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
-use crate::{Limits, NodeError, Peer, cores};
+use crate::{Level, Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, AbortNotice};
@@ -215,8 +215,11 @@ impl Party {
                 break error;
             }
         };
-        if !matches!(error, NodeError::Stopped) {
-            self.reporter.report(Event::Fatal { error });
+        match error {
+            // Whoever waits for an inference need not wait for this node to come back.
+            NodeError::Stopped if self.inbox.closing() => self.give_up_flights(),
+            NodeError::Stopped => {}
+            error => self.reporter.report(Event::Fatal { error }),
         }
     }
 
@@ -227,6 +230,19 @@ impl Party {
         }
         self.take_prepared()?;
         self.advance_load()?;
+        self.inbox.answer(|| Level {
+            session: self.session.is_some(),
+            models: self.models.used(),
+            nodes: self
+                .others()
+                .iter()
+                .chain([&Peer::Helper])
+                .filter(|peer| self.inbox.connected(peer))
+                .count(),
+            in_flight: self.flights.len(),
+            ready: self.ready.len(),
+            ..Level::default()
+        });
         let idle = clock::now() + Duration::from_secs(3600);
         let (client, owner) = (self.client_that_left(), self.owner_that_left());
         let at_once = owner.is_some() || self.load_is_linked();

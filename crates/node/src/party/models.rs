@@ -80,6 +80,11 @@ impl Models {
         self.0.iter().filter_map(used).collect()
     }
 
+    /// How many are used.
+    pub(super) fn used(&self) -> usize {
+        self.0.iter().filter_map(Model::used).count()
+    }
+
     /// All epochs in memory, used or not.
     pub(super) fn held(&self) -> Vec<Arc<PartyEpoch>> {
         self.0.iter().filter_map(|model| model.epoch.clone()).collect()
