@@ -41,6 +41,14 @@ pub enum Error {
         /// The role that the deployment knows by it.
         found: Option<Peer>,
     },
+    /// A running node's identity becomes that of another node.
+    #[error("this node runs as {is}, and its identity is now that of {becomes}; a node keeps its place")]
+    OtherSeat {
+        /// Who it is.
+        is: Peer,
+        /// Whose identity it is to take up.
+        becomes: Peer,
+    },
     /// The parties have loaded another model than the client expects.
     #[error(
         "the parties have loaded a model with fingerprint {found}, expected is {expected}; ask the model owner which one is          right"
@@ -151,7 +159,7 @@ impl FileKind {
     /// How to get one.
     fn source(self) -> &'static str {
         match self {
-            FileKind::Identity => "`amicus identity new` makes one",
+            FileKind::Identity => "`amicus keygen` makes one",
             FileKind::Plan => "the model owner makes it with `amicus plan`",
             FileKind::Image => "give the numbers of one image, 4 bytes each",
         }
@@ -192,7 +200,7 @@ pub enum FileProblem {
     #[error("{0:?} is no name for a certificate; give 1 to 64 printable bytes")]
     Name(String),
     /// Not a certificate with its key.
-    #[error("is no identity ({0}); `amicus identity new` makes one")]
+    #[error("is no identity ({0}); `amicus keygen` makes one")]
     NoIdentity(NetError),
     /// Not a plan.
     #[error("is no plan ({0}); the model owner makes one with `amicus plan`")]

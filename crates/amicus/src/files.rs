@@ -1,7 +1,9 @@
 //! Files of a deployment: identities, which are secret, plans, which are public, and images.
 
 use crate::error::{Error, FileKind, FileProblem};
-use amicus_files::private_file::{self, Existing};
+pub use amicus_files::private_file::Existing;
+
+use amicus_files::private_file;
 use amicus_net::{Identity, NetError};
 use amicus_plan::encoding::MAX_BYTES;
 use amicus_plan::{Plan, Printable};
@@ -53,19 +55,18 @@ pub fn read_identity(path: &Path) -> Result<Identity, Error> {
     Identity::from_pem(text).map_err(|e| error(FileProblem::NoIdentity(e)))
 }
 
-/// Makes an identity and writes it to a new file that its owner alone can read (mode 0600). The
-/// name goes into the certificate for people; others know the identity by its fingerprint.
+/// Makes an identity and writes it to a file that its owner alone can read (mode 0600). The name goes into the certificate for people; others know the identity by its fingerprint.
 ///
 /// # Errors
 /// A file that is there already, which is kept; one that cannot be written; a name that is empty,
 /// longer than 64 bytes or not printable.
-pub fn new_identity(path: &Path, name: &str) -> Result<Identity, Error> {
+pub fn new_identity(path: &Path, name: &str, existing: Existing) -> Result<Identity, Error> {
     let error = |problem| Error::file(path, problem);
     if name.is_empty() || name.len() > MAX_NAME || !Printable::is(name) {
         return Err(error(FileProblem::Name(name.to_owned())));
     }
     let identity = Identity::generate(name).map_err(|e| error(FileProblem::NoIdentity(e)))?;
-    write(path, Existing::Keep, identity.to_pem().as_bytes())?;
+    write(path, existing, identity.to_pem().as_bytes())?;
     Ok(identity)
 }
 
@@ -152,14 +153,21 @@ mod tests {
     fn identities_are_private_kept_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("party.pem");
-        let made = new_identity(&path, "party 1").unwrap();
+        let made = new_identity(&path, "party 1", Existing::Keep).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(read_identity(&path).unwrap().fingerprint(), made.fingerprint());
-        let error = new_identity(&path, "party 1").unwrap_err().to_string();
+        let error = new_identity(&path, "party 1", Existing::Keep).unwrap_err().to_string();
         assert!(error.contains("party.pem") && error.contains("is kept"), "{error}");
         assert_eq!(read_identity(&path).unwrap().fingerprint(), made.fingerprint());
+        let replaced = new_identity(&path, "party 1", Existing::Replace).unwrap();
+        assert_ne!(replaced.fingerprint(), made.fingerprint());
+        assert_eq!(
+            (read_identity(&path).unwrap().fingerprint(), mode(&path)),
+            (replaced.fingerprint(), 0o600)
+        );
         for name in ["", "a\nb", &"x".repeat(65)] {
-            let error = new_identity(&folder.path().join("other"), name).unwrap_err().to_string();
+            let error =
+                new_identity(&folder.path().join("other"), name, Existing::Keep).unwrap_err().to_string();
             assert!(error.contains("no name for a certificate"), "{error}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -169,7 +177,7 @@ mod tests {
     fn a_key_that_others_can_read_or_change_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("party.pem");
-        new_identity(&path, "party 1").unwrap();
+        new_identity(&path, "party 1", Existing::Keep).unwrap();
         for open in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o777] {
             fs::set_permissions(&path, Permissions::from_mode(open)).unwrap();
             let error = read_identity(&path).unwrap_err().to_string();
@@ -214,7 +222,7 @@ mod tests {
         let long = at("long", &vec![b'x'; MAX_IDENTITY + 1]);
         let (compiled, text) = (at("compiled", b"amc.modl..."), at("text", b"text \xff"));
         for (error, words) in [
-            (read_identity(&none).map(drop), "no such file; `amicus identity new`"),
+            (read_identity(&none).map(drop), "no such file; `amicus keygen`"),
             (read_identity(&long).map(drop), "more than 65536 bytes"),
             (read_identity(&text).map(drop), "is no identity"),
             (read_identity(folder.path()).map(drop), "others may"),

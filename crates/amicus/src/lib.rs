@@ -42,8 +42,8 @@
 //! Roles on machines of their own read a [`Deployment`] file, which is the same for all, and start
 //! from an [`Identity`] and a plan: [`Helper::start`], [`Party::start`], [`Owner::connect`],
 //! [`Client::connect`]. There is a program of 20 lines for each in `examples`, and `docs/library.md`
-//! runs them. Networks come from ONNX files ([`compile::onnx`]) or are built in Rust
-//! ([`model::GraphBuilder`]).
+//! runs them; the program `amicus` runs nodes as services (`docs/deploy.md`). Networks come from
+//! ONNX files ([`compile::onnx`]) or are built in Rust ([`model::GraphBuilder`]).
 //!
 //! # What is stable
 //!
@@ -54,6 +54,7 @@
 //! | --- | --- |
 //! | [`Helper`], [`Party`], [`Owner`], [`Client`], [`Answer`], [`Expected`], [`Model`], [`ModelFingerprint`], [`Role`] | stable |
 //! | [`Deployment`] and its file | stable; keys may be added, with defaults |
+//! | [`Watch`], [`Level`], [`Asked`], [`probe`], [`probe_certificate`] | what operators' programs use; fields may be added |
 //! | [`files`], [`Identity`] | stable; files written today are read by later versions |
 //! | [`Error`] | stable; cases may be added, sentences may change |
 //! | [`Notice`] | its text is for people and may change; the events inside are those of [`node`] |
@@ -79,11 +80,15 @@ mod tiny;
 
 pub use amicus_model::amc::ModelFile;
 pub use amicus_net::Identity;
+pub use amicus_node::{Asked, Level};
 pub use amicus_plan::Plan;
 pub use amicus_protocol::Parties;
-pub use deployment::Deployment;
+pub use deployment::{Deployment, DeploymentError};
 pub use error::{Error, FileKind, FileProblem};
-pub use roles::{Answer, Client, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role};
+pub use roles::{
+    Answer, Client, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role, Watch, probe,
+    probe_certificate,
+};
 
 /// Client and model owner as message in, message out.
 pub use amicus_client as client;

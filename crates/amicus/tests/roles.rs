@@ -65,16 +65,26 @@ impl World {
         let mut node = |name: String| Node {
             address: format!("127.0.0.1:{}", free_port()),
             listen: None,
-            certificate: certificate(name),
+            certificate: certificate(name).into(),
         };
         let helper = node("helper".into());
         let parties = (1..=parties).map(|n| node(format!("party {n}"))).collect();
-        let owner = User { certificate: certificate("owner".into()) };
-        let clients = BTreeMap::from([("alice".into(), User { certificate: certificate("alice".into()) })]);
+        let owner = User { certificate: certificate("owner".into()).into() };
+        let clients =
+            BTreeMap::from([("alice".into(), User { certificate: certificate("alice".into()).into() })]);
         // Deadlines of a machine that has other things to do.
         let limits =
             DeploymentLimits { round: 120, inference: 240, load: 240, ..DeploymentLimits::default() };
-        let deployment = Deployment { cluster: "test".into(), helper, parties, owner, clients, limits };
+        let deployment = Deployment {
+            cluster: "test".into(),
+            id: None,
+            helper,
+            parties,
+            owner,
+            clients,
+            models: BTreeMap::new(),
+            limits,
+        };
         World { deployment, identities, plan: Arc::new(plan.clone()) }
     }
 
@@ -264,7 +274,7 @@ fn what_does_not_come_is_named_with_what_its_connection_says() {
     // A peer that the deployment does not know is told of at the node it knocks at.
     let stranger = Arc::new(Identity::generate("stranger").unwrap());
     let fingerprint = stranger.fingerprint();
-    world.deployment.clients.get_mut("alice").unwrap().certificate = fingerprint;
+    world.deployment.clients.get_mut("alice").unwrap().certificate = fingerprint.into();
     world.identities.insert("alice".into(), stranger);
     assert!(world.client("alice", Expected::Any).is_err());
     let deadline = std::time::Instant::now() + PATIENCE;

@@ -82,9 +82,13 @@ pub(crate) fn deployment(bytes: &[u8]) {
             deployment.check().expect("what was read is checked");
             let parties = deployment.count().expect("2 to 8");
             for party in parties.all().map(Peer::Party) {
-                let certificate = deployment.certificate(&party).expect("each party has one");
-                assert_eq!(deployment.role_of(certificate), Some(party));
+                let certificates = deployment.certificates(&party);
+                assert!(!certificates.is_empty(), "each party has one");
+                assert!(certificates.iter().all(|c| deployment.role_of(*c).as_ref() == Some(&party)));
             }
+            // The same deployment, whatever way it is written.
+            let again: Deployment = deployment.to_toml().expect("it is one").parse().expect("its text");
+            assert_eq!(again.digest().expect("it is one"), deployment.digest().expect("it is one"));
         }
         Err(error) => {
             let error = error.to_string();

@@ -38,13 +38,13 @@ pub enum DeploymentProblem {
     #[error("{0}")]
     Text(Printable),
     /// It is too long.
-    #[error("has more than {most} bytes, which is too long for a deployment")]
+    #[error("has more than {most} bytes, which is too long for a configuration")]
     TooLong {
         /// Most bytes that are read.
         most: u64,
     },
     /// There is none.
-    #[error("there is no such file; docs/library.md says what stands in one")]
+    #[error("there is no such file")]
     Missing,
     /// The system refuses to read it.
     #[error("{0}")]
@@ -64,6 +64,20 @@ pub enum DeploymentProblem {
         /// What the system says.
         reason: Printable,
     },
+    /// A plan of two models.
+    #[error("it is that of model {0} too; a plan has one name")]
+    SamePlan(Printable),
+    /// Two certificates of a node in a deployment without an id.
+    #[error(
+        "a node has two certificates while it changes its key, for which the cluster needs an `id`; \
+         without one its folders are bound to the certificates"
+    )]
+    NoId,
+    /// Another cluster's file where a running node looks for changes of its own.
+    #[error(
+        "this is another cluster than the one that the node runs in: name, id and number of parties stay"
+    )]
+    OtherCluster,
     /// A certificate or an address of two roles.
     #[error("it is that of {0} too; give every role its own")]
     Shared(Peer),
@@ -79,7 +93,7 @@ pub enum DeploymentProblem {
 
 impl DeploymentError {
     /// A problem of one key.
-    pub(super) fn of(table: &str, name: &str, problem: DeploymentProblem) -> Self {
+    pub fn of(table: &str, name: &str, problem: DeploymentProblem) -> Self {
         let key = Some(Key { table: table.into(), name: name.into() });
         DeploymentError { file: None, line: None, key, problem }
     }

@@ -30,12 +30,12 @@ fn roles_are_found_by_name_and_by_certificate() {
         parties.all().map(Peer::Party).zip(['1', '2', '3']).chain([(Peer::Helper, '0'), (alice.clone(), 'e')])
     {
         let certificate = hex(digit).parse().unwrap();
-        assert_eq!(deployment.certificate(&role), Some(certificate));
+        assert_eq!(deployment.certificates(&role), [certificate]);
         assert_eq!(deployment.role_of(certificate), Some(role.clone()));
         let pins = deployment.pins(&role, parties);
         assert_eq!((pins.iter().count(), pins.name_of(&certificate)), (5, None));
     }
-    assert_eq!(deployment.certificate(&Peer::Client("bob".into())), None);
+    assert!(deployment.certificates(&Peer::Client("bob".into())).is_empty());
     assert_eq!(deployment.role_of(hex('f').parse().unwrap()), None);
 }
 
@@ -89,6 +89,13 @@ fn an_error_names_line_and_key() {
         (limits("ready = 0"), last, "`ready` of limits: 0 cannot be, 1 to 1024 can"),
         (limits("load = -1"), last, "`load` of limits: "),
         (limits("rounds = 3"), last, "unknown field `rounds`, expected"),
+        (limits("rounds = 3"), last, "did you mean `round`?"),
+        (limits("inferense = 3"), last, "`inferense` of limits: unknown field"),
+        (text.replace("[owner]", "[oner]"), line("[owner]"), "did you mean `owner`?"),
+        (text.replace("[owner]", "[zzz]"), line("[owner]"), "`limits`"),
+        (text.replace("cluster =", "id = \"12\"\ncluster ="), 1, "`id`: \"12\" is no id of a cluster"),
+        (text.clone() + "[model.a]\nplan = \"zz\"\n", last - 1, "`plan` of model a: \"zz\" is no digest"),
+        (text.clone() + "[model.a]\nplam = \"zz\"\n", last - 1, "did you mean `plan`?"),
         (limits("round = 3"), last, "duplicate key"),
         (limits("oops"), last, ""),
     ] {
@@ -182,10 +189,84 @@ fn files_cannot_steer_a_terminal_or_fill_memory() {
 #[test]
 fn deployments_of_ones_own_making_are_checked_too() {
     let mut deployment: Deployment = text(2).parse().unwrap();
-    deployment.parties[1].certificate = deployment.owner.certificate;
+    deployment.parties[1].certificate = deployment.owner.certificate.clone();
     let error = deployment.check().unwrap_err();
     assert_eq!(
         error.to_string(),
         "deployment, `certificate` of owner: it is that of party 2 too; give every role its own"
     );
+}
+
+/// The same file with another line in place of one.
+fn with_certificates(of: char, list: &str) -> String {
+    text(2).replace(&format!("certificate = \"{}\"", hex(of)), &format!("certificate = {list}"))
+}
+
+#[test]
+fn a_node_has_several_certificates_while_it_changes_its_key() {
+    let id = |text: String| format!("id = \"{}\"\n{text}", &hex('a')[..32]);
+    let list = |digits: &str| {
+        let all: Vec<String> = digits.chars().map(|digit| format!("\"{}\"", hex(digit))).collect();
+        format!("[{}]", all.join(", "))
+    };
+    let both: Deployment = id(with_certificates('2', &list("29"))).parse().unwrap();
+    let parties = both.count().unwrap();
+    let party = Peer::Party(parties.all().nth(1).unwrap());
+    for digit in ['2', '9'] {
+        assert_eq!(both.role_of(hex(digit).parse().unwrap()), Some(party.clone()));
+        let pins = both.pins(&Peer::Helper, parties);
+        assert_eq!(pins.name_of(&hex(digit).parse().unwrap()), Some("party 2"));
+    }
+    assert_eq!(both.target(party, Channel::Online).fingerprints.len(), 2);
+    // Folders are bound to the id, so old and new file are of one cluster.
+    let before: Deployment = id(text(2)).parse().unwrap();
+    assert_eq!(before.cluster_digest(parties), both.cluster_digest(parties));
+    assert_ne!(before.digest().unwrap(), both.digest().unwrap());
+    let other: Deployment = id(text(2)).replace("aaaa", "bbbb").parse().unwrap();
+    assert_ne!(before.cluster_digest(parties), other.cluster_digest(parties));
+    for (wrong, words) in [
+        (with_certificates('2', &list("29")), "`certificate` of party 2: a node has two certificates"),
+        (id(with_certificates('2', "[]")), "invalid length 0, expected a fingerprint, or a list of 1 to 3"),
+        (id(with_certificates('2', &list("2678"))), "invalid length 4"),
+        (id(with_certificates('2', &list("21"))), "`certificate` of party 2: it is that of party 1 too"),
+        (id(with_certificates('2', &list("22"))), "`certificate` of party 2: it is that of party 2 too"),
+        (id(with_certificates('2', "7")), "invalid type: integer"),
+        (id(with_certificates('2', "[\"x\"]")), "\"x\" is no fingerprint"),
+    ] {
+        assert!(refused(&wrong).contains(words), "{}", refused(&wrong));
+    }
+    // Users have no folders.
+    let owner: Deployment = with_certificates('d', &list("df")).parse().unwrap();
+    assert_eq!(owner.certificates(&Peer::Owner).len(), 2);
+}
+
+#[test]
+fn operators_compare_what_a_file_says_and_not_how() {
+    let one: Deployment = text(2).parse().unwrap();
+    let digest = one.digest().unwrap();
+    let spaced = format!("# ours\n{}", text(2).replace(" = ", "   =  ")) + "\n[limits]\nround = 10\n";
+    assert_eq!(spaced.parse::<Deployment>().unwrap().digest().unwrap(), digest);
+    let model = format!("[model.lenet]\nplan = \"{}\"\n", hex('7'));
+    for other in [
+        text(3),
+        text(2).replace("test", "tests"),
+        text(2).replace("7001", "7003"),
+        text(2).replace(&hex('e'), &hex('f')),
+        text(2).replace("alice", "bob"),
+        text(2) + "[limits]\nround = 11\n",
+        text(2) + "[limits]\nlanes = 3\n",
+        text(2) + &model,
+        text(2).replace("7001\"", "7001\"\nlisten = \"0.0.0.0:1\""),
+        format!("id = \"{}\"\n{}", &hex('0')[..32], text(2)),
+    ] {
+        let other: Deployment = other.parse().unwrap();
+        assert_ne!(other.digest().unwrap(), digest);
+        let again: Deployment = other.to_toml().unwrap().parse().unwrap();
+        assert_eq!((&again, again.digest()), (&other, other.digest()));
+    }
+    let with: Deployment = (text(2) + &model).parse().unwrap();
+    let plan = PlanDigest([0x77; 32]);
+    assert_eq!((with.model_of(plan), with.model_of(PlanDigest([0; 32]))), (Some("lenet"), None));
+    let twice = refused(&(text(2) + &model + &model.replace("lenet", "other")));
+    assert!(twice.contains("`plan` of model other: it is that of model lenet too"), "{twice}");
 }

@@ -1,8 +1,9 @@
-//! From the text of a deployment file to a deployment, and from its errors back to lines and keys.
+//! From the text of a configuration file to what it says, and from its errors back to lines and keys.
 
-use super::{Deployment, DeploymentError, DeploymentProblem, Key};
+use super::{DeploymentError, DeploymentProblem, Key};
 use crate::Error;
 use amicus_plan::Printable;
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -10,10 +11,18 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Longest deployment file that is read, in bytes.
+/// Longest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-pub(super) fn read(path: &Path) -> Result<Deployment, Error> {
+/// Reads a configuration file and has it checked.
+///
+/// # Errors
+/// A file that cannot be read or is too long, is no TOML, lacks a key or has an unknown one, or does
+/// not pass the check: with file, line and key.
+pub fn read<T: DeserializeOwned>(
+    path: &Path,
+    check: impl Fn(&T) -> Result<(), DeploymentError>,
+) -> Result<T, Error> {
     let whole = |problem| DeploymentError { file: None, line: None, key: None, problem };
     let system = |e: io::Error| {
         whole(match e.kind() {
@@ -31,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Deployment, Error> {
         }
         let text = std::str::from_utf8(&bytes)
             .map_err(|e| whole(DeploymentProblem::Text(format!("it is no text: {e}").as_str().into())))?;
-        parse(text)
+        parse(text, &check)
     };
     parsed().map_err(|mut error| {
         error.file = Some(path.to_owned());
@@ -39,8 +48,15 @@ pub(super) fn read(path: &Path) -> Result<Deployment, Error> {
     })
 }
 
-pub(super) fn parse(text: &str) -> Result<Deployment, DeploymentError> {
-    let deployment: Deployment = toml::from_str(text).map_err(|error| {
+/// Takes a configuration from its text and has it checked.
+///
+/// # Errors
+/// Those of [`read`], without a file.
+pub fn parse<T: DeserializeOwned>(
+    text: &str,
+    check: impl Fn(&T) -> Result<(), DeploymentError>,
+) -> Result<T, DeploymentError> {
+    let configuration: T = toml::from_str(text).map_err(|error| {
         let start = error.span().map(|span| span.start);
         let at = start.and_then(|start| {
             let around = places(text).into_iter().filter(|place| place.span.contains(&start));
@@ -50,15 +66,30 @@ pub(super) fn parse(text: &str) -> Result<Deployment, DeploymentError> {
             file: None,
             line: start.map(|start| line(text, start)),
             key: at.map(|place| place.key),
-            problem: DeploymentProblem::Text(error.message().into()),
+            problem: DeploymentProblem::Text(with_nearest(error.message()).as_str().into()),
         }
     })?;
-    deployment.check().map_err(|mut error| {
+    check(&configuration).map_err(|mut error| {
         let at = places(text).into_iter().find(|place| Some(&place.key) == error.key.as_ref());
         error.line = at.map(|place| line(text, place.span.start));
         error
     })?;
-    Ok(deployment)
+    Ok(configuration)
+}
+
+/// What serde says, and for an unknown key the nearest of those that it knows.
+fn with_nearest(message: &str) -> String {
+    let nearest = || {
+        let (unknown, known) = message.strip_prefix("unknown field `")?.rsplit_once("`, expected ")?;
+        // Names stand between backticks.
+        let known = known.split('`').skip(1).step_by(2);
+        let far = |name: &str| strsim::damerau_levenshtein(unknown, name);
+        known.min_by_key(|name| far(name)).filter(|name| far(name) <= 1 + name.len() / 3)
+    };
+    match nearest() {
+        Some(name) => format!("{message}; did you mean `{name}`?"),
+        None => message.to_owned(),
+    }
 }
 
 /// The line of a place in a text, counted from 1.

@@ -1,8 +1,8 @@
 //! The helper on a machine of its own.
 
-use super::notice::{Notice, Notices};
+use super::notice::Notice;
 use super::seat::Seat;
-use super::serving::Serving;
+use super::serving::{Serving, Watch};
 use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_net::Identity;
@@ -40,12 +40,33 @@ impl Helper {
         let inboxes = node.inboxes().clone();
         let links = Links::new();
         let address = seat.listen(&links, &inboxes)?;
-        Ok(Helper(Serving::new(links, move || node.stop(), Notices::new(events), address)))
+        Ok(Helper(Serving::new(&seat, links, inboxes, move || node.stop(), events, address)))
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.address
+    }
+
+    /// How to look at it while it works, from any thread.
+    pub fn watch(&self) -> Watch {
+        self.0.watch()
+    }
+
+    /// Begins no more inferences; those in flight go on. Who asks is told so.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Takes up a changed deployment, and perhaps another identity of its own, while it works:
+    /// certificates and addresses, for links to come. Those that are there stay, and whatever else
+    /// changed counts from the next start. While a node changes its key, all others know its old
+    /// and its new certificate, whichever it shows.
+    ///
+    /// # Errors
+    /// A deployment that is none or of another cluster, an identity of another role or node.
+    pub fn replace(&self, deployment: &Deployment, identity: impl Into<Arc<Identity>>) -> Result<(), Error> {
+        self.0.replace(deployment, identity.into())
     }
 
     /// The next notice, if there is one in time.

@@ -5,6 +5,7 @@ mod helper;
 mod notice;
 mod owner;
 mod party;
+mod probe;
 mod seat;
 mod serving;
 
@@ -13,6 +14,8 @@ pub use helper::Helper;
 pub use notice::Notice;
 pub use owner::{Model, ModelFingerprint, Owner};
 pub use party::Party;
+pub use probe::{probe, probe_certificate};
 pub use seat::Role;
+pub use serving::Watch;
 
 pub(crate) use seat::Links;

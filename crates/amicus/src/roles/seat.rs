@@ -1,11 +1,10 @@
 //! A role's seat in a deployment: who it is by its certificate, and whom it reaches how.
 
-use crate::deployment::DeploymentLimits;
-use crate::{Deployment, Error};
-use amicus_net::{Identity, Listener};
-use amicus_node::connect::{Complaints, Connector, InboxHandles, Terms};
+use crate::{Deployment, DeploymentError, Error};
+use amicus_net::{Identity, Listener, PeerSet};
+use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms};
 use amicus_node::store::Place;
-use amicus_node::{Ahead, Limits, NodeError, Peer, Served};
+use amicus_node::{Limits, NodeError, Peer, Served};
 use amicus_plan::Plan;
 use amicus_protocol::Parties;
 use amicus_protocol::control::Channel;
@@ -43,7 +42,7 @@ impl fmt::Display for Role {
 }
 
 impl Role {
-    fn of(peer: &Peer) -> Self {
+    pub(super) fn of(peer: &Peer) -> Self {
         match peer {
             Peer::Helper => Role::Helper,
             Peer::Party(_) => Role::Party,
@@ -70,35 +69,14 @@ impl<'a> Seat<'a> {
         identity: Arc<Identity>,
         wanted: Role,
     ) -> Result<Self, Error> {
-        deployment.check()?;
-        let fingerprint = identity.fingerprint();
-        let found = deployment.role_of(fingerprint);
-        let me = match found {
-            Some(peer) if Role::of(&peer) == wanted => peer,
-            found => return Err(Error::Identity { fingerprint, wanted, found }),
-        };
+        let me = seat_of(deployment, &identity, wanted)?;
         let parties = deployment.count()?;
-        Ok(Seat {
-            terms: Terms { cluster: deployment.cluster_digest(parties), parties },
-            limits: deployment.limits(),
-            deployment,
-            identity,
-            me,
-            parties,
-        })
+        Ok(Seat { terms: terms(deployment)?, limits: deployment.limits(), deployment, identity, me, parties })
     }
 
     /// A model as the deployment has it served.
     pub(super) fn served(&self, plan: Arc<Plan>) -> Served {
-        let max_batch = self.deployment.max_batch(&plan);
-        let DeploymentLimits { lanes, ready, .. } = self.deployment.limits;
-        let usual = Served::new(plan);
-        Served {
-            max_batch,
-            lanes: lanes.map_or(usual.lanes, |lanes| lanes as usize),
-            ahead: ready.map_or(usual.ahead, |ready| Ahead::new(1, ready as usize)),
-            ..usual
-        }
+        self.deployment.served(plan)
     }
 
     /// The node's folder.
@@ -109,7 +87,10 @@ impl<'a> Seat<'a> {
     /// Listens to everybody of the deployment; returns where.
     pub(super) fn listen(&self, links: &Links, inboxes: &InboxHandles) -> Result<SocketAddr, Error> {
         let pins = self.deployment.pins(&self.me, self.parties);
-        let listener = Listener::bind(self.deployment.listens(&self.me), &self.identity, pins)?;
+        let mut listener = Listener::bind(self.deployment.listens(&self.me), &self.identity, pins)?;
+        if let Some(connections) = self.deployment.limits.connections {
+            listener.set_max_pending(connections as usize);
+        }
         let address = listener.local_addr();
         links.connector.listen(listener, self.terms, inboxes.clone())?;
         Ok(address)
@@ -122,15 +103,31 @@ impl<'a> Seat<'a> {
         to: impl IntoIterator<Item = (Peer, Channel)>,
         inboxes: &InboxHandles,
     ) -> Result<(), Error> {
-        let targets = to.into_iter().map(|(peer, channel)| self.deployment.target(peer, channel));
-        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let targets = to.into_iter().map(|(peer, channel)| self.deployment.target(peer, channel)).collect();
         Ok(links.connector.dial(&self.identity, targets, self.terms, inboxes)?)
     }
 
     /// Dials helper and parties, as who uses them does.
     pub(super) fn dial_all(&self, links: &Links, inboxes: &InboxHandles) -> Result<(), Error> {
+        self.deployment.resolve(self.parties)?;
         let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
         self.dial(links, everybody.map(|peer| (peer, Channel::Online)), inboxes)
+    }
+}
+
+/// What both ends of a link must agree on.
+pub(super) fn terms(deployment: &Deployment) -> Result<Terms, DeploymentError> {
+    let parties = deployment.count()?;
+    Ok(Terms { cluster: deployment.cluster_digest(parties), parties })
+}
+
+/// Who an identity is in a deployment; it must be one for this role.
+pub(super) fn seat_of(deployment: &Deployment, identity: &Identity, wanted: Role) -> Result<Peer, Error> {
+    deployment.check()?;
+    let fingerprint = identity.fingerprint();
+    match deployment.role_of(fingerprint) {
+        Some(peer) if Role::of(&peer) == wanted => Ok(peer),
+        found => Err(Error::Identity { fingerprint, wanted, found }),
     }
 }
 
@@ -160,6 +157,11 @@ impl Links {
             }
         }
         Error::Node { error: Box::new(error), links }
+    }
+
+    /// Takes up another identity, other pins and other addresses for links to come.
+    pub(super) fn replace(&self, identity: &Arc<Identity>, pins: &PeerSet, targets: &[Target]) {
+        self.connector.replace(identity, pins, targets);
     }
 
     /// Ends the threads.
