@@ -1,0 +1,28 @@
+//! Nodes as services: a helper or party that runs for weeks, from a file of its operator's.
+//!
+//! An operator writes a `node.toml` ([`NodeConfig`]): the cluster's file, which all operators
+//! share, the key, the folder, the plans, where it listens. [`run`] starts the node, logs what
+//! happens ([`log`]), answers health checks and Prometheus (`/healthz`, `/readyz`, `/metrics`), takes up new certificates
+//! and addresses when told to (SIGHUP), and ends when told to (SIGTERM, SIGINT): inferences in flight
+//! are finished, or given up after a bounded time.
+//!
+//! HTTP is hyper over tokio, on one thread of its own. It was chosen over servers with a thread a
+//! connection because connections here are slow and anybody's: one thread holds all of them, with
+//! deadlines for headers and bounded buffers, and both projects are maintained. Nothing below this
+//! crate knows of it; the protocol's threads stay as they are.
+#![forbid(unsafe_code)]
+
+mod config;
+pub mod doctor;
+mod error;
+pub mod log;
+mod metrics;
+mod monitor;
+mod node;
+mod process;
+mod run;
+
+pub use config::{Bytes, LogConfig, LogFormat, LogLevel, NodeConfig, NodeLimits};
+pub use error::StartError;
+pub use node::{Prepared, ServiceRole};
+pub use run::{Ended, run};

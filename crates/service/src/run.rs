@@ -1,0 +1,152 @@
+//! A service from its start to its end.
+
+use crate::config::NodeConfig;
+use crate::error::StartError;
+use crate::log;
+use crate::metrics::Metrics;
+use crate::monitor::{Monitor, State};
+use crate::node::{Node, Prepared, ServiceRole};
+use amicus::Notice;
+use amicus::node::event::Event;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often signals are looked for.
+const GLANCE: Duration = Duration::from_millis(100);
+/// Exit code of a node that is told to end a second time and does so at once.
+const AT_ONCE: i32 = 130;
+
+/// What a process is told by signals.
+struct Signals {
+    end: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// From now on SIGTERM and SIGINT end the node gracefully, the second one at once, and SIGHUP
+    /// makes it read its files again.
+    fn take() -> Result<Self, StartError> {
+        let system = |error| StartError::System { what: "handlers of signals", error };
+        let (end, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for signal in [SIGTERM, SIGINT] {
+            // In this order: the first one finds the flag unset.
+            flag::register_conditional_shutdown(signal, AT_ONCE, Arc::clone(&end)).map_err(system)?;
+            flag::register(signal, Arc::clone(&end)).map_err(system)?;
+        }
+        flag::register(SIGHUP, Arc::clone(&reload)).map_err(system)?;
+        Ok(Signals { end, reload })
+    }
+}
+
+/// How a node that had started ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, and did.
+    Told,
+    /// It could not go on; its log says why.
+    Fatal,
+}
+
+/// Runs a node until it is told to end, or cannot go on.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+pub fn run(config: &NodeConfig, role: ServiceRole) -> Result<Ended, StartError> {
+    let prepared = Prepared::read(config, Some(role))?;
+    // Before anything is begun that a signal should end well.
+    let signals = Signals::take()?;
+    let monitor = config.monitor.map(Monitor::bind).transpose()?;
+    let mut node = prepared.start(&config.folder)?;
+    let (me, digest) = (prepared.me.to_string(), prepared.digest.to_string());
+    let state = Arc::new(State {
+        watch: node.watch(),
+        metrics: Metrics::new(&me, &prepared.deployment.cluster, &digest),
+        nodes: prepared.deployment.parties.len(),
+        closing: AtomicBool::new(false),
+        fatal: AtomicBool::new(false),
+    });
+    let monitor = monitor.map(|listener| Monitor::start(listener, Arc::clone(&state))).transpose()?;
+    tell_start(&prepared, &node, monitor.as_ref());
+    while !signals.end.load(Ordering::SeqCst) {
+        if signals.reload.swap(false, Ordering::SeqCst) {
+            reload(config, &node);
+        }
+        if !hear(&mut node, &state, GLANCE) {
+            return Ok(Ended::Fatal);
+        }
+    }
+    Ok(end(node, &state, Duration::from_secs(config.shutdown.into())))
+}
+
+fn tell_start(prepared: &Prepared, node: &Node, monitor: Option<&Monitor>) {
+    let (version, listens) = (env!("CARGO_PKG_VERSION"), node.address());
+    let monitor = monitor.map_or_else(|| "none".to_owned(), |monitor| monitor.address.to_string());
+    let (digest, fingerprint) = (prepared.digest, prepared.identity.fingerprint());
+    tracing::info!(
+        event = "start",
+        %version, %digest, %fingerprint, %monitor,
+        "{} of cluster {} listens at {listens}", prepared.me, prepared.deployment.cluster
+    );
+    for (name, plan) in &prepared.plans {
+        let plan = plan.digest().map_or_else(|error| error.to_string(), |digest| digest.to_string());
+        tracing::info!(event = "serves", plan, "{}", name.as_deref().unwrap_or("a model without a name"));
+    }
+}
+
+/// Takes up what changed in the node's files.
+fn reload(config: &NodeConfig, node: &Node) {
+    let changed = Prepared::read_place(config).and_then(|(deployment, identity)| {
+        let (digest, fingerprint) =
+            (deployment.digest().map_err(amicus::Error::from)?, identity.fingerprint());
+        node.replace(&deployment, identity)?;
+        Ok((digest, fingerprint))
+    });
+    match changed {
+        Ok((digest, fingerprint)) => tracing::info!(
+            event = "reloaded", %digest, %fingerprint,
+            "certificates and addresses are taken up, for connections to come"
+        ),
+        Err(error) => tracing::error!(event = "reload_failed", "nothing is taken up: {error}"),
+    }
+}
+
+/// Hears the node for a moment; false when it cannot go on.
+fn hear(node: &mut Node, state: &State, patience: Duration) -> bool {
+    let Some(notice) = node.next_notice(patience) else { return true };
+    state.metrics.count(&notice);
+    log::notice(&notice);
+    let fatal = matches!(notice, Notice::Event(Event::Fatal { .. }));
+    state.fatal.fetch_or(fatal, Ordering::SeqCst);
+    !fatal
+}
+
+/// Ends a node: nothing begins any more, and what is in flight gets some time.
+fn end(mut node: Node, state: &State, patience: Duration) -> Ended {
+    state.closing.store(true, Ordering::SeqCst);
+    tracing::info!(event = "stopping", "told to end: no inference begins any more");
+    node.close();
+    let deadline = Instant::now() + patience;
+    let left = loop {
+        // What ended meanwhile is counted before the node goes.
+        if !hear(&mut node, state, GLANCE) {
+            return Ended::Fatal;
+        }
+        let left = state.watch.level().in_flight;
+        if left == 0 || Instant::now() >= deadline {
+            break left;
+        }
+    };
+    while let Some(notice) = node.next_notice(Duration::ZERO) {
+        state.metrics.count(&notice);
+        log::notice(&notice);
+    }
+    drop(node);
+    match left {
+        0 => tracing::info!(event = "stopped", "ended; nothing was in flight"),
+        left => tracing::warn!(event = "stopped", "ended; {left} inferences were given up"),
+    }
+    Ended::Told
+}
