@@ -1,5 +1,5 @@
 //! What the command line `amicus` does beside reading arguments: the [`demo`], the [`rates`] of
-//! this machine, reading of samples. The library is the crate `amicus`.
+//! this machine, reading of samples and [`images`]. The library is the crate `amicus`.
 //!
 //! ```
 //! use amicus_cli::demo::{DemoOptions, run};
@@ -11,9 +11,11 @@
 #![forbid(unsafe_code)]
 
 pub mod demo;
+pub mod images;
 pub mod interrupt;
 pub mod memory;
 pub mod rates;
 pub mod samples;
 #[cfg(feature = "train-command")]
 pub mod train;
+pub mod up;

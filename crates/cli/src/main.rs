@@ -1,9 +1,10 @@
 //! The command line. Exit codes: 0 done, or nobody reads on; 1 refused or failed; 2 usage; 3 a peer
-//! cheated.
+//! cheated; 4 the files of a node do not fit.
 #![forbid(unsafe_code)]
 
 mod commands;
 
+use amicus_service::ServiceRole;
 use commands::output::note;
 
 use clap::{Parser, Subcommand};
@@ -27,8 +28,25 @@ enum Command {
     Compile(commands::compile::Args),
     /// Writes the public part of a compiled model: what all other roles run from.
     Plan(commands::plan::Args),
-    /// Makes the key and certificate of a role, or shows its fingerprint.
-    Identity(commands::identity::Args),
+    /// Makes a key and its certificate in a new file that you alone can read, and prints the
+    /// fingerprint.
+    Keygen(commands::keygen::Args),
+    /// Prints the fingerprint of a key's certificate.
+    Fingerprint(commands::keygen::FingerprintArgs),
+    /// The file that all operators of a cluster share: makes one, checks it, prints its digest.
+    Cluster(commands::cluster::Args),
+    /// Runs the helper of a cluster.
+    Helper(commands::serve::Args),
+    /// Runs a compute party of a cluster.
+    Party(commands::serve::Args),
+    /// Finds what is wrong with a node: each finding says whose it is and what to do.
+    Doctor(commands::doctor::Args),
+    /// Runs a whole cluster on this machine, with a model loaded, until Ctrl-C.
+    Up(commands::up::Args),
+    /// Gives a compiled model to a cluster, masked.
+    Upload(commands::upload::Args),
+    /// Has images classified by a cluster, which sees neither them nor the answers.
+    Infer(commands::infer::Args),
     /// Writes a network that ships as a compiled file, to try roles on machines of their own.
     Export(commands::export::Args),
     /// Rounds, bytes, memory and time of a compiled model, before anything runs.
@@ -43,15 +61,26 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = amicus_cli::interrupt::clean_up_when_interrupted() {
+    let command = Cli::parse().command;
+    // Nodes have their own way to end.
+    let is_node = matches!(command, Command::Helper(_) | Command::Party(_) | Command::Up(_));
+    if !is_node && let Err(error) = amicus_cli::interrupt::clean_up_when_interrupted() {
         note(format_args!("warning: temporary files may stay when a signal ends this program: {error}"));
     }
-    let result = match Cli::parse().command {
+    let result = match command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Compile(args) => commands::compile::run(&args),
         Command::Plan(args) => commands::plan::run(&args),
-        Command::Identity(args) => commands::identity::run(&args),
+        Command::Keygen(args) => commands::keygen::run(&args),
+        Command::Fingerprint(args) => commands::keygen::fingerprint(&args),
+        Command::Cluster(args) => commands::cluster::run(&args),
+        Command::Helper(args) => commands::serve::run(&args, ServiceRole::Helper),
+        Command::Party(args) => commands::serve::run(&args, ServiceRole::Party),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Up(args) => commands::up::run(&args),
+        Command::Upload(args) => commands::upload::run(&args),
+        Command::Infer(args) => commands::infer::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Estimate(args) => commands::estimate::run(&args),
         Command::Simulate(args) => commands::simulate::run(&args),

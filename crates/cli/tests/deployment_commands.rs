@@ -1,4 +1,4 @@
-//! `plan`, `identity` and `export`: what roles in processes of their own start from.
+//! `plan`, `keygen`, `fingerprint` and `export`: what roles in processes of their own start from.
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 mod common;
@@ -53,20 +53,23 @@ fn a_plan_is_the_public_part_and_nothing_more() {
 fn an_identity_is_made_once_and_shown_as_often_as_asked() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("party-1.pem");
-    let made = output(&["identity", "new", text(&file)]);
+    let made = output(&["keygen", text(&file)]);
     made.trim_end().parse::<amicus_net::Fingerprint>().unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(output(&["identity", "show", text(&file)]), made);
+    assert_eq!(output(&["fingerprint", text(&file)]), made);
     let key = fs::read(&file).unwrap();
-    assert!(refused(&["identity", "new", text(&file)]).contains("is kept"));
+    assert!(refused(&["keygen", text(&file)]).contains("--force replaces it"));
     assert_eq!(fs::read(&file).unwrap(), key);
+    let replaced = output(&["keygen", text(&file), "--force"]);
+    assert_ne!(replaced, made);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let other = folder.path().join("other.pem");
-    assert_ne!(output(&["identity", "new", text(&other), "--name", "party 1"]), made);
+    assert_ne!(output(&["keygen", text(&other), "--name", "party 1"]), made);
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-    assert!(refused(&["identity", "show", text(&file)]).contains("chmod 600"));
+    assert!(refused(&["fingerprint", text(&file)]).contains("chmod 600"));
     let none = folder.path().join("none.pem");
-    assert!(refused(&["identity", "show", text(&none)]).contains("`amicus identity new` makes one"));
-    assert!(refused(&["identity", "new", text(&none), "--name", "\u{1b}[2J"]).contains("no name"));
+    assert!(refused(&["fingerprint", text(&none)]).contains("`amicus keygen` makes one"));
+    assert!(refused(&["keygen", text(&none), "--name", "\u{1b}[2J"]).contains("no name"));
     assert_eq!(count(folder.path()), 2);
 }
 

@@ -76,7 +76,16 @@ impl AnswerArgs {
     /// must not be written.
     pub(super) fn open(&self, network: &Graph, inputs: &[&Path]) -> anyhow::Result<Sink> {
         let shape = network.node(network.output()).shape.clone();
-        let classes = tells_classes(network);
+        self.open_for(shape, tells_classes(network), inputs)
+    }
+
+    /// A sink for outputs of this shape, one for each class if they are of `classes`.
+    pub(super) fn open_for(
+        &self,
+        shape: Vec<usize>,
+        classes: bool,
+        inputs: &[&Path],
+    ) -> anyhow::Result<Sink> {
         let names = self.classes.as_deref().map(|path| class_names(path, &shape, classes)).transpose()?;
         let own = inputs.iter().copied().chain(self.classes.as_deref()).collect::<Vec<_>>();
         let file = match &self.output {

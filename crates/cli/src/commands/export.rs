@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_images(folder: &Path, images: &[(Option<usize>, Vec<f32>)]) -> anyhow::Result<()> {
+/// Writes images as files of numbers, into a new folder.
+pub(super) fn write_images(folder: &Path, images: &[(Option<usize>, Vec<f32>)]) -> anyhow::Result<()> {
     std::fs::create_dir(folder).with_context(|| folder.display().to_string())?;
     for (number, (label, image)) in images.iter().enumerate() {
         let class = label.map_or_else(String::new, |label| format!("-class-{label}"));

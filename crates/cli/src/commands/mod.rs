@@ -3,21 +3,28 @@
 mod answers;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod cluster;
 mod comparison;
 pub(crate) mod compile;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod estimate;
 pub(crate) mod export;
 mod files;
-pub(crate) mod identity;
+pub(crate) mod infer;
+pub(crate) mod keygen;
 pub(crate) mod output;
 pub(crate) mod plan;
+mod remote;
+pub(crate) mod serve;
 pub(crate) mod simulate;
 #[cfg(feature = "train-command")]
 pub(crate) mod train;
 #[cfg(not(feature = "train-command"))]
 #[path = "train_absent.rs"]
 pub(crate) mod train;
+pub(crate) mod up;
+pub(crate) mod upload;
 
 use std::process::ExitCode;
 

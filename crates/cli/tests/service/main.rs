@@ -1,0 +1,12 @@
+//! Nodes as operators run them: processes of their own, from files, on addresses of their own.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+#[path = "../common/mod.rs"]
+mod common;
+mod doctor;
+mod lifecycle;
+mod mistakes;
+mod monitor;
+mod rotation;
+mod trial;
+mod up;
