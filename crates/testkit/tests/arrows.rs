@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("field", &[]),
     ("files", &[]),
     ("net", &[]),
@@ -16,7 +16,14 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("client", &["field", "plan", "protocol"]),
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
     ("amicus", &["client", "field", "files", "model", "net", "node", "plan", "protocol"]),
-    ("cli", &["amicus", "client", "data", "field", "model", "net", "node", "plan", "protocol", "train"]),
+    ("service", &["amicus"]),
+    (
+        "cli",
+        &[
+            "amicus", "client", "data", "field", "model", "net", "node", "plan", "protocol", "service",
+            "train",
+        ],
+    ),
     ("testkit", &["client", "field", "model", "net", "node", "plan", "protocol"]),
     (
         "fuzzing",
