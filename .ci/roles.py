@@ -163,7 +163,7 @@ def main(built, parties, images, restarts):
         plans = [at / f"{model}.plan" for model in models]
         names = ["helper", *(f"party-{n}" for n in range(1, parties + 1)), "owner", "alice"]
         fingerprints = {
-            name: cluster.run(f"identity of {name}", amicus, "identity", "new", at / f"{name}.pem").strip() for name in names
+            name: cluster.run(f"identity of {name}", amicus, "keygen", at / f"{name}.pem").strip() for name in names
         }
         file = at / "deployment.toml"
         file.write_text(deployment(fingerprints, free_ports(parties + 1)))
