@@ -238,7 +238,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.png");
         picture().save_with_format(&path, ImageFormat::Png).unwrap();
-        let colour = read(&[path.clone()], &plan(3, 0.0..=1.0), None).unwrap();
+        let colour = read(std::slice::from_ref(&path), &plan(3, 0.0..=1.0), None).unwrap();
         let near =
             |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6) && a.len() == b.len();
         let of = |number: u8| f32::from(number) / 255.0;
@@ -246,9 +246,9 @@ mod tests {
         let red = [0, 40, 80, 0, 40, 80].map(of);
         let green = [0, 0, 0, 100, 100, 100].map(of);
         assert!(near(&colour[0].numbers, &[red, green, [1.0; 6]].concat()), "{:?}", colour[0].numbers);
-        let symmetric = read(&[path.clone()], &plan(3, -1.0..=1.0), None).unwrap();
+        let symmetric = read(std::slice::from_ref(&path), &plan(3, -1.0..=1.0), None).unwrap();
         assert!(near(&symmetric[0].numbers[..2], &[-1.0, 40.0 / 127.5 - 1.0]));
-        let grey = read(&[path.clone()], &plan(1, 0.0..=1.0), None).unwrap();
+        let grey = read(std::slice::from_ref(&path), &plan(1, 0.0..=1.0), None).unwrap();
         // 0.114 * 255 = 29.07, and 0.299 * 40 more.
         assert!(near(&grey[0].numbers[..2], &[of(29), of(41)]), "{:?}", grey[0].numbers);
         // A range of neither rule needs a word.

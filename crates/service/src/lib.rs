@@ -24,5 +24,5 @@ mod run;
 
 pub use config::{Bytes, LogConfig, LogFormat, LogLevel, NodeConfig, NodeLimits};
 pub use error::StartError;
-pub use node::{Prepared, ServiceRole};
+pub use node::{Agreed, Prepared, ServiceRole};
 pub use run::{Ended, run};

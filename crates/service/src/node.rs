@@ -40,8 +40,18 @@ pub struct Prepared {
     pub me: Peer,
     /// Its key.
     pub identity: Arc<Identity>,
-    /// The plans that it serves, with the names that the cluster's file has for them.
-    pub plans: Vec<(Option<String>, Arc<Plan>)>,
+    /// The plans that it serves.
+    pub plans: Vec<Agreed>,
+}
+
+/// A plan that a node serves.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    /// The name that the cluster's file has for it.
+    pub name: Option<String>,
+    /// The plan.
+    pub plan: Arc<Plan>,
+    digest: PlanDigest,
 }
 
 impl Prepared {
@@ -63,7 +73,7 @@ impl Prepared {
             }
         };
         let plans = plans(config, &deployment)?;
-        let asked = deployment.asks(plans.iter().map(|(_, plan)| Arc::clone(plan)))?;
+        let asked = deployment.asks(plans.iter().map(|agreed| Arc::clone(&agreed.plan)))?;
         within_limits(config, &me, asked)?;
         let deployment = localised(deployment, config, &me);
         Ok(Prepared { deployment, digest, me, identity, plans })
@@ -84,7 +94,7 @@ impl Prepared {
     /// # Errors
     /// A folder that cannot be used, an address that cannot be listened at.
     pub(crate) fn start(&self, folder: &Path) -> Result<Node, StartError> {
-        let plans = self.plans.iter().map(|(_, plan)| Arc::clone(plan));
+        let plans = self.plans.iter().map(|agreed| Arc::clone(&agreed.plan));
         let identity = Arc::clone(&self.identity);
         Ok(match self.me {
             Peer::Helper => Node::Helper(Helper::start(&self.deployment, identity, plans, folder)?),
@@ -94,17 +104,13 @@ impl Prepared {
 }
 
 /// The plans that a node serves: all of the cluster's, if it lists any, and no others.
-fn plans(
-    config: &NodeConfig,
-    deployment: &Deployment,
-) -> Result<Vec<(Option<String>, Arc<Plan>)>, StartError> {
-    let mut found: Vec<(PlanDigest, Option<String>, Arc<Plan>)> = Vec::new();
-    for (at, file) in config.plans.iter().enumerate() {
+fn plans(config: &NodeConfig, deployment: &Deployment) -> Result<Vec<Agreed>, StartError> {
+    let mut found: Vec<Agreed> = Vec::new();
+    for file in &config.plans {
         let plan = files::read_plan(file)?;
         let digest = plan.digest().map_err(Error::from)?;
-        if let Some(other) = found.iter().position(|(known, ..)| *known == digest) {
-            let other = config.plans[other].clone();
-            return Err(StartError::SamePlan { file: config.plans[at].clone(), other });
+        if let Some(other) = found.iter().position(|known| known.digest == digest) {
+            return Err(StartError::SamePlan { file: file.clone(), other: config.plans[other].clone() });
         }
         let name = deployment.model_of(digest).map(str::to_owned);
         if name.is_none() && !deployment.models.is_empty() {
@@ -114,15 +120,29 @@ fn plans(
                 cluster: config.cluster.clone(),
             });
         }
-        found.push((digest, name, Arc::new(plan)));
+        found.push(Agreed { name, plan: Arc::new(plan), digest });
     }
     for (name, model) in &deployment.models {
-        if !found.iter().any(|(digest, ..)| *digest == model.plan) {
+        if !found.iter().any(|agreed| agreed.digest == model.plan) {
             let (cluster, model, digest) = (config.cluster.clone(), name.as_str().into(), model.plan);
             return Err(StartError::LacksPlan { cluster, model, digest });
         }
     }
-    Ok(found.into_iter().map(|(_, name, plan)| (name, plan)).collect())
+    Ok(found)
+}
+
+impl Agreed {
+    /// The name of the model, for logs.
+    pub(crate) fn shown(&self) -> String {
+        self.name
+            .clone()
+            .unwrap_or_else(|| format!("{}, without a name in the cluster's file", self.plan.name))
+    }
+
+    /// The plan's digest.
+    pub(crate) fn digest(&self) -> PlanDigest {
+        self.digest
+    }
 }
 
 /// Whether the node's machine gives what the cluster asks. The node itself refuses whatever goes

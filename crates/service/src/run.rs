@@ -90,9 +90,8 @@ fn tell_start(prepared: &Prepared, node: &Node, monitor: Option<&Monitor>) {
         %version, %digest, %fingerprint, %monitor,
         "{} of cluster {} listens at {listens}", prepared.me, prepared.deployment.cluster
     );
-    for (name, plan) in &prepared.plans {
-        let plan = plan.digest().map_or_else(|error| error.to_string(), |digest| digest.to_string());
-        tracing::info!(event = "serves", plan, "{}", name.as_deref().unwrap_or("a model without a name"));
+    for agreed in &prepared.plans {
+        tracing::info!(event = "serves", plan = %agreed.digest(), "{}", agreed.shown());
     }
 }
 

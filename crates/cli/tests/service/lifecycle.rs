@@ -161,7 +161,9 @@ impl Cheater {
 impl Drop for Cheater {
     fn drop(&mut self) {
         self.connector.stop();
-        self.node.take().map(PartyNode::stop);
+        if let Some(node) = self.node.take() {
+            node.stop();
+        }
     }
 }
 

@@ -189,7 +189,9 @@ impl Node {
     pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
         let ended = || self.child.try_wait().unwrap().ok_or_else(|| "it is still there".to_owned());
         let status = eventually("the node ends", ended);
-        self.reader.take().map(|reader| reader.join().unwrap());
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
         (status, self.log())
     }
 

@@ -141,10 +141,8 @@ pub fn examine(file: &Path, role: Option<ServiceRole>, patience: Duration) -> Ve
     findings.push(Finding::fine(Subject::Cluster, format!("digest {digest}, to be compared by all")));
     let fingerprint = prepared.identity.fingerprint();
     findings.push(Finding::fine(Subject::Key, format!("{fingerprint} is that of {me}")));
-    for (name, plan) in &prepared.plans {
-        let name = name.as_deref().unwrap_or("a model without a name");
-        let digest = plan.digest().map_or_else(|error| error.to_string(), |digest| digest.to_string());
-        findings.push(Finding::fine(Subject::Plans, format!("{name}: {digest}")));
+    for agreed in &prepared.plans {
+        findings.push(Finding::fine(Subject::Plans, format!("{}: {}", agreed.shown(), agreed.digest())));
     }
     let (port, runs) = peers::own_port(&prepared, patience);
     findings.push(port);
