@@ -65,6 +65,7 @@ fn kind(notice: &Notice) -> (Level, &'static str) {
             Event::Finished { .. } => (Level::DEBUG, "finished"),
             Event::Failed { error, .. } if error.is_rejection() => (Level::ERROR, "check_failed"),
             Event::Failed { .. } => (Level::WARN, "failed"),
+            Event::Unauthenticated { .. } => (Level::WARN, "unauthenticated"),
             Event::Missed { .. } => (Level::WARN, "missed"),
             Event::Repaired { .. } => (Level::WARN, "repaired"),
             Event::Fatal { .. } => (Level::ERROR, "fatal"),

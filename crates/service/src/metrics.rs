@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
     dealing_failed: Counter,
     ready_bytes: Gauge,
     connection_errors: Counter,
+    unauthenticated: Counter,
     missed: Counter,
     repaired: Counter,
     // Asked of the node when somebody reads them.
@@ -112,6 +113,7 @@ impl Metrics {
             dealing_failed: Counter::default(),
             ready_bytes: Gauge::default(),
             connection_errors: Counter::default(),
+            unauthenticated: Counter::default(),
             missed: Counter::default(),
             repaired: Counter::default(),
             session: Gauge::default(),
@@ -160,6 +162,8 @@ impl Metrics {
             "Connections that failed, each told once a minute",
             self.connection_errors.clone(),
         );
+        let text = "Messages of users whose tags were wrong: somebody claims to be another";
+        to.register("unauthenticated_messages", text, self.unauthenticated.clone());
         to.register(
             "missed_events",
             "Events that were not counted because too many came",
@@ -217,6 +221,7 @@ impl Metrics {
                 }
             }
             Event::Failed { error, .. } => self.failed(&self.inferences, error.is_rejection()),
+            Event::Unauthenticated { .. } => add(&self.unauthenticated, 1),
             Event::Missed { events } => add(&self.missed, *events),
             Event::Repaired { records } => add(&self.repaired, u64::from(*records)),
             Event::Recalled { .. }
