@@ -190,7 +190,7 @@ impl Helper {
     pub(super) fn send_release(&mut self, scope: Scope, receiver: &str, index: usize, release: &Release) {
         if let (Some(peer), Some(body)) = (Peer::parse(receiver, self.parties), release.message(index)) {
             // A receiver that is away gets it when it comes back.
-            self.inbox.send(&peer, Header::new(Kind::Release, scope, 0), &body).ok();
+            self.inbox.send(&peer, Header::new(Kind::Release, scope, 0), body).ok();
         }
     }
 
