@@ -43,7 +43,7 @@ pub(crate) fn states(bytes: &[u8]) {
     match choice {
         0 => {
             let with_bits = || COMPARING.with(|plan| Arc::clone(plan.get_or_init(comparing)));
-            let plan = if input.byte() % 2 == 0 { plan } else { with_bits() };
+            let plan = if input.byte().is_multiple_of(2) { plan } else { with_bits() };
             check_message(&plan, &mut input);
         }
         1 => ticket(plan, parties, &mut input),

@@ -480,7 +480,7 @@ pub fn infer_over(
         };
         world.looks_at(&release);
         let body = release.message(0).ok_or_else(|| ProtocolError::Misuse("no receiver".into()))?;
-        waiting.release(carry(world, &to_helper, &client, header(Kind::Release, 0), &body));
+        waiting.release(carry(world, &to_helper, &client, header(Kind::Release, 0), body));
         world.looks_at(&waiting);
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });

@@ -388,7 +388,7 @@ impl FakeHelper {
             self.online.send(&party, &Message { header, body: Vec::new() });
         }
         let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
-        let logits = receiver.unmask(&release.message(0).expect("a receiver"), [output.body()]);
+        let logits = receiver.unmask(release.message(0).expect("a receiver"), [output.body()]);
         assert!(self.net.error_of(inputs, &logits.expect("the output")) < 0.05);
     }
 
