@@ -21,6 +21,7 @@
 //! [docs/security.md]: ../../../docs/security.md
 #![forbid(unsafe_code)]
 
+mod aside;
 mod begun;
 pub mod bounds;
 pub mod client;

@@ -6,6 +6,7 @@ use amicus_client::load::Loading;
 use amicus_client::{ToParties, load};
 use amicus_field::{Element, Limbs, OperatingSystem};
 use amicus_node::client::ClientNode;
+use amicus_node::conduct::Conduct;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_node::store::Place;
@@ -18,7 +19,8 @@ use amicus_testkit::nets::Net;
 use amicus_testkit::run::assert_says;
 use amicus_testkit::user::{User, notice};
 use amicus_testkit::zoo;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -48,7 +50,12 @@ impl Models {
         Self::with(wiring, parties, kept, |_, _| ())
     }
 
-    fn with(wiring: Wiring, parties: usize, kept: usize, more: impl Fn(&mut LocalConfig, &Switch)) -> Self {
+    fn with(
+        wiring: Wiring,
+        parties: usize,
+        kept: usize,
+        more: impl FnOnce(&mut LocalConfig, &Switch),
+    ) -> Self {
         let (nets, parties) = (two(), Parties::new(parties).unwrap());
         let folder = tempfile::tempdir().unwrap();
         let mut config = LocalConfig::new(Arc::clone(&nets[0].plan), parties, folder.path().to_owned());
@@ -309,6 +316,53 @@ fn a_load_that_fails_leaves_inferences_in_flight_alone() {
         assert!(!run.session_began(), "a session ended because a load failed");
     }
     run.load(1);
+    [0, 1].into_iter().for_each(|model| run.infer(model, 1).unwrap());
+    run.cluster.stop();
+}
+
+/// A party whose work on whole models says when it begins, and waits until it may go on.
+struct Slow {
+    begun: Sender<()>,
+    go: Arc<Mutex<Receiver<()>>>,
+}
+
+impl Conduct for Slow {
+    fn aside(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        let (begun, go) = (self.begun.clone(), Arc::clone(&self.go));
+        Some(Box::new(move || {
+            // Nobody says more once the test has ended.
+            begun.send(()).ok();
+            go.lock().unwrap().recv().ok();
+        }))
+    }
+}
+
+/// However long a party computes with a model, writes it to disk or erases the one before.
+#[test]
+fn work_on_a_model_that_is_loaded_keeps_no_inference_waiting() {
+    let ((begun, begins), (go, goes)) = (channel(), channel());
+    let slow = Box::new(Slow { begun, go: Arc::new(Mutex::new(goes)) });
+    let mut run = Models::with(Wiring::Memory, 2, 2, |config, _| {
+        config.conduct = Some((config.parties.last(), slow));
+    });
+    let begins = || begins.recv_timeout(PATIENCE).expect("work that begins");
+    // Tags, and an answer with the epoch written to disk; twice.
+    (0..4).for_each(|_| go.send(()).unwrap());
+    run.load(0);
+    run.load(1);
+    (0..4).for_each(|_| begins());
+    let mut owner = run.cluster.owner_of(1).unwrap();
+    let weights = run.nets[1].layers();
+    let loads = std::thread::spawn(move || owner.load(weights.as_slice()).map(|loaded| loaded.epoch));
+    // At last the epoch before is erased.
+    for _ in 0..3 {
+        begins();
+        for model in [0, 1] {
+            run.infer(model, 1).unwrap();
+        }
+        go.send(()).unwrap();
+    }
+    loads.join().unwrap().unwrap();
     [0, 1].into_iter().for_each(|model| run.infer(model, 1).unwrap());
     run.cluster.stop();
 }

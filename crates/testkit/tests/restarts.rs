@@ -158,6 +158,7 @@ fn a_model_that_is_replaced_is_erased_everywhere() {
     let first: Vec<Vec<String>> = run.nodes().iter().map(|node| names(&run, node)).collect();
     run.load().unwrap();
     served(&mut run, "the second model");
+    all_parties(&run, |event| matches!(event, Event::Retired { .. }));
     for (node, first) in run.nodes().iter().zip(&first) {
         let now = names(&run, node);
         assert!(now.len() == 1 && now != *first, "{node}: {now:?} after {first:?}");

@@ -178,6 +178,7 @@ fn a_replaced_model_does_not_come_back_with_a_folder() {
     assert!(error.to_string().contains(words), "{error}");
     assert!(refusal(&mut run).contains(words));
     // It heard that yesterday's is over.
+    wait_for(&run.cluster.party_events[0], |event| matches!(event, Event::Retired { .. }));
     assert_eq!(fs::read_dir(run.folder_of(&first).join("epochs")).unwrap().count(), 0);
     put_back(&mut run, &first, today.path());
     run.restart(&[first]);

@@ -51,6 +51,11 @@ pub trait Conduct: Send {
     /// Before the message to the helper is sent.
     fn check(&mut self, _message: &mut CheckMessage) {}
 
+    /// For work on a whole model, which is done on a thread of its own: what this thread does first.
+    fn aside(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
+        None
+    }
+
     /// For every message: what is sent instead.
     fn send(&mut self, _to: &Peer, header: Header, body: &[u8]) -> Vec<Outgoing> {
         vec![Outgoing::Message(header, body.to_vec())]

@@ -15,7 +15,7 @@ use amicus_protocol::control;
 use amicus_protocol::epoch::{HelperChallenge, HelperEpoch, HelperLoad, plan_of_word};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, InferenceId, PartyId, ProtocolError, Scope, Step};
+use amicus_protocol::{Fault, InferenceId, PartyId, ProtocolError, Scope, SessionId, Step};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -37,6 +37,8 @@ pub(super) struct Loading {
 enum Stage {
     /// Waits for a session, which needs the parties' links.
     Session,
+    /// Material for the load is being computed, in this session.
+    Beginning(SessionId),
     /// Sends the last party its corrections, from this weight tensor on.
     Corrections(HelperLoad, u32),
     /// Waits for the parties' hashes.
@@ -46,9 +48,14 @@ enum Stage {
 }
 
 impl Loading {
-    /// When the load is given up; now, when there is something to do before anybody says more.
-    pub(super) fn deadline(&self) -> Instant {
-        if matches!(self.stage, Stage::Corrections(..)) { clock::now() } else { self.until }
+    /// When the load is given up, if anybody is waited for; now, when there is something to do
+    /// before anybody says more.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Beginning(_) => None,
+            Stage::Corrections(..) => Some(clock::now()),
+            Stage::Session | Stage::Hashes(_) | Stage::Answers(_) => Some(self.until),
+        }
     }
 
     /// When it began to wait for what it waits for.
@@ -68,12 +75,12 @@ impl Loading {
 
     /// Whether it waits for a session.
     pub(super) fn waits(&self) -> bool {
-        matches!(self.stage, Stage::Session)
+        matches!(self.stage, Stage::Session | Stage::Beginning(_))
     }
 
     pub(super) fn step(&self) -> Step {
         Step::load_part(match self.stage {
-            Stage::Session => "request",
+            Stage::Session | Stage::Beginning(_) => "request",
             Stage::Corrections(..) | Stage::Hashes(_) => "hash of masked weights and tags",
             Stage::Answers(_) => "answer to the challenge",
         })
@@ -83,7 +90,7 @@ impl Loading {
     pub(super) fn want(&self, peer: &Peer, h: &Header) -> Option<Want> {
         let this = h.scope() == self.scope;
         let expected = match self.stage {
-            Stage::Session => return None,
+            Stage::Session | Stage::Beginning(_) => return None,
             Stage::Corrections(..) => None,
             Stage::Hashes(_) => Some(Kind::LoadHash),
             Stage::Answers(_) => Some(Kind::LoadResponse),
@@ -105,7 +112,7 @@ impl Loading {
     pub(super) fn ended_by(&self, incoming: &Incoming, parties: &[Peer]) -> Option<NodeError> {
         match (incoming, &self.stage) {
             // When the first stage ends, others say.
-            (_, Stage::Session) => return None,
+            (_, Stage::Session | Stage::Beginning(_)) => return None,
             (Incoming::Message(m), _) if m.header.scope() != self.scope => return None,
             _ => {}
         }
@@ -124,7 +131,7 @@ impl Helper {
     /// Begins the load that the owner asked for, when no other goes on. All models are served
     /// meanwhile, also an older one of this plan.
     pub(super) fn begin_load(&mut self) -> Result<(), NodeError> {
-        if self.loading.is_some() {
+        if self.loading.is_some() || self.asides.is_busy() {
             return Ok(());
         }
         let Some(request) = self.load_request.take() else { return Ok(()) };
@@ -153,12 +160,23 @@ impl Helper {
         let Loading { mut scope, plan, digest, stage, bodies, mut since, mut until, owner_left } = loading;
         let advanced = match stage {
             Stage::Session if self.session.is_none() => self.await_session(&step, since, until),
-            Stage::Session => {
-                // Parties' deadlines begin now too, and are to end before this one.
-                since = clock::now();
-                until = clock::now() + self.limits.load_at_helper();
-                self.grant((&plan, &digest), &mut scope, &step)
-            }
+            Stage::Session => self.begin_material(&plan),
+            Stage::Beginning(of) => match self.material_of_load(of) {
+                Ok(Some(load)) => {
+                    // Parties' deadlines begin now too, and are to end before this one.
+                    since = clock::now();
+                    until = since + self.limits.load_at_helper();
+                    scope = load.scope();
+                    self.grant(load, &digest, &step)
+                }
+                Ok(None) if self.asides.is_busy() => Ok(Stage::Beginning(of)),
+                // That session is over.
+                Ok(None) => {
+                    until = clock::now() + self.limits.load_at_helper();
+                    Ok(Stage::Session)
+                }
+                Err(error) => Err(error),
+            },
             Stage::Corrections(load, index) if (index as usize) < plan.weights.len() => {
                 let last = Peer::Party(self.parties.last());
                 let header = Header::new(Kind::LoadCorrection, scope, index);
@@ -186,17 +204,35 @@ impl Helper {
         Err(self.why_no_session(step, since).unwrap_or_else(unknown))
     }
 
-    /// Tells owner and parties that the epoch begins.
-    fn grant(
-        &mut self,
-        (plan, digest): (&Arc<Plan>, &PlanDigest),
-        scope: &mut Scope,
-        step: &Step,
-    ) -> Result<Stage, NodeError> {
+    /// Has what the load deals computed, on a thread of its own.
+    fn begin_material(&mut self, plan: &Arc<Plan>) -> Result<Stage, NodeError> {
         let Some(session) = self.session.clone() else { return Ok(Stage::Session) };
-        let load = HelperLoad::begin(Arc::clone(plan), &session, &mut OperatingSystem)?;
-        *scope = load.scope();
-        self.begun.begin(scope.id);
+        let (id, plan) = (session.id(), Arc::clone(plan));
+        self.asides.begin(id, move || HelperLoad::begin(plan, &session, &mut OperatingSystem))?;
+        Ok(Stage::Beginning(id))
+    }
+
+    /// Forgets what was computed for a load that was given up meanwhile.
+    pub(super) fn forget_material_of_loads(&mut self) -> Result<(), NodeError> {
+        if !self.loading.as_ref().is_some_and(|load| matches!(load.stage, Stage::Beginning(_))) {
+            while self.asides.take()?.is_some() {}
+        }
+        Ok(())
+    }
+
+    /// What was computed for a load that began in a session, once it is there; of a session that
+    /// ended it is of no use.
+    fn material_of_load(&mut self, of: SessionId) -> Result<Option<HelperLoad>, NodeError> {
+        let present = self.session.as_ref().is_some_and(|session| session.id() == of);
+        match self.asides.take()? {
+            Some((session, load)) if session == of && present => Ok(Some(load?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Tells owner and parties that the epoch begins.
+    fn grant(&mut self, load: HelperLoad, digest: &PlanDigest, step: &Step) -> Result<Stage, NodeError> {
+        self.begun.begin(load.scope().id);
         let header = |kind| Header::new(kind, load.scope(), 0);
         for party in self.party_peers() {
             self.send_in_load(&party, step, header(Kind::EpochBegin), &digest.0)?;
@@ -255,7 +291,7 @@ impl Helper {
                 let loaded = challenge.responses(&bodies)?.retired_after(self.failure_limit);
                 return Ok(Some(loaded));
             }
-            stage @ (Stage::Session | Stage::Corrections(..)) => stage,
+            stage @ (Stage::Session | Stage::Beginning(_) | Stage::Corrections(..)) => stage,
         };
         self.loading = Some(Loading { stage, ..loading });
         Ok(None)

@@ -19,6 +19,7 @@ use models::Models;
 use serve::Helper;
 use supply::Supply;
 
+use crate::aside::Asides;
 use crate::begun::Begun;
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
@@ -141,6 +142,7 @@ impl HelperNode {
             begun: Begun::default(),
             load_request: None,
             loading: None,
+            asides: Asides::new(inboxes.online.clone()),
             limits,
             reporter: config.reporter,
             #[cfg(feature = "danger")]

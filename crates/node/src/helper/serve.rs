@@ -8,6 +8,7 @@ use super::models::{Model, Models};
 use super::requests::Waiting;
 use super::session::Starting;
 use super::supply::Supply;
+use crate::aside::Asides;
 use crate::begun::Begun;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
@@ -15,10 +16,11 @@ use crate::store::Store;
 use crate::{Level, Limits, NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::control::{self, AbortNotice};
+use amicus_protocol::epoch::HelperLoad;
 use amicus_protocol::output::Release;
 use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, Parties, ProtocolError, Scope};
+use amicus_protocol::{Fault, Parties, ProtocolError, Scope, SessionId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -51,6 +53,8 @@ pub(super) struct Helper {
     /// The owner's wish for a load, until no other goes on.
     pub(super) load_request: Option<Received>,
     pub(super) loading: Option<Loading>,
+    /// Loads that are being computed, by their sessions.
+    pub(super) asides: Asides<SessionId, Result<HelperLoad, ProtocolError>>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
     #[cfg(feature = "danger")]
@@ -64,6 +68,7 @@ impl Helper {
                 break error;
             }
         };
+        self.asides.finish();
         match error {
             // Whoever waits for an inference need not wait for this node to come back.
             NodeError::Stopped if self.inbox.closing() => self.give_up_flights(),
@@ -80,6 +85,7 @@ impl Helper {
         self.keep_session()?;
         self.take_dealt();
         self.refuse_late();
+        self.forget_material_of_loads()?;
         self.begin_load()?;
         self.advance_load()?;
         self.start_flights()?;
@@ -88,7 +94,7 @@ impl Helper {
         let deadlines = [
             self.flights.iter().map(Flight::deadline).min(),
             // One that waits for a session that is being begun ends with that.
-            loading.filter(|load| !(load.waits() && self.starting.is_some())).map(Loading::deadline),
+            loading.filter(|load| !(load.waits() && self.starting.is_some())).and_then(Loading::deadline),
             turn,
             self.starting.as_ref().map(Starting::deadline),
             // Once it is over, links are what a session waits for.

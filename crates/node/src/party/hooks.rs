@@ -28,6 +28,10 @@ mod honest {
 
         pub(in crate::party) fn check(&mut self, _: &mut CheckMessage) {}
 
+        pub(in crate::party) fn aside(&mut self) -> impl FnOnce() + Send + 'static {
+            || ()
+        }
+
         pub(in crate::party) fn send(
             &mut self,
             inbox: &mut Inbox,
@@ -66,6 +70,11 @@ mod deviating {
             if let Some(conduct) = &mut self.0 {
                 conduct.check(message);
             }
+        }
+
+        pub(in crate::party) fn aside(&mut self) -> impl FnOnce() + Send + 'static {
+            let first = self.0.as_mut().and_then(|conduct| conduct.aside());
+            move || first.into_iter().for_each(|first| first())
         }
 
         pub(in crate::party) fn send(

@@ -6,6 +6,7 @@
 //! difference of its answers would show the MAC key.
 
 use super::Party;
+use super::load::Done;
 use super::models::Used;
 use crate::event::Event;
 use crate::{NodeError, Peer};
@@ -28,21 +29,51 @@ impl Party {
         }
     }
 
-    /// Erases an epoch whose load ended without acceptance, once the helper has said so: what it has
-    /// not said may be accepted, and is offered in the next session then.
-    pub(super) fn burn(&mut self, epoch: EpochId, error: &NodeError) -> Result<(), NodeError> {
+    /// Records that an epoch is burned whose load ended before this party's answer was sent, or after
+    /// it by the helper's word: what the helper has not said may be accepted, and is offered in the
+    /// next session then. True if there may be a file of it.
+    pub(super) fn burn(&mut self, epoch: EpochId, error: &NodeError) -> Result<bool, NodeError> {
         let by_helper = matches!(error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. }));
-        if by_helper && self.unheard.contains(&epoch) {
+        let unanswered = self.keeping.take_if(|keeping| *keeping == epoch).is_some();
+        let burned = unanswered || (by_helper && self.unheard.contains(&epoch));
+        if burned {
             self.unheard.retain(|unheard| *unheard != epoch);
-            self.store.retire(epoch)?;
+            self.store.record_retired(epoch)?;
         }
+        Ok(burned)
+    }
+
+    /// Erases what there is of an epoch whose load failed; then its failure is reported.
+    pub(super) fn erase_failed(&mut self, epoch: EpochId, error: NodeError) -> Result<(), NodeError> {
+        self.failed.push((epoch, error));
+        // Else once it is written.
+        if self.asides.works_for(&epoch) { Ok(()) } else { self.erase(epoch) }
+    }
+
+    /// Erases what there is of an epoch that is recorded as retired.
+    pub(super) fn erase(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+        let (files, first) = (self.store.epochs().clone(), self.hooks.aside());
+        self.asides.begin(epoch, move || {
+            first();
+            Done::Erased(files.erase(epoch))
+        })
+    }
+
+    /// What was kept of an epoch is erased.
+    pub(super) fn erased(&mut self, epoch: EpochId, erased: Result<(), NodeError>) -> Result<(), NodeError> {
+        erased?;
+        let failed = self.failed.iter().position(|(failed, _)| *failed == epoch);
+        self.reporter.report(match failed.map(|at| self.failed.swap_remove(at)) {
+            Some((_, error)) => Event::LoadFailed { error },
+            None => Event::Retired { epoch },
+        });
         Ok(())
     }
 
     /// Retires all other epochs of a plan: this one is in use.
     pub(super) fn replace_others(&mut self, epoch: EpochId, plan: &PlanDigest) -> Result<(), NodeError> {
         for sealed in self.store.epochs().list()?.into_iter().flatten() {
-            if sealed.epoch != epoch && sealed.plan == *plan {
+            if sealed.epoch != epoch && sealed.plan == *plan && !self.store.is_retired(sealed.epoch) {
                 self.retire(sealed.epoch)?;
             }
         }
@@ -53,10 +84,7 @@ impl Party {
     /// memory, then in the folder.
     pub(super) fn recall(&mut self, offered: &[OfferedEpoch]) -> Result<(), NodeError> {
         for over in offered.iter().filter(|offered| offered.is_retired()) {
-            // What this party never had it needs not know of.
-            if self.store.epochs().has(over.epoch)? {
-                self.retire(over.epoch)?;
-            }
+            self.leave(over.epoch)?;
         }
         let offered = |epoch: EpochId| offered.iter().any(|o| o.epoch == epoch && !o.is_retired());
         for burned in std::mem::take(&mut self.unheard) {
@@ -73,6 +101,8 @@ impl Party {
         for sealed in self.store.epochs().list()? {
             let found = match sealed {
                 Ok(sealed) if self.models.holds(&sealed.plan) || !offered(sealed.epoch) => continue,
+                // It is being erased.
+                Ok(sealed) if self.store.is_retired(sealed.epoch) => continue,
                 Ok(sealed) => match self.models.context(&sealed.plan) {
                     Some(ctx) => self.store.of_party(sealed, ctx.clone()),
                     None => continue,
@@ -123,16 +153,24 @@ impl Party {
         }
     }
 
-    /// Records that an epoch is used no more, erases it, and forgets what was dealt for it.
+    /// Ends the use of an epoch that the helper has retired. What this party never had it needs not
+    /// know of.
+    pub(super) fn leave(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+        if !self.store.is_retired(epoch) && self.store.epochs().has(epoch)? {
+            self.retire(epoch)?;
+        }
+        Ok(())
+    }
+
+    /// Records that an epoch is used no more, forgets what was dealt for it, and erases it.
     pub(super) fn retire(&mut self, epoch: EpochId) -> Result<(), NodeError> {
-        self.store.retire(epoch)?;
+        self.store.record_retired(epoch)?;
         self.models.forget(epoch);
         self.forget_material();
         if self.replaced.len() == REPLACED {
             self.replaced.pop_front();
         }
         self.replaced.push_back(epoch);
-        self.reporter.report(Event::Retired { epoch });
-        Ok(())
+        self.erase(epoch)
     }
 }

@@ -9,7 +9,9 @@ use crate::error::lost;
 use crate::event::Event;
 use crate::exchange::{Part, Wait, aborted_by, concerns};
 use crate::inbox::{Incoming, Received, Want};
+use crate::store::EpochFiles;
 use crate::{Limits, NodeError, Peer};
+use amicus_field::LimbVec;
 use amicus_net::clock;
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::epoch::{PartyConfirming, PartyEpoch, PartyLoad, PartyTagging, plan_of_word};
@@ -17,6 +19,7 @@ use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{Fault, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::Instant;
+use zeroize::Zeroizing;
 
 /// A load in progress.
 pub(super) struct Loading {
@@ -39,12 +42,26 @@ enum Stage {
     Owner(PartyLoad),
     /// Masked weights, the nonce, corrections.
     Weights(PartyLoad),
+    /// This party's own tags, which are being computed.
+    Tagging,
     /// The other parties' tags.
-    Tags(PartyTagging),
+    Tags(Box<PartyTagging>),
     /// The helper's challenge.
-    Challenge(PartyConfirming),
+    Challenge(Box<PartyConfirming>),
+    /// This party's own answer to it, which is being computed, and the epoch written to disk.
+    Keeping,
     /// The helper's word that it accepts.
     Acceptance(Box<PartyEpoch>),
+}
+
+/// What work on a thread of its own came to.
+pub(super) enum Done {
+    /// The tags of a load.
+    Tagged(Result<Box<PartyTagging>, ProtocolError>),
+    /// The epoch, which is on disk, and this party's answer to the challenge.
+    Kept(Result<(Box<PartyEpoch>, LimbVec), NodeError>),
+    /// What was kept of an epoch is erased.
+    Erased(Result<(), NodeError>),
 }
 
 impl Stage {
@@ -53,9 +70,11 @@ impl Stage {
         match self {
             Stage::Parties(_) | Stage::Owner(_) => 0,
             Stage::Weights(_) => 1,
-            Stage::Tags(_) => 2,
-            Stage::Challenge(_) => 3,
-            Stage::Acceptance(_) => 4,
+            Stage::Tagging => 2,
+            Stage::Tags(_) => 3,
+            Stage::Challenge(_) => 4,
+            Stage::Keeping => 5,
+            Stage::Acceptance(_) => 6,
         }
     }
 }
@@ -65,9 +84,9 @@ impl Stage {
 fn place_of(peer: &Peer, kind: Kind) -> Option<u8> {
     match (peer, kind) {
         (Peer::Helper, Kind::LoadCorrection) => Some(1),
-        (Peer::Party(_), Kind::Tags) => Some(2),
-        (Peer::Helper, Kind::Challenge) => Some(3),
-        (Peer::Helper, Kind::LoadAccepted) => Some(4),
+        (Peer::Party(_), Kind::Tags) => Some(3),
+        (Peer::Helper, Kind::Challenge) => Some(4),
+        (Peer::Helper, Kind::LoadAccepted) => Some(6),
         _ => None,
     }
 }
@@ -82,7 +101,10 @@ impl Loading {
                 Stage::Owner(_) => limits.load_of_keys(),
                 Stage::Weights(_) => limits.load_of_weights(),
                 Stage::Tags(_) => limits.load_of_tags(),
-                Stage::Challenge(_) | Stage::Acceptance(_) => limits.load_by_helper(),
+                // Who is late itself hears so from the helper.
+                Stage::Tagging | Stage::Challenge(_) | Stage::Keeping | Stage::Acceptance(_) => {
+                    limits.load_by_helper()
+                }
             };
         if matches!(self.stage, Stage::Owner(_)) {
             self.until = self.until.min(self.since + limits.round);
@@ -110,7 +132,8 @@ impl Loading {
                 Some((party, tensor)) => (Peer::Party(party), Step::load("tags", &self.plan, tensor)),
                 None => (Peer::Helper, Step::load_part("tags")),
             },
-            Stage::Challenge(_) | Stage::Acceptance(_) => {
+            Stage::Tagging => (Peer::Helper, Step::load_part("tags")),
+            Stage::Challenge(_) | Stage::Keeping | Stage::Acceptance(_) => {
                 (Peer::Helper, Step::load_part("check of the tags"))
             }
         }
@@ -178,6 +201,19 @@ impl Loading {
             Peer::Client(_) => Part::Bystander,
         }
     }
+}
+
+/// Answers a challenge, and writes the epoch to disk: when the answer is sent, all has been sent that
+/// depends on the epoch's secrets.
+fn keep(
+    confirming: Box<PartyConfirming>,
+    challenge: &[u8],
+    files: &EpochFiles,
+) -> Result<(Box<PartyEpoch>, LimbVec), NodeError> {
+    let (awaiting, answer) = confirming.respond(challenge)?;
+    let epoch = awaiting.unconfirmed();
+    files.keep_of_party(&epoch)?;
+    Ok((Box::new(epoch), answer))
 }
 
 impl Party {
@@ -273,9 +309,16 @@ impl Party {
     fn advanced(&mut self, mut loading: Loading) -> Result<Loading, NodeError> {
         loop {
             let stage = match loading.stage {
-                Stage::Weights(load) if load.complete() => self.tag(&loading.plan, loading.scope, load)?,
+                Stage::Weights(load) if load.complete() => {
+                    let first = self.hooks.aside();
+                    self.asides.begin(loading.scope.epoch, move || {
+                        first();
+                        Done::Tagged(load.tag().map(Box::new))
+                    })?;
+                    Stage::Tagging
+                }
                 Stage::Tags(tagging) if tagging.missing().is_none() => {
-                    let confirming = tagging.confirm()?;
+                    let confirming = Box::new(tagging.confirm()?);
                     let header = Header::new(Kind::LoadHash, loading.scope, 0);
                     self.send(&Peer::Helper, header, &confirming.hash().0)?;
                     Stage::Challenge(confirming)
@@ -290,18 +333,63 @@ impl Party {
         }
     }
 
+    /// Takes what was done on other threads, and goes on with the load that it was done for.
+    pub(super) fn take_asides(&mut self) -> Result<(), NodeError> {
+        while let Some((epoch, done)) = self.asides.take()? {
+            if let Done::Erased(erased) = done {
+                self.erased(epoch, erased)?;
+                continue;
+            }
+            let Some(loading) = self.loading.take_if(|loading| loading.scope.epoch == epoch) else {
+                // It was given up meanwhile.
+                if matches!(done, Done::Kept(_)) {
+                    self.erase(epoch)?;
+                }
+                continue;
+            };
+            let scope = loading.scope;
+            let next = match done {
+                Done::Tagged(tagging) => {
+                    tagging.map_err(NodeError::from).and_then(|tagging| self.tagged(loading, tagging))
+                }
+                Done::Kept(kept) => kept.and_then(|kept| self.kept(loading, kept)),
+                Done::Erased(_) => Ok(loading),
+            };
+            self.keep_load(scope, next)?;
+        }
+        Ok(())
+    }
+
     /// Sends this party's tags.
-    fn tag(&mut self, plan: &Plan, scope: Scope, load: PartyLoad) -> Result<Stage, NodeError> {
-        let mut tagging = load.tag()?;
-        self.hooks.tagging(plan, &mut tagging);
+    fn tagged(&mut self, mut loading: Loading, mut tagging: Box<PartyTagging>) -> Result<Loading, NodeError> {
+        let (plan, scope) = (Arc::clone(&loading.plan), loading.scope);
+        self.hooks.tagging(&plan, &mut tagging);
         for index in 0..plan.weights.len() as u32 {
             let body = pack(tagging.message(WeightId(index)));
-            let step = Step::load("tags", plan, WeightId(index));
+            let step = Step::load("tags", &plan, WeightId(index));
             for other in self.others() {
                 self.send_in_load(&other, &step, Header::new(Kind::Tags, scope, index), &body)?;
             }
         }
-        Ok(Stage::Tags(tagging))
+        loading.stage = Stage::Tags(tagging);
+        loading.stage_begins(&self.limits);
+        Ok(loading)
+    }
+
+    /// Answers the challenge: the epoch is on disk, and the helper accepts only what all parties
+    /// keep.
+    fn kept(
+        &mut self,
+        mut loading: Loading,
+        (epoch, answer): (Box<PartyEpoch>, LimbVec),
+    ) -> Result<Loading, NodeError> {
+        self.keeping = None;
+        self.unheard.push(loading.scope.epoch);
+        let header = Header::new(Kind::LoadResponse, loading.scope, 0);
+        self.send(&Peer::Helper, header, &pack(&answer))?;
+        loading.stage = Stage::Acceptance(epoch);
+        loading.stage_begins(&self.limits);
+        Ok(loading)
     }
 
     /// Takes a message of the load.
@@ -331,18 +419,14 @@ impl Party {
         }
         match loading.stage {
             Stage::Challenge(confirming) if m.header.kind == Kind::Challenge => {
-                let (awaiting, answer) = confirming.respond(m.body())?;
-                let epoch = awaiting.unconfirmed();
-                // All has been sent that depends on the epoch's secrets, and the helper accepts only
-                // what all parties keep.
-                if let Err(error) = self.store.keep_of_party(&epoch) {
-                    // Its file may be there all the same.
-                    self.store.retire(scope.epoch)?;
-                    return Err(error);
-                }
-                self.unheard.push(scope.epoch);
-                self.send(&Peer::Helper, Header::new(Kind::LoadResponse, scope, 0), &pack(&answer))?;
-                loading.stage = Stage::Acceptance(Box::new(epoch));
+                let (files, first) = (self.store.epochs().clone(), self.hooks.aside());
+                let challenge = Zeroizing::new(m.body().to_vec());
+                self.asides.begin(scope.epoch, move || {
+                    first();
+                    Done::Kept(keep(confirming, &challenge, &files))
+                })?;
+                self.keeping = Some(scope.epoch);
+                loading.stage = Stage::Keeping;
                 loading.stage_begins(&self.limits);
             }
             Stage::Acceptance(epoch) if m.header.kind == Kind::LoadAccepted => {
@@ -403,10 +487,15 @@ impl Party {
     fn fail_load(&mut self, scope: Scope, error: NodeError) -> Result<(), NodeError> {
         self.loading.take_if(|loading| loading.scope == scope);
         self.begun.give_up(scope.id);
-        self.burn(scope.epoch, &error)?;
+        let burned = self.burn(scope.epoch, &error)?;
         self.tell_abort(&error, &Step::load_part("tags"), Header::new(Kind::Abort, scope, 0), &[]);
-        self.reporter.report(Event::LoadFailed { error });
-        Ok(())
+        match burned {
+            true => self.erase_failed(scope.epoch, error),
+            false => {
+                self.reporter.report(Event::LoadFailed { error });
+                Ok(())
+            }
+        }
     }
 
     /// Another party without a link.

@@ -12,6 +12,7 @@ mod models;
 mod recipients;
 mod session;
 
+use crate::aside::Asides;
 use crate::begun::Begun;
 #[cfg(feature = "danger")]
 use crate::conduct::Conduct;
@@ -34,7 +35,7 @@ use dealing::{Prepared, Serving};
 use flight::Flight;
 use held::{Held, Room};
 use hooks::Hooks;
-use load::Loading;
+use load::{Done, Loading};
 use models::Models;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -132,7 +133,10 @@ impl PartyNode {
             session: None,
             next_session: None,
             loading: None,
+            asides: Asides::new(inboxes.online.clone()),
+            keeping: None,
             unheard: Vec::new(),
+            failed: Vec::new(),
             replaced: VecDeque::new(),
             begun: Begun::default(),
             flights: Vec::new(),
@@ -192,8 +196,13 @@ struct Party {
     /// A session that began while the party was joining another.
     next_session: Option<Received>,
     loading: Option<Loading>,
+    asides: Asides<EpochId, Done>,
+    /// The epoch that is being written to disk, or was and is not answered for.
+    keeping: Option<EpochId>,
     /// Epochs that were loaded, of which the helper has not said whether it accepts.
     unheard: Vec<EpochId>,
+    /// Epochs whose loads failed, and why, until they are erased.
+    failed: Vec<(EpochId, NodeError)>,
     /// Epochs of the session that are used no more, the last ones.
     replaced: VecDeque<EpochId>,
     /// Loads and inferences of the session that began here.
@@ -215,6 +224,7 @@ impl Party {
                 break error;
             }
         };
+        self.asides.finish();
         match error {
             // Whoever waits for an inference need not wait for this node to come back.
             NodeError::Stopped if self.inbox.closing() => self.give_up_flights(),
@@ -229,6 +239,7 @@ impl Party {
             return self.join(&begin);
         }
         self.take_prepared()?;
+        self.take_asides()?;
         self.advance_load()?;
         self.inbox.answer(|| Level {
             session: self.session.is_some(),
@@ -252,7 +263,12 @@ impl Party {
             true => clock::now(),
             false => deadlines.chain(client.as_ref().map(|client| client.2)).min().unwrap_or(idle),
         };
-        let ids = Ids { flights: &self.flights, loading: self.loading.as_ref(), begun: &self.begun };
+        let ids = Ids {
+            flights: &self.flights,
+            loading: self.loading.as_ref(),
+            may_load: self.loading.is_none() && !self.asides.is_busy(),
+            begun: &self.begun,
+        };
         let replaced = &self.replaced;
         let incoming = self.inbox.next(deadline, |peer, h| ids.want(replaced, peer, h))?;
         let message = match (incoming, client) {
@@ -278,7 +294,11 @@ impl Party {
         match message.header.kind {
             Kind::SessionBegin => self.join(&message),
             Kind::EpochBegin => self.begin_load(&message),
-            Kind::EpochRetired => self.leave(message.header.epoch),
+            Kind::EpochRetired => {
+                self.leave(message.header.epoch)?;
+                self.serve();
+                Ok(())
+            }
             Kind::Bind => self.bind(&message),
             Kind::Fingerprint => {
                 self.tell_fingerprint(&message);
@@ -386,15 +406,6 @@ impl Party {
         }
     }
 
-    /// Ends the use of an epoch that the helper has retired.
-    fn leave(&mut self, epoch: EpochId) -> Result<(), NodeError> {
-        if self.models.epoch(epoch).is_some() {
-            self.retire(epoch)?;
-            self.serve();
-        }
-        Ok(())
-    }
-
     /// Begins an inference or a load, each id once; without a session there are none.
     fn begin(&mut self, id: InferenceId) -> Result<Arc<PartySession>, NodeError> {
         let Some(session) = self.session.clone() else {
@@ -436,13 +447,14 @@ impl Party {
 struct Ids<'a> {
     flights: &'a [Flight],
     loading: Option<&'a Loading>,
+    may_load: bool,
     begun: &'a Begun,
 }
 
 impl Ids<'_> {
     /// What a party does with a message; these epochs of the session are used no more.
     fn want(&self, replaced: &VecDeque<EpochId>, peer: &Peer, h: &Header) -> Want {
-        let Ids { flights, loading, begun } = *self;
+        let Ids { flights, loading, may_load, begun } = *self;
         match (peer, h.kind) {
             (Peer::Client(_), Kind::Fingerprint) if loading.is_some_and(Loading::holds_questions) => {
                 return Want::Keep;
@@ -450,7 +462,7 @@ impl Ids<'_> {
             // Asked before any id is known, and answered at once.
             (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
             (Peer::Helper, Kind::SessionBegin | Kind::Bind | Kind::EpochRetired) => return Want::Take,
-            (Peer::Helper, Kind::EpochBegin) if loading.is_none() => return Want::Take,
+            (Peer::Helper, Kind::EpochBegin) if may_load => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if !begun.is_spent(h.id) => return Want::Keep,
             _ => {}
         }

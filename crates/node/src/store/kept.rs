@@ -30,17 +30,18 @@ pub struct Accepted {
     pub replaced: Vec<EpochId>,
 }
 
-impl Store {
+impl EpochFiles {
     /// Writes a party's epoch; it survives a power cut once this returns.
     ///
     /// # Errors
     /// When there is a file of this epoch already, or the disk takes no more.
     pub fn keep_of_party(&self, epoch: &PartyEpoch) -> Result<(), NodeError> {
         let sealed = SealedEpoch { epoch: epoch.epoch(), plan: epoch.context().digest };
-        self.epochs()
-            .seal(sealed, |out| epoch.seal::<io::Error>(&mut |section| out.put_section(EPOCH, section)))
+        self.seal(sealed, |out| epoch.seal::<io::Error>(&mut |section| out.put_section(EPOCH, section)))
     }
+}
 
+impl Store {
     /// Reads a party's epoch.
     ///
     /// # Errors
@@ -57,7 +58,7 @@ impl Store {
     /// once this returns.
     ///
     /// # Errors
-    /// Those of [`Store::keep_of_party`].
+    /// Those of [`EpochFiles::keep_of_party`].
     pub fn keep_of_helper(&self, epoch: &HelperEpoch, replaced: &[EpochId]) -> Result<(), NodeError> {
         let sealed = SealedEpoch { epoch: epoch.epoch(), plan: *epoch.digest() };
         let replaced: Vec<u8> = replaced.iter().flat_map(|epoch| *epoch.as_bytes()).collect();

@@ -188,10 +188,19 @@ impl Store {
     /// # Errors
     /// When the record cannot be written, or the file not be erased; the next start erases it.
     pub fn retire(&mut self, epoch: EpochId) -> Result<(), NodeError> {
-        if !self.known.is_retired(epoch) {
-            self.record(Record::Retired(epoch))?;
-        }
+        self.record_retired(epoch)?;
         self.files.erase(epoch)
+    }
+
+    /// Records that an epoch is used no more; whoever asks for this has its file erased.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub(crate) fn record_retired(&mut self, epoch: EpochId) -> Result<(), NodeError> {
+        match self.known.is_retired(epoch) {
+            true => Ok(()),
+            false => self.record(Record::Retired(epoch)),
+        }
     }
 
     /// Epochs that are used no more, as far as remembered, the last one first.
