@@ -22,7 +22,7 @@ const ONE: Limbs = Limbs::ONE;
 /// The keys of the check of an inference: `b` and all `g`.
 fn keys(oracle: &Oracle, draw: &Draw) -> bool {
     match purpose(oracle, draw) {
-        Some(p) if p == Purpose::LoadTags as u8 => draw.domain == domain::TAG_KEY,
+        Some(p) if p == Purpose::LoadTags as u8 => draw.domain == domain::MAC_KEY,
         Some(p) if p == Purpose::Material as u8 => draw.domain == domain::KEY,
         _ => false,
     }

@@ -44,7 +44,7 @@ pub mod domain {
     /// Mask of the bias.
     pub const BIAS: u32 = 1;
     /// Load: MAC key `b`.
-    pub const TAG_KEY: u32 = 0;
+    pub const MAC_KEY: u32 = 0;
     /// Load: mask `u` of `G = b^T W`.
     pub const TAG_MASK: u32 = 1;
     /// Load: `b^T M_W`.

@@ -210,7 +210,7 @@ impl<'a> Covers<'a> {
 
         let tags = self.streams(Label::epoch(Purpose::LoadTags, self.scope.epoch, id.0));
         let (rows, columns) = (spec.shape.outputs(), columns(spec));
-        let key = sum(&self.sampled(&tags, domain::TAG_KEY, rows));
+        let key = sum(&self.sampled(&tags, domain::MAC_KEY, rows));
         // D_G = b^T W + u
         let parts_of_tags: Vec<LimbVec> = self
             .parties

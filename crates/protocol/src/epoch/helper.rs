@@ -273,7 +273,7 @@ pub(super) fn layers(plan: &Plan, epoch: EpochId, seeds: &[Seed]) -> Result<Vec<
             mask.write(&part, sum);
         }
         let tags = streams(Purpose::LoadTags, epoch, seeds, id);
-        let key = sum_of(&tags, domain::TAG_KEY, limbs, spec.shape.outputs());
+        let key = sum_of(&tags, domain::MAC_KEY, limbs, spec.shape.outputs());
         let tag_mask = sum_of(&tags, domain::TAG_MASK, limbs, columns(spec));
         Ok(HelperLayer { mask, key, tag_mask })
     };

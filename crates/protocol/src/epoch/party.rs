@@ -282,7 +282,7 @@ fn tag_layer(
     let mut dealt = |domain, len| corrections.next().unwrap_or_else(|| tags.sample(domain, limbs, len));
     let tagged_mask = dealt(domain::TAGGED_MASK, cols);
     let check_key = dealt(domain::CHECK_KEY, rows);
-    let key = tags.sample(domain::TAG_KEY, limbs, rows);
+    let key = tags.sample(domain::MAC_KEY, limbs, rows);
     let mut g = masked.transposed(&key);
     g.sub_assign(&tagged_mask);
     let mut own = tags.sample(domain::TAG_MASK, limbs, cols);

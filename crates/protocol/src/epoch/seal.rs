@@ -123,7 +123,7 @@ impl PartyEpoch {
             let (masked, share, of_tensor) = tensor.finish();
             of_model.tensor(&of_tensor);
             let stream = Label::epoch(Purpose::LoadTags, epoch, id.0).stream(&seed);
-            let key = stream.sample(domain::TAG_KEY, ctx.plan.limbs, spec.shape.outputs());
+            let key = stream.sample(domain::MAC_KEY, ctx.plan.limbs, spec.shape.outputs());
             let bias_share = share.bias_of_outputs();
             layers.push(PartyLayer { masked, share, bias_share, key, tags, masked_tags });
         }
