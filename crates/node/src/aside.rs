@@ -3,7 +3,7 @@
 
 use crate::NodeError;
 use crate::inbox::InboxHandle;
-use crate::party::spawn;
+use crate::threads::spawn;
 use amicus_net::clock;
 use amicus_protocol::ProtocolError;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};

@@ -9,8 +9,8 @@
 mod greeting;
 
 use crate::inbox::InboxHandle;
-use crate::party::spawn;
 use crate::store::ClusterDigest;
+use crate::threads::spawn;
 use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Fingerprint, Identity, Link, Listener, NetError, PeerSet};
 use amicus_protocol::control::{self, Channel, Hello};

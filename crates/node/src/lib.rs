@@ -41,6 +41,7 @@ pub mod owner;
 pub mod party;
 mod served;
 pub mod store;
+mod threads;
 
 pub use amicus_protocol::{Culprit, Peer, peer};
 pub use error::NodeError;

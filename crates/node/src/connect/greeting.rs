@@ -2,7 +2,7 @@
 //! links, however many peers connect and say nothing.
 
 use super::{ATTEMPT, Arrival, Complaints, InboxHandles, Terms};
-use crate::party::spawn;
+use crate::threads::spawn;
 use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_protocol::control::Channel;

@@ -25,16 +25,14 @@ use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
 use crate::limits::MAX_LANES;
-use crate::party::spawn;
 use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
+use crate::threads::{Running, spawn};
 use crate::{Limits, NodeError, Peer};
-use amicus_net::clock;
 use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::{Parties, SessionId};
 use std::collections::VecDeque;
 use std::sync::mpsc::channel;
-use std::thread::JoinHandle;
 
 /// What the helper is told when it starts.
 #[derive(Debug)]
@@ -80,8 +78,7 @@ impl HelperConfig {
 /// A running helper.
 #[derive(Debug)]
 pub struct HelperNode {
-    inboxes: InboxHandles,
-    threads: Vec<JoinHandle<()>>,
+    running: Running,
 }
 
 impl HelperNode {
@@ -152,22 +149,16 @@ impl HelperNode {
             spawn("helper online", move || helper.run())?,
             spawn("helper dealing", move || dealer.run())?,
         ];
-        Ok(HelperNode { inboxes, threads })
+        Ok(HelperNode { running: Running { inboxes, threads } })
     }
 
     /// Where links are delivered.
     pub fn inboxes(&self) -> &InboxHandles {
-        &self.inboxes
+        &self.running.inboxes
     }
 
     /// Stops the threads and waits for them.
     pub fn stop(self) {
-        self.inboxes.online.stop();
-        if let Some(dealing) = &self.inboxes.dealing {
-            dealing.stop();
-        }
-        for thread in self.threads {
-            clock::join(thread);
-        }
+        self.running.stop();
     }
 }

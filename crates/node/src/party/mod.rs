@@ -22,6 +22,7 @@ use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
+use crate::threads::{Running, spawn};
 use crate::{Level, Limits, NodeError, Peer, cores};
 use amicus_net::{NetError, clock};
 use amicus_plan::PlanDigest;
@@ -40,7 +41,6 @@ use models::Models;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What a party is told when it starts.
@@ -84,8 +84,7 @@ impl PartyConfig {
 /// A running party.
 #[derive(Debug)]
 pub struct PartyNode {
-    inboxes: InboxHandles,
-    threads: Vec<JoinHandle<()>>,
+    running: Running,
 }
 
 impl PartyNode {
@@ -157,31 +156,18 @@ impl PartyNode {
             })?,
             spawn(&format!("{name} dealing"), move || dealer.run())?,
         ];
-        Ok(PartyNode { inboxes, threads })
+        Ok(PartyNode { running: Running { inboxes, threads } })
     }
 
     /// Where links are delivered.
     pub fn inboxes(&self) -> &InboxHandles {
-        &self.inboxes
+        &self.running.inboxes
     }
 
     /// Stops the threads and waits for them.
     pub fn stop(self) {
-        self.inboxes.online.stop();
-        if let Some(dealing) = &self.inboxes.dealing {
-            dealing.stop();
-        }
-        for thread in self.threads {
-            clock::join(thread);
-        }
+        self.running.stop();
     }
-}
-
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
-    clock::spawn(name, work).map_err(|e| {
-        let context = format!("starting thread {name}");
-        NetError::Io { context, kind: e.kind(), message: e.to_string() }.into()
-    })
 }
 
 /// The online thread.
