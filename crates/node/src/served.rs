@@ -49,7 +49,7 @@ impl Served {
 
 /// Bytes that one-time material may take at a party, of all models together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Memory {
+pub(crate) struct Budget {
     /// Of inferences in flight: as much as those of any one model, in its largest batch or one in
     /// every lane.
     pub(crate) in_flight: u64,
@@ -59,13 +59,13 @@ pub(crate) struct Memory {
     pub(crate) ordered: u64,
 }
 
-impl Memory {
+impl Budget {
     /// What these models take.
     ///
     /// # Errors
     /// An invalid plan.
     pub(crate) fn of(models: &[Served]) -> Result<Self, NodeError> {
-        let mut all = Memory { in_flight: 0, ahead: 0, ordered: 0 };
+        let mut all = Budget { in_flight: 0, ahead: 0, ordered: 0 };
         let mut most_ahead = MATERIAL;
         for model in models {
             let each = model.material()?;
@@ -128,7 +128,7 @@ pub(crate) struct Demands {
     /// What the dealing thread does.
     pub(crate) dealing_bounds: Bounds,
     /// One-time material.
-    pub(crate) memory: Memory,
+    pub(crate) memory: Budget,
     /// Deadlines.
     pub(crate) limits: Limits,
 }
@@ -148,7 +148,7 @@ impl Demands {
             dealing: 0,
             bounds: Bounds::NOTHING,
             dealing_bounds: Bounds::NOTHING,
-            memory: Memory::of(models)?,
+            memory: Budget::of(models)?,
             limits,
         };
         let mut digests: Vec<PlanDigest> = Vec::new();
@@ -177,4 +177,86 @@ pub(crate) fn not_served<'a>(
     let served: Vec<String> =
         served.map(|(plan, digest)| format!("{} ({})", plan.name, short(&digest))).collect();
     Fault::Incompatible(format!("plan {} is not served here; served: {}", short(plan), served.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use amicus_field::{Dense, Limbs, LinearShape};
+    use amicus_plan::*;
+
+    /// A layer and its square, of so many values.
+    fn plan(values: usize) -> Arc<Plan> {
+        let shape = LinearShape::Dense(Dense { inputs: values, outputs: values });
+        let linear = OpKind::Linear { input: ValueId(0), weights: WeightId(0), use_index: UseIndex(0) };
+        Arc::new(Plan {
+            name: format!("{values} values"),
+            limbs: Limbs::ONE,
+            input: InputSpec {
+                shape: vec![values],
+                scale: ScaleBits(4),
+                range: Range { low: -1.0, high: 1.0 },
+            },
+            weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
+            ops: vec![Op { name: "w".into(), kind: linear }],
+            output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8) },
+        })
+    }
+
+    fn served(values: usize, max_batch: u32, lanes: usize, kept: usize) -> Served {
+        Served { plan: plan(values), max_batch, lanes, ahead: Ahead::new(1, kept) }
+    }
+
+    #[test]
+    fn memory_is_that_of_the_largest_and_shared_by_all() {
+        let (small, large) = (served(2, 4, 2, 3), served(64, 2, 16, 1));
+        let [one, other] = [&small, &large].map(|model| model.material().unwrap());
+        assert!(0 < one && one < other);
+        let memory = |models: &[&Served]| {
+            let models: Vec<Served> = models.iter().map(|model| (*model).clone()).collect();
+            Budget::of(&models).unwrap()
+        };
+        assert_eq!(memory(&[&small]), Budget { in_flight: 4 * one, ahead: 3 * one, ordered: 4 * one });
+        let both = memory(&[&small, &large]);
+        let ordered = (4 * one).max(2 * other);
+        assert_eq!(both, Budget { in_flight: 16 * other, ahead: 3 * one + other, ordered });
+        assert_eq!(both.held(), both.in_flight + both.ahead + 4 * ordered);
+        // Each would take most of what one may take ahead: together they take no more than one.
+        let much = |model: &Served| {
+            let kept = (MATERIAL / 4 * 3 / model.material().unwrap()) as usize;
+            Served { ahead: Ahead::new(1, kept), ..model.clone() }
+        };
+        assert_eq!(memory(&[&much(&small), &much(&large)]).ahead, MATERIAL);
+        // Unless more was asked for by name.
+        let more = Served { ahead: Ahead::new(1, (2 * MATERIAL / one) as usize), ..small.clone() };
+        assert_eq!(memory(&[&more, &much(&large)]).ahead, 2 * MATERIAL / one * one);
+    }
+
+    #[test]
+    fn each_plan_is_served_once_and_not_too_many() {
+        let demands = |models: Vec<Served>| Demands::of(&models, Limits::default());
+        let error = |models| demands(models).unwrap_err().to_string();
+        let many = |n: usize| (1..=n).map(|values| served(values, 1, 1, 1)).collect::<Vec<_>>();
+        assert!(error(Vec::new()).contains("0 models, 1 to 16"));
+        assert!(error(many(MAX_MODELS + 1)).contains("17 models, 1 to 16"));
+        assert!(error(vec![served(2, 1, 1, 1), served(2, 4, 1, 1)]).contains("is served twice"));
+        // Whatever one of them needs fits.
+        let all = demands(many(MAX_MODELS)).unwrap();
+        for model in many(MAX_MODELS) {
+            let one = demands(vec![model]).unwrap();
+            assert!(one.online <= all.online && one.dealing <= all.dealing);
+            assert_eq!((one.bounds.or(all.bounds), one.limits), (all.bounds, all.limits));
+            assert_eq!(one.dealing_bounds.or(all.dealing_bounds), all.dealing_bounds);
+        }
+    }
+
+    #[test]
+    fn who_asks_for_a_plan_that_is_not_served_hears_which_are() {
+        let (one, two) = (plan(1), plan(2));
+        let served = [(&*one, one.digest().unwrap())];
+        let asked = two.digest().unwrap();
+        let said = not_served(&asked, served.into_iter()).to_string();
+        assert!(said.contains("is not served here") && said.contains("1 values ("), "{said}");
+        assert!(said.contains(&asked.to_string()[..SHOWN]), "{said}");
+    }
 }

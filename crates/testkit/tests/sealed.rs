@@ -40,6 +40,14 @@ fn files(around: &Path, number: usize) -> Vec<PathBuf> {
     files
 }
 
+/// Waits until both parties have erased an epoch.
+fn erased(helper: &FakeHelper, epoch: EpochId) {
+    for events in &helper.events {
+        let is = |event| matches!(event, Event::Retired { epoch: erased } if erased == epoch);
+        while !is(events.recv_timeout(PATIENCE).unwrap()) {}
+    }
+}
+
 fn failure(events: &Receiver<Event>) -> NodeError {
     loop {
         match events.recv_timeout(PATIENCE).unwrap() {
@@ -115,6 +123,7 @@ fn a_load_whose_end_nobody_heard_is_used_when_the_helper_confirms_it() {
         } else {
             // A helper that does not offer it at once has not accepted it.
             assert_eq!(standings, [Standing::Retired]);
+            erased(&helper, epoch.epoch());
             assert!(files(around.path(), 1).is_empty() && files(around.path(), 2).is_empty());
         }
         helper.stop();
@@ -204,6 +213,7 @@ fn an_epoch_that_a_party_retired_or_lacks_is_refused() {
     // The helper says that it is over: it is erased, and never comes back.
     let retired = vec![OfferedEpoch::retired(second.epoch())];
     assert_eq!(helper.offer(retired, true), [Standing::Retired]);
+    erased(&helper, second.epoch());
     assert!(files(around.path(), 1).is_empty() && files(around.path(), 2).is_empty());
     assert_eq!(helper.offer(offer(&second), true), [Standing::Retired]);
     assert_eq!(helper.fingerprint(1), None);

@@ -153,11 +153,27 @@ impl Epoch {
 
     /// Whether another inference is to be dealt ahead; `coming` are being dealt.
     fn lacks(&self, any_in_flight: bool, coming: usize) -> bool {
+        if self.paused_until.is_some() {
+            return false;
+        }
         let Ahead { kept, total, .. } = self.ahead;
         let half = || (kept / 2).max(1).min(kept.saturating_sub(self.in_flight()));
         let most = if any_in_flight { half() } else { kept };
         self.ready + coming < most && total.is_none_or(|n| self.dealt_ahead < n)
     }
+}
+
+/// What is kept ready of an epoch, in bytes at a party, and what one more inference takes, if one is
+/// to be dealt.
+struct Queue {
+    kept: u64,
+    next: Option<u64>,
+}
+
+/// The first epoch for which one more inference is dealt ahead, as memory allows for all together.
+fn next_of(queues: &[Queue], memory: u64) -> Option<usize> {
+    let kept = queues.iter().fold(0u64, |sum, queue| sum.saturating_add(queue.kept));
+    queues.iter().position(|queue| queue.next.is_some_and(|next| kept.saturating_add(next) <= memory))
 }
 
 impl Dealer {
@@ -280,14 +296,14 @@ impl Dealer {
         let ordered = all().find_map(|(at, epoch)| Some((at, *epoch.wanted.front()?)));
         ordered.or_else(|| {
             let any_in_flight = self.epochs.iter().any(|epoch| epoch.in_flight() > 0);
-            let coming = |epoch: &Epoch| self.deals.ahead(epoch.id());
-            let kept = self.epochs.iter().map(|epoch| epoch.bytes(epoch.ready + coming(epoch)));
-            let kept = kept.fold(0, u64::saturating_add);
-            let lacks = |epoch: &Epoch| {
-                let fits = kept.saturating_add(epoch.bytes(1)) <= self.memory;
-                fits && epoch.lacks(any_in_flight, coming(epoch))
+            let queue = |epoch: &Epoch| {
+                let coming = self.deals.ahead(epoch.id());
+                let kept = epoch.bytes(epoch.ready + coming);
+                Queue { kept, next: epoch.lacks(any_in_flight, coming).then(|| epoch.bytes(1)) }
             };
-            all().find(|(_, epoch)| lacks(epoch)).map(|(at, epoch)| (at, epoch.ahead.batch))
+            let queues: Vec<Queue> = self.epochs.iter().map(queue).collect();
+            let of = |at: usize| Some((at, self.epochs.get(at)?.ahead.batch));
+            next_of(&queues, self.memory).and_then(of)
         })
     }
 
@@ -413,5 +429,24 @@ fn drain(inbox: &mut Inbox, parties: Parties, started: Instant, limit: Duration)
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dealt_ahead_is_bounded_over_all_models() {
+        let queue = |kept, next| Queue { kept, next };
+        // The one whose turn it is, if it lacks any.
+        assert_eq!(next_of(&[queue(10, Some(10)), queue(0, Some(30))], 100), Some(0));
+        assert_eq!(next_of(&[queue(10, None), queue(0, Some(30))], 100), Some(1));
+        // What all others keep counts.
+        assert_eq!(next_of(&[queue(10, None), queue(60, Some(30))], 100), Some(1));
+        assert_eq!(next_of(&[queue(11, None), queue(60, Some(30))], 100), None);
+        assert_eq!(next_of(&[queue(60, Some(50)), queue(10, Some(30))], 100), Some(1));
+        assert_eq!(next_of(&[queue(u64::MAX, Some(1)), queue(1, Some(u64::MAX))], 100), None);
+        assert_eq!(next_of(&[], 100), None);
     }
 }
