@@ -68,13 +68,13 @@ impl Helper {
                 break error;
             }
         };
-        self.asides.finish();
         match error {
             // Whoever waits for an inference need not wait for this node to come back.
             NodeError::Stopped if self.inbox.closing() => self.give_up_flights(),
             NodeError::Stopped => {}
             error => self.reporter.report(Event::Fatal { error }),
         }
+        self.asides.finish();
     }
 
     pub(super) fn party_peers(&self) -> Vec<Peer> {

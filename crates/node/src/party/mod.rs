@@ -24,7 +24,7 @@ use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
 use crate::threads::{Running, spawn};
 use crate::{Level, Limits, NodeError, Peer, cores};
-use amicus_net::{NetError, clock};
+use amicus_net::clock;
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::preprocess::Material;
@@ -210,13 +210,13 @@ impl Party {
                 break error;
             }
         };
-        self.asides.finish();
         match error {
             // Whoever waits for an inference need not wait for this node to come back.
             NodeError::Stopped if self.inbox.closing() => self.give_up_flights(),
             NodeError::Stopped => {}
             error => self.reporter.report(Event::Fatal { error }),
         }
+        self.asides.finish();
     }
 
     /// Takes the next message, and does what can be done with it.
