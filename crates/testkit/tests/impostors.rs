@@ -95,14 +95,15 @@ fn an_impostor_of_a_client_gives_no_input_and_no_key() {
             let id = admission.scope().id;
             let inputs = run.next_inputs();
             let (awaiting, messages) = admission.mask(&inputs).unwrap();
-            let (before, after) = messages.split_at(said_before);
+            let before = &messages[..said_before];
             let to = party(run.parties, victim);
             before.iter().for_each(|message| alice.send_to(&to, message));
             let _impostor = forge(&mut run, &me, victim, &[&messages[0], &messages[1]]);
             alice.connect_to(&mut run.cluster, &me, std::slice::from_ref(&to));
-            after.iter().for_each(|message| alice.send_to(&to, message));
-            let other = party(run.parties, 3 - victim);
-            messages.iter().for_each(|message| alice.send_to(&other, message));
+            // What was on its way over the link that was replaced is lost: she says all of it again.
+            for to in run.parties.all().map(Peer::Party) {
+                messages.iter().for_each(|message| alice.send_to(&to, message));
+            }
             let logits = alice.result(awaiting).unwrap();
             run.assert_right(&inputs, &logits);
             run.ending(id, Ok(logits)).accepted();
@@ -161,7 +162,7 @@ fn an_impostor_of_the_owner_gives_no_weights() {
             let messages: Vec<ToParties> = [loading.nonce()].into_iter().chain(tensors).collect();
             let (to, other) = (party(run.parties, victim), party(run.parties, 3 - victim));
             [&to, &other].into_iter().for_each(|party| drop(owner.expect(party, &[Kind::LoadReady])));
-            let (before, after) = messages.split_at(said_before);
+            let before = &messages[..said_before];
             before.iter().for_each(|message| owner.send_to(&to, message));
             let all = [&messages[0], &messages[1], &messages[2]];
             let mut impostor = forge(&mut run, &Peer::Owner, victim, &all);
@@ -171,7 +172,8 @@ fn an_impostor_of_the_owner_gives_no_weights() {
                     .send(&to, &Message { header: Header::new(kind, loading.scope(), 0), body: vec![0; 8] });
             }
             owner.connect_to(&mut run.cluster, &Peer::Owner, std::slice::from_ref(&to));
-            after.iter().for_each(|message| owner.send_to(&to, message));
+            // What was on its way over the link that was replaced is lost: it says all of it again.
+            messages.iter().for_each(|message| owner.send_to(&to, message));
             if said_before == 2 {
                 // Nothing of the owner is missing any more.
                 let told = |run: &Run| {
