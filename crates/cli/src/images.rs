@@ -219,6 +219,7 @@ mod tests {
         let inputs = channels * 6;
         let mut graph = GraphBuilder::new("tiny", &[channels, 2, 3], range);
         let x = graph.input();
+        let x = graph.flatten("flat", x);
         let x = graph.linear("first", x, 2, vec![0.1; 2 * inputs], None);
         let samples: Vec<Vec<f32>> =
             (0..8).map(|n| vec![low + (high - low) * n as f32 / 7.0; inputs]).collect();

@@ -6,10 +6,13 @@ use amicus_node::Peer;
 use amicus_node::inbox::{Inbox, Incoming, Want};
 use amicus_plan::WeightId;
 use amicus_protocol::affine::Part;
+use amicus_protocol::authentic::AuthenticationKeys;
+use amicus_protocol::control::{self, TicketGrant};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad};
 use amicus_protocol::keys::PartyKeys;
 use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::online::{AwaitingInput, Next};
+use amicus_protocol::release::ReleaseKey;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
 use amicus_testkit::PATIENCE;
@@ -200,15 +203,26 @@ fn an_output_that_the_parties_did_not_agree_on_is_passed_over() {
     }
 }
 
-/// The helper's release comes with a mask that is no truncated mask.
-struct LongMask;
+/// The helper's release comes with a mask that is no truncated mask, encrypted as it should be.
+#[derive(Default)]
+struct LongMask {
+    key: Option<ReleaseKey>,
+}
 
 impl World for LongMask {
     fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
+        if letter.header.kind == Kind::Ticket {
+            let grant: TicketGrant = control::decode(body).unwrap();
+            let keys = AuthenticationKeys::decode(Parties::new(3).unwrap(), &grant.keys).unwrap();
+            self.key = Some(ReleaseKey::of(&keys, letter.header.scope()));
+        }
         if letter.header.kind == Kind::Release {
-            // After the hash: the first mask, and behind it its case.
-            let each = (body.len() - 32) / OUTPUTS;
-            body[32..32 + each - 1].fill(0xff);
+            let key = self.key.as_ref().unwrap();
+            let mut text = key.decrypt(body).unwrap();
+            // After the hash: the first mask, and behind it its wrap bit.
+            let each = (text.len() - 32) / OUTPUTS;
+            text[32..32 + each - 1].fill(0xff);
+            *body = key.encrypt(&text);
         }
     }
 }
@@ -221,7 +235,9 @@ fn a_release_out_of_range_is_refused() {
     let net = zoo::mlp(TWO);
     let loaded = loaded(&net);
     assert_eq!(net.simulate(&net.inputs(1, 3), 1).len(), OUTPUTS);
-    let outcome = direct::infer_over(&loaded, &net.inputs(1, 3), 1, &[], &mut |_| (), &mut LongMask).unwrap();
+    let outcome =
+        direct::infer_over(&loaded, &net.inputs(1, 3), 1, &[], &mut |_| (), &mut LongMask::default())
+            .unwrap();
     says(outcome.logits.map(drop), "output entry");
 }
 

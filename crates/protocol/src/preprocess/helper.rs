@@ -131,8 +131,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, &keys, batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            let bytes = dealing.operation(index, &op.kind, buffer).map_err(E::from)?;
-            if bytes > 0 {
+            if let Some(bytes) = dealing.operation(index, &op.kind, buffer).map_err(E::from)? {
                 let sent = send(index, &buffer[..bytes]);
                 buffer[..bytes].fill(0);
                 zeroize::optimization_barrier(&buffer[..]);
@@ -273,13 +272,13 @@ impl<'a> Dealing<'a> {
     }
 
     /// Computes the mask of an operation's result, and the last party's corrections into the buffer;
-    /// returns how many bytes they are.
+    /// returns how many bytes they are, if the operation has any.
     fn operation(
         &mut self,
         index: OpIndex,
         kind: &OpKind,
         buffer: &mut Vec<u8>,
-    ) -> Result<usize, ProtocolError> {
+    ) -> Result<Option<usize>, ProtocolError> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);
         let len = self.epoch.values.get(ValueId::of(index)).len * batch;
@@ -345,7 +344,7 @@ impl<'a> Dealing<'a> {
                 of_inputs.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?
             }
         };
-        let bytes = body.len();
+        let bytes = (!shape.is_nothing()).then(|| body.len());
         self.masks.push(mask);
         Ok(bytes)
     }
