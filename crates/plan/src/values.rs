@@ -341,9 +341,6 @@ impl Plan {
         if let Some(c) = s.polynomials.iter().flatten().find(|c| bits_of(**c) > limit) {
             return refuse(format!("coefficient {c}, allowed {limit} bits"));
         }
-        if s.bits.is_none() && s.degrees() == [0] {
-            return refuse("a constant polynomial".into());
-        }
         let scale = self.checked_scale(name, Some(s.scale.0))?;
         let len = match &s.pool {
             None => x.len,

@@ -217,7 +217,6 @@ fn wrong_plans_name_the_operation() {
         ("relu: polynomial of 0 coefficients", selection(|s| s.polynomials[0].clear())),
         ("relu: polynomial of 10 coefficients", selection(|s| s.polynomials[0] = vec![1; 10])),
         ("relu: coefficient 2251799813685248, allowed 51", selection(|s| s.polynomials[0][0] = 1 << 51)),
-        ("relu: a constant polynomial", selection(|s| (s.bits, s.polynomials) = (None, vec![vec![7, 0]]))),
         ("relu: the scale does not fit", selection(|s| s.scale = ScaleBits(52))),
         (
             "relu: adds a value of scale 2^28 to a result of scale 2^13",
@@ -272,4 +271,21 @@ fn wrong_plans_name_the_operation() {
     for (expected, error) in cases {
         assert!(error.starts_with(expected), "expected {expected:?}, got {error:?}");
     }
+}
+
+/// What a network answers may not depend on its input: an activation may be constant where its
+/// values are.
+#[test]
+fn a_constant_is_a_function_too() {
+    let mut plan = common::exact();
+    let Some(select) = plan.ops.iter_mut().find_map(|op| match &mut op.kind {
+        OpKind::Select(select) if select.base.is_none() => Some(select),
+        _ => None,
+    }) else {
+        panic!("a selection")
+    };
+    (select.bits, select.polynomials) = (None, vec![vec![7, 0]]);
+    assert_eq!(select.corrections_per_input(), 0);
+    let refused = plan.values().err().map(|error| error.to_string());
+    assert!(refused.is_none_or(|error| error.contains("never used")), "{}", plan.name);
 }

@@ -112,6 +112,15 @@ fn keys_that_come_late_leave_a_load_its_whole_time() {
     holds(scenario);
 }
 
+/// Its tags were kept for an id that an inference of the next model got, which they ended.
+#[test]
+fn tags_of_a_failed_load_under_a_later_id_are_forgotten() {
+    let [one, _] = all_parties(2).try_into().unwrap();
+    for later in 1..=4 {
+        holds(one_move(2, one.clone(), vec![Stage::Load], None, Kind::Tags, Act::Renumber(later)));
+    }
+}
+
 /// A load afterwards ended with the session that was begun before it.
 #[test]
 fn a_party_that_keeps_sessions_from_beginning_holds_up_no_later_load() {
