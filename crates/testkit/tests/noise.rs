@@ -3,6 +3,7 @@
 
 use amicus_client::Message;
 use amicus_field::Limbs;
+use amicus_net::clock::world::World;
 use amicus_node::Peer;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{InferenceId, Scope};
@@ -18,6 +19,8 @@ const TWO: Limbs = Limbs::TWO;
 fn noise_in_inferences() {
     for kind in [Kind::Opening, Kind::Check, Kind::Output] {
         for n in [2, 3] {
+            // In virtual time no deadline is missed because the machine is busy.
+            let _world = World::enter(n as u64);
             let deviation = Deviation::message(kind, How::Noise(Random(n as u64)));
             let mut run = Setup::new(zoo::mlp(TWO), n).hasty().last_deviating(deviation).start();
             for _ in 0..40 {
@@ -33,6 +36,7 @@ fn noise_in_inferences() {
 #[test]
 fn noise_in_loads() {
     for kind in [Kind::Keys, Kind::SessionAnswer, Kind::Tags, Kind::LoadHash, Kind::LoadResponse] {
+        let _world = World::enter(3);
         let deviation = Deviation::message(kind, How::Noise(Random(3)));
         let mut run = Setup::new(zoo::mlp(TWO), 2).hasty().last_deviating(deviation).start();
         for _ in 0..10 {
