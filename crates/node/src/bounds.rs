@@ -44,7 +44,7 @@ impl Bounds {
         early: Early { of_node: Room::NONE, of_user: Room::NONE, of_users: 0 },
     };
 
-    /// As much as one or the other.
+    /// The larger of two bounds, each by itself.
     #[must_use]
     pub(crate) fn or(self, other: Bounds) -> Bounds {
         let (unread, early) = (other.unread, other.early);

@@ -50,12 +50,12 @@ impl Served {
 /// Bytes that one-time material may take at a party, of all models together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
-    /// Of inferences in flight: as much as those of any one model, in its largest batch or one in
-    /// every lane.
+    /// Bytes of inferences in flight: as many as those of any one model take, in its largest batch
+    /// or one in every lane.
     pub(crate) in_flight: u64,
-    /// Of what is dealt before anybody asks.
+    /// Bytes of what is dealt before anybody asks.
     pub(crate) ahead: u64,
-    /// Of what was ordered by clients, until one claims it: the largest batch of any model.
+    /// Bytes of what was ordered by clients, until one claims it: the largest batch of any model.
     pub(crate) ordered: u64,
 }
 

@@ -73,7 +73,7 @@ fn corrections_of_selections() {
     assert_eq!(select(&[&[0], &[0, 3, 1], &[0, 3, -1]]).degrees(), [1, 2, 2]);
 }
 
-/// Of 6,508 truncated ReLU activations each deals 24 words and 7 elements of 6.5 bytes.
+/// A truncated ReLU deals 24 words and 7 elements of 6.5 bytes, each of 6,508.
 #[test]
 fn a_truncated_relu_deals_201_bytes_and_a_half() {
     let plan = relu_layer(1000, true);

@@ -197,7 +197,7 @@ fn deployments_of_ones_own_making_are_checked_too() {
     );
 }
 
-/// The same file with another line in place of one.
+/// A file with another line in place of one.
 fn with_certificates(of: char, list: &str) -> String {
     text(2).replace(&format!("certificate = \"{}\"", hex(of)), &format!("certificate = {list}"))
 }

@@ -19,7 +19,7 @@ impl Room {
     /// No room.
     pub(crate) const NONE: Room = Room { messages: 0, bytes: 0 };
 
-    /// As much as one or the other.
+    /// The larger of two bounds, each by itself.
     #[must_use]
     pub(crate) fn or(self, other: Room) -> Room {
         Room { messages: self.messages.max(other.messages), bytes: self.bytes.max(other.bytes) }

@@ -30,7 +30,7 @@ pub(super) struct Owner {
 pub(super) enum Heard<'a> {
     /// The first of its kind.
     New(Authentic<'a>),
-    /// The same as before.
+    /// A repetition of what was said before.
     Again,
     /// Another than before.
     Other,

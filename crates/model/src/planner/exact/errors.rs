@@ -19,9 +19,9 @@ const LEAST: usize = 4;
 /// Relative errors of the logits.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
-    /// Of a run: truncations and signs under random masks.
+    /// Error of a run: truncations and signs under random masks.
     pub(super) total: ErrorFigures,
-    /// Of a run whose comparisons are all right.
+    /// Error of a run whose comparisons are all right.
     pub(super) rounding: ErrorFigures,
     /// What signs near thresholds change, against that run.
     pub(super) signs: ErrorFigures,

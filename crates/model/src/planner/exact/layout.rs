@@ -26,9 +26,9 @@ const MOST: i64 = 60;
 pub(super) enum Cut {
     /// Nowhere.
     None,
-    /// Of its argument.
+    /// At its argument.
     Argument,
-    /// Of its argument and of its result.
+    /// At its argument and at its result.
     Both,
 }
 
@@ -45,11 +45,11 @@ pub(super) struct Steps {
 /// Scales of a folded network.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
-    /// Of every value.
+    /// Scale of every value.
     pub(super) values: Vec<u32>,
-    /// Of every linear layer's weights.
+    /// Scale of every linear layer's weights.
     pub(super) weights: Vec<u32>,
-    /// Of every operation that is an activation.
+    /// Scales of every operation that is an activation.
     pub(super) steps: Vec<Option<Steps>>,
 }
 
