@@ -4,7 +4,7 @@
 use amicus_field::Limbs;
 use amicus_node::Peer;
 use amicus_protocol::wire::Kind;
-use amicus_testkit::coalition::moves::{Act, Move};
+use amicus_testkit::coalition::moves::{Act, Error, Move};
 use amicus_testkit::coalition::scenario::{Scenario, Stage, all_parties, client};
 use amicus_testkit::coalition::{Report, play, shrink};
 use std::collections::BTreeMap;
@@ -118,6 +118,29 @@ fn tags_of_a_failed_load_under_a_later_id_are_forgotten() {
     let [one, _] = all_parties(2).try_into().unwrap();
     for later in 1..=4 {
         holds(one_move(2, one.clone(), vec![Stage::Load], None, Kind::Tags, Act::Renumber(later)));
+    }
+}
+
+/// It waited for its turn, and the next load of an honest owner took its refusal for its own.
+#[test]
+fn a_request_for_a_plan_that_is_not_served_is_refused_at_once() {
+    let one = all_parties(2).remove(0);
+    let stages = vec![Stage::Load, Stage::Inference(client(2), Vec::new())];
+    for spoilt in [
+        (Peer::Owner, Kind::Weights, Act::Reindex(1)),
+        (one, Kind::Tags, Act::AddForAll(58, Error::Large(12))),
+    ] {
+        let (from, kind, act) = spoilt;
+        let mut scenario = one_move(2, from, stages.clone(), None, kind, act);
+        scenario.corrupt = vec![scenario.moves[0].from.clone(), Peer::Owner];
+        let request = Move {
+            from: Peer::Owner,
+            kind: Kind::LoadRequest,
+            act: Act::AnotherToo,
+            ..scenario.moves[0].clone()
+        };
+        scenario.moves.push(request);
+        holds(scenario);
     }
 }
 

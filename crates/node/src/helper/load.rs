@@ -137,20 +137,29 @@ impl Helper {
         let Some(request) = self.load_request.take() else { return Ok(()) };
         let since = clock::now();
         let until = since + self.limits.load_at_helper();
-        let fail = |fault| ProtocolError::peer(&request.peer, Step::load_part("request"), fault).into();
-        let digest = match plan_of_word(request.body()) {
-            Ok(digest) => digest,
-            Err(fault) => return self.fail_load(&request.peer, Scope::NONE, fail(fault)),
-        };
-        let Some(model) = self.models.of_plan(&digest) else {
-            let fault = self.models.not_served(&digest);
-            return self.fail_load(&request.peer, Scope::NONE, fail(fault));
+        let (digest, plan) = match self.plan_asked_for(&request) {
+            Ok(asked) => asked,
+            Err(error) => return self.fail_load(&request.peer, Scope::NONE, error),
         };
         let bodies = self.parties.all().map(|_| None).collect();
-        let (plan, stage, owner_left) = (Arc::clone(&model.plan), Stage::Session, false);
+        let (stage, owner_left) = (Stage::Session, false);
         let scope = Scope::NONE;
         self.loading = Some(Loading { scope, plan, digest, stage, bodies, since, until, owner_left });
         Ok(())
+    }
+
+    /// The plan that an owner asks to load.
+    ///
+    /// # Errors
+    /// No digest, or that of a plan that is not served.
+    pub(super) fn plan_asked_for(&self, request: &Received) -> Result<(PlanDigest, Arc<Plan>), NodeError> {
+        let fail =
+            |fault| NodeError::from(ProtocolError::peer(&request.peer, Step::load_part("request"), fault));
+        let digest = plan_of_word(request.body()).map_err(fail)?;
+        match self.models.of_plan(&digest) {
+            Some(model) => Ok((digest, Arc::clone(&model.plan))),
+            None => Err(fail(self.models.not_served(&digest))),
+        }
     }
 
     /// Does what a load can do before anybody says more.
@@ -345,7 +354,12 @@ impl Helper {
         }
     }
 
-    fn fail_load(&mut self, owner: &Peer, scope: Scope, error: NodeError) -> Result<(), NodeError> {
+    pub(super) fn fail_load(
+        &mut self,
+        owner: &Peer,
+        scope: Scope,
+        error: NodeError,
+    ) -> Result<(), NodeError> {
         let body = control::encode(&error.notice(&Step::load_part("request")))?;
         let header = Header::new(Kind::Abort, scope, 0);
         self.inbox.send(owner, header, &body).ok();

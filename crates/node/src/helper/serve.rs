@@ -146,6 +146,15 @@ impl Helper {
     fn message(&mut self, message: Received) -> Result<(), NodeError> {
         match message.header.kind {
             Kind::LoadRequest => {
+                // At once, not in its turn: the owner would take a late refusal for that of what it
+                // asks for next.
+                if let Err(error) = self.plan_asked_for(&message) {
+                    if self.loading.is_some() {
+                        // The owner takes the refusal for the end of what it loads.
+                        return self.give_up_load(error);
+                    }
+                    return self.fail_load(&message.peer, Scope::NONE, error);
+                }
                 // While one is loading the owner has asked already, unless it came anew: then it has
                 // given that one up, and parties would wait for its weights in vain.
                 let same = |loading: &Loading| loading.plan().0 == message.body();
