@@ -208,17 +208,28 @@ impl FakeHelper {
     /// When it fails.
     pub fn load(&mut self, id: u64) -> HelperEpoch {
         let (loaded, scope) = self.load_untold(id);
+        self.accept(scope);
+        loaded
+    }
+
+    /// Tells the parties that their load is accepted, and waits until they have loaded.
+    ///
+    /// # Panics
+    /// When a party gives the load up.
+    pub fn accept(&mut self, scope: Scope) {
         for party in self.peers() {
             let header = Header::new(Kind::LoadAccepted, scope, 0);
             self.online.send(&party, &Message { header, body: Vec::new() });
         }
         for events in &self.events {
-            while !matches!(
-                clock::receive(events, clock::now() + PATIENCE).expect("a loaded party"),
-                Event::Loaded { .. }
-            ) {}
+            loop {
+                match clock::receive(events, clock::now() + PATIENCE).expect("a loaded party") {
+                    Event::Loaded { .. } => break,
+                    Event::LoadFailed { error } => panic!("{error}"),
+                    _ => {}
+                }
+            }
         }
-        loaded
     }
 
     /// A load that is right, without the word that it is accepted.
@@ -245,20 +256,19 @@ impl FakeHelper {
             let header = Header::new(Kind::LoadCorrection, scope, id.0);
             self.online.send(&last, &Message { header, body: load.corrections(id) });
         }
-        let answers = |this: &mut Self, kind| -> Vec<Vec<u8>> {
-            let peers = this.peers();
-            peers.iter().map(|p| this.online.expect(p, &[kind]).body().to_vec()).collect()
-        };
-        let hashes = answers(self, Kind::LoadHash);
-        let hashes: Vec<Digest> =
-            hashes.iter().map(|b| Digest(b.as_slice().try_into().expect("a hash"))).collect();
+        let peers = self.peers();
+        let hashes = peers.iter().map(|p| self.online.expect(p, &[Kind::LoadHash]));
+        let hashes: Vec<Digest> = hashes.map(|m| Digest(m.body().try_into().expect("a hash"))).collect();
         let challenge = load.hashes(&hashes, &mut OperatingSystem).expect("equal hashes");
+        // The last party answers before the first one is asked: what the first one says with its
+        // answer finds the last one waiting for the helper's word.
         let header = Header::new(Kind::Challenge, scope, 0);
-        for party in self.peers() {
+        let mut responses: Vec<Vec<u8>> = Vec::new();
+        for party in self.peers().iter().rev() {
             let body = challenge.seed().as_bytes().to_vec();
-            self.online.send(&party, &Message { header, body });
+            self.online.send(party, &Message { header, body });
+            responses.insert(0, self.online.expect(party, &[Kind::LoadResponse]).body().to_vec());
         }
-        let responses = answers(self, Kind::LoadResponse);
         (challenge.responses(&responses).expect("right tags"), scope)
     }
 

@@ -12,6 +12,7 @@ use amicus_protocol::session::Standing;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{EpochId, Parties};
 use amicus_testkit::PATIENCE;
+use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::fake_helper::FakeHelper;
 use amicus_testkit::run::party;
 use amicus_testkit::zoo;
@@ -126,6 +127,27 @@ fn a_load_whose_end_nobody_heard_is_used_when_the_helper_confirms_it() {
             erased(&helper, epoch.epoch());
             assert!(files(around.path(), 1).is_empty() && files(around.path(), 2).is_empty());
         }
+        helper.stop();
+    }
+}
+
+/// A party that gave up for another's word would lack a model that the helper accepts.
+#[test]
+fn what_a_party_says_once_another_has_answered_ends_no_load() {
+    for kind in [Kind::Abort, Kind::Tags, Kind::LoadAccepted] {
+        let around = tempfile::tempdir().unwrap();
+        let also = Deviation::message(Kind::LoadResponse, How::Also(party(parties(), 2), kind));
+        let mut helper = FakeHelper::deviating(zoo::mlp(Limbs::TWO), around.path(), also);
+        let (epoch, scope) = helper.load_untold(1);
+        // It has heard the first party before it refuses two inferences of a model not yet accepted.
+        for id in [2, 3] {
+            let dealt = helper.deal_alone(&epoch, id);
+            helper.bind_alone(&dealt);
+            let error = failure(&helper.events[1]).to_string();
+            assert!(error.contains("is not loaded"), "{kind:?}: {error}");
+        }
+        helper.accept(scope);
+        assert!(helper.fingerprint(2).is_some());
         helper.stop();
     }
 }
