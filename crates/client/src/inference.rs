@@ -159,6 +159,16 @@ impl Awaiting {
         ToParties::new(Header::new(kind, self.scope, 0), body, &self.keys)
     }
 
+    /// Asks every party for the output again, in whatever session.
+    pub fn collect(&self) -> ToParties {
+        self.to_parties(Kind::Collect, Vec::new())
+    }
+
+    /// Tells every party that the output is here: it needs not be kept any more.
+    pub fn collected(&self) -> ToParties {
+        self.to_parties(Kind::Collected, Vec::new())
+    }
+
     /// The keys that this receiver shares with the parties.
     pub fn authentication(&self) -> &AuthenticationKeys {
         &self.keys

@@ -171,12 +171,8 @@ impl ClientNode {
         let started = clock::now();
         self.inbox.set_hop(0);
         let (awaiting, messages) = admission.mask(x)?;
-        for party in self.parties.all() {
-            for message in &messages {
-                self.send_to(party, message)?;
-            }
-        }
-        self.receive(awaiting, started)
+        self.say(&messages);
+        self.receive(awaiting, &messages, started)
     }
 
     /// Waits for an inference of another client whose output this client gets too.
@@ -193,29 +189,53 @@ impl ClientNode {
         let (header, body) = (&invite.header, invite.body());
         let (awaiting, key) =
             Awaiting::invited(&self.plan, self.parties, header, body, &mut OperatingSystem)?;
-        for party in self.parties.all() {
-            self.send_to(party, &key)?;
-        }
+        let said = [key];
+        self.say(&said);
         let id = awaiting.scope().id;
-        Ok((id, self.receive(awaiting, clock::now())?))
+        Ok((id, self.receive(awaiting, &said, clock::now())?))
     }
 
     fn send(&mut self, to: &Peer, message: &Message) -> Result<(), NodeError> {
         Ok(self.inbox.send(to, message.header, &message.body)?)
     }
 
-    fn send_to(&mut self, party: PartyId, message: &ToParties) -> Result<(), NodeError> {
-        Ok(self.inbox.send_in_parts(&Peer::Party(party), message.header(), message.parts(party))?)
+    fn send_to(&mut self, party: PartyId, message: &ToParties) {
+        // Over a link that broke nothing is sent: it is said again over the next one.
+        self.inbox.send_in_parts(&Peer::Party(party), message.header(), message.parts(party)).ok();
     }
 
-    /// Collects the parties' outputs and the helper's release.
-    fn receive(&mut self, mut awaiting: Awaiting, started: Instant) -> Result<Inferred, NodeError> {
+    /// Sends every party these messages.
+    fn say(&mut self, messages: &[ToParties]) {
+        self.inbox.take_arrived();
+        for party in self.parties.all() {
+            messages.iter().for_each(|message| self.send_to(party, message));
+        }
+    }
+
+    /// Says the same again to parties that have just been dialled anew, and asks for their outputs.
+    fn say_again(&mut self, said: &[ToParties], awaiting: &Awaiting) {
+        let arrived = self.inbox.take_arrived();
+        for party in self.parties.all().filter(|party| arrived.contains(&Peer::Party(*party))) {
+            said.iter().for_each(|message| self.send_to(party, message));
+            self.send_to(party, &awaiting.collect());
+        }
+    }
+
+    /// Collects the parties' outputs and the helper's release; `said` is what the parties were told.
+    fn receive(
+        &mut self,
+        mut awaiting: Awaiting,
+        said: &[ToParties],
+        started: Instant,
+    ) -> Result<Inferred, NodeError> {
         let deadline = started + self.limits.outcome();
         let this = awaiting.scope();
         loop {
             if let Some(logits) = awaiting.result()? {
                 let (elapsed, rounds) = (clock::since(started), self.inbox.hop());
                 self.send(&Peer::Helper, &awaiting.acknowledgement()).ok();
+                let collected = awaiting.collected();
+                self.parties.all().for_each(|party| self.send_to(party, &collected));
                 self.inbox.flush(clock::now() + self.limits.round).ok();
                 return Ok(Inferred { logits, elapsed, rounds });
             }
@@ -223,7 +243,7 @@ impl ClientNode {
             let tickets = &self.tickets;
             // Nobody's fault ends it: a helper that comes back repeats its release, and of outputs
             // one is enough.
-            let next = self.inbox.exchange(
+            let next = self.inbox.exchange_or_woken(
                 &wait,
                 |_| Part::Bystander,
                 |peer, h| match (peer, h.kind) {
@@ -236,7 +256,11 @@ impl ClientNode {
                     _ => Want::Drop,
                 },
             );
-            let m = next.map_err(|error| if awaiting.released() { no_output(error) } else { error })?;
+            let next = next.map_err(|error| if awaiting.released() { no_output(error) } else { error })?;
+            let Some(m) = next else {
+                self.say_again(said, &awaiting);
+                continue;
+            };
             match &m.peer {
                 Peer::Party(from) => awaiting.output(*from, m.body().to_vec()),
                 _ => awaiting.release(m.body().to_vec()),

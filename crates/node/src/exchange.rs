@@ -86,6 +86,23 @@ impl Inbox {
         mut want: impl FnMut(&Peer, &Header) -> Want,
     ) -> Result<Received, NodeError> {
         loop {
+            if let Some(message) = self.exchange_or_woken(wait, &part, &mut want)? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// The next message that `want` takes, or none when something else may have changed: links came.
+    ///
+    /// # Errors
+    /// Those of [`Inbox::exchange`].
+    pub fn exchange_or_woken(
+        &mut self,
+        wait: &Wait<'_>,
+        part: impl Fn(&Peer) -> Part,
+        mut want: impl FnMut(&Peer, &Header) -> Want,
+    ) -> Result<Option<Received>, NodeError> {
+        loop {
             // What somebody sent before it left comes first. Its link may have ended long before this
             // wait began, when nobody cared.
             let concerned = part(wait.from) != Part::Bystander;
@@ -97,7 +114,8 @@ impl Inbox {
             }
             match (wait.ended_by(&incoming, &part), incoming) {
                 (Some(error), _) => return Err(error),
-                (None, Incoming::Message(message)) => return Ok(message),
+                (None, Incoming::Message(message)) => return Ok(Some(message)),
+                (None, Incoming::Woken) => return Ok(None),
                 (None, _) => {}
             }
         }

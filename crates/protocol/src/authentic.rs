@@ -26,7 +26,7 @@ pub struct AuthenticationRoot(Seed);
 /// A key that one recipient of an inference, or the owner of a load, shares with one party.
 ///
 /// It has a place of its own: from where it is moved, a copy would stay behind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AuthenticationKey(Box<Seed>);
 
 /// The keys of one recipient, or of the owner, with every party in order.

@@ -100,6 +100,10 @@ kinds! {
     ReceiverKey = 51,
     /// Helper to receiver: an inference whose output it will get.
     Invite = 52,
+    /// Receiver to party: asks for its output again.
+    Collect = 53,
+    /// Receiver to party: it has its output.
+    Collected = 54,
 }
 
 /// What every message starts with.

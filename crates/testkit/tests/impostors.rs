@@ -193,3 +193,102 @@ fn an_impostor_of_the_owner_gives_no_weights() {
         run.finish();
     }
 }
+
+/// The helper decided, and then every session ended: outputs are collected under the key, and erased
+/// by nobody else.
+#[test]
+fn outputs_are_kept_across_sessions_for_who_has_the_key() {
+    for victim in [1, 2] {
+        let mut run = Setup::new(zoo::mlp(TWO), 2).helper_dies().start();
+        let (me, inputs) = (client("2"), run.next_inputs());
+        let mut alice = User::connect(&mut run.cluster, run.parties, &me);
+        let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+        let (awaiting, messages) = admission.mask(&inputs).unwrap();
+        for party in run.parties.all().map(Peer::Party) {
+            messages.iter().for_each(|message| alice.send_to(&party, message));
+        }
+        for events in &run.cluster.party_events {
+            while !matches!(events.recv_timeout(PATIENCE).expect("an event"), Event::Failed { .. }) {}
+        }
+        // What came is lost with her links.
+        drop(alice);
+        run.cluster.start_node(&Peer::Helper).unwrap();
+        drop(forge_empty(&mut run, &me, victim, &[awaiting.collect(), awaiting.collected()]));
+        let mut alice = User::connect(&mut run.cluster, run.parties, &me);
+        // From the victim alone, and the same bytes as often as she asks.
+        let to = party(run.parties, victim);
+        let outputs = [(); 2].map(|()| {
+            alice.send_to(&to, &awaiting.collect());
+            alice.expect(&to, &[Kind::Output]).body().to_vec()
+        });
+        assert_eq!(outputs[0], outputs[1]);
+        alice.send_to(&to, &awaiting.collect());
+        let (collected, collect) = (awaiting.collected(), awaiting.collect());
+        run.assert_right(&inputs, &alice.result(awaiting).unwrap());
+        // Once she has it, it is gone.
+        alice.send_to(&to, &collected);
+        alice.send_to(&to, &collect);
+        assert!(alice.heard(Duration::from_millis(200)).is_none(), "an output that was collected");
+        run.recovers();
+        run.finish();
+    }
+}
+
+/// Sends a party forged messages that have no body, and waits until it has dropped them.
+fn forge_empty(run: &mut Run, me: &Peer, victim: usize, messages: &[ToParties]) -> User {
+    let (to, this) = (party(run.parties, victim), run.parties.party(victim).unwrap());
+    let other = run.parties.party(3 - victim).unwrap();
+    let mut impostor = User::new();
+    impostor.connect_to(&mut run.cluster, me, std::slice::from_ref(&to));
+    let guessed = AuthenticationKeys::decode(run.parties, &vec![7; 32 * run.parties.count()]).unwrap();
+    let mut sent = 0;
+    for message in messages {
+        let of_other_kind = Header { kind: Kind::ReceiverKey, ..message.header() };
+        for forged in [
+            message.message(other),
+            ToParties::new(message.header(), Vec::new(), &guessed).message(this),
+            Message { header: message.header(), body: Vec::new() },
+            Message {
+                header: message.header(),
+                body: ToParties::new(of_other_kind, Vec::new(), &guessed).message(this).body.clone(),
+            },
+        ] {
+            impostor.send(&to, &forged);
+            sent += 1;
+        }
+    }
+    let events = &run.cluster.party_events[victim - 1];
+    while sent > 0 {
+        let event = events.recv_timeout(PATIENCE).expect("a party that drops what is forged");
+        sent -= usize::from(matches!(event, Event::Unauthenticated { .. }));
+    }
+    assert!(impostor.heard(Duration::from_millis(50)).is_none(), "an output for an impostor");
+    impostor
+}
+
+/// The library's client, whose link to one party broke before it said anything there, says the same
+/// over the next link.
+#[test]
+fn a_client_says_the_same_again_over_a_new_link() {
+    for number in [1, 2] {
+        let mut run = Setup::new(zoo::mlp(TWO), 2).start();
+        let me = client("1");
+        let to = party(run.parties, number);
+        let inputs = run.next_inputs();
+        let admission = run.client.request(1, &[]).unwrap();
+        // Somebody takes the place of its link.
+        let mut impostor = User::new();
+        impostor.connect_to(&mut run.cluster, &me, std::slice::from_ref(&to));
+        let (client, cluster) = (&mut run.client, &mut run.cluster);
+        let inboxes = client.inboxes().clone();
+        let result = std::thread::scope(|scope| {
+            let result = scope.spawn(|| client.infer(admission, &inputs));
+            std::thread::sleep(Duration::from_millis(200));
+            cluster.connect_user_to(&me, &inboxes, std::slice::from_ref(&to)).unwrap();
+            result.join().unwrap()
+        });
+        run.assert_right(&inputs, &result.unwrap().logits);
+        run.recovers();
+        run.finish();
+    }
+}

@@ -166,6 +166,10 @@ impl Party {
 
     fn give_up(&mut self, scope: Scope, client: Option<&Peer>, error: NodeError) -> Result<(), NodeError> {
         self.begun.give_up(scope.id);
+        if matches!(&error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. })) {
+            // Nothing is released.
+            self.outputs.forget(scope);
+        }
         self.remember_failures(scope.epoch, &error)?;
         let header = Header::new(Kind::Abort, scope, 0);
         self.tell_abort(&error, &Step::Input, header, client.map_or(&[], std::slice::from_ref));
@@ -210,6 +214,26 @@ impl Party {
             (Heard::Forged(fault), _) => self.reporter.report(Event::Unauthenticated { error: fail(fault) }),
         }
         Ok(())
+    }
+
+    /// Gives a receiver the output that it asks for, or takes its word that it has it.
+    pub(super) fn tell_output(&mut self, message: &Received) {
+        let found = match message.header.kind {
+            Kind::Collect => self.outputs.asked(message),
+            _ => self.outputs.collected(message).map(|()| None),
+        };
+        match found {
+            Ok(Some(output)) => {
+                let header = Header::new(Kind::Output, message.header.scope(), 0);
+                // Whoever does not take it asks again.
+                self.send(&message.peer, header, &output).ok();
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                let error = ProtocolError::peer(&message.peer, Step::Output, fault).into();
+                self.reporter.report(Event::Unauthenticated { error });
+            }
+        }
     }
 
     /// Does what can be done without further messages; tells how the inference ended, if it did.
@@ -308,9 +332,12 @@ impl Party {
         let (mut check, output) = finished.messages(keys)?;
         self.hooks.check(&mut check);
         let told = self.send(&Peer::Helper, Header::new(Kind::Check, scope, 0), &check.encode());
+        let output: Arc<[u8]> = output.into();
+        if let Some(recipients) = &flight.recipients {
+            self.outputs.keep(scope, flight.receivers.clone(), recipients.anew(), &output);
+        }
         for receiver in &flight.receivers {
-            // A receiver that is gone gets the output from another party, or not at all; that is
-            // its own affair.
+            // A receiver that is gone collects it when it comes back.
             self.send(receiver, Header::new(Kind::Output, scope, 0), &output).ok();
         }
         // The helper may have got the message although its link failed, and release the output.

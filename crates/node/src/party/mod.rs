@@ -9,6 +9,7 @@ mod infer;
 mod kept;
 mod load;
 mod models;
+mod outputs;
 mod recipients;
 mod session;
 
@@ -38,6 +39,7 @@ use held::{Held, Room};
 use hooks::Hooks;
 use load::{Done, Loading};
 use models::Models;
+use outputs::Outputs;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -139,6 +141,7 @@ impl PartyNode {
             replaced: VecDeque::new(),
             begun: Begun::default(),
             flights: Vec::new(),
+            outputs: Outputs::default(),
             serving,
             dealing: dealing_of_online,
             prepared: prepared_of_online,
@@ -195,6 +198,8 @@ struct Party {
     begun: Begun,
     /// Inferences that have not ended.
     flights: Vec<Flight>,
+    /// Outputs that receivers may still collect, of this session or another.
+    outputs: Outputs,
     serving: Sender<Serving>,
     dealing: InboxHandle,
     prepared: Receiver<Prepared>,
@@ -286,6 +291,10 @@ impl Party {
                 Ok(())
             }
             Kind::Bind => self.bind(&message),
+            Kind::Collect | Kind::Collected => {
+                self.tell_output(&message);
+                Ok(())
+            }
             Kind::Fingerprint => {
                 self.tell_fingerprint(&message);
                 Ok(())
@@ -446,7 +455,7 @@ impl Ids<'_> {
                 return Want::Keep;
             }
             // Asked before any id is known, and answered at once.
-            (Peer::Client(_), Kind::Fingerprint) => return Want::Take,
+            (Peer::Client(_), Kind::Fingerprint | Kind::Collect | Kind::Collected) => return Want::Take,
             (Peer::Helper, Kind::SessionBegin | Kind::Bind | Kind::EpochRetired) => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if may_load => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if !begun.is_spent(h.id) => return Want::Keep,

@@ -11,7 +11,7 @@ use amicus_protocol::wire::Kind;
 use std::collections::HashSet;
 
 /// The recipients of an inference, the client first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Recipients {
     keys: Vec<AuthenticationKey>,
     /// What was taken, of whom.
@@ -42,6 +42,11 @@ impl Recipients {
     /// So many recipients.
     pub(super) fn new(root: &AuthenticationRoot, count: usize) -> Self {
         Recipients { keys: (0u32..).take(count).map(|at| root.key(at)).collect(), taken: Vec::new() }
+    }
+
+    /// The same recipients, of whom nothing was taken.
+    pub(super) fn anew(&self) -> Self {
+        Recipients { keys: self.keys.clone(), taken: Vec::new() }
     }
 
     /// Judges a message in the name of a recipient, by its number.
