@@ -478,7 +478,7 @@ impl Inbox {
         match verdict {
             Want::Take => {
                 // Questions belong to no sequence of messages.
-                if received.header.kind != Kind::Fingerprint {
+                if !matches!(received.header.kind, Kind::Fingerprint | Kind::Collect | Kind::Collected) {
                     self.hop = self.hop.max(received.header.hop);
                 }
                 Some(Incoming::Message(received))

@@ -5,7 +5,7 @@
 
 use crate::world::{Drawing, Honest, Letter, World};
 use amicus_client::ToParties;
-use amicus_client::inference::PendingRequest;
+use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load::{self, Loading};
 use amicus_field::{BitVec, Element, LimbVec};
 use amicus_node::Peer;
@@ -74,6 +74,8 @@ pub struct Outcome {
     pub opened: Vec<(ValueId, LimbVec)>,
     /// Masked bits of comparisons in the order of their openings, plane by plane.
     pub bits: Vec<(Stage, Vec<BitVec>)>,
+    /// The client, which has its result.
+    pub receiver: Awaiting,
 }
 
 /// A log that keeps nothing.
@@ -484,7 +486,14 @@ pub fn infer_over(
         world.looks_at(&waiting);
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
-    Ok(Outcome { scope, batch, input: masked_input, logits, opened, bits })
+    Ok(Outcome { scope, batch, input: masked_input, logits, opened, bits, receiver: waiting })
+}
+
+/// What a client says of its output afterwards, to every party.
+pub fn says_of_output(parties: Parties, message: &ToParties, world: &mut dyn World) {
+    for party in parties.all() {
+        carry(world, &client(), &Peer::Party(party), message.header(), &message.message(party).body);
+    }
 }
 
 /// A party whose material is there, given a masked input as these bytes.

@@ -4,7 +4,7 @@
 use amicus_field::Limbs;
 use amicus_node::Peer;
 use amicus_protocol::wire::Kind;
-use amicus_testkit::coalition::moves::{Act, Error, Move};
+use amicus_testkit::coalition::moves::{Act, Demand, Error, Move};
 use amicus_testkit::coalition::scenario::{Scenario, Stage, all_parties, client};
 use amicus_testkit::coalition::{Report, play, shrink};
 use std::collections::BTreeMap;
@@ -185,6 +185,27 @@ fn a_client_that_keeps_one_party_waiting_does_not_make_others_blame_that_party()
     let key = Move { kind: Kind::ReceiverKey, act: Act::Withhold, ..scenario.moves[0].clone() };
     scenario.moves.push(key);
     holds(scenario);
+}
+
+/// A stranger, a receiver and a party that are corrupt ask for an output again and again, and say that
+/// they have it, with their own keys and each other's.
+#[test]
+fn an_output_is_given_to_its_receivers_alone() {
+    let [_, two] = all_parties(2).try_into().unwrap();
+    let (stranger, receiver) = (client(1), client(3));
+    let scenario = one_move(2, two.clone(), vec![inference(), inference()], None, Kind::Output, Act::Drop);
+    for by in [&stranger, &receiver, &two] {
+        for kind in [Kind::Collect, Kind::Collected] {
+            for keys_of in [&stranger, &receiver] {
+                let demand = Demand { by: by.clone(), kind, keys_of: keys_of.clone() };
+                let mut scenario = scenario.clone();
+                scenario.corrupt.extend([stranger.clone(), receiver.clone()]);
+                scenario.moves[0] =
+                    Move { always: true, act: Act::Collect(demand), ..scenario.moves[0].clone() };
+                holds(scenario);
+            }
+        }
+    }
 }
 
 #[test]

@@ -101,6 +101,9 @@ fn every_message_is_what_the_specification_says() {
             let unit = 2f64.powi(-(plan.output.scale.0 as i32));
             let outputs: Vec<f64> =
                 integers(&inference["outputs"]).iter().map(|&v| v as f64 * unit).collect();
+            for message in [outcome.receiver.collect(), outcome.receiver.collected()] {
+                direct::says_of_output(parties, &message, &mut world);
+            }
             assert_eq!(outcome.logits.unwrap(), outputs, "{name}");
         }
         let expected = expected(case);

@@ -253,6 +253,7 @@ fn nodes_send_what_the_states_send_and_nothing_else() {
             let before = again.frames.len();
             let outcome = direct::infer_over(&loaded, inputs, batch, &[], &mut |_| (), &mut again).unwrap();
             assert_eq!(outcome.scope.id, InferenceId(id));
+            direct::says_of_output(parties, &outcome.receiver.collected(), &mut again);
             if again.only_dealt {
                 let frames = again.frames.drain(before..);
                 ahead.extend(frames.filter(|f| kind(f) == Kind::DealCorrection));

@@ -192,7 +192,7 @@ class Inference:
         r.send(CLIENT, HELPER, "Request", r.digest + varint(self.batch) + sequence([]), of=scope())
         binding = r.digest + varint(self.batch) + text(CLIENT) + sequence([text(CLIENT)])
         seeds = b"".join(self.input_seeds)
-        tag_keys = authentication_keys(self.party_seeds, self.scope, 0)
+        tag_keys = self.tag_keys = authentication_keys(self.party_seeds, self.scope, 0)
         keys = b"".join(tag_keys)
         self.release_key = derive_key("amicus 2026-11 key of a release", self.scope + keys)
         self.send(HELPER, CLIENT, "Ticket", binding + varint(len(seeds)) + seeds + varint(len(keys)) + keys)
@@ -338,6 +338,8 @@ class Inference:
         high = [int(2 * v > q) for v in masks]
         release = b"".join(le(v >> shift, width) + bytes([h]) for v, h in zip(masks, high))
         self.send(HELPER, CLIENT, "Release", encrypted(self.release_key, output_hash + release))
+        for kind in ("Collect", "Collected"):
+            r.send_to_parties(CLIENT, self.tag_keys, kind, b"", inference=self.id)
         wrap = (2 * q + 2**shift) // 2**(shift + 1)  # Q / 2^shift, rounded
         return [(d >> shift) - 2**(out["ell"] - shift) - (m >> shift) + h * c * wrap
                 for d, m, h, c in zip(D, masks, high, case)]

@@ -5,7 +5,7 @@ from primitives import blake3, keyed
 KINDS = {"SessionBegin": 3, "SessionAnswer": 4, "Keys": 10, "LoadRequest": 11, "LoadGrant": 12, "EpochBegin": 13, "LoadCorrection": 14, "Nonce": 15,
          "Weights": 16, "Tags": 17, "LoadHash": 18, "Challenge": 19, "LoadResponse": 20, "DealCorrection": 31,
          "Request": 40, "Ticket": 41, "Input": 43, "Opening": 44, "Check": 45, "Output": 46, "Release": 47,
-         "ReceiverKey": 51}
+         "ReceiverKey": 51, "Collect": 53, "Collected": 54}
 HELPER, OWNER, CLIENT = "helper", "model owner", "client 1"
 
 # Purposes, and the domains of their streams.

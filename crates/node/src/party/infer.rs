@@ -225,6 +225,7 @@ impl Party {
         match found {
             Ok(Some(output)) => {
                 let header = Header::new(Kind::Output, message.header.scope(), 0);
+                self.inbox.set_hop(message.header.hop);
                 // Whoever does not take it asks again.
                 self.send(&message.peer, header, &output).ok();
             }
@@ -334,7 +335,8 @@ impl Party {
         let told = self.send(&Peer::Helper, Header::new(Kind::Check, scope, 0), &check.encode());
         let output: Arc<[u8]> = output.into();
         if let Some(recipients) = &flight.recipients {
-            self.outputs.keep(scope, flight.receivers.clone(), recipients.anew(), &output);
+            let receivers = (flight.receivers.clone(), recipients.anew());
+            self.outputs.keep(clock::now(), scope, receivers, Arc::clone(&output));
         }
         for receiver in &flight.receivers {
             // A receiver that is gone collects it when it comes back.

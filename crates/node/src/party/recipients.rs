@@ -49,10 +49,14 @@ impl Recipients {
         Recipients { keys: self.keys.clone(), taken: Vec::new() }
     }
 
+    /// What a recipient says, by its number, if it is the recipient that says it.
+    pub(super) fn verify<'a>(&self, at: usize, message: &'a Received) -> Result<Authentic<'a>, Fault> {
+        self.keys.get(at).ok_or(Fault::Unauthenticated)?.verify(&message.header, message.body())
+    }
+
     /// Judges a message in the name of a recipient, by its number.
     pub(super) fn hear<'a>(&mut self, at: usize, message: &'a Received) -> Heard<'a> {
-        let Some(key) = self.keys.get(at) else { return Heard::Forged(Fault::Unauthenticated) };
-        let authentic = match key.verify(&message.header, message.body()) {
+        let authentic = match self.verify(at, message) {
             Ok(authentic) => authentic,
             Err(fault) => return Heard::Forged(fault),
         };

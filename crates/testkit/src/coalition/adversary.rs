@@ -4,7 +4,7 @@
 //! A rushing one runs only when no honest thread can: it passes on what honest roles say, and lets
 //! corrupt ones speak when nothing more comes.
 
-use super::moves::{Act, Error, Move, Name};
+use super::moves::{Act, Demand, Error, Move, Name};
 use super::scenario::Scenario;
 use crate::nets::Net;
 use crate::random::Random;
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The adversary, as the rest of an execution sees it.
 pub struct Handle {
     plot: Arc<Mutex<Plot>>,
+    /// Outputs that honest parties should not have sent.
+    leaks: Arc<Mutex<Vec<String>>>,
     waker: Waker,
     thread: JoinHandle<()>,
 }
@@ -103,6 +105,7 @@ struct End {
 
 struct Adversary {
     plot: Arc<Mutex<Plot>>,
+    leaks: Arc<Mutex<Vec<String>>>,
     mesh: Mesh,
     /// Ends `2 k` and `2 k + 1` are the two sides of one link.
     ends: Vec<End>,
@@ -140,10 +143,12 @@ impl Handle {
     ) -> Self {
         let mesh = Mesh::new().expect("a mesh");
         let (waker, plot) = (mesh.waker(), Arc::<Mutex<Plot>>::default());
+        let leaks = Arc::<Mutex<Vec<String>>>::default();
         let end = |peer: &Peer, channel| End { peer: peer.clone(), channel };
         let honest = scenario.all_parties().all().map(Peer::Party).find(|p| scenario.is_honest(p));
         let mut adversary = Adversary {
             plot: Arc::clone(&plot),
+            leaks: Arc::clone(&leaks),
             mesh,
             ends: links.iter().flat_map(|(a, b, channel)| [end(a, *channel), end(b, *channel)]).collect(),
             inboxes: inboxes.clone(),
@@ -164,7 +169,12 @@ impl Handle {
         };
         (0..links.len()).for_each(|link| adversary.tap(link));
         let thread = clock::spawn("adversary", move || adversary.run()).expect("a thread");
-        Handle { plot, waker, thread }
+        Handle { plot, leaks, waker, thread }
+    }
+
+    /// Outputs that honest parties sent to others than their receivers, or changed.
+    pub fn leaks(&self) -> Vec<String> {
+        self.leaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn plot(&self) -> MutexGuard<'_, Plot> {
@@ -303,9 +313,58 @@ impl Adversary {
             let mut plot = self.lock();
             plot.moves.iter_mut().filter(|m| m.what.after == Some(header.kind)).for_each(|m| m.ready = true);
         }
+        self.watch(&frame);
         self.history.push(frame.clone());
         let frame = if self.lock().active { self.for_all(frame) } else { frame };
         self.emit(&frame);
+    }
+
+    /// An honest party gives an output to its receivers alone, and always the same.
+    fn watch(&self, frame: &Frame) {
+        let Ok((header, body)) = Header::decode(&frame.bytes) else { return };
+        if header.kind != Kind::Output {
+            return;
+        }
+        let of_scope = |kinds: &[Kind], old: &Frame| {
+            let old = Header::decode(&old.bytes).ok().filter(|(old, _)| old.scope() == header.scope());
+            old.is_some_and(|(old, _)| kinds.contains(&old.kind))
+        };
+        let told = |old: &&Frame| old.from == Peer::Helper && old.to == frame.to;
+        let invited =
+            self.history.iter().filter(told).any(|old| of_scope(&[Kind::Ticket, Kind::Invite], old));
+        let before = |old: &&Frame| old.from == frame.from && of_scope(&[Kind::Output], old);
+        let other = self.history.iter().find(before).filter(|old| old.bytes[HEADER_BYTES..] != *body);
+        let mut leaks = self.leaks.lock().unwrap_or_else(PoisonError::into_inner);
+        if !invited {
+            leaks.push(format!("{} gave {} the output of {}", frame.from, frame.to, header.id));
+        }
+        if other.is_some() {
+            leaks.push(format!("{} sent two outputs of {}", frame.from, header.id));
+        }
+    }
+
+    /// Messages of a corrupt role about the output of the last inference, to all honest parties.
+    fn demands(&self, demand: &Demand) -> Vec<Frame> {
+        let headers = self.history.iter().rev().filter_map(|old| Header::decode(&old.bytes).ok());
+        let inference = |header: &Header| matches!(header.kind, Kind::Opening | Kind::Bind | Kind::Ticket);
+        let Some((last, _)) = headers.into_iter().find(|(header, _)| inference(header)) else {
+            return Vec::new();
+        };
+        let (mut frames, header) = (Vec::new(), Header { index: 0, hop: 0, kind: demand.kind, ..last });
+        let honest = self.parties.all().map(Peer::Party).filter(|party| !self.is_corrupt(party));
+        for to in honest {
+            let of_link = |key: &usize| {
+                let (here, there) = (&self.ends[*key], &self.ends[key ^ 1]);
+                here.peer == to && there.peer == demand.by && here.channel == Channel::Online
+            };
+            let Some(out) = (0..self.ends.len()).find(of_link) else { continue };
+            let mut body = vec![0; TAG_BYTES];
+            let from = demand.keys_of.clone();
+            self.tag_again(&Frame { from, to: to.clone(), out, bytes: Vec::new() }, &header, &mut body);
+            let bytes = [&header.encode()[..], &body].concat();
+            frames.push(Frame { from: demand.by.clone(), to, out, bytes });
+        }
+        frames
     }
 
     /// Errors that all parties are to see.
@@ -503,6 +562,10 @@ impl Adversary {
                 }
                 out.push(frame.clone());
             }
+            Act::Collect(demand) => {
+                out.push(frame.clone());
+                out.extend(self.demands(demand));
+            }
             Act::Drop => {}
             Act::Flip(_) | Act::AddForAll(..) | Act::Cancel(..) => return self.emit(&frame),
         }
@@ -542,7 +605,10 @@ impl Adversary {
 
     /// Gives a changed message of a user to a party the tag that its sender can make.
     fn tag_again(&self, frame: &Frame, header: &Header, body: &mut Vec<u8>) {
-        let tagged = matches!(header.kind, Kind::Nonce | Kind::Weights | Kind::Input | Kind::ReceiverKey);
+        let tagged = matches!(
+            header.kind,
+            Kind::Nonce | Kind::Weights | Kind::Input | Kind::ReceiverKey | Kind::Collect | Kind::Collected
+        );
         let (true, Peer::Party(party)) = (tagged, &frame.to) else { return };
         let keys_of = |told: &Frame| {
             let (of, told) = Header::decode(&told.bytes).ok().filter(|_| told.to == frame.from)?;

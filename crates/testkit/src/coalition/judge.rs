@@ -4,6 +4,7 @@
 //! - All honest receivers get the output, or none of them does.
 //! - Every honest role ends in time; if not well, it names a corrupt role or the failed check, and
 //!   no honest one.
+//! - An honest party gives an output to its receivers alone, and always the same bytes.
 //! - Where no message was touched, all goes well.
 //! - Afterwards, with the same nodes, an honest load and inference work.
 
@@ -79,6 +80,7 @@ pub fn execute(scenario: &Scenario) -> Report {
     // An owner may end an epoch whenever it likes.
     honest(&mut deployment, &Stage::Load, "the load afterwards", &mut report);
     honest(&mut deployment, &stage::honest_inference(), "the inference afterwards", &mut report);
+    report.violations.extend(deployment.adversary.leaks());
     deployment.stop();
     report.course = (world.turns(), world.elapsed());
     report.violations.extend(world.panics().into_iter().map(|panic| format!("panic: {panic}")));

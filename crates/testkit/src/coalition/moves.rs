@@ -85,6 +85,20 @@ pub enum Act {
     Negate,
     /// Sends it to somebody else too.
     Also(Peer),
+    /// Sends it, and then a corrupt role asks every honest party for the output of the last inference,
+    /// or says that it has it.
+    Collect(Demand),
+}
+
+/// A corrupt role's word about an output that may be another's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Demand {
+    /// Who sends it.
+    pub by: Peer,
+    /// What it says: `Collect` or `Collected`.
+    pub kind: Kind,
+    /// Whose keys tag it, if that role was given some for the inference; zeros otherwise.
+    pub keys_of: Peer,
 }
 
 /// An error added to an element.
@@ -127,6 +141,7 @@ impl Move {
             Act::Accuse(..) => "accuse",
             Act::Echo | Act::Negate => "rushing",
             Act::Also(_) => "misdirect",
+            Act::Collect(_) => "collect",
         }
     }
 
@@ -146,6 +161,17 @@ impl Move {
         let act = Act::draw(random, kind, &from, everybody);
         Move { from, to, kind, skip, always, after, act }
     }
+}
+
+/// A move that asks for an output, be it a corrupt role's or another's; none where nobody can ask.
+pub fn demand(random: &mut Random, corrupt: &[Peer], everybody: &[Peer]) -> Option<Move> {
+    let from = one_of(random, corrupt);
+    let (_, kind) = occasion(random, false, &from, everybody);
+    let who: Vec<Peer> = corrupt.iter().filter(|role| **role != Peer::Owner).cloned().collect();
+    let (false, skip) = (who.is_empty(), random.below(3)) else { return None };
+    let said = [Kind::Collect, Kind::Collect, Kind::Collected][random.below(3)];
+    let act = Act::Collect(Demand { by: one_of(random, &who), kind: said, keys_of: one_of(random, &who) });
+    Some(Move { from, to: None, kind, skip, always: random.below(2) == 0, after: None, act })
 }
 
 /// What an adaptive adversary waits for.
@@ -192,7 +218,7 @@ fn occasion(random: &mut Random, load: bool, from: &Peer, everybody: &[Peer]) ->
 }
 
 /// Kinds that a message may be renamed to.
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 17] = [
     Kind::Keys,
     Kind::SessionBegin,
     Kind::SessionAnswer,
@@ -208,6 +234,8 @@ const KINDS: [Kind; 15] = [
     Kind::Release,
     Kind::Bind,
     Kind::Output,
+    Kind::Collect,
+    Kind::Collected,
 ];
 
 impl Error {

@@ -1,6 +1,6 @@
 //! What an execution consists of, drawn from a number.
 
-use super::moves::Move;
+use super::moves::{self, Move};
 use super::network;
 use crate::nets::Net;
 use crate::random::Random;
@@ -76,13 +76,16 @@ impl Scenario {
             .chain((1..=CLIENTS).map(client))
             .collect();
         let moves = 1 + [0, 0, 0, 1, 1, 2, 3][random.below(7)];
-        let moves = (0..moves)
+        let mut moves: Vec<Move> = (0..moves)
             .map(|_| {
                 let load = stages[random.below(stages.len())] == Stage::Load;
                 Move::draw(random, load, &corrupt, &everybody)
             })
             .collect();
         let rushing = random.below(3) != 0;
+        if random.below(4) == 0 {
+            moves.extend(moves::demand(random, &corrupt, &everybody));
+        }
         Scenario { seed, parties: n, limbs, network, batch, corrupt, rushing, stages, moves }
     }
 
