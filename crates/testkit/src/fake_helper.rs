@@ -2,7 +2,7 @@
 //! twice.
 //!
 //! It stands alone with two real parties, plays owner and client too, and talks to them over links
-//! in memory.
+//! in memory. Time is virtual.
 
 use crate::PATIENCE;
 use crate::deviation::{Deviation, Switch};
@@ -12,7 +12,8 @@ use amicus_client::fingerprint::Fingerprints;
 use amicus_client::load::Loading;
 use amicus_client::{Message, ToParties};
 use amicus_field::OperatingSystem;
-use amicus_net::{Link, clock};
+use amicus_net::Link;
+use amicus_net::clock::{self, world::World};
 use amicus_node::conduct::Conduct;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
@@ -59,6 +60,8 @@ pub struct FakeHelper {
     pub dealing: User,
     owner: User,
     client: User,
+    /// Ends last.
+    _world: World,
 }
 
 impl FakeHelper {
@@ -82,6 +85,7 @@ impl FakeHelper {
     }
 
     fn with(net: Net, folder: &Path, mut conduct: Option<Box<dyn Conduct>>) -> Self {
+        let world = World::enter(1);
         let parties = Parties::new(2).expect("two parties");
         let (mut nodes, mut events) = (Vec::new(), Vec::new());
         for me in parties.all() {
@@ -116,7 +120,19 @@ impl FakeHelper {
             client.join(&Peer::Client("1".into()), &peer, node.inboxes(), Channel::Online);
         }
         let (session, _) = begin(parties, &mut online, Vec::new(), true);
-        FakeHelper { net, parties, session, before: None, nodes, events, online, dealing, owner, client }
+        FakeHelper {
+            net,
+            parties,
+            session,
+            before: None,
+            nodes,
+            events,
+            online,
+            dealing,
+            owner,
+            client,
+            _world: world,
+        }
     }
 
     /// Begins another session; nothing that was loaded is offered.

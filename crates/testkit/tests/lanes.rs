@@ -428,7 +428,7 @@ fn a_party_holds_no_more_material_than_it_has_room_for() {
         helper.infer(&epoch, id, &inputs);
         let finished = |event| matches!(event, Event::Finished { id: ended, .. } if ended == InferenceId(id));
         for events in &helper.events {
-            while !finished(events.recv_timeout(PATIENCE).unwrap()) {}
+            while !finished(clock::receive(events, clock::now() + PATIENCE).unwrap()) {}
         }
     }
     answers(&mut helper, 202, Kind::Ready);

@@ -2,6 +2,7 @@
 //! and the party.
 
 use amicus_field::{Element, Limbs, packed_len};
+use amicus_net::clock::world::World;
 use amicus_node::Peer;
 use amicus_protocol::control::AbortNotice;
 use amicus_protocol::wire::{HEADER_BYTES, Kind, VERSION};
@@ -94,6 +95,7 @@ fn bytes_that_are_no_message() {
 
 #[test]
 fn a_replayed_message() {
+    let _world = World::enter(1);
     let step = "opening of layer activation 0 (operation 1)";
     let replay = "inference 2 was used before";
     given_up(Deviation::opening(1, How::Earlier), &[step, "party 2", replay]);

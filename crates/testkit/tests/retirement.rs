@@ -2,6 +2,7 @@
 //! 6.7, `docs/security.md`, 16): each of them excludes a guess of the MAC keys.
 
 use amicus_field::{Element, Limbs};
+use amicus_net::clock::world::World;
 use amicus_node::NodeError;
 use amicus_node::event::Event;
 use amicus_protocol::check::{CheckMessage, FAILURE_LIMIT};
@@ -121,6 +122,7 @@ fn a_helper_retires_a_model_with_all_material_dealt_before() {
 
 #[test]
 fn clients_hear_of_the_retirement() {
+    let _world = World::enter(1);
     let net = zoo::mlp(TWO);
     let deviation = Deviation::shift(net.op("linear 0"), 0, Element::one(TWO));
     let mut run = Setup::new(net, 2).last_deviating(deviation).failure_limit(1).start();

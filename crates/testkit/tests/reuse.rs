@@ -3,6 +3,7 @@
 
 use amicus_client::Message;
 use amicus_field::Limbs;
+use amicus_net::clock;
 use amicus_node::event::Event;
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::wire::{Header, Kind};
@@ -23,7 +24,7 @@ fn peers() -> Vec<Peer> {
 /// The next event that is a failure.
 fn failure(events: &Receiver<Event>) -> NodeError {
     loop {
-        match events.recv_timeout(PATIENCE).unwrap() {
+        match clock::receive(events, clock::now() + PATIENCE).unwrap() {
             Event::Failed { error, .. } | Event::DealFailed { error } | Event::LoadFailed { error } => {
                 return error;
             }

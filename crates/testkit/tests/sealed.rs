@@ -3,6 +3,7 @@
 
 use amicus_client::Message;
 use amicus_field::Limbs;
+use amicus_net::clock;
 use amicus_node::NodeError;
 use amicus_node::event::Event;
 use amicus_node::store::Place;
@@ -41,17 +42,18 @@ fn files(around: &Path, number: usize) -> Vec<PathBuf> {
     files
 }
 
-/// Waits until both parties have erased an epoch.
-fn erased(helper: &FakeHelper, epoch: EpochId) {
-    for events in &helper.events {
-        let is = |event| matches!(event, Event::Retired { epoch: erased } if erased == epoch);
-        while !is(events.recv_timeout(PATIENCE).unwrap()) {}
+/// Waits until both parties have erased all epochs.
+fn erased(around: &Path) {
+    let until = clock::now() + PATIENCE;
+    while (1..=2).any(|number| !files(around, number).is_empty()) {
+        assert!(clock::now() < until, "an epoch is kept");
+        clock::sleep(Duration::from_millis(10));
     }
 }
 
 fn failure(events: &Receiver<Event>) -> NodeError {
     loop {
-        match events.recv_timeout(PATIENCE).unwrap() {
+        match clock::receive(events, clock::now() + PATIENCE).unwrap() {
             Event::LoadFailed { error } | Event::Failed { error, .. } | Event::Unusable { error } => {
                 return error;
             }
@@ -124,8 +126,7 @@ fn a_load_whose_end_nobody_heard_is_used_when_the_helper_confirms_it() {
         } else {
             // A helper that does not offer it at once has not accepted it.
             assert_eq!(standings, [Standing::Retired]);
-            erased(&helper, epoch.epoch());
-            assert!(files(around.path(), 1).is_empty() && files(around.path(), 2).is_empty());
+            erased(around.path());
         }
         helper.stop();
     }
@@ -235,8 +236,7 @@ fn an_epoch_that_a_party_retired_or_lacks_is_refused() {
     // The helper says that it is over: it is erased, and never comes back.
     let retired = vec![OfferedEpoch::retired(second.epoch())];
     assert_eq!(helper.offer(retired, true), [Standing::Retired]);
-    erased(&helper, second.epoch());
-    assert!(files(around.path(), 1).is_empty() && files(around.path(), 2).is_empty());
+    erased(around.path());
     assert_eq!(helper.offer(offer(&second), true), [Standing::Retired]);
     assert_eq!(helper.fingerprint(1), None);
     helper.stop();

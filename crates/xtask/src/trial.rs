@@ -33,7 +33,7 @@ pub(crate) struct Trial {
     pub(crate) verdict: Verdict,
 }
 
-/// Tries mutants, as many at a time as there are cores; says what became of each. The tests' output
+/// Tries mutants, several at a time; says what became of each. The tests' output
 /// goes to `logs`.
 pub(crate) fn all(programs: &Programs, mutants: &[&Mutant], logs: &Path) -> Result<Vec<Trial>> {
     std::fs::create_dir_all(logs)?;
@@ -62,13 +62,14 @@ pub(crate) fn all(programs: &Programs, mutants: &[&Mutant], logs: &Path) -> Resu
     })
 }
 
-/// Does some work for each item, on all cores; results in order.
+/// Does some work for each item, several at a time for every core, for many tests wait most of the
+/// time; results in order.
 fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(usize, &T) -> Result<R> + Sync) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) * 4;
     std::thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..workers.min(items.len()) {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
