@@ -4,11 +4,12 @@
 //! A rushing one runs only when no honest thread can: it passes on what honest roles say, and lets
 //! corrupt ones speak when nothing more comes.
 
+use super::edit::{Bodies, Change};
 use super::moves::{Act, Demand, Error, Move, Name};
 use super::scenario::Scenario;
 use crate::nets::Net;
 use crate::random::Random;
-use amicus_field::{Element, I256, LimbVec, Limbs, PRIMES, pack_into, packed_len, unpack};
+use amicus_field::Limbs;
 use amicus_net::clock::{self, world};
 use amicus_net::{Event, Link, Mesh, NetError, Waker};
 use amicus_node::Peer;
@@ -116,9 +117,9 @@ struct Adversary {
     mouthpiece: Peer,
     rushing: bool,
     limbs: Limbs,
-    /// Elements in the sums of a check.
-    sums: usize,
-    /// Operations that are opened, and number of weight tensors.
+    /// How bodies are read.
+    bodies: Bodies,
+    /// Indices of what is opened, and number of weight tensors.
     opened: Vec<u32>,
     tensors: usize,
     parties: Parties,
@@ -146,6 +147,7 @@ impl Handle {
         let leaks = Arc::<Mutex<Vec<String>>>::default();
         let end = |peer: &Peer, channel| End { peer: peer.clone(), channel };
         let honest = scenario.all_parties().all().map(Peer::Party).find(|p| scenario.is_honest(p));
+        let bodies = Bodies::new(net, scenario.batch as usize);
         let mut adversary = Adversary {
             plot: Arc::clone(&plot),
             leaks: Arc::clone(&leaks),
@@ -156,8 +158,8 @@ impl Handle {
             mouthpiece: honest.expect("an honest party"),
             rushing: scenario.rushing,
             limbs: scenario.limbs,
-            sums: net.plan.check_slots() * scenario.batch as usize,
-            opened: net.plan.indexed_ops().filter(|(_, op)| op.kind.opens()).map(|(i, _)| i.0).collect(),
+            opened: bodies.openings(),
+            bodies,
             tensors: net.plan.weights.len(),
             parties: scenario.all_parties(),
             random: Random(!scenario.seed),
@@ -396,7 +398,7 @@ impl Adversary {
                     _ => self.opened[target % self.opened.len()],
                 };
                 if index == header.index {
-                    body = self.add(m.kind, &body, at, error, negative);
+                    body = self.add(&header, &body, at, error, negative);
                 }
             }
             if body != before {
@@ -467,19 +469,9 @@ impl Adversary {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 out.push(Frame { bytes, ..frame.clone() });
             }
-            Act::Add(at, error) => edited = Some(self.add(header.kind, &body, *at, *error, false)),
-            Act::Scale(by) => {
-                let factor = Element::from_i128(self.limbs, i128::from(*by));
-                edited = self.edit(header.kind, &body, |v| v.scale_assign(&factor));
-            }
-            Act::Swap(a, b) => {
-                edited = self.edit(header.kind, &body, |v| {
-                    let (a, b) = (a % v.len(), b % v.len());
-                    let (x, y) = (v.get(a), v.get(b));
-                    v.set(a, y);
-                    v.set(b, x);
-                });
-            }
+            Act::Add(at, error) => edited = Some(self.add(&header, &body, *at, *error, false)),
+            Act::Scale(by) => edited = self.bodies.edit(&header, &body, Change::Scale(*by)),
+            Act::Swap(a, b) => edited = self.bodies.edit(&header, &body, Change::Swap(*a, *b)),
             Act::SwapBodies => {
                 let waiting = {
                     let mut plot = self.lock();
@@ -546,7 +538,7 @@ impl Adversary {
                 let Some(said) = self.honest(&header) else { return self.emit(&frame) };
                 edited = match act {
                     Act::Echo => Some(said),
-                    _ => self.edit(header.kind, &said, LimbVec::neg_assign),
+                    _ => self.bodies.edit(&header, &said, Change::Negate),
                 };
             }
             Act::Also(peer) => {
@@ -649,61 +641,21 @@ impl Adversary {
             .map(|(_, body)| body.to_vec())
     }
 
-    /// A body with an error in one element, or in a byte where it has none.
-    fn add(&self, kind: Kind, body: &[u8], at: usize, error: Error, negative: bool) -> Vec<u8> {
-        let error = error.element(self.limbs);
-        let error = if negative { -error } else { error };
-        let edited = self.edit(kind, body, |v| v.set(at % v.len(), v.get(at % v.len()) + error));
-        edited.unwrap_or_else(|| {
+    /// A body with an error in one element or bit, or in a byte where it has none.
+    fn add(&self, header: &Header, body: &[u8], at: usize, error: Error, negative: bool) -> Vec<u8> {
+        let change = Change::Add(at, error.element(self.limbs, negative));
+        self.bodies.edit(header, body, change).unwrap_or_else(|| {
             let mut body = body.to_vec();
             let at = at % body.len().max(1);
             body.get_mut(at..=at).into_iter().flatten().for_each(|byte| *byte = byte.wrapping_add(1));
             body
         })
     }
-
-    /// A body with its vector changed; none when there is none.
-    fn edit(&self, kind: Kind, body: &[u8], change: impl FnOnce(&mut LimbVec)) -> Option<Vec<u8>> {
-        let before = if kind == Kind::Weights { 4 } else { 0 };
-        let end = match kind {
-            Kind::Check => packed_len(self.limbs, self.sums),
-            Kind::Opening | Kind::Tags | Kind::LoadResponse => body.len(),
-            Kind::Input | Kind::Weights => body.len().saturating_sub(TAG_BYTES),
-            _ => return None,
-        };
-        let packed = body.get(before..end)?;
-        // Two residues take 13 bytes, an odd last one 7.
-        let plane = packed.len() / self.limbs.count();
-        let mut vector = unpack(self.limbs, plane / 13 * 2 + usize::from(plane % 13 == 7), packed).ok()?;
-        if vector.is_empty() {
-            return None;
-        }
-        change(&mut vector);
-        let mut edited = body[..before].to_vec();
-        pack_into(&vector, &mut edited);
-        edited.extend_from_slice(&body[end..]);
-        Some(edited)
-    }
 }
 
 impl Changed {
     fn of(header: &Header) -> Self {
         Changed { kind: header.kind, session: header.session }
-    }
-}
-
-impl Error {
-    fn element(self, limbs: Limbs) -> Element {
-        let of = |x: I256| Element::from_signed(limbs, x);
-        match self {
-            Error::One => Element::one(limbs),
-            Error::MinusOne => -Element::one(limbs),
-            Error::Large(exponent) => Element::power_of_two(limbs, exponent),
-            Error::Limb(limb) => {
-                let others = (0..limbs.count()).filter(|&other| other != limb % limbs.count());
-                others.fold(Element::one(limbs), |product, other| product * of(I256::from(PRIMES[other])))
-            }
-        }
     }
 }
 

@@ -8,7 +8,8 @@
 //! say. Corrupt roles run the real code on what the adversary lets them see.
 //!
 //! - [`scenario`]: what an execution consists of, drawn from a number; [`network`]: its network
-//! - [`moves`]: what an adversary does to a message; [`adversary`]: it at work
+//! - [`moves`]: what an adversary does to a message; [`edit`]: to what a message holds;
+//!   [`adversary`]: it at work
 //! - [`deployment`]: the nodes and their links; [`stage`]: one load or inference of them, and how
 //!   it ended
 //! - [`judge`]: what must hold; [`shrink`]: the smallest scenario that breaks it
@@ -17,6 +18,7 @@
 
 pub mod adversary;
 pub mod deployment;
+pub mod edit;
 pub mod judge;
 pub mod moves;
 pub mod network;

@@ -1,6 +1,7 @@
-//! Random networks: small, of every kind of operation, for one, two and three limbs.
+//! Random networks: small, of every kind of operation, comparisons among them, for one, two and
+//! three limbs.
 
-use crate::nets::{Draft, Net};
+use crate::nets::{Draft, Net, RELU};
 use crate::random::Random;
 use crate::zoo;
 use amicus_field::{Conv2d, Limbs, SumPool2d};
@@ -11,7 +12,7 @@ use amicus_plan::ValueId;
 /// # Panics
 /// When the drawn network is not valid.
 pub fn draw(random: &mut Random, limbs: Limbs) -> Net {
-    match random.below(10) {
+    match random.below(17) {
         0 => zoo::mlp(limbs),
         1 => match random.below(5) {
             0 => zoo::conv_net(limbs),
@@ -23,7 +24,10 @@ pub fn draw(random: &mut Random, limbs: Limbs) -> Net {
         2 => zoo::repeated(limbs),
         3 => zoo::products(limbs),
         4 | 5 => image(random, limbs),
-        _ => vector(random, limbs),
+        6..10 => vector(random, limbs),
+        10..14 => sides(random, limbs),
+        14..16 => windows(random, limbs),
+        _ => zoo::maxima(limbs),
     }
 }
 
@@ -97,4 +101,132 @@ fn image(random: &mut Random, limbs: Limbs) -> Net {
     let y = net.activation(z, 3, 1 + random.below(3), pool);
     let z = net.dense(y, outputs * height * width, 1 + random.below(3), true);
     net.reveal(z)
+}
+
+/// Dense layers, and between them functions in pieces, larger ones of two vectors, products, sums,
+/// and polynomials of one piece.
+fn sides(random: &mut Random, limbs: Limbs) -> Net {
+    let mut len = 1 + random.below(4);
+    let mut net = Draft::new(&format!("sides {}", random.below(1000)), limbs, &[len]);
+    let mut value = ValueId::INPUT;
+    for _ in 0..1 + random.below(2) {
+        let width = 1 + random.below(5);
+        let bias = random.below(2) == 0;
+        let z = net.dense(value, len, width, bias);
+        value = match random.below(6) {
+            0 => {
+                let other = net.dense(value, len, width, !bias);
+                let digits = digits(random);
+                net.max(z, other, &digits)
+            }
+            1 => {
+                let (left, right) = (piecewise(random, &mut net, z), piecewise(random, &mut net, z));
+                let product = net.multiply(left, right);
+                net.truncate(product, 3)
+            }
+            2 => {
+                let y = net.activation(z, 3, 2, None);
+                piecewise(random, &mut net, y)
+            }
+            3 => {
+                let (y, other) = (piecewise(random, &mut net, z), net.dense(value, len, width, bias));
+                let sum = net.add(y, other);
+                piecewise(random, &mut net, sum)
+            }
+            _ => piecewise(random, &mut net, z),
+        };
+        len = width;
+    }
+    let z = net.dense(value, len, 1 + random.below(3), random.below(2) == 0);
+    net.reveal(z)
+}
+
+/// A convolution, maxima of windows or none, a function in pieces that may be pooled, and a dense
+/// layer.
+fn windows(random: &mut Random, limbs: Limbs) -> Net {
+    let (side, channels) = (2 + random.below(3), 1 + random.below(2));
+    let conv = Conv2d {
+        in_channels: 1,
+        in_height: side,
+        in_width: side,
+        out_channels: channels,
+        kernel: [3; 2],
+        stride: [1; 2],
+        padding: [1; 4],
+        dilation: [1; 2],
+        groups: 1,
+    };
+    let mut net = Draft::new(&format!("windows {}", random.below(1000)), limbs, &[1, side, side]);
+    let mut x = net.conv(ValueId::INPUT, conv, random.below(2) == 0);
+    let mut size = [side; 2];
+    let kernel = 1 + random.below(3.min(side));
+    for axis in 0..2 {
+        let stride = 1 + random.below(2);
+        let windows = (size[axis] - kernel) / stride + 1;
+        let taps: Vec<ValueId> = (0..kernel)
+            .map(|tap| {
+                let places: Vec<u32> = (0..windows).map(|w| (w * stride + tap) as u32).collect();
+                let others: Vec<u32> = (0..size[1 - axis] as u32).collect();
+                let (rows, columns) = if axis == 0 { (places, others) } else { (others, places) };
+                net.gather(x, size, &rows, &columns)
+            })
+            .collect();
+        let digits = digits(random);
+        x = taps.into_iter().reduce(|most, tap| net.max(most, tap, &digits)).unwrap_or(x);
+        size[axis] = windows;
+    }
+    let pool = (size[0] > 1 && size[1] > 1).then_some(SumPool2d {
+        channels,
+        height: size[0],
+        width: size[1],
+        kernel: [2; 2],
+        stride: [1; 2],
+        padding: [0; 4],
+    });
+    let pool = pool.filter(|_| random.below(2) == 0);
+    let digits = digits(random);
+    let bits = net.compare(x, &[0], 4, &digits);
+    let value = if random.below(2) == 0 { net.truncate(x, 3) } else { x };
+    let y = net.select(value, Some(bits), RELU, pool, None);
+    let smaller = usize::from(pool.is_some());
+    let inputs = channels * (size[0] - smaller) * (size[1] - smaller);
+    let z = net.dense(y, inputs, 1 + random.below(3), true);
+    net.reveal(z)
+}
+
+/// A continuous function in pieces, so that signs near a threshold change little: of a value as it
+/// is or truncated.
+fn piecewise(random: &mut Random, net: &mut Draft, x: ValueId) -> ValueId {
+    let u = if random.below(2) == 0 { net.truncate(x, 3) } else { x };
+    let one = 1i128 << net.scale(u);
+    let digits = digits(random);
+    let bits = |net: &mut Draft, thresholds: &[i64]| net.compare(x, thresholds, 4, &digits);
+    match random.below(4) {
+        0 => {
+            let sign = bits(net, &[0]);
+            net.select(u, Some(sign), RELU, None, None)
+        }
+        1 => {
+            let sign = bits(net, &[0]);
+            net.select(u, Some(sign), &[&[0, -1], &[0, 2]], None, None)
+        }
+        2 => {
+            // Cut off at -1 and 1/2.
+            let two = bits(net, &[-16, 8]);
+            net.select(u, Some(two), &[&[-one], &[one, 1], &[one / 2, -1]], None, None)
+        }
+        _ => {
+            // A slope of its own in each of four pieces.
+            let three = bits(net, &[-8, 0, 8]);
+            let bends: [&[i128]; 4] = [&[0, 1], &[one / 2, 1], &[0, -1], &[-one / 2, 1]];
+            net.select(u, Some(three), &bends, None, None)
+        }
+    }
+}
+
+/// Widths of digits, of a window that holds what small networks compute.
+fn digits(random: &mut Random) -> Vec<u32> {
+    let count = 1 + random.below(8) as u32;
+    let bits = if count == 1 { 8 } else { 8 + random.below(5) as u32 };
+    (0..count).map(|i| bits / count + u32::from(i < bits % count)).collect()
 }
