@@ -109,14 +109,21 @@ mod tests {
         Catalogue::read(&workspace().join("crates/xtask/mutants")).unwrap()
     }
 
+    /// Why a text with mutants planted is no program, if it is none.
+    fn problem(file: &str, text: &str, edits: &[splice::Edit<'_>]) -> Option<anyhow::Error> {
+        let names: Vec<&str> = edits.iter().map(|edit| edit.mutant).collect();
+        let parsed = splice::planted(text, edits).and_then(|planted| Ok(syn::parse_file(&planted)?));
+        parsed.err().map(|error| error.context(format!("{file} with {}", names.join(", "))))
+    }
+
     #[test]
     fn every_mutant_applies_to_the_tree() {
         let catalogue = catalogue();
         let mut errors = Vec::new();
         for (file, edits) in &catalogue.edits() {
             let text = std::fs::read_to_string(workspace().join(file)).unwrap();
-            errors.extend(edits.iter().filter_map(|edit| splice::planted(&text, &[*edit]).err()));
-            errors.extend(splice::planted(&text, edits).err());
+            errors.extend(edits.iter().filter_map(|edit| problem(file, &text, &[*edit])));
+            errors.extend(problem(file, &text, edits));
         }
         assert!(errors.is_empty(), "{errors:#?}");
     }
