@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use amicus_field::{
-    BitVec, CaseMask, Conv2d, Dense, Digit, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape, Opened,
-    PolynomialShares, Prime, Seed, SumPool2d, Truncation, WordVec, evaluate_shares, matmul, pack_into,
-    packed_len, sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
+    BitVec, Conv2d, Dense, Digit, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape, Opened,
+    PolynomialShares, Prime, Seed, SumPool2d, Truncation, WordVec, WrapBits, evaluate_shares, matmul,
+    pack_into, packed_len, sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -149,8 +149,8 @@ fn polynomials(c: &mut Criterion) {
         let (c_tags, e_tags) = (many(30, degree - 1), many(40, degree));
         let keys = random(50, limbs, len);
         let leading = Element::from_i128(limbs, 1234);
-        let case: CaseMask = (0..len).map(|i| keys.plane(0)[i].is_multiple_of(2)).collect();
-        let opened = Opened { v: random(51, limbs, len), case };
+        let wrap: WrapBits = (0..len).map(|i| keys.plane(0)[i].is_multiple_of(2)).collect();
+        let opened = Opened { v: random(51, limbs, len), wrap };
         each_kernel(c, name, Throughput::Elements(len as u64), || {
             let values = PolynomialShares { c: &c_values, e: &e_values };
             let tags = PolynomialShares { c: &c_tags, e: &e_tags };

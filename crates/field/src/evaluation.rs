@@ -22,10 +22,10 @@ pub struct PolynomialShares<'a> {
 /// `opened` holds `n` elements, element-major for `batch` batch elements; `keys` one key share for
 /// each. The degree `d = values.c.len() + 1` is 1 to [`crate::MAX_DEGREE`]; `leading` is `A_d`.
 ///
-/// The first result has `n` elements `sum_{1 <= k < d} v^k C_k + case sum_{k < d} v^k E_k`, plus
+/// The first result has `n` elements `sum_{1 <= k < d} v^k C_k + wrap sum_{k < d} v^k E_k`, plus
 /// `A_d v^d` if `add_leading` (for the first party; `C_0` is the caller's). The second has, for
 /// every batch element, the sum over its elements of
-/// `sum_{1 <= k < d} v^k gC_k + case sum_{k < d} v^k gE_k + A_d v^d key`, where `gC` and `gE` are
+/// `sum_{1 <= k < d} v^k gC_k + wrap sum_{k < d} v^k gE_k + A_d v^d key`, where `gC` and `gE` are
 /// `tags`.
 ///
 /// # Panics
@@ -46,7 +46,7 @@ pub fn evaluate_shares(
     assert_eq!(values.c.len(), tags.c.len(), "coefficients and tags");
     assert_eq!(values.e.len(), tags.e.len(), "differences and tags");
     assert!(values.e.is_empty() || values.e.len() == degree, "{} differences", values.e.len());
-    assert_eq!(opened.case.len(), len, "cases and opened values");
+    assert_eq!(opened.wrap.len(), len, "wrap bits and opened values");
     assert!(batch > 0 && len.is_multiple_of(batch), "{len} elements in {batch} batch elements");
     for vector in [values.c, values.e, tags.c, tags.e].into_iter().flatten().chain([keys]) {
         assert_eq!((vector.limbs(), vector.len()), (limbs, len), "moduli and lengths");
@@ -62,7 +62,7 @@ pub fn evaluate_shares(
             let rows = |vectors, first| rows(vectors, first, l, &range);
             let rows = ShareRows {
                 v: &opened.v.plane(l)[range.clone()],
-                case: &opened.case.words()[range.clone()],
+                wrap: &opened.wrap.words()[range.clone()],
                 c: rows(values.c, 1),
                 e: rows(values.e, 0),
                 tag_c: rows(tags.c, 1),

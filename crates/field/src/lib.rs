@@ -77,6 +77,6 @@ pub use prg::{OperatingSystem, Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;
-pub use truncation::{CaseMask, Opened, Truncation};
+pub use truncation::{Opened, Truncation, WrapBits};
 pub use vector::LimbVec;
 pub use word::{Digit, WordVec};

@@ -1,7 +1,7 @@
 //! Truncation of opened values, with its wrap bit (`docs/protocol.md`, 5 and 6.3).
 //!
 //! A value `z` with `|z| < 2^ell` is opened as `D = z + 2^ell + r mod Q`. All compute `v` and the
-//! case `c` from the public `D`; the helper computes the mask `mu_c` from `r`. Then `v - mu_c` is
+//! wrap bit `c` from the public `D`; the helper computes the mask `mu_c` from `r`. Then `v - mu_c` is
 //! `z / 2^shift` within one unit.
 
 use std::fmt;
@@ -28,14 +28,14 @@ pub struct Truncation {
 pub struct Opened {
     /// `v = floor(D / 2^shift) - 2^(ell - shift)`.
     pub v: LimbVec,
-    /// The case of every element: whether `D < Q / 2`.
-    pub case: CaseMask,
+    /// The wrap bit of every element: whether `D < Q / 2`.
+    pub wrap: WrapBits,
 }
 
 /// One bit per element, as a word of zeros or ones. Wiped when dropped; `Debug` shows the length
 /// only.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CaseMask {
+pub struct WrapBits {
     words: Words,
 }
 
@@ -76,43 +76,43 @@ impl Truncation {
         Element::power_of_two(self.limbs, self.ell)
     }
 
-    /// `v` and the case of opened values that contain the [`offset`](Self::offset) already.
+    /// `v` and the wrap bits of opened values that contain the [`offset`](Self::offset) already.
     ///
     /// # Panics
     /// When `d` is of another modulus.
     pub fn open(&self, d: &LimbVec) -> Opened {
         self.check(d);
         let mut v = LimbVec::zeros(self.limbs, d.len());
-        let mut case = CaseMask { words: Words::zeros(d.len()) };
+        let mut wrap = WrapBits { words: Words::zeros(d.len()) };
         let mut planes: Vec<&mut [u64]> = v.planes_mut().map(|(_, plane)| plane).collect();
         if !d.is_empty() {
-            kernels::open(self.limbs, self.shift, self.ell, &planes_of(d), &mut planes, &mut case.words);
+            kernels::open(self.limbs, self.shift, self.ell, &planes_of(d), &mut planes, &mut wrap.words);
         }
-        Opened { v, case }
+        Opened { v, wrap }
     }
 
-    /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` of a case, a signed
+    /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` for a wrap bit, a signed
     /// integer mod every prime.
     ///
     /// # Panics
     /// When `r` is of another modulus.
-    pub fn mask(&self, r: &LimbVec, case: bool) -> LimbVec {
+    pub fn mask(&self, r: &LimbVec, wrap: bool) -> LimbVec {
         self.check(r);
         let mut mu = LimbVec::zeros(self.limbs, r.len());
         let mut planes: Vec<&mut [u64]> = mu.planes_mut().map(|(_, plane)| plane).collect();
         if !r.is_empty() {
-            kernels::mask(self.limbs, self.shift, case, &planes_of(r), &mut planes);
+            kernels::mask(self.limbs, self.shift, wrap, &planes_of(r), &mut planes);
         }
         mu
     }
 
-    /// Whether `r >= Q / 2`, the case that can wrap.
+    /// Whether `r >= Q / 2`, which can wrap.
     ///
     /// # Panics
     /// When `r` is of another modulus.
-    pub fn high_half(&self, r: &LimbVec) -> CaseMask {
+    pub fn high_half(&self, r: &LimbVec) -> WrapBits {
         self.check(r);
-        let mut high = CaseMask { words: Words::zeros(r.len()) };
+        let mut high = WrapBits { words: Words::zeros(r.len()) };
         if !r.is_empty() {
             kernels::high_half(self.limbs, &planes_of(r), &mut high.words);
         }
@@ -137,7 +137,7 @@ fn planes_of(vector: &LimbVec) -> Vec<&[u64]> {
     (0..vector.limbs().count()).map(|l| vector.plane(l)).collect()
 }
 
-impl CaseMask {
+impl WrapBits {
     /// The number of elements.
     pub fn len(&self) -> usize {
         self.words.len()
@@ -162,19 +162,19 @@ impl CaseMask {
     }
 }
 
-impl FromIterator<bool> for CaseMask {
-    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> CaseMask {
+impl FromIterator<bool> for WrapBits {
+    fn from_iter<I: IntoIterator<Item = bool>>(bits: I) -> WrapBits {
         let bits: Vec<bool> = bits.into_iter().collect();
         let mut words = Words::zeros(bits.len());
         for (word, bit) in words.iter_mut().zip(bits) {
             *word = if bit { u64::MAX } else { 0 };
         }
-        CaseMask { words }
+        WrapBits { words }
     }
 }
 
-impl fmt::Debug for CaseMask {
+impl fmt::Debug for WrapBits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CaseMask").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("WrapBits").field("len", &self.len()).finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use amicus_field::{CaseMask, Element, LimbVec, Limbs, Opened, PolynomialShares, evaluate_shares};
+use amicus_field::{Element, LimbVec, Limbs, Opened, PolynomialShares, WrapBits, evaluate_shares};
 use common::{for_each_kernel_and_limbs, largest, mixed, random};
 
 struct Inputs {
@@ -19,9 +19,9 @@ struct Inputs {
 
 fn inputs(limbs: Limbs, degree: usize, len: usize, make: &dyn Fn(u32, usize) -> LimbVec) -> Inputs {
     let many = |label: u32, count: usize| (0..count).map(|k| make(label + k as u32, len)).collect::<Vec<_>>();
-    let case: CaseMask = (0..len).map(|i| random(50, limbs, len).get(i).limb(0) % 2 == 1).collect();
+    let wrap: WrapBits = (0..len).map(|i| random(50, limbs, len).get(i).limb(0) % 2 == 1).collect();
     Inputs {
-        opened: Opened { v: make(1, len), case },
+        opened: Opened { v: make(1, len), wrap },
         c: many(10, degree - 1),
         e: many(20, degree),
         tag_c: many(30, degree - 1),
@@ -48,7 +48,7 @@ fn check(x: &Inputs, batch: usize, differences: bool, add_leading: bool) {
         let terms = |shares: PolynomialShares| {
             let c = (1..degree).map(|k| powers[k] * shares.c[k - 1].get(i));
             let e = shares.e.iter().enumerate().map(|(k, e)| powers[k] * e.get(i));
-            let e = e.filter(|_| x.opened.case.get(i));
+            let e = e.filter(|_| x.opened.wrap.get(i));
             c.chain(e).fold(Element::zero(limbs), |sum, term| sum + term)
         };
         let leading = powers[degree] * x.leading;

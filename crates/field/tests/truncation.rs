@@ -38,9 +38,9 @@ fn the_reference_vectors_hold() {
             opened.add_constant(&truncation.offset());
             assert_eq!(opened, d);
             let opened = truncation.open(&d);
-            let case = number("case") == 1;
-            assert_eq!(opened.case.get(0), case);
-            let mu = truncation.mask(&r, case);
+            let wrap = number("case") == 1;
+            assert_eq!(opened.wrap.get(0), wrap);
+            let mu = truncation.mask(&r, wrap);
             assert_eq!(mu, LimbVec::from_signed(limbs, [signed(&vector["mu"])]));
             let mut u = opened.v.clone();
             u.sub_assign(&mu);
@@ -103,7 +103,7 @@ fn opening_and_masks_are_what_big_integers_say() {
             for (i, &x) in values.iter().enumerate() {
                 let v = (x >> shift).as_i256() - (I256::ONE << (ell - shift));
                 assert_eq!(opened.v.get(i), Element::from_signed(limbs, v), "{x} {ell} {shift}");
-                assert_eq!(opened.case.get(i), x < q / 2, "{x}");
+                assert_eq!(opened.wrap.get(i), x < q / 2, "{x}");
                 assert_eq!(high.get(i), x >= (q + 1) / 2, "{x}");
                 let wrapped = if high.get(i) { x.as_i256() - q.as_i256() } else { x.as_i256() };
                 assert_eq!(masks[0].get(i), Element::from_signed(limbs, x.as_i256() >> shift), "{x} {shift}");
@@ -125,7 +125,7 @@ fn a_truncated_value_is_right_within_one_unit() {
             let opened = truncation.open(&d);
             let masks = [truncation.mask(&r, false), truncation.mask(&r, true)];
             for i in 0..r.len() {
-                let u = (opened.v.get(i) - masks[usize::from(opened.case.get(i))].get(i)).signed();
+                let u = (opened.v.get(i) - masks[usize::from(opened.wrap.get(i))].get(i)).signed();
                 let exact = z >> (ell - 10);
                 assert!(u == exact || u == exact + 1, "{u} instead of {exact}");
             }

@@ -4,9 +4,9 @@
 //! Party `i` has a [`Seed`] of each epoch and of each inference, which the helper has too. Every
 //! vector is element 0, 1, ... of a stream whose seed is derived one-way from (purpose, session,
 //! epoch, inference, operation or weight tensor); the vectors of one operation (coefficients, tags,
-//! both cases) are separate domains of that stream, limbs and retries are separated by the stream
-//! itself, and batch elements are consecutive positions. A client or owner that is given a derived
-//! seed can expand that label only.
+//! both wrap bits) are separate domains of that stream, limbs and retries are separated by the
+//! stream itself, and batch elements are consecutive positions. A client or owner that is given a
+//! derived seed can expand that label only.
 
 use crate::draws::{self, Draw};
 use crate::{EpochId, Scope};

@@ -89,10 +89,10 @@ fn take(entry: &[u8]) -> Option<(U256, bool)> {
 
 /// A party's output message; `opened` contains the offset.
 pub(crate) fn encode_masked(t: &Truncation, opened: &LimbVec) -> Vec<u8> {
-    let case = t.open(opened).case;
+    let bits = t.open(opened).wrap;
     let mut body = Vec::with_capacity(opened.len() * (floor_bytes(t) + 1));
     for (i, value) in t.floor(opened).into_iter().enumerate() {
-        put(&mut body, value, floor_bytes(t), case.get(i));
+        put(&mut body, value, floor_bytes(t), bits.get(i));
     }
     body
 }
@@ -256,21 +256,21 @@ impl Receiver {
             .chunks_exact(width)
             .zip(masks.chunks_exact(width))
             .map(|(m, r)| {
-                let ((floor, case), (mu, high)) =
+                let ((floor, below), (mu, high)) =
                     (take(m).ok_or_else(malformed)?, take(r).ok_or_else(malformed)?);
-                Ok(self.value(floor, case, mu, high).ok_or_else(malformed)? / 2f64.powi(self.scale as i32))
+                Ok(self.value(floor, below, mu, high).ok_or_else(malformed)? / 2f64.powi(self.scale as i32))
             })
             .collect()
     }
 
     /// `u = floor(D / 2^shift) - 2^(ell - shift) - mu_0 + h c round(Q / 2^shift)`.
-    fn value(&self, floor: U256, case: bool, mu: U256, high: bool) -> Option<f64> {
+    fn value(&self, floor: U256, below: bool, mu: U256, high: bool) -> Option<f64> {
         let (shift, modulus) = (self.t.shift(), self.t.limbs().modulus());
         if floor > modulus >> shift || mu > modulus >> shift {
             return None;
         }
         let half = if shift > 0 { U256::ONE << (shift - 1) } else { U256::ZERO };
-        let wrap = if case && high { (modulus + half) >> shift } else { U256::ZERO };
+        let wrap = if below && high { (modulus + half) >> shift } else { U256::ZERO };
         let offset = U256::ONE << (self.t.ell() - shift);
         Some(((floor + wrap).as_i256() - (mu + offset).as_i256()).as_f64())
     }

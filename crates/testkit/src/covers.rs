@@ -363,8 +363,8 @@ impl Opening {
         let mu = [t.mask(r, false), t.mask(r, true)];
         let elements: Vec<Element> = (0..r.len())
             .map(|i| {
-                let case = a.wrap == WrapRule::Exact && opened.case.get(i);
-                opened.v.get(i) - mu[usize::from(case)].get(i)
+                let bit = a.wrap == WrapRule::Exact && opened.wrap.get(i);
+                opened.v.get(i) - mu[usize::from(bit)].get(i)
             })
             .collect();
         let b = scaled_coefficients(plan.limbs, &a.coefficients, a.input_scale.0);

@@ -70,21 +70,21 @@ fn mask_of(bit: bool) -> u64 {
     if bit { u64::MAX } else { 0 }
 }
 
-/// `v = floor(D / 2^shift) - 2^(ell - shift)` and `case = [D < floor(Q / 2)]`.
-pub(crate) fn open(limbs: Limbs, shift: u32, ell: u32, d: &[&[u64]], v: &mut [&mut [u64]], case: &mut [u64]) {
-    for (i, case) in case.iter_mut().enumerate() {
+/// `v = floor(D / 2^shift) - 2^(ell - shift)` and `wrap = [D < floor(Q / 2)]`.
+pub(crate) fn open(limbs: Limbs, shift: u32, ell: u32, d: &[&[u64]], v: &mut [&mut [u64]], wrap: &mut [u64]) {
+    for (i, wrap) in wrap.iter_mut().enumerate() {
         let x = element(limbs, d, i).lift();
-        *case = mask_of(x < limbs.modulus() / 2);
+        *wrap = mask_of(x < limbs.modulus() / 2);
         let floor = (x >> shift).as_i256() - (I256::ONE << (ell - shift));
         store(&Element::from_signed(limbs, floor), v, i);
     }
 }
 
 /// `mu_c = floor((r - Q [c and r > Q / 2]) / 2^shift)`.
-pub(crate) fn mask(limbs: Limbs, shift: u32, case: bool, r: &[&[u64]], mu: &mut [&mut [u64]]) {
+pub(crate) fn mask(limbs: Limbs, shift: u32, wrap: bool, r: &[&[u64]], mu: &mut [&mut [u64]]) {
     for i in 0..r[0].len() {
         let x = element(limbs, r, i).lift();
-        let wraps = case && x > limbs.modulus() / 2;
+        let wraps = wrap && x > limbs.modulus() / 2;
         let x = if wraps { x.as_i256() - limbs.modulus().as_i256() } else { x.as_i256() };
         // An arithmetic shift rounds down.
         store(&Element::from_signed(limbs, x >> shift), mu, i);
@@ -100,7 +100,7 @@ pub(crate) fn high_half(limbs: Limbs, r: &[&[u64]], high: &mut [u64]) {
 /// One plane of everything a share evaluation reads, as in the real crate.
 pub(crate) struct ShareRows<'a> {
     pub(crate) v: &'a [u64],
-    pub(crate) case: &'a [u64],
+    pub(crate) wrap: &'a [u64],
     pub(crate) c: [&'a [u64]; MAX_DEGREE],
     pub(crate) e: [&'a [u64]; MAX_DEGREE],
     pub(crate) tag_c: [&'a [u64]; MAX_DEGREE],
@@ -126,7 +126,7 @@ pub(crate) fn shares(p: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64 {
                 y = p.add(y, p.mul(power(k), rows.c[k][i]));
                 tag = p.add(tag, p.mul(power(k), rows.tag_c[k][i]));
             }
-            if rows.differences && rows.case[i] != 0 {
+            if rows.differences && rows.wrap[i] != 0 {
                 y = p.add(y, p.mul(power(k), rows.e[k][i]));
                 tag = p.add(tag, p.mul(power(k), rows.tag_e[k][i]));
             }

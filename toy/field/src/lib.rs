@@ -54,6 +54,6 @@ pub use prg::{Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;
-pub use truncation::{CaseMask, Opened, Truncation};
+pub use truncation::{Opened, Truncation, WrapBits};
 pub use vector::LimbVec;
 pub use word::{Digit, WordVec};

@@ -153,7 +153,7 @@ fn truncation_and_polynomials() {
         let b = toy::Truncation::new(e.limbs(), ell, shift).unwrap();
         let (opened, also) = (a.open(&d), b.open(&e));
         assert_same(&opened.v, &also.v);
-        assert!((0..len).all(|i| opened.case.get(i) == also.case.get(i)));
+        assert!((0..len).all(|i| opened.wrap.get(i) == also.wrap.get(i)));
         assert!((0..len).all(|i| a.high_half(&d).get(i) == b.high_half(&e).get(i)));
         assert_eq!(a.floor(&d), b.floor(&e));
         assert_same(&a.mask(&d, true), &b.mask(&e, true));

@@ -106,8 +106,8 @@ dispatch! {
     elementwise::sum(prime: Prime, a: &[u64]) -> u64;
     product::panels_transposed(prime: Prime, panels: &[u64], y: &[u64], out: &mut [u64]);
     pooling::pool_channel(prime: Prime, shape: &SumPool2d, direction: Direction, from: &[u64], to: &mut [u64]);
-    words::open(limbs: Limbs, shift: u32, ell: u32, d: &[&[u64]], v: &mut [&mut [u64]], case: &mut [u64]);
-    words::mask(limbs: Limbs, shift: u32, case: bool, r: &[&[u64]], mu: &mut [&mut [u64]]);
+    words::open(limbs: Limbs, shift: u32, ell: u32, d: &[&[u64]], v: &mut [&mut [u64]], wrap: &mut [u64]);
+    words::mask(limbs: Limbs, shift: u32, wrap: bool, r: &[&[u64]], mu: &mut [&mut [u64]]);
     words::high_half(limbs: Limbs, r: &[&[u64]], high: &mut [u64]);
     evaluation::shares(prime: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64;
     evaluation::taylor(prime: Prime, binomials: &[[u64; 9]; 9], mu: &[u64], out: &mut [&mut [u64]]);

@@ -14,7 +14,7 @@ pub(crate) struct ShareRows<'a> {
     /// The opened values.
     pub(crate) v: &'a [u64],
     /// All ones where the differences are to be added.
-    pub(crate) case: &'a [u64],
+    pub(crate) wrap: &'a [u64],
     /// `C_k` at index `k`, `1 <= k < d`.
     pub(crate) c: [&'a [u64]; MAX_DEGREE],
     /// `E_k` at index `k`, `0 <= k < d`; not read when there are no differences.
@@ -88,7 +88,7 @@ fn shares_of_degree<S: Lanes, const D: usize>(
     let value_leading = s.splat(if rows.add_leading { rows.leading } else { 0 });
     // Said once, so that one comparison a vector is enough for all of its loads.
     let len = out.len();
-    assert!(rows.v.len() == len && rows.keys.len() == len && rows.case.len() == len);
+    assert!(rows.v.len() == len && rows.keys.len() == len && rows.wrap.len() == len);
     for k in 1..D {
         assert!(rows.c[k].len() == len && rows.tag_c[k].len() == len);
     }
@@ -111,11 +111,11 @@ fn shares_of_degree<S: Lanes, const D: usize>(
             }
             tag = s.mac(tag, f.mul(v[D], leading), s.load(rows.keys, i));
             if rows.differences {
-                let case = s.load(rows.case, i);
+                let wrap = s.load(rows.wrap, i);
                 for k in 0..D {
                     let power = if k == 0 { one } else { v[k] };
-                    y = s.mac(y, power, s.and(s.load(rows.e[k], i), case));
-                    tag_differences = s.mac(tag_differences, power, s.and(s.load(rows.tag_e[k], i), case));
+                    y = s.mac(y, power, s.and(s.load(rows.e[k], i), wrap));
+                    tag_differences = s.mac(tag_differences, power, s.and(s.load(rows.tag_e[k], i), wrap));
                 }
             }
             s.store(out, i, f.reduce(y));

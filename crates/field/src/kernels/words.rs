@@ -126,7 +126,7 @@ macro_rules! for_limbs_and_words {
     };
 }
 
-/// `case = [D < floor(Q / 2)]` and `v = floor(D / 2^shift) - 2^(ell - shift)` modulo every prime.
+/// `wrap = [D < floor(Q / 2)]` and `v = floor(D / 2^shift) - 2^(ell - shift)` modulo every prime.
 #[inline(always)]
 pub(super) fn open<S: Lanes>(
     s: S,
@@ -135,9 +135,9 @@ pub(super) fn open<S: Lanes>(
     ell: u32,
     d: &[&[u64]],
     v: &mut [&mut [u64]],
-    case: &mut [u64],
+    wrap: &mut [u64],
 ) {
-    for_limbs_and_words!(limbs, shift / 52, open_words(s, limbs, shift % 52, ell - shift, d, v, case));
+    for_limbs_and_words!(limbs, shift / 52, open_words(s, limbs, shift % 52, ell - shift, d, v, wrap));
 }
 
 #[inline(always)]
@@ -148,14 +148,14 @@ fn open_words<S: Lanes, const L: usize, const SKIP: usize>(
     offset: u32,
     d: &[&[u64]],
     v: &mut [&mut [u64]],
-    case: &mut [u64],
+    wrap: &mut [u64],
 ) {
     let n = Integers::<S, L>::new(s);
     let half = constant(limbs.modulus() / 2);
     let offsets: [S::V; L] = std::array::from_fn(|l| s.splat(Prime::of_limb(l).pow(2, u64::from(offset))));
-    for i in (0..case.len()).step_by(S::COUNT) {
+    for i in (0..wrap.len()).step_by(S::COUNT) {
         let words = n.lift(d, i);
-        s.store(case, i, n.below(&words, &half));
+        s.store(wrap, i, n.below(&words, &half));
         let words = n.shift::<SKIP>(&words, bits);
         for l in 0..L {
             s.store(v[l], i, n.f[l].sub(n.residue(&words, l), offsets[l]));
@@ -165,18 +165,18 @@ fn open_words<S: Lanes, const L: usize, const SKIP: usize>(
 
 /// `mu_c = floor((r - Q [c and r >= (Q + 1) / 2]) / 2^shift)` modulo every prime.
 ///
-/// For the large `r` of case 1:
+/// For the large `r` of wrap bit 1:
 /// `floor((r - Q) / 2^s) = floor((r - Q + 2^(52 L)) / 2^s) - 2^(52 L - s)`.
 #[inline(always)]
 pub(super) fn mask<S: Lanes>(
     s: S,
     limbs: Limbs,
     shift: u32,
-    case: bool,
+    wrap: bool,
     r: &[&[u64]],
     mu: &mut [&mut [u64]],
 ) {
-    for_limbs_and_words!(limbs, shift / 52, mask_words(s, limbs, shift, case, r, mu));
+    for_limbs_and_words!(limbs, shift / 52, mask_words(s, limbs, shift, wrap, r, mu));
 }
 
 #[inline(always)]
@@ -184,7 +184,7 @@ fn mask_words<S: Lanes, const L: usize, const SKIP: usize>(
     s: S,
     limbs: Limbs,
     shift: u32,
-    case: bool,
+    wrap: bool,
     r: &[&[u64]],
     mu: &mut [&mut [u64]],
 ) {
@@ -194,11 +194,11 @@ fn mask_words<S: Lanes, const L: usize, const SKIP: usize>(
     let complement = constant((U256::ONE << limbs.bits()) - modulus);
     let back: [S::V; L] =
         std::array::from_fn(|l| s.splat(Prime::of_limb(l).pow(2, u64::from(limbs.bits() - shift))));
-    let wanted = s.splat(if case { u64::MAX } else { 0 });
+    let wanted = s.splat(if wrap { u64::MAX } else { 0 });
     for i in (0..r[0].len()).step_by(S::COUNT) {
         let mut words = n.lift(r, i);
         let small = n.below(&words, &half);
-        // All ones where case 1 is asked for and r is not small.
+        // All ones where wrap bit 1 is asked for and r is not small.
         let large = s.sub(wanted, s.and(wanted, small));
         n.add_masked(&mut words, &complement, large);
         let words = n.shift::<SKIP>(&words, shift % 52);

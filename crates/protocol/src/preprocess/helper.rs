@@ -9,7 +9,7 @@ use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
 use crate::{InferenceId, ProtocolError, Scope, compare, select};
 use amicus_field::{
-    BitVec, CaseMask, Element, LimbVec, Seed, SumPool2d, scaled_coefficients, sum_pool_transposed,
+    BitVec, Element, LimbVec, Seed, SumPool2d, WrapBits, scaled_coefficients, sum_pool_transposed,
 };
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, OpIndex, OpKind, Select, ValueId, WrapRule};
@@ -28,7 +28,7 @@ pub struct Dealt {
     /// `mu_0` of every output element.
     pub(crate) output_masks: OutputMasks,
     /// `h = [r >= Q/2]` of every output element.
-    pub(crate) output_high: CaseMask,
+    pub(crate) output_high: WrapBits,
     grant: InputGrant,
     /// What recipients' keys derive from, in party order.
     roots: Vec<AuthenticationRoot>,

@@ -69,7 +69,7 @@ pub(super) fn truncate_masked(t: &Truncation, z: &LimbVec, r: &LimbVec) -> LimbV
     masked.add_constant(&t.offset());
     let opened = t.open(&masked);
     let mu = [t.mask(r, false), t.mask(r, true)];
-    let of = |i: usize| opened.v.get(i) - mu[usize::from(opened.case.get(i))].get(i);
+    let of = |i: usize| opened.v.get(i) - mu[usize::from(opened.wrap.get(i))].get(i);
     LimbVec::from_elements(t.limbs(), &(0..r.len()).map(of).collect::<Vec<_>>())
 }
 
