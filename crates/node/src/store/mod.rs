@@ -58,8 +58,7 @@ impl Store {
         let mut known = Known::new();
         let findings = if path.try_exists().map_err(|e| folder::error(&path, &e))? {
             Log::read(&path, &folder, |body| {
-                let unknown = "holds a record of unknown form; use the version of this program that wrote it";
-                known.learn(Record::decode(body).ok_or_else(|| fault(&path, unknown))?);
+                known.learn(Record::decode(body).map_err(|why| fault(&path, &why.to_string()))?);
                 Ok(())
             })?
         } else if files.names()?.is_empty() {

@@ -1,9 +1,13 @@
-//! The records of a node's log as bytes: a kind, then ids, numbers of eight bytes, texts with their
-//! length, and what follows.
+//! The records of a node's log as bytes: the version of their form, a kind, then ids, numbers of
+//! eight bytes, texts with their length, and what follows.
 
 use amicus_protocol::ids::ID_BYTES;
 use amicus_protocol::{EpochId, Scope};
 use zeroize::Zeroizing;
+
+/// The version of what follows. It changes with the form of any record, or the meaning of one: so
+/// does what a release's bytes are. Version 1 had no number, and began with the kind.
+const VERSION: u8 = 0x80 | 2;
 
 const ACCEPTED: u8 = 3;
 const DELIVERED: u8 = 4;
@@ -21,6 +25,30 @@ pub(super) enum Record<'a> {
     FailedChecks(EpochId, u32),
     /// An epoch is used no more.
     Retired(EpochId),
+}
+
+/// Why a record is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It is of this other version.
+    Version(u8),
+    /// It is of this version, and says nothing.
+    Damaged,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unreadable::Version(version) => write!(
+                f,
+                "its records are of version {version}, this program reads version {}; use the program that \
+                 wrote them, or move the whole folder away and start with a new one: models must be loaded \
+                 again, and answers that were not delivered are lost",
+                VERSION & 0x7f
+            ),
+            Unreadable::Damaged => f.write_str("a record that no version of this program writes"),
+        }
+    }
 }
 
 /// A decision with all that is needed to repeat its release.
@@ -41,7 +69,7 @@ impl std::fmt::Debug for Decision<'_> {
 
 /// Bytes of the record of a decision.
 pub(super) fn decision_bytes<'a>(receivers: impl Iterator<Item = &'a str>, release: usize) -> usize {
-    1 + Scope::BYTES + 2 * 8 + receivers.map(|name| 8 + name.len()).sum::<usize>() + release
+    2 + Scope::BYTES + 2 * 8 + receivers.map(|name| 8 + name.len()).sum::<usize>() + release
 }
 
 impl<'a> Record<'a> {
@@ -67,8 +95,19 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Reads a record; none when it has another form.
-    pub(super) fn decode(bytes: &'a [u8]) -> Option<Self> {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Another version, or no record of this version.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        match bytes.split_first() {
+            Some((&VERSION, of_kind)) => Self::of_kind(of_kind).ok_or(Unreadable::Damaged),
+            Some((&first, _)) => Err(Unreadable::Version(if first & 0x80 == 0 { 1 } else { first & 0x7f })),
+            None => Err(Unreadable::Damaged),
+        }
+    }
+
+    fn of_kind(bytes: &'a [u8]) -> Option<Self> {
         let (&kind, rest) = bytes.split_first()?;
         let mut fields = Fields(rest);
         let record = match kind {
@@ -90,7 +129,7 @@ impl<'a> Record<'a> {
 
 fn bytes(kind: u8, ids: &[u8], numbers: &[u64]) -> Zeroizing<Vec<u8>> {
     let numbers = numbers.iter().flat_map(|n| n.to_le_bytes());
-    Zeroizing::new([kind].into_iter().chain(ids.iter().copied()).chain(numbers).collect())
+    Zeroizing::new([VERSION, kind].into_iter().chain(ids.iter().copied()).chain(numbers).collect())
 }
 
 struct Fields<'a>(&'a [u8]);
@@ -141,17 +180,24 @@ mod tests {
         ];
         for record in &records {
             let bytes = record.encode();
-            assert_eq!(Record::decode(&bytes).as_ref(), Some(record));
+            assert_eq!(Record::decode(&bytes).as_ref(), Ok(record));
             for cut in 0..bytes.len() {
                 // A shorter release is another release; all else has its length.
                 let shorter = Record::decode(&bytes[..cut]);
-                let release = matches!(shorter, Some(Record::Accepted(_))) && cut + 5 >= bytes.len();
-                assert!(shorter.is_none() || release, "{record:?} cut to {cut}");
+                let release = matches!(shorter, Ok(Record::Accepted(_))) && cut + 5 >= bytes.len();
+                assert!(shorter.is_err() || release, "{record:?} cut to {cut}");
             }
             let longer = [&bytes[..], &[0]].concat();
-            assert!(Record::decode(&longer).is_none() || matches!(record, Record::Accepted(_)));
+            assert!(Record::decode(&longer).is_err() || matches!(record, Record::Accepted(_)));
         }
-        assert!(Record::decode(&bytes(7, &[], &[1])).is_none() && Record::decode(&[]).is_none());
+        let unreadable = |bytes: &[u8]| Record::decode(bytes).unwrap_err();
+        assert_eq!([unreadable(&bytes(7, &[], &[1])), unreadable(&[])], [Unreadable::Damaged; 2]);
+        for record in &records {
+            let mut bytes = record.encode();
+            assert_eq!(unreadable(&bytes[1..]), Unreadable::Version(1), "one without a version");
+            bytes[0] += 1;
+            assert_eq!(unreadable(&bytes), Unreadable::Version(3));
+        }
         let names = decision.receivers.iter().map(String::as_str);
         assert_eq!(decision_bytes(names, 5), Record::Accepted(decision.clone()).encode().len());
     }

@@ -316,3 +316,29 @@ fn every_file_is_its_owners_alone() {
         assert_eq!(metadata.mode() & 0o777, expected, "{:?}", found.path());
     }
 }
+
+/// Once, the record of a decision changed its form, and older ones were read as something else.
+#[test]
+fn records_of_another_version_are_refused_and_left_alone() {
+    let around = tempfile::tempdir().unwrap();
+    let place = place(around.path());
+    for version in [1, 3] {
+        let mut body = Record::Retired(OTHER).encode();
+        match version {
+            1 => drop(body.remove(0)),
+            _ => body[0] += 1,
+        }
+        let folder = Folder::open(&place, Peer::Helper).unwrap();
+        let path = folder.path.join("log");
+        Log::create(&path, &folder, std::iter::once(body), 0).unwrap();
+        drop(folder);
+        let before = fs::read(&path).unwrap();
+        let error = Store::open(&place, Peer::Helper).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("its records are of version {version}, this program reads")),
+            "{error}"
+        );
+        assert!(error.contains("move the whole folder away"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
