@@ -161,12 +161,16 @@ impl Awaiting {
 
     /// Asks every party for the output again, in whatever session.
     pub fn collect(&self) -> ToParties {
-        self.to_parties(Kind::Collect, Vec::new())
+        self.of_output(Kind::Collect)
     }
 
     /// Tells every party that the output is here: it needs not be kept any more.
     pub fn collected(&self) -> ToParties {
-        self.to_parties(Kind::Collected, Vec::new())
+        self.of_output(Kind::Collected)
+    }
+
+    fn of_output(&self, kind: Kind) -> ToParties {
+        ToParties::new(Header::new(kind, self.scope, 0), Vec::new(), &self.keys.of_output())
     }
 
     /// The keys that this receiver shares with the parties.

@@ -26,7 +26,7 @@ pub struct AuthenticationRoot(Seed);
 /// A key that one recipient of an inference, or the owner of a load, shares with one party.
 ///
 /// It has a place of its own: from where it is moved, a copy would stay behind.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AuthenticationKey(Box<Seed>);
 
 /// The keys of one recipient, or of the owner, with every party in order.
@@ -94,6 +94,11 @@ impl AuthenticationKeys {
         self.0.iter().map(|key| key.tag(header, &digest)).collect()
     }
 
+    /// The keys of what this recipient says of its output.
+    pub fn of_output(&self) -> Self {
+        AuthenticationKeys(self.0.iter().map(AuthenticationKey::of_output).collect())
+    }
+
     /// The key shared with one party.
     pub fn with(&self, party: PartyId) -> Option<&AuthenticationKey> {
         self.0.get(party.index())
@@ -108,6 +113,12 @@ impl BodyDigest {
 }
 
 impl AuthenticationKey {
+    /// The key of what the recipient says of its output, which outlives the inference: from it
+    /// follows nothing that a release is encrypted with.
+    pub fn of_output(&self) -> Self {
+        AuthenticationKey(Box::new(self.0.derive(b"amicus key of an output")))
+    }
+
     /// The tag of a message. It covers all of the header but the count of hops.
     pub fn tag(&self, header: &Header, digest: &BodyDigest) -> Tag {
         let mut hash = KeyedHash::new(self.0.as_bytes());

@@ -6,13 +6,16 @@
 
 use amicus_client::load::{self, Loading};
 use amicus_client::{Message, ToParties};
-use amicus_field::{Limbs, OperatingSystem};
+use amicus_field::{Element, Limbs, OperatingSystem};
+use amicus_net::clock;
+use amicus_net::clock::world::World;
 use amicus_node::Peer;
 use amicus_node::event::Event;
 use amicus_plan::WeightId;
 use amicus_protocol::authentic::{AuthenticationKeys, TAG_BYTES};
 use amicus_protocol::wire::{Header, Kind};
 use amicus_testkit::PATIENCE;
+use amicus_testkit::deviation::Deviation;
 use amicus_testkit::run::{Run, Setup, party};
 use amicus_testkit::user::{User, changed, notice};
 use amicus_testkit::zoo;
@@ -234,6 +237,35 @@ fn outputs_are_kept_across_sessions_for_who_has_the_key() {
         run.recovers();
         run.finish();
     }
+}
+
+/// A check failed: nothing is released, and nothing is kept for it.
+#[test]
+fn outputs_of_rejected_inferences_are_not_kept() {
+    let _world = World::enter(1);
+    let wrong = Deviation::Sigma(vec![(0, Element::one(TWO))]);
+    let mut run = Setup::new(zoo::mlp(TWO), 2).last_deviating(wrong).start();
+    let inputs = run.next_inputs();
+    let mut alice = User::connect(&mut run.cluster, run.parties, &client("2"));
+    let admission = alice.ticket(&run.net.plan, run.parties, 1, &[]);
+    let id = admission.scope().id;
+    let (awaiting, messages) = admission.mask(&inputs).unwrap();
+    run.switch.set(true);
+    let to = party(run.parties, 1);
+    for party in run.parties.all().map(Peer::Party) {
+        messages.iter().for_each(|message| alice.send_to(&party, message));
+    }
+    alice.expect(&to, &[Kind::Output]);
+    let refused = notice(&alice.expect(&Peer::Helper, &[Kind::Abort]));
+    assert!(refused.is_rejection(), "{refused}");
+    let failed = |event: &Event| matches!(event, Event::Failed { id: failed, .. } if *failed == id);
+    let until = clock::now() + PATIENCE;
+    while !failed(&clock::receive(&run.cluster.party_events[0], until).expect("an event")) {}
+    // What the other party sent.
+    while alice.heard(Duration::from_secs(1)).is_some() {}
+    alice.send_to(&to, &awaiting.collect());
+    assert!(alice.heard(Duration::from_secs(1)).is_none(), "an output that nobody accepted");
+    run.finish();
 }
 
 /// Sends a party forged messages that have no body, and waits until it has dropped them.

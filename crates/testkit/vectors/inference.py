@@ -130,8 +130,8 @@ class Inference:
     def shift(self, op):
         return self.r.values.scale[op["input"]] - op["input_scale"]
 
-    def truncated_mask(self, r, case, shift):
-        return (r - self.q if case and r >= (self.q + 1) // 2 else r) >> shift
+    def truncated_mask(self, r, wrap, shift):
+        return (r - self.q if wrap and r >= (self.q + 1) // 2 else r) >> shift
 
     def taylor(self, op, mu):
         """C_0 .. C_{d-1} of one mask, from B_k = A_k 2^(f_u (d-k))."""
@@ -150,9 +150,9 @@ class Inference:
         r, d = self.r, len(op["coefficients"]) - 1
         shift = self.shift(op)
         mask = self.masks[op["input"]]
-        cases = [[self.taylor(op, self.truncated_mask(v, case, shift)) for v in mask] for case in (0, 1)]
-        C = [[row[k] for row in cases[0]] for k in range(d)]
-        E = [[(one[k] - zero[k]) % self.q for zero, one in zip(*cases)] for k in range(d)]
+        both = [[self.taylor(op, self.truncated_mask(v, wrap, shift)) for v in mask] for wrap in (0, 1)]
+        C = [[row[k] for row in both[0]] for k in range(d)]
+        E = [[(one[k] - zero[k]) % self.q for zero, one in zip(*both)] for k in range(d)]
         g, U = self.shares(seeds, KEY, outputs), self.shares(seeds, FOLLOW, outputs)
         out_mask = r.sub(r.add(*U), self.pooled(op, C[0]))
         key = r.add(*g)
@@ -287,14 +287,14 @@ class Inference:
         D, shift = [(v + 2**op["ell"]) % q for v in self.D[op["input"]]], self.shift(op)
         v = [(value >> shift) - 2**(op["ell"] - shift) for value in D]
         powers = [[pow(value, k, q) for value in v] for k in range(d + 1)]
-        case = [int(2 * value < q) for value in D]
+        wrap = [int(2 * value < q) for value in D]
 
         def polynomial(i, plain, differences):
             total = [0] * len(v)
             for k in range(1, d):
                 total = r.add(total, r.mul(powers[k], material[plain][k][i]))
             for k in material[differences]:
-                total = r.add(total, r.mul(case, r.mul(powers[k], material[differences][k][i])))
+                total = r.add(total, r.mul(wrap, r.mul(powers[k], material[differences][k][i])))
             return total
 
         shares, leading = [], [A[d] * p % q for p in powers[d]]
@@ -320,8 +320,8 @@ class Inference:
         shift = r.values.scale[out["value"]] - out["scale"]
         width = -(-(52 * r.limbs - shift) // 8)
         D = [(v + 2**out["ell"]) % q for v in self.D[out["value"]]]
-        case = [int(2 * v < q) for v in D]
-        message = b"".join(le(v >> shift, width) + bytes([c]) for v, c in zip(D, case))
+        below = [int(2 * v < q) for v in D]
+        message = b"".join(le(v >> shift, width) + bytes([c]) for v, c in zip(D, below))
         output_hash = keyed(receiver_key, b"output" + self.scope + r.digest + message)
         view = keyed(transcript, output_hash)
         zero = r.zero_shares(self.pair_keys, len(self.constants),
@@ -338,8 +338,9 @@ class Inference:
         high = [int(2 * v > q) for v in masks]
         release = b"".join(le(v >> shift, width) + bytes([h]) for v, h in zip(masks, high))
         self.send(HELPER, CLIENT, "Release", encrypted(self.release_key, output_hash + release))
+        of_output = [keyed(key, b"amicus key of an output") for key in self.tag_keys]
         for kind in ("Collect", "Collected"):
-            r.send_to_parties(CLIENT, self.tag_keys, kind, b"", inference=self.id)
+            r.send_to_parties(CLIENT, of_output, kind, b"", inference=self.id)
         wrap = (2 * q + 2**shift) // 2**(shift + 1)  # Q / 2^shift, rounded
         return [(d >> shift) - 2**(out["ell"] - shift) - (m >> shift) + h * c * wrap
-                for d, m, h, c in zip(D, masks, high, case)]
+                for d, m, h, c in zip(D, masks, high, below)]

@@ -335,7 +335,7 @@ impl Party {
         let told = self.send(&Peer::Helper, Header::new(Kind::Check, scope, 0), &check.encode());
         let output: Arc<[u8]> = output.into();
         if let Some(recipients) = &flight.recipients {
-            let receivers = (flight.receivers.clone(), recipients.anew());
+            let receivers = (flight.receivers.clone(), recipients.of_output());
             self.outputs.keep(clock::now(), scope, receivers, Arc::clone(&output));
         }
         for receiver in &flight.receivers {

@@ -44,9 +44,9 @@ impl Recipients {
         Recipients { keys: (0u32..).take(count).map(|at| root.key(at)).collect(), taken: Vec::new() }
     }
 
-    /// The same recipients, of whom nothing was taken.
-    pub(super) fn anew(&self) -> Self {
-        Recipients { keys: self.keys.clone(), taken: Vec::new() }
+    /// Recipients of an output, with the keys of what they say of it.
+    pub(super) fn of_output(&self) -> Self {
+        Recipients { keys: self.keys.iter().map(AuthenticationKey::of_output).collect(), taken: Vec::new() }
     }
 
     /// What a recipient says, by its number, if it is the recipient that says it.
@@ -76,6 +76,11 @@ impl Owner {
     /// The owner who has this key.
     pub(super) fn new(key: AuthenticationKey) -> Self {
         Owner { key, taken: HashSet::new() }
+    }
+
+    /// How many different messages the owner sent.
+    pub(super) fn said(&self) -> u32 {
+        u32::try_from(self.taken.len()).unwrap_or(u32::MAX)
     }
 
     /// Judges a message in the owner's name. Which parts come in which order, the load knows.

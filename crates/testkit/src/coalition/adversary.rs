@@ -617,7 +617,11 @@ impl Adversary {
         let Ok(keys) = AuthenticationKeys::decode(self.parties, &keys) else { return };
         let Some(key) = keys.with(*party) else { return };
         body.truncate(body.len().saturating_sub(TAG_BYTES));
-        let tag = key.tag(header, &BodyDigest::of(body));
+        let digest = BodyDigest::of(body);
+        let tag = match header.kind {
+            Kind::Collect | Kind::Collected => key.of_output().tag(header, &digest),
+            _ => key.tag(header, &digest),
+        };
         body.extend_from_slice(tag.as_bytes());
     }
 
