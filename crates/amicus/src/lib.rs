@@ -52,7 +52,7 @@
 //!
 //! | item | promise |
 //! | --- | --- |
-//! | [`Helper`], [`Party`], [`Owner`], [`Client`], [`Answer`], [`Expected`], [`Model`], [`ModelFingerprint`], [`Role`] | stable |
+//! | [`Helper`], [`Party`], [`Owner`], [`Client`], [`Answer`], [`Expected`], [`Model`], [`ModelFingerprint`], [`UploadProgress`], [`Role`] | stable |
 //! | [`Deployment`] and its file | stable; keys may be added, with defaults |
 //! | [`Watch`], [`Level`], [`Asked`], [`probe`], [`probe_certificate`] | what operators' programs use; fields may be added |
 //! | [`files`], [`Identity`] | stable; files written today are read by later versions |
@@ -86,8 +86,8 @@ pub use amicus_protocol::Parties;
 pub use deployment::{Deployment, DeploymentError};
 pub use error::{Error, FileKind, FileProblem};
 pub use roles::{
-    Answer, Client, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role, Watch, probe,
-    probe_certificate,
+    Answer, Client, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role, UploadProgress,
+    Watch, probe, probe_certificate,
 };
 
 /// Client and model owner as message in, message out.

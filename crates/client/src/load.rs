@@ -3,7 +3,7 @@
 use crate::{Message, ToParties};
 use amicus_field::{Randomness, Seed, pack_into};
 pub use amicus_plan::weights::WeightSource;
-use amicus_plan::weights::parts;
+use amicus_plan::weights::{Part, parts};
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::authentic::AuthenticationKeys;
 use amicus_protocol::epoch::OwnerLoad;
@@ -86,15 +86,41 @@ impl Loading {
         id: WeightId,
         source: &'a W,
     ) -> impl Iterator<Item = Result<ToParties, ProtocolError>> + 'a {
+        let parts = (0u32..).zip(parts(self.plan.weight(id)));
+        parts.map(move |(number, part)| self.masked(id, (number, &part), source))
+    }
+
+    /// The message of one part of a masked weight tensor, the same whenever it is asked for as long
+    /// as the weights are.
+    ///
+    /// # Errors
+    /// No such part, or no such weights.
+    pub fn part<W: WeightSource + ?Sized>(
+        &self,
+        id: WeightId,
+        number: u32,
+        source: &W,
+    ) -> Result<ToParties, ProtocolError> {
+        let parts = parts(self.plan.weight(id));
+        let unknown =
+            || ProtocolError::Misuse(format!("there is no part {number} of weight tensor {}", id.0));
+        let part = parts.get(number as usize).ok_or_else(unknown)?;
+        self.masked(id, (number, part), source)
+    }
+
+    fn masked<W: WeightSource + ?Sized>(
+        &self,
+        id: WeightId,
+        (number, part): (u32, &Part),
+        source: &W,
+    ) -> Result<ToParties, ProtocolError> {
         let spec = self.plan.weight(id);
-        (0u32..).zip(parts(spec)).map(move |(number, part)| {
-            let plain = source.part(id, &part, self.plan.limbs).ok_or_else(|| {
-                ProtocolError::Misuse(format!("layer {}: there are no such weights: {part:?}", spec.name))
-            })?;
-            let mut body = number.to_le_bytes().to_vec();
-            pack_into(&self.load.mask(id, &part, plain)?, &mut body);
-            let header = Header::new(Kind::Weights, self.scope(), id.0);
-            Ok(ToParties::new(header, body, self.authentication()))
-        })
+        let plain = source.part(id, part, self.plan.limbs).ok_or_else(|| {
+            ProtocolError::Misuse(format!("layer {}: there are no such weights: {part:?}", spec.name))
+        })?;
+        let mut body = number.to_le_bytes().to_vec();
+        pack_into(&self.load.mask(id, part, plain)?, &mut body);
+        let header = Header::new(Kind::Weights, self.scope(), id.0);
+        Ok(ToParties::new(header, body, self.authentication()))
     }
 }

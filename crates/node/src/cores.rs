@@ -9,7 +9,7 @@ pub(crate) fn usable() -> Vec<usize> {
     Vec::new()
 }
 
-/// Keeps the calling thread on one core. That is a wish: where it cannot be had, the thread runs
+/// Keeps the calling thread on one core. The system may refuse: where it does, the thread runs
 /// anywhere.
 pub(crate) fn stay_on(core: usize) {
     #[cfg(target_os = "linux")]

@@ -532,9 +532,9 @@ fn hears(this: SessionId, peer: &Peer, h: &Header) -> Option<Heard> {
         _ if h.session == this && this != SessionId::NONE => Some(Heard::Now),
         (Peer::Helper, Kind::SessionBegin) | (Peer::Party(_), Kind::Keys) => Some(Heard::Later),
         (Peer::Helper | Peer::Party(_), _) => None,
-        // Asked before anything is known, or about an output of an earlier session.
+        // Asked before anything is known, or about an output or load of an earlier session.
         (Peer::Client(_) | Peer::Owner, kind) => {
-            let of_any = matches!(kind, Kind::ReleaseAck | Kind::Collect | Kind::Collected);
+            let of_any = matches!(kind, Kind::ReleaseAck | Kind::Collect | Kind::Collected | Kind::LoadReady);
             (h.session == SessionId::NONE || of_any).then_some(Heard::Now)
         }
     }

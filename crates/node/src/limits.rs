@@ -100,6 +100,11 @@ impl Limits {
         self.round / 10
     }
 
+    /// Until a party gives up the owner whose link broke in the middle of a load.
+    pub(crate) fn relink_of_owner(&self) -> Duration {
+        self.round / 2
+    }
+
     /// Until a party gives up an inference that it is in, while it waits for messages of a round,
     /// counted from 0, of so many: parties that are slow in every round are named by those that
     /// wait for them, the one that waits in the earliest round first.

@@ -5,7 +5,7 @@
 
 use crate::client::ClientNode;
 #[cfg(feature = "danger")]
-use crate::conduct::Conduct;
+use crate::conduct::{Conduct, OfHelper};
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
@@ -71,9 +71,9 @@ pub struct LocalConfig {
     /// The party that misbehaves, and how.
     #[cfg(feature = "danger")]
     pub conduct: Option<(PartyId, Box<dyn Conduct>)>,
-    /// The helper stops after it recorded its first decision; for tests.
+    /// What the helper does beside its work until it is started anew; for tests.
     #[cfg(feature = "danger")]
-    pub danger_stop_after_decision: bool,
+    pub danger_helper: OfHelper,
     /// Links in memory are recorded; for tests that look at what went over them.
     #[cfg(feature = "danger")]
     pub danger_record: bool,
@@ -107,7 +107,7 @@ impl LocalConfig {
             #[cfg(feature = "danger")]
             conduct: None,
             #[cfg(feature = "danger")]
-            danger_stop_after_decision: false,
+            danger_helper: OfHelper::default(),
             #[cfg(feature = "danger")]
             danger_record: false,
         }
@@ -207,11 +207,10 @@ impl LocalCluster {
                 conduct.take_if(|(party, _)| *party == me).map(|(_, conduct)| conduct),
             )?;
         }
-        #[cfg(feature = "danger")]
-        let dies = config.danger_stop_after_decision;
-        #[cfg(not(feature = "danger"))]
-        let dies = false;
-        cluster.start_helper(dies)?;
+        cluster.start_helper(
+            #[cfg(feature = "danger")]
+            config.danger_helper,
+        )?;
         Ok(cluster)
     }
 
@@ -264,10 +263,7 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Starts the helper; for tests, one that dies after it recorded its first decision.
-    fn start_helper(&mut self, dies: bool) -> Result<(), NodeError> {
-        #[cfg(not(feature = "danger"))]
-        let _ = dies;
+    fn start_helper(&mut self, #[cfg(feature = "danger")] danger: OfHelper) -> Result<(), NodeError> {
         let (reporter, events) = Reporter::channel();
         self.helper_events = events;
         let helper = HelperNode::start(HelperConfig {
@@ -279,7 +275,7 @@ impl LocalCluster {
             failure_limit: self.failure_limit,
             reporter,
             #[cfg(feature = "danger")]
-            danger_stop_after_decision: dies,
+            danger,
         })?;
         let running = self.parties.all().zip(&self.nodes);
         let running = running.filter_map(|(me, node)| Some((Peer::Party(me), node.as_ref()?.inboxes())));
@@ -326,7 +322,10 @@ impl LocalCluster {
     pub fn start_node(&mut self, node: &Peer) -> Result<(), NodeError> {
         self.stop_node(node);
         match node {
-            Peer::Helper => self.start_helper(false),
+            Peer::Helper => self.start_helper(
+                #[cfg(feature = "danger")]
+                OfHelper::default(),
+            ),
             Peer::Party(party) => self.start_party(
                 *party,
                 #[cfg(feature = "danger")]

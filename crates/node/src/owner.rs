@@ -1,20 +1,27 @@
 //! The model owner over links: masks its weights and gives them to the parties.
+//!
+//! A load goes on over new links when some break: the owner asks a party how much it has, and says
+//! the same again from there on.
+
+mod upload;
+
+pub use upload::Progress;
 
 use crate::bounds::{Bounds, Unread};
 use crate::connect::InboxHandles;
 use crate::exchange::{Part, Wait};
 use crate::inbox::{Inbox, Received, Want};
 use crate::{Limits, NodeError, Peer};
-use amicus_client::ToParties;
 use amicus_client::load::{self, Loading, WeightSource};
 use amicus_field::OperatingSystem;
 use amicus_net::clock;
-use amicus_plan::{Plan, WeightId};
+use amicus_plan::Plan;
 use amicus_protocol::control;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, Scope, Step};
+use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::Instant;
+use upload::Upload;
 
 /// A model that all parties have loaded and the helper has checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,50 +69,64 @@ impl OwnerNode {
     /// # Errors
     /// A refusal or abort with its reason; weights that do not fit the plan.
     pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<LoadedModel, NodeError> {
-        let deadline = clock::now() + self.limits.load_granted();
-        let parties: Vec<Peer> = self.parties.all().map(Peer::Party).collect();
-        let everybody: Vec<Peer> = parties.iter().cloned().chain([Peer::Helper]).collect();
-        self.inbox.wait_for(&everybody, &Step::load_part("request"), deadline)?;
-        let request = load::request(&self.plan)?;
-        self.inbox.send(&Peer::Helper, request.header, &request.body)?;
-        let grant = self.next_of(&Peer::Helper, deadline, Kind::LoadGrant, None)?;
-        let deadline = clock::now() + self.limits.load_by_helper();
-        let (plan, header, body) = (Arc::clone(&self.plan), &grant.header, grant.body());
-        self.last = grant.header.scope();
-        let loading = Loading::granted(plan, self.parties, header, body, &mut OperatingSystem)?;
-        let scope = loading.scope();
-        let nonce = loading.nonce();
-        let patience = clock::now() + self.limits.load_by_owner();
-        for party in &parties {
-            // Until it has its keys, a party could only pile weights up.
-            let ready = self.next_of(party, patience, Kind::LoadReady, Some(scope));
-            if let Err(error) = ready {
-                self.give_up(scope, &error);
-                return Err(error);
-            }
-        }
-        self.send_to_parties(&nonce)?;
-        let mut fingerprint = loading.fingerprint()?;
-        for id in (0..self.plan.weights.len() as u32).map(WeightId) {
-            let mut of_tensor = loading.tensor_fingerprint(id);
-            for part in loading.tensor(id, weights) {
-                let part = part?;
-                of_tensor.part(part.body());
-                self.send_to_parties(&part)?;
-                // One part at a time: masked weights are not all held in memory.
-                self.inbox.flush(deadline)?;
-            }
-            fingerprint.tensor(&of_tensor.finish());
-        }
-        self.next_of(&Peer::Helper, deadline, Kind::LoadAccepted, Some(scope))?;
-        Ok(LoadedModel { epoch: scope.epoch, fingerprint: fingerprint.finish().0 })
+        self.load_watched(weights, &mut |_| ())
     }
 
-    fn send_to_parties(&mut self, message: &ToParties) -> Result<(), NodeError> {
-        for party in self.parties.all() {
-            self.inbox.send_in_parts(&Peer::Party(party), message.header(), message.parts(party))?;
+    /// [`OwnerNode::load`], which tells how far it is.
+    ///
+    /// # Errors
+    /// Those of [`OwnerNode::load`].
+    pub fn load_watched<W: WeightSource + ?Sized>(
+        &mut self,
+        weights: &W,
+        watch: &mut dyn FnMut(Progress),
+    ) -> Result<LoadedModel, NodeError> {
+        let loading = self.granted()?;
+        let scope = loading.scope();
+        let mut upload = Upload::new(&self.plan, self.parties, loading, weights)?;
+        match self.upload(&mut upload, watch) {
+            Ok(()) => Ok(LoadedModel { epoch: scope.epoch, fingerprint: upload.fingerprint() }),
+            Err(error) => {
+                if !matches!(&error, NodeError::Protocol(ProtocolError::Aborted { .. })) {
+                    self.give_up(scope, &error);
+                }
+                Err(error)
+            }
         }
-        Ok(())
+    }
+
+    /// Asks for a load.
+    fn granted(&mut self) -> Result<Loading, NodeError> {
+        let deadline = clock::now() + self.limits.load_granted();
+        let everybody: Vec<Peer> = self.parties.all().map(Peer::Party).chain([Peer::Helper]).collect();
+        self.inbox.wait_for(&everybody, &Step::load_part("request"), deadline)?;
+        // Links that come from now on are new ones.
+        self.inbox.take_arrived();
+        let request = load::request(&self.plan)?;
+        self.inbox.send(&Peer::Helper, request.header, &request.body)?;
+        let grant = self.grant(deadline)?;
+        let (plan, header, body) = (Arc::clone(&self.plan), &grant.header, grant.body());
+        self.last = grant.header.scope();
+        Ok(Loading::granted(plan, self.parties, header, body, &mut OperatingSystem)?)
+    }
+
+    /// The helper's grant. Only its abort counts.
+    fn grant(&mut self, deadline: Instant) -> Result<Received, NodeError> {
+        let (last, step) = (self.last, Step::load_part("request"));
+        let wait = Wait::new(&Peer::Helper, &step, deadline);
+        self.inbox.exchange(
+            &wait,
+            |_| Part::Needed,
+            |peer, h| match (peer, h.kind) {
+                _ if is_over(last, h) => Want::Drop,
+                // About a load that this owner has no grant for: another owner's, which is failing.
+                (_, Kind::Abort) if h.id != InferenceId(0) => Want::Drop,
+                (Peer::Helper, Kind::Abort | Kind::LoadGrant) => Want::Take,
+                // A party may be faster than the helper's grant.
+                (Peer::Party(_), Kind::LoadReady) => Want::Keep,
+                _ => Want::Drop,
+            },
+        )
     }
 
     /// Tells the helper who holds up the load: parties that wait for weights would blame the owner.
@@ -116,33 +137,6 @@ impl OwnerNode {
             self.inbox.send(&Peer::Helper, Header::new(Kind::Abort, scope, 0), &body).ok();
             self.inbox.flush(clock::now() + self.limits.round).ok();
         }
-    }
-
-    /// The next message of a kind from a peer; others of that kind are kept. Only the helper's
-    /// abort counts.
-    fn next_of(
-        &mut self,
-        from: &Peer,
-        deadline: Instant,
-        kind: Kind,
-        scope: Option<Scope>,
-    ) -> Result<Received, NodeError> {
-        let (last, step) = (self.last, Step::load_part("request"));
-        let wait = Wait::new(from, &step, deadline);
-        self.inbox.exchange(
-            &wait,
-            |_| Part::Needed,
-            |peer, h| match h.kind {
-                _ if scope.map_or(is_over(last, h), |scope| scope != h.scope()) => Want::Drop,
-                // About a load that this owner has no grant for: another owner's, which is failing.
-                Kind::Abort if scope.is_none() && h.id != InferenceId(0) => Want::Drop,
-                Kind::Abort if *peer == Peer::Helper => Want::Take,
-                k if k == kind && peer == from => Want::Take,
-                // A party may be faster than the helper's grant.
-                Kind::LoadReady => Want::Keep,
-                _ => Want::Drop,
-            },
-        )
     }
 }
 

@@ -186,7 +186,7 @@ impl Setup {
         config.model.ahead = Ahead::new(self.batch, self.kept);
         config.model.lanes = self.lanes.unwrap_or(config.model.lanes);
         config.failure_limit = self.failure_limit;
-        config.danger_stop_after_decision = self.stop_after_decision;
+        config.danger_helper.stop_after_decision = self.stop_after_decision;
         config.danger_record = self.record;
         let switch = Switch::default();
         switch.set(self.from_the_start);

@@ -5,6 +5,7 @@ use crate::nets::Net;
 use amicus_net::shaper::Shape;
 use amicus_net::{Event as Heard, Frame, Link, Mesh, Waker, clock};
 use amicus_node::client::ClientNode;
+use amicus_node::conduct::OfHelper;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
@@ -74,7 +75,7 @@ impl Wan {
             requests_of_client: 1,
             failure_limit: check::FAILURE_LIMIT,
             reporter,
-            danger_stop_after_decision: false,
+            danger: OfHelper::default(),
         })
         .expect("a helper");
         let mut owner = OwnerNode::new(Arc::clone(&net.plan), all, limits).expect("an owner");

@@ -5,6 +5,7 @@ use amicus_client::inference::{Admission, PendingRequest};
 use amicus_client::load::Loading;
 use amicus_client::{ToParties, load};
 use amicus_field::{Element, Limbs, OperatingSystem};
+use amicus_net::clock::{self, world::World};
 use amicus_node::client::ClientNode;
 use amicus_node::conduct::Conduct;
 use amicus_node::event::Event;
@@ -74,7 +75,8 @@ impl Models {
 
     /// Waits until the helper has reported something.
     fn helper_reports(&self, is: impl Fn(&Event) -> bool) {
-        while !is(&self.cluster.helper_events.recv_timeout(PATIENCE).expect("an event")) {}
+        let until = clock::now() + PATIENCE;
+        while !is(&clock::receive(&self.cluster.helper_events, until).expect("an event")) {}
     }
 
     /// Whether the helper has begun another session since somebody looked at its events.
@@ -111,9 +113,19 @@ impl Models {
 
     /// An inference of a model that is in flight: its client has a ticket and has sent nothing.
     fn in_flight(&mut self, model: usize, client: &str) -> (User, Admission) {
+        self.in_flight_of(model, client, 1)
+    }
+
+    /// One of several inputs.
+    fn in_flight_of(&mut self, model: usize, client: &str, batch: u32) -> (User, Admission) {
         let mut user = User::connect(&mut self.cluster, self.parties, &Peer::Client(client.into()));
-        let admission = user.ticket(&self.nets[model].plan, self.parties, 1, &[]);
+        let admission = user.ticket(&self.nets[model].plan, self.parties, batch, &[]);
         (user, admission)
+    }
+
+    /// Waits until material for so many inferences is ready.
+    fn dealt(&self, most: usize) {
+        self.helper_reports(|event| matches!(event, Event::Dealt { ready, .. } if *ready == most));
     }
 
     /// Sends the input of an inference in flight, and holds its result against the simulator.
@@ -289,6 +301,8 @@ fn a_model_that_is_retired_leaves_the_other_alone() {
 /// Whatever a load comes to, inferences of other models that are in flight go on.
 #[test]
 fn a_load_that_fails_leaves_inferences_in_flight_alone() {
+    // An owner that leaves may come back: parties wait a while for it.
+    let _world = World::enter(1);
     let mut run = Models::start(Wiring::Memory, 2, 2);
     run.load(0);
     let parties: Vec<Peer> = run.parties.all().map(Peer::Party).collect();
@@ -367,6 +381,37 @@ fn work_on_a_model_that_is_loaded_keeps_no_inference_waiting() {
     run.cluster.stop();
 }
 
+/// However long the helper computes what it deals for a load.
+#[test]
+fn work_of_the_helper_on_a_load_keeps_no_inference_waiting() {
+    let ((begun, begins), (go, goes)) = (channel(), channel());
+    let (begun, goes) = (Mutex::new(begun), Mutex::new(goes));
+    let mut run = Models::with(Wiring::Memory, 2, 2, |config, _| {
+        config.danger_helper.aside = Some(Arc::new(move || {
+            // Nobody says more once the test has ended.
+            begun.lock().unwrap().send(()).ok();
+            goes.lock().unwrap().recv().ok();
+        }));
+    });
+    let begins = || begins.recv_timeout(PATIENCE).expect("work that begins");
+    go.send(()).unwrap();
+    run.load(0);
+    begins();
+    // A model that is loaded for the first time, and one that is loaded anew.
+    for model in [1, 0] {
+        let (mut owner, weights) = (run.cluster.owner_of(model).unwrap(), run.nets[model].layers());
+        let loads = std::thread::spawn(move || owner.load(weights.as_slice()).map(drop));
+        begins();
+        for batch in [1, 3, 1] {
+            run.infer(0, batch).unwrap();
+        }
+        go.send(()).unwrap();
+        loads.join().unwrap().unwrap();
+        [0, 1].into_iter().for_each(|model| run.infer(model, 1).unwrap());
+    }
+    run.cluster.stop();
+}
+
 #[test]
 fn a_model_that_is_not_loaded_is_waited_for_and_others_are_not_held_up() {
     let mut run = Models::start(Wiring::Memory, 2, 1);
@@ -382,6 +427,30 @@ fn a_model_that_is_not_loaded_is_waited_for_and_others_are_not_held_up() {
     run.load(1);
     early.expect(&Peer::Helper, &[Kind::Ticket]);
     run.infer(1, 1).unwrap();
+    run.cluster.stop();
+}
+
+/// Sizes that were asked for more than once have material ready too, for each model, with nobody
+/// waiting.
+#[test]
+fn material_of_sizes_that_were_asked_for_is_kept_ready_for_each_model() {
+    let mut run = Models::with(Wiring::Memory, 2, 1, |config, _| config.others[0].max_batch = 64);
+    let epochs = [run.load(0), run.load(1)];
+    // What is dealt ahead for each model.
+    let mut most = 2;
+    for (model, batch) in [(0, 3), (1, 2)] {
+        run.dealt(most);
+        (0..2).for_each(|_| run.infer(model, batch).unwrap());
+        most += 4;
+    }
+    run.dealt(most);
+    let dealt = |event: Event| matches!(event, Event::Dealt { .. });
+    std::thread::sleep(SOON);
+    assert!(!run.cluster.helper_events.try_iter().any(dealt), "beyond the marks");
+    // The next of these sizes waits for nothing, and while it is in flight half is enough.
+    let flights = [(0, 3), (1, 2)].map(|(model, batch)| run.in_flight_of(model, ["3", "4"][model], batch));
+    assert_eq!([0, 1].map(|model: usize| flights[model].1.scope().epoch), epochs);
+    assert!(!run.cluster.helper_events.try_iter().any(dealt), "material that a request waited for");
     run.cluster.stop();
 }
 

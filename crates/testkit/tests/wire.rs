@@ -8,6 +8,7 @@ use amicus_client::Message;
 use amicus_field::{Limbs, RandomnessError, Seed};
 use amicus_net::{Direction, Link, Recorder};
 use amicus_node::client::ClientNode;
+use amicus_node::conduct::OfHelper;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
@@ -172,7 +173,7 @@ fn deployment(
         requests_of_client: 1,
         failure_limit: amicus_protocol::check::FAILURE_LIMIT,
         reporter: Reporter::default(),
-        danger_stop_after_decision: false,
+        danger: OfHelper::default(),
     })
     .unwrap();
     let mut owner = OwnerNode::new(plan(), parties, limits).unwrap();
@@ -213,12 +214,9 @@ fn words(frame: &Frame, plan: PlanDigest, fingerprint: [u8; 32], batch: u32) -> 
     let client = direct::client().to_string();
     let binding = Binding { plan, batch, client: client.clone(), receivers: vec![client] };
     match kind(frame) {
-        Kind::LoadReady
-        | Kind::LoadAccepted
-        | Kind::Deal
-        | Kind::Ready
-        | Kind::Outcome
-        | Kind::ReleaseAck => Some(Vec::new()),
+        // It has nothing of the owner's yet.
+        Kind::LoadReady => Some(vec![0; 4]),
+        Kind::LoadAccepted | Kind::Deal | Kind::Ready | Kind::Outcome | Kind::ReleaseAck => Some(Vec::new()),
         Kind::Fingerprint if frame.0 == direct::client() => Some(plan.0.to_vec()),
         Kind::Fingerprint => Some(fingerprint.to_vec()),
         Kind::SessionOpen => Some(control::encode(&SessionOpening { epochs: Vec::new() }).unwrap()),

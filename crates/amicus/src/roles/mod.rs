@@ -12,7 +12,7 @@ mod serving;
 pub use client::{Answer, Client, Expected};
 pub use helper::Helper;
 pub use notice::Notice;
-pub use owner::{Model, ModelFingerprint, Owner};
+pub use owner::{Model, ModelFingerprint, Owner, UploadProgress};
 pub use party::Party;
 pub use probe::{probe, probe_certificate};
 pub use seat::Role;

@@ -5,6 +5,7 @@ use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_client::load::WeightSource;
 use amicus_net::Identity;
+pub use amicus_node::owner::Progress as UploadProgress;
 use amicus_node::owner::{LoadedModel, OwnerNode};
 use amicus_plan::Plan;
 use amicus_protocol::EpochId;
@@ -89,7 +90,21 @@ impl Owner {
     /// Nodes that do not come, a refusal or abort with its reason, weights that do not fit the
     /// plan.
     pub fn load<W: WeightSource + ?Sized>(&mut self, weights: &W) -> Result<Model, Error> {
-        let loaded = self.node.load(weights).map_err(|error| self.links.explain(error))?;
+        self.load_watched(weights, |_| ())
+    }
+
+    /// [`Owner::load`], which tells how far it is after every message. Where a link breaks, the load
+    /// goes on over the next one, from what the node behind it has.
+    ///
+    /// # Errors
+    /// Those of [`Owner::load`].
+    pub fn load_watched<W: WeightSource + ?Sized>(
+        &mut self,
+        weights: &W,
+        mut watch: impl FnMut(UploadProgress),
+    ) -> Result<Model, Error> {
+        let loaded =
+            self.node.load_watched(weights, &mut watch).map_err(|error| self.links.explain(error))?;
         let LoadedModel { epoch, fingerprint } = loaded;
         Ok(Model { epoch, fingerprint: ModelFingerprint(fingerprint) })
     }

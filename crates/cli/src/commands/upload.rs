@@ -1,8 +1,9 @@
 //! `amicus upload`.
 
+use super::files::bar;
 use super::output;
 use super::remote::{ClusterArgs, ended};
-use amicus::{ModelFile, Owner};
+use amicus::{ModelFile, Owner, UploadProgress};
 use anyhow::bail;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -10,8 +11,8 @@ use std::process::ExitCode;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  amicus upload lenet.amc --cluster cluster.toml --key owner.pem\n\n\
-    The weights leave this machine masked: no node can tell them, unless the helper and a party collude. Tell clients \
-    the fingerprint over a channel that they trust.")]
+    The weights leave this machine masked: no node can tell them, unless the helper and a party collude. Where a link \
+    breaks, the upload goes on over the next one. Tell clients the fingerprint over a channel that they trust.")]
 pub(crate) struct Args {
     /// The compiled file.
     #[arg(value_name = "MODEL.amc")]
@@ -45,7 +46,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             args.model.display()
         );
     }
-    let loaded = Owner::connect(&deployment, identity, plan).and_then(|mut owner| owner.load(&weights));
+    let bar = bar(0, "parts");
+    let show = |progress: UploadProgress| {
+        bar.set_length(progress.of as u64);
+        bar.set_position(progress.given as u64);
+        if progress.resumed > 0 {
+            bar.set_message(format!("parts, {} links made anew", progress.resumed));
+        }
+    };
+    let loaded =
+        Owner::connect(&deployment, identity, plan).and_then(|mut owner| owner.load_watched(&weights, show));
+    bar.finish_and_clear();
     let model = match loaded {
         Ok(model) => model,
         Err(error) => return ended(error),

@@ -13,6 +13,7 @@ use amicus_protocol::check::CheckMessage;
 use amicus_protocol::epoch::PartyTagging;
 use amicus_protocol::online::Opening;
 use amicus_protocol::wire::Header;
+use std::sync::Arc;
 
 /// What is sent in place of an honest message.
 #[derive(Clone, PartialEq, Eq)]
@@ -37,6 +38,24 @@ impl std::fmt::Debug for Outgoing {
             Outgoing::Raw(bytes) => write!(f, "Raw({} bytes)", bytes.len()),
             Outgoing::Close => write!(f, "Close"),
         }
+    }
+}
+
+/// What a helper does for a test beside its work; nothing as a rule.
+#[derive(Clone, Default)]
+pub struct OfHelper {
+    /// It stops after it recorded its first decision.
+    pub stop_after_decision: bool,
+    /// What the thread does first that computes with a whole model.
+    pub aside: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for OfHelper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OfHelper")
+            .field("stop_after_decision", &self.stop_after_decision)
+            .field("aside", &self.aside.is_some())
+            .finish()
     }
 }
 

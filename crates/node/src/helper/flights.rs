@@ -123,6 +123,16 @@ impl Helper {
         }
     }
 
+    /// Orders material of batch sizes that were asked for before, while nobody waits for any.
+    pub(super) fn refill_material(&mut self) {
+        if self.session.is_none() || !self.requests.is_empty() || self.inbox.closing() {
+            return;
+        }
+        if let Some(lot) = self.supply.refill(!self.flights.is_empty()) {
+            self.command(Command::Wanted(lot.epoch, lot.batch));
+        }
+    }
+
     fn start(&mut self, waiting: Waiting, claimed: Claimed, lot: &Lot) -> Result<(), NodeError> {
         let Waiting { client, plan: digest, batch, receivers, since, .. } = waiting;
         let Some((epoch, plan)) = self.models.of_epoch(lot.epoch).and_then(|model| {
@@ -134,6 +144,9 @@ impl Helper {
             return Ok(());
         };
         claimed.dealt_ahead.into_iter().for_each(|batch| self.command(Command::Taken(lot.epoch, batch)));
+        if self.models.of_epoch(lot.epoch).is_some_and(|model| model.ahead.batch != lot.batch) {
+            self.supply.asked_for(*lot);
+        }
         let binding = Binding { plan: digest, batch, client: client.to_string(), receivers };
         self.inbox.set_hop(0);
         // A receiver may have connected just before the client asked.
@@ -203,7 +216,7 @@ impl Helper {
             Ok(accepted) => {
                 let release = accepted.release(self.store.receivers(&binding.receivers))?;
                 #[cfg(feature = "danger")]
-                if self.stop_after_decision {
+                if self.danger.stop_after_decision {
                     return Err(NodeError::Stopped);
                 }
                 for (index, name) in binding.receivers.iter().enumerate() {

@@ -217,7 +217,13 @@ impl Helper {
     fn begin_material(&mut self, plan: &Arc<Plan>) -> Result<Stage, NodeError> {
         let Some(session) = self.session.clone() else { return Ok(Stage::Session) };
         let (id, plan) = (session.id(), Arc::clone(plan));
-        self.asides.begin(id, move || HelperLoad::begin(plan, &session, &mut OperatingSystem))?;
+        #[cfg(feature = "danger")]
+        let first = self.danger.aside.clone();
+        self.asides.begin(id, move || {
+            #[cfg(feature = "danger")]
+            first.iter().for_each(|first| first());
+            HelperLoad::begin(plan, &session, &mut OperatingSystem)
+        })?;
         Ok(Stage::Beginning(id))
     }
 
@@ -354,6 +360,26 @@ impl Helper {
         }
     }
 
+    /// Tells an owner that comes back what has become of its load, unless it goes on.
+    pub(super) fn tell_of_load(&mut self, question: &Received) {
+        let scope = question.header.scope();
+        if let Some(loading) = self.loading.as_mut().filter(|loading| loading.scope == scope) {
+            loading.owner_left = false;
+            return;
+        }
+        let mut accepted = self.models.iter().filter_map(|model| model.accepted.as_ref());
+        let (kind, body) = match &self.failed_load {
+            _ if accepted.any(|epoch| epoch.epoch() == scope.epoch) => (Kind::LoadAccepted, Vec::new()),
+            Some((failed, notice)) if *failed == scope => (Kind::Abort, notice.clone()),
+            _ => {
+                let error = NodeError::from(ProtocolError::NotLoaded { epoch: scope.epoch });
+                let notice = error.notice(&Step::load_part("request"));
+                (Kind::Abort, control::encode(&notice).unwrap_or_default())
+            }
+        };
+        self.inbox.send(&question.peer, Header::new(kind, scope, 0), &body).ok();
+    }
+
     pub(super) fn fail_load(
         &mut self,
         owner: &Peer,
@@ -365,6 +391,7 @@ impl Helper {
         self.inbox.send(owner, header, &body).ok();
         // Parties know nothing of a load that was not granted.
         if scope != Scope::NONE {
+            self.failed_load = Some((scope, body.clone()));
             for party in self.party_peers() {
                 // Who cannot be told has no link, and without one there is no session.
                 self.inbox.send(&party, header, &body).ok();

@@ -21,6 +21,8 @@ use supply::Supply;
 
 use crate::aside::Asides;
 use crate::begun::Begun;
+#[cfg(feature = "danger")]
+use crate::conduct::OfHelper;
 use crate::connect::InboxHandles;
 use crate::event::Reporter;
 use crate::inbox::Inbox;
@@ -52,10 +54,9 @@ pub struct HelperConfig {
     pub failure_limit: u32,
     /// Where events go.
     pub reporter: Reporter,
-    /// For tests of what happens when the helper dies: it stops after it recorded its first
-    /// decision.
+    /// For tests.
     #[cfg(feature = "danger")]
-    pub danger_stop_after_decision: bool,
+    pub danger: OfHelper,
 }
 
 impl HelperConfig {
@@ -70,7 +71,7 @@ impl HelperConfig {
             failure_limit: FAILURE_LIMIT,
             reporter,
             #[cfg(feature = "danger")]
-            danger_stop_after_decision: false,
+            danger: OfHelper::default(),
         }
     }
 }
@@ -139,11 +140,12 @@ impl HelperNode {
             begun: Begun::default(),
             load_request: None,
             loading: None,
+            failed_load: None,
             asides: Asides::new(inboxes.online.clone()),
             limits,
             reporter: config.reporter,
             #[cfg(feature = "danger")]
-            stop_after_decision: config.danger_stop_after_decision,
+            danger: config.danger,
         };
         let threads = vec![
             spawn("helper online", move || helper.run())?,

@@ -10,6 +10,8 @@ use super::session::Starting;
 use super::supply::Supply;
 use crate::aside::Asides;
 use crate::begun::Begun;
+#[cfg(feature = "danger")]
+use crate::conduct::OfHelper;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::store::Store;
@@ -53,12 +55,14 @@ pub(super) struct Helper {
     /// The owner's wish for a load, until no other goes on.
     pub(super) load_request: Option<Received>,
     pub(super) loading: Option<Loading>,
+    /// How the last load failed that was granted.
+    pub(super) failed_load: Option<(Scope, Vec<u8>)>,
     /// Loads that are being computed, by their sessions.
     pub(super) asides: Asides<SessionId, Result<HelperLoad, ProtocolError>>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
     #[cfg(feature = "danger")]
-    pub(super) stop_after_decision: bool,
+    pub(super) danger: OfHelper,
 }
 
 impl Helper {
@@ -89,6 +93,7 @@ impl Helper {
         self.begin_load()?;
         self.advance_load()?;
         self.start_flights()?;
+        self.refill_material();
         let loading = self.loading.as_ref();
         let turn = self.requests.front().map(|waiting| waiting.since + self.limits.turn());
         let deadlines = [
@@ -170,6 +175,10 @@ impl Helper {
                 self.load_request = Some(message);
                 Ok(())
             }
+            Kind::LoadReady => {
+                self.tell_of_load(&message);
+                Ok(())
+            }
             Kind::SessionAnswer => self.answer(&message),
             Kind::LoadHash | Kind::LoadResponse => self.load_message(&message),
             Kind::Request => {
@@ -239,7 +248,7 @@ fn want(
 ) -> Want {
     match (peer, h.kind) {
         (Peer::Party(_), Kind::SessionAnswer | Kind::Abort) if starting => return Want::Take,
-        (Peer::Owner, Kind::LoadRequest) => return Want::Take,
+        (Peer::Owner, Kind::LoadRequest | Kind::LoadReady) => return Want::Take,
         (Peer::Client(_), Kind::Request | Kind::ReleaseAck) => return Want::Take,
         (Peer::Party(_), Kind::Check | Kind::Abort) if flights.iter().any(|f| f.scope() == h.scope()) => {
             return Want::Take;

@@ -3,9 +3,23 @@
 //!
 //! A client that asks and leaves has material dealt that nobody wants. The next request of that
 //! size gets it; what is left beyond a bound is burned, here and at the parties.
+//!
+//! Of the batch size that is dealt ahead the dealing thread keeps a queue for every model. Sizes beside
+//! it that clients asked for more than once have queues here, up to a mark each: half of it while
+//! inferences are in flight, which dealing slows down on machines that run parties too. They take
+//! half of the room at most. One more is ordered at a time, when no request waits for any, so that
+//! nobody waits for what may never be asked for.
 
 use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::{EpochId, Scope};
+
+/// Batch sizes beside those that are dealt ahead, of all models, that may have queues: those that
+/// were asked for last.
+const SIZES: usize = 8;
+/// How often a size was asked for that has a queue, at least.
+const OFTEN: u32 = 2;
+/// Inferences of such a size for which material is kept ready.
+const MARK: usize = 4;
 
 /// What material is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +48,8 @@ pub(super) struct Supply {
     ordered: Vec<Lot>,
     /// Bytes that ordered material may take while it waits or is on its way.
     most: u64,
+    /// Sizes that inferences had, and how many, the last one first.
+    asked: Vec<(Lot, u32)>,
 }
 
 /// Material that a request gets.
@@ -57,7 +73,7 @@ pub(super) struct Order {
 impl Supply {
     /// No material, and room for ordered material of so many bytes at a party.
     pub(super) fn new(most: u64) -> Self {
-        Supply { ready: Vec::new(), ordered: Vec::new(), most }
+        Supply { ready: Vec::new(), ordered: Vec::new(), most, asked: Vec::new() }
     }
 
     /// Forgets everything: the session ended.
@@ -69,6 +85,7 @@ impl Supply {
     pub(super) fn leave(&mut self, epoch: EpochId) {
         self.ready.retain(|ready| ready.lot.epoch != epoch);
         self.ordered.retain(|lot| lot.epoch != epoch);
+        self.asked.retain(|(lot, _)| lot.epoch != epoch);
     }
 
     /// Inferences for which material is ready, and the bytes that it takes at a party.
@@ -111,6 +128,26 @@ impl Supply {
             order.send += 1;
         }
         order
+    }
+
+    /// Notes that an inference of this size began, of which nothing is dealt ahead.
+    pub(super) fn asked_for(&mut self, lot: Lot) {
+        let before = self.asked.iter().position(|(other, _)| *other == lot);
+        let times = before.map_or(0, |at| self.asked.remove(at).1);
+        self.asked.insert(0, (lot, times.saturating_add(1)));
+        self.asked.truncate(SIZES);
+    }
+
+    /// Orders material that nobody waits for yet, if a queue is below its mark and there is room.
+    pub(super) fn refill(&mut self, any_in_flight: bool) -> Option<Lot> {
+        let mark = if any_in_flight { MARK / 2 } else { MARK };
+        let ready = |lot: &Lot| self.ready.iter().filter(|ready| ready.lot == *lot).count();
+        let fits = |lot: &Lot| self.unclaimed() + lot.bytes <= self.most / 2;
+        let lacks = |lot: &Lot| self.ordered.is_empty() && ready(lot) < mark && fits(lot);
+        let often = self.asked.iter().filter(|(_, times)| *times >= OFTEN).map(|(lot, _)| *lot);
+        let lot = often.into_iter().find(lacks)?;
+        self.ordered.push(lot);
+        Some(lot)
     }
 
     /// Bytes of ordered material that no request has.

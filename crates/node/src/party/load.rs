@@ -143,6 +143,8 @@ impl Loading {
     pub(super) fn want(&self, peer: &Peer, h: &Header) -> Want {
         match (peer, h.kind) {
             (Peer::Client(_), _) => Want::Drop,
+            // Over a new link the owner asks what is here, be it all.
+            (Peer::Owner, Kind::LoadReady) if h.scope() == self.scope && self.stage.place() > 0 => Want::Take,
             _ if self.part(peer) == Part::Bystander => Want::Drop,
             // What is the owner's, its key says.
             (Peer::Owner, Kind::Nonce | Kind::Weights) if h.scope() == self.scope => {
@@ -255,10 +257,12 @@ impl Party {
         }
     }
 
-    /// How the owner left whose messages a load waits for.
-    pub(super) fn owner_that_left(&mut self) -> Option<String> {
+    /// How the owner left whose messages a load waits for, and when it is given up: it may dial
+    /// again, and go on.
+    pub(super) fn owner_that_left(&mut self) -> Option<(String, Instant)> {
         let waits = self.loading.as_ref().is_some_and(|l| matches!(l.stage, Stage::Weights(_)));
-        waits.then(|| self.inbox.left(&Peer::Owner)).flatten()
+        let left = waits.then(|| self.inbox.left_since(&Peer::Owner)).flatten();
+        left.map(|(how, since)| (how, since + self.limits.relink_of_owner()))
     }
 
     /// Goes on with a load whose links are there; nothing else waits to be heard.
@@ -279,7 +283,7 @@ impl Party {
                 // The owner waits for this: weights that come early would pile up here.
                 let step = Step::load_part("masked weights");
                 let header = Header::new(Kind::LoadReady, loading.scope, 0);
-                self.send_in_load(&Peer::Owner, &step, header, &[])?;
+                self.send_in_load(&Peer::Owner, &step, header, &loading.owner.said().to_le_bytes())?;
                 Stage::Weights(load)
             }
             other => other,
@@ -411,6 +415,11 @@ impl Party {
         match (&mut loading.stage, m.header.kind, &m.peer) {
             (_, Kind::Abort, _) => return Err(aborted_by(m)),
             (_, Kind::Nonce | Kind::Weights, _) => self.of_owner(&mut loading, m)?,
+            (_, Kind::LoadReady, _) => {
+                let header = Header::new(Kind::LoadReady, scope, 0);
+                // An owner that left again asks again.
+                self.send(&Peer::Owner, header, &loading.owner.said().to_le_bytes()).ok();
+            }
             (Stage::Weights(load), Kind::LoadCorrection, _) => load.correction(m.header.index, m.body())?,
             (Stage::Tags(tagging), Kind::Tags, Peer::Party(from)) => {
                 tagging.receive(*from, m.header.index, m.body())?;
@@ -463,9 +472,10 @@ impl Party {
     pub(super) fn interrupt_load(
         &mut self,
         incoming: &Incoming,
-        owner: Option<String>,
+        owner: Option<(String, Instant)>,
     ) -> Result<(), NodeError> {
         let Some(loading) = &self.loading else { return Ok(()) };
+        let owner = owner.filter(|(_, until)| clock::now() >= *until).map(|(how, _)| how);
         let (scope, unlinked) = (loading.scope, self.unlinked());
         let in_flight = |id| self.flights.iter().any(|flight| flight.scope.id == id);
         if !concerns(incoming, scope.id, in_flight) {

@@ -247,12 +247,16 @@ impl Party {
         });
         let idle = clock::now() + Duration::from_secs(3600);
         let (client, owner) = (self.client_that_left(), self.owner_that_left());
-        let at_once = owner.is_some() || self.load_is_linked();
+        let at_once = self.load_is_linked();
+        let owner_until = owner.as_ref().map(|owner| owner.1);
         let deadlines = self.flights.iter().map(Flight::deadline);
         let deadlines = deadlines.chain(self.loading.as_ref().map(Loading::deadline));
         let deadline = match at_once {
             true => clock::now(),
-            false => deadlines.chain(client.as_ref().map(|client| client.2)).min().unwrap_or(idle),
+            false => {
+                let left = client.as_ref().map(|client| client.2).into_iter().chain(owner_until);
+                deadlines.chain(left).min().unwrap_or(idle)
+            }
         };
         let ids = Ids {
             flights: &self.flights,
@@ -456,6 +460,10 @@ impl Ids<'_> {
             }
             // Asked before any id is known, and answered at once.
             (Peer::Client(_), Kind::Fingerprint | Kind::Collect | Kind::Collected) => return Want::Take,
+            // About a load that is over.
+            (Peer::Owner, Kind::LoadReady) if loading.is_none_or(|l| l.scope != h.scope()) => {
+                return Want::Drop;
+            }
             (Peer::Helper, Kind::SessionBegin | Kind::Bind | Kind::EpochRetired) => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if may_load => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if !begun.is_spent(h.id) => return Want::Keep,

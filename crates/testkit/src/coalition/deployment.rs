@@ -6,6 +6,7 @@ use super::scenario::{CLIENTS, Scenario, client};
 use crate::nets::Net;
 use amicus_net::Link;
 use amicus_node::client::ClientNode;
+use amicus_node::conduct::OfHelper;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
@@ -88,7 +89,7 @@ impl Deployment {
             requests_of_client: 1,
             failure_limit: amicus_protocol::check::FAILURE_LIMIT,
             reporter: report(&Peer::Helper),
-            danger_stop_after_decision: false,
+            danger: OfHelper::default(),
         })
         .expect("a helper");
         let owner = OwnerNode::new(Arc::clone(&net.plan), all, limits).expect("an owner");
