@@ -34,6 +34,7 @@ use amicus_plan::{Link, Range, ValueId, quantize_input};
 use nets::Net;
 
 const EXACT: ApproximateOptions = ApproximateOptions {
+    max_error: 0.005,
     degree: None,
     margin: None,
     method: None,
@@ -63,16 +64,44 @@ fn imported(name: &str) -> (Graph, Vec<Vec<f32>>) {
 
 #[test]
 fn imported_networks_compile_as_they_are() {
-    // The last has smooth activations as well, which need a second limb.
-    for (name, limbs) in [("resnet_legacy", 1), ("vgg_legacy", 1), ("fire_legacy", 2)] {
+    // The last has smooth activations as well.
+    for name in ["resnet_legacy", "vgg_legacy", "fire_legacy"] {
         let (graph, samples) = imported(name);
         let (compiled, found) = exact(&graph, &samples, &CompileOptions::default());
         assert!(compiled.report.meets_target(), "{name}: {}", compiled.report);
-        assert_eq!(compiled.plan.limbs.count(), limbs, "{name}: {}", compiled.report);
+        assert_eq!(compiled.plan.limbs.count(), 1, "{name}: {}", compiled.report);
         let fixed = found.fixed.unwrap();
         assert!(fixed.relative_error.max < 0.005, "{name}: {fixed:?}");
         assert!(found.escapes.unwrap().layers.is_empty());
     }
+}
+
+/// Values keep their scale until the modulus is full: with three limbs thresholds would need more
+/// bits than plans hold, were nothing dropped before.
+#[test]
+fn thresholds_fit_however_large_scales_get() {
+    let mut n = Net::new("clips", &[2, 4, 4], 9);
+    let mut x = n.g.input();
+    for i in 0..9 {
+        x = n.conv(&format!("conv{i}"), x, 2, ConvOptions::square(2, 3).padding(1));
+        let clip = Function::elementary(Elementary::Clip { low: -0.9, high: 0.7 });
+        x = n.g.activation(&format!("clip{i}"), x, clip);
+    }
+    let x = n.g.flatten("flat", x);
+    let x = n.fc("fc", x, 32, 3);
+    let samples: Vec<Vec<f32>> = (0..4).map(|_| n.sample(32)).collect();
+    let options = CompileOptions {
+        limbs: Some(amicus_field::Limbs::THREE),
+        max_error: 1e-12,
+        ..CompileOptions::default()
+    };
+    let (compiled, _) = exact(&n.g.finish(x).unwrap(), &samples, &options);
+    let error = |line: &String| {
+        let text = line.split("median error ").nth(1)?.split('%').next()?;
+        text.parse::<f64>().ok()
+    };
+    let errors: Vec<f64> = compiled.report.passed_over.iter().filter_map(error).collect();
+    assert!(errors.len() >= 3 && errors.iter().all(|e| *e < 5.0), "{:?}", compiled.report.passed_over);
 }
 
 /// LeNet-5 with ReLU and MaxPool, random weights.

@@ -9,6 +9,7 @@ use amicus_data::npz::{self, Column, Values};
 use amicus_model::Graph;
 use amicus_model::argmax;
 use amicus_model::compare::tells_classes;
+use amicus_model::graph::OutputPart;
 use amicus_model::private_file::{self, Existing};
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -43,6 +44,8 @@ pub(super) struct Sink {
     /// Names of the classes, if the user gave them.
     pub(super) names: Option<Vec<String>>,
     shape: Vec<usize>,
+    /// Outputs that lie one behind the other.
+    parts: Vec<OutputPart>,
     classes: bool,
 }
 
@@ -61,6 +64,9 @@ struct Answer<'a> {
 #[derive(Serialize)]
 struct Answers<'a> {
     shape: &'a [usize],
+    /// Names and shapes of the outputs, one behind the other, where there are several.
+    #[serde(skip_serializing_if = "<[OutputPart]>::is_empty")]
+    parts: &'a [OutputPart],
     names: Option<&'a [String]>,
     answers: Vec<Answer<'a>>,
     version: &'static str,
@@ -76,7 +82,8 @@ impl AnswerArgs {
     /// must not be written.
     pub(super) fn open(&self, network: &Graph, inputs: &[&Path]) -> anyhow::Result<Sink> {
         let shape = network.node(network.output()).shape.clone();
-        self.open_for(shape, tells_classes(network), inputs)
+        let sink = self.open_for(shape, tells_classes(network), inputs)?;
+        Ok(Sink { parts: network.outputs().to_vec(), ..sink })
     }
 
     /// A sink for outputs of this shape, one for each class if they are of `classes`.
@@ -101,7 +108,7 @@ impl AnswerArgs {
                 Some((path.clone(), destination(path, self.force, &own)?, format))
             }
         };
-        Ok(Sink { file, names, shape, classes })
+        Ok(Sink { file, names, shape, parts: Vec::new(), classes })
     }
 }
 
@@ -133,6 +140,12 @@ impl Sink {
         let count = [outputs.len()];
         let names = [self.names.as_ref().map_or(0, Vec::len)];
         let mut columns = vec![Column { name: "outputs", shape: &shape, values: Values::Reals(&all) }];
+        let parts = self.arrays(outputs);
+        columns.extend(parts.iter().map(|(name, shape, all)| Column {
+            name,
+            shape,
+            values: Values::Reals(all),
+        }));
         if self.classes {
             columns.push(Column { name: "classes", shape: &count, values: Values::Integers(&classes) });
             if labels.iter().any(Option::is_some) {
@@ -145,6 +158,26 @@ impl Sink {
         npz::write(out, &columns)
     }
 
+    /// An array for each of several outputs: name, shape and numbers. Names are those of the file,
+    /// with an underscore for what is no letter or digit, and a number where two are alike.
+    fn arrays(&self, outputs: &[Vec<f64>]) -> Vec<(String, Vec<usize>, Vec<f64>)> {
+        let mut arrays: Vec<(String, Vec<usize>, Vec<f64>)> = Vec::with_capacity(self.parts.len());
+        let mut first = 0;
+        for (number, part) in self.parts.iter().enumerate() {
+            let end = first + part.shape.iter().product::<usize>();
+            let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+            let mut name: String = part.name.chars().map(letter).collect();
+            let taken = ["outputs", "classes", "labels", "names"];
+            if taken.contains(&name.as_str()) || arrays.iter().any(|(known, ..)| *known == name) {
+                name = format!("{name}_{number}");
+            }
+            let shape = [&[outputs.len()], part.shape.as_slice()].concat();
+            arrays.push((name, shape, outputs.iter().flat_map(|o| &o[first..end]).copied().collect()));
+            first = end;
+        }
+        arrays
+    }
+
     fn json<'a>(&'a self, outputs: &'a [Vec<f64>], labels: &[Option<usize>]) -> Answers<'a> {
         let answer = |(outputs, label): (&'a Vec<f64>, &Option<usize>)| {
             let class = self.classes.then(|| argmax(outputs));
@@ -153,6 +186,7 @@ impl Sink {
         };
         Answers {
             shape: &self.shape,
+            parts: &self.parts,
             names: self.names.as_deref(),
             answers: outputs.iter().zip(labels).map(answer).collect(),
             version: env!("CARGO_PKG_VERSION"),

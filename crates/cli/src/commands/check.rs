@@ -122,7 +122,7 @@ fn print(found: &Found) {
         }
         for alike in grouped(&structure.approximated, |(_, function)| function.clone()) {
             output::line(format_args!(
-                "note: {} will be replaced by a polynomial, which may cost accuracy: {}",
+                "note: {} is computed by comparisons as a spline, or becomes a polynomial where asked for: {}",
                 alike[0].1,
                 names(alike.iter().map(|(node, _)| node))
             ));

@@ -29,6 +29,20 @@ pub(super) fn print_comparison(c: &Comparison) {
         executions.row(row("part of the fixed point", c.fixed_correct, Some(fixed)));
     }
     executions.print();
+    if !c.parts.is_empty() {
+        let mut parts = Table::with_header(["output", "shape", "error of private answers", "same class"]);
+        for part in &c.parts {
+            let name = if part.name.is_empty() { "the only one" } else { &part.name };
+            let error = part.relative_error;
+            parts.row([
+                name.to_owned(),
+                format!("{:?}", part.shape),
+                format!("median {}, largest {}", percent(error.median), percent(error.max)),
+                part.same_class.map_or_else(|| "no classes".to_owned(), percent),
+            ]);
+        }
+        parts.print();
+    }
     let mut layers = Table::with_header(["layer", "error with polynomials", "error in fixed point"]);
     for layer in &c.layers {
         let fixed = layer.fixed_point.map_or_else(|| "folded away".to_owned(), percent);

@@ -164,6 +164,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let Samples { images, labels, notes: read, .. } = samples(&args.calibrate, reading)?;
     let steps = bar(3, "compiling");
     let approximate = ApproximateOptions {
+        max_error: args.max_error.0,
         degree: args.degree,
         margin: args.margin,
         method: args.fit.map(|fit| match fit {
@@ -332,7 +333,10 @@ fn print_approximations(approximations: &[Approximation]) {
             a.node.clone(),
             a.function.clone(),
             format!("{} (seen {})", short(a.interval), short(a.seen)),
-            (a.coefficients.len() - 1).to_string(),
+            match &a.pieces {
+                Some(pieces) => format!("{}, {} pieces", pieces.degree(), pieces.polynomials().len()),
+                None => (a.coefficients.len() - 1).to_string(),
+            },
             error(|c| c.max_error),
             error(|c| c.weighted_error),
         ]);

@@ -61,6 +61,9 @@ pub(super) struct ImportArgs {
     /// Weights that the file may generate rather than hold, for example 1GiB.
     #[arg(long, value_name = "BYTES", default_value = "0")]
     generated_weights: Bytes,
+    /// The output to compute, of a file with several [default: all of them].
+    #[arg(long, value_name = "NAME")]
+    output_name: Option<String>,
 }
 
 impl ImportArgs {
@@ -68,6 +71,7 @@ impl ImportArgs {
         ImportOptions {
             input_shape: self.input_shape.as_ref().map(|sizes| sizes.0.clone()),
             generated_bytes: self.generated_weights.0,
+            output: self.output_name.clone(),
         }
     }
 }

@@ -8,7 +8,8 @@ use amicus_plan::Range;
 use crate::error::ModelError;
 use crate::function::Function;
 use crate::graph::{
-    BatchNorm, ConvOptions, Extreme, Graph, Layer, Node, NodeId, PoolOptions, SecretReals, Tensor, reaching,
+    BatchNorm, ConvOptions, Extreme, Gather, Graph, Layer, Node, NodeId, OutputPart, PoolOptions,
+    SecretReals, Tensor, reaching,
 };
 
 /// Builds a [`Graph`]. The first mistake is kept and reported by [`GraphBuilder::finish`], so that
@@ -34,6 +35,8 @@ pub struct GraphBuilder {
     nodes: Vec<Node>,
     names: HashSet<String>,
     given_axes: Option<[usize; 3]>,
+    given_rows: Option<Vec<usize>>,
+    outputs: Vec<OutputPart>,
     error: Option<ModelError>,
 }
 
@@ -46,6 +49,8 @@ impl GraphBuilder {
             nodes: Vec::new(),
             names: HashSet::new(),
             given_axes: None,
+            given_rows: None,
+            outputs: Vec::new(),
             error: None,
         };
         let range = Range { low: *range.start(), high: *range.end() };
@@ -75,6 +80,17 @@ impl GraphBuilder {
             self.error = Some(ModelError::node("input", format!("axes {axes:?} of an image")));
         }
         self.given_axes = (axes != [0, 1, 2]).then_some(axes);
+    }
+
+    /// Users give inputs of another shape, whose numbers in a row are the input.
+    pub fn shape_input(&mut self, shape: Vec<usize>) {
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let flat =
+            self.nodes.first().is_some_and(|input| input.shape.len() == 1 && Some(input.len()) == elements);
+        if self.error.is_none() && !flat {
+            self.error = Some(ModelError::node("input", format!("given as shape {shape:?}")));
+        }
+        self.given_rows = Some(shape);
     }
 
     /// The node of that name, if it was added.
@@ -335,6 +351,29 @@ impl GraphBuilder {
         })
     }
 
+    /// Product of two values of equal shape, element by element.
+    pub fn multiply(&mut self, name: &str, left: NodeId, right: NodeId) -> NodeId {
+        self.push(name, &[left, right], |shapes| {
+            if shapes[0] != shapes[1] {
+                return Err(format!("multiplies values of shapes {:?} and {:?}", shapes[0], shapes[1]));
+            }
+            Ok((Layer::Multiply, shapes[0].clone()))
+        })
+    }
+
+    /// Numbers of a value by their places, under a shape (`[channels, height, width]` or
+    /// `[length]`).
+    pub fn gather(&mut self, name: &str, input: NodeId, gather: Gather, shape: &[usize]) -> NodeId {
+        self.push(name, &[input], |shapes| {
+            let taken = gather.outputs(shapes[0].iter().product())?;
+            let elements = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b));
+            if !matches!(shape.len(), 1 | 3) || elements != Some(taken) {
+                return Err(format!("{taken} numbers as shape {shape:?}"));
+            }
+            Ok((Layer::Gather(gather), shape.to_vec()))
+        })
+    }
+
     /// Notes the largest `|t / interval|` of a polynomial (or `|t|` of the last node) seen on other
     /// data; calibration assumes at least this.
     pub fn record(&mut self, node: NodeId, largest: f64) {
@@ -365,6 +404,11 @@ impl GraphBuilder {
         output
     }
 
+    /// Says what the result holds one behind the other.
+    pub(crate) fn name_outputs(&mut self, outputs: Vec<OutputPart>) {
+        self.outputs = outputs;
+    }
+
     /// The finished graph whose result is `output`.
     ///
     /// # Errors
@@ -373,7 +417,21 @@ impl GraphBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let graph = Graph { name: self.name, nodes: self.nodes, output, given_axes: self.given_axes };
+        let graph = Graph {
+            name: self.name,
+            nodes: self.nodes,
+            output,
+            given_axes: self.given_axes,
+            given_rows: self.given_rows,
+            outputs: self.outputs.clone(),
+        };
+        let whole = graph.node(output).len();
+        let sizes =
+            self.outputs.iter().map(|part| part.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)));
+        let together = sizes.into_iter().try_fold(0usize, |sum, size| sum.checked_add(size?));
+        if !self.outputs.is_empty() && together != Some(whole) {
+            return Err(ModelError::node("output", format!("outputs that are not {whole} numbers together")));
+        }
         let unused = |i: &usize| *i != output.0 && graph.consumers(NodeId(*i)).next().is_none();
         match (0..graph.nodes.len()).find(unused) {
             Some(i) => Err(ModelError::node(&graph.nodes[i].name, "its value is never used")),

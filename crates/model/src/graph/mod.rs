@@ -8,10 +8,13 @@
 //! finite.
 
 mod builder;
+mod gather;
 mod options;
 mod tensor;
 
 pub use builder::GraphBuilder;
+pub use gather::Gather;
+pub(crate) use gather::all;
 pub use options::{BatchNorm, ConvOptions, PoolOptions};
 pub use tensor::{SecretReals, Tensor};
 
@@ -111,6 +114,10 @@ pub enum Layer {
     Add,
     /// The larger or smaller of two values of equal shape, element by element.
     Extreme(Extreme),
+    /// Product of two values of equal shape, element by element: both depend on the image.
+    Multiply,
+    /// Numbers of a value by their places.
+    Gather(Gather),
     /// Every element of an image times `rows[y] columns[x] / divisor`: means over windows that hold
     /// fewer elements at the border.
     Weigh {
@@ -142,6 +149,8 @@ impl Layer {
             Layer::Add => "sum",
             Layer::Extreme(Extreme::Largest) => "maximum",
             Layer::Extreme(Extreme::Smallest) => "minimum",
+            Layer::Multiply => "product",
+            Layer::Gather(_) => "gather",
             Layer::Weigh { .. } => "factors by position",
         }
     }
@@ -183,6 +192,19 @@ pub struct Graph {
     output: NodeId,
     /// Where axis `k` of the input stands in images as users give them.
     given_axes: Option<[usize; 3]>,
+    /// Shape of inputs as users give them, where the input holds their numbers in a row.
+    given_rows: Option<Vec<usize>>,
+    /// What the result is put together from; none where it is one output.
+    outputs: Vec<OutputPart>,
+}
+
+/// One of several outputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputPart {
+    /// Its name in the file.
+    pub name: String,
+    /// Its shape, without the batch.
+    pub shape: Vec<usize>,
 }
 
 impl Graph {
@@ -211,6 +233,11 @@ impl Graph {
         self.output
     }
 
+    /// Outputs that the result holds one behind the other; none where it is a single one.
+    pub fn outputs(&self) -> &[OutputPart] {
+        &self.outputs
+    }
+
     /// Shape of the input.
     pub fn input_shape(&self) -> &[usize] {
         &self.nodes[0].shape
@@ -219,6 +246,9 @@ impl Graph {
     /// Shape of an image as users give it: that of the input, unless the network's file takes
     /// images with other axes first (height, width, channels).
     pub fn given_shape(&self) -> Vec<usize> {
+        if let Some(shape) = &self.given_rows {
+            return shape.clone();
+        }
         let stored = self.input_shape();
         let Some(axes) = self.given_axes else { return stored.to_vec() };
         let mut given = vec![0; 3];
@@ -242,6 +272,11 @@ impl Graph {
     /// Where axis `k` of the input stands in images as users give them, if that is elsewhere.
     pub(crate) fn given_axes(&self) -> Option<[usize; 3]> {
         self.given_axes
+    }
+
+    /// Shape of inputs as users give them, if they are no images and the input holds them in a row.
+    pub(crate) fn given_rows(&self) -> Option<&[usize]> {
+        self.given_rows.as_deref()
     }
 
     /// Range of the input's numbers.
@@ -269,7 +304,7 @@ impl Graph {
     /// shapes fit; without those that do not reach the output.
     pub(crate) fn with_nodes(&self, nodes: Vec<Node>, output: NodeId) -> Self {
         let (nodes, output) = reaching(nodes, output);
-        Graph { name: self.name.clone(), nodes, output, given_axes: self.given_axes }
+        Graph { nodes, output, ..self.frame() }
     }
 
     /// A graph of changed nodes: same names, inputs and shapes.
@@ -277,7 +312,19 @@ impl Graph {
         let mut layers = layers;
         let change = |(i, node): (usize, &Node)| Node { layer: layers(NodeId(i), node), ..node.clone() };
         let nodes = self.nodes.iter().enumerate().map(change).collect();
-        Graph { name: self.name.clone(), nodes, output: self.output, given_axes: self.given_axes }
+        Graph { nodes, ..self.frame() }
+    }
+
+    /// This graph without its nodes.
+    fn frame(&self) -> Self {
+        Graph {
+            name: self.name.clone(),
+            nodes: Vec::new(),
+            output: self.output,
+            given_axes: self.given_axes,
+            given_rows: self.given_rows.clone(),
+            outputs: self.outputs.clone(),
+        }
     }
 
     /// Multiply-adds of one run.

@@ -137,6 +137,8 @@ impl Calibration {
                 | FoldedKind::MaxPool { .. }
                 | FoldedKind::Extreme { .. }
                 | FoldedKind::Add { .. }
+                | FoldedKind::Multiply { .. }
+                | FoldedKind::Gather { .. }
                 | FoldedKind::SumPool { .. }
                 | FoldedKind::Concat { .. }
                 | FoldedKind::Weigh { .. } => {}
@@ -280,6 +282,8 @@ fn measure(folded: &Folded, baseline: &FakeQuantised) -> ErrorSources {
             | FoldedKind::MaxPool { .. }
             | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }
+            | FoldedKind::Multiply { .. }
+            | FoldedKind::Gather { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }
             | FoldedKind::Weigh { .. } => {}

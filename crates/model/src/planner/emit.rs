@@ -8,6 +8,7 @@ use amicus_plan::{
 
 use crate::error::ModelError;
 use crate::fold::{Folded, FoldedKind};
+use crate::graph::Gather;
 use crate::quantize::fitting_coefficients;
 use crate::scales::Scales;
 
@@ -52,9 +53,13 @@ pub(crate) fn emit(
                 right: *right,
                 right_shift: values[index + 1] - values[right.index()],
             },
-            FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } | FoldedKind::Extreme { .. } => {
+            FoldedKind::Pieces { .. }
+            | FoldedKind::MaxPool { .. }
+            | FoldedKind::Multiply { .. }
+            | FoldedKind::Extreme { .. } => {
                 return Err(ModelError::node(&op.name, "is no polynomial; it needs comparisons"));
             }
+            FoldedKind::Gather { input, gather } => picked(*input, gather, folded.value_len(*input), op.len),
             FoldedKind::SumPool { input, pool } => OpKind::SumPool { input: *input, pool: *pool },
             FoldedKind::Concat { parts } => {
                 let part = |p: &ValueId| Part { input: *p, shift: values[index + 1] - values[p.index()] };
@@ -87,6 +92,19 @@ pub(crate) fn emit(
     };
     plan.values()?;
     Ok(plan)
+}
+
+/// Numbers of a value of `len` numbers by their places: a slice where they are neighbours.
+pub(crate) fn picked(input: ValueId, gather: &Gather, len: usize, outputs: usize) -> OpKind {
+    match gather.run(len) {
+        Some(start) => OpKind::Slice { input, start, len: outputs },
+        None => OpKind::Gather {
+            input,
+            size: gather.size,
+            rows: gather.rows.clone(),
+            columns: gather.columns.clone(),
+        },
+    }
 }
 
 /// One truncated value: what it needs and what is proven of it.

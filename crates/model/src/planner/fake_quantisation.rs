@@ -167,6 +167,14 @@ fn compute<'v>(
             let pairs = value(left.index()).iter().zip(value(right.index()));
             pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + b).collect()).collect()
         }
+        FoldedKind::Multiply { left, right } => {
+            let pairs = value(left.index()).iter().zip(value(right.index()));
+            pairs.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).collect()).collect()
+        }
+        FoldedKind::Gather { input, gather } => {
+            let picked = |x: &Vec<f64>| gather.sources(x.len()).map(|i| x[i]).collect();
+            value(input.index()).iter().map(picked).collect()
+        }
         FoldedKind::SumPool { input, pool } => {
             value(input.index()).iter().map(|x| linear::sum_pool(pool, x)).collect()
         }

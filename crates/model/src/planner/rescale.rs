@@ -97,6 +97,8 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
             | FoldedKind::MaxPool { .. }
             | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }
+            | FoldedKind::Multiply { .. }
+            | FoldedKind::Gather { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }
             | FoldedKind::Weigh { .. } => {}

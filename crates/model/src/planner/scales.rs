@@ -112,8 +112,10 @@ impl Scales {
                 scales[left.index()].max(scales[right.index()])
             }
             FoldedKind::Concat { parts } => parts.iter().map(|p| scales[p.index()]).max().unwrap_or_default(),
+            FoldedKind::Multiply { left, right } => scales[left.index()] + scales[right.index()],
             FoldedKind::SumPool { input, .. }
             | FoldedKind::Weigh { input, .. }
+            | FoldedKind::Gather { input, .. }
             // The planner of comparisons has scales of its own.
             | FoldedKind::Pieces { input, .. }
             | FoldedKind::MaxPool { input, .. } => scales[input.index()],
@@ -186,6 +188,7 @@ fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
             FoldedKind::Linear { .. }
             | FoldedKind::Pieces { .. }
             | FoldedKind::MaxPool { .. }
+            | FoldedKind::Multiply { .. }
             | FoldedKind::Extreme { .. } => {}
             FoldedKind::Activation { input, .. } => {
                 lower(&mut caps, *input, room.activation - room.guard[input.index()]);
@@ -195,7 +198,9 @@ fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
                 lower(&mut caps, *right, own);
             }
             FoldedKind::Concat { parts } => parts.iter().for_each(|p| lower(&mut caps, *p, own)),
-            FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. } => {
+            FoldedKind::SumPool { input, .. }
+            | FoldedKind::Weigh { input, .. }
+            | FoldedKind::Gather { input, .. } => {
                 lower(&mut caps, *input, own);
             }
         }
@@ -299,6 +304,7 @@ impl Search<'_> {
             if let FoldedKind::Add { .. }
             | FoldedKind::SumPool { .. }
             | FoldedKind::Concat { .. }
+            | FoldedKind::Gather { .. }
             | FoldedKind::Weigh { .. } = op.kind
             {
                 reached[index + 1] |= op.kind.inputs().iter().any(|v| reached[v.index()]);

@@ -1,27 +1,43 @@
-//! Polynomials for everything that is none.
+//! Polynomials, or splines of quadratic pieces, for everything that is none.
 //!
 //! Where it stands: between an imported graph and [`mod@crate::compile`]. Node by node, on
 //! calibration samples and with all earlier replacements already in place, it looks at what an
 //! activation is fed, takes the largest number seen times a margin as the interval, and fits a
 //! polynomial. Method, margin and degree that the caller leaves open are chosen by what the network
-//! then answers (module `choose`). Polynomials that the file wrote out itself only get the interval
+//! then answers (module `choose`). Where activations are computed by comparisons, smooth ones become
+//! splines with tails (module `spline`), of as many pieces as the error allowed takes. Polynomials that the file wrote out itself only get the interval
 //! they are used on. Max pooling becomes average pooling where asked.
 
 mod choose;
+mod spline;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::fit::{DEGREES, Distribution, Fit, Method, fit_by};
-use crate::float;
+use crate::float::{self, FloatExecutor};
+use crate::function::Function;
 use crate::graph::{Graph, Layer, Node, NodeId};
+use crate::measure::{median, relative_error};
+use crate::pieces::Pieces;
 
 /// Coefficients below this share of the largest are rounding errors.
 const NEGLIGIBLE: f64 = 1e-9;
 /// Intervals of polynomials that the file wrote out are the largest number seen times this, unless
 /// told otherwise: they are exact outside too, so a wide one costs little.
 const WRITTEN_MARGIN: f64 = 1.2;
+
+/// Ranges of splines are the largest number seen times this, unless told otherwise: their tails hold
+/// beyond.
+const SPLINE_MARGIN: f64 = 1.5;
+/// The share of the error allowed that splines may take of the outputs, and that each may take of
+/// its own first.
+const SPLINE_SHARE: f64 = 0.3;
+const FIRST_SHARE: f64 = 0.6;
+/// How often finer splines are tried, and samples they are compared on.
+const MOST_TRIES: usize = 4;
+const COMPARED: usize = 8;
 
 /// What becomes of max pooling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,13 +57,15 @@ pub enum Activations {
     /// Polynomials stand for them.
     #[default]
     Polynomial,
-    /// They are computed as they are, by comparisons.
+    /// They are computed as they are, by comparisons; smooth ones as splines.
     Exact,
 }
 
 /// What the caller decides; the rest is chosen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ApproximateOptions {
+    /// Largest median relative error of the outputs that splines may bring.
+    pub max_error: f64,
     /// Degree of the polynomials, 2 to 8.
     pub degree: Option<usize>,
     /// Intervals are the largest number seen times this, at least 1.
@@ -60,8 +78,26 @@ pub struct ApproximateOptions {
     pub activations: Activations,
 }
 
+impl Default for ApproximateOptions {
+    fn default() -> Self {
+        ApproximateOptions {
+            max_error: 0.005,
+            degree: None,
+            margin: None,
+            method: None,
+            max_pooling: MaxPooling::default(),
+            activations: Activations::default(),
+        }
+    }
+}
+
 impl ApproximateOptions {
-    /// Activations in pieces and maxima as they are; polynomials stand for what is left.
+    /// Whether a smooth activation becomes a spline: unless a polynomial is asked for.
+    fn splines(&self) -> bool {
+        self.activations == Activations::Exact && self.degree.is_none() && self.method.is_none()
+    }
+
+    /// Activations in pieces and maxima as they are; splines stand for what is left.
     pub fn exact() -> Self {
         ApproximateOptions {
             max_pooling: MaxPooling::Exact,
@@ -136,6 +172,8 @@ pub struct Approximation {
     pub picked: Option<Method>,
     /// All that were tried.
     pub candidates: Vec<Candidate>,
+    /// The spline that stands for it, if it is no polynomial.
+    pub pieces: Option<Pieces>,
 }
 
 /// A graph of polynomials.
@@ -162,19 +200,60 @@ pub fn approximate(
     options: &ApproximateOptions,
 ) -> Result<Approximated, ModelError> {
     check(graph, samples, options)?;
+    if options.splines() {
+        return by_splines(graph, samples, options);
+    }
     let (recipe, trials) = choose::recipe(graph, samples, options)?;
     let written = options.margin.unwrap_or(WRITTEN_MARGIN);
     let keeps = |layer: &Layer| options.keeps(layer);
-    Ok(Approximated { trials, ..replace(graph, samples, &recipe, (written, &Method::ALL), &keeps)? })
+    Ok(Approximated { trials, ..replace(graph, samples, &recipe, (written, &Method::ALL), None, &keeps)? })
+}
+
+/// Splines for smooth activations: as coarse as the error of the outputs allows.
+fn by_splines(
+    graph: &Graph,
+    samples: &[Vec<f32>],
+    options: &ApproximateOptions,
+) -> Result<Approximated, ModelError> {
+    let recipe =
+        Recipe { method: Method::LeastSquares, margin: options.margin.unwrap_or(SPLINE_MARGIN), degree: 2 };
+    let written = options.margin.unwrap_or(WRITTEN_MARGIN);
+    let keeps = |layer: &Layer| options.keeps(layer);
+    let fitted = &samples[..samples.len().min(choose::affordable(graph))];
+    let replaced = graph.nodes().iter().any(|n| matches!(n.layer, Layer::Activation(_)) && !keeps(&n.layer));
+    let mut share = options.max_error * FIRST_SHARE;
+    let mut best: Option<(f64, Approximated)> = None;
+    for _ in 0..MOST_TRIES {
+        let found = replace(graph, fitted, &recipe, (written, &[]), Some(share), &keeps)?;
+        if !replaced {
+            return Ok(found);
+        }
+        let [own, other] = [graph, &found.graph].map(FloatExecutor::new);
+        let error = |x: &Vec<f32>| Ok(relative_error(&other.run(x)?, &own.run(x)?));
+        let few = &fitted[..fitted.len().min(COMPARED)];
+        let errors = few.par_iter().map(error).collect::<Result<Vec<f64>, ModelError>>()?;
+        let error = median(&errors);
+        let better = best.as_ref().is_none_or(|(least, _)| error < *least);
+        if better {
+            best = Some((error, found));
+        }
+        if error <= options.max_error * SPLINE_SHARE || !better {
+            break;
+        }
+        share /= 2.0;
+    }
+    best.map(|(_, found)| found).ok_or_else(|| ModelError::data("calibration", "no samples"))
 }
 
 /// Replaces all activations by one recipe. Errors of the methods in `compared` are listed beside
-/// those of the one taken; `written` is the margin of polynomials that the file wrote out.
+/// those of the one taken; `written` is the margin of polynomials that the file wrote out. With
+/// `splines`, smooth functions become splines with an error of that share of their own size.
 fn replace(
     graph: &Graph,
     samples: &[Vec<f32>],
     recipe: &Recipe,
     (written, compared): (f64, &[Method]),
+    splines: Option<f64>,
     keeps: &(dyn Fn(&Layer) -> bool + Sync),
 ) -> Result<Approximated, ModelError> {
     let mut layers: Vec<Option<Layer>> = vec![None; graph.nodes().len()];
@@ -188,6 +267,28 @@ fn replace(
             Layer::MaxPool(pool) => {
                 warnings.push(format!("{} takes means instead of largest numbers", node.name));
                 layers[i] = Some(Layer::AveragePool(*pool));
+            }
+            Layer::Activation(function) if let Some(share) = splines => {
+                let fed: Vec<f64> = fed().collect();
+                let (seen, interval) = interval(node, fed.iter().copied(), recipe.margin)?;
+                let size = fed.iter().map(|&x| function.at(x).powi(2)).sum::<f64>() / fed.len().max(1) as f64;
+                let tolerance = (share * size.sqrt()).max(f64::MIN_POSITIVE);
+                let found = spline::spline(&node.name, &|x| function.at(x), &fed, recipe.margin, tolerance)?;
+                layers[i] = Some(Layer::Activation(Function::in_pieces(found.pieces.clone())));
+                approximations.push(Approximation {
+                    node: node.name.clone(),
+                    function: function.name(),
+                    seen,
+                    interval,
+                    coefficients: Vec::new(),
+                    picked: Some(Method::LeastSquares),
+                    candidates: vec![Candidate {
+                        method: Method::LeastSquares,
+                        max_error: found.max_error,
+                        weighted_error: found.rms_error,
+                    }],
+                    pieces: Some(found.pieces),
+                });
             }
             Layer::Activation(function) => {
                 let (seen, interval) = interval(node, fed(), recipe.margin)?;
@@ -210,6 +311,7 @@ fn replace(
                     coefficients: scaled.collect(),
                     picked: None,
                     candidates: Vec::new(),
+                    pieces: None,
                 };
                 layers[i] = Some(polynomial(&approximation));
                 approximations.push(approximation);
@@ -327,9 +429,14 @@ fn fitted(
         coefficients,
         picked: Some(recipe.method),
         candidates,
+        pieces: None,
     })
 }
 
-fn polynomial(a: &Approximation) -> Layer {
+/// What stands for an activation.
+pub(crate) fn polynomial(a: &Approximation) -> Layer {
+    if let Some(pieces) = &a.pieces {
+        return Layer::Activation(Function::in_pieces(pieces.clone()));
+    }
     Layer::Polynomial { coefficients: a.coefficients.clone(), interval: a.interval }
 }

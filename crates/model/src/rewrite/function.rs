@@ -114,6 +114,7 @@ enum Step {
     /// The polynomial with these coefficients, constant first.
     Polynomial(Vec<f64>),
     Apply(Elementary),
+    Pieces(Pieces),
     Add,
     Multiply,
 }
@@ -133,6 +134,11 @@ impl Function {
         Function(vec![Step::X, Step::Apply(elementary)])
     }
 
+    /// A function in pieces.
+    pub(crate) fn in_pieces(pieces: Pieces) -> Self {
+        Function(vec![Step::X, Step::Pieces(pieces)])
+    }
+
     /// Whether the program is well formed: what [`Function::at`] needs. Programs built here are;
     /// those from files may not be.
     pub fn is_valid(&self) -> bool {
@@ -142,6 +148,7 @@ impl Function {
                 Step::X => depth += 1,
                 Step::Polynomial(c) if depth > 0 && !c.is_empty() && c.len() <= MAX_DEGREE + 1 => {}
                 Step::Apply(_) if depth > 0 => {}
+                Step::Pieces(pieces) if depth > 0 && pieces.is_valid() => {}
                 Step::Add | Step::Multiply if depth > 1 => depth -= 1,
                 _ => return false,
             }
@@ -157,6 +164,7 @@ impl Function {
                 Step::X => x,
                 Step::Polynomial(c) => stack.pop().map_or(f64::NAN, |t| evaluate(c, t)),
                 Step::Apply(f) => stack.pop().map_or(f64::NAN, |t| f.at(t)),
+                Step::Pieces(pieces) => stack.pop().map_or(f64::NAN, |t| pieces.at(t)),
                 Step::Add | Step::Multiply => match (stack.pop(), stack.pop(), step) {
                     (Some(b), Some(a), Step::Add) => a + b,
                     (Some(b), Some(a), _) => a * b,
@@ -187,6 +195,7 @@ impl Function {
                 Step::X => Pieces::polynomial(vec![0.0, 1.0]),
                 Step::Polynomial(c) => stack.pop()?.then_polynomial(c)?,
                 Step::Apply(f) => stack.pop()?.then(&Pieces::elementary(*f)?)?,
+                Step::Pieces(outer) => stack.pop()?.then(outer)?,
                 Step::Add | Step::Multiply => {
                     let (b, a) = (stack.pop()?, stack.pop()?);
                     match step {
@@ -252,6 +261,9 @@ impl Function {
     pub fn name(&self) -> String {
         if let Some(coefficients) = self.coefficients() {
             return format!("polynomial of degree {}", coefficients.len() - 1);
+        }
+        if let [Step::X, Step::Pieces(pieces)] = self.0.as_slice() {
+            return format!("spline of {} pieces", pieces.polynomials().len());
         }
         if let [Step::X, Step::Apply(f)] = self.0.as_slice() {
             return format!("{f:?}");

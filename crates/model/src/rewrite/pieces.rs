@@ -56,6 +56,23 @@ impl Pieces {
         })
     }
 
+    /// Polynomials between thresholds; `None` when they are no pieces of a function.
+    pub(crate) fn joined(thresholds: Vec<f64>, polynomials: Vec<Vec<f64>>) -> Option<Self> {
+        let polynomials = polynomials.into_iter().map(trimmed).collect();
+        let pieces = Pieces { thresholds, polynomials };
+        pieces.is_valid().then_some(pieces)
+    }
+
+    /// Whether it is a function as built here; those from files may not be.
+    pub(crate) fn is_valid(&self) -> bool {
+        let sizes = (1..=MAX_DEGREE + 1).contains(&self.polynomials.iter().map(Vec::len).max().unwrap_or(0))
+            && self.polynomials.iter().all(|p| !p.is_empty());
+        let ascending = self.thresholds.windows(2).all(|pair| pair[0] < pair[1]);
+        let finite = self.thresholds.iter().chain(self.polynomials.iter().flatten()).all(|x| x.is_finite());
+        let count = self.polynomials.len() == self.thresholds.len() + 1;
+        sizes && ascending && finite && count && self.thresholds.len() <= MAX_THRESHOLDS
+    }
+
     /// The thresholds, ascending.
     pub fn thresholds(&self) -> &[f64] {
         &self.thresholds
@@ -185,8 +202,7 @@ impl Pieces {
     }
 
     fn checked(self) -> Option<Self> {
-        let finite = self.thresholds.iter().chain(self.polynomials.iter().flatten()).all(|x| x.is_finite());
-        (finite && self.thresholds.len() <= MAX_THRESHOLDS && self.degree() <= MAX_DEGREE).then_some(self)
+        self.is_valid().then_some(self)
     }
 }
 

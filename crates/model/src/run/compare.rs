@@ -17,7 +17,7 @@ use crate::escapes::{Bounds, EscapeTally, Escapes, Outside};
 use crate::fake_quantisation::{FakeQuantised, Rounding, power_of_two};
 use crate::float::FloatExecutor;
 use crate::fold::Folded;
-use crate::graph::{Graph, Layer, NodeId};
+use crate::graph::{Graph, Layer, NodeId, OutputPart};
 use crate::measure::{argmax, median, relative_error};
 use crate::quantize::QuantizedWeights;
 use crate::report::ErrorFigures;
@@ -51,6 +51,62 @@ pub struct LayerError {
     pub fixed_point: Option<f64>,
 }
 
+/// How far one of several outputs, or a segmentation, is from that of the network as imported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartAgreement {
+    /// Name of the output; empty for the only one.
+    pub name: String,
+    /// Its shape, without the batch.
+    pub shape: Vec<usize>,
+    /// Relative errors of its numbers.
+    pub relative_error: ErrorFigures,
+    /// The share of places, over all samples, at which the largest of its channels is the same: one
+    /// place where it is a row of numbers, every pixel where it is an image. `None` where it has no
+    /// channels to choose from.
+    pub same_class: Option<f64>,
+}
+
+impl PartAgreement {
+    fn of(part: &OutputPart, got: &[&[f64]], expected: &[&[f64]]) -> Self {
+        let errors: Vec<f64> = got.iter().zip(expected).map(|(g, e)| relative_error(g, e)).collect();
+        let channels = part.shape.first().copied().unwrap_or(1);
+        let places = part.shape.iter().skip(1).product::<usize>();
+        let class = |x: &[f64], place: usize| {
+            let of_channel: Vec<f64> = (0..channels).map(|c| x[c * places + place]).collect();
+            argmax(&of_channel)
+        };
+        let same = |(g, e): (&&[f64], &&[f64])| (0..places).filter(|&p| class(g, p) == class(e, p)).count();
+        let total: usize = got.iter().zip(expected).map(same).sum();
+        let max = errors.iter().copied().fold(0.0, f64::max);
+        PartAgreement {
+            name: part.name.clone(),
+            shape: part.shape.clone(),
+            relative_error: ErrorFigures { median: median(&errors), max },
+            same_class: (channels > 1 && !got.is_empty()).then(|| total as f64 / (places * got.len()) as f64),
+        }
+    }
+
+    /// All outputs of a network that need figures of their own.
+    fn all(graph: &Graph, got: &[Vec<f64>], expected: &[Vec<f64>]) -> Vec<Self> {
+        let shape = &graph.node(graph.output()).shape;
+        let whole = [OutputPart { name: String::new(), shape: shape.clone() }];
+        let parts = match graph.outputs() {
+            [] if shape.len() == 3 && !tells_classes(graph) => &whole[..],
+            parts => parts,
+        };
+        let mut first = 0;
+        let mut figures = Vec::with_capacity(parts.len());
+        for part in parts {
+            let end = first + part.shape.iter().product::<usize>();
+            let [got, expected] =
+                [got, expected].map(|all| all.iter().map(|x| &x[first..end]).collect::<Vec<&[f64]>>());
+            figures.push(Self::of(part, &got, &expected));
+            first = end;
+        }
+        figures
+    }
+}
+
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
@@ -72,6 +128,8 @@ pub struct Comparison {
     /// Fixed point against the network as imported: both losses together; `None` when it was not
     /// run.
     pub total: Option<Agreement>,
+    /// Output by output, where there are several or one has a class at every place.
+    pub parts: Vec<PartAgreement>,
     /// Layer by layer.
     pub layers: Vec<LayerError>,
     /// The first layer whose error stands out, and which of the two errors.
@@ -102,8 +160,11 @@ impl fmt::Debug for Outputs {
 
 /// Whether a network's outputs tell classes apart: at least two numbers, all in one row. A single
 /// number is a regression, and an output with rows and columns (a segmentation, an image) has a
-/// meaning at each place.
+/// meaning at each place. Several outputs together are no classes.
 pub fn tells_classes(graph: &Graph) -> bool {
+    if !graph.outputs().is_empty() {
+        return false;
+    }
     let shape = &graph.node(graph.output()).shape;
     let most = shape.iter().copied().max().unwrap_or(0);
     most > 1 && shape.iter().product::<usize>() == most
@@ -221,6 +282,10 @@ pub fn compare(
         polynomial: poly.agreement(),
         fixed: fixed.as_ref().map(|_| int.agreement()),
         total: fixed.as_ref().map(|_| total.agreement()),
+        parts: match outputs.fixed.is_empty() {
+            true => Vec::new(),
+            false => PartAgreement::all(original, &outputs.fixed, &outputs.float),
+        },
         stands_out: stands_out(&layers),
         layers,
         escapes: escaped.map(EscapeTally::finish),

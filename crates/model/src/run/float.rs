@@ -112,6 +112,8 @@ pub(crate) fn compute(node: &Node, image: &[f32], inputs: &[&[f64]]) -> Vec<f64>
             linear::weigh(input(0), rows, columns).into_iter().map(|x| x / divisor).collect()
         }
         Layer::Add => input(0).iter().zip(input(1)).map(|(a, b)| a + b).collect(),
+        Layer::Multiply => input(0).iter().zip(input(1)).map(|(a, b)| a * b).collect(),
+        Layer::Gather(gather) => gather.sources(input(0).len()).map(|i| input(0)[i]).collect(),
         Layer::Extreme(which) => input(0).iter().zip(input(1)).map(|(&a, &b)| which.of(a, b)).collect(),
     }
 }

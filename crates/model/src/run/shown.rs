@@ -10,7 +10,8 @@ use crate::approximate::Approximation;
 /// those of the file, `grouped` is the number of layers computed in groups of channels
 /// ([`mod@crate::equalise`]).
 pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> Vec<String> {
-    let fitted = approximations.iter().filter(|a| a.picked.is_some()).count();
+    let fitted = approximations.iter().filter(|a| a.picked.is_some() && a.pieces.is_none()).count();
+    let splines = approximations.iter().filter(|a| a.pieces.is_some()).count();
     let activations = plan.ops.iter().filter_map(|op| match &op.kind {
         OpKind::Activation(a) => Some(a),
         _ => None,
@@ -47,6 +48,12 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
         lines.push(format!(
             "coefficients of {fitted} fitted polynomials, and so half-widths of their intervals and the \
              shape of a histogram of what calibration data feed them"
+        ));
+    }
+    if splines > 0 {
+        lines.push(format!(
+            "thresholds and coefficients of {splines} splines, and so the shape of a histogram of what calibration data \
+             feed them"
         ));
     }
     let comparisons = plan.ops.iter().filter(|op| matches!(op.kind, OpKind::Compare(_))).count();

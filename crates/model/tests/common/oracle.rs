@@ -129,7 +129,49 @@ pub(crate) fn compute(node: &Node, values: &HashMap<String, Tensor>) -> Tensor {
         "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceSum" | "ReduceMax" => {
             reduce(node, x, input(1))
         }
+        "Pad" if !text(node, "mode").is_empty() => pad_itself(node, x, input(1).unwrap()),
         "Pad" => pad(node, x, input(1), input(3)),
+        "Slice" => {
+            let list = |i: usize| input(i).unwrap().data.clone();
+            let (starts, ends, axes, steps) = (list(1), list(2), list(3), list(4));
+            let mut dims = x.dims.clone();
+            for i in 0..axes.len() {
+                let end = ends[i].min(x.dims[axes[i] as usize] as f64);
+                dims[axes[i] as usize] = ((end - starts[i]) / steps[i]).ceil() as usize;
+            }
+            Tensor::of(&dims, |p| {
+                let mut place = p.to_vec();
+                for i in 0..axes.len() {
+                    let axis = axes[i] as usize;
+                    place[axis] = starts[i] as usize + p[axis] * steps[i] as usize;
+                }
+                x.at(&place)
+            })
+        }
+        "Gather" => {
+            let (axis, indices) = (int(node, "axis", 0) as usize, &input(1).unwrap().data);
+            let mut dims = x.dims.clone();
+            dims[axis] = indices.len();
+            Tensor::of(&dims, |p| {
+                let mut place = p.to_vec();
+                place[axis] = indices[p[axis]] as usize;
+                x.at(&place)
+            })
+        }
+        "DepthToSpace" => {
+            let size = int(node, "blocksize", 1) as usize;
+            let channels = x.dims[1] / (size * size);
+            Tensor::of(&[x.dims[0], channels, x.dims[2] * size, x.dims[3] * size], |p| {
+                let block = p[2] % size * size + p[3] % size;
+                let channel = match text(node, "mode") {
+                    "CRD" => p[1] * size * size + block,
+                    _ => block * channels + p[1],
+                };
+                x.at(&[p[0], channel, p[2] / size, p[3] / size])
+            })
+        }
+        "Resize" => resize(node, x, input(2).unwrap()),
+        "ConvTranspose" => conv_transpose(node, x, input(1).unwrap()),
         "Concat" => concat(node, values),
         "Identity" | "Dropout" | "Cast" => x.clone(),
         "Flatten" => {
@@ -183,12 +225,12 @@ pub(crate) fn compute(node: &Node, values: &HashMap<String, Tensor>) -> Tensor {
         "Add" | "Sub" | "Mul" | "Div" | "Sum" | "Min" | "Max" => {
             let others = node.inputs[1..].iter().map(|n| &values[n.as_str()]);
             others.fold(x.clone(), |a, b| {
-                let dims = if a.dims.len() >= b.dims.len() && a.data.len() >= b.data.len() {
-                    &a.dims
-                } else {
-                    &b.dims
+                let rank = a.dims.len().max(b.dims.len());
+                let size = |t: &Tensor, axis: usize| {
+                    (axis + t.dims.len()).checked_sub(rank).map_or(1, |own| t.dims[own])
                 };
-                Tensor::of(&dims.clone(), |p| {
+                let dims: Vec<usize> = (0..rank).map(|axis| size(&a, axis).max(size(b, axis))).collect();
+                Tensor::of(&dims, |p| {
                     let (a, b) = (a.spread(p), b.spread(p));
                     match node.op {
                         "Sub" => a - b,
@@ -360,5 +402,85 @@ fn concat(node: &Node, values: &HashMap<String, Tensor>) -> Tensor {
             place[axis] -= part.dims[axis];
         }
         panic!("no part at {p:?}")
+    })
+}
+
+/// Nearest pixels by `asymmetric` and `floor`, or linear interpolation by `half_pixel`.
+fn resize(node: &Node, x: &Tensor, scales: &Tensor) -> Tensor {
+    let factors = [scales.data[2], scales.data[3]];
+    let size = [0, 1].map(|i| (x.dims[2 + i] as f64 * factors[i]).floor() as usize);
+    let linear = text(node, "mode") == "linear";
+    Tensor::of(&[x.dims[0], x.dims[1], size[0], size[1]], |p| {
+        let source = [0, 1].map(|i| {
+            let last = x.dims[2 + i] as f64 - 1.0;
+            let at = p[2 + i] as f64;
+            if linear {
+                ((at + 0.5) / factors[i] - 0.5).clamp(0.0, last)
+            } else {
+                (at / factors[i]).floor().clamp(0.0, last)
+            }
+        });
+        let mut sum = 0.0;
+        for y in [source[0].floor(), source[0].floor() + 1.0] {
+            for z in [source[1].floor(), source[1].floor() + 1.0] {
+                let weight = (1.0 - (source[0] - y).abs()).max(0.0) * (1.0 - (source[1] - z).abs()).max(0.0);
+                if weight > 0.0 {
+                    sum += weight * x.at(&[p[0], p[1], y as usize, z as usize]);
+                }
+            }
+        }
+        sum
+    })
+}
+
+/// Every pixel of the image times the kernel, added to the result where it belongs.
+fn conv_transpose(node: &Node, x: &Tensor, w: &Tensor) -> Tensor {
+    let pair =
+        |name: &str, default| ints(node, name).map_or([default; 2], |v| [v[0] as usize, v[1] as usize]);
+    let (stride, dilation, extra) = (pair("strides", 1), pair("dilations", 1), pair("output_padding", 0));
+    let pads = ints(node, "pads").unwrap_or(vec![0; 4]);
+    let groups = int(node, "group", 1) as usize;
+    let per_group = w.dims[1];
+    let size = [0, 1].map(|i| {
+        let whole = (x.dims[2 + i] - 1) * stride[i] + (w.dims[2 + i] - 1) * dilation[i] + 1 + extra[i];
+        whole - pads[i] as usize - pads[i + 2] as usize
+    });
+    let dims = [x.dims[0], per_group * groups, size[0], size[1]];
+    let mut data = vec![0.0; dims.iter().product()];
+    for c in 0..x.dims[1] {
+        for (o, y, z) in (0..per_group)
+            .flat_map(|o| (0..x.dims[2]).flat_map(move |y| (0..x.dims[3]).map(move |z| (o, y, z))))
+        {
+            for (i, j) in (0..w.dims[2]).flat_map(|i| (0..w.dims[3]).map(move |j| (i, j))) {
+                let row = (y * stride[0] + i * dilation[0]) as i64 - pads[0];
+                let column = (z * stride[1] + j * dilation[1]) as i64 - pads[1];
+                if (0..size[0] as i64).contains(&row) && (0..size[1] as i64).contains(&column) {
+                    let channel = c / (x.dims[1] / groups) * per_group + o;
+                    data[(channel * size[0] + row as usize) * size[1] + column as usize] +=
+                        x.at(&[0, c, y, z]) * w.at(&[c, o, i, j]);
+                }
+            }
+        }
+    }
+    Tensor::new(&dims, data)
+}
+
+fn pad_itself(node: &Node, x: &Tensor, listed: &Tensor) -> Tensor {
+    let rank = x.dims.len();
+    let pads: Vec<i64> = listed.data.iter().map(|&v| v as i64).collect();
+    let dims: Vec<usize> =
+        (0..rank).map(|a| (x.dims[a] as i64 + pads[a] + pads[a + rank]) as usize).collect();
+    Tensor::of(&dims, |p| {
+        let place = |a: usize| {
+            let (mut i, last) = (p[a] as i64 - pads[a], x.dims[a] as i64 - 1);
+            if text(node, "mode") == "edge" {
+                return i.clamp(0, last) as usize;
+            }
+            if i < 0 {
+                i = -i;
+            }
+            if i > last { (2 * last - i) as usize } else { i as usize }
+        };
+        x.at(&(0..rank).map(place).collect::<Vec<_>>())
     })
 }

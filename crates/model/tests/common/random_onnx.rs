@@ -193,7 +193,7 @@ impl Growing {
     fn step(&mut self) {
         let x = self.any();
         let dims = self.dims(&x);
-        match (dims.len(), self.dice.below(12)) {
+        match (dims.len(), self.dice.below(16)) {
             (4, 0..=2) => self.conv(&x),
             (4, 3) => self.pool(&x),
             (4, 4) => self.pad(&x),
@@ -218,8 +218,101 @@ impl Growing {
             (_, 7) => self.sum(&x),
             (_, 8) => self.join(&x),
             (_, 9) => self.constants(&x),
+            (4, 12) => self.places(&x),
+            (4, 13) => self.larger(&x),
+            (_, 14) => self.product(&x),
             _ => self.activation(&x),
         }
+    }
+
+    /// Numbers by their places.
+    fn places(&mut self, x: &str) {
+        let dims = self.dims(x);
+        match self.dice.below(5) {
+            0 => {
+                let axis = self.dice.between(1, 3);
+                let start = self.dice.below(dims[axis]);
+                let end = self.dice.between(start + 1, dims[axis] + 1);
+                let step = self.dice.between(1, 2);
+                let list = [start, end, axis, step].map(|v| self.ints(&[v as i64]));
+                let inputs: Vec<&str> = [x].into_iter().chain(list.iter().map(String::as_str)).collect();
+                self.push("Slice", &inputs, |n| n);
+            }
+            1 => {
+                let axis = self.dice.between(1, 3);
+                let count = self.dice.between(1, dims[axis]);
+                let places: Vec<i64> = (0..count).map(|_| self.dice.below(dims[axis]) as i64).collect();
+                let places = self.ints(&places);
+                self.push("Gather", &[x, &places], |n| n.int("axis", axis as i64));
+            }
+            2 if dims[1].is_multiple_of(4) => {
+                let mode = self.dice.of(&["DCR", "CRD"]);
+                self.push("DepthToSpace", &[x], |n| {
+                    n.int("blocksize", 2).with("mode", super::onnx_file::Attribute::Text(mode))
+                });
+            }
+            3 if dims[1] * (dims[2] + 2) * (dims[3] + 2) <= NUMBERS && dims[2] > 1 && dims[3] > 1 => {
+                let sizes: Vec<i64> = (0..4).map(|_| self.dice.below(2) as i64).collect();
+                let pads = self.ints(&[0, 0, sizes[0], sizes[1], 0, 0, sizes[2], sizes[3]]);
+                let mode = self.dice.of(&["reflect", "edge"]);
+                self.push("Pad", &[x, &pads], |n| n.with("mode", super::onnx_file::Attribute::Text(mode)));
+            }
+            // Only a convolution tells which axis of images has the channels.
+            _ if self.file.nodes.iter().any(|n| n.op == "Conv") && dims[2].max(dims[3]) <= CHANNELS => {
+                let perm = self.dice.of(&[[0, 2, 1, 3], [0, 3, 1, 2], [0, 1, 3, 2]]);
+                self.push("Transpose", &[x], |n| n.ints("perm", &perm));
+            }
+            _ => {}
+        }
+    }
+
+    /// Images of more pixels.
+    fn larger(&mut self, x: &str) {
+        let dims = self.dims(x);
+        if 4 * dims[1] * (dims[2] + 2) * (dims[3] + 2) > NUMBERS {
+            return;
+        }
+        if self.dice.once_in(2) {
+            let linear = self.dice.once_in(2);
+            let scales = self.constant(&[4], Numbers::Floats(vec![1.0, 1.0, 2.0, 2.0]));
+            let (mode, places) = if linear { ("linear", "half_pixel") } else { ("nearest", "asymmetric") };
+            self.push("Resize", &[x, "", &scales], |n| {
+                let text = super::onnx_file::Attribute::Text;
+                let n = n.with("mode", text(mode)).with("coordinate_transformation_mode", text(places));
+                if linear { n } else { n.with("nearest_mode", text("floor")) }
+            });
+            return;
+        }
+        let groups = if dims[1].is_multiple_of(2) && self.dice.once_in(3) { 2 } else { 1 };
+        let out = self.dice.between(1, 2);
+        let kernel = [self.dice.between(1, 3), self.dice.between(1, 3)];
+        let size = (3.0 / (dims[1] * kernel[0] * kernel[1]) as f64).sqrt();
+        let w = self.floats(&[dims[1], out, kernel[0], kernel[1]], -2.0 * size, 2.0 * size);
+        let stride = [self.dice.between(1, 2), self.dice.between(1, 2)].map(|s| s as i64);
+        let pads = kernel.map(|k| if k > 1 && self.dice.once_in(2) { 1 } else { 0 });
+        // Nothing may be cut off a single pixel.
+        if (0..2).any(|i| (dims[2 + i] as i64 - 1) * stride[i] + kernel[i] as i64 <= 2 * pads[i]) {
+            return;
+        }
+        self.push("ConvTranspose", &[x, &w], |n| {
+            let n = n.ints("strides", &stride).int("group", groups);
+            n.ints("pads", &[pads[0], pads[1], pads[0], pads[1]])
+        });
+    }
+
+    /// A product of two values, one of them perhaps a number for each channel or pixel.
+    fn product(&mut self, x: &str) {
+        let partners = self.partners(x, true);
+        let y = partners[self.dice.below(partners.len())].clone();
+        let y = match (self.dims(x).len(), self.dice.below(3)) {
+            (4, 0) => self.hidden("GlobalAveragePool", &[&y], |n| n),
+            (4, 1) => {
+                let places = self.ints(&[0]);
+                self.hidden("Gather", &[&y, &places], |n| n.int("axis", 1))
+            }
+            _ => y,
+        };
+        self.push("Mul", &[x, &y], |n| n);
     }
 
     /// A fully connected layer on an image whose channels come last, as exporters of networks with

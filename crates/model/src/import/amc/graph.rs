@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::function::Function;
-use crate::graph::{ConvOptions, Extreme, Graph, GraphBuilder, Layer, NodeId, PoolOptions, SecretReals};
+use crate::graph::{
+    ConvOptions, Extreme, Gather, Graph, GraphBuilder, Layer, NodeId, OutputPart, PoolOptions, SecretReals,
+};
 
 /// A graph without its numbers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,6 +17,8 @@ pub(super) struct Description {
     shape: Vec<usize>,
     range: Range,
     given_axes: Option<[usize; 3]>,
+    given_rows: Option<Vec<usize>>,
+    outputs: Vec<OutputPart>,
     /// All nodes but the input.
     nodes: Vec<NodeDescription>,
     output: usize,
@@ -66,6 +70,11 @@ enum LayerDescription {
         divisor: f64,
     },
     Extreme(Extreme),
+    Multiply,
+    Gather {
+        gather: Gather,
+        shape: Vec<usize>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -151,6 +160,10 @@ impl Description {
                 Layer::Reshape | Layer::Input { .. } => LayerDescription::Reshape(node.shape.clone()),
                 Layer::Add => LayerDescription::Add,
                 Layer::Extreme(which) => LayerDescription::Extreme(*which),
+                Layer::Multiply => LayerDescription::Multiply,
+                Layer::Gather(gather) => {
+                    LayerDescription::Gather { gather: gather.clone(), shape: node.shape.clone() }
+                }
                 Layer::Concat => LayerDescription::Concat,
                 Layer::Weigh { rows, columns, divisor } => LayerDescription::Weigh {
                     rows: rows.clone(),
@@ -164,6 +177,8 @@ impl Description {
             shape: graph.input_shape().to_vec(),
             range: graph.input_range(),
             given_axes: graph.given_axes(),
+            given_rows: graph.given_rows().map(<[usize]>::to_vec),
+            outputs: graph.outputs().to_vec(),
             nodes: nodes.collect(),
             output: graph.output().index(),
         }
@@ -175,13 +190,19 @@ impl Description {
         if let Some(axes) = self.given_axes {
             g.arrange_input(axes);
         }
+        if let Some(shape) = &self.given_rows {
+            g.shape_input(shape.clone());
+        }
         if let Some(error) = g.take_error() {
             return Err(error.into());
         }
         for (index, node) in self.nodes.iter().enumerate() {
             let place = |i: &usize| NodeId(*i);
             let inputs: Vec<NodeId> = node.inputs.iter().map(place).collect();
-            let pair = matches!(node.layer, LayerDescription::Add | LayerDescription::Extreme(_));
+            let pair = matches!(
+                node.layer,
+                LayerDescription::Add | LayerDescription::Extreme(_) | LayerDescription::Multiply
+            );
             let wanted = if pair { 2 } else { 1 };
             let concat = matches!(node.layer, LayerDescription::Concat);
             if node.inputs.iter().any(|&i| i > index)
@@ -201,6 +222,7 @@ impl Description {
         if self.output > self.nodes.len() {
             return Err(ModelError::node("output", format!("node {} does not exist", self.output)).into());
         }
+        g.name_outputs(self.outputs);
         Ok(g.finish(NodeId(self.output))?)
     }
 }
@@ -256,6 +278,8 @@ fn add<T: Tensors>(
         LayerDescription::Reshape(shape) => g.reshape(name, x, shape),
         LayerDescription::Add => g.add(name, x, inputs[1]),
         LayerDescription::Extreme(which) => g.extreme(name, x, inputs[1], *which),
+        LayerDescription::Multiply => g.multiply(name, x, inputs[1]),
+        LayerDescription::Gather { gather, shape } => g.gather(name, x, gather.clone(), shape),
         LayerDescription::Concat => g.concat(name, inputs),
         LayerDescription::Weigh { rows, columns, divisor } => {
             g.weigh(name, x, rows.clone(), columns.clone(), *divisor)

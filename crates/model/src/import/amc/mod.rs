@@ -4,7 +4,7 @@
 //! it, so that the simulator can compare all three. It is the owner's secret: parties, helper and
 //! clients get the plan alone.
 //!
-//! Format, version 3, numbers little-endian: the magic word `amc.modl`; the version (u16); the
+//! Format, version 4, numbers little-endian: the magic word `amc.modl`; the version (u16); the
 //! length (u32) of the description that follows in `postcard`; the float network's tensors in the
 //! order of its nodes; per linear layer of the plan its weights and biases as integers, each list
 //! with a byte that says how wide they are; the BLAKE3 hash of all that. Files are private
@@ -17,11 +17,11 @@ mod write;
 use std::io;
 use std::path::Path;
 
-use amicus_plan::Plan;
+use amicus_plan::{OpKind, Plan};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::approximate::{Approximation, MaxPooling};
+use crate::approximate::{self, Approximation, MaxPooling};
 use crate::compare;
 use crate::error::ModelError;
 use crate::fold::Folded;
@@ -31,7 +31,7 @@ use crate::quality::Quality;
 use crate::quantize::QuantizedWeights;
 
 const MAGIC: &[u8; 8] = b"amc.modl";
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Longest description accepted.
 const MAX_DESCRIPTION: usize = 64 << 20;
 const HASH: usize = 32;
@@ -125,7 +125,7 @@ impl ModelFile {
 
     /// Whether the plan compares: whether the network's own activations and maxima are computed.
     pub fn compares(&self) -> bool {
-        self.plan.compares()
+        self.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Compare(_)))
     }
 
     /// Checks that its parts belong together: the network with polynomials folds into the plan's
@@ -165,7 +165,7 @@ pub fn polynomial(original: &Graph, approximations: &[Approximation], pools: Max
     original.with_layers(|_, node| match &node.layer {
         Layer::MaxPool(pool) if pools != MaxPooling::Exact => Layer::AveragePool(*pool),
         layer => match approximations.iter().find(|a| a.node == node.name) {
-            Some(a) => Layer::Polynomial { coefficients: a.coefficients.clone(), interval: a.interval },
+            Some(a) => approximate::polynomial(a),
             None => layer.clone(),
         },
     })

@@ -119,6 +119,9 @@ fn read(file: File) -> Result<ModelFile, Failure> {
     if factors.len() != plan.ops.len() + 1 || !factors.iter().all(|f| f.is_finite() && *f > 0.0) {
         return Err(Failure::Format("its factors are not those of its plan".to_owned()));
     }
+    if approximations.iter().any(|a| a.pieces.as_ref().is_some_and(|pieces| !pieces.is_valid())) {
+        return Err(Failure::Format("its splines are no functions".to_owned()));
+    }
     let model = ModelFile { plan, weights, factors, original, approximations, quality, about };
     model.check()?;
     Ok(model)

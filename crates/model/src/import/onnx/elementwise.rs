@@ -7,6 +7,7 @@
 use super::constant::Constant;
 use super::importer::Importer;
 use super::proto::NodeProto;
+use super::rearrange::common_shape;
 use super::value::{Refusal, Value, View, unsupported};
 use crate::function::{Elementary, Function, MAX_DEGREE};
 use crate::graph::{Extreme, NodeId, SecretReals};
@@ -22,6 +23,8 @@ enum Operand {
     Number(f64),
     /// One number a channel.
     Channels(Vec<f64>),
+    /// One number for every number of the value.
+    Each(Vec<f64>),
 }
 
 impl<'b> Importer<'_, 'b> {
@@ -130,11 +133,12 @@ impl<'b> Importer<'_, 'b> {
         let (view, function) = self.function(node, 0)?;
         let slope = self.constant(node, 1, "slope")?.ok_or("it has no slope")?;
         let slopes = match operand(&slope, &view)? {
-            Operand::Number(alpha) => {
+            Some(Operand::Number(alpha)) => {
                 let alpha = Elementary::LeakyRelu { alpha };
                 return Ok(Value::Scalar(view, function.then(alpha).ok_or_else(too_long)?));
             }
-            Operand::Channels(slopes) => slopes,
+            Some(Operand::Channels(slopes)) => slopes,
+            _ => return Err(unsupported("a slope for each number", "use one slope, or one a channel")),
         };
         let view = self.tensor_in_any_order(node, 0)?;
         self.spend(64 * slopes.len() as u64)?;
@@ -234,7 +238,12 @@ impl<'b> Importer<'_, 'b> {
     ) -> Result<Value, Refusal> {
         let (view, function) = self.function(node, index)?;
         let first = index == 0;
-        match operand(constant, &view)? {
+        let found = match operand(constant, &view)? {
+            // Parameters for single numbers need them in order.
+            None => Operand::Each(self.each(constant, &view)?),
+            Some(found) => found,
+        };
+        match found {
             Operand::Number(c) if !c.is_finite() => Err(format!("its constant is {c}").into()),
             Operand::Number(c) => {
                 let result = match (node.op, first) {
@@ -252,8 +261,11 @@ impl<'b> Importer<'_, 'b> {
                 };
                 Ok(Value::Scalar(view, result.ok_or_else(too_long)?))
             }
-            Operand::Channels(c) => {
-                let view = self.tensor_in_any_order(node, index)?;
+            Operand::Channels(ref c) | Operand::Each(ref c) => {
+                let mut view = self.tensor_in_any_order(node, index)?;
+                if matches!(found, Operand::Each(_)) {
+                    view = self.in_order(name, &view)?;
+                }
                 self.spend(16 * c.len() as u64)?;
                 let n = c.len();
                 let ones = || -> SecretReals { std::iter::repeat_n(1.0, n).collect() };
@@ -271,12 +283,41 @@ impl<'b> Importer<'_, 'b> {
                         ));
                     }
                 };
-                let input = self.channels(&view, n)?;
+                let input = match found {
+                    Operand::Each(_) => self.shaped(&view, &[n]),
+                    _ => self.channels(&view, n)?,
+                };
                 let label = self.unique(name);
                 let result = self.builder.affine(&label, input, scale, offset);
                 Ok(Value::Tensor(View { node: result, ..view }))
             }
         }
+    }
+
+    /// A constant spread over all numbers of a value.
+    fn each(&mut self, constant: &Constant, view: &View) -> Result<Vec<f64>, Refusal> {
+        let count: usize = view.dims.iter().skip(1).product();
+        let missing = view.dims.len().checked_sub(constant.dims.len());
+        let sizes =
+            missing.map(|missing| std::iter::repeat_n(1, missing).chain(constant.dims.iter().copied()));
+        let sizes: Vec<usize> = sizes.into_iter().flatten().collect();
+        let fits = |(axis, (own, whole)): (usize, (&usize, &usize))| *own == 1 || (axis > 0 && own == whole);
+        if sizes.is_empty() || !sizes.iter().zip(&view.dims).enumerate().all(fits) {
+            let why = format!("a constant of shape {:?} on a value of shape {:?}", constant.dims, view.dims);
+            return Err(unsupported(why, "bring both to one shape, without a batch in the constant"));
+        }
+        self.spend(24 * count as u64)?;
+        let numbers = constant.to_floats();
+        let place = |number: usize| {
+            let (mut rest, mut place, mut step) = (number, 0, 1);
+            for (own, whole) in sizes.iter().zip(&view.dims).skip(1).rev() {
+                place += if *own == 1 { 0 } else { rest % whole * step };
+                step *= own;
+                rest /= whole;
+            }
+            place
+        };
+        Ok((0..count).map(|number| f64::from(numbers[place(number)])).collect())
     }
 
     /// Two or more values of the network.
@@ -298,29 +339,22 @@ impl<'b> Importer<'_, 'b> {
                 return Ok(Value::Scalar(base, function));
             }
         }
-        match node.op {
-            "Add" | "Sum" | "Sub" | "Min" | "Max" => {}
-            _ => {
-                return Err(unsupported(
-                    "multiplies or divides two values of the network by each other (a gate, as in squeeze-and-excitation, \
-                     or attention)",
-                    "use a network without gates (RegNetX in place of RegNetY, ResNet in place of SE-ResNet, MobileNetV2 in \
-                     place of V3), or take them out and retrain",
-                ));
-            }
+        if node.op == "Div" {
+            return Err(unsupported(
+                "divides by a value of the network, a secret number",
+                "multiply instead, or divide by a constant, and retrain",
+            ));
         }
         let mut sum = self.tensor_in_any_order(node, 0)?;
         for index in 1..node.inputs.len() {
             let mut next = self.tensor_in_any_order(node, index)?;
             let order = |view: &View| view.moved.as_ref().map(|m| (m.axes.clone(), m.flattened.clone()));
-            if order(&sum) != order(&next) {
-                let moved = sum.moved.or(next.moved);
-                return Err(moved.map_or(Refusal::Follows, Refusal::Moved));
-            }
-            if next.dims != sum.dims {
-                let what = if matches!(node.op, "Min" | "Max") { "compares" } else { "adds" };
-                let why = format!("{what} values of shapes {:?} and {:?}", sum.dims, next.dims);
-                return Err(unsupported(why, "bring them to one shape before"));
+            if order(&sum) != order(&next) || next.dims != sum.dims {
+                let dims = common_shape(&sum.dims, &next.dims)?;
+                sum = self.spread(name, &sum, &dims)?;
+                next = self.spread(name, &next, &dims)?;
+                sum = self.in_order(name, &sum)?;
+                next = self.in_order(name, &next)?;
             }
             if node.op == "Sub" {
                 let channels = self.builder.shape(next.node)[0];
@@ -335,6 +369,7 @@ impl<'b> Importer<'_, 'b> {
             sum.node = match node.op {
                 "Max" => self.builder.extreme(&label, sum.node, right, Extreme::Largest),
                 "Min" => self.builder.extreme(&label, sum.node, right, Extreme::Smallest),
+                "Mul" => self.builder.multiply(&label, sum.node, right),
                 _ => self.builder.add(&label, sum.node, right),
             };
         }
@@ -342,29 +377,25 @@ impl<'b> Importer<'_, 'b> {
     }
 }
 
-/// A constant as it is spread over a value (batch, channels, ...).
-fn operand(constant: &Constant, view: &View) -> Result<Operand, Refusal> {
+/// A constant as it is spread over a value (batch, channels, ...); `None` where it is neither one
+/// number nor one a channel.
+fn operand(constant: &Constant, view: &View) -> Result<Option<Operand>, Refusal> {
     let (dims, channels) = (view.dims.as_slice(), view.channel_axis());
     if constant.len() == 1 {
-        return constant.scalar().map(Operand::Number).ok_or_else(|| "a constant without a number".into());
+        let number = constant.scalar().ok_or("a constant without a number")?;
+        return Ok(Some(Operand::Number(number)));
     }
-    let refused = || {
-        unsupported(
-            format!("a constant of shape {:?} on a value of shape {dims:?}", constant.dims),
-            "one number, or one a channel, is possible",
-        )
-    };
-    let missing = dims.len().checked_sub(constant.dims.len()).ok_or_else(refused)?;
+    let Some(missing) = dims.len().checked_sub(constant.dims.len()) else { return Ok(None) };
     let alone = |axis: usize| axis > 0 && dims[1..].iter().product::<usize>() == dims[axis];
     let spread = constant.dims.iter().enumerate().all(|(i, &d)| match i + missing {
         axis if axis == channels || alone(axis) => d == dims[axis],
         _ => d == 1,
     });
     if !spread || dims.len() <= channels {
-        return Err(refused());
+        return Ok(None);
     }
-    Ok(match constant.scalar() {
+    Ok(Some(match constant.scalar() {
         Some(number) => Operand::Number(number),
         None => Operand::Channels(constant.to_floats().into_iter().map(f64::from).collect()),
-    })
+    }))
 }

@@ -238,7 +238,7 @@ fn slice(node: &NodeProto<'_>, inputs: &[&Constant]) -> Result<Constant, Refusal
 }
 
 /// The places from `start` to before `end`, as Python counts them.
-fn cut(len: usize, start: i64, end: i64, step: i64) -> Result<Vec<usize>, Refusal> {
+pub(super) fn cut(len: usize, start: i64, end: i64, step: i64) -> Result<Vec<usize>, Refusal> {
     let every = usize::try_from(step.unsigned_abs()).unwrap_or(usize::MAX);
     match step {
         0 => Err(Refusal::Invalid("a Slice with step 0".to_owned())),

@@ -9,20 +9,22 @@ use amicus_plan::printable::visible;
 use super::constant::Constant;
 use super::external::Externals;
 use super::layout::is_layout;
-use super::proto::{ModelProto, NodeProto, TensorProto};
+use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::start::{check_names, input_dims, input_order, label, order, the_input};
 use super::value::{Moved, Refusal, SIMPLIFY, Value, View, unsupported};
 use super::{Import, ImportOptions, OPSETS, OnnxError, Problem};
 use super::{foreign, training};
 use crate::error::ModelError;
 use crate::function::Function;
-use crate::graph::{ConvOptions, GraphBuilder, NodeId, SecretReals};
+use crate::graph::{ConvOptions, Gather, GraphBuilder, NodeId, OutputPart, SecretReals};
 
 /// Bytes of parameters that any file may have.
 const BASE_BUDGET: u64 = 16 << 20;
 /// Largest constant that is kept while the network is imported; larger ones are read again if two
 /// nodes use them.
 const KEPT: usize = 1 << 18;
+/// Most outputs of a network.
+const MAX_OUTPUTS: usize = 64;
 /// Copies of the files' bytes that parameters may take.
 const COPIES: u64 = 8;
 
@@ -52,13 +54,9 @@ pub(super) fn import(
     }
     check_names(graph).map_err(whole)?;
     let input = the_input(graph).map_err(whole)?;
-    let [output] = graph.outputs.as_slice() else {
-        let names: Vec<&str> = graph.outputs.iter().map(|o| o.name).collect();
-        let reason = format!("{} outputs ({}); export the model with one", names.len(), names.join(", "));
-        return Err(whole(reason));
-    };
+    let outputs = wanted_outputs(graph, options).map_err(whole)?;
     let dims = input_dims(input, options).map_err(whole)?;
-    let order = order(graph, output.name).map_err(whole)?;
+    let order = order(graph, &outputs).map_err(whole)?;
     let name = network_name(file, graph.name);
     let arrangement = input_order(graph, &order, input.name, &dims);
     let mut view = View::new(NodeId(0), dims.clone());
@@ -71,6 +69,9 @@ pub(super) fn import(
     let mut builder = GraphBuilder::new(&name, shape, 0.0..=1.0);
     if let Some(error) = builder.take_error() {
         return Err(whole(format!("input {}: {error}", input.name)));
+    }
+    if dims.len() != 4 && dims.len() > 2 {
+        builder.shape_input(dims[1..].to_vec());
     }
     let mut notes = Vec::new();
     if let Some([0, axes @ ..]) = arrangement.as_deref()
@@ -90,6 +91,7 @@ pub(super) fn import(
         values: HashMap::from([(input.name, Value::Tensor(view))]),
         emitted: HashMap::new(),
         shaped: HashMap::new(),
+        ordered: Vec::new(),
         names: HashMap::from([("input".to_owned(), 1)]),
         labels: HashMap::new(),
         notes,
@@ -102,21 +104,14 @@ pub(super) fn import(
     for &index in &order {
         importer.step(file, index, &graph.nodes[index], &mut problems)?;
     }
-    let last = importer.result(output.name);
+    let results = importer.results(&outputs);
     if !problems.is_empty() {
         return Err(OnnxError::Unsupported { file: file.to_owned(), problems });
     }
-    let last = match last {
-        Err(Refusal::Moved(moved)) if moved.by.is_some() => {
-            let node = moved.by.clone().unwrap_or_default();
-            let (why, what_to_do) = (MOVED.to_owned(), KEEP_ORDER.to_owned());
-            let problems = vec![Problem { node, op: "Transpose".to_owned(), why, what_to_do }];
-            return Err(OnnxError::Unsupported { file: file.to_owned(), problems });
-        }
-        other => other.map_err(|r| whole(format!("output {}: {}", output.name, describe(&r))))?,
-    };
+    let (last, parts) = results.map_err(|(output, r)| whole(format!("output {output}: {}", describe(&r))))?;
     let Importer { mut builder, notes, externals, .. } = importer;
     let last = builder.prune(last);
+    builder.name_outputs(parts);
     let graph_built = builder.finish(last).map_err(|e| whole(e.to_string()))?;
     let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
     order.iter().for_each(|&i| *operators.entry(graph.nodes[i].op).or_default() += 1);
@@ -128,6 +123,23 @@ pub(super) fn import(
         operators: operators.into_iter().map(|(op, n)| (op.to_owned(), n)).collect(),
         external: externals.files(),
     })
+}
+
+/// Names of the outputs to compute.
+fn wanted_outputs<'b>(graph: &GraphProto<'b>, options: &ImportOptions) -> Result<Vec<&'b str>, String> {
+    let names: Vec<&str> = graph.outputs.iter().map(|o| o.name).collect();
+    let Some(wanted) = &options.output else {
+        return match names.len() {
+            0 => Err("the graph has no output".to_owned()),
+            1..=MAX_OUTPUTS => Ok(names),
+            many => Err(format!(
+                "{many} outputs, at most {MAX_OUTPUTS} are possible; choose one with --output-name"
+            )),
+        };
+    };
+    let computed = graph.nodes.iter().flat_map(|node| node.outputs.iter().copied());
+    let found = computed.into_iter().find(|name| name == wanted && !name.is_empty());
+    found.map(|name| vec![name]).ok_or_else(|| format!("no output {wanted}; there are {}", names.join(", ")))
 }
 
 /// The graph's name, or the file's where exporters give all graphs the same one.
@@ -145,15 +157,15 @@ fn is_onnx(domain: &str) -> bool {
 }
 
 /// Why a `Transpose` is refused.
-const MOVED: &str = "moves the numbers of images to another order, which only the input, means over images and fully connected layers may take back";
+const MOVED: &str = "moves the axis of the batch to another place";
 /// What to do about it.
-const KEEP_ORDER: &str = "export the model with images as [batch, channels, height, width] throughout";
+const KEEP_ORDER: &str = "export the model with a batch of 1, or leave the first axis where it is";
 
 fn describe(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Unsupported { why, what_to_do } => format!("{why}; {what_to_do}"),
         Refusal::Invalid(reason) => reason.clone(),
-        Refusal::Moved(_) => MOVED.to_owned(),
+        Refusal::Moved(_) => format!("{MOVED}; {KEEP_ORDER}"),
         Refusal::Follows => "needs a second output of a node, which is not computed".to_owned(),
     }
 }
@@ -167,6 +179,8 @@ pub(super) struct Importer<'m, 'b> {
     /// Nodes made of functions of a node.
     emitted: HashMap<NodeId, Vec<(Function, NodeId)>>,
     shaped: HashMap<(NodeId, Vec<usize>), NodeId>,
+    /// Values brought in order: the node, how, and the node that holds it in order.
+    pub(super) ordered: Vec<(NodeId, Gather, NodeId)>,
     names: HashMap<String, usize>,
     /// Names of nodes by what they compute.
     labels: HashMap<&'b str, String>,
@@ -214,16 +228,12 @@ impl<'m, 'b> Importer<'m, 'b> {
                     Some(transpose) => (transpose.clone(), "Transpose".to_owned()),
                     None => (name, node.op.to_owned()),
                 };
-                let what_to_do = match &moved.by {
-                    Some(_) => KEEP_ORDER,
-                    None => "let only the Transpose read the input, and this node its result",
-                };
                 if !problems.iter().any(|p| p.node == node_at_fault && p.why == why) {
                     problems.push(Problem {
                         node: node_at_fault,
                         op,
                         why,
-                        what_to_do: what_to_do.to_owned(),
+                        what_to_do: KEEP_ORDER.to_owned(),
                     });
                 }
                 self.stand_in(node)
@@ -235,12 +245,15 @@ impl<'m, 'b> Importer<'m, 'b> {
             self.values.insert(first, value);
         }
         outputs.for_each(|other| {
-            self.values.insert(other, Value::Unknown);
+            self.values.entry(other).or_insert(Value::Unknown);
         });
         Ok(())
     }
 
     fn handle(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        if node.domain == "ai.onnx.ml" {
+            return self.machine_learning(name, node);
+        }
         if !is_onnx(node.domain) {
             let todo = "export with standard operators only";
             return Err(unsupported(format!("an operator of the domain {}", node.domain), todo));
@@ -255,7 +268,17 @@ impl<'m, 'b> Importer<'m, 'b> {
         if let Some(value) = self.elementwise(name, node)? {
             return Ok(value);
         }
+        if let Some(value) = self.rearranged(name, node)? {
+            return Ok(value);
+        }
         self.layer(name, node)
+    }
+
+    /// Another output of a node than the first.
+    pub(super) fn also(&mut self, output: &'b str, value: Value) {
+        if !output.is_empty() {
+            self.values.insert(output, value);
+        }
     }
 
     /// What to go on with behind a refused node, so that later nodes are looked at too.
@@ -354,10 +377,7 @@ impl<'m, 'b> Importer<'m, 'b> {
     /// Input `index` as a value of the network, with functions made into nodes.
     pub(super) fn tensor(&mut self, node: &NodeProto<'b>, index: usize) -> Result<View, Refusal> {
         let view = self.tensor_in_any_order(node, index)?;
-        match view.moved {
-            Some(moved) => Err(Refusal::Moved(moved)),
-            None => Ok(view),
-        }
+        self.in_order(node.op, &view)
     }
 
     /// An input's tensor, whatever the order of its axes: for operators that treat every number
@@ -379,11 +399,13 @@ impl<'m, 'b> Importer<'m, 'b> {
         node: &NodeProto<'b>,
     ) -> Result<(View, Option<Vec<usize>>), Refusal> {
         let view = self.tensor_in_any_order(node, 0)?;
-        let Some(moved) = &view.moved else { return Ok((view, None)) };
+        if view.moved.is_none() {
+            return Ok((view, None));
+        }
         self.spend(8 * view.dims.iter().product::<usize>() as u64)?;
         match view.places() {
             Some(places) => Ok((view, Some(places))),
-            None => Err(Refusal::Moved(Rc::clone(moved))),
+            None => Ok((self.in_order(node.op, &view)?, None)),
         }
     }
 
@@ -434,16 +456,48 @@ impl<'m, 'b> Importer<'m, 'b> {
         }
     }
 
-    /// The last node.
-    fn result(&mut self, name: &'b str) -> Result<NodeId, Refusal> {
+    /// The last node, and names and shapes of the outputs that it holds one behind the other, where
+    /// there are several.
+    fn results(&mut self, outputs: &[&'b str]) -> Result<(NodeId, Vec<OutputPart>), (&'b str, Refusal)> {
+        let mut found = Vec::with_capacity(outputs.len());
+        // Whoever receives the scores knows the label.
+        let labels: Vec<bool> = outputs
+            .iter()
+            .map(|name| matches!(self.values.get(name), Some(Value::Probabilities(_, "ArgMax"))))
+            .collect();
+        let scores = labels.contains(&false);
+        for (&name, label) in outputs.iter().zip(labels) {
+            if label && scores {
+                self.notes.push(format!(
+                    "output {} left out: receivers can tell it from the others",
+                    visible(name)
+                ));
+                continue;
+            }
+            found.push((name, self.result(name).map_err(|refusal| (name, refusal))?));
+        }
+        if let [(_, (node, _))] = found[..] {
+            return Ok((node, Vec::new()));
+        }
+        let mut parts = Vec::with_capacity(found.len());
+        let mut flat = Vec::with_capacity(found.len());
+        for (name, (node, shape)) in found {
+            let length = self.builder.shape(node).iter().product();
+            flat.push(self.shaped(&View::new(node, vec![self.batch, length]), &[length]));
+            parts.push(OutputPart { name: visible(name), shape });
+        }
+        let label = self.unique("outputs");
+        Ok((self.builder.concat(&label, &flat), parts))
+    }
+
+    /// The node of an output, and its shape without the batch.
+    fn result(&mut self, name: &'b str) -> Result<(NodeId, Vec<usize>), Refusal> {
         let value = self.values.get(name).cloned().unwrap_or(Value::Unknown);
         let view = match value {
             Value::Probabilities(view, _) => view,
             other => self.materialise(name, other)?,
         };
-        if let Some(moved) = view.moved {
-            return Err(Refusal::Moved(moved));
-        }
+        let view = self.in_order(name, &view)?;
         // A single image may come without its batch of 1.
         let of_one = self.batch == 1
             && view.dims.iter().product::<usize>() == self.builder.shape(view.node).iter().product::<usize>();
@@ -452,7 +506,8 @@ impl<'m, 'b> Importer<'m, 'b> {
         }
         match self.builder.take_error() {
             Some(error) => Err(Refusal::Invalid(error.to_string())),
-            None => Ok(view.node),
+            None if view.dims.first() == Some(&self.batch) => Ok((view.node, view.dims[1..].to_vec())),
+            None => Ok((view.node, view.dims)),
         }
     }
 
@@ -497,9 +552,10 @@ impl<'m, 'b> Importer<'m, 'b> {
     pub(super) fn image(&mut self, view: &View) -> Result<NodeId, Refusal> {
         match view.dims[..] {
             [b, c, h, w] if b == self.batch => Ok(self.shaped(view, &[c, h, w])),
+            [b, c, length] if b == self.batch => Ok(self.shaped(view, &[c, 1, length])),
             _ => Err(unsupported(
                 format!("a value of shape {:?}", view.dims),
-                "only images [batch, channels, height, width] can be processed here",
+                "only images [batch, channels, height, width] or [batch, channels, length] can be processed here",
             )),
         }
     }

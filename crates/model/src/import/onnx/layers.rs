@@ -1,27 +1,29 @@
 //! Linear layers, normalisation, pooling, and everything that is refused by name.
 
-use std::rc::Rc;
-
 use super::constant::Constant;
 use super::importer::Importer;
 use super::layout::axis;
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, View, unsupported};
-use super::window::{added, ceil_padding, counts, inverted, outputs, pair, window, window_padding};
-use crate::graph::{BatchNorm, ConvOptions, NodeId, PoolOptions};
+use super::window::{
+    added, ceil_padding, counts, inverted, kernel_dims, outputs, pair_of, window, window_padding,
+};
+use crate::graph::{BatchNorm, ConvOptions, NodeId, PoolOptions, SecretReals};
 
 impl<'b> Importer<'_, 'b> {
     /// The value of a node with weights or windows.
     pub(super) fn layer(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         match node.op {
             "Conv" => self.conv(name, node),
+            "ConvTranspose" => self.transposed_conv(name, node),
+            "Resize" | "Upsample" => self.resize(name, node),
             "Gemm" => self.gemm(name, node),
             "MatMul" => self.mat_mul(name, node),
             "BatchNormalization" => self.batch_norm(name, node),
             "AveragePool" | "MaxPool" => self.pool(name, node),
             "GlobalAveragePool" | "GlobalMaxPool" => self.global_pool(name, node, [true; 2], true),
             "ReduceMean" | "ReduceSum" | "ReduceMax" => self.reduce(name, node),
-            "Pad" => self.pad(node),
+            "Pad" => self.pad(name, node),
             "Concat" => self.concat(name, node),
             other => {
                 let (why, what_to_do) = refusal(other);
@@ -45,12 +47,13 @@ impl<'b> Importer<'_, 'b> {
     fn conv(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let (view, extra) = self.padded(node)?;
         let weights = self.weights(node, 1)?;
-        let [out_channels, depth, kh, kw] = weights.dims[..] else {
+        let Some(([out_channels, depth], kernel)) = kernel_dims(&weights.dims) else {
             return Err(unsupported(
                 format!("a convolution with weights of shape {:?}", weights.dims),
-                "write it as a two-dimensional convolution (Conv2d with a height of 1 in place of Conv1d)",
+                "convolutions of one and two dimensions are possible",
             ));
         };
+        let one = weights.dims.len() == 3;
         let input = self.image(&view)?;
         let [channels, height, width] = self.image_shape(input)?;
         let groups =
@@ -61,14 +64,13 @@ impl<'b> Importer<'_, 'b> {
             )
             .into());
         }
-        let kernel = [kh, kw];
         if let Some(declared) = node.ints("kernel_shape")
-            && pair("kernel_shape", Some(declared), 1)? != kernel
+            && pair_of("kernel_shape", Some(declared), 1, one)? != kernel
         {
             return Err(format!("kernel_shape {declared:?}, the weights have {kernel:?}").into());
         }
-        let stride = pair("strides", node.ints("strides"), 1)?;
-        let dilation = pair("dilations", node.ints("dilations"), 1)?;
+        let stride = pair_of("strides", node.ints("strides"), 1, one)?;
+        let dilation = pair_of("dilations", node.ints("dilations"), 1, one)?;
         let size = [height + extra[0] + extra[2], width + extra[1] + extra[3]];
         let padding = added(window_padding(node, size, kernel, stride, dilation)?, extra);
         let values = self.floats(&weights)?;
@@ -76,7 +78,7 @@ impl<'b> Importer<'_, 'b> {
         let options = ConvOptions { out_channels, kernel, stride, padding, dilation, groups };
         let label = self.unique(name);
         let result = self.builder.conv2d(&label, input, options, values, bias);
-        Ok(self.image_value(result))
+        Ok(self.image_value(result, view.dims.len()))
     }
 
     /// `alpha A B + beta C`, A the value.
@@ -99,9 +101,37 @@ impl<'b> Importer<'_, 'b> {
         if matches!(self.input(node, 0)?, Some(Value::Constant(_))) {
             return Err(unsupported("weights on the left of a product", "write it as x times W"));
         }
+        if self.tensor_in_any_order(node, 0)?.dims.len() > 2 {
+            return self.along_last_axis(name, node);
+        }
         let view = self.flat_in_any_order(node)?;
         let weights = self.weights(node, 1)?;
         self.dense(name, &view, &weights, false, 1.0, None)
+    }
+
+    /// A matrix product along the last axis of a value of more than two: a convolution of size 1
+    /// with that axis as channels.
+    fn along_last_axis(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let weights = self.weights(node, 1)?;
+        let [inputs, outputs] = weights.dims[..] else {
+            return Err(unsupported(format!("weights of shape {:?}", weights.dims), "a matrix is possible"));
+        };
+        let view = self.tensor_in_any_order(node, 0)?;
+        let last = view.dims.len() - 1;
+        if view.dims[last] != inputs {
+            return Err(format!("weights for {inputs} inputs, the value has shape {:?}", view.dims).into());
+        }
+        let (first, back) = self.axis_first(name, &view, last)?;
+        let values = (0..outputs).flat_map(|o| (0..inputs).map(move |i| i * outputs + o));
+        let given = self.floats(&weights)?;
+        let values = values.map(|at| given[at]).collect();
+        let shape = [inputs, 1, first.dims[2..].iter().product()];
+        let input = self.shaped(&first, &shape);
+        let label = self.unique(name);
+        let result = self.builder.conv2d(&label, input, ConvOptions::square(outputs, 1), values, None);
+        let mut dims = first.dims;
+        dims[1] = outputs;
+        Ok(Value::Tensor(View::new(result, dims).transposed(&back, None)))
     }
 
     /// A fully connected layer; `weights` are `[inputs, outputs]`, or `[outputs, inputs]` when
@@ -189,10 +219,11 @@ impl<'b> Importer<'_, 'b> {
         let (view, extra) = if maximum { (self.tensor(node, 0)?, [0; 4]) } else { self.padded(node)? };
         let input = self.image(&view)?;
         let [_, height, width] = self.image_shape(input)?;
-        let kernel =
-            pair("kernel_shape", Some(node.ints("kernel_shape").ok_or("a pool without a window")?), 1)?;
-        let stride = pair("strides", node.ints("strides"), 1)?;
-        if pair("dilations", node.ints("dilations"), 1)? != [1, 1] {
+        let one = view.dims.len() == 3;
+        let kernel = node.ints("kernel_shape").ok_or("a pool without a window")?;
+        let kernel = pair_of("kernel_shape", Some(kernel), 1, one)?;
+        let stride = pair_of("strides", node.ints("strides"), 1, one)?;
+        if pair_of("dilations", node.ints("dilations"), 1, one)? != [1, 1] {
             return Err(unsupported("windows with gaps (dilation)", "use plain windows"));
         }
         let size = [height + extra[0] + extra[2], width + extra[1] + extra[3]];
@@ -210,13 +241,13 @@ impl<'b> Importer<'_, 'b> {
         let label = self.unique(name);
         if maximum {
             let result = self.builder.max_pool(&label, input, options);
-            return Ok(self.image_value(result));
+            return Ok(self.image_value(result, view.dims.len()));
         }
         let outputs = [0, 1].map(|i| outputs(size[i] + padding[i] + padding[i + 2], kernel[i], stride[i]));
         let counts = [0, 1].map(|i| counts(outputs[i], kernel[i], stride[i], &counted[i]));
         if [0, 1].iter().all(|&i| counts[i].iter().all(|&n| n == kernel[i])) {
             let result = self.builder.average_pool(&label, input, options);
-            return Ok(self.image_value(result));
+            return Ok(self.image_value(result, view.dims.len()));
         }
         // Windows of different sizes: sums, each times the least common multiple of all sizes over
         // its own.
@@ -225,7 +256,7 @@ impl<'b> Importer<'_, 'b> {
         let sums = self.unique(&format!("{name}.sums"));
         let sums = self.builder.sum_pool(&sums, input, options);
         let result = self.builder.weigh(&label, sums, rows, columns, f64::from(down) * f64::from(across));
-        Ok(self.image_value(result))
+        Ok(self.image_value(result, view.dims.len()))
     }
 
     /// Means, sums or largest numbers over whole columns (down), rows (across), or both.
@@ -237,6 +268,7 @@ impl<'b> Importer<'_, 'b> {
         keep: bool,
     ) -> Result<Value, Refusal> {
         let view = self.tensor(node, 0)?;
+        let [down, across] = if view.dims.len() == 3 { [false, across] } else { [down, across] };
         self.pooled(name, node, view, [down, across], keep)
     }
 
@@ -245,14 +277,11 @@ impl<'b> Importer<'_, 'b> {
         &mut self,
         name: &str,
         node: &NodeProto<'b>,
-        mut view: View,
+        view: View,
         [down, across]: [bool; 2],
         keep: bool,
     ) -> Result<Value, Refusal> {
         let rank = view.dims.len();
-        if rank == 3 {
-            view.dims.push(1);
-        }
         let input = self.image(&view)?;
         let [_, height, width] = self.image_shape(input)?;
         let kernel = [if down { height } else { 1 }, if across { width } else { 1 }];
@@ -264,18 +293,25 @@ impl<'b> Importer<'_, 'b> {
             _ => self.builder.average_pool(&label, input, whole),
         };
         let reduced = [false, false, down, across];
-        let sizes = view.dims.iter().zip(reduced).take(rank);
+        let reduced = if rank == 3 { &[false, false, across][..] } else { &reduced };
+        let sizes = view.dims.iter().zip(reduced.iter().copied());
         let dims = sizes.filter(|(_, gone)| keep || !gone).map(|(&d, gone)| if gone { 1 } else { d });
         Ok(Value::Tensor(View::new(result, dims.collect())))
     }
 
-    /// A reduction over height, width or both.
+    /// A reduction over any axes but that of the batch.
     fn reduce(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let view = self.tensor_in_any_order(node, 0)?;
         let rank = view.dims.len();
         let axes = self.axes(node, 1)?.unwrap_or_default();
         let axes = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
         let keep = node.int("keepdims", 1) != 0;
+        if let Some(twice) = (1..axes.len()).find(|&i| axes[..i].contains(&axes[i])) {
+            return Err(format!("reduces axis {} twice", axes[twice]).into());
+        }
+        if rank == 0 {
+            return Ok(Value::Tensor(view));
+        }
         if let Some(moved) = &view.moved {
             // Height and width, wherever they stand: what is left is in order.
             let both = moved.flattened.is_none()
@@ -283,33 +319,46 @@ impl<'b> Importer<'_, 'b> {
                 && axes.len() == 2
                 && moved.axes[0] == 0
                 && moved.axes[2..].iter().all(|a| axes.contains(a));
-            if !both {
-                return Err(Refusal::Moved(Rc::clone(moved)));
+            if both {
+                let dims = left(&view.dims, &axes, keep);
+                return Ok(match self.pooled(name, node, view.stored(), [true; 2], true)? {
+                    Value::Tensor(pooled) => Value::Tensor(View::new(pooled.node, dims)),
+                    other => other,
+                });
             }
-            let left = |(axis, &size): (usize, &usize)| match axes.contains(&axis) {
-                true => keep.then_some(1),
-                false => Some(size),
-            };
-            let dims = view.dims.iter().enumerate().filter_map(left).collect();
-            return Ok(match self.pooled(name, node, view.stored(), [true; 2], true)? {
-                Value::Tensor(pooled) => Value::Tensor(View::new(pooled.node, dims)),
-                other => other,
-            });
         }
-        let inside = axes.iter().all(|a| (2..4).contains(a));
-        if !matches!(rank, 3 | 4) || axes.is_empty() || !inside {
-            return Err(unsupported(
-                format!("reduces axes {axes:?} of a value of {rank} dimensions"),
-                "reduce height and width (axes 2 and 3) of images",
-            ));
+        let noop = axes.is_empty() && node.int("noop_with_empty_axes", 0) != 0;
+        if noop {
+            return Ok(Value::Tensor(view));
         }
-        let over = [axes.contains(&2), axes.contains(&3)];
-        self.pooled(name, node, view, over, keep)
+        let axes = if axes.is_empty() { (0..rank).collect() } else { axes };
+        let whole = axes.contains(&0) && self.batch == 1;
+        if axes.contains(&0) && !whole {
+            return Err(unsupported("reduces over the images of a batch", "export with a batch of 1"));
+        }
+        if view.moved.is_none() && matches!(rank, 3 | 4) && axes.iter().all(|&a| a > 1) {
+            let over = if rank == 3 { [false, true] } else { [axes.contains(&2), axes.contains(&3)] };
+            return self.pooled(name, node, view, over, keep);
+        }
+        // All other axes go before: windows over what is left.
+        let inside: Vec<usize> = axes.iter().copied().filter(|&a| a != 0).collect();
+        let (turned, many) = self.axes_last(name, &view, &inside)?;
+        let kept: usize = turned.dims[1..rank - inside.len()].iter().product();
+        let rows = View::new(turned.node, vec![self.batch, kept, many, 1]);
+        let dims = left(&view.dims, &axes, keep);
+        Ok(match self.pooled(name, node, rows, [true, false], true)? {
+            Value::Tensor(pooled) => {
+                // A number for each image keeps the axis of the batch.
+                let dims = if dims.is_empty() { vec![self.batch] } else { dims };
+                Value::Tensor(View::new(pooled.node, dims))
+            }
+            other => other,
+        })
     }
 
     /// Zeros around images wait for the convolution or average pooling behind.
-    fn pad(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
-        let (view, before) = self.padded(node)?;
+    fn pad(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let (mut view, before) = self.padded(node)?;
         let given = match node.ints("pads") {
             Some(pads) => pads.to_vec(),
             None => self.constant(node, 1, "padding")?.ok_or("a Pad without sizes")?.as_ints()?,
@@ -338,51 +387,141 @@ impl<'b> Importer<'_, 'b> {
         }
         let mode = node.text("mode");
         if !matches!(mode, "" | "constant") {
-            return Err(unsupported(
-                format!("padding of kind {mode}"),
-                "pad with zeros, in the convolution or by ZeroPad2d, and retrain",
-            ));
+            let view = self.tensor(node, 0)?;
+            return self.padded_with_itself(name, &view, &pads, mode).map(Value::Tensor);
+        }
+        let mut before = before;
+        if pads.iter().flatten().any(|&p| p < 0) {
+            view = self.tensor(node, 0)?;
+            before = [0; 4];
+            let cuts: Vec<[i64; 2]> = pads.iter().map(|p| p.map(|p| p.min(0))).collect();
+            view = self.padded_with_itself(name, &view, &cuts, "edge")?;
+            pads.iter_mut().flatten().for_each(|p| *p = (*p).max(0));
         }
         if value != 0.0 {
-            return Err(unsupported(format!("padding with {value}"), "pad with zeros, and retrain"));
-        }
-        if let Some(cut) = pads.iter().flatten().find(|&&p| p < 0) {
-            return Err(unsupported(format!("padding of {cut}, which cuts off"), "only zeros can be added"));
+            if before != [0; 4] {
+                view = self.tensor(node, 0)?;
+            }
+            return self.padded_with(name, &view, &pads, value);
         }
         match pads[..] {
             [[0, 0], [0, 0], [top, bottom], [left, right]] => {
                 let padding = window("pads", [top, left, bottom, right])?;
                 Ok(Value::Padded(view, added(before, padding)))
             }
-            _ => Err(unsupported(
-                format!("pads other axes than height and width of a value of shape {:?}", view.dims),
-                "for a shortcut of more channels, use a convolution of size 1",
-            )),
+            [[0, 0], [0, 0], [left, right]] => {
+                let padding = window("pads", [0, left, 0, right])?;
+                Ok(Value::Padded(view, added(before, padding)))
+            }
+            [[0, 0], [first, last], ref sides @ ..] => {
+                if before != [0; 4] {
+                    view = self.tensor(node, 0)?;
+                }
+                let [first, last] = window("pads", [first, last])?;
+                let wider = self.more_channels(name, &view, first, last)?;
+                match *sides {
+                    [[top, bottom], [left, right]] => {
+                        Ok(Value::Padded(wider, window("pads", [top, left, bottom, right])?))
+                    }
+                    [[left, right]] => Ok(Value::Padded(wider, window("pads", [0, left, 0, right])?)),
+                    _ if sides.iter().all(|side| *side == [0; 2]) => Ok(Value::Tensor(wider)),
+                    _ => Err(unsupported(
+                        format!("pads a value of shape {:?} on several sides", view.dims),
+                        "pad images",
+                    )),
+                }
+            }
+            _ => Err(unsupported("pads the images of a batch with others", "leave the first axis alone")),
         }
+    }
+
+    /// Zeros before and behind the channels: a layer of weights 0 and 1.
+    fn more_channels(&mut self, name: &str, view: &View, first: usize, last: usize) -> Result<View, Refusal> {
+        let mut dims = view.dims.clone();
+        let (channels, inner) = (dims[1], dims[2..].iter().product());
+        let wider = channels + first + last;
+        self.spend(4 * (channels as u64).saturating_mul(wider as u64))?;
+        let mut weights = vec![0.0; channels * wider];
+        (0..channels).for_each(|c| weights[(first + c) * channels + c] = 1.0);
+        let input = self.shaped(view, &[channels, 1, inner]);
+        let label = self.unique(name);
+        let node = self.builder.conv2d(&label, input, ConvOptions::square(wider, 1), weights, None);
+        self.notes.push(format!("{label} becomes a layer of its own: it adds channels of zeros"));
+        dims[1] = wider;
+        Ok(View::new(node, dims))
+    }
+
+    /// A number around images: zeros around what is left without it.
+    fn padded_with(
+        &mut self,
+        name: &str,
+        view: &View,
+        pads: &[[i64; 2]],
+        value: f64,
+    ) -> Result<Value, Refusal> {
+        let [[0, 0], [0, 0], sides @ ..] = pads else {
+            return Err(unsupported(format!("pads channels with {value}"), "pad them with zeros"));
+        };
+        let padding = match sides {
+            [[top, bottom], [left, right]] => window("pads", [*top, *left, *bottom, *right])?,
+            [[left, right]] => window("pads", [0, *left, 0, *right])?,
+            _ => return Err(unsupported(format!("pads a value of shape {:?}", view.dims), "pad images")),
+        };
+        let input = self.image(view)?;
+        let channels = self.builder.shape(input)[0];
+        self.spend(16 * channels as u64)?;
+        let all = |v: f64| -> SecretReals { std::iter::repeat_n(v, channels).collect() };
+        let label = self.unique(&format!("{name}.without"));
+        let without = self.builder.affine(&label, input, all(1.0), all(-value));
+        let options = ConvOptions { padding, ..ConvOptions::square(channels, 1).groups(channels) };
+        let label = self.unique(name);
+        let bias = Some(vec![value as f32; channels]);
+        let padded = self.builder.conv2d(&label, without, options, vec![1.0; channels], bias);
+        Ok(self.image_value(padded, view.dims.len()))
     }
 
     fn concat(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Value, Refusal> {
         let mut inputs = Vec::with_capacity(node.inputs.len().min(64));
-        let mut flat = false;
+        let mut joined: Option<(View, Vec<usize>)> = None;
         for index in 0..node.inputs.len() {
-            let view = self.tensor(node, index)?;
-            let rank = view.dims.len();
-            if !matches!(rank, 2 | 4) || axis(node.int("axis", 1), rank)? != 1 {
+            if matches!(self.input(node, index)?, Some(Value::Constant(_))) {
                 return Err(unsupported(
-                    "joins values otherwise than by channels",
-                    "join images along axis 1",
+                    "joins a constant and a value of the network",
+                    "leave the constant out, or add it behind",
                 ));
             }
-            flat = rank == 2;
-            inputs.push(if flat { self.flat(&view)? } else { self.image(&view)? });
+            let view = self.tensor_in_any_order(node, index)?;
+            let along = axis(node.int("axis", 1), view.dims.len())?;
+            if along == 0 {
+                return Err(unsupported("joins images to a batch", "join along another axis"));
+            }
+            let (first, back) = self.axis_first(name, &view, along)?;
+            let part = match first.dims[..] {
+                [_, length] => self.shaped(&first, &[length]),
+                [_, c, h, w] => self.shaped(&first, &[c, h, w]),
+                _ => {
+                    let shape = [first.dims[1], 1, first.dims[2..].iter().product()];
+                    self.shaped(&first, &shape)
+                }
+            };
+            inputs.push(part);
+            joined = Some(match joined.take() {
+                None => (first, back),
+                Some((mut whole, back)) if whole.dims[2..] == first.dims[2..] => {
+                    whole.dims[1] += first.dims[1];
+                    (whole, back)
+                }
+                Some((whole, _)) => {
+                    return Err(
+                        format!("joins values of shapes {:?} and {:?}", whole.dims, first.dims).into()
+                    );
+                }
+            });
         }
+        let (whole, back) = joined.ok_or("nothing to join")?;
         let label = self.unique(name);
         let result = self.builder.concat(&label, &inputs);
-        if flat {
-            let dims = vec![self.batch, self.builder.shape(result).iter().product()];
-            return Ok(Value::Tensor(View::new(result, dims)));
-        }
-        Ok(self.image_value(result))
+        Ok(Value::Tensor(View::new(result, whole.dims).transposed(&back, None)))
     }
 
     /// The first input, with the zeros that a `Pad` before put around it.
@@ -393,15 +532,28 @@ impl<'b> Importer<'_, 'b> {
         }
     }
 
-    fn image_shape(&self, node: NodeId) -> Result<[usize; 3], Refusal> {
+    pub(super) fn image_shape(&self, node: NodeId) -> Result<[usize; 3], Refusal> {
         <[usize; 3]>::try_from(self.builder.shape(node)).map_err(|_| "an image was expected".into())
     }
 
-    /// A new image node with the shape the file gives it.
-    fn image_value(&self, node: NodeId) -> Value {
-        let dims = std::iter::once(self.batch).chain(self.builder.shape(node).iter().copied()).collect();
+    /// A new image node with the shape the file gives it, of three or four axes.
+    fn image_value(&self, node: NodeId, rank: usize) -> Value {
+        let shape = self.builder.shape(node).iter().copied();
+        let mut dims: Vec<usize> = std::iter::once(self.batch).chain(shape).collect();
+        if rank == 3 {
+            dims.remove(2);
+        }
         Value::Tensor(View::new(node, dims))
     }
+}
+
+/// A shape with some axes reduced to one element, or without them.
+fn left(dims: &[usize], axes: &[usize], keep: bool) -> Vec<usize> {
+    let size = |(axis, &size): (usize, &usize)| match axes.contains(&axis) {
+        true => keep.then_some(1),
+        false => Some(size),
+    };
+    dims.iter().enumerate().filter_map(size).collect()
 }
 
 /// Numbers in the order of a node: number `i` goes to place `places[i]`.
@@ -414,11 +566,6 @@ fn placed(numbers: &[f32], places: &[usize]) -> Vec<f32> {
 /// Why an operator is refused, and what to do.
 fn refusal(op: &str) -> (&'static str, &'static str) {
     match op {
-        "ConvTranspose" => (
-            "transposed convolutions are not supported",
-            "where it makes a value larger inside a network (decoders, U-Nets), there is no way around it: use a \
-             network without a decoder",
-        ),
         "LRN" => (
             "local response normalisation divides by sums of secret numbers",
             "replace it by BatchNorm and retrain",
@@ -438,11 +585,6 @@ fn refusal(op: &str) -> (&'static str, &'static str) {
         "If" | "Loop" | "Scan" => (
             "control flow is not supported",
             "export the model by tracing (torch.onnx.export of the model itself, not of a script)",
-        ),
-        "Resize" | "Upsample" => (
-            "resizing is not supported",
-            "right behind the input: leave it out and give images of the right size; inside a network (U-Nets, feature \
-             pyramids) there is no way around it: use a network that only gets smaller",
         ),
         "QuantizeLinear"
         | "DequantizeLinear"
@@ -465,10 +607,9 @@ fn refusal(op: &str) -> (&'static str, &'static str) {
         "LpPool" | "GlobalLpPool" | "MaxUnpool" | "MaxRoiPool" | "RoiAlign" => {
             ("this pooling is not supported", "use average pooling and retrain")
         }
-        "Gather" | "GatherND" | "GatherElements" | "Slice" | "Split" | "DepthToSpace" | "SpaceToDepth"
-        | "Tile" | "Expand" | "ScatterND" => (
-            "taking a value apart or rearranging it is not supported",
-            "write it with convolutions (grouped ones take channels apart), or use a network without it",
+        "GatherND" | "GatherElements" | "ScatterND" | "ScatterElements" => (
+            "this way of rearranging a value is not supported",
+            "write it with slices, or with Gather along one axis",
         ),
         _ => (
             "this operator is not supported",

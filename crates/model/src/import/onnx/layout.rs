@@ -1,11 +1,9 @@
 //! Operators that change shapes only, or nothing at all.
 
-use std::rc::Rc;
-
 use super::constant::{elements, sizes};
 use super::importer::Importer;
 use super::proto::NodeProto;
-use super::value::{Refusal, Value, View, unsupported};
+use super::value::{Refusal, Value, unsupported};
 
 /// Operators that change shapes only, or nothing at all.
 pub(super) fn is_layout(op: &str) -> bool {
@@ -44,18 +42,13 @@ impl<'b> Importer<'_, 'b> {
             "Identity" | "Dropout" => view,
             "Cast" if matches!(node.int("to", 1), 1 | 10 | 11 | 16) => view,
             "Cast" => return Err(unsupported("turns real numbers into integers", "remove the conversion")),
-            "Transpose" if view.places().is_none() => {
+            "Transpose" => {
+                let view = if view.places().is_some() { self.in_order(name, &view)? } else { view };
                 view.transposed(&permutation(node.ints("perm"), view.dims.len())?, Some(name))
             }
             _ => {
-                let dims = match node.op {
-                    "Transpose" => Vec::new(),
-                    _ => self.other_shape(node, &view.dims)?,
-                };
-                match &view.moved {
-                    None => View::new(view.node, dims),
-                    Some(moved) => view.reshaped(dims).ok_or_else(|| Refusal::Moved(Rc::clone(moved)))?,
-                }
+                let dims = self.other_shape(node, &view.dims)?;
+                self.in_shape(name, &view, dims)?
             }
         };
         Ok(Some(match value {

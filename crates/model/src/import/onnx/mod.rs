@@ -4,7 +4,8 @@
 //! inside the file or beside it. The way of a file: the format (`wire`, `proto`), constants and
 //! their folding (`constant`, `external`, `evaluate`), the order of nodes (`start`), then node by
 //! node into a [`crate::graph::GraphBuilder`] (`importer`): linear and pooling layers (`layers`),
-//! what is layout only (`layout`), functions of one variable that exporters write as chains of
+//! (`transposed`, `resize`), what is layout only (`layout`), what takes numbers by their places
+//! (`rearrange`), functions of one variable that exporters write as chains of
 //! operators (`elementwise`).
 //!
 //! Files may be hostile: no panic, no recursion, no allocation beyond a small multiple of the
@@ -20,9 +21,13 @@ mod foreign;
 mod importer;
 mod layers;
 mod layout;
+mod ml;
 mod proto;
+mod rearrange;
+mod resize;
 mod start;
 mod training;
+mod transposed;
 mod value;
 mod window;
 mod wire;
@@ -45,6 +50,8 @@ pub struct ImportOptions {
     /// Bytes of weights that the file may let be generated (`ConstantOfShape`) rather than hold:
     /// none unless told. Weights may take this plus 16 MiB plus eight times the files' sizes.
     pub generated_bytes: u64,
+    /// The output to compute, of a file with several; all of them, one behind the other, unless told.
+    pub output: Option<String>,
 }
 
 /// An imported network.

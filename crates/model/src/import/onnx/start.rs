@@ -116,8 +116,10 @@ fn reshapes(op: &str) -> bool {
 /// channel by itself, leaves the order of axes open.
 fn looks_at_axes(op: &str) -> bool {
     let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Pad", "Concat", "Resize", "Upsample", "LRN"];
+    let places = ["Slice", "Split", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"];
     let shapes = ["Softmax", "LogSoftmax", "Hardmax", "ArgMax"];
     layers.contains(&op)
+        || places.contains(&op)
         || shapes.contains(&op)
         || op.contains("Pool")
         || op.contains("Reduce")
@@ -177,8 +179,8 @@ fn shown(shape: &[Option<i64>]) -> String {
     format!("[{}]", sizes.collect::<Vec<_>>().join(", "))
 }
 
-/// The nodes that the output needs, each after those it reads.
-pub(super) fn order(graph: &GraphProto<'_>, output: &str) -> Result<Vec<usize>, String> {
+/// The nodes that the outputs need, each after those it reads.
+pub(super) fn order(graph: &GraphProto<'_>, outputs: &[&str]) -> Result<Vec<usize>, String> {
     let mut producer: HashMap<&str, usize> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
         for name in node.outputs.iter().filter(|n| !n.is_empty()) {
@@ -187,14 +189,18 @@ pub(super) fn order(graph: &GraphProto<'_>, output: &str) -> Result<Vec<usize>, 
     }
     let known: HashSet<&str> =
         graph.initializers.iter().map(|t| t.name).chain(graph.inputs.iter().map(|i| i.name)).collect();
-    if known.contains(output) || !producer.contains_key(output) {
+    if let Some(output) = outputs.iter().find(|o| known.contains(*o) || !producer.contains_key(*o)) {
         return Err(format!("output {output} is not computed by a node"));
     }
     // Depth first without recursion: a node is entered, its inputs are done, then it is left.
     let mut state = vec![0u8; graph.nodes.len()];
     let mut order = Vec::new();
-    let mut stack = vec![(producer[output], 0)];
-    state[producer[output]] = 1;
+    let mut stack = Vec::new();
+    for &output in outputs {
+        if std::mem::replace(&mut state[producer[output]], 1) == 0 {
+            stack.push((producer[output], 0));
+        }
+    }
     while let Some((index, at)) = stack.pop() {
         let node = &graph.nodes[index];
         let Some(name) = node.inputs.get(at) else {

@@ -21,14 +21,44 @@ pub(super) fn window<const N: usize>(what: &str, values: [i64; N]) -> Result<[us
 }
 
 /// An attribute of two numbers, down and across.
-pub(super) fn pair(what: &str, values: Option<&[i64]>, default: i64) -> Result<[usize; 2], Refusal> {
+fn pair(what: &str, values: Option<&[i64]>, default: i64) -> Result<[usize; 2], Refusal> {
     match values {
         None | Some([]) => window(what, [default; 2]),
         Some([a, b]) => window(what, [*a, *b]),
         Some(other) => Err(unsupported(
             format!("{what} for {} dimensions", other.len()),
-            "two-dimensional windows are possible: write a one-dimensional one with a height of 1",
+            "windows of one and two dimensions are possible",
         )),
+    }
+}
+
+/// An attribute of two numbers, or of one for a value of one dimension, whose height is 1.
+pub(super) fn pair_of(
+    what: &str,
+    values: Option<&[i64]>,
+    default: i64,
+    one: bool,
+) -> Result<[usize; 2], Refusal> {
+    match values {
+        Some([along]) if one => {
+            let [along] = window(what, [*along])?;
+            Ok([usize::from(what != "output_padding"), along])
+        }
+        values if one && values.is_none_or(<[i64]>::is_empty) => {
+            let [along] = window(what, [default])?;
+            Ok([usize::from(what != "output_padding"), along])
+        }
+        values if !one => pair(what, values, default),
+        _ => Err(format!("{what} of more than one dimension for a value of one").into()),
+    }
+}
+
+/// Channels and kernel of weights of one or two dimensions; a kernel of one has a height of 1.
+pub(super) fn kernel_dims(dims: &[usize]) -> Option<([usize; 2], [usize; 2])> {
+    match *dims {
+        [a, b, length] => Some(([a, b], [1, length])),
+        [a, b, height, width] => Some(([a, b], [height, width])),
+        _ => None,
     }
 }
 
@@ -53,6 +83,7 @@ pub(super) fn window_padding(
         "" | "NOTSET" => match node.ints("pads") {
             None | Some([]) => Ok([0; 4]),
             Some([top, left, bottom, right]) => window("pads", [*top, *left, *bottom, *right]),
+            Some([left, right]) if kernel[0] == 1 && size[0] == 1 => window("pads", [0, *left, 0, *right]),
             Some(other) => Err(format!("{} pads, expected 4", other.len()).into()),
         },
         "VALID" => Ok([0; 4]),

@@ -6,6 +6,7 @@ use amicus_plan::{
     ValueId, WeightId, WeightSpec,
 };
 
+use super::DIGITS;
 use super::layout::{Cut, Layout, Steps};
 use super::ranges::Ranges;
 use super::tournament::Tournament;
@@ -15,7 +16,7 @@ use crate::fake_quantisation::power_of_two;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Extreme;
 use crate::pieces::Pieces;
-use crate::planner::emit::largest_ell;
+use crate::planner::emit::{largest_ell, picked};
 use crate::quantize::to_integer;
 use crate::report::WindowReport;
 
@@ -159,6 +160,12 @@ impl Emitter<'_> {
                 let [left_shift, right_shift] = [shift(left), shift(right)];
                 OpKind::Add { left: left.id, left_shift, right: right.id, right_shift }
             }
+            FoldedKind::Multiply { left, right } => {
+                OpKind::Multiply { left: self.known(*left).id, right: self.known(*right).id }
+            }
+            FoldedKind::Gather { input, gather } => {
+                picked(self.known(*input).id, gather, folded.value_len(*input), folded.ops[op].len)
+            }
             FoldedKind::SumPool { input, pool } => {
                 OpKind::SumPool { input: self.known(*input).id, pool: *pool }
             }
@@ -200,11 +207,20 @@ impl Emitter<'_> {
         let Comparing { digits, .. } = self.comparing;
         let reach = range * self.margin;
         let name = format!("{}{suffix}", self.folded.ops[op].name);
-        let Some(window) = Window::of(x.scale, reach, bits, digits, self.limbs.bits()) else {
+        let integers: Vec<i128> = thresholds.iter().map(|&t| to_integer(t, x.scale).as_i128()).collect();
+        // Many thresholds and many digits together need more words of joins than a plan may have.
+        let fewer = DIGITS.into_iter().rev().filter(|&fewer| fewer <= digits);
+        let mut fitting = fewer.filter_map(|digits| {
+            let window = Window::of(x.scale, reach, bits, digits, self.limbs.bits())?;
+            let Window { unit, digits } = window.clone();
+            let compare = Compare { input: x.id, thresholds: integers.clone(), unit, digits };
+            let (tables, joins) = amicus_plan::values::MAX_WORDS;
+            (compare.table_words() <= tables && compare.join_words() <= joins).then_some((window, compare))
+        });
+        let Some((window, compare)) = fitting.next() else {
             let reason = format!("its window does not fit {} limb(s)", self.limbs.count());
             return Err(ModelError::node(&name, reason));
         };
-        let integers = thresholds.iter().map(|&t| to_integer(t, x.scale).as_i128()).collect();
         // A number of the network, for people.
         let factor = self.found.factors[x.id.index()];
         let end = power_of_two(window.unit + window.bits() - 1) / power_of_two(x.scale);
@@ -217,8 +233,6 @@ impl Emitter<'_> {
             seen: range * factor,
             guard_bits: (end / reach).log2().min(64.0),
         });
-        let Window { unit, digits } = window;
-        let compare = Compare { input: x.id, thresholds: integers, unit, digits };
         Ok(self.push(op, suffix, OpKind::Compare(compare), 0, f64::INFINITY).id)
     }
 
@@ -411,7 +425,21 @@ fn integer_polynomials(
             })
             .collect()
     };
-    let all: Option<Vec<Vec<i128>>> = pieces.polynomials().iter().map(integers).collect();
+    // A rounded square is made up for by the line that touches it in the middle of its piece.
+    let unit = power_of_two(full.saturating_sub(2 * argument));
+    let middle = |piece: usize| {
+        let (first, last) = (piece.checked_sub(1)?, piece);
+        Some((pieces.thresholds().get(first)? + pieces.thresholds().get(last)?) / 2.0)
+    };
+    let made_up = |(piece, p): (usize, &Vec<f64>)| match (&p[..], middle(piece)) {
+        (&[c, b, a], Some(middle)) if len == 3 => {
+            let more = (a * unit).round() / unit - a;
+            vec![c + more * middle * middle, b - 2.0 * more * middle, a]
+        }
+        _ => p.clone(),
+    };
+    let polynomials: Vec<Vec<f64>> = pieces.polynomials().iter().enumerate().map(made_up).collect();
+    let all: Option<Vec<Vec<i128>>> = polynomials.iter().map(integers).collect();
     let all = all.ok_or_else(|| ModelError::node(name, "a coefficient is too large"))?;
     let mut polynomials = vec![all[0].clone()];
     polynomials.extend(all.windows(2).map(|pair| pair[1].iter().zip(&pair[0]).map(|(b, a)| b - a).collect()));

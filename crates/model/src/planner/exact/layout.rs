@@ -18,6 +18,11 @@ use crate::scales::guard_bits;
 
 /// Most bits given to slopes that are no short binary fraction.
 const SLOPE_BITS: u32 = 12;
+/// And to coefficients of squares and higher powers, which are often smaller than the slope beside
+/// them: their rounding is the same for all numbers, and adds up over layers.
+const CURVE_BITS: u32 = 14;
+/// Most bits of a threshold: plans hold them in 128.
+const THRESHOLD_BITS: i64 = 120;
 /// Largest scale of anything that is chosen.
 const MOST: i64 = 60;
 
@@ -114,8 +119,10 @@ impl Draft<'_> {
                         full_scale(&polynomial, argument)
                     })
                 }
+                FoldedKind::Multiply { left, right } => of(left) + of(right),
                 FoldedKind::MaxPool { input, .. }
                 | FoldedKind::SumPool { input, .. }
+                | FoldedKind::Gather { input, .. }
                 | FoldedKind::Weigh { input, .. } => of(input),
                 FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
                     of(left).max(of(right))
@@ -169,7 +176,15 @@ impl Draft<'_> {
                 FoldedKind::Extreme { .. } => layout.values[op + 1],
                 _ => layout.values[value],
             };
-            (!Window::fits(scale, range * self.margin, self.limbs.bits())).then_some(value)
+            let furthest = match &folded.kind {
+                FoldedKind::Pieces { pieces, .. } => {
+                    pieces.thresholds().iter().fold(0.0, |m: f64, t| m.max(t.abs()))
+                }
+                _ => 0.0,
+            };
+            let threshold = i64::from(scale) + guard_bits(furthest);
+            let fits = threshold <= THRESHOLD_BITS || furthest == 0.0;
+            (!fits || !Window::fits(scale, range * self.margin, self.limbs.bits())).then_some(value)
         });
         (0..layout.values.len()).find(|&value| !fits(value)).or(compared)
     }
@@ -186,7 +201,13 @@ impl Draft<'_> {
             FoldedKind::Linear { input, .. }
             | FoldedKind::MaxPool { input, .. }
             | FoldedKind::SumPool { input, .. }
+            | FoldedKind::Gather { input, .. }
             | FoldedKind::Weigh { input, .. } => self.culprit(layout, *input),
+            FoldedKind::Multiply { left, right } => {
+                let first = largest_of(&[*left, *right])?;
+                let second = if first == *left { *right } else { *left };
+                self.culprit(layout, first).or_else(|| self.culprit(layout, second))
+            }
             FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
                 self.culprit(layout, largest_of(&[*left, *right])?)
             }
@@ -236,10 +257,11 @@ fn full_scale(pieces: &Pieces, argument: u32) -> u32 {
         let unit = 2f64.powi(bits as i32);
         slopes.clone().all(|a| (a * unit).fract() == 0.0)
     };
-    let bits = (0..SLOPE_BITS).find(|&bits| exact(bits)).unwrap_or_else(|| {
+    let most = if degree > 1 { CURVE_BITS } else { SLOPE_BITS };
+    let bits = (0..most).find(|&bits| exact(bits)).unwrap_or_else(|| {
         // Small coefficients get as many bits as others.
         let largest = slopes.clone().fold(0f64, |m, a| m.max(a.abs()));
-        scale_for(SLOPE_BITS, largest)
+        scale_for(most, largest)
     });
     degree * argument + bits
 }

@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
 
     fn attempt(&mut self, recipe: Recipe) -> Result<(), ModelError> {
         let keeps = |layer: &Layer| self.options.keeps(layer);
-        let graph = replace(self.graph, &self.fitted, &recipe, (self.written, &[]), &keeps)?.graph;
+        let graph = replace(self.graph, &self.fitted, &recipe, (self.written, &[]), None, &keeps)?.graph;
         let float = FloatExecutor::new(&graph);
         let answers = self.compared.par_iter().map(|x| float.run(x)).collect::<Result<Vec<_>, _>>()?;
         let pairs = || answers.iter().zip(&self.expected);
@@ -150,6 +150,12 @@ impl<'a> Bench<'a> {
         let cheapest = good.min_by(|(_, a), (_, b)| a.recipe.degree.cmp(&b.recipe.degree).then(order(a, b)));
         cheapest.map_or(0, |(at, _)| at)
     }
+}
+
+/// Samples that a network can be fitted on.
+pub(super) fn affordable(graph: &Graph) -> usize {
+    let each = MOST_TRIALS * graph.multiply_adds().max(1);
+    usize::try_from(AFFORDABLE / each).unwrap_or(usize::MAX).clamp(LEAST_SAMPLES, SAMPLES)
 }
 
 /// Better trials first.

@@ -190,6 +190,16 @@ pub(super) fn links(graph: &Graph, node: &Node, link: &mut dyn FnMut(NodeId, usi
                 first += channels;
             }
         }
+        Layer::Gather(gather) => {
+            let input = graph.node(node.inputs[0]);
+            let mut last = None;
+            for (element, source) in gather.sources(input.len()).enumerate() {
+                let pair = (channel(input, source), channel(node, element));
+                if last.replace(pair) != Some(pair) {
+                    link(node.inputs[0], pair.0, pair.1);
+                }
+            }
+        }
         Layer::Flatten | Layer::Reshape => {
             let input = graph.node(node.inputs[0]);
             let mut last = None;

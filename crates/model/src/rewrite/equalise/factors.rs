@@ -21,6 +21,12 @@ pub(super) fn choose(graph: &Graph, sizes: &Sizes) -> Option<PerChannel> {
                 classes.fix_all(graph, node.inputs[0]);
                 classes.fix_all(graph, NodeId(index));
             }
+            // Factors of both would meet in it.
+            Layer::Multiply => {
+                [node.inputs[0], node.inputs[1], NodeId(index)]
+                    .iter()
+                    .for_each(|id| classes.fix_all(graph, *id));
+            }
             // It has factors of its own.
             Layer::BatchNorm { .. } => {}
             _ => links(graph, node, &mut |input, c, out| classes.tie((input.index(), c), (index, out))),

@@ -67,8 +67,8 @@ fn choose(graph: &Graph, sizes: &Sizes) -> Option<Groups> {
                 }
             }
             Layer::Conv2d { shape, .. } if shape.groups == 1 => {}
-            Layer::Conv2d { .. } | Layer::Reshape => {
-                classes.fix_all(graph, node.inputs[0]);
+            Layer::Conv2d { .. } | Layer::Reshape | Layer::Gather(_) | Layer::Multiply => {
+                node.inputs.iter().for_each(|input| classes.fix_all(graph, *input));
                 classes.fix_all(graph, NodeId(index));
             }
             _ => links(graph, node, &mut |input, c, out| classes.tie((input.index(), c), (index, out))),

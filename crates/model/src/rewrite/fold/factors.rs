@@ -113,6 +113,8 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
             FoldedKind::MaxPool { .. }
             | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }
+            | FoldedKind::Multiply { .. }
+            | FoldedKind::Gather { .. }
             | FoldedKind::Concat { .. }
             | FoldedKind::Weigh { .. } => {}
         }
@@ -132,8 +134,14 @@ fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
                 groups.tie(index + 1, input.index(), gains[index])
             }
             FoldedKind::Concat { parts } => parts.iter().all(|p| groups.tie(index + 1, p.index(), 1.0)),
-            FoldedKind::MaxPool { input, .. } => groups.tie(index + 1, input.index(), 1.0),
-            FoldedKind::Linear { .. } | FoldedKind::Activation { .. } | FoldedKind::Pieces { .. } => true,
+            FoldedKind::MaxPool { input, .. } | FoldedKind::Gather { input, .. } => {
+                groups.tie(index + 1, input.index(), 1.0)
+            }
+            // The factor of a product is that of both together.
+            FoldedKind::Linear { .. }
+            | FoldedKind::Activation { .. }
+            | FoldedKind::Pieces { .. }
+            | FoldedKind::Multiply { .. } => true,
         };
         if !fits {
             let reason = "its branches need different factors (a value meets a pooled copy of itself)";
@@ -178,5 +186,21 @@ fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, M
         };
         natural[root].get_or_insert(factor * gains[index] / ratio);
     }
-    Ok((0..values).map(|v| fixed[v].or(widest[v]).or(natural[v]).unwrap_or(1.0)).collect())
+    let mut scales: Vec<f64> =
+        (0..values).map(|v| fixed[v].or(widest[v]).or(natural[v]).unwrap_or(1.0)).collect();
+    for (index, op) in folded.ops.iter().enumerate() {
+        let FoldedKind::Multiply { left, right } = &op.kind else { continue };
+        let factor = |value: usize| {
+            let (root, ratio) = groups.find(value);
+            scales[root] * ratio
+        };
+        let product = factor(left.index()) * factor(right.index());
+        let (root, ratio) = groups.find(index + 1);
+        // Only activations read a product, and absorb any factor: nothing else is in its group.
+        if root != index + 1 || index + 1 == folded.output.index() {
+            return Err(ModelError::node(&op.name, "its product is read by what is no activation"));
+        }
+        scales[root] = product / ratio;
+    }
+    Ok(scales)
 }

@@ -105,6 +105,17 @@ impl Lowering<'_> {
                 let (left, right, which) = (input(0), input(1), *which);
                 Ok(self.push(id, FoldedKind::Extreme { left, right, which }))
             }
+            Layer::Multiply => {
+                let (left, right) = (input(0), input(1));
+                if !(self.shared(left) && self.shared(right)) {
+                    let reason = "multiplies a value that no activation opened; put an activation before it";
+                    return Err(ModelError::node(&node.name, reason));
+                }
+                Ok(self.push(id, FoldedKind::Multiply { left, right }))
+            }
+            Layer::Gather(gather) => {
+                Ok(self.push(id, FoldedKind::Gather { input: input(0), gather: gather.clone() }))
+            }
             Layer::Activation(function) if function.pieces().is_some() => {
                 let pieces = function.pieces().unwrap_or_else(|| Pieces::polynomial(vec![0.0, 1.0]));
                 Ok(self.push(id, FoldedKind::Pieces { input: input(0), pieces, pool: None }))
@@ -147,8 +158,12 @@ impl Lowering<'_> {
                 true
             }
             Some(FoldedKind::MaxPool { input, pool }) => pool.kernel != [1, 1] || self.shared(*input),
-            Some(FoldedKind::Linear { .. }) => false,
-            Some(FoldedKind::SumPool { input, .. } | FoldedKind::Weigh { input, .. }) => self.shared(*input),
+            Some(FoldedKind::Linear { .. } | FoldedKind::Multiply { .. }) => false,
+            Some(
+                FoldedKind::SumPool { input, .. }
+                | FoldedKind::Weigh { input, .. }
+                | FoldedKind::Gather { input, .. },
+            ) => self.shared(*input),
             Some(FoldedKind::Add { left, right }) => self.shared(*left) && self.shared(*right),
             Some(FoldedKind::Concat { parts }) => parts.iter().all(|p| self.shared(*p)),
         }

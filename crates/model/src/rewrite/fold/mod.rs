@@ -25,7 +25,7 @@ use amicus_field::{LinearShape, SumPool2d};
 use amicus_plan::{Range, ValueId};
 
 use crate::error::ModelError;
-use crate::graph::{Extreme, Graph, SecretReals, Tensor};
+use crate::graph::{Extreme, Gather, Graph, SecretReals, Tensor};
 use crate::pieces::Pieces;
 
 /// A folded network. `Debug` shows no weights.
@@ -139,6 +139,20 @@ pub enum FoldedKind {
         /// Which of the two.
         which: Extreme,
     },
+    /// Product of two opened values, element by element.
+    Multiply {
+        /// First factor.
+        left: ValueId,
+        /// Second factor.
+        right: ValueId,
+    },
+    /// Numbers of a value by their places.
+    Gather {
+        /// The value.
+        input: ValueId,
+        /// Which of them.
+        gather: Gather,
+    },
     /// Sums over windows of an opened value.
     SumPool {
         /// The value pooled.
@@ -171,8 +185,11 @@ impl FoldedKind {
             | FoldedKind::Pieces { input, .. }
             | FoldedKind::MaxPool { input, .. }
             | FoldedKind::SumPool { input, .. }
+            | FoldedKind::Gather { input, .. }
             | FoldedKind::Weigh { input, .. } => vec![*input],
-            FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => vec![*left, *right],
+            FoldedKind::Add { left, right }
+            | FoldedKind::Multiply { left, right }
+            | FoldedKind::Extreme { left, right, .. } => vec![*left, *right],
             FoldedKind::Concat { parts } => parts.clone(),
         }
     }
@@ -199,12 +216,16 @@ impl Folded {
         if problems.is_empty() { factors::solve(lowered).err().into_iter().collect() } else { problems }
     }
 
-    /// Whether it compares: whether some operation is no polynomial.
+    /// Whether it compares, or multiplies values with each other: whether some operation is no
+    /// polynomial of one value.
     pub fn compares(&self) -> bool {
         let compares = |op: &FoldedOp| {
             matches!(
                 op.kind,
-                FoldedKind::Pieces { .. } | FoldedKind::MaxPool { .. } | FoldedKind::Extreme { .. }
+                FoldedKind::Pieces { .. }
+                    | FoldedKind::MaxPool { .. }
+                    | FoldedKind::Extreme { .. }
+                    | FoldedKind::Multiply { .. }
             )
         };
         self.ops.iter().any(compares)

@@ -11,6 +11,8 @@
 //!   layer, is opened once more, because an opening may change the factor behind a stored number;
 //! - an activation of the input itself gets a layer of one weight a channel before it where the
 //!   input's numbers are very small or large;
+//! - a product of two values is opened too, unless only activations read it: its factor is that of
+//!   both values together;
 //! - BatchNorm, and every other factor and offset for each channel, goes into the layer before it
 //!   ([`crate::fold`]), into all layers whose sums, joined channels or means it follows, into the
 //!   layers behind it, or becomes a 1x1 convolution of every channel by itself where none of these
@@ -133,6 +135,23 @@ impl Preparing<'_> {
                     absorb(&mut layer, affine);
                 }
             }
+            Layer::Multiply => {
+                for input in &mut inputs {
+                    *input = self.open(*input, &node.name);
+                }
+                let value = self.push(Node { layer, inputs, ..node.clone() });
+                // The factor of a product is that of both values together: an activation behind it
+                // takes any.
+                let takes = |reader: NodeId| {
+                    matches!(self.old.node(reader).layer, Layer::Activation(_) | Layer::Polynomial { .. })
+                };
+                if id != self.old.output() && self.old.consumers(id).all(takes) {
+                    return Ok(value);
+                }
+                let copy = self.opening(value);
+                self.open_copies.insert(value, copy);
+                return Ok(copy);
+            }
             Layer::BatchNorm { scale, offset } => {
                 let mut affine = Affine { scale: scale.clone(), offset: offset.clone() };
                 if let Some(before) = self.pending.get(&node.inputs[0]) {
@@ -181,7 +200,7 @@ impl Preparing<'_> {
             }
             Layer::Weigh { divisor, .. } => Some(1.0 / divisor),
             Layer::Flatten | Layer::Reshape | Layer::SumPool(_) | Layer::Add | Layer::Concat => Some(1.0),
-            Layer::Extreme(_) => Some(1.0),
+            Layer::Extreme(_) | Layer::Gather(_) => Some(1.0),
             Layer::BatchNorm { .. } => Some(1.0),
             _ => None,
         };
@@ -200,7 +219,7 @@ impl Preparing<'_> {
         }
         let opened = match &node.layer {
             Layer::Input { .. } | Layer::Polynomial { .. } | Layer::Activation(_) => true,
-            Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. } => false,
+            Layer::Conv2d { .. } | Layer::Linear { .. } | Layer::BatchNorm { .. } | Layer::Multiply => false,
             _ => node.inputs.iter().all(|i| self.opened[i.index()]),
         };
         self.opened.push(opened);
@@ -398,10 +417,17 @@ impl Preparing<'_> {
 fn activated(graph: &Graph) -> Vec<bool> {
     let nodes = graph.nodes();
     let local = |node: &Node| {
-        use Layer::{Add, AveragePool, Concat, Flatten, MaxPool, Reshape, SumPool, Weigh};
+        use Layer::{Add, AveragePool, Concat, Flatten, Gather, MaxPool, Reshape, SumPool, Weigh};
         matches!(
             node.layer,
-            Add | AveragePool(_) | Concat | Flatten | MaxPool(_) | Reshape | SumPool(_) | Weigh { .. }
+            Add | AveragePool(_)
+                | Concat
+                | Flatten
+                | Gather(_)
+                | MaxPool(_)
+                | Reshape
+                | SumPool(_)
+                | Weigh { .. }
         )
     };
     let mut from_input = vec![true];

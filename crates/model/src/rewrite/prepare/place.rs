@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Affine;
-use crate::graph::{Graph, Layer, NodeId, SecretReals};
+use crate::graph::{Gather, Graph, Layer, NodeId, SecretReals};
 
 /// Where a node's factors and offsets go; `Before` for nodes that have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ impl Finder<'_> {
         };
         let opened = match node.layer {
             Layer::Input { .. } | Layer::Polynomial { .. } | Layer::Activation(_) => true,
+            // A product is opened by a layer of its own.
+            Layer::Multiply => true,
             Layer::Conv2d { .. } | Layer::Linear { .. } => false,
             Layer::BatchNorm { .. } if place != Place::Behind => false,
             _ => node.inputs.iter().all(|i| self.opened[i.index()]),
@@ -107,6 +109,7 @@ impl Finder<'_> {
         let takes = match &node.layer {
             Layer::Add | Layer::Concat => all(),
             Layer::AveragePool(pool) | Layer::SumPool(pool) => pool.padding == [0; 4] && all(),
+            Layer::Gather(gather) => all() && reads_channels_once(self.graph, id, gather),
             Layer::BatchNorm { .. } if place == Place::Branches => true,
             _ => leaf,
         };
@@ -175,6 +178,16 @@ impl Finder<'_> {
                         first += channels;
                     }
                 }
+                Layer::Gather(gather) => {
+                    let input = self.graph.node(node.inputs[0]);
+                    let channels = input.shape[0];
+                    let (mut scale, mut offset) = (vec![1.0; channels], vec![0.0; channels]);
+                    for (from, to) in channels_read(self.graph, id, gather) {
+                        (scale[from], offset[from]) = (affine.scale[to], affine.offset[to]);
+                    }
+                    let affine = Affine { scale: SecretReals(scale), offset: SecretReals(offset) };
+                    open.push((node.inputs[0], affine));
+                }
                 Layer::SumPool(pool) => {
                     let count = (pool.kernel[0] * pool.kernel[1]) as f64;
                     let offset = affine.offset.iter().map(|o| o / count).collect();
@@ -184,4 +197,20 @@ impl Finder<'_> {
             }
         }
     }
+}
+
+/// Which channel of its input each channel of a gather reads: (read, reading).
+fn channels_read(graph: &Graph, id: NodeId, gather: &Gather) -> impl Iterator<Item = (usize, usize)> {
+    let node = graph.node(id);
+    let input = graph.node(node.inputs[0]);
+    let [read, reading] = [input, node].map(|node| node.len() / node.shape[0]);
+    let sources = gather.sources(input.len()).enumerate();
+    sources.map(move |(element, source)| (source / read, element / reading))
+}
+
+/// Whether no two channels of a gather read one channel of its input: then factors of its channels
+/// are factors of the input's.
+fn reads_channels_once(graph: &Graph, id: NodeId, gather: &Gather) -> bool {
+    let mut reader = vec![None; graph.node(graph.node(id).inputs[0]).shape[0]];
+    channels_read(graph, id, gather).all(|(read, reading)| *reader[read].get_or_insert(reading) == reading)
 }
