@@ -2,6 +2,7 @@
 
 use crate::deployment::DeploymentError;
 use crate::roles::{ModelFingerprint, Role};
+use amicus_client::https::Problem;
 use amicus_model::ModelError;
 use amicus_model::amc::FileError;
 use amicus_model::onnx::OnnxError;
@@ -12,6 +13,9 @@ use amicus_plan::{InputError, PlanError, Printable};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// The status with which a public port says that a check failed.
+const REJECTED: u16 = 502;
 
 /// Why something could not be done, and what to do about it.
 ///
@@ -83,6 +87,24 @@ pub enum Error {
     /// The ONNX file cannot be imported.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+    /// A node's public port does not answer, or answers what it should not.
+    #[error("the public port of {node}: {reason}")]
+    Https {
+        /// The node.
+        node: Peer,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A node refuses a request at its public port, or gave up what it was for.
+    #[error("{node} refuses (status {status}): {problem}")]
+    Api {
+        /// The node.
+        node: Peer,
+        /// The status of its answer.
+        status: u16,
+        /// Why, and what to do.
+        problem: Box<Problem>,
+    },
     /// A role gave up: at which step, and who is at fault.
     #[error("{error}{}", connections(.links))]
     Node {
@@ -139,7 +161,11 @@ impl Error {
 
     /// Whether a check failed: some party cheated, and nothing was released.
     pub fn is_rejection(&self) -> bool {
-        matches!(self, Error::Node { error, .. } if error.is_rejection())
+        match self {
+            Error::Node { error, .. } => error.is_rejection(),
+            Error::Api { status, .. } => *status == REJECTED,
+            _ => false,
+        }
     }
 }
 
@@ -195,6 +221,21 @@ pub enum FileProblem {
     OpenToOthers {
         /// Its permissions.
         mode: u32,
+    },
+    /// Tokens that others can read.
+    #[error(
+        "holds tokens, and others may read or write it (mode {mode:03o}); have new ones made if somebody may have, else \
+         `chmod 600` keeps them out"
+    )]
+    TokensOpenToOthers {
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A node without a token.
+    #[error("has no token for {node}; its operator makes one with `amicus token new`, which prints the line")]
+    NoToken {
+        /// The node.
+        node: Peer,
     },
     /// A name that cannot be put into a certificate.
     #[error("{0:?} is no name for a certificate; give 1 to 64 printable bytes")]

@@ -1,6 +1,8 @@
 //! Files of a deployment: identities, which are secret, plans, which are public, and images.
 
 use crate::error::{Error, FileKind, FileProblem};
+/// Files for their owner alone, written whole or not at all.
+pub use amicus_files::private_file as private;
 pub use amicus_files::private_file::Existing;
 
 use amicus_files::private_file;

@@ -54,7 +54,7 @@
 //! | --- | --- |
 //! | [`Helper`], [`Party`], [`Owner`], [`Client`], [`Answer`], [`Expected`], [`Model`], [`ModelFingerprint`], [`UploadProgress`], [`Role`] | stable |
 //! | [`Deployment`] and its file | stable; keys may be added, with defaults |
-//! | [`Watch`], [`Level`], [`Asked`], [`probe`], [`probe_certificate`] | what operators' programs use; fields may be added |
+//! | [`Watch`], [`Level`], [`Loaded`], [`Door`], [`Asked`], [`probe`], [`probe_certificate`] | what operators' programs use; fields may be added |
 //! | [`files`], [`Identity`] | stable; files written today are read by later versions |
 //! | [`Error`] | stable; cases may be added, sentences may change |
 //! | [`Notice`] | its text is for people and may change; the events inside are those of [`node`] |
@@ -64,7 +64,8 @@
 //!
 //! # Features
 //!
-//! There are none: the library is what this page shows. Hooks for attack tests (`danger` of
+//! `https`, off by default, adds clients and owners with tokens, who use nodes' public ports; it
+//! brings hyper and tokio. Hooks for attack tests (`danger` of
 //! `amicus-node`), threads with virtual time (`virtual-time` of `amicus-node`) and training
 //! (`burn` of `amicus-train`) are features of the crates below, off here and by default.
 #![forbid(unsafe_code)]
@@ -73,6 +74,8 @@ pub mod compile;
 pub mod deployment;
 mod error;
 pub mod files;
+#[cfg(feature = "https")]
+pub mod https;
 pub mod local;
 mod roles;
 #[cfg(test)]
@@ -80,13 +83,13 @@ mod tiny;
 
 pub use amicus_model::amc::ModelFile;
 pub use amicus_net::Identity;
-pub use amicus_node::{Asked, Level};
+pub use amicus_node::{Asked, Level, Loaded};
 pub use amicus_plan::Plan;
 pub use amicus_protocol::Parties;
 pub use deployment::{Deployment, DeploymentError};
 pub use error::{Error, FileKind, FileProblem};
 pub use roles::{
-    Answer, Client, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role, UploadProgress,
+    Answer, Client, Door, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role, UploadProgress,
     Watch, probe, probe_certificate,
 };
 

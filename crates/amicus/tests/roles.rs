@@ -65,6 +65,8 @@ impl World {
         let mut node = |name: String| Node {
             address: format!("127.0.0.1:{}", free_port()),
             listen: None,
+            public: None,
+            authorities: false,
             certificate: certificate(name).into(),
         };
         let helper = node("helper".into());

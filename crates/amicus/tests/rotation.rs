@@ -50,7 +50,7 @@ fn deployment(keys: &Keys, addresses: [String; 3]) -> Deployment {
     let node = |address: String, at| {
         let port = address.rsplit_once(':').unwrap().1;
         let listen = Some(format!("127.0.0.1:{port}"));
-        Node { address, listen, certificate: fingerprint(at) }
+        Node { address, listen, public: None, authorities: false, certificate: fingerprint(at) }
     };
     Deployment {
         cluster: "rotation".into(),

@@ -39,6 +39,8 @@ enum Command {
     Helper(commands::serve::Args),
     /// Runs a compute party of a cluster.
     Party(commands::serve::Args),
+    /// Who may use a node's public port: makes tokens, lists them, takes them back.
+    Token(commands::token::Args),
     /// Finds what is wrong with a node: each finding says whose it is and what to do.
     Doctor(commands::doctor::Args),
     /// Runs a whole cluster on this machine, with a model loaded, until Ctrl-C.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Cluster(args) => commands::cluster::run(&args),
         Command::Helper(args) => commands::serve::run(&args, ServiceRole::Helper),
         Command::Party(args) => commands::serve::run(&args, ServiceRole::Party),
+        Command::Token(args) => commands::token::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Up(args) => commands::up::run(&args),
         Command::Upload(args) => commands::upload::run(&args),

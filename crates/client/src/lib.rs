@@ -7,11 +7,13 @@
 //!   6.8)
 //! - [`load`]: mask the weights (section 4)
 //! - [`fingerprint`]: compare the model's fingerprint at all parties
+//! - [`https`]: the same messages as requests and answers of nodes' public ports
 //!
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
 
 pub mod fingerprint;
+pub mod https;
 pub mod inference;
 pub mod load;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -56,6 +56,12 @@ impl Identity {
     /// What others pin to recognise this identity.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate)
+    }
+
+    /// SHA-256 of the public key, as `curl --pinnedpubkey` compares it.
+    pub fn public_key_hash(&self) -> Result<[u8; 32], NetError> {
+        let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(&self.pkcs8[..])).map_err(refused)?;
+        Ok(tls::sha256(&key.subject_public_key_info()))
     }
 
     /// Certificate and key in the form rustls uses; checks that they belong together.

@@ -5,7 +5,7 @@
 //! frame is opaque bytes. A [`Link`] is TLS 1.3 over TCP ([`dial`], [`Listener`]) or a queue in
 //! memory ([`Link::pair`]); both behave the same, so a whole protocol run can be tested in one
 //! process. Peers are known by the fingerprints of self-signed certificates ([`Identity`],
-//! [`PeerSet`]).
+//! [`PeerSet`]). [`https`] has the TLS of a node's public port, which knows its users by tokens.
 //!
 //! Nothing here runs in the background: data moves while a thread is inside `send`, `recv` or
 //! `flush`. The bytes of a peer never panic, and never reserve memory beyond
@@ -33,12 +33,14 @@ mod frame;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+pub mod https;
 mod identity;
 mod link;
 mod memory;
 mod mesh;
 mod pins;
 mod poll;
+mod port;
 mod record;
 mod session;
 pub mod shaper;
@@ -53,5 +55,6 @@ pub use link::{Counters, DEFAULT_MAX_FRAME, Link};
 pub use mesh::{Event, Mesh};
 pub use pins::PeerSet;
 pub use poll::Waker;
+pub use port::Port;
 pub use record::{Direction, Recorded, Recorder};
 pub use wiped::Frame;

@@ -11,6 +11,7 @@ use crate::error::Failure;
 use crate::frame::{self, Inbox};
 use crate::memory::MemoryEnd;
 use crate::poll::{Interest, Parker, WakeSignal};
+use crate::port::Port;
 use crate::record::{Direction, Recorder};
 use crate::stream::Stream;
 use crate::{Fingerprint, Frame, NetError, clock};
@@ -93,6 +94,15 @@ impl Link {
         let (a, b) = MemoryEnd::pair(DEFAULT_MAX_FRAME);
         let end = |peer: &str, end| Self::new(peer.to_owned(), None, Transport::Memory(end));
         (end(b_name, a), end(a_name, b))
+    }
+
+    /// A link in memory whose other end is a [`Port`]: it talks to the peer `name`, and `arrived` is
+    /// called by this end's thread whenever something was sent there.
+    pub fn port(name: &str, arrived: Arc<dyn Fn() + Send + Sync>) -> (Port, Self) {
+        let (link, mut port) = MemoryEnd::pair(DEFAULT_MAX_FRAME);
+        port.call(arrived);
+        let link = Self::new(name.to_owned(), None, Transport::Memory(link));
+        (Port::new(name, port), link)
     }
 
     /// A link over an authenticated stream, with what it may have received already; `end` if it

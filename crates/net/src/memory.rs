@@ -16,8 +16,17 @@ struct Pipe {
     /// What these frames cost.
     cost: usize,
     closed: bool,
-    /// Whom to wake when something arrives.
-    reader: Option<Arc<WakeSignal>>,
+    /// Whom to tell when something arrives.
+    reader: Option<Reader>,
+}
+
+/// Who reads a direction.
+#[derive(Clone)]
+enum Reader {
+    /// A thread that waits for its links.
+    Thread(Arc<WakeSignal>),
+    /// Whoever holds a port.
+    Port(Arc<dyn Fn() + Send + Sync>),
 }
 
 /// One end of an in-memory link.
@@ -51,7 +60,26 @@ impl MemoryEnd {
     }
 
     pub(crate) fn attach(&mut self, signal: &Arc<WakeSignal>) {
-        lock(&self.inward).reader = Some(signal.clone());
+        lock(&self.inward).reader = Some(Reader::Thread(signal.clone()));
+    }
+
+    /// Has `arrived` called, by the thread that sends, whenever something arrives.
+    pub(crate) fn call(&mut self, arrived: Arc<dyn Fn() + Send + Sync>) {
+        lock(&self.inward).reader = Some(Reader::Port(arrived));
+    }
+
+    /// The next frame that has arrived.
+    pub(crate) fn take(&mut self) -> Result<Option<Frame>, Failure> {
+        let mut pipe = lock(&self.inward);
+        match pipe.frames.pop_front() {
+            Some(frame) => {
+                pipe.cost -= frame.len() + FRAME_COST;
+                self.received += (HEADER + frame.len()) as u64;
+                Ok(Some(frame))
+            }
+            None if pipe.closed => Err(Failure::Closed),
+            None => Ok(None),
+        }
     }
 
     /// What the frames cost that the other end has not taken.
@@ -108,10 +136,12 @@ impl MemoryEnd {
 
 /// Rings after unlocking: the reader that wakes up needs the lock.
 fn ring(pipe: MutexGuard<'_, Pipe>) {
-    let signal = pipe.reader.clone();
+    let reader = pipe.reader.clone();
     drop(pipe);
-    if let Some(signal) = signal {
-        signal.ring();
+    match reader {
+        Some(Reader::Thread(signal)) => signal.ring(),
+        Some(Reader::Port(arrived)) => arrived(),
+        None => {}
     }
 }
 

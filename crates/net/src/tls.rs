@@ -83,7 +83,7 @@ fn server_with_key(key: CertifiedKey, peers: PeerSet) -> Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
-fn unusable(error: rustls::Error) -> NetError {
+pub(crate) fn unusable(error: rustls::Error) -> NetError {
     NetError::Identity { reason: error.to_string() }
 }
 

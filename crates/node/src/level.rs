@@ -2,17 +2,21 @@
 //!
 //! The thread looks once a step whether somebody asks, so watching costs an inference nothing.
 
+use amicus_plan::PlanDigest;
+use amicus_protocol::EpochId;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How a node is at a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// Whether a session is open.
     pub session: bool,
     /// Models that are served.
     pub models: usize,
+    /// Which they are.
+    pub loaded: Vec<Loaded>,
     /// Nodes that this one has a link to, of all the others.
     pub nodes: usize,
     /// Links to others on the online channel, users counted.
@@ -27,6 +31,17 @@ pub struct Level {
     pub bytes_sent: u64,
     /// Bytes received over them.
     pub bytes_received: u64,
+}
+
+/// A model that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its plan.
+    pub plan: PlanDigest,
+    /// The epoch that it is loaded in.
+    pub epoch: EpochId,
+    /// Its fingerprint, which parties know and the helper does not.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// Where the thread that is asked leaves its answer.
@@ -46,7 +61,7 @@ impl Watched {
         self.asked.store(true, Ordering::SeqCst);
         wake();
         let waited = self.answered.wait_timeout_while(answer, patience, |answer| answer.0 == before);
-        waited.unwrap_or_else(PoisonError::into_inner).0.1
+        waited.unwrap_or_else(PoisonError::into_inner).0.1.clone()
     }
 
     /// Answers, if somebody asked.

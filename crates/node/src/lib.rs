@@ -46,7 +46,7 @@ mod threads;
 pub use amicus_protocol::{Culprit, Peer, peer};
 pub use error::NodeError;
 pub use helper::Ahead;
-pub use level::Level;
+pub use level::{Level, Loaded};
 
 pub use limits::Limits;
 pub use served::{Asked, MAX_MODELS, Served};

@@ -7,6 +7,9 @@ use std::fmt;
 /// error.
 pub const MAX_NAME: usize = 64;
 
+/// What names of guests begin with.
+const GUEST: &str = "https ";
+
 /// A node or user, as named in configurations and errors.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Peer {
@@ -32,6 +35,23 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// A client that came over a node's public port, by the number of its place there. It has no
+    /// certificate and no name of its own: another node knows it by its keys alone.
+    pub fn guest(place: usize) -> Self {
+        Peer::Client(format!("{GUEST}{place}"))
+    }
+
+    /// Whether this is the name of a guest, which no certificate is pinned under.
+    pub fn is_guest(&self) -> bool {
+        matches!(self, Peer::Client(name) if name.starts_with(GUEST))
+    }
+
+    /// Which of these users this one may be, by number: itself, or for a guest any of the guests.
+    pub fn may_be(&self, users: &[Peer]) -> Vec<usize> {
+        let is = |user: &Peer| user == self || user.is_guest() && self.is_guest();
+        users.iter().enumerate().filter(|(_, user)| is(user)).map(|(at, _)| at).collect()
+    }
+
     /// Reads a name exactly as [`fmt::Display`] writes it; none when it is no role of a run with
     /// these parties, or a client's name that is empty, longer than [`MAX_NAME`] or not printable.
     pub fn parse(name: &str, parties: Parties) -> Option<Self> {

@@ -9,6 +9,19 @@
 //! monitor = "127.0.0.1:9101"    # health and metrics, for this operator alone
 //! shutdown = 20                 # seconds that inferences in flight get to end
 //!
+//! [public]                      # HTTPS for clients and owners with tokens, if they are to come
+//! listen = "0.0.0.0:7443"
+//! certificate = "chain.pem"     # what it shows, if not the node's own certificate
+//! key = "chain.key.pem"
+//! origins = ["https://app.example"] # of pages that may ask
+//!
+//! [public.limits]               # each may be left out
+//! connections = 256             # at a time; a quarter of them of one address
+//! requests = 256
+//! inferences = 64
+//! body = "64 MiB"               # the longest; else as long as the models need
+//! seconds = 30                  # until a request must be there
+//!
 //! [log]
 //! format = "json"               # or "text"
 //! level = "info"                # error, warn, info, debug
@@ -23,6 +36,7 @@
 //!
 //! Paths are relative to the file's folder.
 
+use crate::public::PublicConfig;
 use amicus::Error;
 use amicus::deployment::{DeploymentError, DeploymentProblem, text};
 use serde::de::{self, Deserializer};
@@ -53,6 +67,9 @@ pub struct NodeConfig {
     /// Where it answers its operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitor: Option<SocketAddr>,
+    /// Its port for clients and owners with tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicConfig>,
     /// Seconds that inferences in flight get to end.
     #[serde(default = "shutdown")]
     pub shutdown: u32,
@@ -137,6 +154,9 @@ impl NodeConfig {
         for path in paths.into_iter().chain(&mut config.plans) {
             *path = folder.join(&*path);
         }
+        if let Some(public) = &mut config.public {
+            public.within(folder);
+        }
         Ok(config)
     }
 
@@ -172,7 +192,7 @@ impl NodeConfig {
                 return wrong("limits", name, range(0, u32::MAX));
             }
         }
-        Ok(())
+        self.public.as_ref().map_or(Ok(()), PublicConfig::check)
     }
 }
 
@@ -262,6 +282,26 @@ mod tests {
             (format!("{SMALL}shutdown = 3601\n"), 5, "`shutdown`: 3601 cannot be, 1 to 3600 can"),
             (format!("{SMALL}listen = \"here\"\n"), 5, "`listen`: an address is HOST:PORT"),
             (format!("{SMALL}monitor = \"localhost:1\"\n"), 5, "`monitor`: "),
+            (
+                format!("{SMALL}[public]\nlisten = \"here\"\n"),
+                6,
+                "`listen` of public: an address is HOST:PORT",
+            ),
+            (
+                format!("{SMALL}[public]\nlisten = \"[::]:1\"\nkey = \"k\"\n"),
+                7,
+                "`key` of public: `certificate` and `key` are given together",
+            ),
+            (
+                format!("{SMALL}[public]\nlisten = \"[::]:1\"\norigins = [\"*\"]\n"),
+                7,
+                "`origins` of public: an origin is exact",
+            ),
+            (
+                format!("{SMALL}[public]\nlisten = \"[::]:1\"\n[public.limits]\nrequests = 0\n"),
+                8,
+                "`requests` of public limits: 0 cannot be",
+            ),
             (SMALL.replace("[\"p\"]", "[]"), 4, "`plans`: there are none"),
             (SMALL.replace("key", "keys"), 2, "did you mean `key`?"),
         ] {

@@ -1,6 +1,7 @@
 //! Why a node does not start, or cannot go on.
 
 use crate::config::Bytes;
+use crate::token::TokenError;
 use amicus::Error;
 use amicus::plan::printable::visible;
 use amicus::plan::{PlanDigest, Printable};
@@ -83,6 +84,28 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// Nothing can be answered at the public port's address.
+    #[error(
+        "`listen` of public, {}: {error}; choose another address, or end the program that has it",
+        visible(address)
+    )]
+    Public {
+        /// The address.
+        address: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The public port's certificate.
+    #[error("{}: {reason}; give the chain and its key in PEM, or none for the node's own", visible(&path.display().to_string()))]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Tokens of the public port.
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     /// Signals or threads are refused.
     #[error("the system refuses {what}: {error}")]
     System {
@@ -104,10 +127,12 @@ impl StartError {
                     Error::File { .. } | Error::Deployment(_) | Error::Identity { .. } | Error::Plan(_)
                 )
             }
-            StartError::Monitor { .. } | StartError::System { .. } => false,
+            StartError::Monitor { .. } | StartError::Public { .. } | StartError::System { .. } => false,
             StartError::UnlistedPlan { .. }
             | StartError::LacksPlan { .. }
             | StartError::SamePlan { .. }
+            | StartError::Certificate { .. }
+            | StartError::Tokens(_)
             | StartError::Inferences { .. }
             | StartError::Bytes { .. } => true,
         }

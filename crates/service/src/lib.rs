@@ -6,7 +6,9 @@
 //! and addresses when told to (SIGHUP), and ends when told to (SIGTERM, SIGINT): inferences in flight
 //! are finished, or given up after a bounded time.
 //!
-//! HTTP is hyper over tokio, on one thread of its own. It was chosen over servers with a thread a
+//! Clients and owners with tokens come over HTTPS ([`public`], [`token`]).
+//!
+//! HTTP is hyper over tokio, on one thread for each port. It was chosen over servers with a thread a
 //! connection because connections here are slow and anybody's: one thread holds all of them, with
 //! deadlines for headers and bounded buffers, and both projects are maintained. Nothing below this
 //! crate knows of it; the protocol's threads stay as they are.
@@ -20,9 +22,12 @@ mod metrics;
 mod monitor;
 mod node;
 mod process;
+pub mod public;
 mod run;
+pub mod token;
 
 pub use config::{Bytes, LogConfig, LogFormat, LogLevel, NodeConfig, NodeLimits};
 pub use error::StartError;
 pub use node::{Agreed, Prepared, ServiceRole};
-pub use run::{Ended, run};
+pub use public::{PublicConfig, PublicLimits};
+pub use run::{Ended, Service, run};

@@ -2,6 +2,7 @@
 //! read.
 
 use crate::process;
+use crate::public::Outcome as ApiOutcome;
 use amicus::node::event::{Event, Phase};
 use amicus::{Level, Notice};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -39,6 +40,31 @@ struct During {
     phase: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    outcome: &'static str,
+}
+
+/// Requests of a public port by how they ended.
+#[derive(Clone)]
+pub(crate) struct ApiCounts(Family<Asked, Counter>);
+
+impl ApiCounts {
+    fn new() -> Self {
+        let all = ApiCounts(Family::default());
+        // Present from the beginning, so that an alarm can be set on them.
+        for outcome in ApiOutcome::ALL {
+            let _ = all.0.get_or_create(&Asked { outcome: outcome.name() });
+        }
+        all
+    }
+
+    /// Counts a request.
+    pub(crate) fn count(&self, outcome: ApiOutcome) {
+        self.0.get_or_create(&Asked { outcome: outcome.name() }).inc();
+    }
+}
+
 /// A node's metrics.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -59,6 +85,7 @@ pub(crate) struct Metrics {
     unauthenticated: Counter,
     missed: Counter,
     repaired: Counter,
+    api: ApiCounts,
     // Asked of the node when somebody reads them.
     session: Gauge,
     models: Gauge,
@@ -116,6 +143,7 @@ impl Metrics {
             unauthenticated: Counter::default(),
             missed: Counter::default(),
             repaired: Counter::default(),
+            api: ApiCounts::new(),
             session: Gauge::default(),
             models: Gauge::default(),
             nodes: Gauge::default(),
@@ -174,6 +202,9 @@ impl Metrics {
             "Damaged records of the folder that were repaired",
             self.repaired.clone(),
         );
+        let text =
+            "Requests and connections of the public port by how they ended; connections that idle are slow";
+        to.register("api_requests", text, self.api.0.clone());
         to.register("session_open", "Whether a session with all nodes is open", self.session.clone());
         to.register("models", "Models that are served", self.models.clone());
         to.register("nodes_connected", "Other nodes that this one has a link to", self.nodes.clone());
@@ -187,6 +218,11 @@ impl Metrics {
         to.register_with_unit("links_received", text, Unit::Bytes, self.received.clone());
         to.register_with_unit("memory", "Memory of this process", Unit::Bytes, self.memory.clone());
         to.register("open_files", "Files and sockets of this process", self.files.clone());
+    }
+
+    /// Where the public port counts its requests.
+    pub(crate) fn api(&self) -> ApiCounts {
+        self.api.clone()
     }
 
     /// Counts what the node told.
@@ -244,8 +280,8 @@ impl Metrics {
 
     /// All metrics as text, with how the node is now.
     pub(crate) fn text(&self, level: Level) -> Result<String, std::fmt::Error> {
-        let Level { session, models, nodes, links, in_flight, waiting, ready, bytes_sent, bytes_received } =
-            level;
+        let Level { session, models, nodes, links, in_flight, waiting, ready, .. } = level;
+        let Level { bytes_sent, bytes_received, .. } = level;
         for (gauge, value) in [
             (&self.session, usize::from(session)),
             (&self.models, models),

@@ -5,7 +5,7 @@ use crate::error::StartError;
 use amicus::deployment::DeploymentDigest;
 use amicus::node::Peer;
 use amicus::plan::PlanDigest;
-use amicus::{Asked, Deployment, Error, Helper, Identity, Notice, Party, Plan, Role, Watch, files};
+use amicus::{Asked, Deployment, Door, Error, Helper, Identity, Notice, Party, Plan, Role, Watch, files};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -195,6 +195,13 @@ impl Node {
         match self {
             Node::Helper(node) => node.watch(),
             Node::Party(node) => node.watch(),
+        }
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        match self {
+            Node::Helper(node) => node.door(),
+            Node::Party(node) => node.door(),
         }
     }
 

@@ -6,10 +6,12 @@ use crate::log;
 use crate::metrics::Metrics;
 use crate::monitor::{Monitor, State};
 use crate::node::{Node, Prepared, ServiceRole};
+use crate::public::{Public, Socket};
 use amicus::Notice;
 use amicus::node::event::Event;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -50,6 +52,123 @@ pub enum Ended {
     Fatal,
 }
 
+/// A node with its monitor and its public port. They end when this is dropped.
+pub struct Service {
+    // In this order: who asks over the ports is answered as long as the node is there.
+    public: Option<Public>,
+    monitor: Option<Monitor>,
+    node: Node,
+    state: Arc<State>,
+    config: NodeConfig,
+}
+
+impl Service {
+    /// Starts a node, without taking signals.
+    ///
+    /// # Errors
+    /// Whatever keeps it from starting.
+    pub fn start(config: &NodeConfig, role: ServiceRole) -> Result<Self, StartError> {
+        Service::of(config, Prepared::read(config, Some(role))?)
+    }
+
+    fn of(config: &NodeConfig, prepared: Prepared) -> Result<Self, StartError> {
+        let monitor = config.monitor.map(Monitor::bind).transpose()?;
+        let public = config.public.as_ref();
+        let public = public.map(|public| Ok::<_, StartError>((public, Socket::bind(public, &prepared)?)));
+        let public = public.transpose()?;
+        let node = prepared.start(&config.folder)?;
+        let (me, digest) = (prepared.me.to_string(), prepared.digest.to_string());
+        let state = Arc::new(State {
+            watch: node.watch(),
+            metrics: Metrics::new(&me, &prepared.deployment.cluster, &digest),
+            nodes: prepared.deployment.parties.len(),
+            closing: AtomicBool::new(false),
+            fatal: AtomicBool::new(false),
+        });
+        let monitor = monitor.map(|listener| Monitor::start(listener, Arc::clone(&state))).transpose()?;
+        let start = |(public, socket)| {
+            let (node, counts) = ((node.door(), node.watch()), state.metrics.api());
+            Public::start(socket, public, &prepared, node, (&config.folder, counts))
+        };
+        let public = public.map(start).transpose()?;
+        tell_start(&prepared, &node, monitor.as_ref(), public.as_ref());
+        Ok(Service { public, monitor, node, state, config: config.clone() })
+    }
+
+    /// Where the node listens for others.
+    pub fn address(&self) -> SocketAddr {
+        self.node.address()
+    }
+
+    /// Where it answers clients and owners with tokens.
+    pub fn public(&self) -> Option<SocketAddr> {
+        self.public.as_ref().map(|public| public.address)
+    }
+
+    /// Where it answers its operator.
+    pub fn monitor(&self) -> Option<SocketAddr> {
+        self.monitor.as_ref().map(|monitor| monitor.address)
+    }
+
+    /// Hears the node for a moment, and logs and counts what it says; false when it cannot go on.
+    pub fn hear(&mut self, patience: Duration) -> bool {
+        let Some(notice) = self.node.next_notice(patience) else { return true };
+        self.state.metrics.count(&notice);
+        log::notice(&notice);
+        let fatal = matches!(notice, Notice::Event(Event::Fatal { .. }));
+        self.state.fatal.fetch_or(fatal, Ordering::SeqCst);
+        !fatal
+    }
+
+    /// Takes up what changed in the node's files.
+    fn reload(&self) {
+        let changed = Prepared::read_place(&self.config).and_then(|(deployment, identity)| {
+            let (digest, fingerprint) =
+                (deployment.digest().map_err(amicus::Error::from)?, identity.fingerprint());
+            if let Some((public, config)) = self.public.as_ref().zip(self.config.public.as_ref()) {
+                public.reload(config, &identity)?;
+            }
+            self.node.replace(&deployment, identity)?;
+            Ok((digest, fingerprint))
+        });
+        match changed {
+            Ok((digest, fingerprint)) => tracing::info!(
+                event = "reloaded", %digest, %fingerprint,
+                "certificates and addresses are taken up, for connections to come"
+            ),
+            Err(error) => tracing::error!(event = "reload_failed", "nothing is taken up: {error}"),
+        }
+    }
+
+    /// Ends the node: nothing begins any more, and what is in flight gets some time.
+    fn end(mut self) -> Ended {
+        self.state.closing.store(true, Ordering::SeqCst);
+        tracing::info!(event = "stopping", "told to end: no inference begins any more");
+        self.node.close();
+        let deadline = Instant::now() + Duration::from_secs(self.config.shutdown.into());
+        let left = loop {
+            // What ended meanwhile is counted before the node goes.
+            if !self.hear(GLANCE) {
+                return Ended::Fatal;
+            }
+            let left = self.state.watch.level().in_flight;
+            if left == 0 || Instant::now() >= deadline {
+                break left;
+            }
+        };
+        while let Some(notice) = self.node.next_notice(Duration::ZERO) {
+            self.state.metrics.count(&notice);
+            log::notice(&notice);
+        }
+        drop(self);
+        match left {
+            0 => tracing::info!(event = "stopped", "ended; nothing was in flight"),
+            left => tracing::warn!(event = "stopped", "ended; {left} inferences were given up"),
+        }
+        Ended::Told
+    }
+}
+
 /// Runs a node until it is told to end, or cannot go on.
 ///
 /// # Errors
@@ -58,94 +177,29 @@ pub fn run(config: &NodeConfig, role: ServiceRole) -> Result<Ended, StartError> 
     let prepared = Prepared::read(config, Some(role))?;
     // Before anything is begun that a signal should end well.
     let signals = Signals::take()?;
-    let monitor = config.monitor.map(Monitor::bind).transpose()?;
-    let mut node = prepared.start(&config.folder)?;
-    let (me, digest) = (prepared.me.to_string(), prepared.digest.to_string());
-    let state = Arc::new(State {
-        watch: node.watch(),
-        metrics: Metrics::new(&me, &prepared.deployment.cluster, &digest),
-        nodes: prepared.deployment.parties.len(),
-        closing: AtomicBool::new(false),
-        fatal: AtomicBool::new(false),
-    });
-    let monitor = monitor.map(|listener| Monitor::start(listener, Arc::clone(&state))).transpose()?;
-    tell_start(&prepared, &node, monitor.as_ref());
+    let mut service = Service::of(config, prepared)?;
     while !signals.end.load(Ordering::SeqCst) {
         if signals.reload.swap(false, Ordering::SeqCst) {
-            reload(config, &node);
+            service.reload();
         }
-        if !hear(&mut node, &state, GLANCE) {
+        if !service.hear(GLANCE) {
             return Ok(Ended::Fatal);
         }
     }
-    Ok(end(node, &state, Duration::from_secs(config.shutdown.into())))
+    Ok(service.end())
 }
 
-fn tell_start(prepared: &Prepared, node: &Node, monitor: Option<&Monitor>) {
+fn tell_start(prepared: &Prepared, node: &Node, monitor: Option<&Monitor>, public: Option<&Public>) {
     let (version, listens) = (env!("CARGO_PKG_VERSION"), node.address());
     let monitor = monitor.map_or_else(|| "none".to_owned(), |monitor| monitor.address.to_string());
+    let public = public.map_or_else(|| "none".to_owned(), |public| public.address.to_string());
     let (digest, fingerprint) = (prepared.digest, prepared.identity.fingerprint());
     tracing::info!(
         event = "start",
-        %version, %digest, %fingerprint, %monitor,
+        %version, %digest, %fingerprint, %monitor, %public,
         "{} of cluster {} listens at {listens}", prepared.me, prepared.deployment.cluster
     );
     for agreed in &prepared.plans {
         tracing::info!(event = "serves", plan = %agreed.digest(), "{}", agreed.shown());
     }
-}
-
-/// Takes up what changed in the node's files.
-fn reload(config: &NodeConfig, node: &Node) {
-    let changed = Prepared::read_place(config).and_then(|(deployment, identity)| {
-        let (digest, fingerprint) =
-            (deployment.digest().map_err(amicus::Error::from)?, identity.fingerprint());
-        node.replace(&deployment, identity)?;
-        Ok((digest, fingerprint))
-    });
-    match changed {
-        Ok((digest, fingerprint)) => tracing::info!(
-            event = "reloaded", %digest, %fingerprint,
-            "certificates and addresses are taken up, for connections to come"
-        ),
-        Err(error) => tracing::error!(event = "reload_failed", "nothing is taken up: {error}"),
-    }
-}
-
-/// Hears the node for a moment; false when it cannot go on.
-fn hear(node: &mut Node, state: &State, patience: Duration) -> bool {
-    let Some(notice) = node.next_notice(patience) else { return true };
-    state.metrics.count(&notice);
-    log::notice(&notice);
-    let fatal = matches!(notice, Notice::Event(Event::Fatal { .. }));
-    state.fatal.fetch_or(fatal, Ordering::SeqCst);
-    !fatal
-}
-
-/// Ends a node: nothing begins any more, and what is in flight gets some time.
-fn end(mut node: Node, state: &State, patience: Duration) -> Ended {
-    state.closing.store(true, Ordering::SeqCst);
-    tracing::info!(event = "stopping", "told to end: no inference begins any more");
-    node.close();
-    let deadline = Instant::now() + patience;
-    let left = loop {
-        // What ended meanwhile is counted before the node goes.
-        if !hear(&mut node, state, GLANCE) {
-            return Ended::Fatal;
-        }
-        let left = state.watch.level().in_flight;
-        if left == 0 || Instant::now() >= deadline {
-            break left;
-        }
-    };
-    while let Some(notice) = node.next_notice(Duration::ZERO) {
-        state.metrics.count(&notice);
-        log::notice(&notice);
-    }
-    drop(node);
-    match left {
-        0 => tracing::info!(event = "stopped", "ended; nothing was in flight"),
-        left => tracing::warn!(event = "stopped", "ended; {left} inferences were given up"),
-    }
-    Ended::Told
 }

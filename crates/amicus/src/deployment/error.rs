@@ -52,6 +52,9 @@ pub enum DeploymentProblem {
     /// A name that is none.
     #[error("a name has 1 to 64 bytes, all printable")]
     Name,
+    /// A name that those have who come over HTTPS.
+    #[error("names that begin with \"https \" are those of clients with tokens; choose another")]
+    GuestName,
     /// Too few or too many parties.
     #[error("{0} parties; list 2 to 8 of them, each under [[party]]")]
     Parties(usize),

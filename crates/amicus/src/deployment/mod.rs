@@ -11,6 +11,7 @@
 //! [helper]
 //! address = "helper.example:7000"     # where others reach it
 //! certificate = "8d0c1f64-…"          # its fingerprint, as `amicus fingerprint` and openssl print it
+//! public = "helper.example:7443"      # where clients with tokens reach it over HTTPS
 //!
 //! [[party]]                           # 2 to 8 of them, party 1 first
 //! address = "one.example:7001"
@@ -51,6 +52,7 @@ pub use error::{DeploymentError, DeploymentProblem, Key};
 pub use pins::Certificates;
 
 use crate::Error;
+use amicus_net::https::Trust;
 use amicus_net::{Fingerprint, PeerSet};
 use amicus_node::Peer;
 use amicus_node::connect::Target;
@@ -116,6 +118,13 @@ pub struct Node {
     /// Where it listens, if not at its address: `HOST:PORT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
+    /// Where clients with tokens reach it over HTTPS, if they do: `HOST:PORT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<String>,
+    /// Whether it shows a certificate there that authorities vouch for, as browsers need it, and not
+    /// its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub authorities: bool,
     /// The fingerprint of its certificate.
     pub certificate: Certificates,
 }
@@ -216,8 +225,12 @@ impl Deployment {
         }
         let parties = self.count()?;
         for name in self.clients.keys() {
-            if Peer::parse(&Peer::Client(name.clone()).to_string(), parties).is_none() {
+            let client = Peer::Client(name.clone());
+            if Peer::parse(&client.to_string(), parties).is_none() {
                 return wrong(&format!("client {name}"), "", DeploymentProblem::Name);
+            }
+            if client.is_guest() {
+                return wrong(&format!("client {name}"), "", DeploymentProblem::GuestName);
             }
         }
         let mut plans = BTreeMap::new();
@@ -234,7 +247,11 @@ impl Deployment {
         for role in self.roles(parties) {
             let table = table(&role);
             if let Some(node) = self.node(&role) {
-                for (name, address) in [("address", Some(&node.address)), ("listen", node.listen.as_ref())] {
+                for (name, address) in [
+                    ("address", Some(&node.address)),
+                    ("listen", node.listen.as_ref()),
+                    ("public", node.public.as_ref()),
+                ] {
                     if address.is_some_and(|address| !is_address(address)) {
                         return wrong(&table, name, DeploymentProblem::Address);
                     }
@@ -315,14 +332,14 @@ impl Deployment {
     }
 
     /// How long nodes wait.
-    pub(crate) fn limits(&self) -> Limits {
+    pub fn patience(&self) -> Limits {
         let seconds = |n: u32| Duration::from_secs(n.into());
         let DeploymentLimits { round, inference, load, .. } = self.limits;
         Limits { round: seconds(round), inference: seconds(inference), load: seconds(load) }
     }
 
-    /// Images in one inference, at most.
-    pub(crate) fn max_batch(&self, plan: &Plan) -> u32 {
+    /// Images of a model in one inference, at most.
+    pub fn max_batch(&self, plan: &Plan) -> u32 {
         self.limits.batch.unwrap_or_else(|| largest_batch(plan, MATERIAL))
     }
 
@@ -338,6 +355,16 @@ impl Deployment {
     /// Where a node listens.
     pub fn listens(&self, node: &Peer) -> &str {
         self.node(node).map_or("", |node| node.listen.as_deref().unwrap_or(&node.address))
+    }
+
+    /// Where clients with tokens reach a node, and how they know it.
+    pub fn public(&self, node: &Peer) -> Option<(&str, Trust)> {
+        let listed = self.node(node)?;
+        let trust = match listed.authorities {
+            true => Trust::Authorities,
+            false => Trust::Pinned(listed.certificate.all().to_vec()),
+        };
+        Some((listed.public.as_deref()?, trust))
     }
 
     /// A link that a role dials to a node. Its name is resolved for every attempt.

@@ -24,7 +24,7 @@ fn refused(text: &str) -> String {
 fn roles_are_found_by_name_and_by_certificate() {
     let deployment: Deployment = text(3).parse().unwrap();
     let parties = deployment.count().unwrap();
-    assert_eq!((parties.count(), deployment.limits()), (3, Limits::default()));
+    assert_eq!((parties.count(), deployment.patience()), (3, Limits::default()));
     let alice = Peer::Client("alice".into());
     for (role, digit) in
         parties.all().map(Peer::Party).zip(['1', '2', '3']).chain([(Peer::Helper, '0'), (alice.clone(), 'e')])

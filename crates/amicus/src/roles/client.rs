@@ -35,6 +35,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    #[cfg(feature = "https")]
+    pub(crate) fn new(logits: &[f64]) -> Self {
+        Answer { logits: Zeroizing::new(logits.to_vec()) }
+    }
+
     /// The network's outputs.
     pub fn logits(&self) -> &[f64] {
         &self.logits

@@ -2,7 +2,7 @@
 
 use super::notice::Notice;
 use super::seat::Seat;
-use super::serving::{Serving, Watch};
+use super::serving::{Door, Serving, Watch};
 use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_net::Identity;
@@ -51,6 +51,11 @@ impl Helper {
     /// How to look at it while it works, from any thread.
     pub fn watch(&self) -> Watch {
         self.0.watch()
+    }
+
+    /// How users come in who do not use its port.
+    pub fn door(&self) -> Door {
+        self.0.door()
     }
 
     /// Begins no more inferences; those in flight go on. Who asks is told so.

@@ -16,6 +16,6 @@ pub use owner::{Model, ModelFingerprint, Owner, UploadProgress};
 pub use party::Party;
 pub use probe::{probe, probe_certificate};
 pub use seat::Role;
-pub use serving::Watch;
+pub use serving::{Door, Watch};
 
 pub(crate) use seat::Links;

@@ -2,7 +2,7 @@
 
 use super::notice::Notice;
 use super::seat::Seat;
-use super::serving::{Serving, Watch};
+use super::serving::{Door, Serving, Watch};
 use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_net::Identity;
@@ -73,6 +73,11 @@ impl Party {
     /// How to look at it while it works, from any thread.
     pub fn watch(&self) -> Watch {
         self.serving.watch()
+    }
+
+    /// How users come in who do not use its port.
+    pub fn door(&self) -> Door {
+        self.serving.door()
     }
 
     /// Begins no more inferences; those in flight go on. Who asks is told so.

@@ -71,7 +71,14 @@ impl<'a> Seat<'a> {
     ) -> Result<Self, Error> {
         let me = seat_of(deployment, &identity, wanted)?;
         let parties = deployment.count()?;
-        Ok(Seat { terms: terms(deployment)?, limits: deployment.limits(), deployment, identity, me, parties })
+        Ok(Seat {
+            terms: terms(deployment)?,
+            limits: deployment.patience(),
+            deployment,
+            identity,
+            me,
+            parties,
+        })
     }
 
     /// A model as the deployment has it served.

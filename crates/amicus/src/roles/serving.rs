@@ -5,8 +5,8 @@ use super::seat::{Seat, seat_of};
 use super::{Links, Role};
 use crate::deployment::DeploymentProblem;
 use crate::{Deployment, DeploymentError, Error};
-use amicus_net::Identity;
-use amicus_node::connect::{InboxHandles, Target};
+use amicus_net::{Identity, Link, Port};
+use amicus_node::connect::{Arrival, InboxHandles, Target};
 use amicus_node::event::Event;
 use amicus_node::store::{ClusterDigest, Place};
 use amicus_node::{Level, Peer};
@@ -35,6 +35,21 @@ impl Watch {
     /// when that is done.
     pub fn level(&self) -> Level {
         self.0.online.level(PATIENCE)
+    }
+}
+
+/// Takes users to a running node that did not come over its own port, such as those of its public
+/// port.
+#[derive(Clone, Debug)]
+pub struct Door(InboxHandles);
+
+impl Door {
+    /// Lets a user in; `arrived` is called by the node's thread whenever it has said something. A
+    /// link of the same user that was there before ends.
+    pub fn admit(&self, user: &Peer, arrived: Arc<dyn Fn() + Send + Sync>) -> Port {
+        let (port, link) = Link::port(&user.to_string(), arrived);
+        self.0.online.deliver(Arrival { peer: user.clone(), link });
+        port
     }
 }
 
@@ -69,6 +84,10 @@ impl Serving {
 
     pub(super) fn watch(&self) -> Watch {
         Watch(self.inboxes.clone())
+    }
+
+    pub(super) fn door(&self) -> Door {
+        Door(self.inboxes.clone())
     }
 
     pub(super) fn close(&self) {

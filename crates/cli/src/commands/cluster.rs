@@ -64,6 +64,9 @@ struct NewArgs {
     /// A model that nodes load: its name, and its plan.
     #[arg(long, value_name = "NAME=FILE.plan")]
     model: Vec<Named<PathBuf>>,
+    /// Where clients with tokens reach a node over HTTPS: `helper`, `party-1` and so on.
+    #[arg(long, value_name = "NODE=HOST:PORT")]
+    public: Vec<Named<String>>,
     /// Where the file goes.
     #[arg(short, long, value_name = "CLUSTER.toml")]
     output: PathBuf,
@@ -102,6 +105,8 @@ fn new(args: &NewArgs) -> anyhow::Result<()> {
     let node = |named: &Named<Fingerprint>| Node {
         address: named.name.clone(),
         listen: None,
+        public: None,
+        authorities: false,
         certificate: named.value.into(),
     };
     let mut clients = BTreeMap::new();
@@ -117,7 +122,7 @@ fn new(args: &NewArgs) -> anyhow::Result<()> {
             bail!("--model {name}: there are two of that name");
         }
     }
-    let deployment = Deployment {
+    let mut deployment = Deployment {
         cluster: args.name.clone(),
         id: Some(ClusterId::random().context("no id can be drawn")?),
         helper: node(&args.helper),
@@ -127,6 +132,14 @@ fn new(args: &NewArgs) -> anyhow::Result<()> {
         models,
         limits: DeploymentLimits::default(),
     };
+    for Named { name, value } in &args.public {
+        let nodes = deployment.parties.iter_mut().zip(1..).map(|(party, n)| (format!("party-{n}"), party));
+        let mut nodes = nodes.chain([("helper".to_owned(), &mut deployment.helper)]);
+        match nodes.find(|(known, _)| known == name) {
+            Some((_, node)) => node.public = Some(value.clone()),
+            None => bail!("--public {name}: there is no such node; there are helper, party-1 and so on"),
+        }
+    }
     let (text, digest) = (deployment.to_toml()?, deployment.digest()?);
     let inputs: Vec<&std::path::Path> = args.model.iter().map(|model| model.value.as_path()).collect();
     let existing = destination(&args.output, args.force, &inputs)?;

@@ -3,8 +3,9 @@
 use super::answers::AnswerArgs;
 use super::files::bar;
 use super::output;
-use super::remote::{ClusterArgs, ended};
-use amicus::{Client, Expected, ModelFingerprint};
+use super::remote::{ClusterArgs, Credentials, ended};
+use amicus::https::HttpsClient;
+use amicus::{Client, Error, Expected, ModelFingerprint};
 use amicus_cli::images::{Pixels, read};
 use anyhow::bail;
 use serde::Serialize;
@@ -14,7 +15,8 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     amicus infer --key alice.pem --model lenet --fingerprint 3f.. digit.png\n  \
-    amicus infer --key alice.pem --model lenet photographs/ --output answers.json\n\n\
+    amicus infer --key alice.pem --model lenet photographs/ --output answers.json\n  \
+    amicus infer --token alice.tokens --model lenet digit.png\n\n\
     Exit code 3: a party cheated, and nothing was released.")]
 pub(crate) struct Args {
     /// PNG, JPEG, `.npz` (array x) or `.f32` files, or folders of such files.
@@ -65,13 +67,35 @@ struct Answer<'a> {
     outputs: &'a [f64],
 }
 
+/// A client over either port.
+enum AnyClient {
+    Frames(Box<Client>),
+    Https(Box<HttpsClient>),
+}
+
+impl AnyClient {
+    fn compare(&mut self, expected: Expected) -> Result<ModelFingerprint, Error> {
+        match self {
+            AnyClient::Frames(client) => client.compare(expected),
+            AnyClient::Https(client) => client.compare(expected),
+        }
+    }
+
+    fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<amicus::Answer>, Error> {
+        match self {
+            AnyClient::Frames(client) => client.infer_batch(images),
+            AnyClient::Https(client) => client.infer_batch(images),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.batch == 0 {
         bail!("--batch 0: there is at least one image in an inference");
     }
     let deployment = args.cluster.deployment()?;
-    let identity = args.cluster.identity()?;
-    let plan = args.cluster.plan(&deployment, &args.model, args.plan.as_ref())?;
+    let credentials = args.cluster.credentials(&deployment)?;
+    let plan = args.cluster.plan(&deployment, (&args.model, args.plan.as_ref()), &credentials)?;
     let outputs = plan.values()?.get(plan.output.value).len;
     // Plans say nothing of what outputs mean; several are taken for classes.
     let classes = outputs > 1;
@@ -80,7 +104,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // All of them before anything leaves: a mistake in the last is no reason to ask for the first.
     let images = read(&args.images, &plan, args.pixels)?;
     let expected = args.fingerprint.map_or(Expected::Any, Expected::Model);
-    let mut client = match Client::connect(&deployment, identity, plan, expected) {
+    let connected = match credentials {
+        Credentials::Key(identity) => Client::connect(&deployment, identity, plan, expected)
+            .map(|client| AnyClient::Frames(Box::new(client))),
+        Credentials::Tokens(tokens) => {
+            let client = HttpsClient::connect(&deployment, &tokens, plan, expected);
+            client.map(|client| AnyClient::Https(Box::new(client)))
+        }
+    };
+    let mut client = match connected {
         Ok(client) => client,
         Err(error) => return ended(error),
     };

@@ -18,6 +18,7 @@ pub(crate) mod plan;
 mod remote;
 pub(crate) mod serve;
 pub(crate) mod simulate;
+pub(crate) mod token;
 #[cfg(feature = "train-command")]
 pub(crate) mod train;
 #[cfg(not(feature = "train-command"))]

@@ -3,6 +3,7 @@
 use super::cheated;
 use super::output::note;
 use amicus::files::{read_identity, read_plan};
+use amicus::https::{Tokens, fetch_plan};
 use amicus::{Deployment, Error, Identity, Plan};
 use anyhow::{Context, bail};
 use std::path::PathBuf;
@@ -14,8 +15,18 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_name = "CLUSTER.toml", default_value = "cluster.toml")]
     cluster: PathBuf,
     /// Your key, made with `amicus keygen`.
-    #[arg(long, value_name = "KEY.pem")]
-    key: PathBuf,
+    #[arg(long, value_name = "KEY.pem", required_unless_present = "token")]
+    key: Option<PathBuf>,
+    /// In place of a key: your tokens, a line for every node as `amicus token new` prints it. Nodes
+    /// are reached over HTTPS then.
+    #[arg(long, value_name = "TOKENS.toml", conflicts_with = "key")]
+    token: Option<PathBuf>,
+}
+
+/// How a user shows who it is.
+pub(super) enum Credentials {
+    Key(Identity),
+    Tokens(Tokens),
 }
 
 impl ClusterArgs {
@@ -23,19 +34,27 @@ impl ClusterArgs {
         Ok(Deployment::read(&self.cluster)?)
     }
 
-    pub(super) fn identity(&self) -> anyhow::Result<Identity> {
-        Ok(read_identity(&self.key)?)
+    pub(super) fn credentials(&self, deployment: &Deployment) -> anyhow::Result<Credentials> {
+        match (&self.token, &self.key) {
+            (Some(tokens), _) => Ok(Credentials::Tokens(Tokens::read(tokens, deployment)?)),
+            (None, Some(key)) => Ok(Credentials::Key(read_identity(key)?)),
+            (None, None) => bail!("give a key, or tokens"),
+        }
     }
 
-    /// The plan of a model, from a file of its name beside the cluster's unless told.
+    /// The plan of a model, from a file of its name beside the cluster's unless told; who has tokens
+    /// and no such file gets it from the parties.
     pub(super) fn plan(
         &self,
         deployment: &Deployment,
-        model: &str,
-        file: Option<&PathBuf>,
+        (model, file): (&str, Option<&PathBuf>),
+        credentials: &Credentials,
     ) -> anyhow::Result<Plan> {
-        let beside = || self.cluster.with_file_name(format!("{model}.plan"));
-        let file = file.cloned().unwrap_or_else(beside);
+        let beside = self.cluster.with_file_name(format!("{model}.plan"));
+        if let (None, Credentials::Tokens(tokens), false) = (file, credentials, beside.exists()) {
+            return Ok(fetch_plan(deployment, tokens, model)?);
+        }
+        let file = file.cloned().unwrap_or(beside);
         let plan = read_plan(&file)?;
         let digest = plan.digest()?;
         match deployment.models.get(model) {

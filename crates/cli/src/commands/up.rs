@@ -23,7 +23,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 #[command(
     after_help = "Examples:\n  amicus up\n  amicus up resnet8-cifar10 mine.amc --parties 3 --folder trial\n\n\
     Helper and parties are processes of their own, in a folder with all that operators have. Ctrl-C ends all of it; \
-    they end, too, when this command is killed. All of them on one machine protect nobody: it is for trying."
+    they end, too, when this command is killed. Nodes answer over HTTPS too, with tokens in the folder. All of them on one machine protect nobody: it is for trying."
 )]
 pub(crate) struct Args {
     /// Models to serve: compiled files, or names of networks that ship [default: lenet5-mnist].
@@ -51,6 +51,7 @@ struct Ready {
     digest: String,
     nodes: Vec<NodeReady>,
     owner_key: String,
+    owner_tokens: String,
     clients: Vec<ClientReady>,
     models: Vec<ModelReady>,
     version: &'static str,
@@ -61,6 +62,9 @@ struct NodeReady {
     name: String,
     address: String,
     monitor: String,
+    /// Where it answers over HTTPS, and the pin of its public key.
+    public: String,
+    pin: String,
     pid: u32,
     log: String,
 }
@@ -69,6 +73,7 @@ struct NodeReady {
 struct ClientReady {
     name: String,
     key: String,
+    tokens: String,
 }
 
 #[derive(Serialize)]
@@ -191,6 +196,8 @@ fn make_ready(
         name: place.name.clone(),
         address: place.address.to_string(),
         monitor: place.monitor.to_string(),
+        public: format!("https://{}", place.public),
+        pin: place.pin.clone(),
         pid: child.id(),
         log: place.log.display().to_string(),
     });
@@ -200,9 +207,14 @@ fn make_ready(
         digest: deployment.digest()?.to_string(),
         nodes: nodes.collect(),
         owner_key: shown("owner.pem"),
+        owner_tokens: shown("owner.tokens"),
         clients: clients
             .iter()
-            .map(|name| ClientReady { name: name.clone(), key: shown(&format!("client-{name}.pem")) })
+            .map(|name| ClientReady {
+                name: name.clone(),
+                key: shown(&format!("client-{name}.pem")),
+                tokens: shown(&format!("client-{name}.tokens")),
+            })
             .collect(),
         models: ready,
         version: env!("CARGO_PKG_VERSION"),
@@ -213,14 +225,14 @@ fn show(ready: &Ready, json: bool, stays: bool) -> anyhow::Result<()> {
     if json {
         return output::json(ready);
     }
-    let mut table = Table::with_header(["node", "address", "monitor"]);
+    let mut table = Table::with_header(["node", "address", "monitor", "public"]);
     for node in &ready.nodes {
-        table.row([node.name.clone(), node.address.clone(), node.monitor.clone()]);
-    }
-    for model in &ready.models {
-        table.row([format!("model {}", model.name), "fingerprint".to_owned(), model.fingerprint.clone()]);
+        table.row([node.name.clone(), node.address.clone(), node.monitor.clone(), node.public.clone()]);
     }
     table.print();
+    for model in &ready.models {
+        output::line(format_args!("model {}, fingerprint {}", model.name, model.fingerprint));
+    }
     output::line(format_args!("folder {}{}", ready.folder, if stays { "" } else { ", which goes" }));
     if let (Some(client), Some(model)) = (ready.clients.first(), ready.models.first()) {
         let images = model.images.as_deref().unwrap_or("IMAGE...");
@@ -229,6 +241,18 @@ fn show(ready: &Ready, json: bool, stays: bool) -> anyhow::Result<()> {
             "  amicus infer --cluster {} --key {} --model {} {images}",
             ready.cluster, client.key, model.name
         ));
+        output::line("Over HTTPS, with tokens:");
+        output::line(format_args!(
+            "  amicus infer --cluster {} --token {} --model {} {images}",
+            ready.cluster, client.tokens, model.name
+        ));
+        for node in &ready.nodes {
+            // As one line, to be pasted.
+            output::as_it_is(&format!(
+                "  curl --insecure --pinnedpubkey {} --header \"Authorization: Bearer $(sed -n 's/^{} = //p' '{}' | tr -d \\\")\" {}/v1/info",
+                node.pin, node.name, client.tokens, node.public
+            ));
+        }
     }
     note("Ctrl-C ends all of it.");
     Ok(())

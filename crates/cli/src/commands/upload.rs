@@ -2,7 +2,8 @@
 
 use super::files::bar;
 use super::output;
-use super::remote::{ClusterArgs, ended};
+use super::remote::{ClusterArgs, Credentials, ended};
+use amicus::https::HttpsOwner;
 use amicus::{ModelFile, Owner, UploadProgress};
 use anyhow::bail;
 use serde::Serialize;
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  amicus upload lenet.amc --cluster cluster.toml --key owner.pem\n\n\
+#[command(after_help = "Examples:\n  amicus upload lenet.amc --cluster cluster.toml --key owner.pem\n  \
+    amicus upload lenet.amc --cluster cluster.toml --token owner.tokens\n\n\
     The weights leave this machine masked: no node can tell them, unless the helper and a party collude. Where a link \
     breaks, the upload goes on over the next one. Tell clients the fingerprint over a channel that they trust.")]
 pub(crate) struct Args {
@@ -36,7 +38,7 @@ struct Loaded {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let deployment = args.cluster.deployment()?;
-    let identity = args.cluster.identity()?;
+    let credentials = args.cluster.credentials(&deployment)?;
     let ModelFile { plan, weights, .. } = ModelFile::load(&args.model)?;
     let digest = plan.digest()?;
     let name = deployment.model_of(digest).map_or_else(|| plan.name.clone(), str::to_owned);
@@ -54,8 +56,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             bar.set_message(format!("parts, {} links made anew", progress.resumed));
         }
     };
-    let loaded =
-        Owner::connect(&deployment, identity, plan).and_then(|mut owner| owner.load_watched(&weights, show));
+    let loaded = match credentials {
+        Credentials::Key(identity) => Owner::connect(&deployment, identity, plan)
+            .and_then(|mut owner| owner.load_watched(&weights, show)),
+        Credentials::Tokens(tokens) => {
+            HttpsOwner::connect(&deployment, &tokens, plan).and_then(|mut owner| owner.load(&weights, show))
+        }
+    };
     bar.finish_and_clear();
     let model = match loaded {
         Ok(model) => model,

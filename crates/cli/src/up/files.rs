@@ -2,15 +2,23 @@
 
 use super::UpError;
 use amicus::deployment::{Certificates, ClusterId, DeployedModel, Deployment, DeploymentLimits, Node, User};
-use amicus::files::{Existing, new_identity, write_plan};
-use amicus::{Parties, Plan};
-use amicus_service::{LogConfig, NodeConfig, NodeLimits};
+use amicus::files::{Existing, new_identity, private, write_plan};
+use amicus::{Identity, Parties, Plan};
+use amicus_service::token::{NewToken, NodeTag, TokenRole, Tokens};
+use amicus_service::{LogConfig, NodeConfig, NodeLimits, PublicConfig, PublicLimits};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Ports that are tried, below those that systems give to outgoing connections.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// Inferences that a user with tokens may have in flight at a time.
+const LANES: u32 = 16;
 
 /// Files of a cluster on this machine.
 #[derive(Debug)]
@@ -32,6 +40,10 @@ pub struct Place {
     pub address: SocketAddr,
     /// Where it answers its operator.
     pub monitor: SocketAddr,
+    /// Where it answers clients and owners with tokens.
+    pub public: SocketAddr,
+    /// The hash of its public key, as `curl` takes it.
+    pub pin: String,
     /// Its own file.
     pub config: PathBuf,
     /// Its log.
@@ -52,24 +64,33 @@ impl Files {
         let names: Vec<String> = std::iter::once("helper".to_owned())
             .chain((1..=parties.count()).map(|n| format!("party-{n}")))
             .collect();
-        let ports = free_ports(2 * names.len())?;
+        let ports = free_ports(3 * names.len())?;
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
-        let certificate = |name: &str| -> Result<Certificates, UpError> {
+        let identity = |name: &str| -> Result<Identity, UpError> {
             let path = folder.join(format!("{name}.pem"));
-            Ok(new_identity(&path, name, Existing::Keep)?.fingerprint().into())
+            Ok(new_identity(&path, name, Existing::Keep)?)
         };
+        let certificate =
+            |name: &str| -> Result<Certificates, UpError> { Ok(identity(name)?.fingerprint().into()) };
+        let mut tags = Vec::new();
         let mut nodes = Vec::new();
         let mut listed = Vec::new();
         for (at, name) in names.into_iter().enumerate() {
+            let identity = identity(&name)?;
+            let key = identity.public_key_hash().map_err(amicus::Error::from)?;
             let place = Place {
-                address: local(ports[2 * at]),
-                monitor: local(ports[2 * at + 1]),
+                address: local(ports[3 * at]),
+                monitor: local(ports[3 * at + 1]),
+                public: local(ports[3 * at + 2]),
+                pin: format!("sha256//{}", BASE64_STANDARD.encode(key)),
                 config: folder.join(format!("{name}.toml")),
                 log: folder.join(format!("{name}.log")),
                 name,
             };
-            let address = place.address.to_string();
-            listed.push(Node { address, listen: None, certificate: certificate(&place.name)? });
+            let (address, public) = (place.address.to_string(), Some(place.public.to_string()));
+            let certificate = identity.fingerprint().into();
+            tags.push(NodeTag::of(&identity.fingerprint()));
+            listed.push(Node { address, listen: None, public, authorities: false, certificate });
             nodes.push(place);
         }
         let helper = listed.remove(0);
@@ -107,13 +128,48 @@ impl Files {
                 plans: plan_files.clone(),
                 listen: None,
                 monitor: Some(place.monitor),
+                public: Some(PublicConfig {
+                    listen: place.public.to_string(),
+                    certificate: None,
+                    key: None,
+                    origins: Vec::new(),
+                    limits: PublicLimits::default(),
+                }),
                 shutdown: 5,
                 log: LogConfig::default(),
                 limits: NodeLimits::default(),
             };
             put(&place.config, &config.to_toml()?)?;
         }
-        Ok(Files { folder: folder.to_owned(), deployment, nodes })
+        let files = Files { folder: folder.to_owned(), deployment, nodes };
+        files.write_tokens(&tags, "owner", TokenRole::Owner)?;
+        clients
+            .iter()
+            .try_for_each(|name| files.write_tokens(&tags, &format!("client-{name}"), TokenRole::Client))?;
+        Ok(files)
+    }
+}
+
+impl Files {
+    /// Makes a token of every node for a user, in a file that it alone can read.
+    fn write_tokens(&self, tags: &[NodeTag], user: &str, role: TokenRole) -> Result<(), UpError> {
+        let mut lines = Zeroizing::new(String::new());
+        for (place, tag) in self.nodes.iter().zip(tags) {
+            let mut tokens = Tokens::open(&self.folder.join(&place.name), tag.clone())?;
+            let (token, _) = tokens.make(NewToken {
+                name: user.to_owned(),
+                role,
+                models: Vec::new(),
+                quota: None,
+                rate: None,
+                lanes: LANES,
+                days: None,
+            })?;
+            lines.push_str(&format!("{} = \"{}\"\n", place.name, token.reveal()));
+        }
+        let path = self.folder.join(format!("{user}.tokens"));
+        let written = private::write(&path, Existing::Keep, |file| file.write_all(lines.as_bytes()));
+        written.map_err(|error| UpError::File { path, error })
     }
 }
 

@@ -30,6 +30,9 @@ pub enum UpError {
     /// The deployment is none.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
+    /// A token cannot be made.
+    #[error(transparent)]
+    Tokens(#[from] amicus_service::token::TokenError),
     /// A file or folder.
     #[error("{}: {error}", amicus::plan::printable::visible(&path.display().to_string()))]
     File {

@@ -15,7 +15,7 @@ use crate::conduct::OfHelper;
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::store::Store;
-use crate::{Level, Limits, NodeError, Peer};
+use crate::{Level, Limits, Loaded, NodeError, Peer};
 use amicus_net::clock;
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperLoad;
@@ -65,6 +65,12 @@ pub(super) struct Helper {
     pub(super) danger: OfHelper,
 }
 
+/// What a model is loaded in, if it is.
+fn loaded(model: &Model) -> Option<Loaded> {
+    let epoch = model.epoch.as_ref()?.epoch();
+    Some(Loaded { plan: model.digest, epoch, fingerprint: None })
+}
+
 impl Helper {
     pub(super) fn run(mut self) {
         let error = loop {
@@ -108,6 +114,7 @@ impl Helper {
         self.inbox.answer(|| Level {
             session: self.session.is_some(),
             models: self.models.iter().filter(|model| model.epoch.is_some()).count(),
+            loaded: self.models.iter().filter_map(loaded).collect(),
             nodes: self.party_peers().iter().filter(|peer| self.inbox.connected(peer)).count(),
             in_flight: self.flights.len(),
             waiting: self.requests.len(),

@@ -22,6 +22,8 @@ pub(super) struct Flight {
     pub(super) batch: usize,
     pub(super) client: Peer,
     pub(super) receivers: Vec<Peer>,
+    /// Where each of them is reached: a guest where its key was heard last.
+    routes: Vec<Option<Peer>>,
     /// Their keys, once the material is there, and what they have said.
     pub(super) recipients: Option<Recipients>,
     pub(super) stage: Stage,
@@ -70,6 +72,7 @@ impl Flight {
         limits: &Limits,
     ) -> Self {
         let (client, receivers) = users;
+        let routes = receivers.iter().map(|peer| (!peer.is_guest()).then(|| peer.clone())).collect();
         let now = clock::now();
         Flight {
             scope,
@@ -77,6 +80,7 @@ impl Flight {
             batch,
             client,
             receivers,
+            routes,
             recipients: None,
             stage: Stage::Material,
             bound: now,
@@ -182,6 +186,10 @@ impl Flight {
             (Peer::Party(_), Kind::Tags) if h.epoch != self.scope.epoch => Want::Drop,
             // This id, but not this session or epoch.
             _ if h.scope() != self.scope && node => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),
+            // Somebody waits for an answer.
+            (guest, Kind::Input | Kind::ReceiverKey) if h.scope() != self.scope && guest.is_guest() => {
+                Want::Take
+            }
             _ if h.scope() != self.scope => Want::Drop,
             (Peer::Party(_), Kind::Opening) => self.share(h.index),
             (Peer::Helper, Kind::Outcome) if matches!(self.stage, Stage::Outcome) => Want::Take,
@@ -213,13 +221,32 @@ impl Flight {
         self.epoch.context().schedule.rounds.iter().position(|round| round.open.contains(&stage))
     }
 
+    /// From now on this receiver is reached here.
+    pub(super) fn reach(&mut self, at: usize, peer: &Peer) {
+        if let Some(route) = self.routes.get_mut(at) {
+            *route = Some(peer.clone());
+        }
+    }
+
+    /// Where receivers are reached, as far as that is known.
+    pub(super) fn reached(&self) -> Vec<Peer> {
+        self.routes.iter().flatten().cloned().collect()
+    }
+
+    /// Where the client is reached, if that is known.
+    pub(super) fn client_at(&self) -> Option<&Peer> {
+        self.routes.first().and_then(Option::as_ref)
+    }
+
     fn of_client(&self, peer: &Peer, kind: Kind) -> Want {
         let speaks = match kind {
-            Kind::Input => *peer == self.client,
-            Kind::ReceiverKey => self.receivers.contains(peer),
+            Kind::Input => !peer.may_be(std::slice::from_ref(&self.client)).is_empty(),
+            Kind::ReceiverKey => !peer.may_be(&self.receivers).is_empty(),
             _ => false,
         };
         match &self.recipients {
+            // Somebody waits for an answer.
+            _ if !speaks && peer.is_guest() && matches!(kind, Kind::Input | Kind::ReceiverKey) => Want::Take,
             // Not a party to this inference.
             _ if !speaks => Want::Drop,
             Some(_) => Want::Take,

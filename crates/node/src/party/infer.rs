@@ -40,7 +40,7 @@ impl Party {
                 flight.hop = bind.header.hop;
                 self.go_on(flight, |_, _| Ok(()))
             }
-            Err(error) => self.give_up(scope, client.as_ref(), error),
+            Err(error) => self.give_up(scope, client.filter(|client| !client.is_guest()).as_ref(), error),
         }
     }
 
@@ -73,6 +73,10 @@ impl Party {
     /// Takes a message for an inference in flight.
     pub(super) fn deliver(&mut self, message: &Received) -> Result<(), NodeError> {
         let Some(at) = self.flights.iter().position(|f| f.scope == message.header.scope()) else {
+            if message.peer.is_guest() {
+                let what = message.header.id.to_string();
+                self.refuse_guest(message, &ProtocolError::Spent { what }.into());
+            }
             return Ok(());
         };
         let flight = self.flights.swap_remove(at);
@@ -80,6 +84,15 @@ impl Party {
             flight.hop = flight.hop.max(message.header.hop);
             party.receive(flight, message)
         })
+    }
+
+    /// Tells a guest that its message comes to nothing.
+    fn refuse_guest(&mut self, message: &Received, error: &NodeError) {
+        let header = Header::new(Kind::Abort, message.header.scope(), 0);
+        if let Ok(body) = control::encode(&error.notice(&Step::Input)) {
+            // One that left needs not be told.
+            self.send(&message.peer, header, &body).ok();
+        }
     }
 
     /// Goes on with inferences that wait for material.
@@ -98,8 +111,7 @@ impl Party {
         let loading = self.loading.as_ref().map(|loading| loading.scope.id);
         let in_flight = |id| Some(id) == loading || self.flights.iter().any(|flight| flight.scope.id == id);
         let concerned = self.flights.iter().filter(|f| concerns(incoming, f.scope.id, in_flight));
-        let ended =
-            concerned.filter_map(|f| Some((f.scope, f.client.clone(), f.ended_by(incoming)?))).collect();
+        let ended = concerned.filter_map(|f| Some((f.scope, f.ended_by(incoming)?))).collect();
         self.end(ended)
     }
 
@@ -108,7 +120,9 @@ impl Party {
     pub(super) fn client_that_left(&mut self) -> Option<(Scope, String, Instant)> {
         let (inbox, patience) = (&mut self.inbox, self.limits.relink());
         let left = self.flights.iter().filter_map(|f| {
-            let (how, since) = inbox.left_since(f.awaited_client()?)?;
+            // A guest comes again by another way.
+            let client = f.awaited_client().filter(|client| !client.is_guest())?;
+            let (how, since) = inbox.left_since(client)?;
             Some((f.scope, how, since + patience))
         });
         left.min_by_key(|(.., until)| *until)
@@ -117,16 +131,15 @@ impl Party {
     /// Ends an inference whose client left.
     pub(super) fn lost_client(&mut self, scope: Scope, how: String) -> Result<(), NodeError> {
         let Some(flight) = self.flights.iter().find(|f| f.scope == scope) else { return Ok(()) };
-        let client = flight.client.clone();
-        let error = ProtocolError::peer(&client, Step::Input, Fault::Lost(how));
-        self.end(vec![(scope, client, error.into())])
+        let error = ProtocolError::peer(&flight.client, Step::Input, Fault::Lost(how));
+        self.end(vec![(scope, error.into())])
     }
 
     /// Ends all inferences by a fault of the helper.
     pub(super) fn end_flights(&mut self, fault: &Fault) -> Result<(), NodeError> {
         let fail = |flight: &Flight| {
             let error = ProtocolError::peer(Peer::Helper, flight.step(), fault.clone());
-            (flight.scope, flight.client.clone(), error.into())
+            (flight.scope, error.into())
         };
         let ended = self.flights.iter().map(fail).collect();
         self.end(ended)
@@ -134,15 +147,20 @@ impl Party {
 
     /// Ends everything in flight because this node ends.
     pub(super) fn give_up_flights(&mut self) {
-        let ended = self.flights.iter().map(|f| (f.scope, f.client.clone(), NodeError::Closing)).collect();
+        let ended = self.flights.iter().map(|f| (f.scope, NodeError::Closing)).collect();
         // What cannot be recorded any more ends with the node all the same.
         let _ = self.end(ended);
         self.inbox.flush(clock::now() + LAST_WORDS).ok();
     }
 
-    fn end(&mut self, ended: Vec<(Scope, Peer, NodeError)>) -> Result<(), NodeError> {
-        self.flights.retain(|flight| !ended.iter().any(|(scope, ..)| *scope == flight.scope));
-        ended.into_iter().try_for_each(|(scope, client, error)| self.give_up(scope, Some(&client), error))
+    fn end(&mut self, ended: Vec<(Scope, NodeError)>) -> Result<(), NodeError> {
+        for (scope, error) in ended {
+            if let Some(at) = self.flights.iter().position(|flight| flight.scope == scope) {
+                let flight = self.flights.remove(at);
+                self.give_up(scope, flight.client_at(), error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Does `first`, then as much of an inference as can be done without further messages.
@@ -159,7 +177,7 @@ impl Party {
             Ok(Some(event)) => self.reporter.report(event),
             Ok(None) => self.flights.push(flight),
             Err(NodeError::Stopped) => return Err(NodeError::Stopped),
-            Err(error) => self.give_up(flight.scope, Some(&flight.client), error)?,
+            Err(error) => self.give_up(flight.scope, flight.client_at(), error)?,
         }
         Ok(())
     }
@@ -196,10 +214,23 @@ impl Party {
     /// Takes what a recipient says, if it is the recipient that says it.
     fn of_recipient(&mut self, flight: &mut Flight, message: &Received) -> Result<(), NodeError> {
         let (kind, peer) = (message.header.kind, &message.peer);
-        let at = flight.receivers.iter().position(|receiver| receiver == peer);
-        let (Some(at), Some(recipients)) = (at, &mut flight.recipients) else { return Ok(()) };
+        // The client's input is of no other receiver.
+        let may_speak = if kind == Kind::Input { &flight.receivers[..1] } else { &flight.receivers[..] };
+        let among = peer.may_be(may_speak);
         let fail = |fault| NodeError::from(ProtocolError::peer(peer, Step::Input, fault));
-        match (recipients.hear(at, message), &mut flight.stage) {
+        let Some(recipients) = flight.recipients.as_mut().filter(|_| !among.is_empty()) else {
+            if peer.is_guest() {
+                self.refuse_guest(message, &fail(Fault::Unauthenticated));
+            }
+            return Ok(());
+        };
+        let (at, heard) = recipients.hear(&among, message);
+        match &heard {
+            Heard::New(_) | Heard::Again => flight.reach(at, peer),
+            Heard::Forged(fault) if peer.is_guest() => self.refuse_guest(message, &fail(fault.clone())),
+            Heard::Other | Heard::Forged(_) => {}
+        }
+        match (heard, &mut flight.stage) {
             (Heard::New(input), Stage::Input { awaiting, running, .. }) if kind == Kind::Input => {
                 if let Some(awaiting) = awaiting.take() {
                     *running = Some(awaiting.receive(peer, input)?);
@@ -209,7 +240,11 @@ impl Party {
             (Heard::New(_) | Heard::Again, _) => {}
             (Heard::Other, _) => {
                 let what = if kind == Kind::Input { "masked input" } else { "receiver key" };
-                return Err(fail(Fault::Duplicate(what.into())));
+                let error = fail(Fault::Duplicate(what.into()));
+                if peer.is_guest() {
+                    self.refuse_guest(message, &error);
+                }
+                return Err(error);
             }
             (Heard::Forged(fault), _) => self.reporter.report(Event::Unauthenticated { error: fail(fault) }),
         }
@@ -229,9 +264,16 @@ impl Party {
                 // Whoever does not take it asks again.
                 self.send(&message.peer, header, &output).ok();
             }
+            Ok(None) if message.peer.is_guest() && message.header.kind == Kind::Collect => {
+                let fault = Fault::NotAllowed("an output that is not kept here".into());
+                self.refuse_guest(message, &ProtocolError::peer(&message.peer, Step::Output, fault).into());
+            }
             Ok(None) => {}
             Err(fault) => {
                 let error = ProtocolError::peer(&message.peer, Step::Output, fault).into();
+                if message.peer.is_guest() {
+                    self.refuse_guest(message, &error);
+                }
                 self.reporter.report(Event::Unauthenticated { error });
             }
         }
@@ -338,7 +380,7 @@ impl Party {
             let receivers = (flight.receivers.clone(), recipients.of_output());
             self.outputs.keep(clock::now(), scope, receivers, Arc::clone(&output));
         }
-        for receiver in &flight.receivers {
+        for receiver in &flight.reached() {
             // A receiver that is gone collects it when it comes back.
             self.send(receiver, Header::new(Kind::Output, scope, 0), &output).ok();
         }

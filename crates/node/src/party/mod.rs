@@ -235,6 +235,7 @@ impl Party {
         self.inbox.answer(|| Level {
             session: self.session.is_some(),
             models: self.models.used(),
+            loaded: self.models.loaded(),
             nodes: self
                 .others()
                 .iter()
@@ -420,13 +421,13 @@ impl Party {
     /// Tells everybody concerned why this party gave up, unless the helper said so: it tells
     /// everybody itself.
     fn tell_abort(&mut self, error: &NodeError, step: &Step, header: Header, also: &[Peer]) {
-        if matches!(error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. })) {
-            return;
-        }
+        let by_helper = matches!(error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. }));
         let notice = error.notice(step);
         let Ok(body) = amicus_protocol::control::encode(&notice) else { return };
         let others = self.parties.others(self.me).map(Peer::Party);
-        for peer in others.chain([Peer::Helper]).chain(also.iter().cloned()) {
+        let all = others.chain([Peer::Helper]).chain(also.iter().cloned());
+        // A guest waits here for an answer of this party.
+        for peer in all.filter(|peer| !by_helper || peer.is_guest()) {
             // Who cannot be told finds out by its own deadline.
             self.send(&peer, header, &body).ok();
         }
@@ -467,6 +468,13 @@ impl Ids<'_> {
             (Peer::Helper, Kind::SessionBegin | Kind::Bind | Kind::EpochRetired) => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if may_load => return Want::Take,
             (Peer::Helper, Kind::EpochBegin) if !begun.is_spent(h.id) => return Want::Keep,
+            // Somebody waits for an answer.
+            (guest, Kind::Input | Kind::ReceiverKey)
+                if guest.is_guest() && flights.iter().all(|flight| flight.scope.id != h.id) =>
+            {
+                let over = replaced.contains(&h.epoch) || begun.is_spent(h.id);
+                return if over { Want::Take } else { Want::Keep };
+            }
             _ => {}
         }
         if let Some(loading) = loading.filter(|loading| loading.scope.id == h.id) {

@@ -1,7 +1,7 @@
 //! The models of a party: their plans, and the epoch of each that is in memory.
 
-use crate::NodeError;
 use crate::served::{Served, not_served};
+use crate::{Loaded, NodeError};
 use amicus_plan::PlanDigest;
 use amicus_protocol::epoch::{PartyContext, PartyEpoch};
 use amicus_protocol::{EpochId, Fault, Parties, PartyId};
@@ -78,6 +78,16 @@ impl Models {
             Some(Used { epoch, max_batch: model.max_batch, material: model.material })
         };
         self.0.iter().filter_map(used).collect()
+    }
+
+    /// Those that are used, for whoever asks how this party is.
+    pub(super) fn loaded(&self) -> Vec<Loaded> {
+        let loaded = |epoch: &Arc<PartyEpoch>| Loaded {
+            plan: epoch.context().digest,
+            epoch: epoch.epoch(),
+            fingerprint: Some(epoch.fingerprint().0),
+        };
+        self.0.iter().filter_map(Model::used).map(loaded).collect()
     }
 
     /// How many are used.

@@ -148,10 +148,12 @@ impl Outputs {
     fn find(&self, message: &Received) -> Result<Option<(u64, usize)>, Fault> {
         let Some(&number) = self.numbers.get(&message.header.scope()) else { return Ok(None) };
         let Some(output) = self.kept.get(&number) else { return Ok(None) };
-        let Some(receiver) = output.receivers.iter().position(|r| *r == message.peer) else {
+        let among = message.peer.may_be(&output.receivers);
+        if among.is_empty() {
             return Ok(None);
-        };
-        let said = output.recipients.verify(receiver, message)?.body();
+        }
+        let (receiver, said) = output.recipients.whose(&among, message)?;
+        let said = said.body();
         match said.is_empty() {
             true => Ok(Some((number, receiver))),
             false => Err(Fault::Length { expected: 0, got: said.len() }),

@@ -50,25 +50,45 @@ impl Recipients {
     }
 
     /// What a recipient says, by its number, if it is the recipient that says it.
-    pub(super) fn verify<'a>(&self, at: usize, message: &'a Received) -> Result<Authentic<'a>, Fault> {
+    fn verify<'a>(&self, at: usize, message: &'a Received) -> Result<Authentic<'a>, Fault> {
         self.keys.get(at).ok_or(Fault::Unauthenticated)?.verify(&message.header, message.body())
     }
 
-    /// Judges a message in the name of a recipient, by its number.
-    pub(super) fn hear<'a>(&mut self, at: usize, message: &'a Received) -> Heard<'a> {
-        let authentic = match self.verify(at, message) {
-            Ok(authentic) => authentic,
-            Err(fault) => return Heard::Forged(fault),
+    /// Whose message this is, of these recipients: the one whose key its tag is under.
+    ///
+    /// # Errors
+    /// Nobody's of them.
+    pub(super) fn whose<'a>(
+        &self,
+        among: &[usize],
+        message: &'a Received,
+    ) -> Result<(usize, Authentic<'a>), Fault> {
+        let mut fault = Fault::Unauthenticated;
+        for &at in among {
+            match self.verify(at, message) {
+                Ok(authentic) => return Ok((at, authentic)),
+                Err(other) => fault = other,
+            }
+        }
+        Err(fault)
+    }
+
+    /// Judges a message in the name of one of these recipients. Returns whose it is.
+    pub(super) fn hear<'a>(&mut self, among: &[usize], message: &'a Received) -> (usize, Heard<'a>) {
+        let (at, authentic) = match self.whose(among, message) {
+            Ok(found) => found,
+            Err(fault) => return (0, Heard::Forged(fault)),
         };
         let kind = message.header.kind;
-        match self.taken.iter().find(|(of, taken, _)| (*of, *taken) == (at, kind)) {
+        let heard = match self.taken.iter().find(|(of, taken, _)| (*of, *taken) == (at, kind)) {
             None => {
                 self.taken.push((at, kind, authentic.tag()));
                 Heard::New(authentic)
             }
             Some((.., before)) if *before == authentic.tag() => Heard::Again,
             Some(_) => Heard::Other,
-        }
+        };
+        (at, heard)
     }
 }
 

@@ -1,0 +1,341 @@
+//! A client with tokens.
+
+use super::tokens::{Tokens, nodes};
+use super::wire::Wire;
+use crate::roles::{Answer, Expected, ModelFingerprint};
+use crate::{Deployment, Error};
+use amicus_client::fingerprint::Fingerprints;
+use amicus_client::https::{self, Call, Info, ModelInfo};
+use amicus_client::inference::PendingRequest;
+use amicus_field::OperatingSystem;
+use amicus_node::{NodeError, Peer, limits};
+use amicus_plan::{Plan, PlanDigest, encoding, quantize_input};
+use amicus_protocol::wire::{Kind, VERSION};
+use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+/// How long a client that ends waits until the helper knows what it has.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A client that talks to every node's public port, with a token for each. Requests are the
+/// messages of [`amicus_client`]; there is no gateway, and no node sees what another is sent.
+pub struct HttpsClient {
+    runtime: Runtime,
+    core: Arc<Core>,
+    /// Acknowledgements on their way.
+    farewells: JoinSet<()>,
+}
+
+struct Core {
+    wire: Wire,
+    plan: Arc<Plan>,
+    digest: PlanDigest,
+    parties: Parties,
+    /// The epoch whose fingerprint was compared.
+    compared: std::sync::Mutex<Option<EpochId>>,
+}
+
+/// A runtime on the calling thread: requests to all nodes go on at the same time, without threads.
+pub(super) fn runtime() -> Result<Runtime, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    runtime.map_err(|error| Error::Https { node: Peer::Helper, reason: error.to_string() })
+}
+
+/// What all nodes say of themselves, the helper first.
+pub(super) async fn infos(wire: &Arc<Wire>, nodes: Vec<Peer>) -> Result<Vec<Info>, Error> {
+    let mut asked = JoinSet::new();
+    for (at, node) in nodes.into_iter().enumerate() {
+        let wire = Arc::clone(wire);
+        asked.spawn(async move { (at, info(&wire, node).await) });
+    }
+    let mut infos = Vec::new();
+    while let Some(joined) = asked.join_next().await {
+        let (at, info) = joined.map_err(|error| lost(&error))?;
+        infos.push((at, info?));
+    }
+    infos.sort_by_key(|(at, _)| *at);
+    Ok(infos.into_iter().map(|(_, info)| info).collect())
+}
+
+async fn info(wire: &Wire, node: Peer) -> Result<Info, Error> {
+    let answer = wire.call(&https::info(node.clone())).await?;
+    let info: Info = serde_json::from_slice(&answer.body).map_err(|error| Error::Https {
+        node: node.clone(),
+        reason: format!("what it says of itself: {error}"),
+    })?;
+    if info.role != node.to_string() {
+        let reason = format!("it says that it is {}", amicus_plan::printable::visible(&info.role));
+        return Err(Error::Https { node, reason });
+    }
+    if info.wire != VERSION {
+        let reason =
+            format!("it speaks version {} of the protocol, we speak {VERSION}; use the same", info.wire);
+        return Err(Error::Https { node, reason });
+    }
+    Ok(info)
+}
+
+fn lost(error: &tokio::task::JoinError) -> Error {
+    NodeError::from(ProtocolError::Internal(error.to_string())).into()
+}
+
+/// Takes the public plan of a model from a node; the digest says that it is the right one.
+///
+/// # Errors
+/// Nodes that do not answer, or do not serve the model; a plan that is another.
+pub fn fetch_plan(deployment: &Deployment, tokens: &Tokens, model: &str) -> Result<Plan, Error> {
+    let runtime = runtime()?;
+    let wire = Arc::new(Wire::new(deployment, tokens, encoding::MAX_BYTES)?);
+    runtime.block_on(async {
+        let all = nodes(deployment)?;
+        let parties = all[1..].to_vec();
+        let mut said = infos(&wire, parties.clone()).await?.into_iter().map(|info| {
+            let of_name = |served: &&ModelInfo| served.name == model;
+            info.models.iter().find(of_name).map(|served| served.plan.clone())
+        });
+        let first = said.next().flatten();
+        let none = |node: &Peer| {
+            let model = amicus_plan::printable::visible(model);
+            Error::Https { node: node.clone(), reason: format!("it serves no model {model} to these tokens") }
+        };
+        let digest = first.ok_or_else(|| none(&parties[0]))?;
+        for (other, node) in said.zip(&parties[1..]) {
+            if other.as_ref() != Some(&digest) {
+                return Err(none(node));
+            }
+        }
+        let listed = deployment.models.get(model).map(|listed| listed.plan.to_string());
+        let differs = |reason: &str| Error::Https { node: parties[0].clone(), reason: reason.into() };
+        if listed.is_some_and(|listed| listed != digest) {
+            return Err(differs("its plan of the model is not the one that the cluster's file has"));
+        }
+        let answer = wire.call(&https::plan(parties[0].clone(), &digest)).await?;
+        let plan = Plan::decode(&answer.body)?;
+        match plan.digest()?.to_string() == digest {
+            true => Ok(plan),
+            false => Err(differs("its plan has another digest than it says")),
+        }
+    })
+}
+
+impl HttpsClient {
+    /// Connects to the public ports of a deployment, and compares what the parties say of their
+    /// model with what is expected.
+    ///
+    /// # Errors
+    /// A deployment without public addresses, tokens that are refused, an invalid plan, parties that
+    /// do not answer, have no model or another one.
+    pub fn connect(
+        deployment: &Deployment,
+        tokens: &Tokens,
+        plan: impl Into<Arc<Plan>>,
+        expected: Expected,
+    ) -> Result<Self, Error> {
+        let plan = plan.into();
+        deployment.check()?;
+        let parties = deployment.count()?;
+        let longest = limits::online(&plan, deployment.max_batch(&plan))?;
+        let wire = Wire::new(deployment, tokens, longest)?;
+        let digest = plan.digest()?;
+        let core = Core { wire, plan, digest, parties, compared: std::sync::Mutex::default() };
+        let client = HttpsClient { runtime: runtime()?, core: Arc::new(core), farewells: JoinSet::new() };
+        client.compare(expected)?;
+        Ok(client)
+    }
+
+    /// Compares again, after the model was loaded anew: until then no image leaves this client.
+    ///
+    /// # Errors
+    /// Parties that do not answer, have no model or another one.
+    pub fn compare(&self, expected: Expected) -> Result<ModelFingerprint, Error> {
+        let found = self.runtime.block_on(self.core.fingerprint())?;
+        match (ModelFingerprint(found), expected) {
+            (found, Expected::Model(expected)) if found != expected => {
+                Err(Error::OtherModel { found, expected })
+            }
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Has one image classified: numbers as the network takes them.
+    ///
+    /// # Errors
+    /// An image that the network does not take; an inference that was refused or given up, with its
+    /// reason.
+    pub fn infer(&mut self, image: &[f32]) -> Result<Answer, Error> {
+        let answers = self.infer_batch(&[image])?;
+        answers.into_iter().next().ok_or(Error::NoImages)
+    }
+
+    /// Has several images classified in one inference.
+    ///
+    /// # Errors
+    /// Those of [`HttpsClient::infer`], no images, or more than the deployment allows.
+    pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
+        let input = self.core.input(images)?;
+        let (answers, farewell) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
+        self.say_farewell(farewell);
+        Ok(answers)
+    }
+
+    /// Has many images classified, so many at a time, each in an inference of its own; `done` hears
+    /// of every answer with the number of its image, in the order in which they come.
+    ///
+    /// # Errors
+    /// The first that fails; no further ones begin then.
+    pub fn infer_all(
+        &mut self,
+        images: &[&[f32]],
+        at_a_time: usize,
+        mut done: impl FnMut(usize, Answer),
+    ) -> Result<(), Error> {
+        let inputs: Vec<Arc<Zeroizing<Vec<i64>>>> = images
+            .iter()
+            .map(|image| Ok(Arc::new(self.core.input(&[*image])?)))
+            .collect::<Result<_, Error>>()?;
+        let (core, farewells) = (&self.core, &mut self.farewells);
+        self.runtime.block_on(async {
+            let next = AtomicUsize::new(0);
+            let mut running = JoinSet::new();
+            let begin = |running: &mut JoinSet<_>| {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                if let Some(input) = inputs.get(at).cloned() {
+                    let core = Arc::clone(core);
+                    running.spawn(async move { (at, core.infer(1, &input).await) });
+                }
+            };
+            (0..at_a_time.max(1)).for_each(|_| begin(&mut running));
+            while let Some(joined) = running.join_next().await {
+                let (at, inferred) = joined.map_err(|error| lost(&error))?;
+                let (answers, farewell) = inferred?;
+                let core = Arc::clone(core);
+                farewells.spawn(async move { drop(core.wire.call(&farewell).await) });
+                answers.into_iter().for_each(|answer| done(at, answer));
+                begin(&mut running);
+            }
+            Ok(())
+        })
+    }
+
+    /// Tells the helper that it needs not keep a release any more, while the client goes on.
+    fn say_farewell(&mut self, farewell: Call) {
+        while self.farewells.try_join_next().is_some() {}
+        let core = Arc::clone(&self.core);
+        self.farewells.spawn_on(async move { drop(core.wire.call(&farewell).await) }, self.runtime.handle());
+    }
+}
+
+impl Drop for HttpsClient {
+    fn drop(&mut self) {
+        let mut farewells = std::mem::take(&mut self.farewells);
+        self.runtime.block_on(async {
+            let all = async { while farewells.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(FAREWELL, all).await;
+        });
+    }
+}
+
+impl Core {
+    fn input(&self, images: &[&[f32]]) -> Result<Zeroizing<Vec<i64>>, Error> {
+        if images.is_empty() {
+            return Err(Error::NoImages);
+        }
+        let mut input = Zeroizing::new(Vec::with_capacity(images.iter().map(|image| image.len()).sum()));
+        for image in images {
+            input.extend_from_slice(&Zeroizing::new(quantize_input(&self.plan, image)?));
+        }
+        Ok(input)
+    }
+
+    /// The fingerprint that all parties tell.
+    async fn fingerprint(self: &Arc<Self>) -> Result<[u8; 32], Error> {
+        let mut fingerprints = Fingerprints::default();
+        let mut common = None;
+        let mut asked = JoinSet::new();
+        for party in self.parties.all() {
+            let core = Arc::clone(self);
+            asked.spawn(async move { (party, info(&core.wire, Peer::Party(party)).await) });
+        }
+        let mut infos = Vec::new();
+        while let Some(joined) = asked.join_next().await {
+            infos.push(joined.map_err(|error| lost(&error))?);
+        }
+        infos.sort_by_key(|(party, _)| *party);
+        for (party, said) in infos {
+            let said = said?;
+            let served = said.models.iter().find(|model| model.plan == self.digest.to_string());
+            let loaded = served.and_then(|model| Some((model.epoch.as_ref()?, model.fingerprint.as_ref()?)));
+            let Some((epoch, fingerprint)) = loaded else {
+                return Err(NodeError::from(ProtocolError::NoModel).into());
+            };
+            let fail = || {
+                let fault = Fault::Unexpected("an epoch that is none".into());
+                NodeError::from(ProtocolError::peer(party, Step::load_part("fingerprint"), fault))
+            };
+            let epoch = EpochId::from_bytes(unhex(epoch).ok_or_else(fail)?);
+            let fingerprint: [u8; 32] = unhex(fingerprint).ok_or_else(fail)?;
+            common = Some(fingerprints.answer(party, epoch, &fingerprint).map_err(NodeError::from)?);
+        }
+        *self.compared.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fingerprints.epoch();
+        common.map(|digest| digest.0).ok_or_else(|| NodeError::from(ProtocolError::NoModel).into())
+    }
+
+    /// One inference; also what to tell the helper when it is over.
+    async fn infer(self: &Arc<Self>, batch: usize, x: &[i64]) -> Result<(Vec<Answer>, Call), Error> {
+        let fail = |error: ProtocolError| Error::from(NodeError::from(error));
+        let images = u32::try_from(batch).unwrap_or(u32::MAX);
+        let pending = PendingRequest::new(Arc::clone(&self.plan), self.parties, images, Vec::new());
+        let (pending, request) = pending.map_err(fail)?;
+        let ticket = self.wire.call(&https::ask(&request)).await?;
+        let header = https::granted(&Peer::Helper, Kind::Ticket, ticket.id.as_deref()).map_err(fail)?;
+        let admission = pending.granted(&header, &ticket.body, &mut OperatingSystem).map_err(fail)?;
+        let scope = admission.scope();
+        let compared = *self.compared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(was) = compared.filter(|epoch| *epoch != scope.epoch) {
+            return Err(fail(ProtocolError::Reloaded { was, is: scope.epoch }));
+        }
+        let (mut awaiting, messages) = admission.mask(x).map_err(fail)?;
+        let mut answers = JoinSet::new();
+        for party in self.parties.all() {
+            let (core, call) = (Arc::clone(self), https::submit(party, &messages));
+            answers.spawn(async move { (Some(party), core.wire.call(&call).await) });
+        }
+        let (core, call) = (Arc::clone(self), https::release(scope));
+        answers.spawn(async move { (None, core.wire.call(&call).await) });
+        let mut first_failure = None;
+        while let Some(joined) = answers.join_next().await {
+            match joined.map_err(|error| lost(&error))? {
+                (None, Ok(release)) => awaiting.release(release.body.to_vec()),
+                // Only the helper's word counts: a single party could lie.
+                (None, Err(error)) => return Err(error),
+                (Some(party), Ok(output)) => awaiting.output(party, output.body.to_vec()),
+                (Some(_), Err(error)) => first_failure = first_failure.or(Some(error)),
+            }
+            if let Some(logits) = awaiting.result().map_err(fail)? {
+                // Outputs of other parties are of no use any more.
+                answers.detach_all();
+                let logits = Zeroizing::new(logits);
+                let each = (logits.len() / batch.max(1)).max(1);
+                return Ok((logits.chunks(each).map(Answer::new).collect(), https::acknowledge(scope)));
+            }
+        }
+        Err(first_failure.unwrap_or_else(|| fail(ProtocolError::NoModel)))
+    }
+}
+
+/// So many bytes of hex digits.
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}

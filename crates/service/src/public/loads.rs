@@ -1,0 +1,254 @@
+//! Loads of models over public ports: asked for and sealed at the helper, put part by part at the
+//! parties. Connections may break meanwhile: what a party has it keeps as long as the session lasts,
+//! and the owner puts the rest.
+
+use super::Front;
+use super::places::{Guest, Said};
+use super::problem::Refused;
+use crate::token::Grant;
+use amicus::client::https::{PartsThere, id_of};
+use amicus::plan::PlanDigest;
+use amicus::protocol::authentic::TAG_BYTES;
+use amicus::protocol::wire::{Header, Kind};
+use amicus::protocol::{InferenceId, Scope};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How often it is looked whether the node has taken a part.
+const GLANCE: Duration = Duration::from_micros(500);
+/// Parts of a load that are remembered, at most: as many as a plan may have at all.
+const MAX_PARTS: usize = 1 << 20;
+
+/// The load that goes on at this node, if one does.
+#[derive(Default)]
+pub(super) struct Loads(Mutex<Option<Arc<Load>>>);
+
+struct Load {
+    scope: Scope,
+    token: String,
+    /// The owner's place at the node.
+    guest: tokio::sync::Mutex<Guest>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+struct State {
+    ready: bool,
+    outcome: Option<Result<(), Refused>>,
+    nonce: Option<[u8; TAG_BYTES]>,
+    parts: HashMap<(u32, u32), [u8; TAG_BYTES]>,
+    last: Instant,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Load {
+    fn new(scope: Scope, token: String, guest: Guest) -> Arc<Self> {
+        let state =
+            State { ready: false, outcome: None, nonce: None, parts: HashMap::new(), last: Instant::now() };
+        let (guest, state, changed) = (tokio::sync::Mutex::new(guest), Mutex::new(state), Notify::new());
+        Arc::new(Load { scope, token, guest, state, changed })
+    }
+}
+
+impl Loads {
+    /// Whether somebody else's load goes on.
+    fn is_taken(&self, grant: &Grant, patience: Duration) -> Result<(), Refused> {
+        let now = lock(&self.0);
+        let Some(load) = &*now else { return Ok(()) };
+        let state = lock(&load.state);
+        if load.token == grant.id || state.outcome.is_some() || state.last.elapsed() > patience {
+            return Ok(());
+        }
+        let what = "another owner's model is being loaded";
+        Err(Refused::conflict(what, "wait until it is loaded").after(Duration::from_secs(10)))
+    }
+
+    /// The load with this id, if it is this token's.
+    fn of(&self, scope: Scope, grant: &Grant) -> Result<Arc<Load>, Refused> {
+        let found = lock(&self.0).clone().filter(|load| load.scope == scope && load.token == grant.id);
+        let found = found.ok_or_else(|| {
+            let what = "no load with this id goes on here with this token";
+            Refused::missing(what, "ask the helper for a load; one ends with the session that it began in")
+        })?;
+        lock(&found.state).last = Instant::now();
+        Ok(found)
+    }
+}
+
+/// Asks the helper for a load; returns its id and the grant.
+pub(super) async fn ask(front: &Arc<Front>, grant: &Grant, body: &[u8]) -> Result<(String, Said), Refused> {
+    let plan = <[u8; 32]>::try_from(body).map(PlanDigest).map_err(|_| {
+        let what = format!("the digest of a plan has 32 bytes, this has {}", body.len());
+        Refused::invalid(what, "send the digest's bytes")
+    })?;
+    front.facts.allowed(grant, &plan)?;
+    front.loads.is_taken(grant, front.facts.patience.load)?;
+    *lock(&front.loads.0) = None;
+    let mut guest = front.places.owner();
+    guest.ask(Header::new(Kind::LoadRequest, Scope::NONE, 0), body)?;
+    let grant_of_helper = tokio::time::timeout(front.facts.patience.load, async {
+        loop {
+            let said = guest.hear(|_| true).await?;
+            match said.header.kind {
+                Kind::LoadGrant => return Ok(said),
+                Kind::Abort if said.header.id == InferenceId(0) => {
+                    return Err(said.refusal().unwrap_or_else(Refused::node_ended));
+                }
+                _ => {}
+            }
+        }
+    });
+    let said =
+        grant_of_helper.await.unwrap_or_else(|_| Err(Refused::no_answer("the helper grants no load")))?;
+    let scope = said.header.scope();
+    let load = Load::new(scope, grant.id.clone(), guest);
+    *lock(&front.loads.0) = Some(Arc::clone(&load));
+    let patience = front.facts.patience.load.saturating_mul(4);
+    tokio::spawn(async move {
+        let guest = load.guest.lock().await;
+        let outcome = tokio::time::timeout(patience, async {
+            loop {
+                let said = guest.hear(|about| about == scope).await?;
+                match said.header.kind {
+                    Kind::LoadAccepted => return Ok(()),
+                    Kind::Abort => return Err(said.refusal().unwrap_or_else(Refused::node_ended)),
+                    _ => {}
+                }
+            }
+        });
+        let late = || Err(Refused::no_answer("the helper does not say whether the load is accepted"));
+        lock(&load.state).outcome = Some(outcome.await.unwrap_or_else(|_| late()));
+        load.changed.notify_waiters();
+    });
+    Ok((id_of(scope), said))
+}
+
+/// Waits for the helper's word on a load.
+pub(super) async fn seal(front: &Front, grant: &Grant, scope: Scope) -> Result<(), Refused> {
+    let load = front.loads.of(scope, grant)?;
+    loop {
+        let mut changed = std::pin::pin!(load.changed.notified());
+        changed.as_mut().enable();
+        if let Some(outcome) = &lock(&load.state).outcome {
+            return outcome.clone();
+        }
+        changed.await;
+    }
+}
+
+/// Waits until this party takes parts of a load.
+pub(super) async fn announce(front: &Arc<Front>, grant: &Grant, scope: Scope) -> Result<(), Refused> {
+    front.loads.is_taken(grant, front.facts.patience.load)?;
+    let load = match front.loads.of(scope, grant) {
+        Ok(load) => load,
+        Err(_) => {
+            *lock(&front.loads.0) = None;
+            let load = Load::new(scope, grant.id.clone(), front.places.owner());
+            *lock(&front.loads.0) = Some(Arc::clone(&load));
+            load
+        }
+    };
+    let guest = load.guest.lock().await;
+    if lock(&load.state).ready {
+        return Ok(());
+    }
+    let ready = tokio::time::timeout(front.facts.patience.load, async {
+        loop {
+            let said = guest.hear(|about| about == scope).await?;
+            match said.header.kind {
+                Kind::LoadReady => return Ok(()),
+                Kind::Abort => return Err(said.refusal().unwrap_or_else(Refused::node_ended)),
+                _ => {}
+            }
+        }
+    });
+    ready.await.unwrap_or_else(|_| Err(Refused::no_answer("this party is not ready for the load")))?;
+    lock(&load.state).ready = true;
+    Ok(())
+}
+
+/// Which parts of a load this party has.
+pub(super) fn parts_there(front: &Front, grant: &Grant, scope: Scope) -> Result<PartsThere, Refused> {
+    let load = front.loads.of(scope, grant)?;
+    let state = lock(&load.state);
+    let mut there = PartsThere { nonce: state.nonce.is_some(), ..PartsThere::default() };
+    for (tensor, part) in state.parts.keys() {
+        there.weights.entry(*tensor).or_default().push(*part);
+    }
+    there.weights.values_mut().for_each(|parts| parts.sort_unstable());
+    Ok(there)
+}
+
+/// What is put at a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    Nonce,
+    Part { tensor: u32, part: u32 },
+}
+
+/// Gives the party a part of a load. The same bytes again change nothing; others are the party's to
+/// judge, which ends the load if they are the owner's.
+pub(super) async fn put(
+    front: &Front,
+    grant: &Grant,
+    scope: Scope,
+    what: Put,
+    body: &[u8],
+) -> Result<(), Refused> {
+    let load = front.loads.of(scope, grant)?;
+    let Some((message, tag)) = body.split_last_chunk::<TAG_BYTES>() else {
+        return Err(Refused::invalid("a part ends with a tag of 32 bytes", "send the whole part"));
+    };
+    if let Put::Part { part, .. } = what
+        && message.first_chunk() != Some(&part.to_le_bytes())
+    {
+        let said = "this is another part of the tensor than the path says";
+        return Err(Refused::invalid(said, "put every part at its own path"));
+    }
+    let guest = load.guest.lock().await;
+    let known = {
+        let state = lock(&load.state);
+        if !state.ready {
+            let what = "this party is not ready for parts";
+            return Err(Refused::conflict(what, "announce the load first, and wait for the answer"));
+        }
+        match what {
+            Put::Nonce => state.nonce,
+            Put::Part { tensor, part } => state.parts.get(&(tensor, part)).copied(),
+        }
+    };
+    if known.as_ref() == Some(tag) {
+        return Ok(());
+    }
+    let header = match what {
+        Put::Nonce => Header::new(Kind::Nonce, scope, 0),
+        Put::Part { tensor, .. } => Header::new(Kind::Weights, scope, tensor),
+    };
+    front.places.say(guest.number(), header, body)?;
+    // One part at a time: what the node has not taken is not piled up before it.
+    let taken = async {
+        while guest.untaken() > 0 {
+            tokio::time::sleep(GLANCE).await;
+        }
+    };
+    let late = || Refused::no_answer("this party does not take the part");
+    tokio::time::timeout(front.facts.patience.load, taken).await.map_err(|_| late())?;
+    if known.is_some() {
+        let what = "other bytes were put here before; if these are the owner's, the load has ended";
+        return Err(Refused::conflict(what, "begin a new load"));
+    }
+    let mut state = lock(&load.state);
+    match what {
+        Put::Nonce => state.nonce = Some(*tag),
+        Put::Part { tensor, part } if state.parts.len() < MAX_PARTS => {
+            state.parts.insert((tensor, part), *tag);
+        }
+        Put::Part { .. } => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Inferences over public ports.
+
+use crate::cluster::{Cluster, assert_right, of_client};
+use amicus::https::HttpsClient;
+use amicus::{Client, Expected};
+
+#[test]
+fn clients_over_both_ports_are_served_at_the_same_time() {
+    let cluster = Cluster::loaded();
+    let fingerprint = cluster.model.as_ref().unwrap().fingerprint;
+    let tokens = cluster.all_tokens(&of_client("bob"));
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (deployment, tokens, plan) = (&cluster.deployment, &tokens, cluster.plan());
+            scope.spawn(move || {
+                let expected = Expected::Model(fingerprint);
+                let mut client = HttpsClient::connect(deployment, tokens, plan, expected).unwrap();
+                for k in 0..10 {
+                    let image = [(k as f32 - 5.0) / 6.0, n as f32 / 5.0];
+                    assert_right(image, client.infer(&image).unwrap().logits());
+                }
+                let batch: Vec<[f32; 2]> = (0..4).map(|k| [k as f32 / 4.0, -0.5]).collect();
+                let images: Vec<&[f32]> = batch.iter().map(|image| &image[..]).collect();
+                for (image, answer) in batch.iter().zip(client.infer_batch(&images).unwrap()) {
+                    assert_right(*image, answer.logits());
+                }
+            });
+        }
+        let alice = cluster.identity("alice");
+        let mut alice = Client::connect(&cluster.deployment, alice, cluster.plan(), Expected::Any).unwrap();
+        for k in 0..10 {
+            let image = [0.25, k as f32 / 10.0];
+            assert_right(image, alice.infer(&image).unwrap().logits());
+        }
+    });
+    let served = cluster.metric(0, "amicus_inferences_total{outcome=\"ok\"}");
+    assert_eq!(served, 4 * 11 + 10);
+    assert_eq!(cluster.outcomes(0, "failed") + cluster.outcomes(0, "busy"), 0);
+}
+
+#[test]
+fn many_images_go_at_a_time_and_every_answer_is_of_its_image() {
+    let cluster = Cluster::loaded();
+    let mut client = cluster.client(&of_client("bob"));
+    let images: Vec<[f32; 2]> = (0..40).map(|k| [k as f32 / 40.0, 0.5 - k as f32 / 50.0]).collect();
+    let slices: Vec<&[f32]> = images.iter().map(|image| &image[..]).collect();
+    let mut seen = vec![0; images.len()];
+    client
+        .infer_all(&slices, 8, |at, answer| {
+            assert_right(images[at], answer.logits());
+            seen[at] += 1;
+        })
+        .unwrap();
+    assert!(seen.iter().all(|seen| *seen == 1));
+}
+
+#[test]
+fn a_client_takes_no_other_model_and_notices_a_new_one() {
+    let mut cluster = Cluster::loaded();
+    let tokens = cluster.all_tokens(&of_client("bob"));
+    let wrong = Expected::Model(amicus::ModelFingerprint([7; 32]));
+    let error = HttpsClient::connect(&cluster.deployment, &tokens, cluster.plan(), wrong).err().unwrap();
+    assert!(matches!(error, amicus::Error::OtherModel { .. }), "{error}");
+    let mut client = cluster.client(&of_client("carol"));
+    client.infer(&[0.5, 0.5]).unwrap();
+    let owner = cluster.identity("owner");
+    let mut owner = amicus::Owner::connect(&cluster.deployment, owner, cluster.plan()).unwrap();
+    cluster.model = Some(owner.load(&cluster.compiled.weights).unwrap());
+    let error = client.infer(&[0.5, 0.5]).unwrap_err().to_string();
+    assert!(error.contains("loaded"), "{error}");
+    client.compare(Expected::Model(cluster.model.unwrap().fingerprint)).unwrap();
+    assert_right([0.5, 0.5], client.infer(&[0.5, 0.5]).unwrap().logits());
+}
+
+#[test]
+fn the_plan_comes_from_the_parties_and_is_checked() {
+    let cluster = Cluster::loaded();
+    let tokens = cluster.all_tokens(&of_client("bob"));
+    let plan = amicus::https::fetch_plan(&cluster.deployment, &tokens, "tiny").unwrap();
+    assert_eq!(plan, cluster.compiled.plan);
+    let error = amicus::https::fetch_plan(&cluster.deployment, &tokens, "other").unwrap_err();
+    assert!(error.to_string().contains("no model other"), "{error}");
+    let mut listed = cluster.deployment.clone();
+    listed.models.get_mut("tiny").unwrap().plan.0[0] ^= 1;
+    let error = amicus::https::fetch_plan(&listed, &tokens, "tiny").unwrap_err();
+    assert!(error.to_string().contains("not the one that the cluster's file has"), "{error}");
+}
+
+#[test]
+fn a_node_that_shows_another_certificate_gets_no_token() {
+    let cluster = Cluster::loaded();
+    let tokens = cluster.all_tokens(&of_client("bob"));
+    let mut other = cluster.deployment.clone();
+    other.parties[0].certificate = cluster.identity("alice").fingerprint().into();
+    other.clients.clear();
+    let before = cluster.outcomes(1, "ok");
+    let error = HttpsClient::connect(&other, &tokens, cluster.plan(), Expected::Any).err().unwrap();
+    assert!(error.to_string().contains("party 1") && error.to_string().contains("is not pinned"), "{error}");
+    assert_eq!(cluster.outcomes(1, "ok"), before);
+}
