@@ -36,7 +36,8 @@ fn main() {
     let plan = Arc::new(model.plan.clone());
     let parties = Parties::new(2).unwrap();
     let files =
-        Files::write(folder.path(), parties, &["alice".to_owned()], &[("lenet".to_owned(), &model.plan)]).unwrap();
+        Files::write(folder.path(), parties, &["alice".to_owned()], &[("lenet".to_owned(), &model.plan)])
+            .unwrap();
     let roles = [ServiceRole::Helper, ServiceRole::Party, ServiceRole::Party];
     let services: Vec<Service> = files
         .nodes
@@ -47,7 +48,8 @@ fn main() {
     let deployment = &files.deployment;
     let key = |name: &str| read_identity(&folder.path().join(format!("{name}.pem"))).unwrap();
     Owner::connect(deployment, key("owner"), Arc::clone(&plan)).unwrap().load(&model.weights).unwrap();
-    let mut frames = Client::connect(deployment, key("client-alice"), Arc::clone(&plan), Expected::Any).unwrap();
+    let mut frames =
+        Client::connect(deployment, key("client-alice"), Arc::clone(&plan), Expected::Any).unwrap();
     let tokens = Tokens::read(&folder.path().join("client-alice.tokens"), deployment).unwrap();
     let mut https = HttpsClient::connect(deployment, &tokens, plan, Expected::Any).unwrap();
     let image = image();

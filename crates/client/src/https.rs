@@ -185,6 +185,23 @@ pub fn submit(party: PartyId, [input, key]: &[ToParties; 2]) -> Call {
     call(Peer::Party(party), Method::Post, path, parts.concat().concat())
 }
 
+/// Asks a party for an output again, with the message of
+/// [`Awaiting::collect`](crate::inference::Awaiting::collect).
+pub fn collect(party: PartyId, message: &ToParties) -> Call {
+    of_output(party, message, "output")
+}
+
+/// Tells a party that the output is here, with the message of
+/// [`Awaiting::collected`](crate::inference::Awaiting::collected).
+pub fn collected(party: PartyId, message: &ToParties) -> Call {
+    of_output(party, message, "collected")
+}
+
+fn of_output(party: PartyId, message: &ToParties, what: &str) -> Call {
+    let path = format!("/v1/inferences/{}/{what}", id_of(message.header().scope()));
+    call(Peer::Party(party), Method::Post, path, message.parts(party).concat())
+}
+
 /// Waits for the helper's release.
 pub fn release(scope: Scope) -> Call {
     call(Peer::Helper, Method::Get, format!("/v1/inferences/{}/release", id_of(scope)), Vec::new())

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-/// How long a client that ends waits until the helper knows what it has.
+/// How long a client that ends waits until nodes know what it has.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A client that talks to every node's public port, with a token for each. Requests are the
@@ -178,8 +178,8 @@ impl HttpsClient {
     /// Those of [`HttpsClient::infer`], no images, or more than the deployment allows.
     pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
         let input = self.core.input(images)?;
-        let (answers, farewell) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
-        self.say_farewell(farewell);
+        let (answers, farewells) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
+        self.say_farewell(farewells);
         Ok(answers)
     }
 
@@ -212,9 +212,12 @@ impl HttpsClient {
             (0..at_a_time.max(1)).for_each(|_| begin(&mut running));
             while let Some(joined) = running.join_next().await {
                 let (at, inferred) = joined.map_err(|error| lost(&error))?;
-                let (answers, farewell) = inferred?;
-                let core = Arc::clone(core);
-                farewells.spawn(async move { drop(core.wire.call(&farewell).await) });
+                let (answers, said) = inferred?;
+                for farewell in said {
+                    let core = Arc::clone(core);
+                    farewells.spawn(async move { drop(core.wire.call(&farewell).await) });
+                }
+                while farewells.try_join_next().is_some() {}
                 answers.into_iter().for_each(|answer| done(at, answer));
                 begin(&mut running);
             }
@@ -222,11 +225,14 @@ impl HttpsClient {
         })
     }
 
-    /// Tells the helper that it needs not keep a release any more, while the client goes on.
-    fn say_farewell(&mut self, farewell: Call) {
+    /// Tells nodes that they need not keep release and outputs any more, while the client goes on.
+    fn say_farewell(&mut self, farewells: Vec<Call>) {
         while self.farewells.try_join_next().is_some() {}
-        let core = Arc::clone(&self.core);
-        self.farewells.spawn_on(async move { drop(core.wire.call(&farewell).await) }, self.runtime.handle());
+        for farewell in farewells {
+            let core = Arc::clone(&self.core);
+            let said = async move { drop(core.wire.call(&farewell).await) };
+            self.farewells.spawn_on(said, self.runtime.handle());
+        }
     }
 }
 
@@ -285,8 +291,8 @@ impl Core {
         common.map(|digest| digest.0).ok_or_else(|| NodeError::from(ProtocolError::NoModel).into())
     }
 
-    /// One inference; also what to tell the helper when it is over.
-    async fn infer(self: &Arc<Self>, batch: usize, x: &[i64]) -> Result<(Vec<Answer>, Call), Error> {
+    /// One inference; also what to tell nodes when it is over.
+    async fn infer(self: &Arc<Self>, batch: usize, x: &[i64]) -> Result<(Vec<Answer>, Vec<Call>), Error> {
         let fail = |error: ProtocolError| Error::from(NodeError::from(error));
         let images = u32::try_from(batch).unwrap_or(u32::MAX);
         let pending = PendingRequest::new(Arc::clone(&self.plan), self.parties, images, Vec::new());
@@ -303,7 +309,14 @@ impl Core {
         let mut answers = JoinSet::new();
         for party in self.parties.all() {
             let (core, call) = (Arc::clone(self), https::submit(party, &messages));
-            answers.spawn(async move { (Some(party), core.wire.call(&call).await) });
+            let again = https::collect(party, &awaiting.collect());
+            answers.spawn(async move {
+                match core.wire.call(&call).await {
+                    Ok(output) => (Some(party), Ok(output)),
+                    // The line may have broken after the party had answered.
+                    Err(error) => (Some(party), core.wire.call(&again).await.map_err(|_| error)),
+                }
+            });
         }
         let (core, call) = (Arc::clone(self), https::release(scope));
         answers.spawn(async move { (None, core.wire.call(&call).await) });
@@ -321,7 +334,10 @@ impl Core {
                 answers.detach_all();
                 let logits = Zeroizing::new(logits);
                 let each = (logits.len() / batch.max(1)).max(1);
-                return Ok((logits.chunks(each).map(Answer::new).collect(), https::acknowledge(scope)));
+                let collected = awaiting.collected();
+                let farewells = self.parties.all().map(|party| https::collected(party, &collected));
+                let farewells = farewells.chain([https::acknowledge(scope)]).collect();
+                return Ok((logits.chunks(each).map(Answer::new).collect(), farewells));
             }
         }
         Err(first_failure.unwrap_or_else(|| fail(ProtocolError::NoModel)))

@@ -302,6 +302,11 @@ async fn at(
         Endpoint::Input => {
             Ok(Answer::bytes(inputs::input(front, grant, id(values)?, body).await?.body(), None))
         }
+        Endpoint::Output => Ok(Answer::bytes(inputs::output(front, id(values)?, body).await?.body(), None)),
+        Endpoint::Collected => {
+            inputs::collected(front, id(values)?, body)?;
+            Ok(Answer::nothing())
+        }
         Endpoint::AskLoad => {
             let (id, granted) = loads::ask(front, grant, body).await?;
             Ok(Answer::bytes(granted.body(), Some(id)))

@@ -25,6 +25,7 @@ pub(super) struct Model {
 
 /// How long answers of the node are waited for: longer than the node waits itself.
 pub(super) struct Patience {
+    pub(super) round: Duration,
     pub(super) turn: Duration,
     pub(super) outcome: Duration,
     pub(super) load: Duration,
@@ -61,7 +62,8 @@ impl Facts {
         }
         let Limits { round, inference, load } = limits;
         let outcome = inference + 4 * round;
-        let patience = Patience { turn: load + outcome + round, outcome, load: 2 * (load + 6 * round) };
+        let patience =
+            Patience { round, turn: load + outcome + round, outcome, load: 2 * (load + 6 * round) };
         Ok(Facts {
             me: prepared.me.clone(),
             cluster: deployment.cluster.clone(),

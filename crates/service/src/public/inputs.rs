@@ -57,6 +57,41 @@ pub(super) async fn input(
     said
 }
 
+/// Asks the party for an output that it keeps, whatever session it is of.
+pub(super) async fn output(front: &Arc<Front>, scope: Scope, tag: &[u8]) -> Result<Said, Refused> {
+    let mut guest = front.places.guest()?;
+    guest.ask(Header::new(Kind::Collect, scope, 0), whole(tag)?)?;
+    let said = tokio::time::timeout(front.facts.patience.round, async {
+        let said = guest.hear(|about| about == scope).await?;
+        said.refusal().map_or(Ok(said), Err)
+    });
+    let said =
+        said.await.unwrap_or_else(|_| Err(Refused::no_answer("this party says nothing of the output")));
+    if said.is_ok() {
+        guest.settle();
+    }
+    said
+}
+
+/// Tells the party that an output has been collected.
+pub(super) fn collected(front: &Arc<Front>, scope: Scope, tag: &[u8]) -> Result<(), Refused> {
+    let mut guest = front.places.guest()?;
+    guest.ask(Header::new(Kind::Collected, scope, 0), whole(tag)?)?;
+    guest.settle();
+    Ok(())
+}
+
+/// The tag of a message without a body.
+fn whole(tag: &[u8]) -> Result<&[u8], Refused> {
+    match tag.len() {
+        TAG_BYTES => Ok(tag),
+        len => {
+            let what = format!("the message is a tag of {TAG_BYTES} bytes, this has {len}");
+            Err(Refused::invalid(what, "send the tag alone"))
+        }
+    }
+}
+
 /// Bytes of masked inputs of one image, two images, and so on.
 pub(super) fn batches(plan: &Plan, most: u32) -> Vec<usize> {
     let Ok(values) = plan.values() else { return Vec::new() };

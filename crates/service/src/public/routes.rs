@@ -13,6 +13,8 @@ pub(crate) enum Endpoint {
     Release,
     Acknowledge,
     Input,
+    Output,
+    Collected,
     AskLoad,
     Seal,
     Announce,
@@ -67,7 +69,7 @@ const CLIENT: Option<TokenRole> = Some(TokenRole::Client);
 const OWNER: Option<TokenRole> = Some(TokenRole::Owner);
 
 /// All of them.
-pub(crate) const ROUTES: [Route; 13] = [
+pub(crate) const ROUTES: [Route; 15] = [
     route(Endpoint::OpenApi, (Method::Get, "/v1/openapi.json"), At::Everywhere, None, Size::None),
     route(Endpoint::Info, (Method::Get, "/v1/info"), At::Everywhere, None, Size::None),
     route(Endpoint::Plan, (Method::Get, "/v1/plans/{digest}"), At::Everywhere, None, Size::None),
@@ -75,6 +77,14 @@ pub(crate) const ROUTES: [Route; 13] = [
     route(Endpoint::Release, (Method::Get, "/v1/inferences/{id}/release"), At::Helper, CLIENT, Size::None),
     route(Endpoint::Acknowledge, (Method::Delete, "/v1/inferences/{id}"), At::Helper, CLIENT, Size::None),
     route(Endpoint::Input, (Method::Post, "/v1/inferences/{id}/input"), At::Party, CLIENT, Size::Long),
+    route(Endpoint::Output, (Method::Post, "/v1/inferences/{id}/output"), At::Party, CLIENT, Size::Short),
+    route(
+        Endpoint::Collected,
+        (Method::Post, "/v1/inferences/{id}/collected"),
+        At::Party,
+        CLIENT,
+        Size::Short,
+    ),
     route(Endpoint::AskLoad, (Method::Post, "/v1/loads"), At::Helper, OWNER, Size::Short),
     route(Endpoint::Seal, (Method::Post, "/v1/loads/{id}/seal"), At::Helper, OWNER, Size::None),
     route(Endpoint::Announce, (Method::Post, "/v1/loads/{id}"), At::Party, OWNER, Size::None),
@@ -143,6 +153,49 @@ fn matched(pattern: &str, path: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names of methods and nodes, and whose token a request needs, as the document has them.
+    #[test]
+    fn the_document_describes_every_request_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(super::super::OPEN_API).unwrap();
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let mut described = Vec::new();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                let token = operation["security"].as_array().is_none_or(|none| !none.is_empty());
+                let names: Vec<&str> = path.split('/').filter(|part| part.starts_with('{')).collect();
+                let parameters = operation["parameters"].as_array().map_or(0, Vec::len);
+                assert_eq!(parameters, names.len(), "{method} {path}");
+                described.push((
+                    format!("{} {path}", method.to_uppercase()),
+                    operation["tags"][0].as_str().unwrap().to_owned(),
+                    operation["x-role"].as_str().map(str::to_owned),
+                    operation["requestBody"].is_object(),
+                    token,
+                ));
+            }
+        }
+        let mut answered: Vec<_> = ROUTES
+            .iter()
+            .map(|route| {
+                let at = match route.at {
+                    At::Everywhere => "every node",
+                    At::Helper => "helper",
+                    At::Party => "party",
+                };
+                (
+                    format!("{} {}", route.method.name(), route.path),
+                    at.to_owned(),
+                    route.role.map(|role| role.to_string()),
+                    route.body != Size::None,
+                    route.endpoint != Endpoint::OpenApi,
+                )
+            })
+            .collect();
+        described.sort();
+        answered.sort();
+        assert_eq!(described, answered);
+    }
 
     #[test]
     fn paths_are_found_at_the_nodes_that_answer_them() {
