@@ -68,6 +68,11 @@ impl MemoryEnd {
         lock(&self.inward).reader = Some(Reader::Port(arrived));
     }
 
+    /// Whether neither end has closed.
+    pub(crate) fn is_open(&self) -> bool {
+        !lock(&self.inward).closed
+    }
+
     /// The next frame that has arrived.
     pub(crate) fn take(&mut self) -> Result<Option<Frame>, Failure> {
         let mut pipe = lock(&self.inward);

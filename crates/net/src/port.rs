@@ -33,6 +33,11 @@ impl Port {
         self.end.take().map_err(|failure| failure.named(&self.peer))
     }
 
+    /// Whether the link has not ended.
+    pub fn is_open(&self) -> bool {
+        self.end.is_open()
+    }
+
     /// What the frames cost that the other end has not taken.
     pub fn untaken(&self) -> usize {
         self.end.unsent()
@@ -81,7 +86,9 @@ mod tests {
         assert_eq!(link.recv(soon()).unwrap(), b"answer");
         assert_eq!(port.untaken(), 0);
         link.send(&[b"last"]).unwrap();
+        assert!(port.is_open());
         drop(link);
+        assert!(!port.is_open());
         assert_eq!((port.take().unwrap().as_deref(), told.load(Ordering::SeqCst)), (Some(&b"last"[..]), 3));
         assert!(matches!(port.take(), Err(NetError::Closed { .. })));
         assert!(port.send(&[b"too late"]).is_err());

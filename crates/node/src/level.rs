@@ -17,6 +17,8 @@ pub struct Level {
     pub models: usize,
     /// Which they are.
     pub loaded: Vec<Loaded>,
+    /// Whether a model is being loaded.
+    pub loading: bool,
     /// Nodes that this one has a link to, of all the others.
     pub nodes: usize,
     /// Links to others on the online channel, users counted.

@@ -236,6 +236,7 @@ impl Party {
             session: self.session.is_some(),
             models: self.models.used(),
             loaded: self.models.loaded(),
+            loading: self.loading.is_some(),
             nodes: self
                 .others()
                 .iter()

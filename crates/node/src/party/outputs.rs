@@ -152,8 +152,8 @@ impl Outputs {
         if among.is_empty() {
             return Ok(None);
         }
-        let (receiver, said) = output.recipients.whose(&among, message)?;
-        let said = said.body();
+        let (receiver, said) =
+            output.recipients.whose(&among, message).map(|(at, said)| (at, said.body()))?;
         match said.is_empty() {
             true => Ok(Some((number, receiver))),
             false => Err(Fault::Length { expected: 0, got: said.len() }),

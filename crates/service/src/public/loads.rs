@@ -13,7 +13,7 @@ use amicus::protocol::wire::{Header, Kind};
 use amicus::protocol::{InferenceId, Scope};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How often it is looked whether the node has taken a part.
@@ -28,8 +28,9 @@ pub(super) struct Loads(Mutex<Option<Arc<Load>>>);
 struct Load {
     scope: Scope,
     token: String,
-    /// The owner's place at the node.
-    guest: tokio::sync::Mutex<Guest>,
+    /// The owner's place at the node. A party's next load has it too: the party may have said that it
+    /// is ready before the owner asks.
+    guest: Arc<tokio::sync::Mutex<Guest>>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -39,7 +40,6 @@ struct State {
     outcome: Option<Result<(), Refused>>,
     nonce: Option<[u8; TAG_BYTES]>,
     parts: HashMap<(u32, u32), [u8; TAG_BYTES]>,
-    last: Instant,
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -47,36 +47,39 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Load {
-    fn new(scope: Scope, token: String, guest: Guest) -> Arc<Self> {
-        let state =
-            State { ready: false, outcome: None, nonce: None, parts: HashMap::new(), last: Instant::now() };
-        let (guest, state, changed) = (tokio::sync::Mutex::new(guest), Mutex::new(state), Notify::new());
-        Arc::new(Load { scope, token, guest, state, changed })
+    fn new(scope: Scope, token: String, guest: Arc<tokio::sync::Mutex<Guest>>) -> Arc<Self> {
+        let state = State { ready: false, outcome: None, nonce: None, parts: HashMap::new() };
+        Arc::new(Load { scope, token, guest, state: Mutex::new(state), changed: Notify::new() })
     }
 }
 
 impl Loads {
-    /// Whether somebody else's load goes on.
-    fn is_taken(&self, grant: &Grant, patience: Duration) -> Result<(), Refused> {
+    /// Whether somebody else's load is remembered that may go on.
+    fn is_taken(&self, grant: &Grant) -> bool {
         let now = lock(&self.0);
-        let Some(load) = &*now else { return Ok(()) };
-        let state = lock(&load.state);
-        if load.token == grant.id || state.outcome.is_some() || state.last.elapsed() > patience {
+        now.as_ref().is_some_and(|load| load.token != grant.id && lock(&load.state).outcome.is_none())
+    }
+}
+
+impl Front {
+    /// Refuses an owner while another's model is being loaded.
+    async fn may_load(&self, grant: &Grant) -> Result<(), Refused> {
+        if !self.loads.is_taken(grant) || !self.level().await.loading {
             return Ok(());
         }
         let what = "another owner's model is being loaded";
         Err(Refused::conflict(what, "wait until it is loaded").after(Duration::from_secs(10)))
     }
+}
 
+impl Loads {
     /// The load with this id, if it is this token's.
     fn of(&self, scope: Scope, grant: &Grant) -> Result<Arc<Load>, Refused> {
         let found = lock(&self.0).clone().filter(|load| load.scope == scope && load.token == grant.id);
-        let found = found.ok_or_else(|| {
+        found.ok_or_else(|| {
             let what = "no load with this id goes on here with this token";
             Refused::missing(what, "ask the helper for a load; one ends with the session that it began in")
-        })?;
-        lock(&found.state).last = Instant::now();
-        Ok(found)
+        })
     }
 }
 
@@ -87,7 +90,7 @@ pub(super) async fn ask(front: &Arc<Front>, grant: &Grant, body: &[u8]) -> Resul
         Refused::invalid(what, "send the digest's bytes")
     })?;
     front.facts.allowed(grant, &plan)?;
-    front.loads.is_taken(grant, front.facts.patience.load)?;
+    front.may_load(grant).await?;
     *lock(&front.loads.0) = None;
     let mut guest = front.places.owner();
     guest.ask(Header::new(Kind::LoadRequest, Scope::NONE, 0), body)?;
@@ -106,7 +109,7 @@ pub(super) async fn ask(front: &Arc<Front>, grant: &Grant, body: &[u8]) -> Resul
     let said =
         grant_of_helper.await.unwrap_or_else(|_| Err(Refused::no_answer("the helper grants no load")))?;
     let scope = said.header.scope();
-    let load = Load::new(scope, grant.id.clone(), guest);
+    let load = Load::new(scope, grant.id.clone(), Arc::new(tokio::sync::Mutex::new(guest)));
     *lock(&front.loads.0) = Some(Arc::clone(&load));
     let patience = front.facts.patience.load.saturating_mul(4);
     tokio::spawn(async move {
@@ -143,17 +146,20 @@ pub(super) async fn seal(front: &Front, grant: &Grant, scope: Scope) -> Result<(
 
 /// Waits until this party takes parts of a load.
 pub(super) async fn announce(front: &Arc<Front>, grant: &Grant, scope: Scope) -> Result<(), Refused> {
-    front.loads.is_taken(grant, front.facts.patience.load)?;
+    front.may_load(grant).await?;
     let load = match front.loads.of(scope, grant) {
         Ok(load) => load,
         Err(_) => {
-            *lock(&front.loads.0) = None;
-            let load = Load::new(scope, grant.id.clone(), front.places.owner());
-            *lock(&front.loads.0) = Some(Arc::clone(&load));
-            load
+            let mut now = lock(&front.loads.0);
+            let before = now.as_ref().map(|load| Arc::clone(&load.guest));
+            let guest = before.unwrap_or_else(|| Arc::new(tokio::sync::Mutex::new(front.places.owner())));
+            Arc::clone(now.insert(Load::new(scope, grant.id.clone(), guest)))
         }
     };
-    let guest = load.guest.lock().await;
+    let mut guest = load.guest.lock().await;
+    if !guest.is_open() {
+        *guest = front.places.owner();
+    }
     if lock(&load.state).ready {
         return Ok(());
     }

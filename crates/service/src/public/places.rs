@@ -166,6 +166,11 @@ impl Guest {
         }
     }
 
+    /// Whether the node has not ended the link, to give its place to another.
+    pub(super) fn is_open(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| lock(&line.port).is_open())
+    }
+
     /// What waits for the node to take it.
     pub(super) fn untaken(&self) -> usize {
         self.line.as_ref().map_or(0, |line| lock(&line.port).untaken())
