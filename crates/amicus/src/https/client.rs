@@ -1,24 +1,26 @@
 //! A client with tokens.
 
 use super::tokens::{Tokens, nodes};
-use super::wire::Wire;
+use super::wire::{self, Wire};
 use crate::roles::{Answer, Expected, ModelFingerprint};
 use crate::{Deployment, Error};
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::https::{self, Call, Info, ModelInfo};
 use amicus_client::inference::PendingRequest;
 use amicus_field::OperatingSystem;
-use amicus_node::{NodeError, Peer, limits};
+use amicus_node::{Limits, NodeError, Peer, limits};
 use amicus_plan::{Plan, PlanDigest, encoding, quantize_input};
 use amicus_protocol::wire::{Kind, VERSION};
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+/// How long to wait before a node that is away is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long a client that ends waits until nodes know what it has.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -36,6 +38,8 @@ struct Core {
     plan: Arc<Plan>,
     digest: PlanDigest,
     parties: Parties,
+    /// How long an inference may take.
+    patience: Duration,
     /// The epoch whose fingerprint was compared.
     compared: std::sync::Mutex<Option<EpochId>>,
 }
@@ -142,7 +146,9 @@ impl HttpsClient {
         let longest = limits::online(&plan, deployment.max_batch(&plan))?;
         let wire = Wire::new(deployment, tokens, longest)?;
         let digest = plan.digest()?;
-        let core = Core { wire, plan, digest, parties, compared: std::sync::Mutex::default() };
+        let Limits { round, inference, .. } = deployment.patience();
+        let (patience, compared) = (inference + 3 * round, std::sync::Mutex::default());
+        let core = Core { wire, plan, digest, parties, patience, compared };
         let client = HttpsClient { runtime: runtime()?, core: Arc::new(core), farewells: JoinSet::new() };
         client.compare(expected)?;
         Ok(client)
@@ -291,6 +297,18 @@ impl Core {
         common.map(|digest| digest.0).ok_or_else(|| NodeError::from(ProtocolError::NoModel).into())
     }
 
+    /// Asks, again and again while the node is away, until the inference can have no answer any more.
+    async fn wait(&self, call: &Call, since: Instant) -> Result<wire::Answer, Error> {
+        loop {
+            match self.wire.call(call).await {
+                Err(Error::Https { .. }) if since.elapsed() < self.patience => {
+                    tokio::time::sleep(PAUSE).await
+                }
+                answered => return answered,
+            }
+        }
+    }
+
     /// One inference; also what to tell nodes when it is over.
     async fn infer(self: &Arc<Self>, batch: usize, x: &[i64]) -> Result<(Vec<Answer>, Vec<Call>), Error> {
         let fail = |error: ProtocolError| Error::from(NodeError::from(error));
@@ -306,6 +324,7 @@ impl Core {
             return Err(fail(ProtocolError::Reloaded { was, is: scope.epoch }));
         }
         let (mut awaiting, messages) = admission.mask(x).map_err(fail)?;
+        let begun = Instant::now();
         let mut answers = JoinSet::new();
         for party in self.parties.all() {
             let (core, call) = (Arc::clone(self), https::submit(party, &messages));
@@ -313,13 +332,14 @@ impl Core {
             answers.spawn(async move {
                 match core.wire.call(&call).await {
                     Ok(output) => (Some(party), Ok(output)),
-                    // The line may have broken after the party had answered.
-                    Err(error) => (Some(party), core.wire.call(&again).await.map_err(|_| error)),
+                    // The line may have broken after the party had answered, or the party was started
+                    // anew: what it sent once it keeps.
+                    Err(error) => (Some(party), core.wait(&again, begun).await.map_err(|_| error)),
                 }
             });
         }
         let (core, call) = (Arc::clone(self), https::release(scope));
-        answers.spawn(async move { (None, core.wire.call(&call).await) });
+        answers.spawn(async move { (None, core.wait(&call, Instant::now()).await) });
         let mut first_failure = None;
         while let Some(joined) = answers.join_next().await {
             match joined.map_err(|error| lost(&error))? {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE,
     HeaderName, HeaderValue, ORIGIN, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
@@ -145,6 +145,9 @@ fn problem(front: &Front, refused: &Refused, name: &str) -> Response<Full<Bytes>
     if refused.status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    if let Some(allow) = refused.allow.as_ref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        headers.insert(ALLOW, allow);
+    }
     if let Some(after) = refused.after {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs() + 1));
     }
@@ -158,7 +161,8 @@ async fn of(front: &Arc<Front>, request: Request<Incoming>) -> Result<Answer, Re
         Found::Methods(methods) => {
             let what = format!("{method} is not answered here; {} is", methods.join(", "));
             let (status, next) = (StatusCode::METHOD_NOT_ALLOWED, "see /v1/openapi.json");
-            return Err(Refused::new(status, Outcome::Invalid, what, Whose::Yours, next));
+            let refused = Refused::new(status, Outcome::Invalid, what, Whose::Yours, next);
+            return Err(Refused { allow: Some(methods.join(", ")), ..refused });
         }
         Found::Nothing => {
             let what = format!("{} answers nothing at this path", front.facts.me);

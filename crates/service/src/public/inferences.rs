@@ -119,9 +119,27 @@ impl Inferences {
     }
 }
 
+/// How often, and how long in between, a release of before this node was started is looked for.
+const LOOKS: (u32, Duration) = (5, Duration::from_millis(50));
+
 /// The release of an inference, once there is one.
 pub(super) async fn release(front: &Front, grant: &Grant, scope: Scope) -> Result<Arc<Said>, Refused> {
-    let asked = front.inferences.of(scope, grant)?;
+    let asked = match front.inferences.of(scope, grant) {
+        Ok(asked) => asked,
+        Err(none) => {
+            // Whose it is is not known any more. It is encrypted to whoever asked.
+            if lock(&front.inferences.0).contains_key(&scope) {
+                return Err(none);
+            }
+            for _ in 0..LOOKS.0 {
+                if let Some(left) = front.places.left(scope) {
+                    return Ok(left);
+                }
+                tokio::time::sleep(LOOKS.1).await;
+            }
+            return Err(none);
+        }
+    };
     loop {
         let decided = asked.decided.notified();
         let mut decided = std::pin::pin!(decided);

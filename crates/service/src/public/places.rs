@@ -11,6 +11,7 @@ use amicus::net::{Frame, Port};
 use amicus::node::Peer;
 use amicus::protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus::protocol::{Scope, control};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -19,7 +20,12 @@ pub(super) struct Places {
     door: Door,
     all: Vec<Place>,
     free: Mutex<Vec<usize>>,
+    /// Releases that nobody waited for when the node told them: those of before it was started anew.
+    left: Mutex<VecDeque<Arc<Said>>>,
 }
+
+/// Releases that are kept for whoever asks, at most.
+const MAX_LEFT: usize = 1 << 10;
 
 struct Place {
     user: Peer,
@@ -77,6 +83,7 @@ impl Places {
             door,
             all: users.map(place).collect(),
             free: Mutex::new((0..guests).rev().collect()),
+            left: Mutex::default(),
         })
     }
 
@@ -109,6 +116,28 @@ impl Places {
         Arc::clone(lock(&place.line).get_or_insert_with(admit))
     }
 
+    /// A release of before the node was started anew, if it has told one: it repeats to every place
+    /// what that place is owed.
+    pub(super) fn left(&self, scope: Scope) -> Option<Arc<Said>> {
+        let free: Vec<usize> = lock(&self.free).clone();
+        free.into_iter().for_each(|number| self.leave(&self.line(number)));
+        lock(&self.left).iter().find(|said| said.header.scope() == scope).cloned()
+    }
+
+    /// Forgets what was said over a link that nobody listens to, but for releases.
+    fn leave(&self, line: &Line) {
+        while let Ok(Some(frame)) = line.next() {
+            let Ok(header) = Header::decode(&frame).map(|(header, _)| header) else { continue };
+            if header.kind == Kind::Release {
+                let mut left = lock(&self.left);
+                if left.len() >= MAX_LEFT {
+                    left.pop_front();
+                }
+                left.push_back(Arc::new(Said { header, frame }));
+            }
+        }
+    }
+
     /// Says something in the name of a place that is owed no answer.
     pub(super) fn say(&self, number: usize, header: Header, body: &[u8]) -> Result<(), Refused> {
         self.line(number).say(header, body)
@@ -138,7 +167,7 @@ impl Guest {
         let line = self.line.get_or_insert_with(|| {
             let line = places.line(number);
             // What was said to whoever had this place before.
-            while let Ok(Some(_)) = line.next() {}
+            places.leave(&line);
             line
         });
         self.settled = false;

@@ -96,6 +96,8 @@ pub(super) struct Refused {
     next: &'static str,
     /// When to come again.
     pub(super) after: Option<Duration>,
+    /// Methods that are answered here, where another was used.
+    pub(super) allow: Option<String>,
 }
 
 impl Refused {
@@ -106,7 +108,7 @@ impl Refused {
         whose: Whose,
         next: &'static str,
     ) -> Self {
-        Refused { status, outcome, what: what.into(), whose, next, after: None }
+        Refused { status, outcome, what: what.into(), whose, next, after: None, allow: None }
     }
 
     /// A request whose sender can correct it.

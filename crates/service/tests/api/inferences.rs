@@ -1,6 +1,8 @@
 //! Inferences over public ports.
 
 use crate::cluster::{Cluster, assert_right, of_client};
+use crate::raw::ask;
+use amicus::client::https;
 use amicus::https::HttpsClient;
 use amicus::{Client, Expected};
 
@@ -97,4 +99,39 @@ fn a_node_that_shows_another_certificate_gets_no_token() {
     let error = HttpsClient::connect(&other, &tokens, cluster.plan(), Expected::Any).err().unwrap();
     assert!(error.to_string().contains("party 1") && error.to_string().contains("is not pinned"), "{error}");
     assert_eq!(cluster.outcomes(1, "ok"), before);
+}
+
+#[test]
+fn an_answer_that_was_decided_outlives_the_nodes() {
+    let mut cluster = Cluster::loaded();
+    let tokens: Vec<String> =
+        (0..3).map(|n| cluster.token(n, of_client("bob")).0.reveal().to_owned()).collect();
+    let mut begun = crate::wrongs::begin(&cluster, &tokens);
+    let outputs = crate::wrongs::submit_all(&cluster.reach, &tokens, &begun.inputs);
+    assert!(outputs.iter().all(|output| output.status == 200), "{outputs:?}");
+    // Decided, and nobody has asked for the release.
+    let released = ask(&cluster.reach, 0, "GET", &https::release(begun.scope).path, &tokens[0], b"");
+    assert_eq!(released.status, 200);
+    cluster.services[0] = None;
+    cluster.start(0);
+    let again = ask(&cluster.reach, 0, "GET", &https::release(begun.scope).path, &tokens[0], b"");
+    assert_eq!((again.status, &again.body), (200, &released.body), "{again:?}");
+    // Nobody can say that it was delivered but who asked, whom the helper does not know any more.
+    let done = https::acknowledge(begun.scope).path;
+    assert_eq!(ask(&cluster.reach, 0, "DELETE", &done, &tokens[0], b"").status, 404);
+    // Parties keep what they sent, across the end of the session, for who has the key.
+    let parties: Vec<_> = cluster.deployment.count().unwrap().all().collect();
+    let call = https::collect(parties[1], &begun.awaiting.collect());
+    let kept = ask(&cluster.reach, 2, "POST", &call.path, &tokens[2], &call.body.0);
+    assert_eq!((kept.status, &kept.body), (200, &outputs[1].body));
+    let mut forged = call.body.0.clone();
+    forged[3] ^= 1;
+    assert_eq!(ask(&cluster.reach, 2, "POST", &call.path, &tokens[2], &forged).status, 422);
+    begun.awaiting.output(parties[1], kept.body);
+    begun.awaiting.release(again.body);
+    assert_right([0.5, -0.25], &begun.awaiting.result().unwrap().unwrap());
+    let collected = https::collected(parties[1], &begun.awaiting.collected());
+    assert_eq!(ask(&cluster.reach, 2, "POST", &collected.path, &tokens[2], &collected.body.0).status, 204);
+    let gone = ask(&cluster.reach, 2, "POST", &call.path, &tokens[2], &call.body.0);
+    assert!(gone.status == 422 && gone.problem().what.contains("not kept here"), "{gone:?}");
 }

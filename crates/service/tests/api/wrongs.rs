@@ -17,10 +17,10 @@ use std::time::Duration;
 const IMAGE: [f32; 2] = [0.5, -0.25];
 
 /// An inference that was granted: bodies for the parties, and what opens the answer.
-struct Begun {
-    scope: Scope,
-    awaiting: Awaiting,
-    inputs: Vec<https::Call>,
+pub(crate) struct Begun {
+    pub(crate) scope: Scope,
+    pub(crate) awaiting: Awaiting,
+    pub(crate) inputs: Vec<https::Call>,
 }
 
 /// Tokens of a client at every node.
@@ -29,7 +29,7 @@ fn tokens(cluster: &Cluster, name: &str) -> Vec<String> {
 }
 
 /// Asks for an inference of an image.
-fn begin(cluster: &Cluster, tokens: &[String]) -> Begun {
+pub(crate) fn begin(cluster: &Cluster, tokens: &[String]) -> Begun {
     let parties = cluster.deployment.count().unwrap();
     let (pending, request) = PendingRequest::new(cluster.plan(), parties, 1, Vec::new()).unwrap();
     let granted = ask(&cluster.reach, 0, "POST", "/v1/inferences", &tokens[0], &request.body);
@@ -48,7 +48,7 @@ fn submit(reach: &Reach, n: usize, token: &str, call: &https::Call) -> Response 
 }
 
 /// Gives both parties the inputs.
-fn submit_all(reach: &Reach, tokens: &[String], inputs: &[https::Call]) -> Vec<Response> {
+pub(crate) fn submit_all(reach: &Reach, tokens: &[String], inputs: &[https::Call]) -> Vec<Response> {
     std::thread::scope(|scope| {
         let calls = inputs.iter().enumerate();
         let asked: Vec<_> =
@@ -199,6 +199,8 @@ fn nonsense_is_refused_and_counted() {
         assert!(refused.problem().what.contains(words), "{path}: {:?}", refused.problem());
     }
     assert_eq!(cluster.outcomes(0, "invalid"), 8);
+    let refused = ask(&cluster.reach, 0, "POST", "/v1/info", &alice[0], b"");
+    assert_eq!((refused.status, refused.header("allow")), (405, Some("GET")));
     let unknown = ask(&cluster.reach, 1, "POST", &format!("/v1/inferences/{id}/input"), &alice[1], &[0; 200]);
     assert!(unknown.status == 404 && unknown.problem().what.contains("no model is loaded here"));
 }
