@@ -161,8 +161,9 @@ async fn of(front: &Arc<Front>, request: Request<Incoming>) -> Result<Answer, Re
         Found::Methods(methods) => {
             let what = format!("{method} is not answered here; {} is", methods.join(", "));
             let (status, next) = (StatusCode::METHOD_NOT_ALLOWED, "see /v1/openapi.json");
-            let refused = Refused::new(status, Outcome::Invalid, what, Whose::Yours, next);
-            return Err(Refused { allow: Some(methods.join(", ")), ..refused });
+            let mut refused = Refused::new(status, Outcome::Invalid, what, Whose::Yours, next);
+            refused.allow = Some(methods.join(", "));
+            return Err(refused);
         }
         Found::Nothing => {
             let what = format!("{} answers nothing at this path", front.facts.me);
