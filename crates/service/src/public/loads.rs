@@ -13,11 +13,13 @@ use amicus::protocol::wire::{Header, Kind};
 use amicus::protocol::{InferenceId, Scope};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How often it is looked whether the node has taken a part.
 const GLANCE: Duration = Duration::from_micros(500);
+/// How often it is looked whether another's load has ended.
+const LOOK: Duration = Duration::from_millis(50);
 /// Parts of a load that are remembered, at most: as many as a plan may have at all.
 const MAX_PARTS: usize = 1 << 20;
 
@@ -146,7 +148,14 @@ pub(super) async fn seal(front: &Front, grant: &Grant, scope: Scope) -> Result<(
 
 /// Waits until this party takes parts of a load.
 pub(super) async fn announce(front: &Arc<Front>, grant: &Grant, scope: Scope) -> Result<(), Refused> {
-    front.may_load(grant).await?;
+    // This party may not have heard yet that another's has ended.
+    let since = Instant::now();
+    while let Err(refused) = front.may_load(grant).await {
+        if since.elapsed() > front.facts.patience.round {
+            return Err(refused);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
     let load = match front.loads.of(scope, grant) {
         Ok(load) => load,
         Err(_) => {
