@@ -147,8 +147,8 @@ fn made(node: &str, token: &Token, grant: &Grant, json: bool) -> anyhow::Result<
         let (node, token) = (node.to_owned(), token.reveal());
         return output::json(&Made { node, token, id, name, version: env!("CARGO_PKG_VERSION") });
     }
-    // A line of the user's file.
-    output::line(format_args!("{node} = \"{}\"", token.reveal()));
+    // A line of the user's file, as it is.
+    output::as_it_is(&format!("{node} = \"{}\"", token.reveal()));
     output::note(format_args!("token {id} of {name}; it is not shown again"));
     Ok(())
 }
