@@ -3,7 +3,7 @@
 //! The thread looks once a step whether somebody asks, so watching costs an inference nothing.
 
 use amicus_plan::PlanDigest;
-use amicus_protocol::EpochId;
+use amicus_protocol::{EpochId, InferenceId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,8 +17,8 @@ pub struct Level {
     pub models: usize,
     /// Which they are.
     pub loaded: Vec<Loaded>,
-    /// Whether a model is being loaded.
-    pub loading: bool,
+    /// The load that goes on, if one does.
+    pub loading: Option<InferenceId>,
     /// Nodes that this one has a link to, of all the others.
     pub nodes: usize,
     /// Links to others on the online channel, users counted.

@@ -115,7 +115,7 @@ impl Helper {
             session: self.session.is_some(),
             models: self.models.iter().filter(|model| model.epoch.is_some()).count(),
             loaded: self.models.iter().filter_map(loaded).collect(),
-            loading: self.loading.is_some() || self.load_request.is_some(),
+            loading: self.loading.as_ref().map(Loading::id),
             nodes: self.party_peers().iter().filter(|peer| self.inbox.connected(peer)).count(),
             in_flight: self.flights.len(),
             waiting: self.requests.len(),

@@ -236,7 +236,7 @@ impl Party {
             session: self.session.is_some(),
             models: self.models.used(),
             loaded: self.models.loaded(),
-            loading: self.loading.is_some(),
+            loading: self.loading.as_ref().map(|loading| loading.scope.id),
             nodes: self
                 .others()
                 .iter()

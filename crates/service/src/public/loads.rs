@@ -56,17 +56,19 @@ impl Load {
 }
 
 impl Loads {
-    /// Whether somebody else's load is remembered that may go on.
-    fn is_taken(&self, grant: &Grant) -> bool {
+    /// Somebody else's load, if one is remembered that may go on.
+    fn of_another(&self, grant: &Grant) -> Option<InferenceId> {
         let now = lock(&self.0);
-        now.as_ref().is_some_and(|load| load.token != grant.id && lock(&load.state).outcome.is_none())
+        let goes_on = |load: &&Arc<Load>| load.token != grant.id && lock(&load.state).outcome.is_none();
+        now.as_ref().filter(goes_on).map(|load| load.scope.id)
     }
 }
 
 impl Front {
     /// Refuses an owner while another's model is being loaded.
     async fn may_load(&self, grant: &Grant) -> Result<(), Refused> {
-        if !self.loads.is_taken(grant) || !self.level().await.loading {
+        let Some(other) = self.loads.of_another(grant) else { return Ok(()) };
+        if self.level().await.loading != Some(other) {
             return Ok(());
         }
         let what = "another owner's model is being loaded";
