@@ -27,7 +27,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Action {
     /// Writes a cluster's file from addresses and fingerprints, with a new id.
-    New(NewArgs),
+    New(Box<NewArgs>),
     /// Says who takes part, by which certificates, and the digest; or what is wrong, and where.
     Check {
         /// The cluster's file.
