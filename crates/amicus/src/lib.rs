@@ -89,8 +89,8 @@ pub use amicus_protocol::Parties;
 pub use deployment::{Deployment, DeploymentError};
 pub use error::{Error, FileKind, FileProblem};
 pub use roles::{
-    Answer, Client, Door, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role, UploadProgress,
-    Watch, probe, probe_certificate,
+    Answer, Client, Door, Expected, Helper, Model, ModelFingerprint, Notice, Owner, Party, Role,
+    UploadProgress, Watch, probe, probe_certificate,
 };
 
 /// Client and model owner as message in, message out.

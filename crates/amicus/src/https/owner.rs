@@ -3,7 +3,7 @@
 use super::client::runtime;
 use super::tokens::Tokens;
 use super::wire::Wire;
-use crate::roles::{Model, ModelFingerprint};
+use crate::roles::{Model, ModelFingerprint, UploadProgress};
 use crate::{Deployment, Error};
 use amicus_client::ToParties;
 use amicus_client::https::{self, Call};
@@ -14,6 +14,7 @@ use amicus_plan::{Plan, WeightId};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -48,15 +49,14 @@ impl HttpsOwner {
     }
 
     /// Gives the masked model to the parties. A connection that breaks meanwhile is made anew, and
-    /// the same bytes are said again; `progress` hears of parts that all parties have, and of how
-    /// many there are.
+    /// the same bytes are said again; `watch` hears how far it is.
     ///
     /// # Errors
     /// A refusal or abort with its reason, nodes that stay away, weights that do not fit the plan.
     pub fn load<W: WeightSource + ?Sized>(
         &mut self,
         weights: &W,
-        mut progress: impl FnMut(u64, u64),
+        mut watch: impl FnMut(UploadProgress),
     ) -> Result<Model, Error> {
         let fail = |error: ProtocolError| Error::from(NodeError::from(error));
         let (wire, plan, parties) = (&self.wire, &self.plan, self.parties);
@@ -75,16 +75,16 @@ impl HttpsOwner {
                 each(wire, parties.all().map(|party| https::announce(party, scope))).await?;
                 put(wire, parties, &loading.nonce(), 0).await?;
                 let mut fingerprint = loading.fingerprint().map_err(fail)?;
-                let all = plan.weights.iter().map(|spec| amicus_plan::weights::parts(spec).len() as u64);
-                let (mut done, all) = (0, all.sum());
+                let all = plan.weights.iter().map(|spec| amicus_plan::weights::parts(spec).len());
+                let (mut given, of) = (0, all.sum());
                 for id in (0..plan.weights.len() as u32).map(WeightId) {
                     let mut of_tensor = loading.tensor_fingerprint(id);
                     for (number, part) in (0..).zip(loading.tensor(id, weights)) {
                         let part = part.map_err(fail)?;
                         of_tensor.part(part.body());
                         put(wire, parties, &part, number).await?;
-                        done += 1;
-                        progress(done, all);
+                        given += 1;
+                        watch(UploadProgress { given, of, resumed: wire.resumed.load(Ordering::Relaxed) });
                     }
                     fingerprint.tensor(&of_tensor.finish());
                 }
@@ -151,6 +151,7 @@ async fn again(wire: &Wire, call: &Call) -> Result<super::wire::Answer, Error> {
             Err(Error::Https { .. }) => {}
             answered => return answered,
         }
+        wire.resumed.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
     }

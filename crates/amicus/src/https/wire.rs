@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -48,6 +49,8 @@ pub(super) struct Wire {
     nodes: BTreeMap<Peer, Node>,
     /// The longest answer, in bytes.
     longest: usize,
+    /// Requests that were said again because a line had broken.
+    pub(super) resumed: AtomicUsize,
 }
 
 /// How a request failed.
@@ -85,7 +88,7 @@ impl Wire {
             let (address, tls) = (address.to_owned(), TlsConnector::from(config));
             all.insert(peer.clone(), Node { address, host, tls, bearer, idle: Mutex::default() });
         }
-        Ok(Wire { nodes: all, longest })
+        Ok(Wire { nodes: all, longest, resumed: AtomicUsize::new(0) })
     }
 
     /// Sends a request and waits for its answer. A connection that breaks before the node can have

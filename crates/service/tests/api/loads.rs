@@ -52,8 +52,8 @@ fn an_owner_with_tokens_loads_a_model_that_clients_use() {
     let mut owner = HttpsOwner::connect(&cluster.deployment, &tokens, cluster.plan()).unwrap();
     for _ in 0..2 {
         let mut told = Vec::new();
-        let model = owner.load(&cluster.compiled.weights, |done, all| told.push((done, all))).unwrap();
-        assert!(told.iter().all(|(_, all)| *all == told.len() as u64), "{told:?}");
+        let model = owner.load(&cluster.compiled.weights, |now| told.push(now)).unwrap();
+        assert!(told.iter().all(|now| now.of == told.len()), "{told:?}");
         let mut client = cluster.client(&of_client("alice"));
         assert_eq!(client.compare(amicus::Expected::Model(model.fingerprint)).unwrap(), model.fingerprint);
         assert_right([0.5, 0.25], client.infer(&[0.5, 0.25]).unwrap().logits());
@@ -120,7 +120,7 @@ fn other_weights_in_a_parts_place_end_the_load() {
     let tokens = cluster.all_tokens(&of_owner("owner"));
     HttpsOwner::connect(&cluster.deployment, &tokens, cluster.plan())
         .unwrap()
-        .load(&cluster.compiled.weights, |_, _| ())
+        .load(&cluster.compiled.weights, |_| ())
         .unwrap();
 }
 
