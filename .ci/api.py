@@ -165,7 +165,7 @@ def managed(cluster):
     expect(line, name == node["name"])
     expect("a new token is refused", ask(node, "GET", "/v1/info", token)[0] == 200)
     listed = json.loads(cluster.run("token", "list", *config, "--json")[0])
-    carol = next(entry for entry in listed if entry["name"] == "carol")
+    carol = next(entry for entry in listed["tokens"] if entry["name"] == "carol")
     expect(f"{carol}", (carol["rate"], carol["state"]) == (60, "counts"))
     expect("the list shows tokens", token[20:] not in json.dumps(listed))
     cluster.run("token", "revoke", *config, carol["id"])

@@ -53,7 +53,7 @@ fn commands(folder: &Path) -> Vec<(Vec<String>, bool)> {
 }
 
 /// Commands that need a cluster, or are one; `tests/service` runs them.
-const OF_CLUSTERS: [&str; 3] = ["up", "upload", "infer"];
+const OF_CLUSTERS: [&str; 4] = ["up", "upload", "infer", "token"];
 
 /// Runs a command of the list; one that writes a file finds none there.
 fn run(words: &[String], json: bool) -> std::process::Output {

@@ -89,6 +89,20 @@ struct Made<'a> {
     version: &'static str,
 }
 
+/// What `list --json` prints.
+#[derive(Serialize)]
+struct List<'a> {
+    tokens: Vec<Listed<'a>>,
+    version: &'static str,
+}
+
+/// What `revoke --json` prints.
+#[derive(Serialize)]
+struct Revoked {
+    revoked: usize,
+    version: &'static str,
+}
+
 /// What `list --json` prints of every token.
 #[derive(Serialize)]
 struct Listed<'a> {
@@ -135,6 +149,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Action::List => list(tokens.all(), args.json)?,
         Action::Revoke { which } => {
             let revoked = tokens.revoke(which)?;
+            if args.json {
+                output::json(&Revoked { revoked, version: env!("CARGO_PKG_VERSION") })?;
+            }
             output::note(format_args!("{revoked} taken back; it counts no more"));
         }
     }
@@ -157,7 +174,7 @@ fn list(all: &[Grant], json: bool) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let listed: Vec<Listed<'_>> = all.iter().map(|grant| listed(grant, now)).collect();
     if json {
-        return output::json(&listed);
+        return output::json(&List { tokens: listed, version: env!("CARGO_PKG_VERSION") });
     }
     let mut table =
         Table::with_header(["id", "name", "role", "models", "quota", "a minute", "lanes", "state"]);

@@ -89,6 +89,18 @@ fn one_command_runs_a_cluster_and_ends_all_of_it() {
         .unwrap();
         assert_eq!((status, body.as_str()), (200, "ready\n"));
     }
+    // Its tokens, as JSON.
+    let config = Path::new(&cluster).with_file_name("party-1.toml");
+    let token = |words: &[&str]| {
+        let ended = amicus(&[&["token", "--config", text(&config), "--json"], words].concat());
+        assert!(ended.status.success(), "{ended:?}");
+        strict_json(&ended.stdout).unwrap()
+    };
+    let made = token(&["new", "--role", "client", "--name", "carol"]);
+    let listed = token(&["list"]);
+    let ids: Vec<&Value> = listed["tokens"].as_array().unwrap().iter().map(|token| &token["id"]).collect();
+    assert!(ids.contains(&&made["id"]), "{listed}");
+    assert_eq!(token(&["revoke", "carol"])["revoked"], 1);
     // What it answers is what the integer simulator says.
     let npz = data("lenet_dynamo.npz");
     let at = |name: &str| folder.path().join(name);
