@@ -34,10 +34,11 @@ fn network(x: &[f32]) -> [f64; 2] {
     [a - 0.5 * b + 0.1, 0.25 * a + b - 0.1]
 }
 
-/// A port that is free, below those that the system gives to outgoing connections.
+/// A port that is free, below those that the system gives to outgoing connections. Processes with
+/// neighbouring numbers look far from each other.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = std::process::id() % 20_000;
+    let first = std::process::id() % 312 * 64;
     loop {
         let port = 10_000 + ((first + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 20_000) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

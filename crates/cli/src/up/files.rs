@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 
 /// Ports that are tried, below those that systems give to outgoing connections.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
+/// More than a cluster takes.
+const APART: u32 = 32;
 
 /// Inferences that a user with tokens may have in flight at a time.
 const LANES: u32 = 16;
@@ -179,8 +181,8 @@ fn put(path: &Path, text: &str) -> Result<(), UpError> {
 
 /// So many ports that are free now.
 fn free_ports(count: usize) -> Result<Vec<u16>, UpError> {
-    // Others who look at the same time look elsewhere.
-    let first = std::process::id() % u32::from(PORTS.end - PORTS.start);
+    // Others who look at the same time look elsewhere, processes with neighbouring numbers too.
+    let first = std::process::id() * APART % u32::from(PORTS.end - PORTS.start);
     let all = PORTS.skip(first as usize).chain(PORTS);
     let free = all.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     let ports: Vec<u16> = free.take(count).collect();
