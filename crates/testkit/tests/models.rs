@@ -197,6 +197,7 @@ fn two_models_are_served_at_once() {
 
 #[test]
 fn a_model_is_used_while_another_is_loaded_and_loaded_anew() {
+    let _world = World::enter(1);
     let mut run = Models::start(Wiring::Memory, 2, 2);
     run.load(0);
     run.infer(0, 1).unwrap();
@@ -468,6 +469,7 @@ fn a_batch_that_one_model_takes_is_refused_for_another() {
 
 #[test]
 fn material_that_waited_through_many_inferences_of_another_model_is_not_bound() {
+    let _world = World::enter(1);
     // Parties forget single ids after about a thousand: what is older is refused by them.
     let mut run = Models::start(Wiring::Memory, 2, 1);
     run.load(0);
