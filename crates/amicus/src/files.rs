@@ -14,10 +14,13 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 use zeroize::Zeroizing;
 
 /// Longest file of an identity, in bytes.
 const MAX_IDENTITY: usize = 1 << 16;
+/// An hour.
+const HOUR: Duration = Duration::from_secs(60 * 60);
 /// Longest name in a certificate, in bytes.
 const MAX_NAME: usize = 64;
 /// Permissions of others than the file's owner.
@@ -57,17 +60,30 @@ pub fn read_identity(path: &Path) -> Result<Identity, Error> {
     Identity::from_pem(text).map_err(|e| error(FileProblem::NoIdentity(e)))
 }
 
-/// Makes an identity and writes it to a file that its owner alone can read (mode 0600). The name goes into the certificate for people; others know the identity by its fingerprint.
+/// Makes an identity and writes it to a file that its owner alone can read (mode 0600). The name goes
+/// into the certificate for people; others know the identity by its fingerprint, and refuse it when
+/// these days are over, if any are named.
 ///
 /// # Errors
 /// A file that is there already, which is kept; one that cannot be written; a name that is empty,
 /// longer than 64 bytes or not printable.
-pub fn new_identity(path: &Path, name: &str, existing: Existing) -> Result<Identity, Error> {
+pub fn new_identity(
+    path: &Path,
+    name: &str,
+    days: Option<u32>,
+    existing: Existing,
+) -> Result<Identity, Error> {
     let error = |problem| Error::file(path, problem);
     if name.is_empty() || name.len() > MAX_NAME || !Printable::is(name) {
         return Err(error(FileProblem::Name(name.to_owned())));
     }
-    let identity = Identity::generate(name).map_err(|e| error(FileProblem::NoIdentity(e)))?;
+    let now = SystemTime::now();
+    let identity = match days {
+        None => Identity::generate(name),
+        // An hour for clocks that are late.
+        Some(days) => Identity::generate_valid(name, now - HOUR, now + 24 * HOUR * days),
+    };
+    let identity = identity.map_err(|e| error(FileProblem::NoIdentity(e)))?;
     write(path, existing, identity.to_pem().as_bytes())?;
     Ok(identity)
 }
@@ -155,21 +171,22 @@ mod tests {
     fn identities_are_private_kept_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("party.pem");
-        let made = new_identity(&path, "party 1", Existing::Keep).unwrap();
+        let made = new_identity(&path, "party 1", None, Existing::Keep).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert_eq!(read_identity(&path).unwrap().fingerprint(), made.fingerprint());
-        let error = new_identity(&path, "party 1", Existing::Keep).unwrap_err().to_string();
+        let error = new_identity(&path, "party 1", None, Existing::Keep).unwrap_err().to_string();
         assert!(error.contains("party.pem") && error.contains("is kept"), "{error}");
         assert_eq!(read_identity(&path).unwrap().fingerprint(), made.fingerprint());
-        let replaced = new_identity(&path, "party 1", Existing::Replace).unwrap();
+        let replaced = new_identity(&path, "party 1", None, Existing::Replace).unwrap();
         assert_ne!(replaced.fingerprint(), made.fingerprint());
         assert_eq!(
             (read_identity(&path).unwrap().fingerprint(), mode(&path)),
             (replaced.fingerprint(), 0o600)
         );
         for name in ["", "a\nb", &"x".repeat(65)] {
-            let error =
-                new_identity(&folder.path().join("other"), name, Existing::Keep).unwrap_err().to_string();
+            let error = new_identity(&folder.path().join("other"), name, None, Existing::Keep)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("no name for a certificate"), "{error}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -179,7 +196,7 @@ mod tests {
     fn a_key_that_others_can_read_or_change_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("party.pem");
-        new_identity(&path, "party 1", Existing::Keep).unwrap();
+        new_identity(&path, "party 1", None, Existing::Keep).unwrap();
         for open in [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o777] {
             fs::set_permissions(&path, Permissions::from_mode(open)).unwrap();
             let error = read_identity(&path).unwrap_err().to_string();

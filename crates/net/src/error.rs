@@ -89,12 +89,23 @@ pub enum NetError {
         reason: String,
     },
     /// The peer ended the handshake with an alert: most likely it does not know our certificate.
-    #[error("{peer} refused us ({alert}): does it know our certificate?")]
+    #[error("{peer} refused us ({alert}): {}", asked(.alert))]
     Refused {
         /// The peer, or its address before it is authenticated.
         peer: String,
         /// The TLS alert it sent.
         alert: String,
+    },
+    /// The peer's certificate is known, and not valid at this time: it has expired, or a clock is
+    /// wrong.
+    #[error(
+        "the certificate of {peer} {problem}; its operator makes a new key, or one of the clocks is wrong"
+    )]
+    NotValidNow {
+        /// The peer, or its address before it is authenticated.
+        peer: String,
+        /// Since or until when.
+        problem: String,
     },
     /// Someone connected whose certificate is not in the [`PeerSet`](crate::PeerSet).
     #[error("unknown certificate {fingerprint} from {address}")]
@@ -178,6 +189,7 @@ impl NetError {
             Self::FrameTooLong { .. } | Self::Unread { .. } | Self::Tls { .. } => Fault::Peer,
             Self::Incompatible { .. }
             | Self::Refused { .. }
+            | Self::NotValidNow { .. }
             | Self::UnknownPeer { .. }
             | Self::WrongPeer { .. } => Fault::Pairing,
             Self::OversizedSend { .. } | Self::NoLink { .. } | Self::Identity { .. } => Fault::Caller,
@@ -219,6 +231,17 @@ impl Failure {
             Self::Tls(TlsError::AlertReceived(alert)) if is_refusal(alert) => {
                 NetError::Refused { peer, alert: format!("{alert:?}") }
             }
+            Self::Tls(TlsError::InvalidCertificate(CertificateError::ExpiredContext { time, not_after })) => {
+                let days = time.as_secs().saturating_sub(not_after.as_secs()) / DAY;
+                NetError::NotValidNow { peer, problem: format!("expired {days} days ago") }
+            }
+            Self::Tls(TlsError::InvalidCertificate(CertificateError::NotValidYetContext {
+                time,
+                not_before,
+            })) => {
+                let days = not_before.as_secs().saturating_sub(time.as_secs()).div_ceil(DAY);
+                NetError::NotValidNow { peer, problem: format!("will be valid in {days} days only") }
+            }
             Self::Tls(
                 error @ (TlsError::NoApplicationProtocol
                 | TlsError::PeerIncompatible(_)
@@ -250,6 +273,19 @@ fn any_of(fingerprints: &[Fingerprint]) -> String {
     fingerprints.iter().map(Fingerprint::to_string).collect::<Vec<_>>().join(" or ")
 }
 
+/// What a refused end asks itself.
+fn asked(alert: &str) -> &'static str {
+    match alert {
+        EXPIRED => "has our certificate expired, or is a clock wrong?",
+        _ => "does it know our certificate?",
+    }
+}
+
+/// Name of the alert of a peer whose clock says that our certificate is not valid.
+const EXPIRED: &str = "CertificateExpired";
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+
 fn is_refusal(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     matches!(
@@ -257,6 +293,7 @@ fn is_refusal(alert: AlertDescription) -> bool {
         A::BadCertificate
             | A::UnsupportedCertificate
             | A::CertificateUnknown
+            | A::CertificateExpired
             | A::CertificateRequired
             | A::UnknownCA
             | A::AccessDenied

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
@@ -10,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{NetError, tls};
+use crate::{NetError, tls, validity};
 
 /// A certificate and its private key. `Debug` shows the fingerprint only; the key is wiped on drop.
 pub struct Identity {
@@ -24,9 +25,24 @@ impl Identity {
     /// goes into the certificate for human readers; nothing trusts it, peers are known by
     /// fingerprint.
     pub fn generate(name: &str) -> Result<Self, NetError> {
+        Self::self_signed(CertificateParams::default(), name)
+    }
+
+    /// Makes a key as [`Identity::generate`] does, with a certificate that is valid between two times
+    /// only.
+    pub fn generate_valid(name: &str, from: SystemTime, until: SystemTime) -> Result<Self, NetError> {
+        let date = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH).map_err(|_| refused("a time before 1970"))?;
+            Ok::<_, NetError>(rcgen::date_time_ymd(1970, 1, 1) + since)
+        };
+        let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) = (date(from)?, date(until)?);
+        Self::self_signed(params, name)
+    }
+
+    fn self_signed(mut params: CertificateParams, name: &str) -> Result<Self, NetError> {
         // P-256 rather than Ed25519: as fast here, and browsers and hardware tokens accept it.
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(refused)?;
-        let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.self_signed(&key).map_err(refused)?;
         let pkcs8 = Zeroizing::new(key.serialize_der());
@@ -62,6 +78,12 @@ impl Identity {
     pub fn public_key_hash(&self) -> Result<[u8; 32], NetError> {
         let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(&self.pkcs8[..])).map_err(refused)?;
         Ok(tls::sha256(&key.subject_public_key_info()))
+    }
+
+    /// The last second at which others accept the certificate.
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        let until = validity::of(&self.certificate)?.until;
+        UNIX_EPOCH.checked_add(Duration::from_secs(until.as_secs()))
     }
 
     /// Certificate and key in the form rustls uses; checks that they belong together.

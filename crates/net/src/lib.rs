@@ -46,6 +46,7 @@ mod session;
 pub mod shaper;
 mod stream;
 mod tls;
+mod validity;
 mod wiped;
 
 pub use connect::{Listener, dial, dial_while};

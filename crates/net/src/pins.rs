@@ -1,9 +1,9 @@
 //! Who may connect: certificates pinned by fingerprint, and the rustls verifiers that insist on
 //! them.
 //!
-//! There is no certificate authority. A certificate is accepted when its fingerprint is pinned
-//! *and* the peer proves with a TLS 1.3 signature that it holds the key; names and dates inside
-//! certificates mean nothing.
+//! There is no certificate authority. A certificate is accepted when its fingerprint is pinned, the
+//! time is one that it is valid at, *and* the peer proves with a TLS 1.3 signature that it holds the
+//! key; names inside certificates mean nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
-use crate::Fingerprint;
+use crate::{Fingerprint, validity};
 
 /// The fingerprints that may connect, each with the name of the role behind it (such as "party 2").
 #[derive(Clone, Debug, Default)]
@@ -78,11 +78,20 @@ impl Pins {
         Self { peers, algorithms }
     }
 
-    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+    fn check(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
         let fingerprint = Fingerprint::of(certificate);
-        match self.peers.name_of(&fingerprint) {
-            Some(_) => Ok(()),
-            None => Err(CertificateError::Other(OtherError(Arc::new(NotPinned(fingerprint)))).into()),
+        if self.peers.name_of(&fingerprint).is_none() {
+            return Err(CertificateError::Other(OtherError(Arc::new(NotPinned(fingerprint)))).into());
+        }
+        let valid = validity::of(certificate).ok_or(CertificateError::BadEncoding)?;
+        match now.as_secs() {
+            time if time < valid.from.as_secs() => {
+                Err(CertificateError::NotValidYetContext { time: now, not_before: valid.from }.into())
+            }
+            time if time > valid.until.as_secs() => {
+                Err(CertificateError::ExpiredContext { time: now, not_after: valid.until }.into())
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -99,9 +108,9 @@ impl ServerCertVerifier for Pins {
         _intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check(end_entity).map(|()| ServerCertVerified::assertion())
+        self.check(end_entity, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -136,9 +145,9 @@ impl ClientCertVerifier for Pins {
         &self,
         end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity).map(|()| ClientCertVerified::assertion())
+        self.check(end_entity, now).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -373,3 +373,40 @@ fn links_work_through_a_shaped_line() {
     near.close();
     assert_eq!(far.recv(soon()), Err(NetError::Closed { peer: "a".into() }));
 }
+
+#[test]
+fn a_certificate_that_is_not_valid_now_is_refused_on_both_sides() {
+    let day = Duration::from_secs(24 * 60 * 60);
+    let now = std::time::SystemTime::now();
+    let between = |from, until| Identity::generate_valid("b", from, until).unwrap();
+    let good = Identity::generate("a").unwrap();
+    for (bad, words) in [
+        (between(now - 30 * day, now - 3 * day), "expired 3 days ago"),
+        (between(now + day * 3 / 2, now + 9 * day), "will be valid in 2 days only"),
+    ] {
+        let pem = bad.to_pem();
+        for (listens, dials) in [(&good, &bad), (&bad, &good)] {
+            let pins = PeerSet::from_iter([(dials.fingerprint(), "who dials")]);
+            let mut listener = Listener::bind("127.0.0.1:0", listens, pins).unwrap();
+            let (address, expected) = (listener.local_addr(), listens.fingerprint());
+            let dials = Identity::from_pem(&dials.to_pem()).unwrap();
+            let dialling =
+                thread::spawn(move || dial(address, &dials, ("who listens", expected), soon()).map(drop));
+            let ends = [listener.accept(soon()).unwrap_err(), dialling.join().unwrap().unwrap_err()];
+            let refuses = |error: &NetError| matches!(error, NetError::NotValidNow { .. });
+            assert_eq!(ends.iter().filter(|error| refuses(error)).count(), 1, "{ends:?}");
+            let refused = ends.iter().find(|error| !refuses(error)).unwrap().to_string();
+            let says = ends.iter().find(|error| refuses(error)).unwrap();
+            assert!(says.to_string().contains(words) && says.fault() == Fault::Pairing, "{says}");
+            if words.contains("expired") {
+                assert!(refused.contains("has our certificate expired, or is a clock wrong?"), "{refused}");
+            } else {
+                assert!(refused.contains("refused us"), "{refused}");
+            }
+        }
+        assert_eq!(Identity::from_pem(&pem).unwrap().fingerprint(), bad.fingerprint());
+    }
+    let later = now + 30 * day;
+    let until = between(now, later).valid_until().unwrap();
+    assert!(later.duration_since(until).unwrap() < Duration::from_secs(1));
+}

@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Name in the certificate, for people [default: the file's name without its ending].
     #[arg(long)]
     name: Option<String>,
+    /// Days that the certificate is valid: others refuse it later [default: it does not expire].
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: Option<u32>,
     /// Replace the key if it is there: whoever knows the old one does not know the new one.
     #[arg(long)]
     force: bool,
@@ -27,7 +30,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stem = || args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name = args.name.clone().or_else(stem).context("the file has no name; give one")?;
     let existing = destination(&args.file, args.force, &[])?;
-    output::line(new_identity(&args.file, &name, existing)?.fingerprint());
+    output::line(new_identity(&args.file, &name, args.days, existing)?.fingerprint());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -70,7 +70,7 @@ impl Files {
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
         let identity = |name: &str| -> Result<Identity, UpError> {
             let path = folder.join(format!("{name}.pem"));
-            Ok(new_identity(&path, name, Existing::Keep)?)
+            Ok(new_identity(&path, name, None, Existing::Keep)?)
         };
         let certificate =
             |name: &str| -> Result<Certificates, UpError> { Ok(identity(name)?.fingerprint().into()) };

@@ -87,7 +87,7 @@ impl Setup {
         let names: Vec<String> =
             ["helper".to_owned()].into_iter().chain((1..=PARTIES).map(|n| format!("party-{n}"))).collect();
         let identity = |name: &str| {
-            new_identity(&folder.path().join(format!("{name}.pem")), name, Existing::Keep)
+            new_identity(&folder.path().join(format!("{name}.pem")), name, None, Existing::Keep)
                 .unwrap()
                 .fingerprint()
         };
