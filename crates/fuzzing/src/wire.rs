@@ -11,7 +11,7 @@ use amicus_protocol::epoch::PartyContext;
 use amicus_protocol::wire::{
     Header, pack, pack_all, pack_bits, unpack, unpack_all, unpack_bits, unpack_words,
 };
-use amicus_protocol::{Parties, PartyId, ProtocolError};
+use amicus_protocol::{Parties, PartyId, ProtocolError, greeting};
 use std::sync::Arc;
 
 /// A header, then vectors of residues.
@@ -59,7 +59,10 @@ pub(crate) fn control(bytes: &[u8]) {
     let kind = input.byte() % 6;
     let body = input.rest();
     match kind {
-        0 => same(control::decode::<Hello>(body), body),
+        0 => {
+            let _ = greeting::header(body).and_then(|(_, rest)| greeting::decode(rest));
+            same(control::decode::<Hello>(body), body)
+        }
         1 => same(control::decode::<Request>(body), body),
         2 => same(control::decode::<Binding>(body), body),
         3 => same(control::decode::<TicketGrant>(body), body),

@@ -6,16 +6,20 @@
 //! to, and refuse one another when the clusters differ. A cluster may serve several models, so
 //! messages that begin something say which plan it is for.
 
-mod greeting;
+mod greeter;
+mod look;
+
+pub use look::{ClockSeen, Seen, look};
 
 use crate::inbox::InboxHandle;
 use crate::store::ClusterDigest;
 use crate::threads::spawn;
 use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Fingerprint, Identity, Link, Listener, NetError, PeerSet};
-use amicus_protocol::control::{self, Channel, Hello};
-use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, Parties, ProtocolError, Scope, Step};
+use amicus_plan::PlanDigest;
+use amicus_protocol::control::{Channel, Hello};
+use amicus_protocol::wire::Kind;
+use amicus_protocol::{Fault, Parties, Printable, ProtocolError, Step, greeting};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -50,6 +54,7 @@ impl InboxHandles {
         match channel {
             Channel::Online => Some(&self.online),
             Channel::Dealing => self.dealing.as_ref(),
+            Channel::Look => None,
         }
     }
 
@@ -72,18 +77,16 @@ pub struct Terms {
 
 impl Terms {
     fn hello(&self, channel: Channel) -> Result<Vec<u8>, ProtocolError> {
-        let body =
-            control::encode(&Hello { channel, cluster: self.cluster.0, parties: self.parties.into() })?;
-        Ok([&Header::new(Kind::Hello, Scope::NONE, 0).encode()[..], &body].concat())
+        greeting::encode(&Hello { channel, cluster: self.cluster.0, parties: self.parties.into() })
     }
 
-    /// Checks a peer's hello.
-    fn check(&self, frame: &[u8]) -> Result<Channel, Fault> {
-        let (header, body) = Header::decode(frame)?;
+    /// Checks a peer's greeting: what the link is for, and the version of its program.
+    fn check(&self, frame: &[u8]) -> Result<(Channel, Printable), Fault> {
+        let (header, body) = greeting::header(frame)?;
         if header.kind != Kind::Hello {
             return Err(Fault::Unexpected(format!("{:?} before Hello", header.kind)));
         }
-        let hello: Hello = control::decode(body)?;
+        let (hello, program) = greeting::decode(body)?;
         if hello.parties != u8::from(self.parties) {
             let ours = self.parties.count();
             return Err(Fault::Incompatible(format!("it knows {} parties, we know {ours}", hello.parties)));
@@ -92,16 +95,18 @@ impl Terms {
         if its != ours {
             return Err(Fault::Incompatible(format!("it belongs to cluster {its}, we to {ours}")));
         }
-        Ok(hello.channel)
+        Ok((hello.channel, program))
     }
 
-    /// Greets over a link that we dialled, and hears the other end's greeting.
-    fn greet(&self, link: &mut Link, channel: Channel, deadline: Instant) -> Result<(), NodeError> {
+    /// Greets over a link that we dialled, and hears the other end's greeting: the version of its
+    /// program.
+    fn greet(&self, link: &mut Link, channel: Channel, deadline: Instant) -> Result<Printable, NodeError> {
         link.send(&[&self.hello(channel)?])?;
         let frame = link.recv(deadline)?;
         let peer = Culprit::named(link.peer(), self.parties);
-        self.check(&frame).map_err(|fault| ProtocolError::peer(peer, Step::Keys, fault))?;
-        Ok(())
+        let (_, program) =
+            self.check(&frame).map_err(|fault| ProtocolError::peer(peer, Step::Keys, fault))?;
+        Ok(program)
     }
 }
 
@@ -188,7 +193,7 @@ impl Connector {
         Connector::new(self.complaints.clone())
     }
 
-    /// Accepts links for a node.
+    /// Accepts links for a node that serves these plans.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -196,11 +201,12 @@ impl Connector {
         &self,
         mut listener: Listener,
         terms: Terms,
+        plans: Vec<PlanDigest>,
         inboxes: InboxHandles,
     ) -> Result<(), NodeError> {
         let (stop, complaints) = (Arc::clone(&self.stop), self.complaints.clone());
         // Another thread hears what accepted links say first. Only pinned peers get there.
-        let (door, greeter) = greeting::start(terms, inboxes, complaints.clone())?;
+        let (door, greeter) = greeter::start(terms, plans, inboxes, complaints.clone())?;
         let change = Arc::new(Mutex::new(None::<Change>));
         lock(&self.changes).push(Arc::clone(&change));
         let accepting = spawn("accept", move || {
@@ -339,27 +345,6 @@ impl Connector {
 /// What the network or the greeting says.
 pub fn connect(target: &Target, identity: &Identity, terms: Terms) -> Result<Link, NodeError> {
     attempt(target, identity, terms, || true)
-}
-
-/// Dials a target a single time and, with terms, greets it: how long it took until both sides
-/// accepted each other.
-///
-/// # Errors
-/// What the network or the greeting says.
-pub fn probe(
-    target: &Target,
-    identity: &Identity,
-    terms: Option<Terms>,
-    deadline: Instant,
-) -> Result<Duration, NodeError> {
-    let (started, name) = (Instant::now(), target.peer.to_string());
-    let expected = (name.as_str(), &target.fingerprints[..]);
-    let mut link = amicus_net::dial_while(&target.address, identity, expected, deadline, || false)?;
-    let elapsed = started.elapsed();
-    if let Some(terms) = terms {
-        terms.greet(&mut link, target.channel, deadline)?;
-    }
-    Ok(elapsed)
 }
 
 /// Dials and greets as [`connect`] does, as long as the link is wanted.

@@ -26,7 +26,7 @@ pub struct Limits {
 pub const MAX_LANES: usize = 64;
 
 /// Bytes a second at which weights and dealt material must come at least.
-const SLOWEST: u64 = 1 << 20;
+pub const SLOWEST: u64 = 1 << 20;
 
 /// Who waits for somebody who waits himself waits a round longer, so that he hears who is at fault
 /// instead of blaming the one who waits: parties wait for each other, then the helper for parties,

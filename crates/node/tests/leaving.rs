@@ -37,7 +37,7 @@ fn nobody_dials_for_a_user_that_is_gone() {
     let (complaints, _errors) = Complaints::channel();
     let (accepting, connector) = (Connector::new(complaints.clone()), Connector::new(complaints));
     let of_node = InboxHandles { online: node.handle(), dealing: None };
-    accepting.listen(listener, terms, of_node).unwrap();
+    accepting.listen(listener, terms, Vec::new(), of_node).unwrap();
     for _ in 0..5 {
         let mut user = Inbox::new(1 << 16).unwrap();
         let inboxes = InboxHandles { online: user.handle(), dealing: None };

@@ -20,6 +20,8 @@ pub enum Channel {
     Online,
     /// Dealing ahead of time, between helper and party.
     Dealing,
+    /// A look from one node at another, for whoever searches for a fault: no thread gets the link.
+    Look,
 }
 
 /// First message on every link, in both directions.
@@ -31,6 +33,15 @@ pub struct Hello {
     pub cluster: [u8; 32],
     /// Number of compute parties the sender knows of.
     pub parties: u8,
+}
+
+/// What a node says of itself to another that looks at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Its clock: milliseconds since 1970.
+    pub time: u64,
+    /// Digests of the plans that it serves.
+    pub plans: Vec<PlanDigest>,
 }
 
 /// An epoch that the helper offers in a session.

@@ -120,7 +120,7 @@ pub enum Fault {
     /// An id that was used before.
     #[error("{0} was used before")]
     Replay(String),
-    /// The peer runs another plan or version.
+    /// The peer runs another plan, or belongs to another cluster.
     #[error("incompatible: {0}")]
     Incompatible(String),
     /// The peer asked for something it has no right to.
@@ -135,6 +135,9 @@ pub enum Fault {
     /// The link closed.
     #[error("link lost: {0}")]
     Lost(String),
+    /// The peer's program speaks another version of the wire format.
+    #[error("incompatible: {0}")]
+    Version(String),
 }
 
 /// After how many failed checks an epoch ended, if that is why.

@@ -3,8 +3,8 @@
 //! Read top to bottom, the modules follow one model epoch and one inference ([docs/protocol.md] has
 //! the mathematics, [docs/security.md] the argument):
 //!
-//! - [`ids`], [`peer`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`transcript`],
-//!   [`error`]: names, randomness, bytes
+//! - [`ids`], [`peer`], [`label`], [`draws`], [`keys`], [`wire`], [`control`], [`greeting`],
+//!   [`transcript`], [`error`]: names, randomness, bytes
 //! - [`affine`]: a linear layer with its bias, the matrix that shares and masks of weights stand
 //!   for
 //! - [`epoch`], [`fingerprint`]: the owner masks its weights, the helper deals and checks the tags
@@ -33,6 +33,7 @@ pub mod draws;
 pub mod epoch;
 pub mod error;
 pub mod fingerprint;
+pub mod greeting;
 pub mod ids;
 pub mod input;
 mod keyed;

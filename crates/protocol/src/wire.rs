@@ -8,7 +8,7 @@ use crate::{EpochId, Fault, InferenceId, Scope, SessionId};
 use amicus_field::{BitVec, LimbVec, Limbs, UnpackError, WordVec, packed_len};
 
 /// Version of the wire format.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Bytes of the header before the scope.
 const PREFIX_BYTES: usize = 8;
 /// Bytes of the header.
@@ -22,6 +22,9 @@ macro_rules! kinds {
         pub enum Kind { $($(#[$doc])* $name = $value,)* }
 
         impl Kind {
+            /// All kinds.
+            pub const ALL: &[Kind] = &[$(Kind::$name),*];
+
             fn from_byte(byte: u8) -> Option<Self> {
                 match byte { $($value => Some(Kind::$name),)* _ => None }
             }
@@ -40,6 +43,10 @@ kinds! {
     SessionAnswer = 4,
     /// Helper to parties: the session is open; the epochs that all hold.
     SessionOpen = 5,
+    /// Node to node that looks at it: the time, and the plans that it serves.
+    About = 6,
+    /// Node to node that looks at it, and back: bytes, for the time that they take.
+    Echo = 7,
     /// Party to party: contributions to the common and the pair key of a session.
     Keys = 10,
     /// Owner to helper: load this plan.
@@ -156,9 +163,7 @@ impl Header {
         };
         let [version, kind, h0, h1, i0, i1, i2, i3, scope @ ..] = *head;
         if version != VERSION {
-            return Err(Fault::Incompatible(format!(
-                "wire version {version}, this program speaks {VERSION}"
-            )));
+            return Err(Fault::Version(format!("wire version {version}, this program speaks {VERSION}")));
         }
         let Some(kind) = Kind::from_byte(kind) else {
             return Err(Fault::Encoding(format!("unknown message kind {kind}")));
@@ -286,6 +291,6 @@ mod tests {
         bytes[1] = 9;
         assert!(matches!(Header::decode(&bytes), Err(Fault::Encoding(_))));
         bytes[0] = VERSION + 1;
-        assert!(matches!(Header::decode(&bytes), Err(Fault::Incompatible(_))));
+        assert!(matches!(Header::decode(&bytes), Err(Fault::Version(_))));
     }
 }

@@ -116,7 +116,7 @@ impl Silent {
         let (complaints, errors) = Complaints::channel();
         let connector = Connector::new(complaints);
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
-        connector.listen(listener, terms, inboxes).expect("threads");
+        connector.listen(listener, terms, Vec::new(), inboxes).expect("threads");
         let target = Target {
             peer: Peer::Helper,
             address: address.to_string(),

@@ -7,10 +7,10 @@
 use amicus_field::Limbs;
 use amicus_plan::Plan;
 use amicus_protocol::authentic::{AuthenticationKeys, BodyDigest, TAG_BYTES};
-use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Invitation, Request, TicketGrant};
+use amicus_protocol::control::{self, AbortNotice, About, Binding, Hello, Invitation, Request, TicketGrant};
 use amicus_protocol::output::{ReceiverKey, Release};
 use amicus_protocol::wire::{Header, Kind, unpack, unpack_all};
-use amicus_protocol::{Parties, PartyId, Peer, ProtocolError, Scope};
+use amicus_protocol::{Parties, PartyId, Peer, ProtocolError, Scope, greeting};
 use amicus_testkit::direct;
 use amicus_testkit::nets::Net;
 use amicus_testkit::random::Random;
@@ -150,6 +150,9 @@ proptest! {
         let before = ALLOCATOR.total_allocated();
         let _ = Header::decode(&bytes);
         let _ = control::decode::<Hello>(&bytes);
+        let _ = greeting::header(&bytes);
+        let _ = greeting::decode(&bytes);
+        let _ = control::decode::<About>(&bytes);
         let _ = control::decode::<AbortNotice>(&bytes);
         let _ = control::decode::<Request>(&bytes);
         let _ = control::decode::<Binding>(&bytes);

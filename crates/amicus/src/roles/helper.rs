@@ -1,7 +1,7 @@
 //! The helper on a machine of its own.
 
 use super::notice::Notice;
-use super::seat::Seat;
+use super::seat::{Seat, digests};
 use super::serving::{Door, Serving, Watch};
 use super::{Links, Role};
 use crate::{Deployment, Error};
@@ -33,13 +33,14 @@ impl Helper {
         let seat = Seat::find(deployment, identity.into(), Role::Helper)?;
         let (reporter, events) = Reporter::channel();
         let place = seat.place(folder.into());
-        let models = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let models: Vec<_> = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let digests = digests(&models)?;
         let mut config = HelperConfig::new(models, seat.parties, place, reporter);
         config.limits = seat.limits;
         let node = HelperNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();
-        let address = seat.listen(&links, &inboxes)?;
+        let address = seat.listen(&links, digests, &inboxes)?;
         Ok(Helper(Serving::new(&seat, links, inboxes, move || node.stop(), events, address)))
     }
 

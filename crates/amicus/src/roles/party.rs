@@ -1,7 +1,7 @@
 //! A compute party on a machine of its own.
 
 use super::notice::Notice;
-use super::seat::Seat;
+use super::seat::{Seat, digests};
 use super::serving::{Door, Serving, Watch};
 use super::{Links, Role};
 use crate::{Deployment, Error};
@@ -45,13 +45,14 @@ impl Party {
         };
         let (reporter, events) = Reporter::channel();
         let place = seat.place(folder.into());
-        let models = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let models: Vec<_> = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let digests = digests(&models)?;
         let mut config = PartyConfig::new(models, seat.parties, me, place, reporter);
         config.limits = seat.limits;
         let node = PartyNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();
-        let address = seat.listen(&links, &inboxes)?;
+        let address = seat.listen(&links, digests, &inboxes)?;
         let serving = Serving::new(&seat, links, inboxes.clone(), move || node.stop(), events, address);
         let helper = [Channel::Online, Channel::Dealing].map(|channel| (Peer::Helper, channel));
         let lower = seat.parties.all().filter(|other| other.number() < me.number());

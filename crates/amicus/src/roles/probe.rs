@@ -3,13 +3,14 @@
 use super::seat::terms;
 use crate::Deployment;
 use amicus_net::{Fingerprint, Identity, NetError};
+use amicus_node::connect::{Seen, look};
 use amicus_node::{NodeError, Peer};
 use amicus_protocol::control::Channel;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Connects to a node once, as one of a deployment: how long it took until both sides accepted each
-/// other. With `greet` it also says which cluster it belongs to, as a node does when it starts: a
-/// running node of this identity would lose its link.
+/// Looks at a node of a deployment once, as another of its nodes: whether both accept each other, its
+/// version, clock and plans, and how fast bytes travel. Nodes that run, this one or that one, are not
+/// disturbed.
 ///
 /// # Errors
 /// What keeps the two from each other.
@@ -17,12 +18,10 @@ pub fn probe(
     deployment: &Deployment,
     identity: &Identity,
     node: &Peer,
-    greet: bool,
     deadline: Instant,
-) -> Result<Duration, NodeError> {
-    let target = deployment.target(node.clone(), Channel::Online);
-    let terms = if greet { Some(terms(deployment).map_err(misuse)?) } else { None };
-    amicus_node::connect::probe(&target, identity, terms, deadline)
+) -> Result<Seen, NodeError> {
+    let target = deployment.target(node.clone(), Channel::Look);
+    look(&target, identity, terms(deployment).map_err(misuse)?, deadline)
 }
 
 /// The certificate of whoever listens at an address, if it speaks TLS as nodes do.

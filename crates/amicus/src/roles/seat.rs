@@ -5,7 +5,7 @@ use amicus_net::{Identity, Listener, PeerSet};
 use amicus_node::connect::{Complaints, Connector, InboxHandles, Target, Terms};
 use amicus_node::store::Place;
 use amicus_node::{Limits, NodeError, Peer, Served};
-use amicus_plan::Plan;
+use amicus_plan::{Plan, PlanDigest};
 use amicus_protocol::Parties;
 use amicus_protocol::control::Channel;
 use std::fmt;
@@ -92,14 +92,19 @@ impl<'a> Seat<'a> {
     }
 
     /// Listens to everybody of the deployment; returns where.
-    pub(super) fn listen(&self, links: &Links, inboxes: &InboxHandles) -> Result<SocketAddr, Error> {
+    pub(super) fn listen(
+        &self,
+        links: &Links,
+        plans: Vec<PlanDigest>,
+        inboxes: &InboxHandles,
+    ) -> Result<SocketAddr, Error> {
         let pins = self.deployment.pins(&self.me, self.parties);
         let mut listener = Listener::bind(self.deployment.listens(&self.me), &self.identity, pins)?;
         if let Some(connections) = self.deployment.limits.connections {
             listener.set_max_pending(connections as usize);
         }
         let address = listener.local_addr();
-        links.connector.listen(listener, self.terms, inboxes.clone())?;
+        links.connector.listen(listener, self.terms, plans, inboxes.clone())?;
         Ok(address)
     }
 
@@ -120,6 +125,11 @@ impl<'a> Seat<'a> {
         let everybody = self.parties.all().map(Peer::Party).chain([Peer::Helper]);
         self.dial(links, everybody.map(|peer| (peer, Channel::Online)), inboxes)
     }
+}
+
+/// The digests of the plans of models.
+pub(super) fn digests(models: &[Served]) -> Result<Vec<PlanDigest>, Error> {
+    models.iter().map(|model| Ok(model.plan.digest()?)).collect()
 }
 
 /// What both ends of a link must agree on.

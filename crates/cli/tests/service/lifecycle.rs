@@ -141,7 +141,7 @@ impl Cheater {
         let terms = Terms { cluster, parties };
         let connector = Connector::new(Complaints::channel().0);
         let listener = Listener::bind(&deployment.parties[1].address, &identity, pins).unwrap();
-        connector.listen(listener, terms, node.inboxes().clone()).unwrap();
+        connector.listen(listener, terms, Vec::new(), node.inboxes().clone()).unwrap();
         let target = |peer: Peer, channel| {
             let dialled = deployment.node(&peer).unwrap();
             let fingerprints = dialled.certificate.all().to_vec();

@@ -1,11 +1,14 @@
 //! The thread that hears the first message of accepted links: one thread and a bounded number of
 //! links, however many peers connect and say nothing.
 
+use super::look::{ECHO, LOOKED, about};
 use super::{ATTEMPT, Arrival, Complaints, InboxHandles, Terms};
 use crate::threads::spawn;
 use crate::{Culprit, NodeError, Peer};
 use amicus_net::{Event, Link, Mesh, NetError, Waker};
+use amicus_plan::PlanDigest;
 use amicus_protocol::control::Channel;
+use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{Fault, ProtocolError, Step};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -59,13 +62,23 @@ impl Door {
 /// When there are no handles or no threads left.
 pub(super) fn start(
     terms: Terms,
+    plans: Vec<PlanDigest>,
     inboxes: InboxHandles,
     complaints: Complaints,
 ) -> Result<(Door, JoinHandle<()>), NodeError> {
     let mesh = Mesh::new()?;
     let (links, arrivals) = sync_channel(WAITING);
     let door = Door { links, bell: Bell(mesh.waker()) };
-    let greeter = Greeter { terms, inboxes, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
+    let greeter = Greeter {
+        terms,
+        plans,
+        inboxes,
+        complaints,
+        mesh,
+        silent: VecDeque::new(),
+        looks: VecDeque::new(),
+        next_key: 0,
+    };
     Ok((door, spawn("greet", move || greeter.run(&arrivals))?))
 }
 
@@ -76,13 +89,25 @@ struct Silent {
     since: Instant,
 }
 
+/// A link of a node that looks at this one.
+struct Look {
+    key: usize,
+    peer: String,
+    since: Instant,
+    /// Bytes that are sent back still.
+    left: usize,
+}
+
 struct Greeter {
     terms: Terms,
+    plans: Vec<PlanDigest>,
     inboxes: InboxHandles,
     complaints: Complaints,
     mesh: Mesh,
     /// In the order in which they came.
     silent: VecDeque<Silent>,
+    /// One of a node, in the order in which they came.
+    looks: VecDeque<Look>,
     next_key: usize,
 }
 
@@ -100,18 +125,29 @@ impl Greeter {
             while self.silent.front().is_some_and(|silent| silent.since + ATTEMPT <= now) {
                 self.give_up(0, |peer| NetError::Timeout { peer, waited: ATTEMPT }.into());
             }
-            let glance = now + GLANCE;
-            let deadline = self.silent.front().map_or(glance, |s| glance.min(s.since + ATTEMPT));
+            while self.looks.front().is_some_and(|look| look.since + ATTEMPT <= now) {
+                self.end_look(0);
+            }
+            let oldest = [self.silent.front().map(|s| s.since), self.looks.front().map(|l| l.since)];
+            let deadline = oldest.into_iter().flatten().map(|since| since + ATTEMPT).min();
+            let deadline = deadline.map_or(now + GLANCE, |deadline| deadline.min(now + GLANCE));
             match self.mesh.recv(deadline) {
-                Ok(Event::Frame { key, bytes }) => {
-                    if let Some(link) = self.take(key) {
-                        self.welcome(link, &bytes);
+                Ok(Event::Frame { key, bytes }) => match self.look_of(key) {
+                    Some(at) => self.echo(at, &bytes),
+                    None => {
+                        if let Some(link) = self.take(key) {
+                            self.welcome(link, &bytes);
+                        }
                     }
-                }
-                Ok(Event::Down { key, error }) => {
-                    self.take(key);
-                    self.complaints.report(error.into());
-                }
+                },
+                Ok(Event::Down { key, error }) => match self.look_of(key) {
+                    // It has seen enough.
+                    Some(at) => self.end_look(at),
+                    None => {
+                        self.take(key);
+                        self.complaints.report(error.into());
+                    }
+                },
                 Ok(Event::Woken) | Err(NetError::Timeout { .. }) => {}
                 Err(error) => {
                     // The operating system cannot wait for sockets now; it may later.
@@ -138,10 +174,14 @@ impl Greeter {
             let oldest = counts.max().map_or(0, |(_, Reverse(at))| at);
             self.give_up(oldest, |peer| NodeError::Crowded { peer });
         }
-        let key = self.next_key;
-        self.next_key += 1;
+        let key = self.new_key();
         self.silent.push_back(Silent { key, peer, since: Instant::now() });
         self.mesh.insert(key, link);
+    }
+
+    fn new_key(&mut self) -> usize {
+        self.next_key += 1;
+        self.next_key - 1
     }
 
     /// Closes a silent link, and says why.
@@ -157,10 +197,54 @@ impl Greeter {
         self.mesh.remove(key)
     }
 
+    fn look_of(&self, key: usize) -> Option<usize> {
+        self.looks.iter().position(|look| look.key == key)
+    }
+
+    fn end_look(&mut self, at: usize) {
+        if let Some(look) = self.looks.remove(at) {
+            self.mesh.remove(look.key);
+        }
+    }
+
+    /// Shows a node that looks at this one what there is to see.
+    fn show(&mut self, mut link: Link, hello: &[u8]) -> Result<(), NodeError> {
+        link.send(&[hello])?;
+        link.send(&[&about(&self.plans)?])?;
+        link.set_max_frame(ECHO);
+        let peer = link.peer().to_owned();
+        if let Some(earlier) = self.looks.iter().position(|look| look.peer == peer) {
+            self.end_look(earlier);
+        }
+        let key = self.new_key();
+        self.looks.push_back(Look { key, peer, since: Instant::now(), left: LOOKED });
+        self.mesh.insert(key, link);
+        Ok(())
+    }
+
+    /// Sends bytes back to a node that looks, up to a bound.
+    fn echo(&mut self, at: usize, frame: &[u8]) {
+        let echoes = matches!(Header::decode(frame), Ok((header, _)) if header.kind == Kind::Echo);
+        let look = &mut self.looks[at];
+        match look.left.checked_sub(frame.len()).filter(|_| echoes) {
+            Some(left) => {
+                look.left = left;
+                let key = look.key;
+                if self.mesh.send(key, &[frame]).is_err() {
+                    self.end_look(at);
+                }
+            }
+            None => self.end_look(at),
+        }
+    }
+
     /// Answers a peer's greeting and delivers the link, or says why not.
-    fn welcome(&self, mut link: Link, frame: &[u8]) {
+    fn welcome(&mut self, mut link: Link, frame: &[u8]) {
         let delivered = self.answer(&mut link, frame).and_then(|(channel, peer)| {
             let hello = self.terms.hello(channel)?;
+            if channel == Channel::Look {
+                return self.show(link, &hello);
+            }
             match self.inboxes.of(channel) {
                 // After a stop nobody greets.
                 None => Ok(()),
@@ -179,9 +263,9 @@ impl Greeter {
             NodeError::from(ProtocolError::peer(Culprit::named(&name, self.terms.parties), Step::Keys, fault))
         };
         let channel = match self.terms.check(frame) {
-            Ok(channel) => channel,
+            Ok((channel, _)) => channel,
             Err(fault) => {
-                if matches!(fault, Fault::Incompatible(_)) {
+                if matches!(fault, Fault::Incompatible(_) | Fault::Version(_)) {
                     // Say what we run, so that the other end can tell its operator too.
                     link.send(&[&self.terms.hello(Channel::Online)?])?;
                 }
@@ -191,7 +275,7 @@ impl Greeter {
         let peer = Peer::parse(&name, self.terms.parties)
             .ok_or_else(|| error(Fault::NotAllowed("no role of this name".into())))?;
         // Between helper and parties; users have no business there.
-        if channel == Channel::Dealing && matches!(peer, Peer::Owner | Peer::Client(_)) {
+        if channel != Channel::Online && matches!(peer, Peer::Owner | Peer::Client(_)) {
             return Err(error(Fault::NotAllowed("a link for dealing".into())));
         }
         Ok((channel, peer))
@@ -227,7 +311,7 @@ mod tests {
         let mut ends = [(); 2].map(|()| Inbox::new(1 << 16).unwrap());
         let inboxes = InboxHandles { online: ends[0].handle(), dealing: Some(ends[1].handle()) };
         let (complaints, heard) = Complaints::channel();
-        let (door, thread) = start(accepts, inboxes, complaints).unwrap();
+        let (door, thread) = start(accepts, Vec::new(), inboxes, complaints).unwrap();
         let (mut here, there) = Link::pair(name, "party 2");
         assert!(door.hand(there));
         let dialled = dial(&mut here);
@@ -242,7 +326,7 @@ mod tests {
     }
 
     fn greets(name: &str, dials: Terms, channel: Channel, accepts: Terms) -> Beginning {
-        begin(name, accepts, |link| dials.greet(link, channel, Instant::now() + PATIENCE))
+        begin(name, accepts, |link| dials.greet(link, channel, Instant::now() + PATIENCE).map(drop))
     }
 
     #[test]
@@ -278,6 +362,9 @@ mod tests {
     fn users_get_no_link_for_dealing_and_strangers_none() {
         let ours = terms(1, 2);
         let both = [Channel::Online, Channel::Dealing];
+        // Nor a look: clocks and plans of nodes are for nodes.
+        let looks = greets("client a", ours, Channel::Look, ours);
+        assert!(looks.dialled.is_err() && looks.complaint.unwrap().contains("a link for dealing"));
         for (name, online, dealing) in [
             ("party 1", Ok(()), Ok(())),
             ("helper", Ok(()), Ok(())),
@@ -308,8 +395,16 @@ mod tests {
         let (links, _arrivals) = sync_channel(WAITING);
         let mesh = Mesh::new().unwrap();
         let door = Door { links, bell: Bell(mesh.waker()) };
-        let mut greeter =
-            Greeter { terms: terms(1, 2), inboxes, complaints, mesh, silent: VecDeque::new(), next_key: 0 };
+        let mut greeter = Greeter {
+            terms: terms(1, 2),
+            plans: Vec::new(),
+            inboxes,
+            complaints,
+            mesh,
+            silent: VecDeque::new(),
+            looks: VecDeque::new(),
+            next_key: 0,
+        };
         let mut ends = Vec::new();
         for name in names {
             let (here, there) = Link::pair(&name, "party 2");
