@@ -1,9 +1,16 @@
 //! `amicus doctor` against planted faults: each is found, with whose it is.
 
 use crate::common::{amicus, strict_json, text};
-use crate::trial::{Node, Trial};
+use crate::trial::{Node, PATIENCE, Trial};
+use amicus::Identity;
 use amicus::deployment::{ClusterId, Deployment};
-use amicus::{Identity, files::read_identity};
+use amicus::files::{read_identity, read_plan};
+use amicus::net::{Listener, PeerSet};
+use amicus::plan::PlanDigest;
+use amicus::protocol::Scope;
+use amicus::protocol::control::{self, About, Channel, Hello};
+use amicus::protocol::greeting::encode_as;
+use amicus::protocol::wire::{Header, Kind, VERSION};
 use rustls::ServerConnection;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,7 +19,7 @@ use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Party 1's findings: exit code, and all that are not fine.
 fn examined(trial: &Trial) -> (Option<i32>, Vec<Value>) {
@@ -69,6 +76,44 @@ fn old_node(listener: TcpListener, pem: String) -> std::thread::JoinHandle<()> {
     })
 }
 
+/// How a node is that stands in another's place.
+struct Fake {
+    /// What it greets with; a greeting of its cluster if nothing else.
+    greeting: Option<Vec<u8>>,
+    /// By how much its clock is ahead.
+    ahead: Duration,
+    plans: Vec<PlanDigest>,
+}
+
+impl Fake {
+    fn like(trial: &Trial) -> Self {
+        let plan = read_plan(&trial.at("tiny.plan")).unwrap().digest().unwrap();
+        Fake { greeting: None, ahead: Duration::ZERO, plans: vec![plan] }
+    }
+
+    /// Listens with this key until party 1 has asked for the round trip and looked.
+    fn listen(self, trial: &Trial, address: &str, key: &str) -> std::thread::JoinHandle<()> {
+        let identity = read_identity(&trial.at(key)).unwrap();
+        let ours = read_identity(&trial.at("party-1.pem")).unwrap().fingerprint();
+        let pins = PeerSet::from_iter([(ours, "party 1")]);
+        let mut listener = Listener::bind(address, &identity, pins).unwrap();
+        std::thread::spawn(move || {
+            let deadline = Instant::now() + PATIENCE;
+            listener.accept(deadline).map(drop).unwrap_err();
+            let Ok(mut link) = listener.accept(deadline) else { return };
+            let hello = link.recv(deadline).unwrap();
+            link.send(&[self.greeting.as_deref().unwrap_or(&hello)]).unwrap();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + self.ahead;
+            let about = About { time: now.as_millis() as u64, plans: self.plans };
+            let header = Header::new(Kind::About, Scope::NONE, 0).encode();
+            let _ = link.send(&[&header, &control::encode(&about).unwrap()]);
+            while let Ok(frame) = link.recv(deadline) {
+                let _ = link.send(&[&frame]);
+            }
+        })
+    }
+}
+
 #[test]
 fn planted_faults_are_found_with_whose_they_are() {
     let trial = Trial::new();
@@ -120,6 +165,49 @@ fn planted_faults_are_found_with_whose_they_are() {
     file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
     finds(&trial, "clock", "yours", "minutes behind");
     fs::remove_dir_all(&folder).unwrap();
+    // And one that is an hour late by the others' clocks, and one of theirs.
+    let hour = Duration::from_secs(3600);
+    let [one, other] = [7782, 7783].map(|port| trial.address(port));
+    let late = [(&one, "helper.pem"), (&other, "party-2.pem")]
+        .map(|(address, key)| Fake { ahead: hour, ..Fake::like(&trial) }.listen(&trial, address, key));
+    let both = |deployment: &mut Deployment| {
+        deployment.helper.address = one.clone();
+        deployment.parties[1].address = other.clone();
+    };
+    with_cluster(&trial, both, || finds(&trial, "clock", "yours", "60 minutes behind the others'"));
+    late.into_iter().for_each(|node| node.join().unwrap());
+    let late = Fake { ahead: hour, ..Fake::like(&trial) }.listen(&trial, &other, "party-2.pem");
+    with_cluster(&trial, second(&other), || {
+        finds(&trial, "clock", "the operator's of party 2", "party 2: its clock is 60 minutes ahead");
+    });
+    late.join().unwrap();
+    // Certificates that have expired, of another and of ours.
+    let day = Duration::from_secs(24 * 3600);
+    let now = SystemTime::now();
+    let expired = Identity::generate_valid("party 2", now - 30 * day, now - 2 * day).unwrap();
+    let write = |name: &str, identity: &Identity| {
+        fs::write(trial.at(name), identity.to_pem().as_bytes()).unwrap();
+        fs::set_permissions(trial.at(name), Permissions::from_mode(0o600)).unwrap();
+    };
+    write("expired.pem", &expired);
+    let node = Fake::like(&trial).listen(&trial, &other, "expired.pem");
+    let pinned = |deployment: &mut Deployment| {
+        deployment.parties[1].address = other.clone();
+        deployment.parties[1].certificate = expired.fingerprint().into();
+    };
+    with_cluster(&trial, pinned, || {
+        finds(&trial, "pin", "the operator's of party 2", "the certificate of party 2 expired 2 days ago");
+    });
+    node.join().unwrap();
+    fs::rename(&key, &kept).unwrap();
+    write("party-1.pem", &expired);
+    let ours = |deployment: &mut Deployment| deployment.parties[0].certificate = expired.fingerprint().into();
+    with_cluster(&trial, ours, || {
+        let (_, found) = examined(&trial);
+        assert!(found[0]["subject"] == "key" && found[0]["whose"] == "yours", "{found:?}");
+        assert!(found[0]["found"].as_str().unwrap().contains("expired 2 days ago"), "{found:?}");
+    });
+    fs::rename(&kept, &key).unwrap();
     // 5. A peer that is blocked: connections are taken, and nothing comes back.
     let silent = TcpListener::bind(trial.address(7778)).unwrap();
     with_cluster(&trial, second(&trial.address(7778)), || {
@@ -135,11 +223,32 @@ fn planted_faults_are_found_with_whose_they_are() {
         finds(&trial, "version", "the operator's of party 2", "party 2");
     });
     node.join().unwrap();
+    // One whose messages are older, and names itself.
+    let hello = Hello { channel: Channel::Look, cluster: [0; 32], parties: 2 };
+    let greeting = Some(encode_as(&hello, VERSION - 1, "0.0.9").unwrap());
+    let node = Fake { greeting, ..Fake::like(&trial) }.listen(&trial, &other, "party-2.pem");
+    with_cluster(&trial, second(&other), || {
+        let words = format!("it runs amicus 0.0.9, wire version {}, we run amicus", VERSION - 1);
+        finds(&trial, "version", "the operator's of party 2", &words);
+    });
+    node.join().unwrap();
     // 8. Another plan than the cluster's.
     let shipped = trial.at("shipped.amc");
     assert!(amicus(&["export", "lenet5-mnist-degree2", "-o", text(&shipped)]).status.success());
     assert!(amicus(&["plan", text(&shipped), "-o", text(&trial.at("other.plan"))]).status.success());
     with_line(&trial, "tiny.plan", "other.plan", || finds(&trial, "plans", "yours", "is none of the models"));
+    // A plan that another node does not serve, and one that only it does.
+    let node = Fake { plans: vec![PlanDigest([9; 32])], ..Fake::like(&trial) };
+    let node = node.listen(&trial, &other, "party-2.pem");
+    with_cluster(&trial, second(&other), || {
+        let (code, found) = examined(&trial);
+        assert_eq!((code, found.len()), (Some(1), 2), "{found:?}");
+        for (finding, words) in found.iter().zip(["does not serve plan", "serves plan 0909"]) {
+            assert!(finding["subject"] == "plans" && finding["whose"] == "the operator's of party 2");
+            assert!(finding["found"].as_str().unwrap().contains(words), "{finding}");
+        }
+    });
+    node.join().unwrap();
     // 9. A full disk.
     with_line(&trial, "[log]", "[limits]\ndisk = \"10000000 GiB\"\n[log]", || {
         finds(&trial, "disk", "yours", "are wanted");
@@ -148,6 +257,13 @@ fn planted_faults_are_found_with_whose_they_are() {
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
     finds(&trial, "key", "yours", "others may read or write it");
     fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    // Keys that cannot be read: none, and something else.
+    fs::rename(&key, &kept).unwrap();
+    finds(&trial, "key", "yours", "there is no such file");
+    fs::write(&key, "nonsense").unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    finds(&trial, "key", "yours", "is no identity");
+    fs::rename(&kept, &key).unwrap();
     // 11. A name that is not found.
     with_cluster(&trial, second("no-such-host.invalid:7000"), || {
         finds(&trial, "dns", "the operator's of party 2", "is not found");

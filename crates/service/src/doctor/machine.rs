@@ -1,8 +1,9 @@
-//! The node's folder, disk, clock and monitor.
+//! The node's certificate, folder, disk, clock and monitor.
 
 use super::{Finding, Subject, Whose};
 use crate::config::{Bytes, NodeConfig};
 use crate::monitor::Monitor;
+use amicus::Identity;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,34 @@ use std::time::{Duration, SystemTime};
 const ROOM: Bytes = Bytes(256 << 20);
 /// How far a file's time may be ahead of the clock.
 const AHEAD: Duration = Duration::from_secs(60);
+
+/// How long before its end a certificate is to be replaced.
+const SOON: Duration = Duration::from_secs(30 * DAY);
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+
+/// Whether others accept the node's own certificate, now and for some time.
+pub(super) fn certificate(identity: &Identity, now: SystemTime) -> Finding {
+    let advice = "make a new key, and have all take up its fingerprint beside the old one";
+    let Some(until) = identity.valid_until() else {
+        let text = "the certificate does not say until when it is valid";
+        return Finding::fault(Subject::Key, Whose::Ours, text, advice);
+    };
+    match until.duration_since(now) {
+        Err(ago) => {
+            let text = format!("the certificate expired {} days ago", ago.duration().as_secs() / DAY);
+            Finding::fault(Subject::Key, Whose::Ours, text, advice)
+        }
+        Ok(left) if left < SOON => {
+            let text = format!("the certificate expires in {} days", left.as_secs() / DAY);
+            Finding::warning(Subject::Key, Whose::Ours, text, advice)
+        }
+        Ok(left) => {
+            let text = format!("the certificate is valid for {} days", left.as_secs() / DAY);
+            Finding::fine(Subject::Key, text)
+        }
+    }
+}
 
 /// The nearest folder that is there: the node makes its own.
 fn existing(folder: &Path) -> &Path {

@@ -1,8 +1,8 @@
 //! What is wrong with a node, before and while it runs: each finding says whose it is and what to
 //! do about it.
 //!
-//! Its own files come first, then its machine, then the other nodes. A node that runs is not
-//! disturbed: others are greeted as this one only while it does not run.
+//! Its own files come first, then its machine, then the other nodes. Nodes that run are not
+//! disturbed: who looks gets a link that no thread of theirs has.
 
 mod machine;
 mod peers;
@@ -15,7 +15,7 @@ use amicus::node::Peer;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Whether something is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -84,6 +84,8 @@ pub enum Subject {
     Version,
     /// Its cluster's file.
     Cluster,
+    /// How fast bytes travel to it and back.
+    Bandwidth,
 }
 
 /// Something that was looked at.
@@ -141,13 +143,14 @@ pub fn examine(file: &Path, role: Option<ServiceRole>, patience: Duration) -> Ve
     findings.push(Finding::fine(Subject::Cluster, format!("digest {digest}, to be compared by all")));
     let fingerprint = prepared.identity.fingerprint();
     findings.push(Finding::fine(Subject::Key, format!("{fingerprint} is that of {me}")));
+    findings.push(machine::certificate(&prepared.identity, SystemTime::now()));
     for agreed in &prepared.plans {
         findings.push(Finding::fine(Subject::Plans, format!("{}: {}", agreed.shown(), agreed.digest())));
     }
     let (port, runs) = peers::own_port(&prepared, patience);
     findings.push(port);
     findings.extend(machine::monitor(&config, runs));
-    findings.extend(peers::others(&prepared, runs, patience));
+    findings.extend(peers::others(&prepared, patience));
     findings
 }
 

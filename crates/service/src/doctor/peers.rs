@@ -1,9 +1,14 @@
-//! The node's own port, and all other nodes: name, port, TLS, certificates, version, cluster.
+//! The node's own port, and all other nodes: name, port, TLS, certificates, version, cluster, plans,
+//! clock, bandwidth.
 
 use super::{Finding, Subject, Whose};
-use crate::node::Prepared;
+use crate::node::{Agreed, Prepared};
 use amicus::net::{Listener, NetError, PeerSet};
+use amicus::node::connect::{ClockSeen, Seen};
+use amicus::node::limits::SLOWEST;
 use amicus::node::{NodeError, Peer};
+use amicus::plan::PlanDigest;
+use amicus::protocol::greeting::PROGRAM;
 use amicus::protocol::{Fault, ProtocolError};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -37,16 +42,24 @@ fn runs_at(prepared: &Prepared, address: &str, patience: Duration) -> bool {
 }
 
 /// What is found of every other node.
-pub(super) fn others(prepared: &Prepared, runs: bool, patience: Duration) -> Vec<Finding> {
+pub(super) fn others(prepared: &Prepared, patience: Duration) -> Vec<Finding> {
     let Ok(parties) = prepared.deployment.count() else { return Vec::new() };
     let nodes = [Peer::Helper].into_iter().chain(parties.all().map(Peer::Party));
-    nodes
+    let mut clocks_seen = Vec::new();
+    let mut findings: Vec<Finding> = nodes
         .filter(|node| *node != prepared.me)
-        .flat_map(|node| other(prepared, &node, runs, patience))
-        .collect()
+        .flat_map(|node| other(prepared, &node, patience, &mut clocks_seen))
+        .collect();
+    findings.extend(clocks(&clocks_seen));
+    findings
 }
 
-fn other(prepared: &Prepared, peer: &Peer, runs: bool, patience: Duration) -> Vec<Finding> {
+fn other(
+    prepared: &Prepared,
+    peer: &Peer,
+    patience: Duration,
+    clocks: &mut Vec<(Peer, ClockSeen)>,
+) -> Vec<Finding> {
     let theirs = Whose::Of(peer.clone());
     let Some(node) = prepared.deployment.node(peer) else { return Vec::new() };
     let address = &node.address;
@@ -80,17 +93,117 @@ fn other(prepared: &Prepared, peer: &Peer, runs: bool, patience: Duration) -> Ve
             return findings;
         }
     }
-    let deadline = Instant::now() + patience;
-    // As itself the node greets only while it does not run: others keep its newest link alone.
-    let greeted = amicus::probe(&prepared.deployment, &prepared.identity, peer, !runs, deadline);
-    findings.push(match greeted {
-        Ok(time) => {
-            let ms = time.as_secs_f64() * 1e3;
+    match amicus::probe(&prepared.deployment, &prepared.identity, peer, Instant::now() + patience) {
+        Ok(seen) => {
+            let ms = seen.accepted.as_secs_f64() * 1e3;
             let text = format!("{peer}: both sides accept each other, in {ms:.1} ms");
-            Finding::fine(if runs { Subject::Pin } else { Subject::Cluster }, text)
+            findings.push(Finding::fine(Subject::Pin, text));
+            findings.push(Finding::fine(Subject::Cluster, format!("{peer}: it has the same cluster")));
+            findings.push(version(peer, &seen));
+            findings.extend(plans(prepared, peer, &seen));
+            findings.push(bandwidth(peer, &seen));
+            clocks.push((peer.clone(), seen.clock));
         }
-        Err(error) => refused(peer, &error),
+        Err(error) => findings.push(refused(peer, &error)),
+    }
+    findings
+}
+
+/// Programs of one wire format work together; one day one of them is too old.
+fn version(peer: &Peer, seen: &Seen) -> Finding {
+    let (its, theirs) = (&seen.program, Whose::Of(peer.clone()));
+    match its.as_str() == PROGRAM {
+        true => Finding::fine(Subject::Version, format!("{peer}: it runs amicus {its}")),
+        false => Finding::warning(
+            Subject::Version,
+            theirs,
+            format!("{peer}: it runs amicus {its}, this is amicus {PROGRAM}; they understand each other"),
+            "agree on one version, and replace the older program",
+        ),
+    }
+}
+
+/// Whether a node serves the same plans.
+fn plans(prepared: &Prepared, peer: &Peer, seen: &Seen) -> Vec<Finding> {
+    let ours: Vec<PlanDigest> = prepared.plans.iter().map(Agreed::digest).collect();
+    let theirs = Whose::Of(peer.clone());
+    let lacks = ours.iter().filter(|plan| !seen.plans.contains(plan)).map(|plan| {
+        Finding::fault(
+            Subject::Plans,
+            theirs.clone(),
+            format!("{peer}: it does not serve plan {plan}, which you do"),
+            "its `plans` lack it, or you serve one that was not agreed on: compare `amicus cluster check`",
+        )
     });
+    let more = seen.plans.iter().filter(|plan| !ours.contains(plan)).map(|plan| {
+        Finding::fault(
+            Subject::Plans,
+            theirs.clone(),
+            format!("{peer}: it serves plan {plan}, which you do not"),
+            "agree whether it is served, and have all nodes list the same `plans`",
+        )
+    });
+    let found: Vec<Finding> = lacks.chain(more).collect();
+    match found.is_empty() {
+        true => vec![Finding::fine(Subject::Plans, format!("{peer}: it serves the same plans"))],
+        false => found,
+    }
+}
+
+/// How fast bytes travel there and back.
+fn bandwidth(peer: &Peer, seen: &Seen) -> Finding {
+    let (bytes, elapsed) = seen.travelled;
+    let rate = bytes as f64 / elapsed.as_secs_f64().max(1e-9);
+    let text = format!("{peer}: {:.1} MB/s there, and as many back at a time", rate / 1e6);
+    match rate >= SLOWEST as f64 {
+        true => Finding::fine(Subject::Bandwidth, text),
+        false => Finding::warning(
+            Subject::Bandwidth,
+            Whose::All,
+            text,
+            "loads and dealing count on 1 MiB/s: look at both networks, or raise `load` of limits",
+        ),
+    }
+}
+
+/// How far a clock may be off.
+const OFF: Duration = Duration::from_secs(60);
+
+/// Whether all clocks show the same time. Whoever is alone with its own has to set it.
+pub(super) fn clocks(seen: &[(Peer, ClockSeen)]) -> Vec<Finding> {
+    // Seconds ahead of this machine's clock, whose operator is `None`.
+    let ahead = |clock: &ClockSeen| clock.by.as_secs_f64() * if clock.ahead { 1.0 } else { -1.0 };
+    let others = seen.iter().map(|(peer, clock)| (Some(peer), ahead(clock)));
+    let all: Vec<(Option<&Peer>, f64)> = [(None, 0.0)].into_iter().chain(others).collect();
+    let off = OFF.as_secs_f64();
+    let near = |of: f64| all.iter().filter(|(_, at)| (at - of).abs() <= off).count();
+    let right = all.iter().map(|(_, at)| *at).max_by_key(|at| near(*at)).unwrap_or(0.0);
+    let agreed = 2 * near(right) > all.len();
+    let mut findings = Vec::new();
+    for (peer, at) in &all {
+        let (who, whose) = match peer {
+            None => ("this machine".to_owned(), Whose::Ours),
+            Some(peer) => (peer.to_string(), Whose::Of((*peer).clone())),
+        };
+        let by = (at - right).abs();
+        if by > off && agreed {
+            let way = if *at > right { "ahead of" } else { "behind" };
+            let text = format!("{who}: its clock is {:.0} minutes {way} the others'", by / 60.0);
+            findings.push(Finding::fault(Subject::Clock, whose, text, "set it, and keep it by NTP"));
+        } else if !agreed && peer.is_some() && at.abs() > off {
+            let text = format!("{who}: its clock and yours are {:.0} minutes apart", at.abs() / 60.0);
+            findings.push(Finding::fault(
+                Subject::Clock,
+                Whose::All,
+                text,
+                "find out which is wrong, and set it",
+            ));
+        } else if let Some(clock) = seen.iter().find(|(of, _)| Some(of) == *peer).map(|(_, clock)| clock) {
+            let (by, within) = (clock.by.as_millis(), clock.within.as_millis());
+            let text = format!("{who}: its clock and yours are {by} ms apart, give or take {within}");
+            findings.push(Finding::fine(Subject::Clock, text));
+        }
+    }
     findings
 }
 
@@ -130,6 +243,18 @@ fn refused(peer: &Peer, error: &NodeError) -> Finding {
             text,
             "it runs another version: agree on one, and replace the older program",
         ),
+        NodeError::Net(NetError::NotValidNow { .. }) => Finding::fault(
+            Subject::Pin,
+            theirs,
+            text,
+            "it makes a new key, and all take up its fingerprint; or a clock is wrong",
+        ),
+        NodeError::Protocol(ProtocolError::Peer { fault: Fault::Version(_), .. }) => Finding::fault(
+            Subject::Version,
+            theirs,
+            text,
+            "agree on one version, and replace the older program",
+        ),
         NodeError::Protocol(ProtocolError::Peer { fault: Fault::Incompatible(_), .. }) => Finding::fault(
             Subject::Cluster,
             Whose::All,
@@ -143,5 +268,53 @@ fn refused(peer: &Peer, error: &NodeError) -> Finding {
             "something there takes connections and says nothing: another program, or a proxy",
         ),
         _ => Finding::fault(Subject::Connection, theirs, text, "look at its log"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    /// Which clocks are found wrong, by these seconds of helper, party 2 and so on ahead of ours.
+    fn wrong(ahead: &[i64]) -> Vec<(Whose, String)> {
+        let peers = [Peer::Helper, Peer::Owner, Peer::Client("a".into()), Peer::Client("b".into())];
+        let seen: Vec<(Peer, ClockSeen)> = peers
+            .into_iter()
+            .zip(ahead)
+            .map(|(peer, ahead_by)| {
+                let by = Duration::from_secs(ahead_by.unsigned_abs());
+                (peer, ClockSeen { ahead: *ahead_by > 0, by, within: Duration::ZERO })
+            })
+            .collect();
+        let found = clocks(&seen);
+        found
+            .into_iter()
+            .filter(|finding| finding.verdict == Verdict::Fault)
+            .map(|finding| (finding.whose.unwrap(), finding.found))
+            .collect()
+    }
+
+    #[test]
+    fn whoever_is_alone_with_its_clock_has_to_set_it() {
+        assert!(wrong(&[]).is_empty() && wrong(&[50, -10]).is_empty() && wrong(&[3, 0, -59]).is_empty());
+        let minutes = |text: &str| format!("{text}: its clock is 60 minutes");
+        for (ahead, whose, words) in [
+            (&[3600, 0][..], Whose::Of(Peer::Helper), format!("{} ahead of", minutes("helper"))),
+            (&[1, -3600, 2], Whose::Of(Peer::Owner), format!("{} behind", minutes("model owner"))),
+            (&[3600, 3601], Whose::Ours, format!("{} behind", minutes("this machine"))),
+            (&[-3600, -3600, -3590], Whose::Ours, format!("{} ahead of", minutes("this machine"))),
+        ] {
+            let found = wrong(ahead);
+            assert!(found.len() == 1 && found[0].0 == whose && found[0].1.contains(&words), "{found:?}");
+        }
+        // Two against two, or one against one: nobody knows.
+        for (ahead, faults) in [(&[3600][..], 1), (&[3600, 3600, 0], 2), (&[3600, -3600], 2)] {
+            let found = wrong(ahead);
+            assert!(
+                found.len() == faults && found.iter().all(|(whose, _)| *whose == Whose::All),
+                "{found:?}"
+            );
+        }
     }
 }
