@@ -69,6 +69,18 @@ pub enum Error {
         /// The text.
         text: Printable,
     },
+    /// A fingerprint for a cell that is none of those in use.
+    #[error("cell {name}: is none of the cells in use; name those of the file")]
+    OtherCell {
+        /// Its name.
+        name: Printable,
+    },
+    /// No cell gave an answer.
+    #[error("no cell gave an answer: {}", each(.failed))]
+    Cells {
+        /// The cells that were asked, and why each did not.
+        failed: Vec<(String, Error)>,
+    },
     /// An inference without images.
     #[error("there are no images; give at least one")]
     NoImages,
@@ -123,6 +135,10 @@ fn wrong_identity(fingerprint: &Fingerprint, wanted: Role, found: Option<&Peer>)
     format!("the identity {fingerprint} {is}; use another key file, or correct the deployment file")
 }
 
+fn each(failed: &[(String, Error)]) -> String {
+    failed.iter().map(|(name, error)| format!("{name}: {error}")).collect::<Vec<_>>().join("; ")
+}
+
 fn connections(errors: &[String]) -> String {
     match errors {
         [] => String::new(),
@@ -157,6 +173,12 @@ impl fmt::Debug for Error {
 impl Error {
     pub(crate) fn file(path: &Path, problem: FileProblem) -> Self {
         Error::File { path: path.to_owned(), problem: Box::new(problem) }
+    }
+
+    /// Whether the caller's own images, plan or identity are at fault, which asking somebody else does
+    /// not change.
+    pub(crate) fn is_of_the_caller(&self) -> bool {
+        matches!(self, Error::NoImages | Error::Input(_) | Error::Plan(_) | Error::Identity { .. })
     }
 
     /// Whether a check failed: some party cheated, and nothing was released.

@@ -70,6 +70,7 @@
 //! (`burn` of `amicus-train`) are features of the crates below, off here and by default.
 #![forbid(unsafe_code)]
 
+pub mod cells;
 pub mod compile;
 pub mod deployment;
 mod error;
@@ -86,6 +87,7 @@ pub use amicus_net::Identity;
 pub use amicus_node::{Asked, Level, Loaded};
 pub use amicus_plan::Plan;
 pub use amicus_protocol::Parties;
+pub use cells::{Cells, CellsClient};
 pub use deployment::{Deployment, DeploymentError};
 pub use error::{Error, FileKind, FileProblem};
 pub use roles::{

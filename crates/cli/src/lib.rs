@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod beside;
 pub mod demo;
 pub mod images;
 pub mod interrupt;

@@ -35,6 +35,8 @@ enum Command {
     Fingerprint(commands::keygen::FingerprintArgs),
     /// The file that all operators of a cluster share: makes one, checks it, prints its digest.
     Cluster(commands::cluster::Args),
+    /// Says which clusters a file of cells names, and the digest that clients pin.
+    Cells(commands::cells::Args),
     /// Runs the helper of a cluster.
     Helper(commands::serve::Args),
     /// Runs a compute party of a cluster.
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Keygen(args) => commands::keygen::run(&args),
         Command::Fingerprint(args) => commands::keygen::fingerprint(&args),
         Command::Cluster(args) => commands::cluster::run(&args),
+        Command::Cells(args) => commands::cells::run(&args),
         Command::Helper(args) => commands::serve::run(&args, ServiceRole::Helper),
         Command::Party(args) => commands::serve::run(&args, ServiceRole::Party),
         Command::Token(args) => commands::token::run(&args),

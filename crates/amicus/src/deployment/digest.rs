@@ -5,6 +5,7 @@ use amicus_plan::Printable;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
+use std::str::FromStr;
 
 /// An id of a cluster: 128 random bits, drawn when it is set up. Nodes' folders are bound to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,35 @@ impl fmt::Display for DeploymentDigest {
             write!(f, "{gap}{byte:02x}")?;
         }
         Ok(())
+    }
+}
+
+impl FromStr for DeploymentDigest {
+    type Err = DeploymentError;
+
+    /// Takes 64 hex digits, with `-` anywhere between.
+    fn from_str(text: &str) -> Result<Self, DeploymentError> {
+        let what = "is no digest of a deployment, which has 64 hex digits; `amicus cluster digest` prints it";
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let read: Result<[u8; 32], de::value::Error> = bytes(&digits, what);
+        read.map(DeploymentDigest).map_err(|error| {
+            let problem = super::DeploymentProblem::Text(error.to_string().as_str().into());
+            DeploymentError::of("", "digest", problem)
+        })
+    }
+}
+
+impl Serialize for DeploymentDigest {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeploymentDigest {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let what = "is no digest of a deployment, which has 64 hex digits; `amicus cluster digest` prints it";
+        let digits: String = String::deserialize(from)?.chars().filter(|c| *c != '-').collect();
+        bytes(&digits, what).map(DeploymentDigest)
     }
 }
 

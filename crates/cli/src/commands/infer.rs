@@ -1,13 +1,14 @@
 //! `amicus infer`.
 
 use super::answers::AnswerArgs;
+use super::cells::{Asking, CellsArgs, Pinned, Place};
 use super::files::bar;
 use super::output;
-use super::remote::{ClusterArgs, Credentials, ended};
-use amicus::https::HttpsClient;
-use amicus::{Client, Error, Expected, ModelFingerprint};
-use amicus_cli::images::{Pixels, read};
-use anyhow::bail;
+use super::remote::{ClusterArgs, ended};
+use amicus::ModelFile;
+use amicus_cli::beside::{Beside, Differs};
+use amicus_cli::images::{Image, Pixels, read};
+use anyhow::{Context, bail};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,16 +25,22 @@ pub(crate) struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    cells: CellsArgs,
     /// The model's name in the cluster's file.
     #[arg(long, value_name = "NAME")]
     model: String,
     /// The model's plan [default: NAME.plan beside the cluster's file].
     #[arg(long, value_name = "FILE.plan")]
     plan: Option<PathBuf>,
-    /// The model's fingerprint, as its owner told it. Without one, whichever model all parties name
-    /// is taken.
+    /// The model's fingerprint, as its owner told it; of a cell, CELL=FINGERPRINT, as often as there
+    /// are cells. Without one, whichever model all parties name is taken.
     #[arg(long, value_name = "FINGERPRINT")]
-    fingerprint: Option<ModelFingerprint>,
+    fingerprint: Vec<Pinned>,
+    /// Run the integer simulator beside, with the compiled file that was uploaded, and name the first
+    /// layer that may be why an answer differs. Exit code 5 when one does.
+    #[arg(long, value_name = "MODEL.amc")]
+    compare: Option<PathBuf>,
     /// Images in one inference.
     #[arg(long, default_value_t = 1)]
     batch: usize,
@@ -52,8 +59,12 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Report<'a> {
     model: &'a str,
-    fingerprint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
     answers: Vec<Answer<'a>>,
+    /// Answers that are not the simulator's, with --compare.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differing: Option<usize>,
     version: &'static str,
 }
 
@@ -65,37 +76,28 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     outputs: &'a [f64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cell: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    differs: Option<&'a Differs>,
 }
 
-/// A client over either port.
-enum AnyClient {
-    Frames(Box<Client>),
-    Https(Box<HttpsClient>),
-}
-
-impl AnyClient {
-    fn compare(&mut self, expected: Expected) -> Result<ModelFingerprint, Error> {
-        match self {
-            AnyClient::Frames(client) => client.compare(expected),
-            AnyClient::Https(client) => client.compare(expected),
-        }
-    }
-
-    fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<amicus::Answer>, Error> {
-        match self {
-            AnyClient::Frames(client) => client.infer_batch(images),
-            AnyClient::Https(client) => client.infer_batch(images),
-        }
-    }
-}
+/// Some answers are not what the simulator gives.
+const DIFFERS: u8 = 5;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.batch == 0 {
         bail!("--batch 0: there is at least one image in an inference");
     }
-    let deployment = args.cluster.deployment()?;
-    let credentials = args.cluster.credentials(&deployment)?;
-    let plan = args.cluster.plan(&deployment, (&args.model, args.plan.as_ref()), &credentials)?;
+    let place = Place::find(&args.cluster, &args.cells)?;
+    let credentials = place.credentials(&args.cluster)?;
+    let plan = place.plan((&args.cluster, &args.cells), (&args.model, args.plan.as_ref()), &credentials)?;
+    let file = args.compare.as_ref().map(|file| ModelFile::load(file)).transpose()?;
+    let beside = file
+        .as_ref()
+        .zip(args.compare.as_ref())
+        .map(|(file, path)| Beside::new(file, &plan).with_context(|| path.display().to_string()));
+    let beside = beside.transpose()?;
     let outputs = plan.values()?.get(plan.output.value).len;
     // Plans say nothing of what outputs mean; several are taken for classes.
     let classes = outputs > 1;
@@ -103,31 +105,25 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sink = args.answers.open_for(vec![outputs], classes, &inputs)?;
     // All of them before anything leaves: a mistake in the last is no reason to ask for the first.
     let images = read(&args.images, &plan, args.pixels)?;
-    let expected = args.fingerprint.map_or(Expected::Any, Expected::Model);
-    let connected = match credentials {
-        Credentials::Key(identity) => Client::connect(&deployment, identity, plan, expected)
-            .map(|client| AnyClient::Frames(Box::new(client))),
-        Credentials::Tokens(tokens) => {
-            let client = HttpsClient::connect(&deployment, &tokens, plan, expected);
-            client.map(|client| AnyClient::Https(Box::new(client)))
-        }
-    };
-    let mut client = match connected {
+    let mut client = match place.connect(credentials, plan.clone(), &args.fingerprint)? {
         Ok(client) => client,
         Err(error) => return ended(error),
     };
-    let fingerprint = client.compare(expected)?;
-    if args.fingerprint.is_none() {
+    if let Asking::Cluster { fingerprint, known: false, .. } = &client {
         output::note(format_args!(
             "note: the model that all parties name was taken; --fingerprint {fingerprint} takes no other"
         ));
     }
     let bar = bar(images.len(), "images");
     let mut outputs: Vec<Vec<f64>> = Vec::with_capacity(images.len());
+    let mut cells: Vec<Option<String>> = Vec::with_capacity(images.len());
     for batch in images.chunks(args.batch) {
         let numbers: Vec<&[f32]> = batch.iter().map(|image| &image.numbers[..]).collect();
-        match client.infer_batch(&numbers) {
-            Ok(answers) => outputs.extend(answers.iter().map(|answer| answer.logits().to_vec())),
+        match client.infer(&numbers) {
+            Ok((cell, answers)) => {
+                cells.extend(answers.iter().map(|_| cell.clone()));
+                outputs.extend(answers.iter().map(|answer| answer.logits().to_vec()));
+            }
             Err(error) => {
                 bar.abandon();
                 return ended(error);
@@ -137,16 +133,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     sink.write(&outputs, &vec![None; outputs.len()])?;
+    let differing = beside.as_ref().map(|beside| compared(beside, &images, &outputs)).transpose()?;
+    let count = differing.as_ref().map(|all| all.iter().flatten().count());
     let class = |outputs: &[f64]| classes.then(|| amicus::model::argmax(outputs));
     let name = |class: usize| sink.names.as_ref().and_then(|names| names.get(class)).map(String::as_str);
     if args.json {
-        let answers = images.iter().zip(&outputs).map(|(image, outputs)| {
-            let class = class(outputs);
-            Answer { image: &image.name, class, name: class.and_then(name), outputs }
+        let answers = images.iter().zip(&outputs).zip(0..).map(|((image, outputs), at)| {
+            let (class, cell) = (class(outputs), cells[at].as_deref());
+            let differs = differing.as_ref().and_then(|all| all[at].as_ref());
+            Answer { image: &image.name, class, name: class.and_then(name), outputs, cell, differs }
         });
         let answers = answers.collect();
-        let (model, fingerprint) = (&args.model[..], fingerprint.to_string());
-        output::json(&Report { model, fingerprint, answers, version: env!("CARGO_PKG_VERSION") })?;
+        let fingerprint = match &client {
+            Asking::Cluster { fingerprint, .. } => Some(fingerprint.to_string()),
+            Asking::Cells(_) => None,
+        };
+        let (model, version) = (&args.model[..], env!("CARGO_PKG_VERSION"));
+        output::json(&Report { model, fingerprint, answers, differing: count, version })?;
     } else {
         for (image, outputs) in images.iter().zip(&outputs) {
             let image = &image.name;
@@ -156,6 +159,44 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 None => output::line(format_args!("{image}: {}", outputs[0])),
             }
         }
+        if let Some(differing) = &differing {
+            say_differing(&images, differing);
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if count.is_none_or(|count| count == 0) { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+}
+
+/// Holds every answer to the simulator.
+fn compared(
+    beside: &Beside<'_>,
+    images: &[Image],
+    outputs: &[Vec<f64>],
+) -> anyhow::Result<Vec<Option<Differs>>> {
+    let bar = bar(images.len(), "simulating");
+    let compare = |(image, outputs): (&Image, &Vec<f64>)| {
+        bar.inc(1);
+        Ok(beside.compare(&image.numbers, outputs)?)
+    };
+    let all = images.iter().zip(outputs).map(compare).collect();
+    bar.finish_and_clear();
+    all
+}
+
+fn say_differing(images: &[Image], differing: &[Option<Differs>]) {
+    for (image, differs) in images.iter().zip(differing) {
+        let Some(Differs { error, allowed, layer }) = differs else { continue };
+        let (name, error, allowed) = (&image.name, 100.0 * error, 100.0 * allowed);
+        output::line(format_args!(
+            "{name}: differs from the simulator by {error:.3}%, where roundings lead to {allowed:.3}% at most"
+        ));
+        output::line(match layer {
+            Some(layer) => format!("  the first layer that this image takes out of its range is {layer}"),
+            None => "  no layer leaves its range: the parties have other weights than this file".to_owned(),
+        });
+    }
+    let count = differing.iter().flatten().count();
+    output::line(match count {
+        0 => format!("all {} answers equal the simulator's, but for roundings", differing.len()),
+        count => format!("{count} of {} answers differ from the simulator's", differing.len()),
+    });
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 pub(crate) mod bench;
+pub(crate) mod cells;
 pub(crate) mod check;
 pub(crate) mod cluster;
 mod comparison;

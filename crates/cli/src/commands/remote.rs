@@ -35,11 +35,15 @@ impl ClusterArgs {
     }
 
     pub(super) fn credentials(&self, deployment: &Deployment) -> anyhow::Result<Credentials> {
-        match (&self.token, &self.key) {
-            (Some(tokens), _) => Ok(Credentials::Tokens(Tokens::read(tokens, deployment)?)),
-            (None, Some(key)) => Ok(Credentials::Key(read_identity(key)?)),
-            (None, None) => bail!("give a key, or tokens"),
+        match &self.token {
+            Some(tokens) => Ok(Credentials::Tokens(Tokens::read(tokens, deployment)?)),
+            None => Ok(Credentials::Key(self.identity()?)),
         }
+    }
+
+    pub(super) fn identity(&self) -> anyhow::Result<Identity> {
+        let key = self.key.as_deref().context("give a key, or tokens")?;
+        Ok(read_identity(key)?)
     }
 
     /// The plan of a model, from a file of its name beside the cluster's unless told; who has tokens

@@ -85,6 +85,11 @@ impl Trial {
         self.folder.path().join(name)
     }
 
+    /// What the owner loads.
+    pub(crate) fn weights(&self) -> &QuantizedWeights {
+        &self.weights
+    }
+
     /// A node's own file.
     pub(crate) fn config(&self, name: &str) -> PathBuf {
         self.at(&format!("{name}.toml"))

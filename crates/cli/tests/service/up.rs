@@ -2,6 +2,10 @@
 
 use crate::common::{amicus, compiled, data, program, strict_json, text};
 use crate::trial::{eventually, http};
+use amicus::ModelFile;
+use amicus::model::QuantizedWeights;
+use amicus::model::private_file::Existing;
+use amicus::model::quantize::QuantizedLayer;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -123,6 +127,7 @@ fn one_command_runs_a_cluster_and_ends_all_of_it() {
         let apart = private.iter().zip(simulated).map(|(a, b)| (a - b).abs());
         assert!(apart.fold(0.0, f64::max) < 1e-2, "{private:?}, {simulated:?}");
     }
+    compared_with_the_simulator(&infer, &model, &npz, folder.path());
     mistakes_of_users(&up, &shared, folder.path(), &npz);
     // The owner may load it anew; then clients that expect the old one are told.
     let owner = ["upload", text(&model), "--cluster", &cluster, "--key", &up.text("/owner_key"), "--json"];
@@ -140,6 +145,37 @@ fn one_command_runs_a_cluster_and_ends_all_of_it() {
     assert_eq!(status.code(), Some(0));
     assert!(processes.iter().all(|process| gone(*process)), "{processes:?}");
     assert!(!made.exists(), "{} is left", made.display());
+}
+
+/// The simulator beside: equal, unless the file is not the one that was uploaded.
+fn compared_with_the_simulator(
+    infer: &dyn Fn(&[&str]) -> std::process::Output,
+    model: &Path,
+    images: &Path,
+    folder: &Path,
+) {
+    let ended = infer(&[text(images), "--compare", text(model)]);
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.ends_with("all 4 answers equal the simulator's, but for roundings\n"), "{said}");
+    // Weights of the first layer are others than those that were uploaded.
+    let mut file = ModelFile::load(model).unwrap();
+    let mut layers = file.weights.layers().to_vec();
+    let weights: Vec<i64> = layers[0].weights().iter().map(|w| -w).collect();
+    layers[0] = QuantizedLayer::new(weights, layers[0].bias().to_vec());
+    file.weights = QuantizedWeights::new(&file.plan, layers).unwrap();
+    let other = folder.join("other.amc");
+    file.save(&other, Existing::Keep).unwrap();
+    let ended = infer(&[text(images), "--compare", text(&other)]);
+    assert_eq!(ended.status.code(), Some(5), "{ended:?}");
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.ends_with("4 of 4 answers differ from the simulator's\n"), "{said}");
+    assert!(said.contains("the parties have other weights than this file"), "{said}");
+    let shipped = folder.join("digits.amc");
+    assert!(amicus(&["export", "lenet5-mnist-degree2", "-o", text(&shipped)]).status.success());
+    let ended = infer(&[text(images), "--compare", text(&shipped)]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("give the file that was uploaded"), "{ended:?}");
 }
 
 fn mistakes_of_users(up: &Up, shared: &[&str], folder: &Path, images: &Path) {
