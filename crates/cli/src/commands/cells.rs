@@ -109,11 +109,12 @@ impl Place {
                 let beside =
                     cells.cells.as_deref().unwrap_or(Path::new("")).with_file_name(format!("{model}.plan"));
                 let file = file.cloned().unwrap_or(beside);
-                let plans = all.cells.iter().map(|cell| {
+                let mut found = None;
+                for cell in &all.cells {
                     let plan = cluster.plan(&cell.deployment, (model, Some(&file)), credentials);
-                    plan.with_context(|| format!("cell {}", cell.name))
-                });
-                plans.last().context("no cell")?
+                    found = Some(plan.with_context(|| format!("cell {}", cell.name))?);
+                }
+                found.context("no cell")
             }
         }
     }

@@ -11,8 +11,10 @@ use amicus::net::{Identity, dial};
 use amicus::plan::WeightId;
 use amicus::plan::weights::Part;
 use amicus::{Client, Expected, Owner};
+use std::fs::Permissions;
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -104,6 +106,7 @@ fn a_disk_that_is_full_keeps_a_model_out_and_everybody_is_told_whose_it_is() {
     });
     let _ = full.kill();
     let _ = full.wait();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
     let _second = trial.start("party-2");
     trial.owner_loads();
     trial.patient_client("alice").infer(&IMAGE).unwrap();
