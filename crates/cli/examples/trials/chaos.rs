@@ -1,7 +1,7 @@
 //! Nodes that are killed, stopped and cut off while clients ask.
 
-use super::clients::{Tally, Work, deadline, framed, simulated};
-use super::site::{Node, Site, Wire};
+use super::clients::{Tally, Work, connecting, deadline, simulated};
+use super::site::{Node, Over, Site, Wire};
 use super::wire::sees_a_planted_repeat;
 use amicus::deployment::DeploymentLimits;
 use anyhow::{bail, ensure};
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Clients that ask at the same time.
     #[arg(long, default_value_t = 8)]
     clients: usize,
+    /// How clients and the owner reach nodes.
+    #[arg(long, value_enum, default_value_t = Over::Https)]
+    over: Over,
     /// How long nodes have faults.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -114,13 +117,11 @@ pub(crate) fn run(args: &Args, program: &Path) -> anyhow::Result<()> {
 }
 
 fn trial(args: &Args, site: &mut Site, limits: DeploymentLimits) -> anyhow::Result<()> {
-    site.load()?;
+    site.load(args.over)?;
     let expected =
         site.models.iter().map(|model| simulated(model, IMAGES)).collect::<anyhow::Result<Vec<_>>>()?;
-    let users = (1..=args.clients)
-        .map(|number| site.user(&format!("client-{number}")))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let (connect, patience) = (framed(&users), deadline(limits));
+    let users = site.clients(args.clients)?;
+    let (connect, patience) = (connecting(&users, args.over), deadline(limits));
     let never = AtomicBool::new(false);
     let work = |site: &Site, quota: &[usize], enough: &AtomicBool| {
         let (expected, connect) = (&expected[..], &connect as _);
@@ -167,6 +168,8 @@ fn trial(args: &Args, site: &mut Site, limits: DeploymentLimits) -> anyhow::Resu
     let frames = site.record.frames.load(Ordering::Relaxed);
     println!("on the wire: {frames} frames, {seen} masked values and seeds, {} of them twice", repeats.len());
     ensure!(repeats.is_empty(), "masks repeat: {repeats:?}");
+    // Whatever was answered went over a wire that is looked at.
+    ensure!(site.record.inputs() >= calm.right + stormy.right, "some inputs were not seen");
     Ok(())
 }
 

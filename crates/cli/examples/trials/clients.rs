@@ -1,10 +1,11 @@
 //! Clients that ask at the same time, each answer held to the simulator.
 
-use super::site::{Model, Site};
+use super::site::{Model, Over, Site, User};
 use amicus::deployment::DeploymentLimits;
+use amicus::https::HttpsClient;
 use amicus::model::simulate::Simulator;
 use amicus::model::{argmax, quantize_input, relative_error};
-use amicus::{Client, Deployment, Expected, Identity, Plan};
+use amicus::{Client, Expected, Plan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,15 +36,29 @@ impl Asker for Framed {
     }
 }
 
-/// Clients over the node port.
-pub(crate) fn framed(
-    users: &[(Deployment, Arc<Identity>)],
+struct Tokened(HttpsClient);
+
+impl Asker for Tokened {
+    fn ask(&mut self, image: &[f32]) -> Result<Vec<f64>, String> {
+        self.0.infer(image).map(|answer| answer.logits().to_vec()).map_err(|error| error.to_string())
+    }
+}
+
+/// The clients of a site, over nodes' own ports or over their public ones.
+pub(crate) fn connecting(
+    users: &[User],
+    over: Over,
 ) -> impl Fn(usize, &Model) -> Result<Box<dyn Asker>, String> + Sync + use<'_> {
     move |number, model| {
-        let (deployment, identity) = &users[number];
+        let User { deployment, identity, tokens } = &users[number];
         let plan: Plan = model.file.plan.clone();
-        let client = Client::connect(deployment, Arc::clone(identity), plan, Expected::Any);
-        client.map(|client| Box::new(Framed(client)) as Box<dyn Asker>).map_err(|error| error.to_string())
+        let connected: Result<Box<dyn Asker>, amicus::Error> = match over {
+            Over::Frames => Client::connect(deployment, Arc::clone(identity), plan, Expected::Any)
+                .map(|client| Box::new(Framed(client)) as _),
+            Over::Https => HttpsClient::connect(deployment, tokens, plan, Expected::Any)
+                .map(|client| Box::new(Tokened(client)) as _),
+        };
+        connected.map_err(|error| error.to_string())
     }
 }
 

@@ -5,11 +5,12 @@
 //! cargo build --release
 //! cargo run --release -p amicus-cli --example trials -- chaos --seconds 60
 //! cargo run --release -p amicus-cli --example trials -- soak --inferences 5000
-//! cargo run --release -p amicus-cli --example trials -- throughput
+//! cargo run --release -p amicus-cli --example trials -- throughput --over https
 //! ```
 
 mod chaos;
 mod clients;
+mod https;
 mod relay;
 mod site;
 mod soak;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a relay looks whether it is cut or over.
-const GLANCE: Duration = Duration::from_millis(20);
+pub(super) const GLANCE: Duration = Duration::from_millis(20);
 /// Longest frame that is passed on.
 const MAX_FRAME: usize = 1 << 28;
 
@@ -69,7 +69,7 @@ pub(crate) fn start(
 }
 
 impl End {
-    fn is(&self, state: impl Fn(&Wires) -> &AtomicBool) -> bool {
+    pub(super) fn is(&self, state: impl Fn(&Wires) -> &AtomicBool) -> bool {
         state(&self.wires).load(Ordering::Relaxed)
     }
 }

@@ -1,12 +1,14 @@
 //! A helper and three parties as processes of their own, two models, and wires between all.
 
+use super::https;
 use super::relay::{self, End, Wires};
 use super::wire::Record;
 use amicus::deployment::{Deployment, DeploymentLimits};
 use amicus::files::read_identity;
+use amicus::https::{HttpsOwner, Tokens};
 use amicus::model::amc::ModelFile;
 use amicus::node::Peer;
-use amicus::{Owner, Parties};
+use amicus::{Identity, Owner, Parties};
 use amicus_cli::images::{Image, read};
 use amicus_cli::up::Files;
 use amicus_net::shaper::{Shape, ShapedProxy};
@@ -84,6 +86,22 @@ impl Drop for Node {
     }
 }
 
+/// How users reach nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Over {
+    /// Nodes' own ports, with a certificate.
+    Frames,
+    /// Nodes' public ports, with tokens.
+    Https,
+}
+
+/// A user of a site: its own file of the cluster, and how it shows who it is.
+pub(crate) struct User {
+    pub(crate) deployment: Deployment,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) tokens: Tokens,
+}
+
 /// What links go over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wire {
@@ -139,10 +157,11 @@ impl Site {
         let plans: Vec<_> = models.iter().map(|model| (model.name.clone(), &model.file.plan)).collect();
         let names: Vec<String> = (1..=clients).map(|number| number.to_string()).collect();
         let files = Files::write(at, parties, &names, &plans)?;
-        let listens: Vec<SocketAddr> = (2..)
-            .zip(&files.nodes)
-            .map(|(host, place)| SocketAddr::from(([127, 0, 0, host], place.address.port())))
-            .collect();
+        let hosts = || (2..).map(|host| [127, 0, 0, host]).zip(&files.nodes);
+        let listens: Vec<SocketAddr> =
+            hosts().map(|(host, place)| (host, place.address.port()).into()).collect();
+        let publics: Vec<SocketAddr> =
+            hosts().map(|(host, place)| (host, place.public.port()).into()).collect();
         let peers: Vec<Peer> = [Peer::Helper].into_iter().chain(parties.all().map(Peer::Party)).collect();
         let ends: Vec<End> = peers
             .iter()
@@ -178,13 +197,32 @@ impl Site {
                 };
                 node_of(&mut deployment, to).address = address.to_string();
             }
+            for (to, listen) in publics.iter().enumerate() {
+                let address = match wire {
+                    _ if number < ends.len() => *listen,
+                    Wire::Direct => *listen,
+                    Wire::Relayed => https::start(&ends[to], *listen, &record, &over)?,
+                    Wire::Shaped(shape) => {
+                        let proxy = ShapedProxy::spawn(*listen, shape)?;
+                        let address = proxy.addr();
+                        proxies.push(proxy);
+                        address
+                    }
+                };
+                node_of(&mut deployment, to).public = Some(address.to_string());
+            }
             std::fs::write(at.join(format!("{file}.cluster.toml")), deployment.to_toml()?)?;
         }
         let mut nodes = Vec::new();
-        for ((place, listen), end) in files.nodes.iter().zip(&listens).zip(&ends) {
+        for (((place, listen), public), end) in files.nodes.iter().zip(&listens).zip(&publics).zip(&ends) {
             let mut config = NodeConfig::read(&place.config)?;
             config.cluster = at.join(format!("{}.cluster.toml", place.name));
             config.listen = Some(listen.to_string());
+            if let Some(config) = &mut config.public {
+                config.listen = public.to_string();
+                // All users of a trial come from one address.
+                config.limits.connections = 2048;
+            }
             std::fs::write(&place.config, config.to_toml()?)?;
             let mut node = Node {
                 name: place.name.clone(),
@@ -200,19 +238,28 @@ impl Site {
         Ok(Site { folder, nodes, models, record, over, _proxies: proxies })
     }
 
-    /// The cluster's file of a user, and its key.
-    pub(crate) fn user(&self, file: &str) -> anyhow::Result<(Deployment, Arc<amicus::Identity>)> {
-        let at = self.folder.path();
-        let deployment = Deployment::read(&at.join(format!("{file}.cluster.toml")))?;
-        Ok((deployment, Arc::new(read_identity(&at.join(format!("{file}.pem")))?)))
+    /// A user, from its files.
+    fn user(&self, name: &str) -> anyhow::Result<User> {
+        let file = |kind: &str| self.folder.path().join(format!("{name}.{kind}"));
+        let deployment = Deployment::read(&file("cluster.toml"))?;
+        let tokens = Tokens::read(&file("tokens"), &deployment)?;
+        Ok(User { deployment, identity: Arc::new(read_identity(&file("pem"))?), tokens })
+    }
+
+    /// The first so many clients.
+    pub(crate) fn clients(&self, count: usize) -> anyhow::Result<Vec<User>> {
+        (1..=count).map(|number| self.user(&format!("client-{number}"))).collect()
     }
 
     /// Gives every model to the nodes, as its owner does.
-    pub(crate) fn load(&self) -> anyhow::Result<()> {
-        let (deployment, identity) = self.user("owner")?;
+    pub(crate) fn load(&self, over: Over) -> anyhow::Result<()> {
+        let User { deployment, identity, tokens } = self.user("owner")?;
         for model in &self.models {
-            let plan = model.file.plan.clone();
-            Owner::connect(&deployment, Arc::clone(&identity), plan)?.load(&model.file.weights)?;
+            let (plan, weights) = (model.file.plan.clone(), &model.file.weights);
+            match over {
+                Over::Frames => Owner::connect(&deployment, Arc::clone(&identity), plan)?.load(weights)?,
+                Over::Https => HttpsOwner::connect(&deployment, &tokens, plan)?.load(weights, |_| {})?,
+            };
         }
         Ok(())
     }

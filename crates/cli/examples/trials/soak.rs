@@ -1,7 +1,7 @@
 //! Thousands of inferences: memory and file handles of every process stay as they are.
 
-use super::clients::{Work, deadline, framed, simulated};
-use super::site::{Node, Site, Wire};
+use super::clients::{Work, connecting, deadline, simulated};
+use super::site::{Node, Over, Site, Wire};
 use amicus::deployment::DeploymentLimits;
 use anyhow::{Context, ensure};
 use std::path::Path;
@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Clients that ask at the same time.
     #[arg(long, default_value_t = 4)]
     clients: usize,
+    /// How clients and the owner reach nodes.
+    #[arg(long, value_enum, default_value_t = Over::Frames)]
+    over: Over,
     /// Parts of the trial, after each of which every process is looked at.
     #[arg(long, default_value_t = 10)]
     parts: usize,
@@ -51,12 +54,10 @@ fn all(site: &Site) -> anyhow::Result<Vec<(String, Taken)>> {
 pub(crate) fn run(args: &Args, program: &Path) -> anyhow::Result<()> {
     let limits = DeploymentLimits { round: 60, inference: 120, ..DeploymentLimits::default() };
     let site = Site::start(program, &["lenet5-mnist"], args.clients, limits, Wire::Direct)?;
-    site.load()?;
+    site.load(args.over)?;
     let expected = vec![simulated(&site.models[0], usize::MAX)?];
-    let users = (1..=args.clients)
-        .map(|number| site.user(&format!("client-{number}")))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let (connect, never) = (framed(&users), AtomicBool::new(false));
+    let users = site.clients(args.clients)?;
+    let (connect, never) = (connecting(&users, args.over), AtomicBool::new(false));
     let work = Work {
         site: &site,
         expected: &expected,

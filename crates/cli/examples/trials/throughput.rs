@@ -1,8 +1,8 @@
 //! Inferences a second of many clients, over lines of several shapes, beside what lines and cores
 //! allow.
 
-use super::clients::{Work, deadline, framed, simulated};
-use super::site::{Site, Wire};
+use super::clients::{Work, connecting, deadline, simulated};
+use super::site::{Over, Site, Wire};
 use amicus::deployment::DeploymentLimits;
 use amicus_net::shaper::Shape;
 use anyhow::{Context, ensure};
@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Inferences of each client in a measurement.
     #[arg(long, default_value_t = 12)]
     each: usize,
+    /// How clients and the owner reach nodes.
+    #[arg(long, value_enum, default_value_t = Over::Frames)]
+    over: Over,
     /// A model that ships.
     #[arg(long, default_value = "lenet5-mnist")]
     model: String,
@@ -36,12 +39,11 @@ fn measure(args: &Args, program: &Path, shape: Shape) -> anyhow::Result<(Vec<Mea
     let limits = DeploymentLimits { round: 60, inference: 120, ..DeploymentLimits::default() };
     let wire = if shape.is_local() { Wire::Direct } else { Wire::Shaped(shape) };
     let site = Site::start(program, &[&args.model], most, limits, wire)?;
-    site.load()?;
+    site.load(args.over)?;
     let expected = vec![simulated(&site.models[0], 20)?];
-    let users = (1..=most)
-        .map(|number| site.user(&format!("client-{number}")))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let (connect, never, patience) = (framed(&users), AtomicBool::new(false), deadline(limits));
+    let users = site.clients(most)?;
+    let (connect, never, patience) =
+        (connecting(&users, args.over), AtomicBool::new(false), deadline(limits));
     let mut all = Vec::new();
     for &clients in &args.clients {
         let work = Work { site: &site, expected: &expected, connect: &connect, clients, patience };

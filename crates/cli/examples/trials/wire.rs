@@ -29,30 +29,41 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn look(&self, frame: &[u8]) {
         self.frames.fetch_add(1, Ordering::Relaxed);
-        let Ok((header, body)) = Header::decode(frame) else { return };
+        if let Ok((header, body)) = Header::decode(frame) {
+            self.body(&header, body);
+        }
+    }
+
+    /// What goes over a public port: the body of a frame, whose header the request stands for.
+    pub(crate) fn look_at(&self, kind: Kind, scope: Scope, body: &[u8]) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.body(&Header::new(kind, scope, 0), body);
+    }
+
+    fn body(&self, header: &Header, body: &[u8]) {
         match header.kind {
             Kind::Ticket => {
                 if let Ok(grant) = control::decode::<TicketGrant>(body) {
-                    grant.seeds.chunks(SEED).for_each(|seed| self.add(&header, seed));
+                    grant.seeds.chunks(SEED).for_each(|seed| self.add(header, seed));
                 }
             }
             Kind::SessionBegin => {
                 if let Ok(offer) = control::decode::<SessionOffer>(body) {
-                    self.add(&header, &offer.part);
+                    self.add(header, &offer.part);
                 }
             }
             Kind::SessionAnswer => {
                 if let Ok(answer) = control::decode::<SessionAnswer>(body) {
-                    self.add(&header, &answer.part);
+                    self.add(header, &answer.part);
                 }
             }
-            Kind::LoadGrant => body.chunks(SEED).for_each(|seed| self.add(&header, seed)),
+            Kind::LoadGrant => body.chunks(SEED).for_each(|seed| self.add(header, seed)),
             // The same to every party, but for the tag.
             Kind::Input | Kind::ReceiverKey => {
-                self.add(&header, &body[..body.len().saturating_sub(TAG_BYTES)])
+                self.add(header, &body[..body.len().saturating_sub(TAG_BYTES)])
             }
             Kind::Opening | Kind::DealCorrection | Kind::Output | Kind::Release | Kind::Check => {
-                self.add(&header, body);
+                self.add(header, body);
             }
             _ => {}
         }
@@ -73,6 +84,12 @@ impl Record {
                 self.repeats.lock().expect("no thread panics with it").push(words);
             }
         }
+    }
+
+    /// How many different masked inputs were seen.
+    pub(crate) fn inputs(&self) -> usize {
+        let seen = self.seen.lock().expect("no thread panics with it");
+        seen.values().filter(|(kind, _)| *kind == Kind::Input).count()
     }
 
     /// How many different ones were seen, and those that were seen twice.
