@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ClientConfig};
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,8 @@ use zeroize::Zeroizing;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Connections of a node that are kept, at most.
 const KEPT: usize = 64;
+/// What is said of a line that ended before an answer was there.
+const BROKEN: &str = "the line broke before its answer; ask again, and its operator if that goes on";
 /// The longest answer that is an error.
 const MAX_PROBLEM: usize = 64 << 10;
 
@@ -171,12 +174,20 @@ fn problem_of(problem: Problem) -> Problem {
     Problem { what: shown(&what), place: shown(&place), whose: shown(&whose), next: shown(&next) }
 }
 
-/// An error with its cause, which says more.
+/// An error with its cause, which says more; of a line that broke, what that means.
 fn told(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
+        Some(cause) if cause.downcast_ref::<io::Error>().is_some_and(broken) => BROKEN.to_owned(),
         Some(cause) => format!("{error}: {cause}"),
+        None if error.is_incomplete_message() || error.is_canceled() => BROKEN.to_owned(),
         None => error.to_string(),
     }
+}
+
+/// Whether the other end, or something between, ended the line.
+fn broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 impl Node {
@@ -190,6 +201,7 @@ impl Node {
                 Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
                     format!("{}; compare it with the cluster's file", other.0)
                 }
+                _ if broken(&error) => BROKEN.to_owned(),
                 _ => format!("TLS failed: {error}"),
             }
         })?;
