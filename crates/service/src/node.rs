@@ -146,10 +146,12 @@ impl Agreed {
 }
 
 /// Whether the node's machine gives what the cluster asks. The node itself refuses whatever goes
-/// beyond what is asked.
+/// beyond what is asked. How many inferences are in flight the helper decides, so its own limit needs
+/// nobody's agreement.
 fn within_limits(config: &NodeConfig, me: &Peer, asked: Asked) -> Result<(), StartError> {
     let limits = config.limits;
-    if let Some(given) = limits.inferences.filter(|given| (*given as usize) < asked.inferences) {
+    let few = limits.inferences.filter(|given| (*given as usize) < asked.inferences);
+    if let Some(given) = few.filter(|_| *me != Peer::Helper) {
         return Err(StartError::Inferences { given, asked: asked.inferences });
     }
     let material = if matches!(me, Peer::Party(_)) { asked.material } else { 0 };
@@ -172,6 +174,9 @@ fn localised(mut deployment: Deployment, config: &NodeConfig, me: &Peer) -> Depl
     };
     if let Some((node, listen)) = node.zip(config.listen.clone()) {
         node.listen = Some(listen);
+    }
+    if *me == Peer::Helper {
+        deployment.limits.own_lanes = config.limits.inferences;
     }
     deployment.limits.connections = config.limits.connections.or(deployment.limits.connections);
     deployment

@@ -171,6 +171,10 @@ pub struct DeploymentLimits {
     /// Connections at a node whose peers have not proved who they are yet; 64 when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
+    /// Inferences in flight that a helper's own machine gives, where it gives fewer than all agreed
+    /// on. Nothing of the file that all share.
+    #[serde(skip)]
+    pub own_lanes: Option<u32>,
 }
 
 impl Default for DeploymentLimits {
@@ -178,7 +182,8 @@ impl Default for DeploymentLimits {
         let Limits { round, inference, load } = Limits::default();
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(MAX_SECONDS);
         let (round, inference, load) = (seconds(round), seconds(inference), seconds(load));
-        DeploymentLimits { round, inference, load, batch: None, lanes: None, ready: None, connections: None }
+        let (batch, lanes, ready, connections, own_lanes) = (None, None, None, None, None);
+        DeploymentLimits { round, inference, load, batch, lanes, ready, connections, own_lanes }
     }
 }
 
@@ -209,7 +214,7 @@ impl Deployment {
         if self.cluster.is_empty() || self.cluster.len() > MAX_NAME || !Printable::is(&self.cluster) {
             return wrong("", "cluster", DeploymentProblem::Name);
         }
-        let DeploymentLimits { round, inference, load, batch, lanes, ready, connections } = self.limits;
+        let DeploymentLimits { round, inference, load, batch, lanes, ready, connections, .. } = self.limits;
         for (name, found, most) in [
             ("round", round, MAX_SECONDS),
             ("inference", inference, MAX_SECONDS),

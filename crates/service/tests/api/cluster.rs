@@ -68,11 +68,17 @@ pub(crate) struct Setup {
     pub(crate) limits: PublicLimits,
     pub(crate) origins: Vec<String>,
     pub(crate) load: bool,
+    /// What the helper's machine gives.
+    pub(crate) helper: NodeLimits,
+    /// Seconds to wait for a message of a round.
+    pub(crate) round: u32,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { limits: PublicLimits::default(), origins: Vec::new(), load: true }
+        let (limits, helper) = (PublicLimits::default(), NodeLimits::default());
+        let round = DeploymentLimits::default().round;
+        Setup { limits, origins: Vec::new(), load: true, helper, round }
     }
 }
 
@@ -109,7 +115,7 @@ impl Setup {
             owner: User { certificate: identity("owner").into() },
             clients: BTreeMap::from([("alice".to_owned(), User { certificate: identity("alice").into() })]),
             models: BTreeMap::from([("tiny".to_owned(), DeployedModel { plan })]),
-            limits: DeploymentLimits { batch: Some(4), ..DeploymentLimits::default() },
+            limits: DeploymentLimits { batch: Some(4), round: self.round, ..DeploymentLimits::default() },
         };
         let file = folder.path().join("cluster.toml");
         std::fs::write(&file, deployment.to_toml().unwrap()).unwrap();
@@ -129,7 +135,7 @@ impl Setup {
             }),
             shutdown: 1,
             log: LogConfig::default(),
-            limits: NodeLimits::default(),
+            limits: if n == 0 { self.helper } else { NodeLimits::default() },
         };
         let configs: Vec<NodeConfig> = names.iter().enumerate().map(config).collect();
         let services = configs.iter().map(|_| None).collect();
@@ -196,15 +202,21 @@ impl Cluster {
 
     /// A counter of a node's.
     pub(crate) fn metric(&self, n: usize, line: &str) -> u64 {
+        self.metrics(n, [line])[0]
+    }
+
+    /// Counters of a node's at one moment.
+    pub(crate) fn metrics<const N: usize>(&self, n: usize, lines: [&str; N]) -> [u64; N] {
         use std::io::{Read, Write};
         let monitor = self.services[n].as_ref().unwrap().monitor().unwrap();
         let mut socket = std::net::TcpStream::connect(monitor).unwrap();
         socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();
-        let found =
-            text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or_else(|| panic!("no {line} in {text}"));
-        found.trim().parse().unwrap()
+        lines.map(|line| {
+            let found = text.lines().find_map(|l| l.strip_prefix(line));
+            found.unwrap_or_else(|| panic!("no {line} in {text}")).trim().parse().unwrap()
+        })
     }
 
     /// Requests of a node's public port that ended so.

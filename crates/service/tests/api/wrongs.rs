@@ -9,7 +9,7 @@ use amicus::node::Peer;
 use amicus::plan::quantize_input;
 use amicus::protocol::Scope;
 use amicus::protocol::wire::Kind;
-use amicus_service::PublicLimits;
+use amicus_service::{NodeLimits, PublicLimits};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -33,6 +33,12 @@ pub(crate) fn begin(cluster: &Cluster, tokens: &[String]) -> Begun {
     let parties = cluster.deployment.count().unwrap();
     let (pending, request) = PendingRequest::new(cluster.plan(), parties, 1, Vec::new()).unwrap();
     let granted = ask(&cluster.reach, 0, "POST", "/v1/inferences", &tokens[0], &request.body);
+    begun(cluster, pending, &granted)
+}
+
+/// An inference by the helper's answer.
+fn begun(cluster: &Cluster, pending: PendingRequest, granted: &Response) -> Begun {
+    let parties = cluster.deployment.count().unwrap();
     assert_eq!(granted.status, 200, "{granted:?}");
     let header = https::granted(&Peer::Helper, Kind::Ticket, granted.header("amicus-id")).unwrap();
     let admission = pending.granted(&header, &granted.body, &mut OperatingSystem).unwrap();
@@ -307,6 +313,28 @@ fn as_many_inferences_as_a_token_and_the_port_have_places_for() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn a_helper_begins_no_more_inferences_than_its_own_machine_gives() {
+    let helper = NodeLimits { inferences: Some(1), ..NodeLimits::default() };
+    let cluster = Setup { helper, round: 300, ..Setup::default() }.start();
+    let [alice, bob] = ["alice", "bob"].map(|name| tokens(&cluster, name));
+    let mut first = begin(&cluster, &alice);
+    // All agreed on more; the next one waits for its turn all the same.
+    let parties = cluster.deployment.count().unwrap();
+    let (pending, request) = PendingRequest::new(cluster.plan(), parties, 1, Vec::new()).unwrap();
+    std::thread::scope(|scope| {
+        let (reach, token) = (cluster.reach.clone(), bob[0].clone());
+        let second = scope.spawn(move || ask(&reach, 0, "POST", "/v1/inferences", &token, &request.body));
+        let lines = ["amicus_inferences_in_flight ", "amicus_requests_waiting "];
+        while cluster.metrics(0, lines) != [1, 1] {
+            assert!(!second.is_finished(), "two are in flight");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        finish(&cluster, &alice, &mut first);
+        finish(&cluster, &bob, &mut begun(&cluster, pending, &second.join().unwrap()));
+    });
 }
 
 #[test]
