@@ -137,7 +137,8 @@ impl Wire {
         let response = connection.send_request(request).await.map_err(|error| {
             let unsaid = error.is_canceled() || error.is_incomplete_message() || error.is_closed();
             let reason = told(&error);
-            if unsaid { Failure::Unsaid(reason) } else { Failure::Said(reason) }
+            // A node ends lines that were idle for long, which shows when they are used again.
+            if unsaid || ended(&error) { Failure::Unsaid(reason) } else { Failure::Said(reason) }
         })?;
         let (head, body) = response.into_parts();
         let id = head.headers.get(ID_HEADER).and_then(|id| id.to_str().ok()).map(str::to_owned);
@@ -177,11 +178,17 @@ fn problem_of(problem: Problem) -> Problem {
 /// An error with its cause, which says more; of a line that broke, what that means.
 fn told(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
-        Some(cause) if cause.downcast_ref::<io::Error>().is_some_and(broken) => BROKEN.to_owned(),
+        _ if ended(error) => BROKEN.to_owned(),
         Some(cause) => format!("{error}: {cause}"),
         None if error.is_incomplete_message() || error.is_canceled() => BROKEN.to_owned(),
         None => error.to_string(),
     }
+}
+
+/// Whether the line ended before the answer began.
+fn ended(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(broken)
 }
 
 /// Whether the other end, or something between, ended the line.

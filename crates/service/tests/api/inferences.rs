@@ -1,10 +1,12 @@
 //! Inferences over public ports.
 
-use crate::cluster::{Cluster, assert_right, of_client};
+use crate::cluster::{Cluster, Setup, assert_right, of_client};
 use crate::raw::ask;
 use amicus::client::https;
 use amicus::https::HttpsClient;
 use amicus::{Client, Expected};
+use amicus_service::PublicLimits;
+use std::time::Duration;
 
 #[test]
 fn clients_over_both_ports_are_served_at_the_same_time() {
@@ -54,6 +56,19 @@ fn many_images_go_at_a_time_and_every_answer_is_of_its_image() {
         })
         .unwrap();
     assert!(seen.iter().all(|seen| *seen == 1));
+}
+
+#[test]
+fn a_client_that_rested_for_long_is_served_again() {
+    let limits = PublicLimits { seconds: 1, ..PublicLimits::default() };
+    let cluster = Setup { limits, ..Setup::default() }.start();
+    let mut client = cluster.client(&of_client("bob"));
+    let image = [0.5, -0.25];
+    for _ in 0..3 {
+        assert_right(image, client.infer(&image).unwrap().logits());
+        // Meanwhile nodes end the lines that it keeps.
+        std::thread::sleep(Duration::from_secs(3));
+    }
 }
 
 #[test]
