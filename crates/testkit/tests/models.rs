@@ -84,6 +84,11 @@ impl Models {
         self.cluster.helper_events.try_iter().any(|event| matches!(event, Event::SessionOpened { .. }))
     }
 
+    /// Whether a load has failed since somebody looked at the helper's events.
+    fn load_failed(&self) -> bool {
+        self.cluster.helper_events.try_iter().any(|event| matches!(event, Event::LoadFailed { .. }))
+    }
+
     fn nodes(&self) -> Vec<Peer> {
         self.parties.all().map(Peer::Party).chain([Peer::Helper]).collect()
     }
@@ -211,10 +216,12 @@ fn a_model_is_used_while_another_is_loaded_and_loaded_anew() {
     for batch in [1, 3] {
         run.infer(0, batch).unwrap();
     }
+    assert!(!run.load_failed(), "inferences waited for the end of a load");
     // Who is owner now asks anew.
     drop(owner);
     let first = run.load(1);
     run.infer(1, 1).unwrap();
+    assert!(run.load_failed(), "the load that its owner left");
     // One that is loaded anew is served by the epoch before, until the new one is accepted.
     let mut owner = User::connect(&mut run.cluster, run.parties, &Peer::Owner);
     owner.send(&Peer::Helper, &load::request(&run.nets[1].plan).unwrap());
@@ -223,6 +230,7 @@ fn a_model_is_used_while_another_is_loaded_and_loaded_anew() {
     }
     run.infer(1, 1).unwrap();
     let flight = run.in_flight(1, "3");
+    assert!(!run.load_failed(), "inferences waited for the end of a load");
     drop(owner);
     let second = run.load(1);
     assert_ne!(first, second);
