@@ -74,6 +74,11 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
                 let bits = s.bits.map(|bits| values[at(&bits)].as_slice());
                 select(&world, s, &values[at(&s.input)], bits.unwrap_or_default())
             }
+            OpKind::Xnor { left, right } => {
+                let (a, b) = (&values[at(left)], &values[at(right)]);
+                let equal = a.iter().zip(b).map(|(a, b)| Number::from(a == b)).collect();
+                [a.clone(), b.clone(), equal].concat()
+            }
             OpKind::Add { left, right, .. } => add(&world, &values[at(left)], &values[at(right)]),
             OpKind::Slice { input, start, len } => values[at(input)][*start..start + len].to_vec(),
             _ => panic!("no toy network has {}", op.name),
@@ -81,7 +86,7 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
         masked.push(match &op.kind {
             OpKind::Add { left, right, .. } => add(&world, &masked[at(left)], &masked[at(right)]),
             OpKind::Slice { input, start, len } => masked[at(input)][*start..start + len].to_vec(),
-            OpKind::Compare(_) => Vec::new(),
+            OpKind::Compare(_) | OpKind::Xnor { .. } => Vec::new(),
             _ => {
                 let opened = run.opened.iter().find(|(stage, _)| *stage == Stage::first(index));
                 match opened {

@@ -208,6 +208,25 @@ pub fn compared(limbs: Limbs, thresholds: &[i128], digits: &[u32], polynomials: 
     net.reveal(y)
 }
 
+/// Two comparisons of the input, and the polynomials that both of their bits together choose.
+pub fn both(limbs: Limbs, thresholds: [i128; 2], polynomials: &[&[i128]]) -> Net {
+    let mut net = Draft::new(limbs, 1);
+    let [left, right] = thresholds.map(|threshold| {
+        let thresholds = vec![threshold];
+        net.op(OpKind::Compare(Compare { input: ValueId::INPUT, thresholds, unit: 0, digits: vec![1] }))
+    });
+    let bits = net.op(OpKind::Xnor { left, right });
+    let y = net.op(OpKind::Select(Select {
+        input: ValueId::INPUT,
+        bits: Some(bits),
+        polynomials: polynomials.iter().map(|q| q.to_vec()).collect(),
+        scale: ScaleBits(0),
+        pool: None,
+        base: None,
+    }));
+    net.reveal(y)
+}
+
 /// A ReLU behind a dense layer: comparison and truncation by a bit, then the selection.
 pub fn relu(limbs: Limbs) -> Net {
     let mut net = Draft::new(limbs, 1);

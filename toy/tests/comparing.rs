@@ -156,6 +156,23 @@ fn two_thresholds_hide_the_input_together() {
     }
 }
 
+/// The third bit has the masks of the other two: what is dealt and opened for a selection by all
+/// three shows no more.
+#[test]
+fn bits_of_two_comparisons_and_whether_they_are_equal_hide_the_input() {
+    // Twice the input where both bits are 1, else 0.
+    let net = nets::both(ONE, [0, 1], &[&[0, -1], &[0, 1], &[0, 1], &[0, 1]]);
+    for honest in [1, 2] {
+        for op in [1, 3] {
+            let at = place(op, 0, 0);
+            for deviations in [vec![], vec![Deviation { by: 3 - honest, at, error: Error::of(&net, 1) }]] {
+                let conduct = Conduct { deviations: &deviations, ..Conduct::honest(&net, 2) };
+                hidden(conduct, THREE, 1, honest, &[input(0), input(1), input(2)], Some(op));
+            }
+        }
+    }
+}
+
 #[test]
 fn selection_and_truncation_hide_input_and_weights() {
     let square: &[&[i128]] = &[&[0, 0, 1], &[0, 1]];

@@ -105,7 +105,8 @@ impl Plan {
                 | OpKind::Weigh { .. }
                 | OpKind::Subtract { .. }
                 | OpKind::Gather { .. }
-                | OpKind::ScaleChannels { .. } => 0,
+                | OpKind::ScaleChannels { .. }
+                | OpKind::Xnor { .. } => 0,
             };
             add(&mut material, expanded(held));
         }

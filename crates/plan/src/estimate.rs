@@ -143,7 +143,8 @@ impl Plan {
                 | OpKind::Weigh { .. }
                 | OpKind::Subtract { .. }
                 | OpKind::Gather { .. }
-                | OpKind::ScaleChannels { .. } => {}
+                | OpKind::ScaleChannels { .. }
+                | OpKind::Xnor { .. } => {}
             }
         }
         // On one machine the parties' work, and the helper's, is done by the same cores.

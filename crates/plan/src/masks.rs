@@ -21,7 +21,11 @@ pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
             | OpKind::Weigh { .. }
             | OpKind::Gather { .. }
             | OpKind::ScaleChannels { .. } => needed[ValueId::of(index).index()],
-            OpKind::Activation(_) | OpKind::Compare(_) | OpKind::Truncate(_) | OpKind::Select(_) => false,
+            OpKind::Activation(_)
+            | OpKind::Compare(_)
+            | OpKind::Truncate(_)
+            | OpKind::Select(_)
+            | OpKind::Xnor { .. } => false,
         };
         if through {
             op.kind.inputs().iter().for_each(|input| needed[input.index()] = true);

@@ -182,6 +182,14 @@ pub enum OpKind {
         /// Scale of the factors.
         scale: ScaleBits,
     },
+    /// The bits of two comparisons of one threshold each, and as a third one whether both are
+    /// equal: twice the product of two bits is their sum and that bit, less 1.
+    Xnor {
+        /// The first comparison.
+        left: ValueId,
+        /// The second comparison.
+        right: ValueId,
+    },
 }
 
 /// One of the values that are joined.
@@ -258,7 +266,8 @@ impl OpKind {
             OpKind::Select(s) => [Some(s.input), s.bits, s.base].into_iter().flatten().collect(),
             OpKind::Multiply { left, right }
             | OpKind::Add { left, right, .. }
-            | OpKind::Subtract { left, right, .. } => vec![*left, *right],
+            | OpKind::Subtract { left, right, .. }
+            | OpKind::Xnor { left, right } => vec![*left, *right],
         }
     }
 
@@ -279,7 +288,8 @@ impl OpKind {
             | OpKind::Weigh { .. }
             | OpKind::Subtract { .. }
             | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. } => 0,
+            | OpKind::ScaleChannels { .. }
+            | OpKind::Xnor { .. } => 0,
         }
     }
 
@@ -304,7 +314,8 @@ impl OpKind {
             | OpKind::Select(_)
             | OpKind::Subtract { .. }
             | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. } => false,
+            | OpKind::ScaleChannels { .. }
+            | OpKind::Xnor { .. } => false,
         }
     }
 }

@@ -46,7 +46,7 @@ pub enum ValueKind {
     Elements,
     /// Masked bits: one for each element compared and threshold.
     Bits {
-        /// Number of thresholds.
+        /// Number of thresholds; of what is computed from bits, bits for each element.
         thresholds: usize,
     },
 }
@@ -259,6 +259,15 @@ impl Plan {
                 }
                 let scale = self.checked_scale(name, x.scale.0.checked_add(scale.0))?;
                 Ok(ValueInfo { scale, ..x })
+            }
+            OpKind::Xnor { left, right } => {
+                let (a, b) = (any(*left)?, any(*right)?);
+                let one = ValueKind::Bits { thresholds: 1 };
+                if a.kind != one || b.kind != one {
+                    return Err(PlanError::op(name, "takes the bits of two comparisons of one threshold"));
+                }
+                expect_len(name, a.len, b.len)?;
+                Ok(ValueInfo { kind: ValueKind::Bits { thresholds: 3 }, ..a })
             }
         }
     }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use amicus_field::Limbs;
+use amicus_field::{Limbs, packed_len};
 use amicus_plan::{
     Compare, MaskKind, OpIndex, OpKind, Plan, ScaleBits, Schedule, Select, Stage, Truncate, ValueId,
     ValueKind,
@@ -260,6 +260,22 @@ fn wrong_plans_name_the_operation() {
             }),
         ),
         (
+            "both: takes the bits of two comparisons of one threshold",
+            refused(|p| {
+                p.ops.push(common::op("both", OpKind::Xnor { left: ValueId(5), right: ValueId(6) }));
+            }),
+        ),
+        (
+            "both: takes the bits of two comparisons of one threshold",
+            refused(|p| {
+                let OpKind::Compare(compare) = &mut p.ops[6].kind else { panic!("a comparison") };
+                compare.thresholds = vec![0, 5];
+                let OpKind::Select(select) = &mut p.ops[8].kind else { panic!("a selection") };
+                select.polynomials.push(vec![0]);
+                p.ops.push(common::op("both", OpKind::Xnor { left: ValueId(5), right: ValueId(7) }));
+            }),
+        ),
+        (
             "slopes: 3 factors for channels of 8 elements",
             refused(|p| {
                 let kind =
@@ -271,6 +287,35 @@ fn wrong_plans_name_the_operation() {
     for (expected, error) in cases {
         assert!(error.starts_with(expected), "expected {expected:?}, got {error:?}");
     }
+}
+
+/// Bits of two comparisons are three bits, which open nothing: a selection by them takes a polynomial
+/// for each.
+#[test]
+fn bits_of_two_comparisons_choose_together() {
+    let mut plan = common::exact();
+    let (cost, rounds) = (plan.cost(1).unwrap(), Schedule::of(&plan).openings());
+    // Behind the sign, before what it chooses from.
+    plan.ops.insert(8, common::op("both", OpKind::Xnor { left: ValueId(5), right: ValueId(7) }));
+    let OpKind::Select(select) = &mut plan.ops[9].kind else { panic!("a selection") };
+    select.bits = Some(ValueId(9));
+    let OpKind::Linear { input, .. } = &mut plan.ops[10].kind else { panic!("a layer") };
+    *input = ValueId(10);
+    plan.output.value = ValueId(11);
+    let error = plan.values().unwrap_err().to_string();
+    assert!(error.contains("2 polynomials for 3 thresholds"), "{error}");
+    let OpKind::Select(select) = &mut plan.ops[9].kind else { panic!("a selection") };
+    select.polynomials.extend([vec![0, 1], vec![0, 1]]);
+    let info = plan.values().unwrap().get(ValueId(9));
+    assert_eq!((info.kind, info.mask), (ValueKind::Bits { thresholds: 3 }, MaskKind::Helper));
+    assert_eq!(Schedule::of(&plan).openings(), rounds);
+    // Two bits more with two coefficients and their tags each.
+    let eight = packed_len(Limbs::ONE, 8) as u64;
+    assert_eq!(plan.cost(1).unwrap().dealt_bytes, cost.dealt_bytes + 8 * eight);
+    assert_eq!(Plan::decode(&plan.encode().unwrap()).unwrap(), plan);
+    // They are no numbers, and no result.
+    plan.output.value = ValueId(9);
+    assert!(plan.values().is_err());
 }
 
 /// What a network answers may not depend on its input: an activation may be constant where its

@@ -16,7 +16,7 @@ use crate::check::CheckMessage;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
-use crate::preprocess::{Material, OpMaterial, local, truncation, truncation_alone};
+use crate::preprocess::{Material, OpMaterial, local, truncation, truncation_alone, xnor_of_bits};
 use crate::select;
 use crate::share::Share;
 use crate::transcript::{Digest, Topic, Transcript};
@@ -280,6 +280,12 @@ impl State {
         self.values.get(id.index()).and_then(Option::as_ref).ok_or_else(unknown)
     }
 
+    /// The public masked bits of a comparison, or of what is computed from bits.
+    fn masked_bits(&self, id: ValueId) -> Result<&[BitVec], ProtocolError> {
+        let unknown = || ProtocolError::Internal(format!("bits of value {} are not known yet", id.0));
+        self.bits.get(id.index()).and_then(Option::as_deref).ok_or_else(unknown)
+    }
+
     /// This party's share of what an operation opens.
     fn share(&mut self, stage: Stage) -> Result<Share, ProtocolError> {
         let (epoch, index) = (Arc::clone(&self.epoch), stage.op);
@@ -329,10 +335,9 @@ impl State {
         let OpMaterial::Select { shares, follow, key_of_input, .. } = &self.material[index.index()] else {
             return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
         };
-        let unknown = || ProtocolError::Internal(format!("bits of {index} are not known yet"));
         let bits = match select.bits {
             None => &[][..],
-            Some(id) => self.bits.get(id.index()).and_then(Option::as_ref).ok_or_else(unknown)?,
+            Some(id) => self.masked_bits(id)?,
         };
         let powers = select::powers(select, self.value(select.input)?);
         let mut y = select::evaluate(select, &powers, bits, &shares.values);
@@ -390,6 +395,11 @@ impl State {
     fn local(&mut self, index: OpIndex) -> Result<(), ProtocolError> {
         let epoch = Arc::clone(&self.epoch);
         let kind = &epoch.ctx.plan.op(index).kind;
+        if let OpKind::Xnor { left, right } = kind {
+            let bits = xnor_of_bits(self.masked_bits(*left)?, self.masked_bits(*right)?);
+            self.bits[ValueId::of(index).index()] = Some(bits);
+            return Ok(());
+        }
         let result = local(kind, self.batch, |input| self.value(input))?;
         let result = result.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?;
         self.values[ValueId::of(index).index()] = Some(result);

@@ -130,6 +130,7 @@ impl Draft {
             OpKind::Subtract { .. } => "subtract",
             OpKind::Gather { .. } => "gather",
             OpKind::ScaleChannels { .. } => "scale",
+            OpKind::Xnor { .. } => "xnor",
             OpKind::Compare(_) => "compare",
             OpKind::Truncate(_) => "truncate",
             OpKind::Select(_) => "select",
@@ -295,6 +296,34 @@ impl Draft {
         let difference = self.subtract(left, right);
         let bits = self.compare(difference, &[0], 4, digits);
         self.select(difference, Some(bits), RELU, None, Some(right))
+    }
+
+    /// The bits of two comparisons, and whether they are equal.
+    pub fn xnor(&mut self, left: ValueId, right: ValueId) -> ValueId {
+        self.push(OpKind::Xnor { left, right })
+    }
+
+    /// `max(0, x, y)` of two values of one scale, truncated to a scale (for one limb) or not, at
+    /// twice the scale of its unit: which one is larger and whether it is positive, both at once.
+    pub fn relu_of_max(
+        &mut self,
+        left: ValueId,
+        right: ValueId,
+        scale: Option<u32>,
+        digits: &[u32],
+    ) -> ValueId {
+        let difference = self.subtract(left, right);
+        let wins = self.compare(difference, &[0], 4, digits);
+        // Twice the product of the bits "wins" and "positive", of "loses" and "positive".
+        let products: [&[&[i128]]; 2] =
+            [&[&[0, -1], &[0, 1], &[0, 1], &[0, 1]], &[&[0, 1], &[0, -1], &[0, 1], &[0, -1]]];
+        let [left, right] = [(left, products[0]), (right, products[1])].map(|(side, product)| {
+            let positive = self.compare(side, &[0], 4, digits);
+            let both = self.xnor(wins, positive);
+            let value = scale.map_or(side, |scale| self.truncate(side, scale));
+            self.select(value, Some(both), product, None, None)
+        });
+        self.add(left, right)
     }
 
     /// The network that reveals a value, rounded by some bits.

@@ -97,7 +97,7 @@ pub fn values(loaded: &Loaded, net: &Net, outcome: &Outcome) -> Vec<LimbVec> {
     let masks_of_bits = loaded.danger_bit_masks(outcome);
     for (at, (value, mask)) in values.iter_mut().zip(&masks).enumerate() {
         match ValueId(at as u32).op().map(|index| (index, &net.plan.op(index).kind)) {
-            Some((index, OpKind::Compare(_))) => {
+            Some((index, OpKind::Compare(_) | OpKind::Xnor { .. })) => {
                 let mask = bits(net.plan.limbs, &masks_of_bits[index.index()]);
                 let unmask = |i: usize| i64::from(value.get(i) != mask.get(i));
                 *value = LimbVec::from_i64(mask.limbs(), &(0..mask.len()).map(unmask).collect::<Vec<_>>());

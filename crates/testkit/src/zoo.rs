@@ -188,6 +188,17 @@ pub fn pieces(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
+/// ReLU of the larger of two values, both decided at once: `compare 0`, `compare 1`, `compare 2`,
+/// `xnor 0`, `xnor 1`, `select 0`, `select 1`.
+pub fn relu_of_maxima(limbs: Limbs, truncated: bool) -> Net {
+    let mut net = Draft::new("relu of maxima", limbs, &[6]);
+    let left = net.dense(ValueId::INPUT, 6, 4, true);
+    let right = net.dense(ValueId::INPUT, 6, 4, false);
+    let y = net.relu_of_max(left, right, truncated.then_some(3), &[3, 3, 3]);
+    let z = net.dense(y, 4, 3, true);
+    net.reveal(z)
+}
+
 /// Networks with comparisons, for one number of limbs.
 pub fn comparing(limbs: Limbs) -> Vec<Net> {
     let relus: [(bool, &[u32]); 5] = [
@@ -199,7 +210,7 @@ pub fn comparing(limbs: Limbs) -> Vec<Net> {
     ];
     let mut nets: Vec<Net> =
         relus.iter().map(|(truncated, digits)| relu(limbs, *truncated, digits)).collect();
-    nets.extend([maxima(limbs), pieces(limbs)]);
+    nets.extend([maxima(limbs), pieces(limbs), relu_of_maxima(limbs, true), relu_of_maxima(limbs, false)]);
     nets
 }
 

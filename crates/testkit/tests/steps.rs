@@ -7,10 +7,8 @@ use amicus_testkit::{direct, steps, zoo};
 #[test]
 fn every_operation_gives_the_exact_integers() {
     for limbs in Limbs::ALL {
-        for (number, net) in zoo::all(limbs).iter().chain(&zoo::comparing(limbs)).enumerate() {
-            // Every network with two parties; other numbers and batches in turn.
-            let n = [2, 3, 5][number % 3];
-            for (parties, batch) in [(2, 1), (n, 3)] {
+        for net in zoo::all(limbs).iter().chain(&zoo::comparing(limbs)) {
+            for (parties, batch) in [(2, 1), (3, 3), (5, 2)] {
                 let parties = Parties::new(parties).unwrap();
                 let loaded = direct::load(&net.plan, &net.layers(), parties, None).unwrap();
                 for salt in 0..3 {

@@ -198,6 +198,19 @@ class Comparison:
         return less, equal
 
 
+class Xnor:
+    """The bits of two comparisons and, as a third, whether they are equal: public masked bits and the helper's masks."""
+
+    def __init__(self, left, right):
+        self.left, self.right = left, right
+        (a,), (b,) = left.masks, right.masks
+        self.masks, self.bits = [a, b, xor(a, b)], None
+
+    def run(self):
+        (a,), (b,) = self.left.bits, self.right.bits
+        self.bits = [a, b, [1 ^ bit for bit in xor(a, b)]]
+
+
 # ------------------------------------------------------------------ selection
 def halves(op, q):
     """R_0 = Q_0 + (1/2) sum Q_t and R_t = Q_t / 2, modulo Q, without zeros behind the leading coefficient."""

@@ -2,7 +2,7 @@
 
 import math
 
-from comparisons import Comparison, prepare_selection, select, xor
+from comparisons import Comparison, Xnor, prepare_selection, select, xor
 from networks import inputs_of, local, opens, pool_windows
 from primitives import Stream, derive_key, keyed, keyed_stream, pack_bits, pack_words, sequence, text, varint
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
@@ -114,6 +114,9 @@ class Inference:
                 self.add_words(self.bit_constants, number, plane)
             mask = None
             self.send(HELPER, r.parties[-1], "DealCorrection", b"".join(map(pack_words, material.corrections)), index)
+        elif kind == "xnor":
+            material = Xnor(self.material[op["left"] - 1], self.material[op["right"] - 1])
+            mask = None
         else:
             def on_masks(masks):
                 return self.per_element(lambda *args: local(op, args, self.q), *masks)
@@ -203,6 +206,8 @@ class Inference:
         for index, op in enumerate(self.plan["ops"]):
             if opens(op):
                 self.open(index, op)
+            elif op["kind"] == "xnor":
+                self.material[index].run()
             else:
                 arguments = [self.D[v] for v in inputs_of(op)]
                 self.D[index + 1] = self.per_element(lambda *args: local(op, args, self.q), *arguments)

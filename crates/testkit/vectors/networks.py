@@ -11,7 +11,7 @@ from comparisons import bits_opened, levels, shape
 from primitives import derive_key, sequence, text, varint, zigzag
 
 WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh", "compare", "truncate",
-         "select", "subtract", "gather", "scale_channels")
+         "select", "subtract", "gather", "scale_channels", "xnor")
 
 
 # ------------------------------------------------------------------ bytes
@@ -57,7 +57,7 @@ def encode_kind(op):
     else:
         fields = {"linear": ("input", "weights", "use"), "multiply": ("left", "right"),
                   "add": ("left", "left_shift", "right", "right_shift"), "slice": ("input", "start", "len"),
-                  "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell")}
+                  "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell"), "xnor": ("left", "right")}
         body = b"".join(varint(op[field]) for field in fields[kind])
     return varint(WORDS.index(kind)) + body
 
@@ -196,7 +196,7 @@ class Values:
             elif kind == "select":
                 length = len(pool_windows(op["pool"])) if op["pool"] else length
                 scale, shared = op["scale"], True
-            elif kind == "compare":
+            elif kind in ("compare", "xnor"):
                 scale, shared = 0, False
             elif kind in ("add", "subtract"):
                 scale += op["left_shift"]
@@ -235,7 +235,7 @@ class Values:
         for index, op in enumerate(plan["ops"]):
             if op["kind"] in ("truncate", "select"):
                 self.shared[index + 1] = needed[index + 1]
-            elif not opens(op):
+            elif not opens(op) and op["kind"] != "xnor":
                 self.shared[index + 1] = all(self.shared[v] for v in inputs_of(op))
 
 

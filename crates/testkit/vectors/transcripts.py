@@ -187,12 +187,23 @@ def pieces(limbs):
     return net.reveal(net.dense(net.concat(clip, absolute, stairs, cubic), 8, 2))
 
 
+def relu_of_maxima(limbs):
+    net = Draft(f"relu of maxima, {limbs} limbs", limbs, [3])
+    left, right = net.dense(INPUT, 3, 2), net.dense(INPUT, 3, 2)
+    wins = net.compare(net.subtract(left, right), [0], [3, 3, 3])
+    parts = []
+    for side, sign in ((left, 1), (right, -1)):
+        both = net.push("xnor", left=wins, right=net.compare(side, [0], [2, 2, 2]))
+        parts.append(net.select(net.truncate(side, 3), both, [[0, -sign], [0, sign], [0, 1], [0, sign]]))
+    return net.reveal(net.dense(net.add(*parts), 2, 2))
+
+
 # Network, parties, batches of the inferences.
 CASES = [(dense(2), 2, [1, 2]), (dense(1), 3, [1]), (convolution(2), 3, [2]), (convolution(1), 2, [1, 1]),
          (products(2), 2, [2, 1]), (products(1), 3, [1]), (residual(2), 3, [1, 2]), (residual(1), 2, [1]),
          (repeated(2), 2, [2]), (joined(3), 2, [1]), (relu(1, [2] * 6), 2, [1, 3]), (relu(2, [3, 3, 3], False), 3, [1]),
          (relu(1, [1, 2, 1, 2, 1, 2, 2]), 5, [2]), (relu(2, [2] * 5), 5, [1]), (maxima(1), 3, [2]), (maxima(2), 2, [1]),
-         (pieces(1), 2, [1]), (pieces(2), 3, [1])]
+         (pieces(1), 2, [1]), (pieces(2), 3, [1]), (relu_of_maxima(1), 2, [2]), (relu_of_maxima(2), 3, [1])]
 
 
 def case(net, parties, batches):

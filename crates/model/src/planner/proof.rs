@@ -106,6 +106,7 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
                 let len = values[c.input.index()].middle.len() * c.thresholds.len();
                 Intervals::uniform(len, 0.0, 1.0)
             }
+            OpKind::Xnor { left, .. } => Intervals::uniform(3 * values[left.index()].middle.len(), 0.0, 1.0),
             OpKind::Truncate(t) => {
                 let limit = calibrated.map_or(f64::INFINITY, |c| c[t.input.index()]);
                 values[t.input.index()].truncated(limit, 1.0 / power_of_two(t.scale.0))
@@ -118,7 +119,8 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
                 None => {
                     let limit = calibrated.map_or(f64::INFINITY, |c| c[s.input.index()]);
                     let base = s.base.map(|base| &values[base.index()]);
-                    values[s.input.index()].selected(s, scales[s.input.index()], limit, base)
+                    let pieces = pieces(plan, s, scales[s.input.index()]);
+                    values[s.input.index()].selected(&pieces, s.pool.as_ref(), limit, base)
                 }
             },
         };
@@ -245,8 +247,13 @@ impl Intervals {
     }
 
     /// The values of all pieces: bits are taken for independent of what they were made of.
-    fn selected(&self, s: &Select, scale: u32, limit: f64, base: Option<&Intervals>) -> Self {
-        let pieces = pieces(s, scale);
+    fn selected(
+        &self,
+        pieces: &[Vec<f64>],
+        pool: Option<&SumPool2d>,
+        limit: f64,
+        base: Option<&Intervals>,
+    ) -> Self {
         let mut result = Intervals { middle: Vec::new(), radius: Vec::new() };
         let mut last = None;
         for (&m, &r) in self.middle.iter().zip(&self.radius) {
@@ -266,7 +273,7 @@ impl Intervals {
             result.middle.push((least + most) / 2.0);
             result.radius.push((most - least) / 2.0);
         }
-        let pooled = match &s.pool {
+        let pooled = match pool {
             Some(pool) => result.pooled(pool),
             None => result,
         };
@@ -338,18 +345,26 @@ impl Intervals {
 }
 
 /// The polynomials on both sides of each threshold, on real numbers: `Q_0`, `Q_0 + Q_1`, ...
-fn pieces(s: &Select, scale: u32) -> Vec<Vec<f64>> {
+fn pieces(plan: &Plan, s: &Select, scale: u32) -> Vec<Vec<f64>> {
     let longest = s.polynomials.iter().map(Vec::len).max().unwrap_or(0);
-    let mut sum = vec![0.0; longest];
-    let mut pieces = Vec::with_capacity(s.polynomials.len());
-    for q in &s.polynomials {
-        for (k, &c) in q.iter().enumerate() {
-            // An argument is an integer over 2^scale, the result one over 2^s.scale.
-            sum[k] += c as f64 * 2f64.powi(scale as i32 * k as i32 - s.scale.0 as i32);
+    let bits = s.bits.and_then(ValueId::op).map(|op| &plan.op(op).kind);
+    // Which bits are 1 together: those of a comparison up to some threshold; two bits as they like,
+    // and the third where both are equal.
+    let together: Vec<Vec<usize>> = match bits {
+        Some(OpKind::Xnor { .. }) => vec![vec![3], vec![1], vec![2], vec![1, 2, 3]],
+        _ => (0..s.polynomials.len()).map(|t| (1..=t).collect()).collect(),
+    };
+    let piece = |ones: &Vec<usize>| {
+        let mut sum = vec![0.0; longest];
+        for q in std::iter::once(0).chain(ones.iter().copied()).filter_map(|t| s.polynomials.get(t)) {
+            for (k, &c) in q.iter().enumerate() {
+                // An argument is an integer over 2^scale, the result one over 2^s.scale.
+                sum[k] += c as f64 * 2f64.powi(scale as i32 * k as i32 - s.scale.0 as i32);
+            }
         }
-        pieces.push(sum.clone());
-    }
-    pieces
+        sum
+    };
+    together.iter().map(piece).collect()
 }
 
 /// An interval (middle, half-width) that holds the polynomial's values on `[low, high]`.

@@ -354,22 +354,37 @@ fn jump(layers: &[LayerError], of: fn(&LayerError) -> Option<f64>) -> Option<(us
 
 /// Checks that a plan and its factors are those of a folded network. Gives the plan's value for
 /// each value of the network: a comparison takes several operations, the last of which has its
-/// name.
-pub(crate) fn fits(folded: &Folded, plan: &Plan, factors: &[f64]) -> Result<Vec<ValueId>, ModelError> {
+/// name. A maximum that is computed together with the activation behind it has none.
+pub(crate) fn fits(
+    folded: &Folded,
+    plan: &Plan,
+    factors: &[f64],
+) -> Result<Vec<Option<ValueId>>, ModelError> {
     let other = || ModelError::data("plan", "is not that of the network it comes with");
-    let mut values = vec![ValueId::INPUT];
+    let mut values = vec![Some(ValueId::INPUT)];
     let mut rest = plan.ops.iter().enumerate();
-    for op in &folded.ops {
+    for (index, op) in folded.ops.iter().enumerate() {
         let name = Printable::new(&op.name);
         let own = |(_, found): &(usize, &Op)| found.name == name.as_str();
-        let found = if folded.compares() { rest.find(own) } else { rest.next().filter(own) };
-        values.push(ValueId::of(OpIndex(found.ok_or_else(other)?.0 as u32)));
+        let mut ahead = rest.clone();
+        let found = if folded.compares() { ahead.find(own) } else { ahead.next().filter(own) };
+        values.push(match found {
+            Some((at, _)) => {
+                rest = ahead;
+                Some(ValueId::of(OpIndex(at as u32)))
+            }
+            None if folded.is_maximum_before_pieces(index) => None,
+            None => return Err(other()),
+        });
     }
     let infos = plan.values()?;
     let same = rest.next().is_none()
         && folded.input_shape == plan.input.shape
         && infos.count() == factors.len()
-        && values.iter().enumerate().all(|(v, id)| infos.get(*id).len == folded.value_len(ValueId(v as u32)));
+        && values
+            .iter()
+            .enumerate()
+            .all(|(v, id)| id.is_none_or(|id| infos.get(id).len == folded.value_len(ValueId(v as u32))));
     if same { Ok(values) } else { Err(other()) }
 }
 
@@ -378,8 +393,8 @@ struct Fixed<'a> {
     plan: &'a Plan,
     simulator: Simulator<'a>,
     folded: Folded,
-    /// The plan's value for each value of the folded network.
-    values: Vec<ValueId>,
+    /// The plan's value for each value of the folded network that has one.
+    values: Vec<Option<ValueId>>,
     /// The number of the folded network that one unit of a plan's integer is worth, by value.
     units: Vec<f64>,
     /// Node of the graph behind every operation.
@@ -395,8 +410,8 @@ impl<'a> Fixed<'a> {
         let folded = Folded::new(polynomial)?;
         let values = fits(&folded, plan, factors)?;
         let infos = plan.values()?;
-        let unit = |(id, folded): (&ValueId, &f64)| {
-            factors[id.index()] / folded / power_of_two(infos.get(*id).scale.0)
+        let unit = |(id, folded): (&Option<ValueId>, &f64)| {
+            id.map_or(0.0, |id| factors[id.index()] / folded / power_of_two(infos.get(id).scale.0))
         };
         let units = values.iter().zip(&folded.factors).map(unit).collect();
         let nodes = folded.ops.iter().map(|op| polynomial.find(&op.name).map(|id| id.index())).collect();
@@ -413,7 +428,7 @@ impl<'a> Fixed<'a> {
         let exact = FakeQuantised::run(&self.folded, &real, &Rounding::none(&self.folded));
         let error = |(op, node): (usize, &Option<usize>)| {
             let unit = self.units[op + 1];
-            let value = trace.value(self.values[op + 1]).signed().into_iter();
+            let value = trace.value(self.values[op + 1]?).signed().into_iter();
             let got: Vec<f64> = value.map(|z| z.as_f64() * unit).collect();
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };

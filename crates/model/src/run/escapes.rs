@@ -13,7 +13,7 @@
 //!   around.
 
 use amicus_field::SumPool2d;
-use amicus_plan::{OpKind, Plan, ValueId};
+use amicus_plan::{OpKind, Plan, Truncate, ValueId};
 use serde::Serialize;
 
 use crate::compare;
@@ -213,7 +213,7 @@ impl Bounds {
 fn comparisons(
     plan: &Plan,
     folded: &Folded,
-    values: &[ValueId],
+    values: &[Option<ValueId>],
     power: impl Fn(ValueId, usize, u32) -> f64,
 ) -> Vec<Bound> {
     let mut bounds = Vec::new();
@@ -230,18 +230,32 @@ fn comparisons(
             FoldedKind::Extreme { left, right, .. } => (*left, Some(Compared::With(right.index()))),
             _ => continue,
         };
-        // What the plan does for this operation.
-        let own = values[index].index()..values[index + 1].index();
-        for step in &plan.ops[own] {
+        // What the plan does for this operation, and for a maximum before it that has no value.
+        let before = values[..=index].iter().rev().find_map(|v| *v).map_or(0, ValueId::index);
+        let Some(end) = values[index + 1] else { continue };
+        let last = index.checked_sub(1).map(|op| &folded.ops[op].kind);
+        let maximum = match (values[index], last) {
+            (None, Some(FoldedKind::MaxPool { input, pool })) => Some((*input, Compared::Windows(*pool))),
+            _ => None,
+        };
+        let input = maximum.map_or(input, |(input, _)| input);
+        for step in &plan.ops[before..end.index()] {
             let (value, limit, windows) = match &step.kind {
                 OpKind::Compare(c) => {
+                    let difference = c.input.op().map(|op| &plan.op(op).kind);
+                    let windows = match maximum {
+                        Some((_, windows)) if matches!(difference, Some(OpKind::Subtract { .. })) => {
+                            Some(windows)
+                        }
+                        _ => windows,
+                    };
                     let half = power(c.input, input.index(), c.unit + c.window() - 1);
                     let furthest = c.thresholds.iter().map(|t| t.unsigned_abs()).max().unwrap_or(0);
                     let threshold = furthest as f64 * power(c.input, input.index(), 0);
                     let half_unit = power(c.input, input.index(), c.unit) / 2.0;
                     (input.index(), half - threshold - half_unit, windows)
                 }
-                OpKind::Truncate(t) if t.input == values[input.index()] => {
+                OpKind::Truncate(t) if is_argument(plan, t, values[input.index()], maximum.is_some()) => {
                     (input.index(), power(t.input, input.index(), t.ell), None)
                 }
                 OpKind::Truncate(t) => (index + 1, power(t.input, index + 1, t.ell), None),
@@ -251,6 +265,13 @@ fn comparisons(
         }
     }
     bounds
+}
+
+/// Whether a truncation is of an activation's argument, not of its result: of the value itself or,
+/// behind a maximum that has none, of one of the last two numbers of every window.
+fn is_argument(plan: &Plan, t: &Truncate, argument: Option<ValueId>, of_maximum: bool) -> bool {
+    let result = t.input.op().map(|op| &plan.op(op).kind);
+    if of_maximum { !matches!(result, Some(OpKind::Add { .. })) } else { argument == Some(t.input) }
 }
 
 /// Largest difference of two numbers of each window.

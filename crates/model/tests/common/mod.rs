@@ -277,13 +277,22 @@ fn push_compare(plan: &mut Plan, known: &mut Vec<Known>, x: Known, thresholds: u
 /// Pieces of polynomials, chosen by bits or one alone; pooled, with a base, or neither.
 fn push_pieces(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
     let x = known[at];
-    let thresholds = r.below(4);
+    let thresholds = r.below(5);
     let bits = (thresholds > 0).then(|| {
-        push_compare(plan, known, x, thresholds, r);
+        if thresholds < 4 {
+            push_compare(plan, known, x, thresholds, r);
+        } else {
+            // Two bits and whether they are equal.
+            let [left, right] = [(); 2].map(|()| {
+                push_compare(plan, known, x, 1, r);
+                known.pop().unwrap().id
+            });
+            push(plan, known, OpKind::Xnor { left, right }, x.shape, 0, MaskKind::Helper);
+        }
         known.pop().unwrap().id
     });
     let degree = r.between(1, 3);
-    let mut polynomials: Vec<Vec<i128>> = (0..=thresholds)
+    let mut polynomials: Vec<Vec<i128>> = (0..=thresholds.min(3))
         .map(|_| r.integers(degree + 1, 1000).into_iter().map(i128::from).collect())
         .collect();
     polynomials[0][degree] = 7;

@@ -1,7 +1,7 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
 use super::body::{Body, blocks};
-use super::{MaskedPolynomials, corrections, local, truncation, truncation_alone};
+use super::{MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
@@ -332,6 +332,11 @@ impl<'a> Dealing<'a> {
                 LimbVec::zeros(limbs, 0)
             }
             OpKind::Select(select) => self.selection(index, select, len, &mut body),
+            OpKind::Xnor { left, right } => {
+                let masks = |bits: &ValueId| bits.op().map_or(&[][..], |op| &self.bits[op.index()]);
+                self.bits[index.index()] = xor_of_masks(masks(left), masks(right));
+                LimbVec::zeros(limbs, 0)
+            }
             OpKind::Add { .. }
             | OpKind::Subtract { .. }
             | OpKind::SumPool { .. }

@@ -2,11 +2,11 @@
 //! shares of masks alike (`docs/protocol.md`, section 6.6).
 
 use crate::ProtocolError;
-use amicus_field::{Element, LimbVec, gather, sum_pool};
+use amicus_field::{BitVec, Element, LimbVec, gather, sum_pool};
 use amicus_plan::{OpKind, ValueId};
 
 /// The result of a local operation from its inputs, which `value` looks up; none for operations
-/// that open something.
+/// that open something, and for those on bits.
 ///
 /// # Errors
 /// What `value` returns.
@@ -40,8 +40,30 @@ pub(crate) fn local<'a>(
         | OpKind::Activation(_)
         | OpKind::Compare(_)
         | OpKind::Truncate(_)
-        | OpKind::Select(_) => return Ok(None),
+        | OpKind::Select(_)
+        | OpKind::Xnor { .. } => return Ok(None),
     }))
+}
+
+/// Two bits and their exclusive or, plane by plane: of masks.
+pub(crate) fn xor_of_masks(left: &[BitVec], right: &[BitVec]) -> Vec<BitVec> {
+    let mut planes = [left, right].concat();
+    let both: Vec<BitVec> = left.iter().zip(right).map(|(a, b)| xor(a, b)).collect();
+    planes.extend(both);
+    planes
+}
+
+/// Two bits and whether they are equal, plane by plane: of masked bits.
+pub(crate) fn xnor_of_bits(left: &[BitVec], right: &[BitVec]) -> Vec<BitVec> {
+    let mut planes = xor_of_masks(left, right);
+    planes[left.len() + right.len()..].iter_mut().for_each(BitVec::invert);
+    planes
+}
+
+fn xor(a: &BitVec, b: &BitVec) -> BitVec {
+    let mut sum = a.clone();
+    sum.xor_assign(b);
+    sum
 }
 
 /// `2^shift x`.

@@ -13,7 +13,7 @@ mod polynomials;
 pub use helper::{Dealt, InputGrant, Outlet};
 pub use party::{Material, PartyDeal};
 
-pub(crate) use local::local;
+pub(crate) use local::{local, xnor_of_bits, xor_of_masks};
 pub(crate) use party::OpMaterial;
 pub(crate) use polynomials::MaskedPolynomials;
 
@@ -82,7 +82,8 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         | OpKind::Concat { .. }
         | OpKind::Weigh { .. }
         | OpKind::Gather { .. }
-        | OpKind::ScaleChannels { .. } => CorrectionShape::Nothing,
+        | OpKind::ScaleChannels { .. }
+        | OpKind::Xnor { .. } => CorrectionShape::Nothing,
     }
 }
 

@@ -327,6 +327,7 @@ impl Preparing<'_> {
                 };
                 OpMaterial::Compare(CompareMaterial::new(compare, ctx.me, len, &source.stream, words))
             }
+            OpKind::Xnor { .. } => OpMaterial::Local,
             OpKind::Add { .. }
             | OpKind::Subtract { .. }
             | OpKind::SumPool { .. }

@@ -113,7 +113,12 @@ fn sides(random: &mut Random, limbs: Limbs) -> Net {
         let width = 1 + random.below(5);
         let bias = random.below(2) == 0;
         let z = net.dense(value, len, width, bias);
-        value = match random.below(6) {
+        value = match random.below(7) {
+            4 => {
+                let other = net.dense(value, len, width, !bias);
+                let (scale, digits) = ((random.below(2) == 0).then_some(3), digits(random));
+                net.relu_of_max(z, other, scale, &digits)
+            }
             0 => {
                 let other = net.dense(value, len, width, !bias);
                 let digits = digits(random);

@@ -7,21 +7,28 @@ use amicus_plan::{
 };
 
 use super::DIGITS;
-use super::layout::{Cut, Layout, Steps};
+use super::layout::{Cut, Layout, Steps, fusable};
 use super::ranges::Ranges;
 use super::tournament::Tournament;
 use super::window::Window;
 use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
-use crate::fold::{Folded, FoldedKind};
+use crate::fold::{Folded, FoldedKind, FoldedOp};
 use crate::graph::Extreme;
 use crate::pieces::Pieces;
 use crate::planner::emit::{largest_ell, picked};
 use crate::quantize::to_integer;
 use crate::report::WindowReport;
 
-/// Bits that comparisons of a maximum do without: a wrong winner is nearly as large.
-const FEWER_FOR_MAXIMA: u32 = 2;
+/// Bits that windows of small layers have beyond others, at most.
+const MOST_MORE: u32 = 3;
+
+/// The axes of an image, in names of operations.
+const AXES: [&str; 2] = ["down", "across"];
+
+/// Bits that comparisons of a maximum have beyond others. A wrong winner costs what a wrong sign does,
+/// a number of half a unit, and differences are about twice as large as numbers.
+const MORE_FOR_MAXIMA: u32 = 1;
 
 /// How comparisons are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +37,8 @@ pub(super) struct Comparing {
     pub(super) window: u32,
     /// Most digits of a comparison.
     pub(super) digits: usize,
+    /// Whether maxima are computed together with activations behind them.
+    pub(super) fused: bool,
 }
 
 /// A plan, what its values stand for, and its windows.
@@ -37,7 +46,8 @@ pub(super) struct Emitted {
     pub(super) plan: Plan,
     /// One factor a value of the plan.
     pub(super) factors: Vec<f64>,
-    /// The value of the plan that holds each value of the folded network.
+    /// The value of the plan that holds each value of the folded network; of a maximum computed
+    /// together with its activation, one of the last two numbers that it is the larger of.
     pub(super) values: Vec<ValueId>,
     pub(super) windows: Vec<WindowReport>,
     /// Largest absolute number of each value of the plan, in stored numbers; infinite for bits.
@@ -53,12 +63,26 @@ pub(super) struct Emitter<'a> {
     pub(super) comparing: Comparing,
     pub(super) ops: Vec<Op>,
     pub(super) scales: Vec<u32>,
+    /// The last two numbers of every window whose maximum is computed with the activation behind
+    /// it, and which of them is larger.
+    pub(super) finalists: Option<Finalists>,
     pub(super) found: Emitted,
+}
+
+/// The last two numbers of every window.
+pub(super) struct Finalists {
+    /// Their maximum among the operations of the folded network.
+    maximum: usize,
+    sides: [Known; 2],
+    /// Bits that say whether the first is larger.
+    wins: ValueId,
+    /// How many windows there are.
+    windows: usize,
 }
 
 /// A value of the plan while it is put together.
 #[derive(Clone, Copy)]
-struct Known {
+pub(super) struct Known {
     id: ValueId,
     scale: u32,
 }
@@ -102,6 +126,7 @@ pub(super) fn emit(
         comparing,
         ops: Vec::new(),
         scales: vec![layout.values[0]],
+        finalists: None,
         found: Emitted {
             plan,
             factors: vec![folded.factors[0]],
@@ -132,7 +157,7 @@ impl Emitter<'_> {
     /// Adds an operation whose result stands for `op` of the folded network, or leads to it.
     fn push(&mut self, op: usize, suffix: &str, kind: OpKind, scale: u32, largest: f64) -> Known {
         let factor = match &kind {
-            OpKind::Compare(_) => 1.0,
+            OpKind::Compare(_) | OpKind::Xnor { .. } => 1.0,
             // Bits dropped before the polynomials: still the argument.
             OpKind::Truncate(t) if !suffix.is_empty() => self.found.factors[t.input.index()],
             _ => self.folded.factors[op + 1],
@@ -205,6 +230,7 @@ impl Emitter<'_> {
         len: usize,
     ) -> Result<ValueId, ModelError> {
         let Comparing { digits, .. } = self.comparing;
+        let bits = bits + self.more_bits(len);
         let reach = range * self.margin;
         let name = format!("{}{suffix}", self.folded.ops[op].name);
         let integers: Vec<i128> = thresholds.iter().map(|&t| to_integer(t, x.scale).as_i128()).collect();
@@ -236,6 +262,20 @@ impl Emitter<'_> {
         Ok(self.push(op, suffix, OpKind::Compare(compare), 0, f64::INFINITY).id)
     }
 
+    /// Bits that the window of `len` numbers has beyond that of the largest layer. A bit divides the
+    /// mean square of what wrong signs change by 8, and layers weigh alike in the result: so a layer
+    /// of an eighth of the numbers, whose words cost an eighth, gets a bit more.
+    fn more_bits(&self, len: usize) -> u32 {
+        let compared = |op: &FoldedOp| match &op.kind {
+            FoldedKind::Pieces { input, .. } => self.folded.value_len(*input),
+            FoldedKind::MaxPool { .. } | FoldedKind::Extreme { .. } => op.len,
+            _ => 0,
+        };
+        let largest = self.folded.ops.iter().map(compared).max().unwrap_or(0);
+        let eighths = (largest.max(1) as f64 / len.max(1) as f64).log2() / 3.0;
+        eighths.round().clamp(0.0, f64::from(MOST_MORE)) as u32
+    }
+
     fn pieces(
         &mut self,
         op: usize,
@@ -244,7 +284,11 @@ impl Emitter<'_> {
         pool: Option<&SumPool2d>,
     ) -> Result<ValueId, ModelError> {
         let missing = || ModelError::node(&self.folded.ops[op].name, "no scales were chosen for it");
-        let Steps { cut, argument, full } = self.layout.steps[op].ok_or_else(missing)?;
+        let steps = self.layout.steps[op].ok_or_else(missing)?;
+        if let Some(finalists) = self.finalists.take_if(|f| f.maximum + 1 == op) {
+            return self.pieces_of_maxima(op, &finalists, pieces, steps);
+        }
+        let Steps { cut, argument, full } = steps;
         let (x, largest) = (self.known(input), self.ranges.largest(input.index()));
         let ell = largest_ell(self.limbs);
         let bits = if pieces.thresholds().is_empty() {
@@ -290,10 +334,17 @@ impl Emitter<'_> {
         let down_first = pool.width * down.comparisons() + rows * across.comparisons();
         let mut x = self.known(input);
         let mut size = [pool.height, pool.width];
-        let order =
+        let mut order =
             if across_first <= down_first { [(1, &across), (0, &down)] } else { [(0, &down), (1, &across)] };
+        let fused = self.comparing.fused && fusable(self.folded, op);
+        if fused && order[1].1.steps.is_empty() {
+            order.swap(0, 1);
+        }
         let first = self.ops.len();
-        for (axis, tournament) in order {
+        for (number, (axis, tournament)) in order.into_iter().enumerate() {
+            if fused && number == 1 {
+                return self.finalists(op, x, pool.channels, size, axis, tournament);
+            }
             x = self.maxima(op, x, pool.channels, size, axis, tournament)?;
             size[axis] = tournament.positions.len();
         }
@@ -319,27 +370,157 @@ impl Emitter<'_> {
         axis: usize,
         tournament: &Tournament,
     ) -> Result<Known, ModelError> {
-        let word = ["down", "across"][axis];
-        let mut vectors = vec![(x, size[axis])];
-        for (step, one) in tournament.steps.iter().enumerate() {
-            let taps = [0, 1].map(|side| {
-                let (vector, len) = vectors[one.vectors[side]];
-                let positions: Vec<u32> = one.pairs.iter().map(|pair| pair[side]).collect();
-                let mut of = size;
-                of[axis] = len;
-                let suffix = format!(".{word} {step} {}", ["left", "right"][side]);
-                self.gather(op, &suffix, vector, of, axis, positions)
-            });
-            let len = channels * size[1 - axis] * one.pairs.len();
-            vectors.push((
-                self.extreme(op, &format!(".{word} {step}"), taps, len, Extreme::Largest)?,
-                one.pairs.len(),
-            ));
-        }
+        let steps = tournament.steps.len();
+        let vectors = self.rounds(op, x, channels, size, axis, tournament, steps)?;
         let (vector, len) = vectors[tournament.vector];
         let mut of = size;
         of[axis] = len;
-        Ok(self.gather(op, &format!(".{word}"), vector, of, axis, tournament.positions.clone()))
+        let suffix = format!(".{}", AXES[axis]);
+        Ok(self.gather(op, &suffix, vector, of, axis, tournament.positions.clone()))
+    }
+
+    /// The results of the first steps along one axis, with their lengths; the axis itself first.
+    #[allow(clippy::too_many_arguments)] // what maxima along an axis are described by
+    fn rounds(
+        &mut self,
+        op: usize,
+        x: Known,
+        channels: usize,
+        size: [usize; 2],
+        axis: usize,
+        tournament: &Tournament,
+        steps: usize,
+    ) -> Result<Vec<(Known, usize)>, ModelError> {
+        let mut vectors = vec![(x, size[axis])];
+        for (step, one) in tournament.steps[..steps].iter().enumerate() {
+            let name = format!(".{} {step}", AXES[axis]);
+            let taps = self.taps(op, &name, &vectors, size, axis, (one.vectors, &one.pairs));
+            let len = channels * size[1 - axis] * one.pairs.len();
+            vectors.push((self.extreme(op, &name, taps, len, Extreme::Largest)?, one.pairs.len()));
+        }
+        Ok(vectors)
+    }
+
+    /// Both sides of comparisons along one axis.
+    fn taps(
+        &mut self,
+        op: usize,
+        name: &str,
+        vectors: &[(Known, usize)],
+        size: [usize; 2],
+        axis: usize,
+        (of, pairs): ([usize; 2], &[[u32; 2]]),
+    ) -> [Known; 2] {
+        [0, 1].map(|side| {
+            let (vector, len) = vectors[of[side]];
+            let positions: Vec<u32> = pairs.iter().map(|pair| pair[side]).collect();
+            let mut of = size;
+            of[axis] = len;
+            let suffix = format!("{name} {}", ["left", "right"][side]);
+            self.gather(op, &suffix, vector, of, axis, positions)
+        })
+    }
+
+    /// All steps of a maximum but the last, of which only the comparison: for the activation behind
+    /// it.
+    fn finalists(
+        &mut self,
+        op: usize,
+        x: Known,
+        channels: usize,
+        size: [usize; 2],
+        axis: usize,
+        tournament: &Tournament,
+    ) -> Result<ValueId, ModelError> {
+        let last = tournament.steps.len().checked_sub(1);
+        let last =
+            last.ok_or_else(|| ModelError::node(&self.folded.ops[op].name, "windows of one number"))?;
+        let vectors = self.rounds(op, x, channels, size, axis, tournament, last)?;
+        let step = &tournament.steps[last];
+        let pairs: Vec<[u32; 2]> = tournament.positions.iter().map(|&p| step.pairs[p as usize]).collect();
+        let name = format!(".{} {last}", AXES[axis]);
+        let sides = self.taps(op, &name, &vectors, size, axis, (step.vectors, &pairs));
+        let windows = channels * size[1 - axis] * pairs.len();
+        let (_, wins) = self.wins(op, &name, sides, windows)?;
+        self.finalists = Some(Finalists { maximum: op, sides, wins, windows });
+        Ok(sides[0].id)
+    }
+
+    /// A function of one threshold of maxima: with the bits "wins" and "above the threshold" of both
+    /// sides, `wins f(left) + (1 - wins) f(right)`. Twice a product of two bits is their sum and
+    /// whether they are equal, less 1.
+    fn pieces_of_maxima(
+        &mut self,
+        op: usize,
+        finalists: &Finalists,
+        pieces: &Pieces,
+        Steps { cut, argument, full }: Steps,
+    ) -> Result<ValueId, ModelError> {
+        let Finalists { maximum, sides, wins, windows } = finalists;
+        let input = match &self.folded.ops[*maximum].kind {
+            FoldedKind::MaxPool { input, .. } => input.index(),
+            _ => return Err(ModelError::node(&self.folded.ops[op].name, "no maximum comes before")),
+        };
+        let (ell, result) = (largest_ell(self.limbs), self.ranges.largest(op + 1));
+        // Either side may be any number of the window.
+        let threshold = pieces.thresholds()[0];
+        let range = self.ranges.distance(input, threshold).max(self.ranges.largest(input));
+        let name = &self.folded.ops[op].name;
+        let polynomials = integer_polynomials(name, pieces, argument, full - 1)?;
+        let (below, step) = (&polynomials[0], &polynomials[1]);
+        let negative = |p: &[i128]| p.iter().map(|c| -c).collect::<Vec<i128>>();
+        let twice: Vec<i128> = below.iter().zip(step).map(|(b, s)| 2 * b + s).collect();
+        let of_sides = [
+            vec![negative(step), twice.clone(), step.clone(), step.clone()],
+            vec![twice.clone(), negative(&twice), step.clone(), negative(step)],
+        ];
+        let mut parts = Vec::with_capacity(2);
+        for ((&side, polynomials), word) in sides.iter().zip(of_sides).zip(["left", "right"]) {
+            let thresholds = (pieces.thresholds(), range);
+            let suffix = format!(".{word} sides");
+            let above = self.compare(op, &suffix, side, thresholds, self.comparing.window, *windows)?;
+            let both = OpKind::Xnor { left: *wins, right: above };
+            let both = self.push(op, &format!(".{word} bits"), both, 0, f64::INFINITY);
+            let mut z = side;
+            if cut != Cut::None && argument < side.scale {
+                let truncate = OpKind::Truncate(Truncate { input: side.id, scale: ScaleBits(argument), ell });
+                let largest = self.found.largest[side.id.index()];
+                z = self.push(op, &format!(".{word} argument"), truncate, argument, largest);
+            }
+            let select = OpKind::Select(Select {
+                input: z.id,
+                bits: Some(both.id),
+                polynomials,
+                scale: ScaleBits(full),
+                pool: None,
+                base: None,
+            });
+            parts.push(self.push(op, &format!(".{word}"), select, full, result));
+        }
+        let scale = self.layout.values[op + 1];
+        let sum = OpKind::Add { left: parts[0].id, left_shift: 0, right: parts[1].id, right_shift: 0 };
+        if scale == full {
+            return Ok(self.push(op, "", sum, full, result).id);
+        }
+        let y = self.push(op, ".full", sum, full, result);
+        let truncate = Truncate { input: y.id, scale: ScaleBits(scale), ell };
+        Ok(self.push(op, "", OpKind::Truncate(truncate), scale, result).id)
+    }
+
+    /// The difference of two values, and bits that say whether the first is larger.
+    fn wins(
+        &mut self,
+        op: usize,
+        suffix: &str,
+        [left, right]: [Known; 2],
+        len: usize,
+    ) -> Result<(Known, ValueId), ModelError> {
+        let range = self.ranges.spread(op);
+        let subtract = OpKind::Subtract { left: left.id, left_shift: 0, right: right.id, right_shift: 0 };
+        let difference = self.push(op, &format!("{suffix} difference"), subtract, left.scale, range);
+        let bits = self.comparing.window + MORE_FOR_MAXIMA;
+        let sides = self.compare(op, &format!("{suffix} sides"), difference, (&[0.0], range), bits, len)?;
+        Ok((difference, sides))
     }
 
     /// Positions along one axis; the vector itself where that changes nothing.
@@ -384,12 +565,8 @@ impl Emitter<'_> {
         len: usize,
         which: Extreme,
     ) -> Result<Known, ModelError> {
-        let range = self.ranges.spread(op);
         let scale = left.scale;
-        let subtract = OpKind::Subtract { left: left.id, left_shift: 0, right: right.id, right_shift: 0 };
-        let difference = self.push(op, &format!("{suffix} difference"), subtract, scale, range);
-        let bits = self.comparing.window.saturating_sub(FEWER_FOR_MAXIMA);
-        let sides = self.compare(op, &format!("{suffix} sides"), difference, (&[0.0], range), bits, len)?;
+        let (difference, sides) = self.wins(op, suffix, [left, right], len)?;
         let select = Select {
             input: difference.id,
             bits: Some(sides),

@@ -65,6 +65,8 @@ pub(super) struct Draft<'a> {
     pub(super) margin: f64,
     pub(super) limbs: Limbs,
     pub(super) precision: Precision,
+    /// Whether maxima are computed together with activations behind them.
+    pub(super) fused: bool,
 }
 
 impl Draft<'_> {
@@ -109,8 +111,10 @@ impl Draft<'_> {
             let scale = match &op.kind {
                 FoldedKind::Linear { input, linear } => of(input) + weights[*linear],
                 FoldedKind::Pieces { input, pieces, .. } => {
+                    // Products of two bits come doubled.
+                    let doubled = self.fused && index.checked_sub(1).is_some_and(|op| fusable(folded, op));
                     self.activation(index, cuts[index], of(input), input, &mut steps, |argument| {
-                        full_scale(pieces, argument)
+                        full_scale(pieces, argument) + u32::from(doubled)
                     })
                 }
                 FoldedKind::Activation { input, coefficients, .. } => {
@@ -241,6 +245,14 @@ impl Draft<'_> {
             advice: SMALLER_SCALES.to_owned(),
         }
     }
+}
+
+/// Whether a maximum of windows can be computed together with what is behind it: an activation of one
+/// threshold.
+pub(super) fn fusable(folded: &Folded, maximum: usize) -> bool {
+    let behind = folded.ops.get(maximum + 1).map(|op| &op.kind);
+    let one = matches!(behind, Some(FoldedKind::Pieces { pieces, .. }) if pieces.thresholds().len() == 1);
+    one && folded.is_maximum_before_pieces(maximum)
 }
 
 /// The scale at which numbers up to `largest` have `bits` bits.

@@ -53,8 +53,8 @@ const MORE_LIMBS: [Precision; 3] = [
     Precision { argument: 26, weights: 22 },
 ];
 /// Bits of windows tried first, where rounds are cheap and where they are dear; and the most tried.
-const WINDOW: u32 = 13;
-const WINDOW_FAR: u32 = 10;
+const WINDOW: u32 = 12;
+const WINDOW_FAR: u32 = 8;
 const WIDEST: u32 = 21;
 /// A round is dear when a message travels longer than this many seconds.
 const FAR: f64 = 0.005;
@@ -178,14 +178,18 @@ impl Planner<'_> {
         looked_at: &mut Vec<String>,
     ) -> Result<Choice, ModelError> {
         let Planner { folded, ranges, .. } = *self;
-        let draft = Draft { folded, ranges, margin: self.options.margin, limbs, precision };
-        let layout = draft.layout()?;
-        let weights = integers(folded, &layout)?;
+        let margin = self.options.margin;
+        let draft = |fused| Draft { folded, ranges, margin, limbs, precision, fused };
+        let apart = draft(false).layout()?;
+        let fused = (0..folded.ops.len()).any(|op| layout::fusable(folded, op));
+        let together = if fused { draft(true).layout().ok() } else { None };
+        let layouts = [Some((apart, false)), together.map(|layout| (layout, true))];
         let far = self.options.link.one_way > FAR;
         let mut window = if far { WINDOW_FAR } else { WINDOW };
         let mut before = f64::INFINITY;
         loop {
-            let emitted = self.cheapest(&layout, limbs, window)?;
+            let (emitted, layout) = self.cheapest(layouts.iter().flatten(), limbs, window)?;
+            let weights = integers(folded, layout)?;
             let measured = Measured::of(&emitted.plan, &weights, self.samples, &ranges.results)?;
             let error = measured.total.median;
             looked_at.push(format!(
@@ -201,24 +205,35 @@ impl Planner<'_> {
                 return Ok(Choice { emitted, weights, measured });
             }
             before = error;
-            window += 2;
+            window += 1;
         }
     }
 
-    /// The plan with as many digits as are cheapest over the network that it is made for.
-    fn cheapest(&self, layout: &Layout, limbs: Limbs, window: u32) -> Result<Emitted, ModelError> {
+    /// The plan that is cheapest over the network that it is made for: with maxima and activations
+    /// apart or together, and as many digits.
+    fn cheapest<'l>(
+        &self,
+        layouts: impl Iterator<Item = &'l (Layout, bool)>,
+        limbs: Limbs,
+        window: u32,
+    ) -> Result<(Emitted, &'l Layout), ModelError> {
         let Planner { folded, ranges, options, .. } = *self;
-        let mut best: Option<(f64, Emitted)> = None;
-        for digits in DIGITS {
-            let comparing = Comparing { window, digits };
+        let mut best: Option<(f64, Emitted, &Layout)> = None;
+        for ((layout, fused), digits) in layouts.flat_map(|l| DIGITS.map(|digits| (l, digits))) {
+            let comparing = Comparing { window, digits, fused: *fused };
             let emitted =
-                emit::emit(folded, ranges, layout, limbs, options.margin, comparing, self.output_scale())?;
+                emit::emit(folded, ranges, layout, limbs, options.margin, comparing, self.output_scale());
+            // The last numbers of a window may need a larger one than their maximum.
+            if *fused && emitted.is_err() {
+                continue;
+            }
+            let emitted = emitted?;
             let time = cost(&emitted.plan, &options.link)?;
-            if best.as_ref().is_none_or(|(least, _)| time < *least) {
-                best = Some((time, emitted));
+            if best.as_ref().is_none_or(|(least, ..)| time < *least) {
+                best = Some((time, emitted, layout));
             }
         }
-        best.map(|(_, emitted)| emitted).ok_or_else(no_choice)
+        best.map(|(_, emitted, layout)| (emitted, layout)).ok_or_else(no_choice)
     }
 
     /// The scale of the logits: finer than asked for where all of them are small.
@@ -314,11 +329,11 @@ fn layer(
 pub(crate) fn weights_for(
     folded: &Folded,
     plan: &Plan,
-    values: &[ValueId],
+    values: &[Option<ValueId>],
 ) -> Result<QuantizedWeights, ModelError> {
     let infos = plan.values()?;
     let layout = Layout {
-        values: values.iter().map(|v| infos.get(*v).scale.0).collect(),
+        values: values.iter().map(|v| v.map_or(0, |v| infos.get(v).scale.0)).collect(),
         weights: plan.weights.iter().map(|w| w.scale.0).collect(),
         steps: Vec::new(),
     };

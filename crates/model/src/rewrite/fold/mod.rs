@@ -216,6 +216,21 @@ impl Folded {
         if problems.is_empty() { factors::solve(lowered).err().into_iter().collect() } else { problems }
     }
 
+    /// Whether an operation is a maximum of windows with nothing behind it but, next, a function in
+    /// pieces: both may be computed together.
+    pub(crate) fn is_maximum_before_pieces(&self, op: usize) -> bool {
+        let own = ValueId(op as u32 + 1);
+        let Some(FoldedKind::MaxPool { pool, .. }) = self.ops.get(op).map(|op| &op.kind) else {
+            return false;
+        };
+        let behind = match self.ops.get(op + 1).map(|op| &op.kind) {
+            Some(FoldedKind::Pieces { input, pool: None, .. }) => *input == own,
+            _ => false,
+        };
+        let alone = self.ops.iter().skip(op + 2).all(|op| !op.kind.inputs().contains(&own));
+        pool.kernel != [1, 1] && behind && alone && self.output != own
+    }
+
     /// Whether it compares, or multiplies values with each other: whether some operation is no
     /// polynomial of one value.
     pub fn compares(&self) -> bool {

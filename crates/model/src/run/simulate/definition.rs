@@ -102,6 +102,11 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
                     .flat_map(|&t| x.iter().map(move |&z| I256::from(u8::from(bit(z, t)))))
                     .collect()
             }
+            OpKind::Xnor { left, right } => {
+                let (a, b) = (&values[left.index()], &values[right.index()]);
+                let equal = a.iter().zip(b).map(|(a, b)| I256::from(u8::from(a == b)));
+                a.iter().chain(b).copied().chain(equal).collect()
+            }
             OpKind::Select(s) => {
                 let x = &values[s.input.index()];
                 let bits = s.bits.map(|b| &values[b.index()]);

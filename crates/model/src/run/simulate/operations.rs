@@ -89,6 +89,11 @@ impl Simulator<'_> {
                 };
                 select(limbs, s, inputs[0], bits, base, batch)
             }
+            OpKind::Xnor { .. } => {
+                let (a, b) = (inputs[0], inputs[1]);
+                let equal = (0..a.len()).map(|i| i64::from(a.get(i) == b.get(i))).collect::<Vec<_>>();
+                LimbVec::concat(&[a, b, &LimbVec::from_i64(limbs, &equal)])
+            }
             OpKind::Activation(_) | OpKind::Compare(_) | OpKind::Truncate(_) => {
                 unreachable!("what rounds or decides is computed elsewhere")
             }
