@@ -105,7 +105,6 @@ impl Plan {
                 | OpKind::Weigh { .. }
                 | OpKind::Subtract { .. }
                 | OpKind::Gather { .. }
-                | OpKind::ScaleChannels { .. }
                 | OpKind::Xnor { .. } => 0,
             };
             add(&mut material, expanded(held));

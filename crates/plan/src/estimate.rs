@@ -143,7 +143,6 @@ impl Plan {
                 | OpKind::Weigh { .. }
                 | OpKind::Subtract { .. }
                 | OpKind::Gather { .. }
-                | OpKind::ScaleChannels { .. }
                 | OpKind::Xnor { .. } => {}
             }
         }

@@ -19,8 +19,7 @@ pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
-            | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. } => needed[ValueId::of(index).index()],
+            | OpKind::Gather { .. } => needed[ValueId::of(index).index()],
             OpKind::Activation(_)
             | OpKind::Compare(_)
             | OpKind::Truncate(_)

@@ -173,15 +173,6 @@ pub enum OpKind {
         /// Columns taken, each below the width.
         columns: Vec<u32>,
     },
-    /// Every channel times a public integer of its own.
-    ScaleChannels {
-        /// The value.
-        input: ValueId,
-        /// One factor for each channel.
-        factors: Vec<i64>,
-        /// Scale of the factors.
-        scale: ScaleBits,
-    },
     /// The bits of two comparisons of one threshold each, and as a third one whether both are
     /// equal: twice the product of two bits is their sum and that bit, less 1.
     Xnor {
@@ -257,8 +248,7 @@ impl OpKind {
             | OpKind::SumPool { input, .. }
             | OpKind::Slice { input, .. }
             | OpKind::Weigh { input, .. }
-            | OpKind::Gather { input, .. }
-            | OpKind::ScaleChannels { input, .. } => vec![*input],
+            | OpKind::Gather { input, .. } => vec![*input],
             OpKind::Concat { parts } => parts.iter().map(|p| p.input).collect(),
             OpKind::Activation(a) => vec![a.input],
             OpKind::Compare(c) => vec![c.input],
@@ -288,7 +278,6 @@ impl OpKind {
             | OpKind::Weigh { .. }
             | OpKind::Subtract { .. }
             | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. }
             | OpKind::Xnor { .. } => 0,
         }
     }
@@ -314,7 +303,6 @@ impl OpKind {
             | OpKind::Select(_)
             | OpKind::Subtract { .. }
             | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. }
             | OpKind::Xnor { .. } => false,
         }
     }

@@ -251,15 +251,6 @@ impl Plan {
                 let len = planes.saturating_mul(rows.len()).saturating_mul(columns.len());
                 Ok(ValueInfo { len, ..x })
             }
-            OpKind::ScaleChannels { input, factors, scale } => {
-                let x = value(*input)?;
-                if factors.is_empty() || !x.len.is_multiple_of(factors.len()) {
-                    let reason = format!("{} factors for channels of {} elements", factors.len(), x.len);
-                    return Err(PlanError::op(name, reason));
-                }
-                let scale = self.checked_scale(name, x.scale.0.checked_add(scale.0))?;
-                Ok(ValueInfo { scale, ..x })
-            }
             OpKind::Xnor { left, right } => {
                 let (a, b) = (any(*left)?, any(*right)?);
                 let one = ValueKind::Bits { thresholds: 1 };

@@ -275,14 +275,6 @@ fn wrong_plans_name_the_operation() {
                 p.ops.push(common::op("both", OpKind::Xnor { left: ValueId(5), right: ValueId(7) }));
             }),
         ),
-        (
-            "slopes: 3 factors for channels of 8 elements",
-            refused(|p| {
-                let kind =
-                    OpKind::ScaleChannels { input: ValueId(9), factors: vec![1; 3], scale: ScaleBits(1) };
-                p.ops.push(common::op("slopes", kind));
-            }),
-        ),
     ];
     for (expected, error) in cases {
         assert!(error.starts_with(expected), "expected {expected:?}, got {error:?}");

@@ -129,7 +129,6 @@ impl Draft {
             OpKind::Weigh { .. } => "weigh",
             OpKind::Subtract { .. } => "subtract",
             OpKind::Gather { .. } => "gather",
-            OpKind::ScaleChannels { .. } => "scale",
             OpKind::Xnor { .. } => "xnor",
             OpKind::Compare(_) => "compare",
             OpKind::Truncate(_) => "truncate",

@@ -11,7 +11,7 @@ from comparisons import bits_opened, levels, shape
 from primitives import derive_key, sequence, text, varint, zigzag
 
 WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh", "compare", "truncate",
-         "select", "subtract", "gather", "scale_channels", "xnor")
+         "select", "subtract", "gather", "xnor")
 
 
 # ------------------------------------------------------------------ bytes
@@ -52,12 +52,11 @@ def encode_kind(op):
     elif kind == "gather":
         body = (varint(op["input"]) + b"".join(map(varint, op["size"])) + sequence(map(varint, op["rows"]))
                 + sequence(map(varint, op["columns"])))
-    elif kind == "scale_channels":
-        body = varint(op["input"]) + sequence(map(zigzag, op["factors"])) + varint(op["scale"])
     else:
         fields = {"linear": ("input", "weights", "use"), "multiply": ("left", "right"),
                   "add": ("left", "left_shift", "right", "right_shift"), "slice": ("input", "start", "len"),
-                  "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell"), "xnor": ("left", "right")}
+                  "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell"),
+                  "xnor": ("left", "right")}
         body = b"".join(varint(op[field]) for field in fields[kind])
     return varint(WORDS.index(kind)) + body
 
@@ -202,8 +201,6 @@ class Values:
                 scale += op["left_shift"]
             elif kind == "gather":
                 length = length // math.prod(op["size"]) * len(op["rows"]) * len(op["columns"])
-            elif kind == "scale_channels":
-                scale += op["scale"]
             elif kind == "sum_pool":
                 length = len(pool_windows(op["pool"]))
             elif kind == "slice":
@@ -258,9 +255,6 @@ def local(op, arguments, q):
         (height, width), x = op["size"], arguments[0]
         return [x[image + row * width + column] for image in range(0, len(x), height * width)
                 for row in op["rows"] for column in op["columns"]]
-    if kind == "scale_channels":
-        each = len(arguments[0]) // len(op["factors"])
-        return [v * op["factors"][i // each] % q for i, v in enumerate(arguments[0])]
     if kind == "sum_pool":
         return [sum(arguments[0][j] for j in window) % q for window in pool_windows(op["pool"])]
     if kind == "slice":

@@ -165,7 +165,6 @@ def relu(limbs, digits, truncated=True):
 def maxima(limbs):
     net = Draft(f"maxima, {limbs} limbs", limbs, [1, 4, 4])
     z = net.conv(INPUT, (1, 4, 4), 1, (3, 3), padding=(1, 1, 1, 1))
-    z = net.push("scale_channels", input=z, factors=[3], scale=0)
     left, right = (net.push("gather", input=z, size=(4, 4), rows=[0, 2], columns=c) for c in ([0, 2], [1, 3]))
     difference = net.subtract(left, right)
     y = net.select(difference, net.compare(difference, [0], [2, 2, 2, 2, 2]), [[0], [0, 1]], base=right)

@@ -99,9 +99,6 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
             OpKind::Gather { input, size, rows, columns } => {
                 values[input.index()].gathered(*size, rows, columns)
             }
-            OpKind::ScaleChannels { input, factors, scale } => {
-                values[input.index()].scaled(factors, power_of_two(scale.0))
-            }
             OpKind::Compare(c) => {
                 let len = values[c.input.index()].middle.len() * c.thresholds.len();
                 Intervals::uniform(len, 0.0, 1.0)
@@ -290,15 +287,6 @@ impl Intervals {
     fn gathered(&self, size: [usize; 2], rows: &[u32], columns: &[u32]) -> Self {
         let pick = |v: &[f64]| linear::gather(v, size, rows, columns);
         Intervals { middle: pick(&self.middle), radius: pick(&self.radius) }
-    }
-
-    fn scaled(&self, factors: &[i64], unit: f64) -> Self {
-        let each = self.middle.len() / factors.len();
-        let factor = |i: usize| factors[i / each] as f64 / unit;
-        Intervals {
-            middle: self.middle.iter().enumerate().map(|(i, m)| m * factor(i)).collect(),
-            radius: self.radius.iter().enumerate().map(|(i, r)| r * factor(i).abs()).collect(),
-        }
     }
 
     fn plus(&self, other: &Intervals) -> Self {

@@ -177,7 +177,6 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
             | OpKind::Slice { input, .. }
             | OpKind::Weigh { input, .. }
             | OpKind::Gather { input, .. } => scales[input.index()],
-            OpKind::ScaleChannels { input, scale, .. } => scales[input.index()] + scale.0,
             OpKind::Compare(_) | OpKind::Xnor { .. } => 0,
             OpKind::Truncate(t) => {
                 let (result, shift) = (t.scale.0, scales[t.input.index()] - t.scale.0);

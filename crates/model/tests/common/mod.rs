@@ -73,7 +73,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
     push_linear(&mut plan, &mut layers, &mut known, 0, &mut r);
     for _ in 0..r.between(4, 9) {
         let at = r.below(known.len());
-        match r.below(14) {
+        match r.below(13) {
             0 | 1 => push_activation(&mut plan, &mut known, at, &mut r),
             2 => push_linear(&mut plan, &mut layers, &mut known, at, &mut r),
             3 => push_multiply(&mut plan, &mut known, at, &mut r),
@@ -84,7 +84,6 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
             9 => push_maximum(&mut plan, &mut known, at, &mut r),
             10 => push_truncate(&mut plan, &mut known, at, &mut r),
             11 => push_gather(&mut plan, &mut known, at, &mut r),
-            12 => push_scaled(&mut plan, &mut known, at, &mut r),
             _ => push_local(&mut plan, &mut known, at, &mut r),
         }
     }
@@ -343,14 +342,4 @@ fn push_gather(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Rando
     let (rows, columns) = (some(h), some(w));
     let shape = [c, rows.len(), columns.len()];
     push(plan, known, OpKind::Gather { input: x.id, size: [h, w], rows, columns }, shape, x.scale, x.mask);
-}
-
-fn push_scaled(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
-    let x = known[at];
-    if !fits(plan, x.scale + 3) {
-        return;
-    }
-    let factors = r.integers(x.shape[0], 1 << 20);
-    let kind = OpKind::ScaleChannels { input: x.id, factors, scale: ScaleBits(3) };
-    push(plan, known, kind, x.shape, x.scale + 3, x.mask);
 }

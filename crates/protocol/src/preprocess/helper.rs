@@ -343,8 +343,7 @@ impl<'a> Dealing<'a> {
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
-            | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. } => {
+            | OpKind::Gather { .. } => {
                 let of_inputs = local(kind, batch, |input| Ok(&self.masks[input.index()]))?;
                 of_inputs.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?
             }

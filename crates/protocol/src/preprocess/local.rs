@@ -34,7 +34,6 @@ pub(crate) fn local<'a>(
         }
         OpKind::Weigh { input, rows, columns } => weigh(value(*input)?, rows, columns),
         OpKind::Gather { input, size, rows, columns } => gather(value(*input)?, *size, rows, columns),
-        OpKind::ScaleChannels { input, factors, .. } => scale_channels(value(*input)?, factors, batch),
         OpKind::Linear { .. }
         | OpKind::Multiply { .. }
         | OpKind::Activation(_)
@@ -87,19 +86,7 @@ fn concat_each(parts: &[LimbVec], batch: usize) -> LimbVec {
 /// Every element times the factors of its row and column.
 fn weigh(x: &LimbVec, rows: &[u32], columns: &[u32]) -> LimbVec {
     let plane = rows.iter().flat_map(|&r| columns.iter().map(move |&c| i64::from(r) * i64::from(c)));
-    times(x, &plane.collect::<Vec<_>>())
-}
-
-/// Every channel times its factor.
-fn scale_channels(x: &LimbVec, factors: &[i64], batch: usize) -> LimbVec {
-    let channel = x.len() / batch / factors.len();
-    let each = factors.iter().flat_map(|&factor| std::iter::repeat_n(factor, channel));
-    times(x, &each.collect::<Vec<_>>())
-}
-
-/// Every element times a factor; factors repeat.
-fn times(x: &LimbVec, factors: &[i64]) -> LimbVec {
-    let factors: Vec<i64> = factors.iter().copied().cycle().take(x.len()).collect();
+    let factors: Vec<i64> = plane.collect::<Vec<_>>().into_iter().cycle().take(x.len()).collect();
     let mut scaled = x.clone();
     scaled.mul_assign(&LimbVec::from_i64(x.limbs(), &factors));
     scaled

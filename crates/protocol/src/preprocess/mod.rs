@@ -82,7 +82,6 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         | OpKind::Concat { .. }
         | OpKind::Weigh { .. }
         | OpKind::Gather { .. }
-        | OpKind::ScaleChannels { .. }
         | OpKind::Xnor { .. } => CorrectionShape::Nothing,
     }
 }

@@ -334,8 +334,7 @@ impl Preparing<'_> {
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
-            | OpKind::Gather { .. }
-            | OpKind::ScaleChannels { .. } => {
+            | OpKind::Gather { .. } => {
                 if info.mask == MaskKind::Shared {
                     mask = local(kind, batch, |input| self.mask(input))?;
                 }

@@ -84,11 +84,6 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
                 }
                 picked
             }
-            OpKind::ScaleChannels { input, factors, .. } => {
-                let x = &values[input.index()];
-                let factor = |i: usize| I256::from(factors[i * factors.len() / x.len()]);
-                x.iter().enumerate().map(|(i, &x)| q.times(x, factor(i))).collect()
-            }
             OpKind::Truncate(t) => {
                 let shift = infos.get(t.input).scale.0 - t.scale.0;
                 values[t.input.index()].iter().map(|&z| round_shift(z, shift)).collect()

@@ -72,13 +72,6 @@ impl Simulator<'_> {
                 z
             }
             OpKind::Gather { size, rows, columns, .. } => gather(inputs[0], *size, rows, columns),
-            OpKind::ScaleChannels { factors, .. } => {
-                let each = inputs[0].len() / batch / factors.len();
-                let one: Vec<i64> = factors.iter().flat_map(|&f| std::iter::repeat_n(f, each)).collect();
-                let mut z = inputs[0].clone();
-                z.mul_assign(&LimbVec::from_i64(limbs, &one.repeat(batch)));
-                z
-            }
             OpKind::Select(s) => {
                 let behind = &inputs[1..];
                 let (bits, base) = match (s.bits, s.base) {
