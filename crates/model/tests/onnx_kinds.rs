@@ -289,6 +289,25 @@ fn padding_by_axes_adds_up_and_needs_no_layer_behind() {
 }
 
 #[test]
+fn windows_of_maxima_may_have_gaps() {
+    let maxima = |kernel: [i64; 2], gaps: [i64; 2], change: fn(Node) -> Node| {
+        let node = Node::new("MaxPool", &["x"], "y").ints("kernel_shape", &kernel).ints("dilations", &gaps);
+        File::new(13, &[1, 2, 7, 6]).node(change(node))
+    };
+    agrees(&maxima([2, 2], [2, 3], |n| n));
+    agrees(&maxima([3, 2], [2, 1], |n| n.ints("strides", &[2, 1]).ints("pads", &[2, 0, 1, 1])));
+    agrees(&maxima([2, 3], [3, 2], |n| n.ints("strides", &[3, 2]).int("ceil_mode", 1)));
+    agrees(&maxima([3, 3], [2, 2], |n| n.with("auto_pad", Attribute::Text("SAME_UPPER"))));
+    let alone = problems(&maxima([2, 2], [4, 1], |n| n.ints("pads", &[8, 0, 0, 0])));
+    assert!(alone[0].why.contains("padding alone"), "{alone:?}");
+    let long = problems(&maxima([1 << 16, 2], [1 << 16, 2], |n| n));
+    assert!(long[0].why.contains("larger than the image"), "{long:?}");
+    let mean = Node::new("AveragePool", &["x"], "y").ints("kernel_shape", &[2, 2]).ints("dilations", &[2, 2]);
+    let refused = problems(&File::new(19, &[1, 2, 7, 6]).node(mean));
+    assert!(refused[0].why.contains("gaps"), "{refused:?}");
+}
+
+#[test]
 fn padding_said_twice_is_refused() {
     for (op, mode) in
         [("Conv", "VALID"), ("Conv", "SAME_UPPER"), ("AveragePool", "VALID"), ("MaxPool", "SAME_LOWER")]

@@ -309,11 +309,12 @@ fn pool(node: &Node, x: &Tensor) -> Tensor {
     let kernel = ints(node, "kernel_shape").unwrap();
     let kernel = [kernel[0] as usize, kernel[1] as usize];
     let size = [x.dims[2], x.dims[3]];
-    let (stride, _, pads) = window(node, size, kernel);
+    let (stride, dilation, pads) = window(node, size, kernel);
+    let span = [0, 1].map(|i| (kernel[i] - 1) * dilation[i] + 1);
     let ceil = int(node, "ceil_mode", 0) != 0;
     let include = int(node, "count_include_pad", 0) != 0;
     let outputs = [0, 1].map(|i| {
-        let room = size[i] + pads[i] + pads[i + 2] - kernel[i];
+        let room = size[i] + pads[i] + pads[i + 2] - span[i];
         let mut outputs = if ceil { room.div_ceil(stride[i]) } else { room / stride[i] } + 1;
         // A window starts inside the image or the zeros before it.
         if ceil && (outputs - 1) * stride[i] >= size[i] + pads[i] {
@@ -325,7 +326,7 @@ fn pool(node: &Node, x: &Tensor) -> Tensor {
         let (mut sum, mut largest, mut inside, mut padded) = (0.0, f64::NEG_INFINITY, 0, 0);
         for i in 0..kernel[0] {
             for j in 0..kernel[1] {
-                let (y, z) = (p[2] * stride[0] + i, p[3] * stride[1] + j);
+                let (y, z) = (p[2] * stride[0] + i * dilation[0], p[3] * stride[1] + j * dilation[1]);
                 // Rounding up adds neither numbers nor zeros.
                 if y < size[0] + pads[0] + pads[2] && z < size[1] + pads[1] + pads[3] {
                     padded += 1;

@@ -389,12 +389,18 @@ impl Growing {
                 let pads: Vec<i64> = (0..4).map(|i| self.dice.below(kernel[i % 2].min(2)) as i64).collect();
                 let include = self.dice.below(2) as i64;
                 let ceil = i64::from(self.dice.once_in(3));
+                let gaps = op == "MaxPool" && self.dice.below(2) == 1;
+                let dilation = [0, 1].map(|i| if gaps && 2 * kernel[i] - 1 <= dims[i + 2] { 2 } else { 1 });
                 self.push(op, &[x], |n| {
                     let n = n
                         .ints("kernel_shape", &kernel.map(|k| k as i64))
                         .ints("strides", &stride.map(|s| s as i64));
                     let n = n.ints("pads", &pads).int("ceil_mode", ceil);
-                    if op == "AveragePool" { n.int("count_include_pad", include) } else { n }
+                    match op {
+                        "AveragePool" => n.int("count_include_pad", include),
+                        _ if gaps => n.ints("dilations", &dilation),
+                        _ => n,
+                    }
                 });
             }
         }

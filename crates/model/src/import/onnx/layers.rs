@@ -6,9 +6,9 @@ use super::layout::axis;
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, View, unsupported};
 use super::window::{
-    added, ceil_padding, counts, inverted, kernel_dims, outputs, pair_of, window, window_padding,
+    added, ceil_padding, counts, inverted, kernel_dims, outputs, pair_of, taps, window, window_padding,
 };
-use crate::graph::{BatchNorm, ConvOptions, NodeId, PoolOptions, SecretReals};
+use crate::graph::{BatchNorm, ConvOptions, Gather, NodeId, PoolOptions, SecretReals};
 
 impl<'b> Importer<'_, 'b> {
     /// The value of a node with weights or windows.
@@ -223,19 +223,40 @@ impl<'b> Importer<'_, 'b> {
         let kernel = node.ints("kernel_shape").ok_or("a pool without a window")?;
         let kernel = pair_of("kernel_shape", Some(kernel), 1, one)?;
         let stride = pair_of("strides", node.ints("strides"), 1, one)?;
-        if pair_of("dilations", node.ints("dilations"), 1, one)? != [1, 1] {
-            return Err(unsupported("windows with gaps (dilation)", "use plain windows"));
+        let dilation = pair_of("dilations", node.ints("dilations"), 1, one)?;
+        if dilation != [1, 1] && !maximum {
+            return Err(unsupported("means over windows with gaps (dilation)", "use plain windows"));
         }
         let size = [height + extra[0] + extra[2], width + extra[1] + extra[3]];
-        let mut padding = window_padding(node, size, kernel, stride, [1, 1])?;
+        let mut padding = window_padding(node, size, kernel, stride, dilation)?;
+        let span = [0, 1].map(|i| kernel[i].saturating_sub(1) * dilation[i] + 1);
         let counted = match node.int("count_include_pad", 0) {
             0 => [0, 1].map(|i| padding[i]..padding[i] + size[i]),
             _ => [0, 1].map(|i| 0..padding[i] + size[i] + padding[i + 2]),
         };
         if node.int("ceil_mode", 0) != 0 {
-            let beyond = ceil_padding(size, kernel, stride, padding);
+            let beyond = ceil_padding(size, span, stride, padding);
             padding[2] += beyond[0];
             padding[3] += beyond[1];
+        }
+        if dilation != [1, 1] {
+            let windows = [0, 1].map(|i| outputs(size[i] + padding[i] + padding[i + 2], span[i], stride[i]));
+            if windows.contains(&0) {
+                return Err(unsupported("windows larger than the image", "use smaller windows"));
+            }
+            self.spend(4 * [0, 1].map(|i| windows[i].saturating_mul(kernel[i]) as u64).iter().sum::<u64>())?;
+            let apart =
+                [0, 1].map(|i| taps(windows[i], kernel[i], stride[i], dilation[i], padding[i], size[i]));
+            let [Some(rows), Some(columns)] = apart else {
+                return Err(unsupported("a window that holds padding alone", "pad less"));
+            };
+            let dims = [1, view.dims[1], rows.len(), columns.len()];
+            let each = Gather { size, rows, columns };
+            let taken = self.take(&format!("{name}.windows"), input, each, dims.to_vec());
+            let options = PoolOptions { kernel, stride: kernel, padding: [0; 4] };
+            let label = self.unique(name);
+            let result = self.builder.max_pool(&label, taken.node, options);
+            return Ok(self.image_value(result, view.dims.len()));
         }
         let options = PoolOptions { kernel, stride, padding: added(padding, extra) };
         let label = self.unique(name);

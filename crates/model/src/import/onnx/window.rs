@@ -127,6 +127,28 @@ pub(super) fn outputs(padded: usize, kernel: usize, stride: usize) -> usize {
     padded.checked_sub(kernel).map_or(0, |room| room / stride.max(1) + 1)
 }
 
+/// The places of `windows` windows with gaps along an axis, one window behind the other. A place in
+/// the padding is taken by the first of the same window inside, which changes no maximum; `None`
+/// where a window holds padding alone.
+pub(super) fn taps(
+    windows: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    before: usize,
+    size: usize,
+) -> Option<Vec<u32>> {
+    let place = |window: usize, tap: usize| {
+        (window * stride + tap * dilation).checked_sub(before).filter(|&at| at < size).map(|at| at as u32)
+    };
+    let mut places = Vec::with_capacity(windows * kernel);
+    for window in 0..windows {
+        let inside = (0..kernel).find_map(|tap| place(window, tap))?;
+        places.extend((0..kernel).map(|tap| place(window, tap).unwrap_or(inside)));
+    }
+    Some(places)
+}
+
 /// How many rows (or columns) of each window count.
 pub(super) fn counts(
     outputs: usize,
