@@ -12,7 +12,7 @@
 
 use amicus_field::LinearShape;
 
-use crate::{Cost, OpKind, Plan, PlanError, ValueId, Values};
+use crate::{Cost, Op, OpKind, Plan, PlanError, ValueId, Values};
 
 /// How fast one core computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,41 +109,16 @@ impl Plan {
         let cost = self.cost(batch)?;
         let values = self.values()?;
         let limbs = self.limbs.count() as f64;
-        let (mut products, mut elements) = (0.0, 0.0);
+        let elements = self.elements(batch)?;
+        let mut products = 0.0;
         for op in &self.ops {
-            match &op.kind {
-                OpKind::Linear { weights, .. } => {
-                    let shape = &self.weight(*weights).shape;
-                    let rate = match shape {
-                        LinearShape::Dense(_) if batch < 4 => rates.dense,
-                        _ => rates.product,
-                    };
-                    products += shape.products(batch) as f64 * limbs / rate;
-                }
-                OpKind::Activation(a) => {
-                    elements += (a.corrections_per_input() * values.get(a.input).len * batch) as f64 * limbs;
-                }
-                OpKind::Multiply { left, .. } => {
-                    elements += (4 * values.get(*left).len * batch) as f64 * limbs
-                }
-                // A word costs as much as a residue.
-                OpKind::Compare(c) => {
-                    let words = c.table_words() + c.join_words();
-                    elements += (words * values.get(c.input).len * batch) as f64;
-                }
-                OpKind::Truncate(t) => elements += (3 * values.get(t.input).len * batch) as f64 * limbs,
-                OpKind::Select(s) => {
-                    let each = s.corrections_per_input() + 1;
-                    elements += (each * values.get(s.input).len * batch) as f64 * limbs;
-                }
-                OpKind::Add { .. }
-                | OpKind::SumPool { .. }
-                | OpKind::Slice { .. }
-                | OpKind::Concat { .. }
-                | OpKind::Weigh { .. }
-                | OpKind::Subtract { .. }
-                | OpKind::Gather { .. }
-                | OpKind::Xnor { .. } => {}
+            if let OpKind::Linear { weights, .. } = &op.kind {
+                let shape = &self.weight(*weights).shape;
+                let rate = match shape {
+                    LinearShape::Dense(_) if batch < 4 => rates.dense,
+                    _ => rates.product,
+                };
+                products += shape.products(batch) as f64 * limbs / rate;
             }
         }
         // On one machine the parties' work, and the helper's, is done by the same cores.
@@ -161,12 +136,40 @@ impl Plan {
         Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
     }
 
+    /// Elements of dealt material for `batch` inputs, all limbs together: what [`Rates::element`]
+    /// and [`Rates::dealt`] count.
+    ///
+    /// # Errors
+    /// When the plan is invalid.
+    pub fn elements(&self, batch: usize) -> Result<f64, PlanError> {
+        let values = self.values()?;
+        let limbs = self.limbs.count() as f64;
+        let of = |op: &Op| match &op.kind {
+            OpKind::Activation(a) => {
+                (a.corrections_per_input() * values.get(a.input).len * batch) as f64 * limbs
+            }
+            OpKind::Multiply { left, .. } => (4 * values.get(*left).len * batch) as f64 * limbs,
+            // A word costs as much as a residue.
+            OpKind::Compare(c) => {
+                let words = c.table_words() + c.join_words();
+                (words * values.get(c.input).len * batch) as f64
+            }
+            OpKind::Truncate(t) => (3 * values.get(t.input).len * batch) as f64 * limbs,
+            OpKind::Select(s) => {
+                let each = s.corrections_per_input() + 1;
+                (each * values.get(s.input).len * batch) as f64 * limbs
+            }
+            _ => 0.0,
+        };
+        Ok(self.ops.iter().map(of).sum())
+    }
+
     fn memory(&self, cost: &Cost, values: &Values, batch: usize) -> Memory {
         let word = 8 * self.limbs.count() as u64;
         let len = |id: ValueId| (values.get(id).len * batch) as u64;
         let masks: u64 = (0..=self.ops.len()).map(|v| len(ValueId(v as u32))).sum();
         // Corrections as vectors, packed, and in the queue.
-        let dealing = |op: &crate::Op| match &op.kind {
+        let dealing = |op: &Op| match &op.kind {
             OpKind::Activation(a) => 3 * word * a.corrections_per_input() as u64 * len(a.input),
             OpKind::Multiply { left, .. } => 3 * word * 4 * len(*left),
             OpKind::Compare(c) => 3 * 8 * (c.table_words() + c.join_words()) as u64 * len(c.input),

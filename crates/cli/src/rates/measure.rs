@@ -9,7 +9,6 @@ use amicus_net::shaper::Shape;
 use amicus_node::Ahead;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
-use amicus_plan::{OpKind, Plan};
 use amicus_protocol::Parties;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -155,7 +154,7 @@ fn run(graph: Graph, wiring: Wiring) -> Result<Taken, RatesError> {
         online: typical(online),
         preprocessing: typical(preprocessing),
         rounds: cost.rounds as f64,
-        elements: elements(&plan)?,
+        elements: plan.elements(1).map_err(|e| RatesError::Setup(e.to_string()))?,
         multiply_adds: cost.multiply_adds as f64,
     })
 }
@@ -182,16 +181,6 @@ fn times(
         online.push(client.infer(admission, input)?.elapsed.as_secs_f64());
     }
     Ok((online, preprocessing))
-}
-
-/// Elements of dealt material that the estimate counts, all limbs together.
-fn elements(plan: &Plan) -> Result<f64, RatesError> {
-    let values = plan.values().map_err(|e| RatesError::Setup(e.to_string()))?;
-    let each = plan.ops.iter().map(|op| match &op.kind {
-        OpKind::Activation(a) => a.corrections_per_input() * values.get(a.input).len * plan.limbs.count(),
-        _ => 0,
-    });
-    Ok(each.sum::<usize>() as f64)
 }
 
 /// The median: what estimates are compared with is a median too.
