@@ -56,9 +56,12 @@ fn check_exactly(graph: &Graph, compiled: &Compiled, samples: &[Vec<f32>]) -> f6
             trace.value(value).signed().iter().all(|z| z.abs() < bound)
         };
         for op in &plan.ops {
-            if let OpKind::Activation(a) = &op.kind {
-                assert!(below(a.input, a.ell), "{} overflows", op.name);
-            }
+            let truncated = match &op.kind {
+                OpKind::Activation(a) => (a.input, a.ell),
+                OpKind::Truncate(t) => (t.input, t.ell),
+                _ => continue,
+            };
+            assert!(below(truncated.0, truncated.1), "{} overflows", op.name);
         }
         assert!(below(plan.output.value, plan.output.ell));
         largest = largest.max(relative_error(&trace.outputs().logits(), &float.run(sample).unwrap()));
@@ -80,10 +83,10 @@ fn lenet_needs_two_limbs_and_meets_the_target() {
     assert_eq!(compiled.report.proofs[0].verdict, Verdict::Always);
     let OpKind::Activation(first) = &compiled.plan.ops[1].kind else { panic!("an activation") };
     assert_eq!(first.wrap, WrapRule::Statistical);
-    assert_eq!(compiled.report.cost.rounds, 12);
-    // 4704 inputs with one coefficient set, 1804 with two, one mask for each of 1176 + 400 + 120 +
-    // 84 results.
-    let dealt = 13 * (10 * 4704 + 22 * 1804 + 1780);
+    assert_eq!(compiled.report.cost.rounds, 13);
+    // 4704 inputs with one coefficient set, 1600 behind a truncation, 204 with two sets, one mask
+    // for each of 1176 + 400 + 120 + 84 results.
+    let dealt = 13 * (10 * 4704 + 12 * 1600 + 22 * 204 + 1780);
     assert_eq!(compiled.report.cost.dealt_bytes, dealt);
     let text = compiled.report.to_string();
     for expected in ["bn1 folded into conv1", "proven for every input in range", "2 limb(s)", "met"] {
@@ -148,7 +151,8 @@ fn without_statistical_truncation_every_activation_is_exact() {
         _ => true,
     });
     assert!(exact);
-    assert_eq!(compiled.report.cost.dealt_bytes, 13 * (22 * 6508 + 1780));
+    // Both large layers are truncated first.
+    assert_eq!(compiled.report.cost.dealt_bytes, 13 * (12 * 6304 + 22 * 204 + 1780));
 }
 
 #[test]
@@ -254,8 +258,10 @@ fn residual_networks_compile_and_agree() {
     assert!(error < 0.01, "{error}\n{}", compiled.report);
     assert!(compiled.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Add { .. })));
     // Both branches of a block are opened in one round: stem 2, blocks 4 each, fc 1, then input,
-    // check, release.
-    assert_eq!(compiled.report.cost.rounds, 14);
+    // check, release; and one for each truncation before a polynomial.
+    let truncations = compiled.plan.ops.iter().filter(|op| matches!(op.kind, OpKind::Truncate(_))).count();
+    assert!(truncations > 0);
+    assert_eq!(compiled.report.cost.rounds, 14 + truncations);
 }
 
 #[test]

@@ -241,6 +241,28 @@ impl Activation {
 }
 
 impl OpKind {
+    /// The values this operation reads, to give them other numbers.
+    pub fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
+        match self {
+            OpKind::Linear { input, .. }
+            | OpKind::SumPool { input, .. }
+            | OpKind::Slice { input, .. }
+            | OpKind::Weigh { input, .. }
+            | OpKind::Gather { input, .. } => vec![input],
+            OpKind::Concat { parts } => parts.iter_mut().map(|p| &mut p.input).collect(),
+            OpKind::Activation(a) => vec![&mut a.input],
+            OpKind::Compare(c) => vec![&mut c.input],
+            OpKind::Truncate(t) => vec![&mut t.input],
+            OpKind::Select(s) => {
+                [Some(&mut s.input), s.bits.as_mut(), s.base.as_mut()].into_iter().flatten().collect()
+            }
+            OpKind::Multiply { left, right }
+            | OpKind::Add { left, right, .. }
+            | OpKind::Subtract { left, right, .. }
+            | OpKind::Xnor { left, right } => vec![left, right],
+        }
+    }
+
     /// The values this operation reads.
     pub fn inputs(&self) -> Vec<ValueId> {
         match self {

@@ -21,6 +21,7 @@ use crate::fake_quantisation::FakeQuantised;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Graph;
 use crate::measure::{median, relative_error};
+use crate::planner::behind_truncations;
 use crate::planner::emit::{self, Truncated};
 use crate::planner::exact;
 use crate::planner::rescale::{Rescaled, rescale};
@@ -61,11 +62,12 @@ pub struct CompileOptions {
     /// Samples on which errors are measured; ranges are taken from all. The exact simulator runs on
     /// fewer when the network is large.
     pub error_samples: usize,
-    /// The network between the roles that widths of comparisons are chosen for.
+    /// The network between the roles that widths of comparisons and truncations of polynomials are
+    /// chosen for.
     pub link: Link,
 }
 
-/// What widths of comparisons are chosen for unless told otherwise: a quarter of a millisecond from
+/// The network that is chosen for unless told otherwise: a quarter of a millisecond from
 /// one machine to another, one gigabit a second.
 pub const NEAR: Link = Link { one_way: 0.000_25, bandwidth: Some(125e6), shared_cores: None };
 
@@ -124,6 +126,7 @@ pub fn compile(
     let choice = Planner { plain, baseline: &baseline }.choose(&inputs)?;
     let Choice { view, scales, draft: Draft { plan, weights, proofs }, expected, passed_over } = choice;
     let View { folded, calibration, .. } = &*view;
+    let (plan, factors) = behind_truncations::split(plan, folded.factors.clone(), &options.link)?;
     let cost = plan.cost(1)?;
     let affordable = usize::try_from(SIMULATED / cost.multiply_adds.max(1)).unwrap_or(usize::MAX);
     let simulated_samples = calibration.error_samples.min(affordable.max(LEAST_SIMULATED));
@@ -151,7 +154,7 @@ pub fn compile(
         cost,
         passed_over,
     };
-    Ok(Compiled { plan, weights, factors: folded.factors.clone(), report })
+    Ok(Compiled { plan, weights, factors, report })
 }
 
 fn check_options(options: &CompileOptions) -> Result<(), ModelError> {

@@ -1,6 +1,7 @@
 //! From a folded network and samples to a plan: scales, limbs, integers, and the proof that nothing
 //! overflows.
 
+mod behind_truncations;
 pub mod calibrate;
 pub mod compile;
 mod emit;
@@ -13,3 +14,14 @@ pub mod quantize;
 pub mod report;
 mod rescale;
 pub mod scales;
+
+use amicus_plan::{Link, Plan, Rates};
+
+use crate::error::ModelError;
+
+/// Seconds of one inference, dealing included: what widths of comparisons and truncations of
+/// polynomials are chosen by.
+fn seconds(plan: &Plan, link: &Link) -> Result<f64, ModelError> {
+    let estimate = plan.estimate(2, 1, link, &Rates::STATED)?;
+    Ok(estimate.online + estimate.preprocessing)
+}

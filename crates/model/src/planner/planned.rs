@@ -12,6 +12,7 @@ use crate::compile::Compiled;
 use crate::error::ModelError;
 use crate::fold::Folded;
 use crate::graph::Graph;
+use crate::planner::behind_truncations;
 use crate::planner::emit;
 use crate::planner::exact;
 use crate::planner::rescale;
@@ -83,11 +84,15 @@ impl Planned {
         if folded.compares() {
             return exact::weights_for(&folded, plan, &values);
         }
+        let (whole, factors) = behind_truncations::whole(plan, factors);
+        if factors.len() != folded.factors.len() {
+            return Err(ModelError::data("plan", "is not that of the network it comes with"));
+        }
         let units: Vec<f64> = factors.iter().zip(&folded.factors).map(|(own, f)| own / f).collect();
         let folded = rescale::in_units(&folded, &units);
-        let scales = scales_of(plan);
+        let scales = scales_of(&whole);
         let again = emit::emit(&folded, &scales, plan.limbs, plan.output.scale.0)?;
-        if !same(plan, &again) {
+        if !same(&whole, &again) {
             return Err(ModelError::data("plan", "is not that of the network it comes with"));
         }
         let weights = QuantizedWeights::of(&folded, &scales)?;

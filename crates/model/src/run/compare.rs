@@ -353,8 +353,8 @@ fn jump(layers: &[LayerError], of: fn(&LayerError) -> Option<f64>) -> Option<(us
 }
 
 /// Checks that a plan and its factors are those of a folded network. Gives the plan's value for
-/// each value of the network: a comparison takes several operations, the last of which has its
-/// name. A maximum that is computed together with the activation behind it has none.
+/// each value of the network: a comparison takes several operations, as does a polynomial behind a
+/// truncation of its own; the last of them has its name. A maximum that is computed together with the activation behind it has none.
 pub(crate) fn fits(
     folded: &Folded,
     plan: &Plan,
@@ -367,7 +367,12 @@ pub(crate) fn fits(
         let name = Printable::new(&op.name);
         let own = |(_, found): &(usize, &Op)| found.name == name.as_str();
         let mut ahead = rest.clone();
-        let found = if folded.compares() { ahead.find(own) } else { ahead.next().filter(own) };
+        let found = if folded.compares() {
+            ahead.find(own)
+        } else {
+            // A polynomial may stand behind a truncation of its own.
+            ahead.find(|(_, op)| !matches!(op.kind, amicus_plan::OpKind::Truncate(_))).filter(own)
+        };
         values.push(match found {
             Some((at, _)) => {
                 rest = ahead;

@@ -158,21 +158,11 @@ impl Bounds {
             let unit = factors[value.index()] / folded.factors[of];
             power_of_two(bits) / power_of_two(infos.get(value).scale.0) * unit
         };
-        let limit = |value: ValueId, ell: u32| power(value, value.index(), ell);
-        let mut bounds = Vec::new();
-        if folded.compares() {
-            bounds = comparisons(plan, folded, &values, power);
-        }
-        for (op, folded) in plan.ops.iter().zip(&folded.ops).filter(|_| !folded.compares()) {
-            if let (OpKind::Activation(a), FoldedKind::Activation { coefficients, interval, .. }) =
-                (&op.kind, &folded.kind)
-            {
-                // A value opened by itself has no polynomial that could stop fitting.
-                let interval = (*coefficients != [0.0, 1.0]).then_some(*interval);
-                let (name, value) = (op.name.clone(), a.input.index());
-                bounds.push(Bound { name, value, interval, limit: limit(a.input, a.ell), windows: None });
-            }
-        }
+        let mut bounds = if folded.compares() {
+            comparisons(plan, folded, &values, power)
+        } else {
+            polynomials(plan, folded, &values, power)
+        };
         let value = folded.output.index();
         bounds.push(Bound {
             name: "output".to_owned(),
@@ -206,6 +196,34 @@ impl Bounds {
         };
         self.0.iter().map(look).collect()
     }
+}
+
+/// Borders of polynomials: their intervals, and what their truncations hold.
+fn polynomials(
+    plan: &Plan,
+    folded: &Folded,
+    values: &[Option<ValueId>],
+    power: impl Fn(ValueId, usize, u32) -> f64,
+) -> Vec<Bound> {
+    let mut bounds = Vec::new();
+    for (op, result) in folded.ops.iter().zip(&values[1..]) {
+        let FoldedKind::Activation { input, coefficients, interval, .. } = &op.kind else { continue };
+        let Some(found) = result.and_then(ValueId::op).map(|op| plan.op(op)) else { continue };
+        let truncated = |value: ValueId| value.op().map(|op| &plan.op(op).kind);
+        let (value, ell) = match &found.kind {
+            OpKind::Activation(a) => (a.input, a.ell),
+            OpKind::Select(s) => match truncated(s.input) {
+                Some(OpKind::Truncate(t)) => (t.input, t.ell),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        // A value opened by itself has no polynomial that could stop fitting.
+        let interval = (*coefficients != [0.0, 1.0]).then_some(*interval);
+        let (name, at) = (found.name.clone(), input.index());
+        bounds.push(Bound { name, value: at, interval, limit: power(value, at, ell), windows: None });
+    }
+    bounds
 }
 
 /// Borders of comparisons and truncations: a number further from a threshold than the window holds

@@ -12,14 +12,17 @@ use crate::approximate::Approximation;
 pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> Vec<String> {
     let fitted = approximations.iter().filter(|a| a.picked.is_some() && a.pieces.is_none()).count();
     let splines = approximations.iter().filter(|a| a.pieces.is_some()).count();
-    let activations = plan.ops.iter().filter_map(|op| match &op.kind {
-        OpKind::Activation(a) => Some(a),
-        _ => None,
-    });
     let (mut learned, mut statistical) = (0, 0);
-    for a in activations {
-        learned += usize::from(a.coefficients != [0, 1]);
-        statistical += usize::from(a.wrap == WrapRule::Statistical);
+    for op in &plan.ops {
+        match &op.kind {
+            OpKind::Activation(a) => {
+                learned += usize::from(a.coefficients != [0, 1]);
+                statistical += usize::from(a.wrap == WrapRule::Statistical);
+            }
+            // Behind a truncation of its own.
+            OpKind::Select(s) if s.bits.is_none() => learned += 1,
+            _ => {}
+        }
     }
     let mut lines = vec![
         format!(

@@ -17,13 +17,14 @@ mod tournament;
 mod window;
 
 use amicus_field::{I256, Limbs};
-use amicus_plan::{Link, OpKind, Plan, Rates, ValueId};
+use amicus_plan::{OpKind, Plan, ValueId};
 
 use crate::calibrate;
 use crate::compile::{CompileOptions, Compiled};
 use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
 use crate::fold::{Folded, FoldedKind};
+use crate::planner::seconds;
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::{QuantizedLayer, QuantizedWeights, to_i64, to_integer};
 use crate::report::Report;
@@ -228,7 +229,7 @@ impl Planner<'_> {
                 continue;
             }
             let emitted = emitted?;
-            let time = cost(&emitted.plan, &options.link)?;
+            let time = seconds(&emitted.plan, &options.link)?;
             if best.as_ref().is_none_or(|(least, ..)| time < *least) {
                 best = Some((time, emitted, layout));
             }
@@ -290,12 +291,6 @@ impl Planner<'_> {
 
 fn no_choice() -> ModelError {
     ModelError::data("options", "no number of limbs to try")
-}
-
-/// Seconds of one inference, dealing included: what widths are chosen by.
-fn cost(plan: &Plan, link: &Link) -> Result<f64, ModelError> {
-    let estimate = plan.estimate(2, 1, link, &Rates::STATED)?;
-    Ok(estimate.online + estimate.preprocessing)
 }
 
 /// The integers of all layers, rounded to nearest.
