@@ -1,10 +1,11 @@
-"""Large networks for images of 224 x 224 with polynomial activations and seeded random weights, as ONNX.
+"""Large networks with polynomial activations, or with ReLU as they are, and seeded random weights, as ONNX.
 
     python examples/imagenet.py resnet50 --degree 6 --folder DIR    (with amicus-train installed)
+    python examples/imagenet.py resnet18 --relu --folder DIR
 
 writes DIR/resnet50.onnx, and DIR/images.npz with noise to calibrate on. Nothing is learned: BatchNorm gets the statistics
-of a few images and gammas that keep every activation inside its interval, as training would, so that what the network
-costs in private inference can be measured.
+of a few images and, before polynomials, gammas that keep every activation inside its interval, as training would, so that
+what the network costs in private inference can be measured. With --relu max pooling stands where the original has it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def bottleneck(inputs: int, width: int, stride: int) -> Block:
 
 
 def resnet(block: Callable[[int, int, int], Block], expansion: int, blocks: tuple[int, ...]) -> nn.Module:
-    layers: list[nn.Module] = [*normed(conv(3, 64, 7, 2, 3)), nn.AvgPool2d(3, 2, 1)]
+    layers: list[nn.Module] = [*normed(conv(3, 64, 7, 2, 3)), nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for stage, count in enumerate(blocks):
         width = 64 << stage
@@ -77,14 +78,14 @@ def vgg16() -> nn.Module:
         for _ in range(count):
             layers.extend(normed(conv(inputs, width, 3, 1, 1)))
             inputs = width
-        layers.append(nn.AvgPool2d(2))
+        layers.append(nn.MaxPool2d(2))
     layers += [nn.Flatten(), *normed(nn.Linear(25088, 4096)), *normed(nn.Linear(4096, 4096)), nn.Linear(4096, 1000)]
     return nn.Sequential(*layers)
 
 
 def alexnet() -> nn.Module:
-    """Average pools 3 x 3 at stride 2, fully connected 9216-9216-4096-1000, as other systems for private inference run it."""
-    pool = nn.AvgPool2d(3, 2)
+    """Pools 3 x 3 at stride 2, fully connected 9216-9216-4096-1000, as other systems for private inference run it."""
+    pool = nn.MaxPool2d(3, 2)
     return nn.Sequential(
         *normed(conv(3, 96, 11, 4, 2)), pool, *normed(conv(96, 256, 5, 1, 2)), pool, *normed(conv(256, 384, 3, 1, 1)),
         *normed(conv(384, 384, 3, 1, 1)), *normed(conv(384, 256, 3, 1, 1)), pool, nn.Flatten(),
@@ -92,8 +93,20 @@ def alexnet() -> nn.Module:
     )  # fmt: skip
 
 
+def alexnet32() -> nn.Module:
+    """AlexNet for 32 x 32 images and ten classes, with average pools, as `alexnet-cifar10`."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for width, pooled in ((64, True), (192, True), (384, False), (256, False), (256, True)):
+        layers += [*normed(conv(inputs, width, 3, 1, 1)), *([nn.AvgPool2d(2)] if pooled else [])]
+        inputs = width
+    layers += [nn.Flatten(), *normed(nn.Linear(4096, 1024)), *normed(nn.Linear(1024, 512)), nn.Linear(512, 10)]
+    return nn.Sequential(*layers)
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "alexnet": alexnet,
+    "alexnet32": alexnet32,
     "vgg16": vgg16,
     "resnet18": lambda: resnet(basic, 1, (2, 2, 2, 2)),
     "resnet50": lambda: resnet(bottleneck, 4, (3, 4, 6, 3)),
@@ -118,27 +131,40 @@ def settle(model: nn.Module, x: Tensor) -> None:
         return y * factor
 
     model.eval()
-    norms = [module for module in model.modules() if isinstance(module, RangeControl)]
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     handles = [norm.register_forward_pre_hook(observe) for norm in norms]
-    handles += [norm.register_forward_hook(shrink) for norm in norms]
+    handles += [norm.register_forward_hook(shrink) for norm in norms if isinstance(norm, RangeControl)]
     model(x)
     for handle in handles:
         handle.remove()
+
+
+def average(model: nn.Module) -> None:
+    """Means in place of maxima, in place."""
+    for name, pool in list(model.named_modules()):
+        if isinstance(pool, nn.MaxPool2d):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=tuple(NETWORKS))
     parser.add_argument("--degree", type=int, default=6)
+    parser.add_argument("--relu", action="store_true", help="ReLU and max pooling as they are, no polynomials")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
-    x = torch.rand(IMAGES, 3, 224, 224)
-    model = polynomialize(NETWORKS[args.network](), degree=args.degree)
+    size = 32 if args.network == "alexnet32" else 224
+    x = torch.rand(IMAGES, 3, size, size)
+    model = NETWORKS[args.network]()
+    if not args.relu:
+        average(model)
+        model = polynomialize(model, degree=args.degree)
     settle(model, x)
-    to_onnx(model, args.folder / f"{args.network}.onnx", (3, 224, 224))
+    to_onnx(model, args.folder / f"{args.network}.onnx", (3, size, size))
     np.savez(args.folder / "images.npz", x=x.numpy())
     print(f"wrote {args.folder / args.network}.onnx and images.npz")
 
