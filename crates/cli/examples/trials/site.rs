@@ -15,14 +15,17 @@ use amicus_net::shaper::{Shape, ShapedProxy};
 use amicus_service::NodeConfig;
 use anyhow::{Context, ensure};
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Compute parties.
 const PARTIES: usize = 3;
+/// Until a node that was started listens.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A model that is served, and what is asked of it.
 pub(crate) struct Model {
@@ -121,6 +124,16 @@ pub(crate) struct Site {
     pub(crate) record: Arc<Record>,
     over: Arc<AtomicBool>,
     _proxies: Vec<ShapedProxy>,
+}
+
+/// Waits until somebody listens at an address.
+fn listening(address: &SocketAddr) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = TcpStream::connect(address) {
+        ensure!(Instant::now() < deadline, "nobody listens at {address}: {error}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The ends of a cluster, by name, and what their files are called.
@@ -235,6 +248,7 @@ impl Site {
             node.start()?;
             nodes.push(node);
         }
+        listens.iter().chain(&publics).try_for_each(listening)?;
         Ok(Site { folder, nodes, models, record, over, _proxies: proxies })
     }
 
