@@ -32,7 +32,7 @@ fn same(network: &Graph, polynomial: &Graph, digits: &[Vec<f32>]) -> usize {
 fn the_default_answers_about_as_the_best_method_does() {
     let digits = digits();
     let (calibration, held_out) = digits.split_at(150);
-    let relu = networks::read(&asset("lenet5-mnist-relu.safetensors")).unwrap().graph;
+    let relu = networks::read(&asset("lenet5-mnist-teacher.safetensors")).unwrap().graph;
     for function in ["relu", "silu", "gelu"] {
         let other = |layer: &Layer| match layer {
             Layer::Activation(_) => Layer::Activation(named(function)),
@@ -77,7 +77,7 @@ fn named(function: &str) -> Function {
 #[test]
 fn what_the_caller_fixes_is_not_chosen() {
     let digits = digits();
-    let relu = networks::read(&asset("lenet5-mnist-relu.safetensors")).unwrap().graph;
+    let relu = networks::read(&asset("lenet5-mnist-teacher.safetensors")).unwrap().graph;
     let options = ApproximateOptions { degree: Some(2), margin: Some(1.1), ..Default::default() };
     let found = approximate(&relu, &digits[..40], &options).unwrap();
     assert_eq!(found.trials.len(), 3);

@@ -79,7 +79,7 @@ impl Case {
 #[test]
 fn files_give_what_pytorch_gives() {
     let cases = cases();
-    assert_eq!(cases.len(), 7);
+    assert_eq!(cases.len(), 9);
     for case in &cases {
         let network = case.read();
         assert_eq!(network.architecture.name(), case.metadata["architecture"]);
@@ -112,6 +112,10 @@ fn what_metadata_may_not_say_is_named() {
     expect(
         small.refused("activation", "tanh"),
         "weights, metadata `activation`: `tanh` is not `polynomial` or `relu`",
+    );
+    expect(
+        case("lenet5 with max pools").refused("pool", "sum"),
+        "weights, metadata `pool`: `sum` is not `average` or `max`",
     );
     expect(small.refused("width", "0"), "weights, metadata `width`: `0` is not a number from 1 to 512");
     expect(

@@ -9,7 +9,6 @@ use std::error::Error;
 use std::path::Path;
 
 use amicus_data::{Images, mnist};
-use amicus_model::graph::Layer;
 use amicus_model::networks::{self, Network};
 use amicus_model::planned::Planned;
 use amicus_model::{CompileOptions, compile};
@@ -18,6 +17,8 @@ use amicus_train::data::load;
 
 /// Training images that a plan is made from.
 const CALIBRATION: usize = 256;
+/// How files end that are for training only.
+const TEACHER: &str = "-teacher";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,13 +33,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files: Vec<_> = std::fs::read_dir(assets)?.collect::<Result<_, _>>()?;
     files.sort_by_key(|file| file.file_name());
     for path in files.iter().map(|file| file.path()) {
-        if path.extension().is_none_or(|e| e != "safetensors") {
+        let named = path.file_stem().is_some_and(|name| !name.to_string_lossy().ends_with(TEACHER));
+        if path.extension().is_none_or(|e| e != "safetensors") || !named {
             continue;
         }
         let network = networks::read(&std::fs::read(&path)?)?;
-        if network.graph.nodes().iter().any(|node| matches!(node.layer, Layer::Activation(_))) {
-            continue; // a teacher, which is not run
-        }
         let images = if network.graph.input_shape() == digits.shape() { &digits } else { &photographs };
         let compiled =
             compile(&network.graph, &samples(&network, images, &shipped), &CompileOptions::default())?;

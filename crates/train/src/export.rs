@@ -29,6 +29,8 @@ pub mod key {
     pub const ACTIVATION: &str = "activation";
     /// Channels of the first stage (ResNet-8 only).
     pub const WIDTH: &str = "width";
+    /// Pools that are not means.
+    pub const POOL: &str = "pool";
     /// Largest |t| / B seen before each activation, as a JSON array (polynomials only).
     pub const RANGES: &str = "activation.ranges";
     /// B in decimal: activations are p(t / B) (polynomials only).

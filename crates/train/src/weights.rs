@@ -131,6 +131,11 @@ pub fn read_teacher(path: &Path, bytes: &[u8], student: &TrainConfig) -> Result<
     if file.find_metadata(key::ACTIVATION) != Some(ActivationName::Relu.as_str()) {
         return Err(wrong("its activations are polynomials; train one with --activation relu".into()));
     }
+    if file.find_metadata(key::POOL).is_some_and(|pool| pool != "average") {
+        return Err(wrong(
+            "its pools are maxima; students here take means (amicus-train distills it)".into(),
+        ));
+    }
     let eps = file.number(key::BN_EPS).map_err(unreadable)?;
     if eps != BN_EPS {
         return Err(wrong(format!("BatchNorm's epsilon is {eps}, expected {BN_EPS}")));
@@ -144,7 +149,7 @@ pub fn read_teacher(path: &Path, bytes: &[u8], student: &TrainConfig) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ModelName;
+    use crate::{DatasetName, ModelName};
 
     #[test]
     fn fresh_weights_depend_on_the_seed_and_have_every_tensor() {
@@ -158,6 +163,20 @@ mod tests {
         assert!(kernel.iter().all(|x| x.abs() <= bound) && kernel.iter().any(|x| x.abs() > 0.9 * bound));
         assert!(weights.get("s1.bn2.weight").values.iter().all(|&x| x == 0.5));
         assert_eq!(weights.not_finite(), None);
+    }
+
+    #[test]
+    fn a_teacher_with_max_pools_is_refused() {
+        let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/assets");
+        let read = |name: &str| {
+            let path = assets.join(name);
+            let student =
+                TrainConfig::new(DatasetName::Mnist, ModelName::LeNet5, "mnist".into(), "out".into());
+            read_teacher(&path, &std::fs::read(&path).unwrap(), &student)
+        };
+        assert!(read("lenet5-mnist-teacher.safetensors").is_ok());
+        let error = read("lenet5-mnist-relu.safetensors").unwrap_err().to_string();
+        assert!(error.contains("its pools are maxima"), "{error}");
     }
 
     #[test]

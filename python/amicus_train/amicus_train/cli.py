@@ -17,12 +17,12 @@ import torch
 
 from . import export
 from .ablation import VARIANTS, Variant, ablate, markdown
-from .convert import control_ranges, polynomialize
+from .convert import control_ranges, polynomialize, rectify
 from .batches import ImageBatches, plain, split
 from .data import DataError, Images, digits, load
 from .mean import mean
 from .memory import keep_freed
-from .networks import NETWORKS, Network, build
+from .networks import NETWORKS, POOLS, Network, build
 from .ranges import LayerRange
 from .settings import Settings
 from .training import Diverged, Outcome, evaluate, interval_of, settled, train
@@ -95,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     teacher = commands.add_parser("train", parents=[shared, run], help="train a ReLU network")
     teacher.add_argument("--model", required=True, choices=tuple(NETWORKS))
     teacher.add_argument("--width", type=int, default=None, help="channels of resnet8's first stage (default 16)")
+    teacher.add_argument("--pool", choices=tuple(POOLS), default=None, help="pools of lenet5 and alexnet-cifar (default average)")
+    teacher.add_argument(
+        "--start", type=Path, help="begin with the weights of this network of the same kind, ReLU for its polynomials (safetensors)"
+    )
     _add_settings(teacher)
     polynomials = argparse.ArgumentParser(add_help=False)
     polynomials.add_argument("--teacher", required=True, type=Path, help="safetensors, from `train`")
@@ -214,6 +218,19 @@ def _teacher(args: argparse.Namespace) -> Network:
     return teacher
 
 
+def _fresh(args: argparse.Namespace) -> Network:
+    """The network to train: new, or with the weights of another of its kind."""
+    model = build(args.model, args.width, args.pool)
+    if args.start is not None:
+        start, _ = export.load(args.start)
+        rectify(start)
+        kinds = [(m.architecture, getattr(m, "width", None), m.pool_kind) for m in (model, start)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"{args.start} is of another kind than --model, --width and --pool say")
+        model.load_state_dict(start.state_dict())
+    return model
+
+
 def _student(args: argparse.Namespace, teacher: Network, settings: Settings) -> Network:
     """A new student of the teacher's, or the one to go on with."""
     student: torch.nn.Module
@@ -227,7 +244,9 @@ def _student(args: argparse.Namespace, teacher: Network, settings: Settings) -> 
         if settings.projection:
             control_ranges(student, interval, args.sigmas)
     else:
-        start = teacher if settings.warm_start else build(teacher.architecture, getattr(teacher, "width", None))
+        start = teacher
+        if not settings.warm_start:
+            start = build(teacher.architecture, getattr(teacher, "width", None), teacher.pool_kind)
         student = polynomialize(
             start, equalised=settings.warm_start, project_norms=settings.projection, **_polynomials(args)
         )
@@ -280,7 +299,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "train":
         settings = _settings(args, TEACHERS[args.model])
         torch.manual_seed(settings.seed)
-        outcome = train(_prepared(build(args.model, args.width), args), images, settings, **files)
+        outcome = train(_prepared(_fresh(args), args), images, settings, **files)
     else:
         teacher = _teacher(args)
         settings = _settings(args, STUDENTS[teacher.architecture])

@@ -55,6 +55,13 @@ def polynomialize(
     return model
 
 
+def rectify(model: nn.Module) -> None:
+    """Puts ReLU where the model has polynomials, which were fitted to it."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, PolyActivation):
+            replace(model, name, nn.ReLU())
+
+
 @torch.no_grad()
 def control_ranges(model: nn.Module, interval: float, sigmas: float) -> None:
     """Puts a projected `RangeBatchNorm` in place of every BatchNorm."""

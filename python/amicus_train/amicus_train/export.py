@@ -50,6 +50,8 @@ def save(model: Network, path: str | Path, dataset: str, notes: dict[str, str], 
     width = getattr(model, "width", None)
     if width is not None:
         entries["width"] = str(width)
+    if model.pool_kind != "average":
+        entries["pool"] = model.pool_kind
     polynomials = [m for m in activations(model).values() if isinstance(m, PolyActivation)]
     if polynomials:
         intervals = {p.interval for p in polynomials}
@@ -76,7 +78,7 @@ def load(path: str | Path) -> tuple[Network, dict[str, str]]:
     if "architecture" not in metadata:
         raise ValueError(f"{path}: no metadata entry `architecture`")
     width = metadata.get("width")
-    model = build(metadata["architecture"], int(width) if width else None)
+    model = build(metadata["architecture"], int(width) if width else None, metadata.get("pool"))
     if metadata.get("activation", "polynomial") != "relu":
         interval = float(metadata["activation.interval"])
         lists = json.loads(metadata["activation.coefficients"])

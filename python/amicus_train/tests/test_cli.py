@@ -78,6 +78,29 @@ def test_the_mean_of_a_student_with_itself_is_that_student(
         run(monkeypatch, "mean", "--weights", student, teacher, "--out", average, *common)
 
 
+def test_a_relu_network_starts_from_a_student_and_keeps_its_pools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_folders(tmp_path)
+    common = ["--dataset", "cifar10", "--data-dir", tmp_path, "--epochs", 1, "--batch", 8, "--validation", 4]
+    pooled, student, relu = (tmp_path / f"{name}.safetensors" for name in ("pooled", "student", "relu"))
+    run(monkeypatch, "train", "--model", "alexnet-cifar", "--pool", "max", "--out", pooled, *common)
+    run(monkeypatch, "distill", "--teacher", pooled, "--out", student, "--degree", 2, *common)
+    start = ["train", "--start", student, "--out", relu, *common]
+    # Steps too small to be seen: what comes out is what went in, with ReLU.
+    still = ["--rate", 1e-12, "--matrix-rate", 0]
+    run(monkeypatch, *start, "--model", "alexnet-cifar", "--pool", "max", *still)
+    with safe_open(student, "pt") as a, safe_open(relu, "pt") as b:
+        assert [file.metadata()["pool"] for file in (a, b)] == ["max", "max"]
+        assert b.metadata()["activation"] == "relu"
+        for name in a.keys():
+            if "running" not in name:
+                assert (a.get_tensor(name) - b.get_tensor(name)).abs().max() < 1e-5, name
+    for other in (["alexnet-cifar"], ["resnet8"]):
+        with pytest.raises(SystemExit, match="student.safetensors is of another kind"):
+            run(monkeypatch, *start, "--model", *other)
+    with pytest.raises(SystemExit, match="resnet8 with pools of kind max"):
+        run(monkeypatch, "train", "--model", "resnet8", "--pool", "max", "--out", relu, *common)
+
+
 def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = ["--dataset", "cifar10", "--data-dir", tmp_path / "none", "--out", tmp_path / "x.safetensors"]
     with pytest.raises(SystemExit, match="amicus-train: data folder .*none does not exist"):

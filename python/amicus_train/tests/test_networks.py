@@ -16,10 +16,10 @@ from amicus_train.ranges import reestimate, watch
 from amicus_train.structure import Structure, activations, equalise
 
 
-def shaken(name: str, seed: int = 3) -> Network:
+def shaken(name: str, seed: int = 3, pool: str | None = None) -> Network:
     """A network whose BatchNorms are not the identity."""
     torch.manual_seed(seed)
-    model = build(name)
+    model = build(name, pool=pool)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from amicus_train import polynomialize, to_onnx
-from amicus_train.networks import NETWORKS
+from amicus_train.networks import NETWORKS, Network
 
 from .test_networks import images, shaken
 
@@ -17,9 +17,21 @@ pytest.importorskip("onnxscript")
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("legacy", [True, False])
 def test_exported_students_give_the_same_logits(name: str, legacy: bool, tmp_path: Path) -> None:
+    same_logits(polynomialize(shaken(name)).eval(), legacy, tmp_path)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_exported_relu_networks_keep_relu_and_max_pools(legacy: bool, tmp_path: Path) -> None:
+    import onnx
+
+    same_logits(shaken("lenet5", pool="max"), legacy, tmp_path)
+    operators = [node.op_type for node in onnx.load(tmp_path / "student.onnx").graph.node]
+    assert operators.count("Relu") == 4 and operators.count("MaxPool") == 2
+
+
+def same_logits(student: Network, legacy: bool, tmp_path: Path) -> None:
     from onnx.reference import ReferenceEvaluator
 
-    student = polynomialize(shaken(name)).eval()
     path = tmp_path / "student.onnx"
     to_onnx(student, path, student.input_shape, legacy=legacy)
     assert list(tmp_path.iterdir()) == [path]

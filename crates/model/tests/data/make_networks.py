@@ -15,8 +15,9 @@ import torch
 
 sys.path.insert(0, sys.argv[1])
 from amicus_train.activation import PolyActivation  # noqa: E402
-from amicus_train.export import replace  # noqa: E402
+from amicus_train.convert import replace  # noqa: E402
 from amicus_train.networks import AlexNetCifar, LeNet5, ResNet8  # noqa: E402
+from amicus_train.structure import activations  # noqa: E402
 
 COEFFICIENTS = [0.124, 2.0, 6.006, 0.0, -10.794, 0.0, 7.152]
 IMAGES = 2
@@ -47,7 +48,7 @@ def tensor(seed: int, name: str, shape: list[int]) -> np.ndarray:
 
 @torch.no_grad()
 def case(name: str, model, lists: list[list[float]] | None, **metadata: str) -> dict:
-    names = list(model.activations())
+    names = list(activations(model))
     entries = {
         "architecture": model.architecture,
         "dataset": "none",
@@ -90,6 +91,8 @@ cases = [
     case("resnet8 of width 4", ResNet8(4), [COEFFICIENTS], width="4"),
     case("resnet8 of width 6, own polynomials", ResNet8(6), per_layer(7), width="6"),
     case("resnet8 teacher", ResNet8(), None),
+    case("lenet5 with max pools", LeNet5("max"), None, pool="max"),
+    case("alexnet-cifar with max pools", AlexNetCifar("max"), None, pool="max"),
 ]
 text = ",\n".join(json.dumps(one) for one in cases)
 Path(__file__).with_name("networks.json").write_text(f"[\n{text}\n]\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 //! AlexNet for 32 x 32 colour images, ten classes, BatchNorm before every activation.
 //!
-//! conv 64-192-384-256-256, all 3x3 pad 1; average pools of 2 after the first, second and fifth;
-//! fully connected 4096-1024-512-10.
+//! conv 64-192-384-256-256, all 3x3 pad 1; pools of 2 (means or maxima) after the first, second and
+//! fifth; fully connected 4096-1024-512-10.
 
 use super::PixelRule;
 use super::assembly::{Activations, Assembly, Weights};

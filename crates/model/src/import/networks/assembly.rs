@@ -71,11 +71,30 @@ impl Activations {
     }
 }
 
+/// How windows of 2 x 2 become one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pooling {
+    Average,
+    Max,
+}
+
+impl Pooling {
+    /// What a file's metadata say.
+    pub(super) fn of(file: &WeightFile<'_>) -> Result<Self, ModelError> {
+        match file.find_metadata("pool") {
+            None | Some("average") => Ok(Pooling::Average),
+            Some("max") => Ok(Pooling::Max),
+            Some(_) => Err(file.wrong("pool", "`average` or `max`")),
+        }
+    }
+}
+
 /// A network that grows layer by layer.
 pub(super) struct Assembly<'f> {
     graph: GraphBuilder,
     weights: Weights<'f>,
     activations: Activations,
+    pooling: Pooling,
     /// Activations so far.
     used: usize,
 }
@@ -89,7 +108,14 @@ impl<'f> Assembly<'f> {
         weights: Weights<'f>,
         activations: Activations,
     ) -> Self {
-        Assembly { graph: GraphBuilder::new(name, &shape, pixels.range()), weights, activations, used: 0 }
+        let graph = GraphBuilder::new(name, &shape, pixels.range());
+        Assembly { graph, weights, activations, pooling: Pooling::Average, used: 0 }
+    }
+
+    /// With pools of this kind.
+    pub(super) fn pooling(mut self, pooling: Pooling) -> Self {
+        self.pooling = pooling;
+        self
     }
 
     /// The input.
@@ -176,9 +202,13 @@ impl<'f> Assembly<'f> {
         self.activation(act, x)
     }
 
-    /// Means over windows of 2 x 2.
+    /// A pool over windows of 2 x 2.
     pub(super) fn halved(&mut self, name: &str, x: NodeId) -> Result<NodeId, ModelError> {
-        let node = self.graph.average_pool(name, x, PoolOptions::square(2));
+        let windows = PoolOptions::square(2);
+        let node = match self.pooling {
+            Pooling::Average => self.graph.average_pool(name, x, windows),
+            Pooling::Max => self.graph.max_pool(name, x, windows),
+        };
         self.added(node)
     }
 

@@ -1,6 +1,7 @@
 //! LeNet-5 for 28 x 28 grey images, ten classes, BatchNorm before every activation.
 //!
-//! conv 6@5x5 pad 2, average pool 2, conv 16@5x5, average pool 2, fully connected 400-120-84-10.
+//! conv 6@5x5 pad 2, pool 2, conv 16@5x5, pool 2, fully connected 400-120-84-10; pools are means or
+//! maxima.
 
 use super::PixelRule;
 use super::assembly::{Activations, Assembly, Weights};

@@ -8,10 +8,11 @@
 //! | `architecture` | `lenet5`, `alexnet-cifar` or `resnet8` |
 //! | `input` | `pixel/255` or `pixel/127.5-1`, see [`PixelRule`] |
 //! | `bn.eps` | what BatchNorm adds to variances |
-//! | `activation` | `polynomial` (also when absent), or `relu` for a teacher |
+//! | `activation` | `polynomial` (also when absent) or `relu` |
 //! | `activation.interval` | half-width `B` of the polynomials' interval |
 //! | `activation.coefficients` | JSON array `a_0..a_d` of `u = t / B`, or an array of such, one an activation in order of use |
 //! | `activation.ranges` | optional: largest `|u|` seen in training, one number an activation |
+//! | `pool` | `average` (also when absent) or `max`: pools of `lenet5` and `alexnet-cifar` |
 //! | `width` | channels of `resnet8`'s first stage; those of `conv1.weight` when absent |
 //! | `dataset` | optional: what it was trained on |
 
@@ -30,7 +31,7 @@ pub use weight_file::{WeightFile, half_precision};
 
 use crate::error::ModelError;
 use crate::graph::Graph;
-use assembly::{Activations, Assembly, Weights};
+use assembly::{Activations, Assembly, Pooling, Weights};
 
 /// The networks that files can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub struct Network {
     pub dataset: Option<String>,
     /// How pixels become its input.
     pub pixels: PixelRule,
-    /// The graph, with polynomials or (a teacher) with ReLU.
+    /// The graph, with polynomials or with ReLU.
     pub graph: Graph,
 }
 
@@ -88,7 +89,8 @@ pub fn read(safetensors: &[u8]) -> Result<Network, ModelError> {
         .ok_or_else(|| file.wrong("input", "`pixel/255` or `pixel/127.5-1`"))?;
     let assembly = |shape: [usize; 3]| {
         let activations = Activations::of(&file)?;
-        Ok::<_, ModelError>(Assembly::new(name, shape, pixels, Weights::File(&file), activations))
+        let new = Assembly::new(name, shape, pixels, Weights::File(&file), activations);
+        Ok::<_, ModelError>(new.pooling(Pooling::of(&file)?))
     };
     let graph = match architecture {
         Architecture::LeNet5 => lenet5::build(assembly([1, 28, 28])?),
