@@ -1,9 +1,9 @@
-"""A small network with polynomial activations, from PyTorch to ONNX (see ../tutorial-onnx.md).
+"""A small network, with ReLU and with parabolas, from PyTorch to ONNX (see ../tutorial-onnx.md).
 
     python train.py FOLDER
 
 FOLDER holds the MNIST training set in its usual two files. The 300 digits of crates/cli/assets, which it is tried on,
-are left out of the training. Writes tiny.onnx and digits.npz here.
+are left out of the training. Writes tiny.onnx, parabolas.onnx and digits.npz here.
 """
 
 import gzip
@@ -27,15 +27,21 @@ class Square(nn.Module):
 
 
 class Tiny(nn.Sequential):
-    def __init__(self):
+    def __init__(self, activation, pool):
         super().__init__(
-            nn.Conv2d(1, 8, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(8), Square(), nn.AvgPool2d(2),
-            nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), Square(), nn.AvgPool2d(2),
+            nn.Conv2d(1, 8, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(8), activation(), pool(2),
+            nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), activation(), pool(2),
             nn.Flatten(), nn.Linear(144, 10),
         )  # fmt: skip
-        for layer in self.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                nn.init.constant_(layer.weight, 0.5)  # keeps most of what an activation is fed between -2 and 2
+
+
+def parabolas():
+    """The same for activations that fit only a range: factors of 0.5 keep what they are fed between -2 and 2."""
+    model = Tiny(Square, nn.AvgPool2d)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.constant_(layer.weight, 0.5)
+    return model
 
 
 def read(folder, name):
@@ -51,13 +57,22 @@ def tensors(images, labels):
 
 
 def main(folder):
-    torch.manual_seed(1)
     torch.set_num_threads(1)
     kept, held = read(folder, "train-images-idx3-ubyte"), read(ASSETS, "digits-images.idx3-ubyte")
     tried = {image.tobytes() for image in held}
     others = np.array([image.tobytes() not in tried for image in kept])
     images, labels = tensors(kept[others], read(folder, "train-labels-idx1-ubyte")[others])
-    model = Tiny()
+    held = tensors(held, read(ASSETS, "digits-labels.idx1-ubyte"))
+    for make, name in ((lambda: Tiny(nn.ReLU, nn.MaxPool2d), "tiny.onnx"), (parabolas, "parabolas.onnx")):
+        torch.manual_seed(1)
+        model = make()
+        train(model, images, labels)
+        export(model, *held, HERE / name)
+    # Images as the model takes them, and their classes: what scales are chosen with, and what is tried afterwards.
+    np.savez_compressed(HERE / "digits.npz", x=held[0].numpy(), y=held[1].numpy())
+
+
+def train(model, images, labels):
     optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3)
     steps = 3 * len(images) // 256
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 8e-3, total_steps=steps)
@@ -72,16 +87,15 @@ def main(folder):
         if step % 100 == 0:
             print(step, loss.item())
 
+
+def export(model, images, labels, path):
     model.eval()
-    images, labels = tensors(held, read(ASSETS, "digits-labels.idx1-ubyte"))
     with torch.no_grad():
         print("correct:", (model(images).argmax(1) == labels).float().mean().item())
     torch.onnx.export(
-        model, (images[:1],), HERE / "tiny.onnx", dynamo=True, external_data=False,
+        model, (images[:1],), path, dynamo=True, external_data=False,
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )  # fmt: skip
-    # Images as the model takes them, and their classes: what scales are chosen with, and what is tried afterwards.
-    np.savez_compressed(HERE / "digits.npz", x=images.numpy(), y=labels.numpy())
 
 
 if __name__ == "__main__":
