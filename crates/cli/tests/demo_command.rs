@@ -188,15 +188,24 @@ fn digits_from_a_folder() {
 }
 
 #[test]
+fn weights_with_relu_are_run_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = demo(&["--weights", text(&resnet(folder.path(), "relu")), "--samples", "3"]);
+    assert_eq!(
+        (&report["model"], &report["limbs"], &report["agree"]),
+        (&"resnet8-cifar10-relu".into(), &1.into(), &3.into())
+    );
+    assert_eq!((&report["check"], &report["polynomials_error"]["max"]), (&"accepted".into(), &0.0.into()));
+}
+
+#[test]
 fn wrong_names_and_weights_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let weights = resnet(folder.path(), "polynomial");
-    let error = refused(&["--weights", text(&resnet(folder.path(), "relu"))]);
-    assert!(error.contains("resnet8-relu.safetensors: a teacher with ReLU activations"), "{error}");
     let error = refused(&["--model", "vgg"]);
     assert!(error.contains("unknown model vgg; known: lenet5-mnist, alexnet-cifar10, "), "{error}");
     let error = refused(&["--model", "lenet5-mnist", "--weights", text(&weights)]);
-    assert!(error.contains("holds a network of kind resnet8, lenet5-mnist is of kind lenet5"), "{error}");
+    assert!(error.contains("holds a network of kind resnet8 with polynomials, lenet5-mnist is of kind lenet5 with polynomials"), "{error}");
     let error = refused(&["--weights", text(&weights), "--data-dir", text(&folder.path().join("none"))]);
     assert!(error.contains("none: no such folder"), "{error}");
     let error = refused(&["--weights", text(&weights), "--data-dir", ".", "--data", "x.npz"]);

@@ -13,7 +13,7 @@ use std::process::ExitCode;
     Images are numbers as the network takes them (float32, little-endian), a file each, named by number and class.")]
 pub(crate) struct Args {
     /// One of lenet5-mnist, alexnet-cifar10, resnet8-cifar10, lenet5-mnist-degree2,
-    /// resnet8-cifar10-degree2.
+    /// resnet8-cifar10-degree2, lenet5-mnist-relu, resnet8-cifar10-relu.
     #[arg(value_name = "NAME")]
     model: String,
     /// The compiled file. It holds the weights.

@@ -16,12 +16,12 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  amicus simulate lenet.amc --data test.npz\n  \
     amicus simulate lenet5-mnist --data-dir mnist\n\n\
-    The exact integer simulator computes what the secure run computes, within one unit per truncation. A network that is \
-    known by name comes with its plan, made from training images; with --weights it is compiled first, calibrated with 64 \
-    of the images.")]
+    The exact integer simulator computes what the secure run computes, within one unit per truncation; what the secure run \
+    decides by chance (numbers within half a unit of a threshold) it decides rightly. A network that is known by name comes \
+    with its plan, made from training images; with --weights it is compiled first, calibrated with 64 of the images.")]
 pub(crate) struct Args {
     /// A compiled file, or one of lenet5-mnist, alexnet-cifar10, resnet8-cifar10,
-    /// lenet5-mnist-degree2, resnet8-cifar10-degree2.
+    /// lenet5-mnist-degree2, resnet8-cifar10-degree2, lenet5-mnist-relu, resnet8-cifar10-relu.
     #[arg(value_name = "MODEL.amc|NAME", required_unless_present = "weights")]
     model: Option<String>,
     /// Images (array x) and, if there are labels, their classes (array y).

@@ -8,12 +8,43 @@ use amicus_model::networks::{self, Architecture, Network, PixelRule};
 use amicus_model::planned::Planned;
 use amicus_model::{Graph, QuantizedWeights};
 use amicus_plan::Plan;
+use std::fmt;
 use std::path::Path;
+
+/// What a network is built of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    architecture: Architecture,
+    /// Whether its activations are ReLU, not polynomials.
+    relu: bool,
+}
+
+impl Kind {
+    const fn polynomial(architecture: Architecture) -> Self {
+        Kind { architecture, relu: false }
+    }
+
+    const fn relu(architecture: Architecture) -> Self {
+        Kind { architecture, relu: true }
+    }
+
+    fn of(network: &Network) -> Self {
+        let relu = network.graph.nodes().iter().any(|node| matches!(node.layer, Layer::Activation(_)));
+        Kind { architecture: network.architecture, relu }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let activations = if self.relu { "ReLU" } else { "polynomials" };
+        write!(f, "{} with {activations}", self.architecture.name())
+    }
+}
 
 /// A model that is known by name.
 struct Known {
     name: &'static str,
-    architecture: Architecture,
+    kind: Kind,
     /// A safetensors file.
     ///
     /// Part of the program, so that an installed one runs without its source: some megabytes that
@@ -23,41 +54,61 @@ struct Known {
     plan: &'static [u8],
 }
 
-const KNOWN: [Known; 5] = [
+const KNOWN: [Known; 7] = [
     Known {
         name: "lenet5-mnist",
-        architecture: Architecture::LeNet5,
+        kind: Kind::polynomial(Architecture::LeNet5),
         weights: include_bytes!("../../assets/lenet5-mnist.safetensors"),
         plan: include_bytes!("../../assets/lenet5-mnist.plan"),
     },
     Known {
         name: "alexnet-cifar10",
-        architecture: Architecture::AlexNetCifar,
+        kind: Kind::polynomial(Architecture::AlexNetCifar),
         weights: include_bytes!("../../assets/alexnet-cifar10.safetensors"),
         plan: include_bytes!("../../assets/alexnet-cifar10.plan"),
     },
     Known {
         name: "resnet8-cifar10",
-        architecture: Architecture::ResNet8,
+        kind: Kind::polynomial(Architecture::ResNet8),
         weights: include_bytes!("../../assets/resnet8-cifar10.safetensors"),
         plan: include_bytes!("../../assets/resnet8-cifar10.plan"),
     },
     Known {
         name: "lenet5-mnist-degree2",
-        architecture: Architecture::LeNet5,
+        kind: Kind::polynomial(Architecture::LeNet5),
         weights: include_bytes!("../../assets/lenet5-mnist-degree2.safetensors"),
         plan: include_bytes!("../../assets/lenet5-mnist-degree2.plan"),
     },
     Known {
         name: "resnet8-cifar10-degree2",
-        architecture: Architecture::ResNet8,
+        kind: Kind::polynomial(Architecture::ResNet8),
         weights: include_bytes!("../../assets/resnet8-cifar10-degree2.safetensors"),
         plan: include_bytes!("../../assets/resnet8-cifar10-degree2.plan"),
+    },
+    Known {
+        name: "lenet5-mnist-relu",
+        kind: Kind::relu(Architecture::LeNet5),
+        weights: include_bytes!("../../assets/lenet5-mnist-relu.safetensors"),
+        plan: include_bytes!("../../assets/lenet5-mnist-relu.plan"),
+    },
+    Known {
+        name: "resnet8-cifar10-relu",
+        kind: Kind::relu(Architecture::ResNet8),
+        weights: include_bytes!("../../assets/resnet8-cifar10-relu.safetensors"),
+        plan: include_bytes!("../../assets/resnet8-cifar10-relu.plan"),
     },
 ];
 
 /// Names of the models that are known.
-pub const MODELS: [&str; 5] = [KNOWN[0].name, KNOWN[1].name, KNOWN[2].name, KNOWN[3].name, KNOWN[4].name];
+pub const MODELS: [&str; KNOWN.len()] = {
+    let mut names = [""; KNOWN.len()];
+    let mut at = 0;
+    while at < KNOWN.len() {
+        names[at] = KNOWN[at].name;
+        at += 1;
+    }
+    names
+};
 
 /// A model to run.
 pub(super) struct Model {
@@ -82,7 +133,7 @@ impl Model {
             (None, None) => Self::shipped(&KNOWN[0]),
             (None, Some(path)) => {
                 let network = read(path)?;
-                let named = KNOWN.iter().find(|k| k.architecture == network.architecture);
+                let named = KNOWN.iter().find(|k| k.kind == Kind::of(&network));
                 Self::trained(named.map_or(network.architecture.name(), |k| k.name), network)
             }
             (Some(name), None) => match known(name) {
@@ -99,9 +150,9 @@ impl Model {
                     return unknown(name);
                 };
                 let network = read(path)?;
-                if network.architecture != known.architecture {
-                    let (got, expected) = (network.architecture.name(), known.architecture.name());
-                    let reason = format!("holds a network of kind {got}, {name} is of kind {expected}");
+                let got = Kind::of(&network);
+                if got != known.kind {
+                    let reason = format!("holds a network of kind {got}, {name} is of kind {}", known.kind);
                     return Err(DemoError::File { path: path.display().to_string(), reason });
                 }
                 Self::trained(name, network)
@@ -174,9 +225,5 @@ fn read(path: &Path) -> Result<Network, DemoError> {
     let file = |reason: String| DemoError::File { path: path.display().to_string(), reason };
     let bytes = std::fs::read(path).map_err(|e| file(e.to_string()))?;
     let network = networks::read(&bytes).map_err(|e| file(e.to_string()))?;
-    if network.graph.nodes().iter().any(|node| matches!(node.layer, Layer::Activation(_))) {
-        let reason = "a teacher with ReLU activations; private inference takes a network with polynomials trained from it";
-        return Err(file(reason.to_owned()));
-    }
     Ok(network)
 }

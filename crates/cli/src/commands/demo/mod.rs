@@ -22,8 +22,8 @@ use std::process::ExitCode;
     amicus demo --model model.amc --data test.npz")]
 pub(crate) struct Args {
     /// Model to run: lenet5-mnist, alexnet-cifar10, resnet8-cifar10, lenet5-mnist-degree2,
-    /// resnet8-cifar10-degree2, or a file made by `amicus compile` [default: lenet5-mnist, or what
-    /// --weights holds].
+    /// resnet8-cifar10-degree2, lenet5-mnist-relu, resnet8-cifar10-relu, or a file made by `amicus
+    /// compile` [default: lenet5-mnist, or what --weights holds].
     #[arg(long, value_name = "NAME|MODEL.amc")]
     model: Option<String>,
     /// Weights (safetensors) in place of those that ship.
