@@ -272,6 +272,11 @@ def gates():
     a, b = net.conv("x", 3, 4), net.add("Relu", net.conv("x", 3, 4))
     x = net.add("Mul", a, b)
     net.save("product", net.add("Relu", x))
+    net = Net([1, 3, 6, 6], 9)
+    x = net.add("Relu", net.conv("x", 3, 16))
+    both = net.add("Concat", net.add("ReduceMean", x, axes=[1], keepdims=1), net.add("ReduceMax", x, axes=[1], keepdims=1), axis=1)
+    g = net.add("HardSigmoid", net.conv(both, 2, 1))
+    net.save("pixel_attention", net.conv(net.add("Mul", x, g), 16, 4))
     net = Net([1, 3, 6, 6], 4)
     a = net.add("Relu", net.conv("x", 3, 4))
     s = net.add("ReduceMean", a, axes=[1, 2, 3], keepdims=1)
@@ -345,6 +350,10 @@ def several():
     mask = net.conv(x, 4, 2)
     score = net.add("Gemm", net.add("Flatten", x), net.weights(64, 3), net.weights(3))
     net.save("two_outputs", mask, score)
+    net = Net([1, 2, 4, 4], 2)
+    x = net.add("Relu", net.conv("x", 2, 4))
+    score = net.add("Gemm", net.add("Flatten", net.conv(x, 4, 4)), net.weights(64, 3), net.weights(3))
+    net.save("output_behind_output", x, score)
 
 
 if __name__ == "__main__":

@@ -122,6 +122,12 @@ impl<'b> Importer<'_, 'b> {
             return Err(format!("weights for {inputs} inputs, the value has shape {:?}", view.dims).into());
         }
         let (first, back) = self.axis_first(name, &view, last)?;
+        if first.dims[0] != self.batch {
+            return Err(unsupported(
+                "a product of a value whose batch is not its first axis",
+                "keep images first",
+            ));
+        }
         let values = (0..outputs).flat_map(|o| (0..inputs).map(move |i| i * outputs + o));
         let given = self.floats(&weights)?;
         let values = values.map(|at| given[at]).collect();

@@ -29,6 +29,11 @@ impl<'b> Importer<'_, 'b> {
                 Some(value) if node.op == "ZipMap" => Ok(value),
                 _ => Err(unsupported("names classes inside the network", "end the network before")),
             },
+            // Probabilities have the sum 1 already; one-against-rest scores would be divided by theirs.
+            "Normalizer" => match self.input(node, 0)? {
+                Some(value @ Value::Probabilities(..)) => Ok(value),
+                _ => Err(unsupported("divides by the sum of secret numbers", "end the network before it")),
+            },
             _ => Err(unsupported(
                 "an operator that is not linear, of the domain ai.onnx.ml",
                 "linear models, scalers and neural networks are possible",

@@ -197,30 +197,33 @@ pub(super) fn order(graph: &GraphProto<'_>, outputs: &[&str]) -> Result<Vec<usiz
     let mut order = Vec::new();
     let mut stack = Vec::new();
     for &output in outputs {
-        if std::mem::replace(&mut state[producer[output]], 1) == 0 {
+        // One output after the other: what waits for its turn is not on the way to another.
+        if state[producer[output]] == 0 {
+            state[producer[output]] = 1;
             stack.push((producer[output], 0));
         }
-    }
-    while let Some((index, at)) = stack.pop() {
-        let node = &graph.nodes[index];
-        let Some(name) = node.inputs.get(at) else {
-            state[index] = 2;
-            order.push(index);
-            continue;
-        };
-        stack.push((index, at + 1));
-        if name.is_empty() || known.contains(name) {
-            continue;
-        }
-        let label = || label(node, index);
-        let &next = producer.get(name).ok_or_else(|| format!("node {}: input {name} is missing", label()))?;
-        match state[next] {
-            0 => {
-                state[next] = 1;
-                stack.push((next, 0));
+        while let Some((index, at)) = stack.pop() {
+            let node = &graph.nodes[index];
+            let Some(name) = node.inputs.get(at) else {
+                state[index] = 2;
+                order.push(index);
+                continue;
+            };
+            stack.push((index, at + 1));
+            if name.is_empty() || known.contains(name) {
+                continue;
             }
-            1 => return Err(format!("the graph has a cycle through node {}", label())),
-            _ => {}
+            let label = || label(node, index);
+            let &next =
+                producer.get(name).ok_or_else(|| format!("node {}: input {name} is missing", label()))?;
+            match state[next] {
+                0 => {
+                    state[next] = 1;
+                    stack.push((next, 0));
+                }
+                1 => return Err(format!("the graph has a cycle through node {}", label())),
+                _ => {}
+            }
         }
     }
     // In the order of the file where it is valid, for people; an order by depth is as good.

@@ -195,9 +195,10 @@ impl Preparing<'_> {
 
     fn push(&mut self, mut node: Node) -> NodeId {
         let gain = match &node.layer {
-            Layer::AveragePool(pool) | Layer::MaxPool(pool) => {
-                Some(1.0 / (pool.kernel[0] * pool.kernel[1]) as f64)
-            }
+            Layer::AveragePool(pool) => Some(1.0 / (pool.kernel[0] * pool.kernel[1]) as f64),
+            // Computed as it is it has the factor of what it reads, as a mean another one: whichever
+            // it becomes, a ratio that no means have keeps it apart from what it reads.
+            Layer::MaxPool(pool) => Some(std::f64::consts::PI / (pool.kernel[0] * pool.kernel[1]) as f64),
             Layer::Weigh { divisor, .. } => Some(1.0 / divisor),
             Layer::Flatten | Layer::Reshape | Layer::SumPool(_) | Layer::Add | Layer::Concat => Some(1.0),
             Layer::Extreme(_) | Layer::Gather(_) => Some(1.0),
