@@ -51,9 +51,9 @@ fn shipped_network_is_as_good_in_integers() {
         "largest relative error {:?}",
         errors.iter().copied().fold(0.0, f64::max)
     );
-    assert!(
-        compiled.report.cost.dealt_bytes < 2_000_000 && compiled.report.cost.sent_bytes_per_party < 120_000
-    );
+    // Activations stand behind truncations of their own: an opening more, and less dealt.
+    let cost = &compiled.report.cost;
+    assert!(cost.dealt_bytes < 1_000_000 && cost.sent_bytes_per_party < 250_000, "{cost:?}");
 }
 
 /// The shipped file with one tensor or entry changed or left out.

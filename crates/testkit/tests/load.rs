@@ -114,7 +114,7 @@ fn wrong_words_to_the_helper() {
     let step = "answer to the challenge";
     given_up(answer(How::Residue(1)), &[step, "party 2", "residue"]);
     given_up(answer(How::Longer(1)), &[step, "party 2", "bytes, expected"]);
-    given_up(answer(How::Garbage(vec![3; 60])), &[step, "party 2", "wire version"]);
+    given_up(answer(How::Garbage(vec![0xee; 60])), &[step, "party 2", "wire version"]);
 }
 
 #[test]

@@ -13,8 +13,10 @@ use amicus_node::{NodeError, Peer, limits};
 use amicus_plan::{Plan, WeightId};
 use amicus_protocol::wire::Kind;
 use amicus_protocol::{Parties, ProtocolError};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -90,36 +92,44 @@ impl HttpsOwner {
                 }
                 Ok::<_, Error>(fingerprint.finish().0)
             };
-            let fingerprint = match first(parts, &mut sealed).await {
-                Ok(fingerprint) => fingerprint,
-                Err(error) => {
-                    sealed.abort();
-                    return Err(error);
-                }
-            };
-            sealed.await.map_err(|error| fail(ProtocolError::Internal(error.to_string())))??;
+            let fingerprint = both(parts, &mut sealed).await;
+            if fingerprint.is_err() {
+                sealed.abort();
+            }
+            let fingerprint = fingerprint?;
             Ok(Model { epoch: scope.epoch, fingerprint: ModelFingerprint(fingerprint) })
         })
     }
 }
 
-/// What `parts` gives, unless the helper says before that the load is given up.
-async fn first<T>(
+/// What `parts` gives, once the helper has accepted the load, which may be before the last answer of a
+/// party is here; the first error of either ends it.
+async fn both<T>(
     parts: impl Future<Output = Result<T, Error>>,
     sealed: &mut tokio::task::JoinHandle<Result<(), Error>>,
 ) -> Result<T, Error> {
-    let (mut parts, mut over) = (std::pin::pin!(parts), false);
+    let mut parts = std::pin::pin!(parts);
+    let (mut given, mut accepted) = (None, false);
     std::future::poll_fn(|context| {
-        if let std::task::Poll::Ready(parts) = parts.as_mut().poll(context) {
-            return std::task::Poll::Ready(parts);
-        }
-        if !over && let std::task::Poll::Ready(word) = std::pin::Pin::new(&mut *sealed).poll(context) {
-            over = true;
-            if let Ok(Err(error)) = word {
-                return std::task::Poll::Ready(Err(error));
+        if given.is_none()
+            && let Poll::Ready(parts) = parts.as_mut().poll(context)
+        {
+            match parts {
+                Ok(parts) => given = Some(parts),
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        std::task::Poll::Pending
+        if !accepted && let Poll::Ready(word) = Pin::new(&mut *sealed).poll(context) {
+            match word {
+                Ok(Ok(())) => accepted = true,
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    let error = ProtocolError::Internal(error.to_string());
+                    return Poll::Ready(Err(NodeError::from(error).into()));
+                }
+            }
+        }
+        given.take_if(|_| accepted).map_or(Poll::Pending, |given| Poll::Ready(Ok(given)))
     })
     .await
 }
@@ -156,4 +166,39 @@ async fn again(wire: &Wire, call: &Call) -> Result<super::wire::Answer, Error> {
         pause = (pause * 2).min(PAUSE.1);
     }
     wire.call(call).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong() -> Error {
+        Error::NoImages
+    }
+
+    #[test]
+    fn a_load_ends_when_both_are_done_or_one_fails() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let later = |seconds| tokio::time::sleep(Duration::from_millis(20 * seconds));
+        let run = |parts: (u64, bool), helper: (u64, bool)| {
+            runtime.block_on(async {
+                let answer = |good: bool| if good { Ok(()) } else { Err(wrong()) };
+                let mut sealed = tokio::spawn(async move {
+                    later(helper.0).await;
+                    answer(helper.1)
+                });
+                let parts = async {
+                    later(parts.0).await;
+                    answer(parts.1)
+                };
+                both(parts, &mut sealed).await.is_ok()
+            })
+        };
+        // The helper's word comes before the last answer of a party, with it, and after it.
+        for (parts, helper) in [(1, 0), (0, 0), (0, 1)] {
+            for good in [(true, true), (true, false), (false, true), (false, false)] {
+                assert_eq!(run((parts, good.0), (helper, good.1)), good == (true, true), "{parts} {good:?}");
+            }
+        }
+    }
 }
