@@ -157,7 +157,9 @@ fn run(seed: u64, keep: Option<&Path>, folder: &Path) -> Result<Fate, String> {
     // Where a network gives 0 whatever it is fed, one unit is all there is to compare.
     let unit = 0.5f64.powi(net.plan.output.scale.0 as i32);
     let rounding = secure.iter().zip(&simulated).all(|(a, b)| (a - b).abs() <= unit);
-    if error > SECURE && fixed < 0.005 && !rounding {
+    // A number next to a threshold falls on either side, and there this function jumps.
+    let jumps = network.operators.iter().any(|operator| operator.contains("ThresholdedRelu"));
+    if error > SECURE && fixed < 0.005 && !rounding && !jumps {
         return Err(format!("secure run: {error:e} from the simulator"));
     }
     Ok(Fate::Ran { float: float.max(prepared), fixed })
