@@ -2,14 +2,14 @@
 
 use super::tokens::{Tokens, nodes};
 use super::wire::{self, Wire};
-use crate::roles::{Answer, Expected, ModelFingerprint};
+use crate::roles::{Answer, Expected, ModelFingerprint, input_of};
 use crate::{Deployment, Error};
 use amicus_client::fingerprint::Fingerprints;
 use amicus_client::https::{self, Call, Info, ModelInfo};
 use amicus_client::inference::PendingRequest;
 use amicus_field::OperatingSystem;
 use amicus_node::{Limits, NodeError, Peer, limits};
-use amicus_plan::{Plan, PlanDigest, encoding, quantize_input};
+use amicus_plan::{Plan, PlanDigest, encoding};
 use amicus_protocol::wire::{Kind, VERSION};
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
 use std::sync::Arc;
@@ -160,12 +160,7 @@ impl HttpsClient {
     /// Parties that do not answer, have no model or another one.
     pub fn compare(&self, expected: Expected) -> Result<ModelFingerprint, Error> {
         let found = self.runtime.block_on(self.core.fingerprint())?;
-        match (ModelFingerprint(found), expected) {
-            (found, Expected::Model(expected)) if found != expected => {
-                Err(Error::OtherModel { found, expected })
-            }
-            (found, _) => Ok(found),
-        }
+        expected.is_met_by(ModelFingerprint(found))
     }
 
     /// Has one image classified: numbers as the network takes them.
@@ -183,7 +178,7 @@ impl HttpsClient {
     /// # Errors
     /// Those of [`HttpsClient::infer`], no images, or more than the deployment allows.
     pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
-        let input = self.core.input(images)?;
+        let input = input_of(&self.core.plan, images)?;
         let (answers, farewells) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
         self.say_farewell(farewells);
         Ok(answers)
@@ -202,7 +197,7 @@ impl HttpsClient {
     ) -> Result<(), Error> {
         let inputs: Vec<Arc<Zeroizing<Vec<i64>>>> = images
             .iter()
-            .map(|image| Ok(Arc::new(self.core.input(&[*image])?)))
+            .map(|image| Ok(Arc::new(input_of(&self.core.plan, &[*image])?)))
             .collect::<Result<_, Error>>()?;
         let (core, farewells) = (&self.core, &mut self.farewells);
         self.runtime.block_on(async {
@@ -253,17 +248,6 @@ impl Drop for HttpsClient {
 }
 
 impl Core {
-    fn input(&self, images: &[&[f32]]) -> Result<Zeroizing<Vec<i64>>, Error> {
-        if images.is_empty() {
-            return Err(Error::NoImages);
-        }
-        let mut input = Zeroizing::new(Vec::with_capacity(images.iter().map(|image| image.len()).sum()));
-        for image in images {
-            input.extend_from_slice(&Zeroizing::new(quantize_input(&self.plan, image)?));
-        }
-        Ok(input)
-    }
-
     /// The fingerprint that all parties tell.
     async fn fingerprint(self: &Arc<Self>) -> Result<[u8; 32], Error> {
         let mut fingerprints = Fingerprints::default();

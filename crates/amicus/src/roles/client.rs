@@ -28,6 +28,32 @@ pub enum Expected {
     Any,
 }
 
+impl Expected {
+    /// The fingerprint that was found, if it is as expected.
+    pub(crate) fn is_met_by(self, found: ModelFingerprint) -> Result<ModelFingerprint, Error> {
+        match self {
+            Expected::Model(expected) if found != expected => Err(Error::OtherModel { found, expected }),
+            Expected::Model(_) | Expected::Any => Ok(found),
+        }
+    }
+}
+
+/// Images of one inference as the network's integers, one after the other.
+///
+/// # Errors
+/// No images, or one that the network does not take.
+pub(crate) fn input_of(plan: &Plan, images: &[&[f32]]) -> Result<Zeroizing<Vec<i64>>, Error> {
+    if images.is_empty() {
+        return Err(Error::NoImages);
+    }
+    // It never grows, which would leave copies behind.
+    let mut input = Zeroizing::new(Vec::with_capacity(images.iter().map(|image| image.len()).sum()));
+    for image in images {
+        input.extend_from_slice(&Zeroizing::new(quantize_input(plan, image)?));
+    }
+    Ok(input)
+}
+
 /// An answer to one image: what the network says of it, for its client alone.
 #[derive(Clone, PartialEq)]
 pub struct Answer {
@@ -96,12 +122,7 @@ impl Client {
     /// Parties that do not answer, have no model or another one.
     pub fn compare(&mut self, expected: Expected) -> Result<ModelFingerprint, Error> {
         let found = self.node.fingerprint().map_err(|error| self.links.explain(error))?;
-        match (ModelFingerprint(found), expected) {
-            (found, Expected::Model(expected)) if found != expected => {
-                Err(Error::OtherModel { found, expected })
-            }
-            (found, _) => Ok(found),
-        }
+        expected.is_met_by(ModelFingerprint(found))
     }
 
     /// Has one image classified: numbers as the network takes them.
@@ -120,13 +141,7 @@ impl Client {
     /// # Errors
     /// Those of [`Client::infer`], no images, or more than the deployment allows.
     pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
-        if images.is_empty() {
-            return Err(Error::NoImages);
-        }
-        let mut input = Zeroizing::new(Vec::with_capacity(images.iter().map(|image| image.len()).sum()));
-        for image in images {
-            input.extend_from_slice(&Zeroizing::new(quantize_input(&self.plan, image)?));
-        }
+        let input = input_of(&self.plan, images)?;
         let batch = u32::try_from(images.len()).unwrap_or(u32::MAX);
         let inferred = self
             .node

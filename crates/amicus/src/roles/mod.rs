@@ -9,6 +9,8 @@ mod probe;
 mod seat;
 mod serving;
 
+#[cfg(feature = "https")]
+pub(crate) use client::input_of;
 pub use client::{Answer, Client, Expected};
 pub use helper::Helper;
 pub use notice::Notice;
