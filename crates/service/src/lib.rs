@@ -24,6 +24,7 @@ mod node;
 mod process;
 pub mod public;
 mod run;
+mod serving;
 pub mod token;
 
 pub use config::{Bytes, LogConfig, LogFormat, LogLevel, NodeConfig, NodeLimits};

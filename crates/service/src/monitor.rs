@@ -6,6 +6,7 @@
 
 use crate::error::StartError;
 use crate::metrics::Metrics;
+use crate::serving::Serving;
 use amicus::{Level, Watch};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -18,10 +19,11 @@ use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
+/// Its thread, in errors.
+const MONITOR: &str = "the monitor's thread";
 /// Connections at a time; further ones wait.
 const CONNECTIONS: usize = 16;
 /// Until the headers of a request must be there.
@@ -48,8 +50,7 @@ pub(crate) struct State {
 /// A running monitor; it ends when it is dropped.
 pub(crate) struct Monitor {
     pub(crate) address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _serving: Serving,
 }
 
 impl Monitor {
@@ -70,34 +71,10 @@ impl Monitor {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(listener: TcpListener, state: Arc<State>) -> Result<Self, StartError> {
-        let system = |error| StartError::System { what: "the monitor's thread", error };
-        let address = listener.local_addr().map_err(system)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            // Threads that ask the node how it is, which may take a moment.
-            .max_blocking_threads(2)
-            .build()
-            .map_err(system)?;
-        let (stop, stopped) = oneshot::channel();
-        let work = move || {
-            runtime.spawn(serve(listener, state));
-            // Connections are served until the other end is dropped.
-            let _ = runtime.block_on(stopped);
-            // Connections end with it.
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        };
-        let thread = std::thread::Builder::new().name("monitor".to_owned()).spawn(work).map_err(system)?;
-        Ok(Monitor { address, stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let address = listener.local_addr();
+        let address = address.map_err(|error| StartError::System { what: MONITOR, error })?;
+        let serving = Serving::start("monitor", MONITOR, move || serve(listener, state))?;
+        Ok(Monitor { address, _serving: serving })
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Front, Outcome, answer, lock};
 use crate::error::StartError;
 use crate::metrics::ApiCounts;
 use crate::node::Prepared;
+use crate::serving::Serving;
 use crate::token::{Meter, NodeTag, Tokens};
 use amicus::net::https;
 use amicus::{Door, Identity, Level, Watch};
@@ -21,11 +22,12 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+/// Its thread, in errors.
+const PUBLIC: &str = "the public port's thread";
 /// Until a connection has shown that it speaks TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Bytes of a request's headers, at most.
@@ -49,8 +51,7 @@ pub(crate) struct Public {
     front: Arc<Front>,
     /// What new connections are shown.
     tls: Arc<Mutex<Arc<ServerConfig>>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    serving: Option<Serving>,
 }
 
 impl Socket {
@@ -100,7 +101,7 @@ impl Public {
         (door, watch): (Door, Watch),
         (folder, counts): (&Path, ApiCounts),
     ) -> Result<Self, StartError> {
-        let system = |error| StartError::System { what: "the public port's thread", error };
+        let system = |error| StartError::System { what: PUBLIC, error };
         let tokens = Tokens::open(folder, NodeTag::of(&prepared.identity.fingerprint()))?;
         let meter = Meter::open(tokens.folder())
             .map_err(|error| StartError::System { what: "what tokens have used", error })?;
@@ -123,24 +124,10 @@ impl Public {
         });
         let address = socket.listener.local_addr().map_err(system)?;
         let tls = Arc::new(Mutex::new(socket.tls));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            // Threads that ask the node how it is, which may take a moment.
-            .max_blocking_threads(2)
-            .build()
-            .map_err(system)?;
-        let (stop, stopped) = oneshot::channel();
-        let (serving, shown) = (Arc::clone(&front), Arc::clone(&tls));
-        let work = move || {
-            runtime.spawn(serve(socket.listener, shown, serving));
-            // Connections are served until the other end is dropped.
-            let _ = runtime.block_on(stopped);
-            // Connections end with it.
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        };
-        let thread = std::thread::Builder::new().name("public".to_owned()).spawn(work).map_err(system)?;
-        Ok(Public { address, front, tls, stop: Some(stop), thread: Some(thread) })
+        let (accepting, shown) = (Arc::clone(&front), Arc::clone(&tls));
+        let accepts = move || serve(socket.listener, shown, accepting);
+        let serving = Some(Serving::start("public", PUBLIC, accepts)?);
+        Ok(Public { address, front, tls, serving })
     }
 
     /// Shows another certificate to connections to come.
@@ -155,10 +142,8 @@ impl Public {
 
 impl Drop for Public {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        // Afterwards nobody uses a token.
+        drop(self.serving.take());
         if let Err(error) = lock(&self.front.meter).settle() {
             tracing::warn!(event = "meter_failed", "what tokens used is written down as too much: {error}");
         }
