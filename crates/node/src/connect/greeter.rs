@@ -66,19 +66,7 @@ pub(super) fn start(
     inboxes: InboxHandles,
     complaints: Complaints,
 ) -> Result<(Door, JoinHandle<()>), NodeError> {
-    let mesh = Mesh::new()?;
-    let (links, arrivals) = sync_channel(WAITING);
-    let door = Door { links, bell: Bell(mesh.waker()) };
-    let greeter = Greeter {
-        terms,
-        plans,
-        inboxes,
-        complaints,
-        mesh,
-        silent: VecDeque::new(),
-        looks: VecDeque::new(),
-        next_key: 0,
-    };
+    let (door, greeter, arrivals) = Greeter::new(terms, plans, inboxes, complaints)?;
     Ok((door, spawn("greet", move || greeter.run(&arrivals))?))
 }
 
@@ -112,6 +100,21 @@ struct Greeter {
 }
 
 impl Greeter {
+    /// One that greets nobody yet, its door, and where links arrive from there.
+    fn new(
+        terms: Terms,
+        plans: Vec<PlanDigest>,
+        inboxes: InboxHandles,
+        complaints: Complaints,
+    ) -> Result<(Door, Self, Receiver<Link>), NodeError> {
+        let mesh = Mesh::new()?;
+        let (links, arrivals) = sync_channel(WAITING);
+        let door = Door { links, bell: Bell(mesh.waker()) };
+        let (silent, looks) = (VecDeque::new(), VecDeque::new());
+        let greeter = Greeter { terms, plans, inboxes, complaints, mesh, silent, looks, next_key: 0 };
+        Ok((door, greeter, arrivals))
+    }
+
     fn run(mut self, arrivals: &Receiver<Link>) {
         loop {
             loop {
@@ -392,19 +395,8 @@ mod tests {
         let inbox = Inbox::new(1 << 16).unwrap();
         let inboxes = InboxHandles { online: inbox.handle(), dealing: None };
         let (complaints, heard) = Complaints::channel();
-        let (links, _arrivals) = sync_channel(WAITING);
-        let mesh = Mesh::new().unwrap();
-        let door = Door { links, bell: Bell(mesh.waker()) };
-        let mut greeter = Greeter {
-            terms: terms(1, 2),
-            plans: Vec::new(),
-            inboxes,
-            complaints,
-            mesh,
-            silent: VecDeque::new(),
-            looks: VecDeque::new(),
-            next_key: 0,
-        };
+        let (door, mut greeter, _arrivals) =
+            Greeter::new(terms(1, 2), Vec::new(), inboxes, complaints).unwrap();
         let mut ends = Vec::new();
         for name in names {
             let (here, there) = Link::pair(&name, "party 2");
