@@ -261,7 +261,7 @@ fn the_demonstration_shows_the_users_own_network() {
     let part = |key: &str| report[key]["median"].as_f64().unwrap();
     assert!(part("polynomials_error") > 3.0 * part("fixed_point_error"), "{report}");
 
-    // As it is: nothing is approximated, and private answers are those of the network.
+    // Compiled as it is: nothing is approximated, and private answers are those of the network.
     let made = json(&bench.run(&[&compile[..], &["--json"]].concat()));
     assert!(made["report"]["windows"].as_array().unwrap().len() == 5, "{made}");
     assert!(made["report"]["signs"]["median"].as_f64().unwrap() < 0.005, "{made}");

@@ -86,7 +86,7 @@ pub(crate) fn deployment(bytes: &[u8]) {
                 assert!(!certificates.is_empty(), "each party has one");
                 assert!(certificates.iter().all(|c| deployment.role_of(*c).as_ref() == Some(&party)));
             }
-            // The same deployment, whatever way it is written.
+            // It is one deployment, whatever way it is written.
             let again: Deployment = deployment.to_toml().expect("it is one").parse().expect("its text");
             assert_eq!(again.digest().expect("it is one"), deployment.digest().expect("it is one"));
         }

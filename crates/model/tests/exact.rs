@@ -179,7 +179,7 @@ fn windows_have_guard_bits_and_escapes_are_counted() {
         let half = w.unit * 2f64.powi(w.bits as i32 - 1);
         assert!(half >= 3.0 * w.seen, "{w:?}");
     }
-    // The same network fed with numbers eight times as large.
+    // Numbers sixteen times as large leave the windows.
     let Compiled { plan, factors, .. } = &compiled;
     let prepared = prepare(&equalise(&graph, &samples).unwrap().graph).unwrap().graph;
     let large: Vec<Vec<f32>> = samples.iter().map(|x| x.iter().map(|v| 16.0 * v).collect()).collect();
@@ -313,7 +313,7 @@ fn two_values_are_compared_with_each_other() {
     let most = n.g.extreme("most", a, b, Extreme::Largest);
     let act = n.g.activation("act", a, relu());
     let behind = n.conv("behind", act, 3, three(3));
-    // Of another scale than what it is compared with.
+    // It has another scale than what it is compared with.
     let least = n.g.extreme("least", behind, most, Extreme::Smallest);
     let y = n.g.flatten("flat", least);
     let y = n.fc("fc", y, 108, 4);

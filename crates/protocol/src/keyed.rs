@@ -26,7 +26,7 @@ impl KeyedHash {
 }
 
 impl KeyedHash {
-    /// As many pseudorandom bytes as there is room for, which depend on what was added.
+    /// Fills `out` with pseudorandom bytes that depend on what was added.
     pub(crate) fn fill(&self, out: &mut [u8]) {
         let mut reader = self.0.finalize_xof();
         reader.fill(out);

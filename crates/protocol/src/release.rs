@@ -51,7 +51,7 @@ impl ReleaseKey {
         let Some((masked, tag)) = sealed.split_last_chunk::<TAG_BYTES>() else {
             return Err(Fault::Length { expected: TAG_BYTES, got: sealed.len() });
         };
-        // Of hashes, this is in constant time.
+        // Hashes are compared in constant time.
         if blake3::Hash::from_bytes(*tag) != blake3::Hash::from_bytes(self.tag(masked).0) {
             return Err(Fault::Unauthenticated);
         }

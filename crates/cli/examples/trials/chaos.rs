@@ -132,7 +132,7 @@ fn trial(args: &Args, site: &mut Site, limits: DeploymentLimits) -> anyhow::Resu
     judge("without faults", &calm, true)?;
     println!("  in {:.1} s", started.elapsed().as_secs_f64());
 
-    // The same while nodes fail, until it is enough.
+    // Now nodes fail, until it is enough.
     let (over, faults) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut dice = Dice(args.seed);
     let models = site.models.len();

@@ -146,7 +146,7 @@ impl Work<'_> {
         self.run_with(quota, enough, &mut none)
     }
 
-    /// As [`Work::run`] does, by clients that may be connected.
+    /// [`Work::run`] by clients that may be connected already.
     pub(crate) fn run_with(&self, quota: &[usize], enough: &AtomicBool, askers: &mut [Askers]) -> Tally {
         let taken: Vec<AtomicUsize> = quota.iter().map(|_| AtomicUsize::new(0)).collect();
         let mut all = Tally::default();

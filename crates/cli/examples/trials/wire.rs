@@ -58,7 +58,7 @@ impl Record {
                 }
             }
             Kind::LoadGrant => body.chunks(SEED).for_each(|seed| self.add(header, seed)),
-            // The same to every party, but for the tag.
+            // Every party is sent equal bytes, but for the tag.
             Kind::Input | Kind::ReceiverKey => {
                 self.add(header, &body[..body.len().saturating_sub(TAG_BYTES)])
             }

@@ -247,7 +247,7 @@ fn show(ready: &Ready, json: bool, stays: bool) -> anyhow::Result<()> {
             ready.cluster, client.tokens, model.name
         ));
         for node in &ready.nodes {
-            // As one line, to be pasted.
+            // One line, to be pasted.
             output::as_it_is(&format!(
                 "  curl --insecure --pinnedpubkey {} --header \"Authorization: Bearer $(sed -n 's/^{} = //p' '{}' | tr -d \\\")\" {}/v1/info",
                 node.pin, node.name, client.tokens, node.public

@@ -182,7 +182,7 @@ impl Flight {
         match (peer, h.kind) {
             (_, Kind::Abort) if node && h.scope() == self.scope => Want::Take,
             (_, Kind::Abort) => Want::Drop,
-            // Of a load that failed, under an id that became this inference's.
+            // Tags of a load that failed, under an id that became this inference's.
             (Peer::Party(_), Kind::Tags) if h.epoch != self.scope.epoch => Want::Drop,
             // This id, but not this session or epoch.
             _ if h.scope() != self.scope && node => Want::Refuse(Fault::Unexpected(h.epoch.to_string())),

@@ -189,7 +189,7 @@ impl Guest {
             };
             match Header::decode(&frame).map(|(header, _)| header) {
                 Ok(header) if about(header.scope()) => return Ok(Said { header, frame }),
-                // Of what this place was for before.
+                // It is about what this place was for before.
                 Ok(_) | Err(_) => {}
             }
         }

@@ -8,13 +8,13 @@ use std::time::Duration;
 /// How a request ended, as metrics count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
-    /// As asked.
+    /// What was asked for is done.
     Ok,
-    /// It was none of this API's, or its body was wrong.
+    /// A request that this API does not have, or a body that is wrong.
     Invalid,
-    /// Without a token that counts here.
+    /// No token, or one that does not count here.
     Unauthenticated,
-    /// With one that is not for this.
+    /// A token that is not for this request.
     Forbidden,
     /// Quota, rate or lanes of the token are used up.
     Limited,

@@ -34,11 +34,11 @@ pub(crate) enum At {
 /// How long a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// There is none.
+    /// No body.
     None,
     /// A control message.
     Short,
-    /// As long as the models need.
+    /// A masked input or a part of weights, of the length that the models need.
     Long,
 }
 

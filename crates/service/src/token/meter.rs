@@ -39,7 +39,7 @@ pub(crate) enum Spent {
     Quota(u64),
     /// It goes too fast: how long to wait.
     Rate(Duration),
-    /// As many inferences are in flight as it may have.
+    /// Its lanes are taken: so many inferences are in flight.
     Lanes(u32),
 }
 

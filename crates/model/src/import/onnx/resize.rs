@@ -18,12 +18,12 @@ const SAME: f64 = 1e-5;
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Coordinates {
     HalfPixel,
-    /// As `HalfPixel`; a single pixel is the first one.
+    /// Centres of pixels, as `HalfPixel`, but that a single pixel is the first one.
     PyTorchHalfPixel,
     HalfPixelSymmetric,
     Asymmetric,
     AlignCorners,
-    /// As TensorFlow's nearest neighbours did.
+    /// Centres of the result alone, which TensorFlow's nearest neighbours went by.
     HalfPixelForNearest,
 }
 
