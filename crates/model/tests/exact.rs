@@ -20,6 +20,7 @@ use amicus_field::LimbVec;
 use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{Activations, ApproximateOptions, Approximated, MaxPooling, approximate};
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
+use amicus_model::compile::FAR;
 use amicus_model::equalise::equalise;
 use amicus_model::escapes::escapes;
 use amicus_model::function::{Elementary, Function};
@@ -30,7 +31,7 @@ use amicus_model::private_file::Existing;
 use amicus_model::proof::bounds;
 use amicus_model::quality::{Quality, Targets};
 use amicus_model::{CompileOptions, Compiled, ModelError, compile, simulate};
-use amicus_plan::{Link, OpKind, Range, ValueId, quantize_input};
+use amicus_plan::{OpKind, Range, ValueId, quantize_input};
 use nets::Net;
 
 const EXACT: ApproximateOptions = ApproximateOptions {
@@ -101,13 +102,11 @@ fn thresholds_fit_however_large_scales_get() {
         text.parse::<f64>().ok()
     };
     let errors: Vec<f64> = compiled.report.passed_over.iter().filter_map(error).collect();
-    assert!(errors.len() >= 3 && errors.iter().all(|e| *e < 5.0), "{:?}", compiled.report.passed_over);
+    assert!(!errors.is_empty() && errors.iter().all(|e| *e < 5.0), "{:?}", compiled.report.passed_over);
 }
 
-/// 40 ms for a round trip, 100 Mbit/s.
 fn far() -> CompileOptions {
-    let link = Link { one_way: 0.02, bandwidth: Some(12.5e6), shared_cores: None };
-    CompileOptions { link, ..CompileOptions::default() }
+    CompileOptions { link: FAR, ..CompileOptions::default() }
 }
 
 /// LeNet-5 with ReLU and MaxPool, random weights.
@@ -142,8 +141,7 @@ fn lenet5_deals_what_arithmetic_says() {
     assert!(report.meets_target(), "{report}");
     assert_eq!(found.fixed.unwrap().same_class, Some(8));
     // ReLU behind the pools: 1176 + 400 + 120 + 84 of 24 words and 4 elements, a mask each; maxima
-    // of 3 comparisons a window of 22 words and 4 elements, whose masks the helper keeps. Every
-    // second ReLU truncates.
+    // of 3 comparisons a window of 22 words and 4 elements, whose masks the helper keeps.
     let (relus, maxima) = (1176 + 400 + 120 + 84, 3 * (1176 + 400));
     let windows: usize = report.windows.iter().map(|w| w.comparisons).sum();
     assert_eq!(windows, relus + maxima);
@@ -154,12 +152,17 @@ fn lenet5_deals_what_arithmetic_says() {
     assert_eq!(each, [12, 13, 13, 13, 13, 14]);
     let words = |digits: &[u32]| digits.iter().map(|w| (1 << w) - 1).sum::<usize>() + 6;
     let words: usize = report.windows.iter().map(|w| w.comparisons * words(&w.digits)).sum();
-    let truncated = (400 + 84) * 2;
+    // Truncations cost little, so every ReLU has one, and rounding is as fine as 20 bits are.
+    let truncated = relus * 2;
     let elements = (words + relus * 5 + maxima * 4 + truncated) as u64;
     assert_eq!(report.cost.dealt_bytes, elements * 13 / 2, "{report}");
     assert!(report.cost.dealt_bytes <= 1_400_000, "{}", report.cost.dealt_bytes);
     assert_eq!(compiled.plan.limbs.count(), 1);
-    // Over a WAN: two rounds a comparison instead of three, and maxima with the ReLU behind them.
+    let rounding = report.rounding.as_ref().unwrap();
+    assert!(rounding.max < 5e-5, "{report}");
+    assert!(report.proofs.iter().all(|p| p.guard_bits_left >= 2.0), "{report}");
+    // Over a WAN: two rounds a comparison instead of three, and maxima with the ReLU behind them;
+    // windows by what each changes in the result.
     let (far, found) = exact(&graph, &samples, &far());
     assert!(far.report.meets_target(), "{}", far.report);
     assert_eq!(found.fixed.unwrap().same_class, Some(8));
@@ -299,6 +302,25 @@ fn activations_and_pools_follow_the_float_network() {
             }
         }
     }
+}
+
+/// Nearly all numbers are below 0, where a slope is all that is left of them.
+#[test]
+fn a_small_slope_is_as_fine_as_the_numbers_are() {
+    let mut n = Net::new("slope", &[4], 3);
+    let x = n.g.input();
+    let same = (0..16).map(|i| if i % 5 == 0 { 1.0 } else { 0.0 }).collect();
+    let y = n.g.linear("same", x, 4, same, None);
+    let y = n.g.activation("act", y, Function::elementary(Elementary::LeakyRelu { alpha: 0.01 }));
+    let weights = n.r.reals(12, 1.0);
+    let y = n.g.linear("last", y, 3, weights, None);
+    let mut samples: Vec<Vec<f32>> =
+        (0..11).map(|_| n.sample(4).iter().map(|v| -0.2 - 0.8 * v.abs()).collect()).collect();
+    samples.push(vec![0.9; 4]);
+    let options = CompileOptions { max_error: 0.001, ..CompileOptions::default() };
+    let (compiled, _) = exact(&n.g.finish(y).unwrap(), &samples, &options);
+    assert_eq!(compiled.report.windows.len(), 1);
+    assert!(compiled.report.meets_target(), "{}", compiled.report);
 }
 
 /// The larger and the smaller of two values, of different scales, and a network that truncates

@@ -7,10 +7,14 @@ use std::path::PathBuf;
 
 use amicus_data::{Images, mnist};
 use amicus_field::LimbVec;
+use amicus_model::compare::{FixedPoint, Networks, compare};
+use amicus_model::compile::{FAR, NEAR};
+use amicus_model::graph::Layer;
 use amicus_model::measure::median;
 use amicus_model::networks::PixelRule;
 use amicus_model::{
-    CompileOptions, FloatExecutor, Simulator, argmax, compile, networks, quantize_input, relative_error,
+    CompileOptions, Compiled, FloatExecutor, Simulator, argmax, compile, networks, quantize_input,
+    relative_error,
 };
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -54,6 +58,40 @@ fn shipped_network_is_as_good_in_integers() {
     // Activations stand behind truncations of their own: an opening more, and less dealt.
     let cost = &compiled.report.cost;
     assert!(cost.dealt_bytes < 1_000_000 && cost.sent_bytes_per_party < 250_000, "{cost:?}");
+}
+
+#[test]
+fn relu_and_max_pooling_are_as_good_in_integers() {
+    let graph = networks::read(&asset("lenet5-mnist-relu.safetensors")).unwrap().graph;
+    let pools = graph.nodes().iter().filter(|n| matches!(n.layer, Layer::MaxPool(_))).count();
+    assert_eq!(pools, 2);
+    let digits = shipped_digits();
+    let samples: Vec<Vec<f32>> = (0..digits.len()).map(|i| digits.input(i, PixelRule::Unit)).collect();
+    for (link, rounds, signs) in [(NEAR, 40, 0.001), (FAR, 26, 0.005)] {
+        let options = CompileOptions { link, ..CompileOptions::default() };
+        let compiled = compile(&graph, &samples[..100], &options).unwrap();
+        let report = &compiled.report;
+        assert_eq!((report.limbs, report.cost.rounds), (1, rounds), "{report}");
+        // Bits that fit the modulus are used, and leave numbers far from its end.
+        assert!(report.rounding.as_ref().unwrap().max < 1e-4, "{report}");
+        assert!(report.proofs.iter().all(|p| p.guard_bits_left >= 2.0), "{report}");
+        assert!(report.windows.iter().all(|w| w.guard_bits >= 1.0), "{report}");
+        assert!(report.cost.dealt_bytes < 1_400_000, "{report}");
+        let Compiled { plan, weights, factors, .. } = &compiled;
+        let fixed = FixedPoint { plan, weights, factors };
+        let networks = Networks { original: &graph, polynomial: &graph, fixed: Some(fixed) };
+        let labels: Vec<usize> = (0..digits.len()).map(|i| digits.label(i).into()).collect();
+        let found = compare(networks, &samples, Some(&labels), &mut |_| ()).unwrap();
+        assert_eq!((found.fixed_correct, found.total.unwrap().same_class), (found.float_correct, Some(300)));
+        assert!(found.fixed_correct.unwrap() >= 294);
+        // Nothing escapes, and the parts of the error are what compilation said.
+        let escapes = found.escapes.unwrap();
+        assert!(escapes.wrapped.is_empty(), "{escapes:?}");
+        let run = found.private_run.unwrap();
+        assert_eq!(run.samples, 24);
+        assert!(run.rounding.median < 1e-4 && run.signs.median < signs, "{run:?}");
+        assert!(run.signs.median > 0.0, "{run:?}");
+    }
 }
 
 /// The shipped file with one tensor or entry changed or left out.

@@ -1,7 +1,7 @@
 //! The table of executions that `compile` and `simulate` print.
 
 use super::output::{self, Table};
-use amicus_model::compare::{Agreement, Comparison};
+use amicus_model::compare::{Agreement, Comparison, PrivateRun};
 use amicus_model::escapes::Escapes;
 use amicus_model::measure::{count_of, percent};
 
@@ -27,6 +27,13 @@ pub(super) fn print_comparison(c: &Comparison) {
     executions.row(row("part of polynomials", c.polynomial_correct, Some(&c.polynomial)));
     if let Some(fixed) = &c.fixed {
         executions.row(row("part of the fixed point", c.fixed_correct, Some(fixed)));
+    }
+    if let Some(PrivateRun { samples, rounding, signs }) = &c.private_run {
+        for (name, error) in [("rounding", rounding), ("wrong signs near thresholds", signs)] {
+            let name = format!("of it {name}, {samples} private run(s)");
+            let error = format!("median {}, largest {}", percent(error.median), percent(error.max));
+            executions.row([name, String::new(), String::new(), error]);
+        }
     }
     executions.print();
     if !c.parts.is_empty() {

@@ -71,6 +71,9 @@ pub struct CompileOptions {
 /// one machine to another, one gigabit a second.
 pub const NEAR: Link = Link { one_way: 0.000_25, bandwidth: Some(125e6), shared_cores: None };
 
+/// A network that is far: 20 milliseconds from one machine to another, 100 megabits a second.
+pub const FAR: Link = Link { one_way: 0.02, bandwidth: Some(12.5e6), shared_cores: None };
+
 impl Default for CompileOptions {
     fn default() -> Self {
         CompileOptions {

@@ -19,6 +19,7 @@ use crate::float::FloatExecutor;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer, NodeId, OutputPart};
 use crate::measure::{argmax, median, relative_error};
+use crate::planner::exact::Measured;
 use crate::quantize::QuantizedWeights;
 use crate::report::ErrorFigures;
 use crate::simulate::Simulator;
@@ -27,6 +28,8 @@ use crate::simulate::Simulator;
 const STANDS_OUT: f64 = 4.0;
 /// Samples run at once.
 const CHUNK: usize = 16;
+/// Samples run under random masks, at most.
+const MASKED: usize = 24;
 /// Errors below this are of no interest.
 const OF_INTEREST: f64 = 1e-3;
 
@@ -107,6 +110,18 @@ impl PartAgreement {
     }
 }
 
+/// Errors of a private run, whose masks are random, against the network with polynomials: some of
+/// the samples, simulated with masks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PrivateRun {
+    /// The first samples, as many as are affordable.
+    pub samples: usize,
+    /// Rounding alone: every number is on the right side of its threshold.
+    pub rounding: ErrorFigures,
+    /// What is changed by numbers so near to a threshold that their side is left to chance.
+    pub signs: ErrorFigures,
+}
+
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
@@ -130,6 +145,9 @@ pub struct Comparison {
     pub total: Option<Agreement>,
     /// Output by output, where there are several or one has a class at every place.
     pub parts: Vec<PartAgreement>,
+    /// What the parts of the fixed point's error are in a private run; `None` for networks without
+    /// comparisons, or when the fixed point was not run.
+    pub private_run: Option<PrivateRun>,
     /// Layer by layer.
     pub layers: Vec<LayerError>,
     /// The first layer whose error stands out, and which of the two errors.
@@ -227,6 +245,7 @@ pub fn compare(
     let mut escaped = fixed.as_ref().map(|f| EscapeTally::new(&f.bounds));
     let mut outputs = Outputs::default();
     let mut correct = [0usize; 3];
+    let mut expected = Vec::new();
     let run = |sample: &Vec<f32>| -> Result<Runs, ModelError> {
         let float = float.values(sample)?;
         let student = if same { float.clone() } else { student.values(sample)? };
@@ -255,11 +274,21 @@ pub fn compare(
                     escaped.add(chunk * CHUNK + s, &outside);
                 }
                 outputs.fixed.push(logits);
+                if expected.len() < MASKED {
+                    expected.push(student);
+                }
             }
             outputs.float.push(float);
         }
         progress((chunk * CHUNK + samples.len()).min(count));
     }
+    let private_run = match &fixed {
+        Some(fixed) if fixed.plan.compares() && !samples.is_empty() => {
+            let run = Measured::of(&fixed.simulator, samples, &expected)?;
+            Some(PrivateRun { samples: run.samples, rounding: run.rounding, signs: run.signs })
+        }
+        _ => None,
+    };
     let layers: Vec<LayerError> = original
         .nodes()
         .iter()
@@ -286,6 +315,7 @@ pub fn compare(
             true => Vec::new(),
             false => PartAgreement::all(original, &outputs.fixed, &outputs.float),
         },
+        private_run,
         stands_out: stands_out(&layers),
         layers,
         escapes: escaped.map(EscapeTally::finish),

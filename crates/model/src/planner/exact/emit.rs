@@ -1,5 +1,7 @@
 //! A laid out network as a plan: comparisons, truncations and selections.
 
+use std::fmt;
+
 use amicus_field::{Limbs, SumPool2d};
 use amicus_plan::{
     Compare, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Printable, ScaleBits, Select, Truncate, UseIndex,
@@ -30,11 +32,31 @@ const AXES: [&str; 2] = ["down", "across"];
 /// a number of half a unit, and differences are about twice as large as numbers.
 const MORE_FOR_MAXIMA: u32 = 1;
 
+/// Bits of windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Windows {
+    /// So many, and some more for maxima and small layers.
+    Alike(u32),
+    /// Those of each comparison, in order.
+    Each(Vec<u32>),
+}
+
+impl fmt::Display for Windows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Windows::Alike(bits) => write!(f, "{bits}"),
+            Windows::Each(bits) => {
+                let (least, most) = (bits.iter().min().unwrap_or(&0), bits.iter().max().unwrap_or(&0));
+                write!(f, "{least} to {most}")
+            }
+        }
+    }
+}
+
 /// How comparisons are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Comparing {
-    /// Bits of windows.
-    pub(super) window: u32,
+pub(super) struct Comparing<'a> {
+    pub(super) windows: &'a Windows,
     /// Most digits of a comparison.
     pub(super) digits: usize,
     /// Whether maxima are computed together with activations behind them.
@@ -60,7 +82,7 @@ pub(super) struct Emitter<'a> {
     pub(super) layout: &'a Layout,
     pub(super) limbs: Limbs,
     pub(super) margin: f64,
-    pub(super) comparing: Comparing,
+    pub(super) comparing: Comparing<'a>,
     pub(super) ops: Vec<Op>,
     pub(super) scales: Vec<u32>,
     /// The last two numbers of every window whose maximum is computed with the activation behind
@@ -94,7 +116,7 @@ pub(super) fn emit(
     layout: &Layout,
     limbs: Limbs,
     margin: f64,
-    comparing: Comparing,
+    comparing: Comparing<'_>,
     output_scale: u32,
 ) -> Result<Emitted, ModelError> {
     let printable = |name: &str| Printable::new(name).into_string();
@@ -219,20 +241,25 @@ impl Emitter<'_> {
         Ok(self.push(op, "", kind, scale, largest).id)
     }
 
-    /// Bits that say on which side of thresholds a value lies; `range` is the largest distance.
+    /// Bits that say on which side of thresholds a value lies; `range` is the largest distance, `more`
+    /// what its window has beyond others.
     fn compare(
         &mut self,
         op: usize,
         suffix: &str,
         x: Known,
         (thresholds, range): (&[f64], f64),
-        bits: u32,
+        more: u32,
         len: usize,
     ) -> Result<ValueId, ModelError> {
-        let Comparing { digits, .. } = self.comparing;
-        let bits = bits + self.more_bits(len);
-        let reach = range * self.margin;
+        let Comparing { digits, windows, .. } = self.comparing;
         let name = format!("{}{suffix}", self.folded.ops[op].name);
+        let bits = match windows {
+            Windows::Alike(bits) => Some(bits + more + self.more_bits(len)),
+            Windows::Each(bits) => bits.get(self.found.windows.len()).copied(),
+        };
+        let bits = bits.ok_or_else(|| ModelError::node(&name, "no window was chosen for it"))?;
+        let reach = range * self.margin;
         let integers: Vec<i128> = thresholds.iter().map(|&t| to_integer(t, x.scale).as_i128()).collect();
         // Many thresholds and many digits together need more words of joins than a plan may have.
         let fewer = DIGITS.into_iter().rev().filter(|&fewer| fewer <= digits);
@@ -298,7 +325,7 @@ impl Emitter<'_> {
             let range = range.fold(largest, f64::max);
             let len = self.folded.value_len(input);
             let thresholds = (pieces.thresholds(), range);
-            Some(self.compare(op, ".sides", x, thresholds, self.comparing.window, len)?)
+            Some(self.compare(op, ".sides", x, thresholds, 0, len)?)
         };
         let mut z = x;
         if cut != Cut::None && argument < x.scale {
@@ -478,7 +505,7 @@ impl Emitter<'_> {
         for ((&side, polynomials), word) in sides.iter().zip(of_sides).zip(["left", "right"]) {
             let thresholds = (pieces.thresholds(), range);
             let suffix = format!(".{word} sides");
-            let above = self.compare(op, &suffix, side, thresholds, self.comparing.window, *windows)?;
+            let above = self.compare(op, &suffix, side, thresholds, 0, *windows)?;
             let both = OpKind::Xnor { left: *wins, right: above };
             let both = self.push(op, &format!(".{word} bits"), both, 0, f64::INFINITY);
             let mut z = side;
@@ -518,8 +545,8 @@ impl Emitter<'_> {
         let range = self.ranges.spread(op);
         let subtract = OpKind::Subtract { left: left.id, left_shift: 0, right: right.id, right_shift: 0 };
         let difference = self.push(op, &format!("{suffix} difference"), subtract, left.scale, range);
-        let bits = self.comparing.window + MORE_FOR_MAXIMA;
-        let sides = self.compare(op, &format!("{suffix} sides"), difference, (&[0.0], range), bits, len)?;
+        let (suffix, more) = (format!("{suffix} sides"), MORE_FOR_MAXIMA);
+        let sides = self.compare(op, &suffix, difference, (&[0.0], range), more, len)?;
         Ok((difference, sides))
     }
 

@@ -2,47 +2,47 @@
 //! network.
 
 use amicus_field::{LimbVec, PRIMES};
-use amicus_plan::{Plan, ValueId, quantize_input};
+use amicus_plan::{OpIndex, OpKind, Plan, ValueId, quantize_input};
 use rayon::prelude::*;
 
+use super::allot::Share;
 use crate::error::ModelError;
 use crate::fake_quantisation::SplitMix;
-use crate::quantize::QuantizedWeights;
+use crate::measure::relative_error;
 use crate::report::ErrorFigures;
 use crate::simulate::{Simulator, Trace};
 
 /// Multiply-adds spent on one choice.
 const AFFORDABLE: u64 = 1_000_000_000;
+/// And on what each comparison changes.
+const AFFORDABLE_SHARES: u64 = 200_000_000_000;
 /// Samples run at least, if there are as many.
 const LEAST: usize = 4;
 
 /// Relative errors of the logits.
 #[derive(Clone, Debug)]
-pub(super) struct Measured {
+pub(crate) struct Measured {
     /// Error of a run: truncations and signs under random masks.
-    pub(super) total: ErrorFigures,
+    pub(crate) total: ErrorFigures,
     /// Error of a run whose comparisons are all right.
-    pub(super) rounding: ErrorFigures,
+    pub(crate) rounding: ErrorFigures,
     /// What signs near thresholds change, against that run.
-    pub(super) signs: ErrorFigures,
+    pub(crate) signs: ErrorFigures,
     /// Without masks: rounding to nearest, signs right.
-    pub(super) nearest: ErrorFigures,
+    pub(crate) nearest: ErrorFigures,
     /// Samples run.
-    pub(super) samples: usize,
+    pub(crate) samples: usize,
 }
 
 impl Measured {
     /// Runs as many of the first samples as are affordable; `expected` are their unrounded results.
-    pub(super) fn of(
-        plan: &Plan,
-        weights: &QuantizedWeights,
+    pub(crate) fn of(
+        simulator: &Simulator<'_>,
         samples: &[Vec<f32>],
         expected: &[Vec<f64>],
     ) -> Result<Self, ModelError> {
-        let each = plan.cost(1)?.multiply_adds.saturating_mul(3).max(1);
-        let affordable = usize::try_from(AFFORDABLE / each).unwrap_or(usize::MAX);
-        let samples = &samples[..expected.len().min(affordable.max(LEAST))];
-        let simulator = Simulator::new(plan, weights)?;
+        let plan = simulator.plan();
+        let samples = &samples[..affordable(plan, expected.len())?];
         let run = |(number, sample): (usize, &Vec<f32>)| -> Result<[Vec<f64>; 3], ModelError> {
             let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, sample)?);
             let masks = masks(plan, number as u64)?;
@@ -64,6 +64,50 @@ impl Measured {
             samples: samples.len(),
         })
     }
+}
+
+/// Samples to run, of so many.
+fn affordable(plan: &Plan, samples: usize) -> Result<usize, ModelError> {
+    let each = plan.cost(1)?.multiply_adds.saturating_mul(3).max(1);
+    let affordable = usize::try_from(AFFORDABLE / each).unwrap_or(usize::MAX);
+    Ok(samples.min(affordable.max(LEAST)))
+}
+
+/// What wrong signs of each comparison alone change in the results of samples, of which there are
+/// `samples` to run; `None` for networks where that takes too long.
+pub(super) fn shares(
+    simulator: &Simulator<'_>,
+    samples: &[Vec<f32>],
+) -> Result<Option<Vec<Share>>, ModelError> {
+    let plan = simulator.plan();
+    let infos = plan.values()?;
+    let samples = &samples[..affordable(plan, samples.len())?];
+    let comparison = |(op, kind): (OpIndex, &OpKind)| match kind {
+        OpKind::Compare(c) => Some((op, infos.get(c.input).len * c.thresholds.len(), c.window())),
+        _ => None,
+    };
+    let ops = plan.indexed_ops().map(|(index, op)| (index, &op.kind));
+    let comparisons: Vec<(OpIndex, usize, u32)> = ops.filter_map(comparison).collect();
+    let runs = (samples.len() * (comparisons.len() + 1)) as u64;
+    if plan.cost(1)?.multiply_adds.saturating_mul(runs) > AFFORDABLE_SHARES {
+        return Ok(None);
+    }
+    let run = |(number, sample): (usize, &Vec<f32>)| -> Result<Vec<f64>, ModelError> {
+        let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, sample)?);
+        let masks = masks(plan, number as u64)?;
+        let right = simulator.trace_decided(&input, &masks, 1)?.into_outputs().logits();
+        let of = |(op, ..): &(OpIndex, usize, u32)| {
+            let trace = simulator.trace_decided_but(&input, &masks, *op, 1)?;
+            Ok(relative_error(&trace.into_outputs().logits(), &right))
+        };
+        comparisons.iter().map(of).collect()
+    };
+    let runs = samples.par_iter().enumerate().map(run).collect::<Result<Vec<_>, ModelError>>()?;
+    let share = |(i, &(_, numbers, bits)): (usize, &(OpIndex, usize, u32))| {
+        let squares: f64 = runs.iter().map(|r| r[i] * r[i]).sum();
+        Share { numbers, bits, error: squares / runs.len().max(1) as f64 }
+    };
+    Ok(Some(comparisons.iter().enumerate().map(share).collect()))
 }
 
 /// A random mask for every value; nothing secret is made from it.

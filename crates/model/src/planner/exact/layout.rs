@@ -16,11 +16,14 @@ use crate::pieces::Pieces;
 use crate::planner::emit::largest_ell;
 use crate::scales::guard_bits;
 
-/// Most bits given to slopes that are no short binary fraction.
+/// Bits given to slopes that are no short binary fraction, at least.
 const SLOPE_BITS: u32 = 12;
 /// And to coefficients of squares and higher powers, which are often smaller than the slope beside
-/// them: their rounding is the same for all numbers, and adds up over layers.
+/// them.
 const CURVE_BITS: u32 = 14;
+/// How many bits fewer than an argument a coefficient may have: its rounding is the same for all
+/// numbers, so that it adds up over layers, and means do not make it smaller.
+const FEWER_BITS: u32 = 3;
 /// Most bits of a threshold: plans hold them in 128.
 const THRESHOLD_BITS: i64 = 120;
 /// Largest scale of anything that is chosen.
@@ -62,11 +65,15 @@ pub(super) struct Layout {
 pub(super) struct Draft<'a> {
     pub(super) folded: &'a Folded,
     pub(super) ranges: &'a Ranges,
+    /// Largest absolute weight of every linear layer.
+    pub(super) largest_weights: &'a [f64],
     pub(super) margin: f64,
     pub(super) limbs: Limbs,
     pub(super) precision: Precision,
     /// Whether maxima are computed together with activations behind them.
     pub(super) fused: bool,
+    /// Bits that values have beyond their range with its margin.
+    pub(super) room: i64,
 }
 
 impl Draft<'_> {
@@ -95,14 +102,8 @@ impl Draft<'_> {
 
     fn scales(&self, cuts: &[Cut]) -> Layout {
         let folded = self.folded;
-        let weights: Vec<u32> = folded
-            .linears
-            .iter()
-            .map(|linear| {
-                let largest = linear.real_weights().iter().fold(0f64, |m, w| m.max(w.abs()));
-                scale_for(self.precision.weights, largest)
-            })
-            .collect();
+        let weights: Vec<u32> =
+            self.largest_weights.iter().map(|&largest| scale_for(self.precision.weights, largest)).collect();
         let range = folded.input_range;
         let mut values = vec![scale_for(self.precision.argument, range.low.abs().max(range.high.abs()))];
         let mut steps = vec![None; folded.ops.len()];
@@ -114,13 +115,13 @@ impl Draft<'_> {
                     // Products of two bits come doubled.
                     let doubled = self.fused && index.checked_sub(1).is_some_and(|op| fusable(folded, op));
                     self.activation(index, cuts[index], of(input), input, &mut steps, |argument| {
-                        full_scale(pieces, argument) + u32::from(doubled)
+                        self.full_scale(pieces, argument) + u32::from(doubled)
                     })
                 }
                 FoldedKind::Activation { input, coefficients, .. } => {
                     let polynomial = Pieces::polynomial(coefficients.clone());
                     self.activation(index, cuts[index], of(input), input, &mut steps, |argument| {
-                        full_scale(&polynomial, argument)
+                        self.full_scale(&polynomial, argument)
                     })
                 }
                 FoldedKind::Multiply { left, right } => of(left) + of(right),
@@ -194,7 +195,7 @@ impl Draft<'_> {
     }
 
     fn bits(&self, value: usize) -> i64 {
-        guard_bits(self.ranges.largest(value) * self.margin)
+        guard_bits(self.ranges.largest(value) * self.margin) + self.room
     }
 
     /// The activation before a value, or at it, that can drop bits which the value has too many.
@@ -231,6 +232,25 @@ impl Draft<'_> {
         }
     }
 
+    /// Scale of the result of a function in pieces: that of its highest power, and bits for
+    /// coefficients.
+    fn full_scale(&self, pieces: &Pieces, argument: u32) -> u32 {
+        let degree = pieces.degree() as u32;
+        let slopes = pieces.polynomials().iter().flat_map(|p| p.iter().skip(1).copied());
+        let exact = |bits: u32| {
+            let unit = 2f64.powi(bits as i32);
+            slopes.clone().all(|a| (a * unit).fract() == 0.0)
+        };
+        let least = if degree > 1 { CURVE_BITS } else { SLOPE_BITS };
+        let most = least.max(self.precision.argument.saturating_sub(FEWER_BITS));
+        let bits = (0..most).find(|&bits| exact(bits)).unwrap_or_else(|| {
+            // Small coefficients get as many bits as others.
+            let largest = slopes.clone().fold(0f64, |m, a| m.max(a.abs()));
+            scale_for(most, largest)
+        });
+        degree * argument + bits
+    }
+
     fn too_large(&self, layout: &Layout, value: usize) -> ModelError {
         let full = value.checked_sub(1).and_then(|op| layout.steps[op]).map_or(0, |s| s.full);
         let scale = layout.values[value].max(full);
@@ -258,22 +278,4 @@ pub(super) fn fusable(folded: &Folded, maximum: usize) -> bool {
 /// The scale at which numbers up to `largest` have `bits` bits.
 fn scale_for(bits: u32, largest: f64) -> u32 {
     (i64::from(bits) - guard_bits(largest)).clamp(0, MOST) as u32
-}
-
-/// Scale of the result of a function in pieces: that of its highest power, and bits for
-/// coefficients.
-fn full_scale(pieces: &Pieces, argument: u32) -> u32 {
-    let degree = pieces.degree() as u32;
-    let slopes = pieces.polynomials().iter().flat_map(|p| p.iter().skip(1).copied());
-    let exact = |bits: u32| {
-        let unit = 2f64.powi(bits as i32);
-        slopes.clone().all(|a| (a * unit).fract() == 0.0)
-    };
-    let most = if degree > 1 { CURVE_BITS } else { SLOPE_BITS };
-    let bits = (0..most).find(|&bits| exact(bits)).unwrap_or_else(|| {
-        // Small coefficients get as many bits as others.
-        let largest = slopes.clone().fold(0f64, |m, a| m.max(a.abs()));
-        scale_for(most, largest)
-    });
-    degree * argument + bits
 }

@@ -3,12 +3,15 @@
 //!
 //! Steps: measure ranges on the samples; for 1, 2 and 3 limbs and growing precision choose scales
 //! that fit (the module `layout`), then widths of windows, and look at what the exact simulator
-//! answers under random masks. The first choice that meets the target is taken.
+//! answers under random masks. The first choice that meets the target is taken. The precision begun
+//! with is the finest that costs nothing, or next to nothing: an element has as many bits however
+//! many are used.
 //!
 //! What differs from networks of polynomials: nothing is approximated; values keep their scale
 //! through selections, so one limb serves whole networks; and an error near a threshold is one of
 //! sign, bounded by half a unit of the decision.
 
+mod allot;
 mod emit;
 mod errors;
 mod layout;
@@ -23,14 +26,15 @@ use crate::calibrate;
 use crate::compile::{CompileOptions, Compiled};
 use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
-use crate::fold::{Folded, FoldedKind};
+use crate::fold::{Folded, FoldedKind, FoldedLinear};
 use crate::planner::seconds;
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::{QuantizedLayer, QuantizedWeights, to_i64, to_integer};
 use crate::report::Report;
 use crate::scales::guard_bits;
-use emit::{Comparing, Emitted};
-use errors::Measured;
+use crate::simulate::Simulator;
+use emit::{Comparing, Emitted, Windows};
+pub(crate) use errors::Measured;
 use layout::{Draft, Layout};
 use ranges::Ranges;
 
@@ -42,17 +46,26 @@ struct Precision {
 }
 
 /// Precisions tried with one limb, and with more.
-const ONE_LIMB: [Precision; 4] = [
+const ONE_LIMB: [Precision; 7] = [
     Precision { argument: 13, weights: 13 },
     Precision { argument: 14, weights: 14 },
     Precision { argument: 15, weights: 15 },
-    Precision { argument: 17, weights: 16 },
+    Precision { argument: 16, weights: 16 },
+    Precision { argument: 17, weights: 17 },
+    Precision { argument: 18, weights: 18 },
+    Precision { argument: 20, weights: 20 },
 ];
-const MORE_LIMBS: [Precision; 3] = [
+const MORE_LIMBS: [Precision; 4] = [
     Precision { argument: 16, weights: 15 },
     Precision { argument: 20, weights: 18 },
     Precision { argument: 26, weights: 22 },
+    Precision { argument: 30, weights: 26 },
 ];
+/// Bits that values have beyond their range with its margin, where that fits.
+const ROOM: i64 = 2;
+/// Times the least estimate that a finer precision may take. More truncations take at most that much,
+/// mostly less, and rounding becomes up to a hundred times finer.
+const NEARLY: f64 = 1.06;
 /// Bits of windows tried first, where rounds are cheap and where they are dear; and the most tried.
 const WINDOW: u32 = 12;
 const WINDOW_FAR: u32 = 8;
@@ -61,6 +74,9 @@ const WIDEST: u32 = 21;
 const FAR: f64 = 0.005;
 /// Digits of a comparison: two rounds, three, four.
 const DIGITS: [usize; 3] = [3, 6, 12];
+/// Where windows are chosen one by one, their errors together are at most this share of the target
+/// before all are widened instead.
+const LEAST_GOAL: f64 = 0.3;
 /// Rounding may take this share of the target, before windows are looked at.
 const ROUNDING_SHARE: f64 = 0.7;
 
@@ -73,7 +89,9 @@ pub(crate) fn compile(
     let inputs = calibrate::inputs(folded, samples)?;
     let ranges = Ranges::of(folded, &inputs, options.error_samples.min(samples.len()))?;
     let folded = &near_thresholds(folded, &ranges, options.margin);
-    let planner = Planner { folded, ranges: &ranges, samples, options };
+    let largest = |linear: &FoldedLinear| linear.real_weights().iter().fold(0f64, |m, w| m.max(w.abs()));
+    let largest_weights: Vec<f64> = folded.linears.iter().map(largest).collect();
+    let planner = Planner { folded, ranges: &ranges, largest_weights: &largest_weights, samples, options };
     let (choice, passed_over) = planner.choose()?;
     let Choice { emitted, weights, measured, .. } = choice;
     let Emitted { plan, factors, windows, values, largest } = emitted;
@@ -125,8 +143,37 @@ fn near_thresholds(folded: &Folded, ranges: &Ranges, margin: f64) -> Folded {
 struct Planner<'a> {
     folded: &'a Folded,
     ranges: &'a Ranges,
+    largest_weights: &'a [f64],
     samples: &'a [Vec<f32>],
     options: &'a CompileOptions,
+}
+
+/// Scales for one precision, with maxima apart from activations and, where that fits, together.
+struct Drafted {
+    precision: Precision,
+    layouts: Vec<(Layout, bool)>,
+    /// Estimated seconds of an inference with windows of the least width.
+    seconds: f64,
+}
+
+impl std::fmt::Display for Drafted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bits", self.precision.argument)
+    }
+}
+
+/// A plan to choose from.
+struct Candidate {
+    emitted: Emitted,
+    weights: QuantizedWeights,
+    /// The place of its layout.
+    layout: usize,
+}
+
+impl Candidate {
+    fn choice(self, measured: Measured) -> Choice {
+        Choice { emitted: self.emitted, weights: self.weights, measured }
+    }
 }
 
 struct Choice {
@@ -141,25 +188,30 @@ impl Planner<'_> {
         let limbs: Vec<Limbs> = self.options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
         let (mut best, mut last_error, mut looked_at) = (None::<Choice>, None, Vec::new());
         for limbs in limbs {
-            let precisions = if limbs == Limbs::ONE { &ONE_LIMB[..] } else { &MORE_LIMBS[..] };
-            for &precision in precisions {
-                let bits = format!("{} limb(s), {} bits", limbs.count(), precision.argument);
-                match self.with(limbs, precision, &bits, &mut looked_at) {
-                    Ok(choice) => {
-                        let meets = choice.measured.total.median <= self.options.max_error;
-                        let better = |b: &Choice| choice.measured.total.median < b.measured.total.median;
-                        if meets || best.as_ref().is_none_or(better) {
-                            best = Some(choice);
-                        }
-                        if meets {
-                            return best.map(|b| (b, looked_at)).ok_or_else(no_choice);
-                        }
-                    }
+            let drafts = match self.drafts(limbs) {
+                Ok(drafts) => drafts,
+                Err(error) => {
+                    looked_at.push(format!("{} limb(s): {error}", limbs.count()));
+                    last_error = Some(error);
+                    continue;
+                }
+            };
+            for draft in &drafts {
+                let choice = match self.with(limbs, draft, &mut looked_at) {
+                    Ok(choice) => choice,
                     Err(error) => {
-                        looked_at.push(format!("{bits}: {error}"));
+                        looked_at.push(format!("{} limb(s), {draft}: {error}", limbs.count()));
                         last_error = Some(error);
                         break;
                     }
+                };
+                let meets = choice.measured.total.median <= self.options.max_error;
+                let better = |b: &Choice| choice.measured.total.median < b.measured.total.median;
+                if meets || best.as_ref().is_none_or(better) {
+                    best = Some(choice);
+                }
+                if meets {
+                    return best.map(|b| (b, looked_at)).ok_or_else(no_choice);
                 }
             }
         }
@@ -170,58 +222,137 @@ impl Planner<'_> {
         }
     }
 
+    /// What to try for a number of limbs, growing in precision: from the finest that takes hardly
+    /// longer than any, and leaves room if one does.
+    fn drafts(&self, limbs: Limbs) -> Result<Vec<Drafted>, ModelError> {
+        let precisions = if limbs == Limbs::ONE { &ONE_LIMB[..] } else { &MORE_LIMBS[..] };
+        let of = |room: i64| -> Result<Vec<Drafted>, ModelError> {
+            let mut fitting = Vec::with_capacity(precisions.len());
+            for &precision in precisions {
+                match self.draft(limbs, precision, room) {
+                    Ok(draft) => fitting.push(draft),
+                    // A finer one needs more bits still.
+                    Err(error) if fitting.is_empty() => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            Ok(fitting)
+        };
+        let mut drafts = of(ROOM).or_else(|_| of(0))?;
+        let least = drafts.iter().map(|d| d.seconds).fold(f64::INFINITY, f64::min);
+        let first = drafts.iter().rposition(|d| d.seconds <= NEARLY * least).unwrap_or(0);
+        if std::env::var("DBG").is_ok() {
+            for d in &drafts {
+                eprintln!("{d}: {:.3} ms", d.seconds * 1e3);
+            }
+            eprintln!("first {first}");
+        }
+        drafts.drain(..first);
+        Ok(drafts)
+    }
+
+    fn draft(&self, limbs: Limbs, precision: Precision, room: i64) -> Result<Drafted, ModelError> {
+        let Planner { folded, ranges, largest_weights, options, .. } = *self;
+        let layout = |fused| {
+            let margin = options.margin;
+            Draft { folded, ranges, largest_weights, margin, limbs, precision, fused, room }.layout()
+        };
+        let mut layouts = vec![(layout(false)?, false)];
+        if (0..folded.ops.len()).any(|op| layout::fusable(folded, op)) {
+            layouts.extend(layout(true).ok().map(|layout| (layout, true)));
+        }
+        let (emitted, _) = self.cheapest(&layouts, limbs, &Windows::Alike(self.narrowest()))?;
+        Ok(Drafted { precision, seconds: seconds(&emitted.plan, &options.link)?, layouts })
+    }
+
+    fn is_far(&self) -> bool {
+        self.options.link.one_way > FAR
+    }
+
+    /// Bits of windows to try first.
+    fn narrowest(&self) -> u32 {
+        if self.is_far() { WINDOW_FAR } else { WINDOW }
+    }
+
     /// The narrowest windows that meet the target, or the widest, for one precision.
-    fn with(
-        &self,
-        limbs: Limbs,
-        precision: Precision,
-        bits: &str,
-        looked_at: &mut Vec<String>,
-    ) -> Result<Choice, ModelError> {
-        let Planner { folded, ranges, .. } = *self;
-        let margin = self.options.margin;
-        let draft = |fused| Draft { folded, ranges, margin, limbs, precision, fused };
-        let apart = draft(false).layout()?;
-        let fused = (0..folded.ops.len()).any(|op| layout::fusable(folded, op));
-        let together = if fused { draft(true).layout().ok() } else { None };
-        let layouts = [Some((apart, false)), together.map(|layout| (layout, true))];
-        let far = self.options.link.one_way > FAR;
-        let mut window = if far { WINDOW_FAR } else { WINDOW };
-        let mut before = f64::INFINITY;
-        loop {
-            let (emitted, layout) = self.cheapest(layouts.iter().flatten(), limbs, window)?;
-            let weights = integers(folded, layout)?;
-            let measured = Measured::of(&emitted.plan, &weights, self.samples, &ranges.results)?;
-            let error = measured.total.median;
+    fn with(&self, limbs: Limbs, draft: &Drafted, looked_at: &mut Vec<String>) -> Result<Choice, ModelError> {
+        let mut looked = |windows: &Windows, measured: &Measured| {
             looked_at.push(format!(
-                "{bits}, windows of {window}: median error {:.4}% (rounding alone {:.4}%)",
-                100.0 * error,
+                "{} limb(s), {draft}, windows of {windows}: median error {:.4}% (rounding alone {:.4}%)",
+                limbs.count(),
+                100.0 * measured.total.median,
                 100.0 * measured.rounding.median
             ));
+        };
+        let target = self.options.max_error;
+        let mut window = self.narrowest();
+        let mut before = f64::INFINITY;
+        loop {
+            let windows = Windows::Alike(window);
+            let (candidate, measured) = self.measured(&draft.layouts, limbs, &windows)?;
+            looked(&windows, &measured);
+            let error = measured.total.median;
+            if error > target && self.is_far() && window == self.narrowest() {
+                let mut goal = target;
+                while goal > LEAST_GOAL * target {
+                    let Some(windows) = self.allotted(&candidate, goal)? else { break };
+                    let layouts = &draft.layouts[candidate.layout..=candidate.layout];
+                    let (candidate, measured) = self.measured(layouts, limbs, &windows)?;
+                    looked(&windows, &measured);
+                    if measured.total.median <= target {
+                        return Ok(candidate.choice(measured));
+                    }
+                    goal *= 0.8;
+                }
+            }
             // More windows do not help where rounding is what misses the target, or where they did
             // not help before.
-            let hopeless =
-                measured.rounding.median > ROUNDING_SHARE * self.options.max_error || error > 0.9 * before;
-            if error <= self.options.max_error || hopeless || window >= WIDEST {
-                return Ok(Choice { emitted, weights, measured });
+            let hopeless = measured.rounding.median > ROUNDING_SHARE * target || error > 0.9 * before;
+            if error <= target || hopeless || window >= WIDEST {
+                return Ok(candidate.choice(measured));
             }
             before = error;
             window += 1;
         }
     }
 
-    /// The plan that is cheapest over the network that it is made for: with maxima and activations
-    /// apart or together, and as many digits.
-    fn cheapest<'l>(
+    /// The cheapest plan with these windows, and its errors.
+    fn measured(
         &self,
-        layouts: impl Iterator<Item = &'l (Layout, bool)>,
+        layouts: &[(Layout, bool)],
         limbs: Limbs,
-        window: u32,
-    ) -> Result<(Emitted, &'l Layout), ModelError> {
+        windows: &Windows,
+    ) -> Result<(Candidate, Measured), ModelError> {
+        let (emitted, layout) = self.cheapest(layouts, limbs, windows)?;
+        let weights = integers(self.folded, &layouts[layout].0)?;
+        let simulator = Simulator::new(&emitted.plan, &weights)?;
+        let measured = Measured::of(&simulator, self.samples, &self.ranges.results)?;
+        Ok((Candidate { emitted, weights, layout }, measured))
+    }
+
+    /// Windows by what each comparison changes, `None` where that takes too long to find out.
+    fn allotted(&self, candidate: &Candidate, goal: f64) -> Result<Option<Windows>, ModelError> {
+        let Candidate { emitted, weights, .. } = candidate;
+        let simulator = Simulator::new(&emitted.plan, weights)?;
+        let samples = &self.samples[..self.ranges.results.len()];
+        let Some(shares) = errors::shares(&simulator, samples)? else { return Ok(None) };
+        let digits = emitted.windows.iter().map(|w| w.digits.len()).max().unwrap_or(1);
+        Ok(Some(Windows::Each(allot::allot(&shares, digits, goal, WIDEST))))
+    }
+
+    /// The plan that is cheapest over the network that it is made for, and the place of its layout:
+    /// with maxima and activations apart or together, and as many digits.
+    fn cheapest(
+        &self,
+        layouts: &[(Layout, bool)],
+        limbs: Limbs,
+        windows: &Windows,
+    ) -> Result<(Emitted, usize), ModelError> {
         let Planner { folded, ranges, options, .. } = *self;
-        let mut best: Option<(f64, Emitted, &Layout)> = None;
-        for ((layout, fused), digits) in layouts.flat_map(|l| DIGITS.map(|digits| (l, digits))) {
-            let comparing = Comparing { window, digits, fused: *fused };
+        let mut best: Option<(f64, Emitted, usize)> = None;
+        for (at, digits) in (0..layouts.len()).flat_map(|at| DIGITS.map(|digits| (at, digits))) {
+            let (layout, fused) = &layouts[at];
+            let comparing = Comparing { windows, digits, fused: *fused };
             let emitted =
                 emit::emit(folded, ranges, layout, limbs, options.margin, comparing, self.output_scale());
             // The last numbers of a window may need a larger one than their maximum.
@@ -231,10 +362,10 @@ impl Planner<'_> {
             let emitted = emitted?;
             let time = seconds(&emitted.plan, &options.link)?;
             if best.as_ref().is_none_or(|(least, ..)| time < *least) {
-                best = Some((time, emitted, layout));
+                best = Some((time, emitted, at));
             }
         }
-        best.map(|(_, emitted, layout)| (emitted, layout)).ok_or_else(no_choice)
+        best.map(|(_, emitted, at)| (emitted, at)).ok_or_else(no_choice)
     }
 
     /// The scale of the logits: finer than asked for where all of them are small.
@@ -306,10 +437,7 @@ fn integers(folded: &Folded, layout: &Layout) -> Result<QuantizedWeights, ModelE
     Ok(QuantizedWeights::of_layers(layers.into_iter().map(|(_, layer)| layer).collect()))
 }
 
-fn layer(
-    linear: &crate::fold::FoldedLinear,
-    (weights, result): (u32, u32),
-) -> Result<QuantizedLayer, ModelError> {
+fn layer(linear: &FoldedLinear, (weights, result): (u32, u32)) -> Result<QuantizedLayer, ModelError> {
     let unit = power_of_two(weights);
     let integers: Option<Vec<i64>> = linear.real_weights().iter().map(|w| to_i64(w * unit)).collect();
     let integers = integers.ok_or_else(|| {

@@ -43,6 +43,24 @@ impl std::fmt::Debug for Simulator<'_> {
     }
 }
 
+/// Comparisons that are decided rightly, whatever masks say.
+#[derive(Clone, Copy)]
+enum Decided {
+    All,
+    AllBut(OpIndex),
+    None,
+}
+
+impl Decided {
+    fn rightly(self, op: OpIndex) -> bool {
+        match self {
+            Decided::All => true,
+            Decided::AllBut(other) => op != other,
+            Decided::None => false,
+        }
+    }
+}
+
 /// A linear layer ready to multiply.
 struct Layer {
     map: LinearMap,
@@ -105,7 +123,7 @@ impl<'p> Simulator<'p> {
     /// # Errors
     /// When the inputs have the wrong number or modulus.
     pub fn trace(&self, inputs: &LimbVec, batch: usize) -> Result<Trace, ModelError> {
-        self.run(inputs, None, true, batch)
+        self.run(inputs, None, Decided::All, batch)
     }
 
     /// Every value of a run whose masks are known, one for each value (those of bits are not read):
@@ -121,7 +139,7 @@ impl<'p> Simulator<'p> {
         batch: usize,
     ) -> Result<Trace, ModelError> {
         self.check_masks(masks, batch)?;
-        self.run(inputs, Some(masks), false, batch)
+        self.run(inputs, Some(masks), Decided::None, batch)
     }
 
     /// Every value of a run with these masks that decides all comparisons rightly: what rounding
@@ -136,7 +154,19 @@ impl<'p> Simulator<'p> {
         batch: usize,
     ) -> Result<Trace, ModelError> {
         self.check_masks(masks, batch)?;
-        self.run(inputs, Some(masks), true, batch)
+        self.run(inputs, Some(masks), Decided::All, batch)
+    }
+
+    /// The same with one comparison as it was in that run: what its wrong signs do alone.
+    pub(crate) fn trace_decided_but(
+        &self,
+        inputs: &LimbVec,
+        masks: &[LimbVec],
+        comparison: OpIndex,
+        batch: usize,
+    ) -> Result<Trace, ModelError> {
+        self.check_masks(masks, batch)?;
+        self.run(inputs, Some(masks), Decided::AllBut(comparison), batch)
     }
 
     fn check_masks(&self, masks: &[LimbVec], batch: usize) -> Result<(), ModelError> {
@@ -155,7 +185,7 @@ impl<'p> Simulator<'p> {
         &self,
         inputs: &LimbVec,
         masks: Option<&[LimbVec]>,
-        decided: bool,
+        decided: Decided,
         batch: usize,
     ) -> Result<Trace, ModelError> {
         let len = self.values.get(ValueId::INPUT).len;
@@ -187,7 +217,7 @@ impl<'p> Simulator<'p> {
                 OpKind::Compare(c) => {
                     let (limbs, z) = (self.plan.limbs, &values[c.input.index()]);
                     let bits = match mask(c.input) {
-                        Some(r) if !decided => comparison::compare_masked(limbs, c, z, r),
+                        Some(r) if !decided.rightly(index) => comparison::compare_masked(limbs, c, z, r),
                         _ => comparison::compare(limbs, c, z),
                     };
                     (None, bits)
