@@ -91,6 +91,14 @@ fn networks_that_ship_become_compiled_files_with_images() {
         assert_eq!(image.len(), 4 * 28 * 28);
         assert!(numbers.clone().all(|x| (0.0..=1.0).contains(&x)) && numbers.clone().any(|x| x > 0.5));
     }
+    // Roles that are far apart have a plan of their own, with fewer rounds.
+    let far = folder.path().join("far.amc");
+    output(&["export", "lenet5-mnist-relu", "-o", text(&far), "--net", "wan"]);
+    let far = ModelFile::load(&far).unwrap().plan;
+    let near = Planned::decode(include_bytes!("../assets/lenet5-mnist-relu.plan")).unwrap().plan;
+    assert_eq!(far, Planned::decode(include_bytes!("../assets/lenet5-mnist-relu.wan.plan")).unwrap().plan);
+    let [near, far] = [near, far].map(|plan| plan.cost(1).unwrap());
+    assert!(far.rounds <= 26 && far.rounds < near.rounds && far.dealt_bytes <= 1_400_000, "{far:?}");
     assert!(refused(&export).contains("--force replaces it"));
     let again = [&export[..], &["--force", "--images", text(&images)]].concat();
     assert!(refused(&again).contains("digits"));

@@ -2,13 +2,14 @@
 //!
 //! `cargo run --release -p amicus-train --example plans -- MNIST CIFAR10 ASSETS` reads
 //! `ASSETS/NAME.safetensors`, data sets as `amicus train` takes them, and writes
-//! `ASSETS/NAME.plan`. The digits that ship, which are training images too, are left out.
+//! `ASSETS/NAME.plan`, for roles near each other, and `ASSETS/NAME.wan.plan`, for roles far apart. The digits that ship, which are training images too, are left out.
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
 use amicus_data::{Images, mnist};
+use amicus_model::compile::{FAR, NEAR};
 use amicus_model::networks::{self, Network};
 use amicus_model::planned::Planned;
 use amicus_model::{CompileOptions, compile};
@@ -39,14 +40,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let network = networks::read(&std::fs::read(&path)?)?;
         let images = if network.graph.input_shape() == digits.shape() { &digits } else { &photographs };
-        let compiled =
-            compile(&network.graph, &samples(&network, images, &shipped), &CompileOptions::default())?;
-        println!("{}", compiled.report);
-        let planned = Planned::of(&compiled);
-        if planned.weights(&network.graph)? != compiled.weights {
-            return Err(format!("{}: its plan gives other weights", path.display()).into());
+        let samples = samples(&network, images, &shipped);
+        for (link, extension) in [(NEAR, "plan"), (FAR, "wan.plan")] {
+            let options = CompileOptions { link, ..CompileOptions::default() };
+            let compiled = compile(&network.graph, &samples, &options)?;
+            println!("{}", compiled.report);
+            let planned = Planned::of(&compiled);
+            if planned.weights(&network.graph)? != compiled.weights {
+                return Err(format!("{}: its plan gives other weights", path.display()).into());
+            }
+            std::fs::write(path.with_extension(extension), planned.encode()?)?;
         }
-        std::fs::write(path.with_extension("plan"), planned.encode()?)?;
     }
     Ok(())
 }

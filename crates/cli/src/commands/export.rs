@@ -3,6 +3,7 @@
 use super::files::destination;
 use super::output;
 use amicus_cli::demo::{Shipped, shipped};
+use amicus_net::shaper::Shape;
 use anyhow::Context;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,10 @@ pub(crate) struct Args {
     /// The compiled file. It holds the weights.
     #[arg(short, long, value_name = "MODEL.amc")]
     output: PathBuf,
+    /// The network that the plan is for, as for `amicus compile`: there is one for messages that take
+    /// up to 5 ms, and one for slower ones.
+    #[arg(long, value_name = "NET", default_value = "lan")]
+    net: Shape,
     /// Replace the compiled file if it is there.
     #[arg(long)]
     force: bool,
@@ -43,7 +48,7 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let existing = destination(&args.output, args.force, &[])?;
-    let Shipped { file, images } = shipped(&args.model)?;
+    let Shipped { file, images } = shipped(&args.model, args.net)?;
     if let Some(folder) = &args.images {
         write_images(folder, &images)?;
     }

@@ -7,6 +7,7 @@ use amicus::{ModelFile, Owner, Parties, Plan};
 use amicus_cli::demo::{MODELS, shipped};
 use amicus_cli::interrupt::TemporaryFolder;
 use amicus_cli::up::{Cluster, Files};
+use amicus_net::shaper::Shape;
 use anyhow::{Context, bail};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -132,7 +133,7 @@ fn models(named: &[String]) -> anyhow::Result<Vec<Served>> {
     for named in named {
         let path = Path::new(named);
         let served = if MODELS.contains(&named.as_str()) {
-            let shipped = shipped(named)?;
+            let shipped = shipped(named, Shape::local())?;
             Served { name: named.clone(), file: shipped.file, images: shipped.images }
         } else {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());

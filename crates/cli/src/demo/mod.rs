@@ -26,11 +26,12 @@ use amicus_data::DataError;
 use amicus_field::KernelError;
 use amicus_model::amc::FileError;
 use amicus_model::compare::Comparison;
+use amicus_model::compile::NEAR;
 use amicus_model::{Graph, ModelError};
 use amicus_net::shaper::Shape;
 use amicus_node::NodeError;
 use amicus_node::conduct::Cheat;
-use amicus_plan::Rates;
+use amicus_plan::{Link, Rates};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub struct DemoOptions {
     pub samples: Option<usize>,
     /// Inputs in one inference.
     pub batch: usize,
-    /// Network between the roles.
+    /// Network between the roles, which plans of networks that ship, and of weights, are made for.
     pub net: Shape,
     /// What the last party does wrong, once.
     pub cheat: Option<Cheat>,
@@ -89,6 +90,17 @@ impl Default for DemoOptions {
             warm_up: false,
         }
     }
+}
+
+/// Whether a network is far: messages take longer than 5 ms.
+fn is_far(net: &Shape) -> bool {
+    net.one_way > Duration::from_millis(5)
+}
+
+/// The network that plans are made for where roles run over this one; those of roles on one machine
+/// are made for a near one.
+fn planned_for(net: &Shape) -> Link {
+    if is_far(net) { crate::rates::link(net) } else { NEAR }
 }
 
 /// What a demonstration tells while it runs.

@@ -1,12 +1,13 @@
 //! The models a demonstration can run: trained networks that ship or come from a file, and compiled
 //! files.
 
-use super::{DemoError, DemoOptions};
+use super::{DemoError, DemoOptions, is_far};
 use amicus_model::amc::ModelFile;
 use amicus_model::graph::Layer;
 use amicus_model::networks::{self, Architecture, Network, PixelRule};
 use amicus_model::planned::Planned;
 use amicus_model::{Graph, QuantizedWeights};
+use amicus_net::shaper::Shape;
 use amicus_plan::Plan;
 use std::fmt;
 use std::path::Path;
@@ -50,8 +51,16 @@ struct Known {
     /// Part of the program, so that an installed one runs without its source: some megabytes that
     /// are only paged in when used.
     weights: &'static [u8],
-    /// Its plan, made from training images: no image that is run has a say in it.
-    plan: &'static [u8],
+    /// Its plans, made from training images: no image that is run has a say in them. One for roles
+    /// near each other, and one for roles far apart.
+    plans: [&'static [u8]; 2],
+}
+
+impl Known {
+    /// The plan for roles over a network.
+    fn plan(&self, net: &Shape) -> &'static [u8] {
+        self.plans[usize::from(is_far(net))]
+    }
 }
 
 const KNOWN: [Known; 7] = [
@@ -59,43 +68,64 @@ const KNOWN: [Known; 7] = [
         name: "lenet5-mnist",
         kind: Kind::polynomial(Architecture::LeNet5),
         weights: include_bytes!("../../assets/lenet5-mnist.safetensors"),
-        plan: include_bytes!("../../assets/lenet5-mnist.plan"),
+        plans: [
+            include_bytes!("../../assets/lenet5-mnist.plan"),
+            include_bytes!("../../assets/lenet5-mnist.wan.plan"),
+        ],
     },
     Known {
         name: "alexnet-cifar10",
         kind: Kind::polynomial(Architecture::AlexNetCifar),
         weights: include_bytes!("../../assets/alexnet-cifar10.safetensors"),
-        plan: include_bytes!("../../assets/alexnet-cifar10.plan"),
+        plans: [
+            include_bytes!("../../assets/alexnet-cifar10.plan"),
+            include_bytes!("../../assets/alexnet-cifar10.wan.plan"),
+        ],
     },
     Known {
         name: "resnet8-cifar10",
         kind: Kind::polynomial(Architecture::ResNet8),
         weights: include_bytes!("../../assets/resnet8-cifar10.safetensors"),
-        plan: include_bytes!("../../assets/resnet8-cifar10.plan"),
+        plans: [
+            include_bytes!("../../assets/resnet8-cifar10.plan"),
+            include_bytes!("../../assets/resnet8-cifar10.wan.plan"),
+        ],
     },
     Known {
         name: "lenet5-mnist-degree2",
         kind: Kind::polynomial(Architecture::LeNet5),
         weights: include_bytes!("../../assets/lenet5-mnist-degree2.safetensors"),
-        plan: include_bytes!("../../assets/lenet5-mnist-degree2.plan"),
+        plans: [
+            include_bytes!("../../assets/lenet5-mnist-degree2.plan"),
+            include_bytes!("../../assets/lenet5-mnist-degree2.wan.plan"),
+        ],
     },
     Known {
         name: "resnet8-cifar10-degree2",
         kind: Kind::polynomial(Architecture::ResNet8),
         weights: include_bytes!("../../assets/resnet8-cifar10-degree2.safetensors"),
-        plan: include_bytes!("../../assets/resnet8-cifar10-degree2.plan"),
+        plans: [
+            include_bytes!("../../assets/resnet8-cifar10-degree2.plan"),
+            include_bytes!("../../assets/resnet8-cifar10-degree2.wan.plan"),
+        ],
     },
     Known {
         name: "lenet5-mnist-relu",
         kind: Kind::relu(Architecture::LeNet5),
         weights: include_bytes!("../../assets/lenet5-mnist-relu.safetensors"),
-        plan: include_bytes!("../../assets/lenet5-mnist-relu.plan"),
+        plans: [
+            include_bytes!("../../assets/lenet5-mnist-relu.plan"),
+            include_bytes!("../../assets/lenet5-mnist-relu.wan.plan"),
+        ],
     },
     Known {
         name: "resnet8-cifar10-relu",
         kind: Kind::relu(Architecture::ResNet8),
         weights: include_bytes!("../../assets/resnet8-cifar10-relu.safetensors"),
-        plan: include_bytes!("../../assets/resnet8-cifar10-relu.plan"),
+        plans: [
+            include_bytes!("../../assets/resnet8-cifar10-relu.plan"),
+            include_bytes!("../../assets/resnet8-cifar10-relu.wan.plan"),
+        ],
     },
 ];
 
@@ -130,14 +160,14 @@ impl Model {
     pub(super) fn find(options: &DemoOptions) -> Result<Self, DemoError> {
         let known = |name: &str| KNOWN.iter().find(|k| k.name == name);
         match (options.model.as_deref(), options.weights.as_deref()) {
-            (None, None) => Self::shipped(&KNOWN[0]),
+            (None, None) => Self::shipped(&KNOWN[0], &options.net),
             (None, Some(path)) => {
                 let network = read(path)?;
                 let named = KNOWN.iter().find(|k| k.kind == Kind::of(&network));
                 Self::trained(named.map_or(network.architecture.name(), |k| k.name), network)
             }
             (Some(name), None) => match known(name) {
-                Some(known) => Self::shipped(known),
+                Some(known) => Self::shipped(known, &options.net),
                 None if Path::new(name).is_file() => Self::compiled(Path::new(name)),
                 None => unknown(name),
             },
@@ -160,9 +190,9 @@ impl Model {
         }
     }
 
-    fn shipped(known: &Known) -> Result<Self, DemoError> {
+    fn shipped(known: &Known, net: &Shape) -> Result<Self, DemoError> {
         let mut model = Self::trained(known.name, networks::read(known.weights)?)?;
-        let planned = Planned::decode(known.plan)?;
+        let planned = Planned::decode(known.plan(net))?;
         let weights = planned.weights(&model.graph)?;
         model.compiled = Some((planned.plan, weights, planned.factors));
         Ok(model)

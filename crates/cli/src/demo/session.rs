@@ -3,13 +3,13 @@
 use super::data::Data;
 use super::models::Model;
 use super::picture::Picture;
-use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation, needs};
+use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation, is_far, needs, planned_for};
 use amicus_field::Kernel;
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare, tells_classes};
 use amicus_model::{CompileOptions, Compiled, Graph, ModelError, QuantizedWeights, compile};
 use amicus_plan::{Plan, Rates};
 use amicus_protocol::Parties;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Inputs from the end of the set that scales and ranges are calibrated with, where weights of the
 /// user's come without a plan.
@@ -91,14 +91,16 @@ impl Session {
                 let started = Instant::now();
                 let calibration = data.calibration(CALIBRATION)?;
                 progress(Progress::Compiling { samples: calibration.len() });
-                let compiled = compile(&graph, &calibration, &CompileOptions::default())?;
+                let planning =
+                    CompileOptions { link: planned_for(&options.net), ..CompileOptions::default() };
+                let compiled = compile(&graph, &calibration, &planning)?;
                 progress(Progress::Compiled(compiled.report.to_string()));
                 let Compiled { plan, weights, factors, .. } = compiled;
                 (plan, weights, factors, Some(started.elapsed().as_secs_f64() * 1e3))
             }
         };
         let large = plan.cost(1).map_err(ModelError::from)?.multiply_adds > LARGE;
-        let slow = options.net.one_way > Duration::from_millis(5);
+        let slow = is_far(&options.net);
         let count = match options.samples {
             Some(n) => n,
             // A cheat is shown with one inference, and one more after it.
@@ -204,6 +206,7 @@ fn checked(options: &DemoOptions) -> Result<Parties, DemoError> {
 mod tests {
     use super::super::MODELS;
     use super::*;
+    use amicus_net::shaper::Shape;
     use std::path::Path;
 
     /// Images that no network was trained on: black and white, as both data sets' files.
@@ -225,11 +228,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         images(folder.path());
         for model in MODELS {
-            let plan = |data_dir| {
+            let plan = |data_dir, net| {
                 let options = DemoOptions {
                     model: Some(model.to_owned()),
                     samples: Some(2),
                     data_dir,
+                    net,
                     ..DemoOptions::default()
                 };
                 let mut compiled = false;
@@ -239,7 +243,12 @@ mod tests {
                 assert!(!compiled, "{model}");
                 session.unwrap().plan
             };
-            assert_eq!(plan(None), plan(Some(folder.path().to_owned())), "{model}");
+            let all = [Shape::local(), Shape::lan(), Shape::wan()].map(|net| plan(None, net));
+            assert_eq!(all[0], plan(Some(folder.path().to_owned()), Shape::local()), "{model}");
+            // Roles that are far apart have a plan with fewer rounds, unless there are none to save.
+            let rounds = all.each_ref().map(|plan| plan.cost(1).unwrap().rounds);
+            assert_eq!(all[0], all[1], "{model}");
+            assert!(rounds[2] <= rounds[0], "{model}: {rounds:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ use amicus_model::amc::{About, ModelFile};
 use amicus_model::compare::{FixedPoint, Networks, compare};
 use amicus_model::quality::{Quality, Targets};
 use amicus_model::{CompileOptions, ModelError};
+use amicus_net::shaper::Shape;
 
 /// Images on which errors are measured, at most.
 const MEASURED: usize = 20;
@@ -22,15 +23,15 @@ pub struct Shipped {
     pub images: Vec<(Option<usize>, Vec<f32>)>,
 }
 
-/// The network of this name, one of [`MODELS`].
+/// The network of this name, one of [`MODELS`], with its plan for roles over `net`.
 ///
 /// # Errors
 /// A name that is none of them.
-pub fn shipped(name: &str) -> Result<Shipped, DemoError> {
+pub fn shipped(name: &str, net: Shape) -> Result<Shipped, DemoError> {
     if !MODELS.contains(&name) {
         return Err(DemoError::UnknownModel { model: name.to_owned(), known: MODELS.join(", ") });
     }
-    let options = DemoOptions { model: Some(name.to_owned()), ..DemoOptions::default() };
+    let options = DemoOptions { model: Some(name.to_owned()), net, ..DemoOptions::default() };
     let model = Model::find(&options)?;
     let data = Data::open(&options, &model)?;
     let samples = (0..data.len()).map(|index| data.sample(index));
