@@ -6,7 +6,7 @@ pub use amicus_files::private_file as private;
 pub use amicus_files::private_file::Existing;
 
 use amicus_files::private_file;
-use amicus_net::{Identity, NetError};
+use amicus_net::{Identity, NetError, clock};
 use amicus_plan::encoding::MAX_BYTES;
 use amicus_plan::{Plan, Printable};
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Longest file of an identity, in bytes.
@@ -77,7 +77,7 @@ pub fn new_identity(
     if name.is_empty() || name.len() > MAX_NAME || !Printable::is(name) {
         return Err(error(FileProblem::Name(name.to_owned())));
     }
-    let now = SystemTime::now();
+    let now = clock::of_day();
     let identity = match days {
         None => Identity::generate(name),
         // An hour for clocks that are late.

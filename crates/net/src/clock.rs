@@ -8,7 +8,7 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 #[cfg(feature = "virtual-time")]
 pub mod world;
@@ -20,6 +20,17 @@ pub fn now() -> Instant {
         return task.now();
     }
     Instant::now()
+}
+
+/// The time of day, which operators and time servers set: it may jump, forwards and backwards. For
+/// dates that outlive a process and to be shown; nothing is waited for by it.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks")]
+pub fn of_day() -> SystemTime {
+    #[cfg(feature = "virtual-time")]
+    if let Some(task) = world::current() {
+        return task.of_day();
+    }
+    SystemTime::now()
 }
 
 /// Time that has passed since an instant.

@@ -3,6 +3,7 @@
 
 use crate::process;
 use crate::public::Outcome as ApiOutcome;
+use amicus::net::clock;
 use amicus::node::event::{Event, Phase};
 use amicus::{Level, Notice};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -13,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Bounds of the buckets of times, in seconds: from a round on one machine to a load over a WAN.
 const SECONDS: [f64; 14] =
@@ -117,7 +118,7 @@ impl Metrics {
         let info = Info::new(info.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
         registry.register("build", "Version and place of this node", info);
         let started = Gauge::<i64>::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = clock::of_day().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         started.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
         registry.register_with_unit(
             "start_time",
@@ -210,7 +211,11 @@ impl Metrics {
         to.register("nodes_connected", "Other nodes that this one has a link to", self.nodes.clone());
         to.register("links", "Links to nodes and users", self.links.clone());
         to.register("inferences_in_flight", "Inferences that have not ended", self.in_flight.clone());
-        to.register("requests_waiting", "Requests that wait for their turn (helper)", self.waiting.clone());
+        to.register(
+            "requests_waiting",
+            "Requests, or inferences of a party, that wait for their turn",
+            self.waiting.clone(),
+        );
         to.register("ready_inferences", "Inferences for which material is ready", self.ready.clone());
         let text = "Bytes sent over links, dealt material not counted";
         to.register_with_unit("links_sent", text, Unit::Bytes, self.sent.clone());

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 #[derive(clap::Args)]
 #[command(
@@ -171,7 +171,7 @@ fn made(node: &str, token: &Token, grant: &Grant, json: bool) -> anyhow::Result<
 }
 
 fn list(all: &[Grant], json: bool) -> anyhow::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = amicus::net::clock::of_day().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let listed: Vec<Listed<'_>> = all.iter().map(|grant| listed(grant, now)).collect();
     if json {
         return output::json(&List { tokens: listed, version: env!("CARGO_PKG_VERSION") });

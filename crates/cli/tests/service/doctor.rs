@@ -5,7 +5,7 @@ use crate::trial::{Node, PATIENCE, Trial};
 use amicus::Identity;
 use amicus::deployment::{ClusterId, Deployment};
 use amicus::files::{read_identity, read_plan};
-use amicus::net::{Listener, PeerSet};
+use amicus::net::{Listener, PeerSet, clock};
 use amicus::plan::PlanDigest;
 use amicus::protocol::Scope;
 use amicus::protocol::control::{self, About, Channel, Hello};
@@ -19,7 +19,7 @@ use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Party 1's findings: exit code, and all that are not fine.
 fn examined(trial: &Trial) -> (Option<i32>, Vec<Value>) {
@@ -103,7 +103,7 @@ impl Fake {
             let Ok(mut link) = listener.accept(deadline) else { return };
             let hello = link.recv(deadline).unwrap();
             link.send(&[self.greeting.as_deref().unwrap_or(&hello)]).unwrap();
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + self.ahead;
+            let now = clock::of_day().duration_since(UNIX_EPOCH).unwrap() + self.ahead;
             let about = About { time: now.as_millis() as u64, plans: self.plans };
             let header = Header::new(Kind::About, Scope::NONE, 0).encode();
             let _ = link.send(&[&header, &control::encode(&about).unwrap()]);
@@ -162,7 +162,7 @@ fn planted_faults_are_found_with_whose_they_are() {
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
     let file = File::create(folder.join("log")).unwrap();
-    file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    file.set_modified(clock::of_day() + Duration::from_secs(3600)).unwrap();
     finds(&trial, "clock", "yours", "minutes behind");
     fs::remove_dir_all(&folder).unwrap();
     // And one that is an hour late by the others' clocks, and one of theirs.
@@ -183,7 +183,7 @@ fn planted_faults_are_found_with_whose_they_are() {
     late.join().unwrap();
     // Certificates that have expired, of another and of ours.
     let day = Duration::from_secs(24 * 3600);
-    let now = SystemTime::now();
+    let now = clock::of_day();
     let expired = Identity::generate_valid("party 2", now - 30 * day, now - 2 * day).unwrap();
     let write = |name: &str, identity: &Identity| {
         fs::write(trial.at(name), identity.to_pem().as_bytes()).unwrap();

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Turns after which a world that gets nowhere is given up.
 const TURNS: u64 = 2_000_000;
@@ -21,6 +21,8 @@ const TURNS: u64 = 2_000_000;
 const GLANCE: Duration = Duration::from_millis(1);
 /// Longest such pause.
 const LONG_GLANCE: Duration = Duration::from_secs(1);
+/// The time of day at which a world begins, since 1970.
+const BEGINNING: Duration = Duration::from_secs(2_000_000_000);
 
 thread_local! {
     static CURRENT: RefCell<Option<Task>> = const { RefCell::new(None) };
@@ -54,6 +56,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     now: Duration,
+    /// The time of day at the beginning, moved whenever it is set.
+    midnight: SystemTime,
     turns: u64,
     random: u64,
     threads: Vec<Thread>,
@@ -89,6 +93,7 @@ impl World {
     pub fn enter(seed: u64) -> Self {
         let state = State {
             now: Duration::ZERO,
+            midnight: SystemTime::UNIX_EPOCH + BEGINNING,
             turns: 0,
             random: seed,
             threads: vec![Thread::new("first", What::Running)],
@@ -110,6 +115,16 @@ impl World {
     /// Turns that threads had so far.
     pub fn turns(&self) -> u64 {
         self.0.lock().turns
+    }
+
+    /// Sets the time of day forwards; threads that wait notice nothing.
+    pub fn set_forwards(&self, by: Duration) {
+        self.0.lock().midnight += by;
+    }
+
+    /// Sets the time of day back.
+    pub fn set_back(&self, by: Duration) {
+        self.0.lock().midnight -= by;
     }
 
     /// Time since the beginning.
@@ -164,6 +179,11 @@ impl Task {
 
     pub(crate) fn now(&self) -> Instant {
         self.world.start + self.lock().now
+    }
+
+    pub(crate) fn of_day(&self) -> SystemTime {
+        let state = self.lock();
+        state.midnight + state.now
     }
 
     /// Waits until somebody wakes this thread or the deadline comes.

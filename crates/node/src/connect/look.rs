@@ -4,12 +4,12 @@
 
 use super::{Target, Terms};
 use crate::{NodeError, Peer};
-use amicus_net::{Identity, Link, NetError};
+use amicus_net::{Identity, Link, NetError, clock};
 use amicus_plan::PlanDigest;
 use amicus_protocol::control::{self, About, Channel};
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{Fault, Printable, ProtocolError, Scope, Step};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Bytes of one message that travels there and back.
 pub(super) const ECHO: usize = 64 << 10;
@@ -55,7 +55,7 @@ impl ClockSeen {
 
 /// Milliseconds since 1970 by this machine's clock.
 pub(super) fn now() -> Duration {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = clock::of_day().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 

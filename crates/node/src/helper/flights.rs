@@ -22,7 +22,7 @@ use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How long a node that ends waits until what it said last is on its way.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ impl Helper {
             }
             return Ok(());
         }
-        self.store.expire_releases(SystemTime::now());
+        self.store.expire_releases();
         let mut at = 0;
         while at < self.requests.len() && self.flights.len() < self.lanes {
             let Waiting { client, plan, batch, .. } = &self.requests[at];

@@ -21,6 +21,7 @@ pub use folder::{Folder, Place};
 pub use releases::{PendingRelease, Promised, RELEASES_KEPT};
 
 use crate::{NodeError, Peer};
+use amicus_net::clock;
 use amicus_protocol::check::DecisionLog;
 use amicus_protocol::{EpochId, Scope};
 use folder::fault;
@@ -29,7 +30,6 @@ use log::{Findings, Log, MAX_RECORD, framed};
 use record::{Decision, Record};
 use releases::seconds;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// Epochs whose failed checks or end are remembered, at most; the oldest are forgotten first.
 const EPOCHS: usize = 1 << 12;
@@ -68,7 +68,7 @@ impl Store {
                         folder `epochs` and load the models again";
             return Err(fault(&path, text));
         };
-        known.releases.expire(SystemTime::now());
+        known.releases.expire(clock::now());
         // Written anew: what was damaged is whole again, what is not needed is gone, and that the
         // disk takes something is known before anybody relies on it.
         let log = Log::create(&path, &folder, known.records().map(|record| record.encode()), 0)?;
@@ -162,8 +162,8 @@ impl Store {
 
     /// Drops releases that were kept for [`RELEASES_KEPT`]; they leave the disk when the log is
     /// next written anew.
-    pub fn expire_releases(&mut self, now: SystemTime) {
-        self.known.releases.expire(now);
+    pub fn expire_releases(&mut self) {
+        self.known.releases.expire(clock::now());
     }
 
     /// Records how many checks of an epoch failed, before anybody hears that one did.
@@ -218,7 +218,7 @@ impl DecisionLog for Store {
 
     fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), NodeError> {
         let receivers = std::mem::take(&mut self.receivers);
-        let made = seconds(SystemTime::now());
+        let made = seconds(clock::of_day());
         self.record(Record::Accepted(Decision { scope, made, receivers, release }))
     }
 }

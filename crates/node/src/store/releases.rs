@@ -3,8 +3,9 @@
 
 use super::log::framed;
 use super::record::{Decision, decision_bytes};
+use amicus_net::clock;
 use amicus_protocol::Scope;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use zeroize::Zeroizing;
 
 /// How long a release is kept for receivers that do not come. Whoever waits for an output gives up
@@ -27,6 +28,9 @@ pub struct PendingRelease {
     pub release: Zeroizing<Vec<u8>>,
     /// When it was decided, in seconds since 1970.
     pub(super) made: u64,
+    /// Until when it is kept. The time of day only says how old a release of an earlier process is: set
+    /// while this one runs, it ends nothing and keeps nothing.
+    until: Instant,
 }
 
 impl std::fmt::Debug for PendingRelease {
@@ -71,7 +75,9 @@ impl Releases {
         let Decision { scope, made, receivers, release } = decision;
         let delivered = vec![false; receivers.len()];
         let release = Zeroizing::new(release.to_vec());
-        let pending = PendingRelease { receivers, delivered, release, made };
+        let age = Duration::from_secs(seconds(clock::of_day()).saturating_sub(made));
+        let until = clock::now() + RELEASES_KEPT.saturating_sub(age);
+        let pending = PendingRelease { receivers, delivered, release, made, until };
         self.remove(scope);
         self.bytes += pending.bytes();
         self.all.push((scope, pending));
@@ -104,11 +110,9 @@ impl Releases {
         }
     }
 
-    /// Drops releases whose time is over. A clock that was set back keeps them longer.
-    pub(super) fn expire(&mut self, now: SystemTime) {
-        let now = seconds(now);
-        let over = |p: &PendingRelease| now.saturating_sub(p.made) > RELEASES_KEPT.as_secs();
-        let over: Vec<Scope> = self.iter().filter(|(_, p)| over(p)).map(|(scope, _)| scope).collect();
+    /// Drops releases whose time is over.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let over: Vec<Scope> = self.iter().filter(|(_, p)| now >= p.until).map(|(scope, _)| scope).collect();
         over.into_iter().for_each(|scope| self.remove(scope));
     }
 

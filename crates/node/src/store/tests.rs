@@ -142,10 +142,10 @@ fn releases_that_nobody_collects_are_bounded_and_go() {
     }
     room(&store, &receivers("client b"), 100).unwrap();
     // After a deadline they go, also where nobody asks.
-    let now = SystemTime::now();
-    store.expire_releases(now + RELEASES_KEPT - Duration::from_secs(3600));
+    let now = clock::now();
+    store.known.releases.expire(now + RELEASES_KEPT - Duration::from_secs(3600));
     assert_eq!(store.pending().count() as u64, decided);
-    store.expire_releases(now + RELEASES_KEPT + Duration::from_secs(60));
+    store.known.releases.expire(now + RELEASES_KEPT + Duration::from_secs(60));
     assert_eq!(store.pending().count(), 0);
     room(&store, &receivers("client a"), large).unwrap();
 }

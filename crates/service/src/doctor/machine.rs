@@ -4,6 +4,7 @@ use super::{Finding, Subject, Whose};
 use crate::config::{Bytes, NodeConfig};
 use crate::monitor::Monitor;
 use amicus::Identity;
+use amicus::net::clock;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -100,7 +101,7 @@ pub(super) fn folder(config: &NodeConfig) -> Vec<Finding> {
 /// Whether the clock is behind files that the node has written: releases that wait for their
 /// receivers are kept by it, and logs are compared by it.
 pub(super) fn clock(config: &NodeConfig) -> Option<Finding> {
-    let now = SystemTime::now();
+    let now = clock::of_day();
     let entries = std::fs::read_dir(&config.folder).ok()?.flatten();
     let newest = entries.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max()?;
     let ahead = newest.duration_since(now).unwrap_or(Duration::ZERO);

@@ -11,11 +11,12 @@ use crate::config::NodeConfig;
 use crate::error::StartError;
 use crate::node::{Prepared, ServiceRole};
 use amicus::Error;
+use amicus::net::clock;
 use amicus::node::Peer;
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Whether something is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -143,7 +144,7 @@ pub fn examine(file: &Path, role: Option<ServiceRole>, patience: Duration) -> Ve
     findings.push(Finding::fine(Subject::Cluster, format!("digest {digest}, to be compared by all")));
     let fingerprint = prepared.identity.fingerprint();
     findings.push(Finding::fine(Subject::Key, format!("{fingerprint} is that of {me}")));
-    findings.push(machine::certificate(&prepared.identity, SystemTime::now()));
+    findings.push(machine::certificate(&prepared.identity, clock::of_day()));
     for agreed in &prepared.plans {
         findings.push(Finding::fine(Subject::Plans, format!("{}: {}", agreed.shown(), agreed.digest())));
     }
