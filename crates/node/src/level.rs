@@ -25,7 +25,7 @@ pub struct Level {
     pub links: usize,
     /// Inferences in flight.
     pub in_flight: usize,
-    /// Helper: requests that wait for their turn.
+    /// Requests that wait for their turn; at a party inferences beyond those that its machine gives.
     pub waiting: usize,
     /// Inferences for which material is ready and not taken.
     pub ready: usize,

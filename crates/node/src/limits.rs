@@ -113,6 +113,12 @@ impl Limits {
         self.inference + self.round / share(rounds.max(1)) * share(round.min(rounds))
     }
 
+    /// Until an inference is given up whose turn does not come at a party that has as many in flight
+    /// as its machine gives: the other parties, who wait for it, hear why before they blame it.
+    pub(crate) fn turn_at_party(&self) -> Duration {
+        self.round / 2
+    }
+
     /// Until the helper gives up parties that have not sent their check messages.
     pub(crate) fn checks(&self) -> Duration {
         self.inference + 2 * self.round

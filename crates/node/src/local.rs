@@ -9,6 +9,7 @@ use crate::conduct::{Conduct, OfHelper};
 use crate::connect::{Arrival, Complaints, Connector, InboxHandles, Target, Terms};
 use crate::event::{Event, Reporter};
 use crate::helper::{HelperConfig, HelperNode};
+use crate::limits::MAX_LANES;
 use crate::owner::OwnerNode;
 use crate::party::{PartyConfig, PartyNode};
 use crate::served::Served;
@@ -227,6 +228,7 @@ impl LocalCluster {
             me,
             place: Place::local(&self.folder, self.parties, &peer),
             limits: self.limits,
+            inferences: MAX_LANES,
             core: self.cores.get(me.index()).copied(),
             #[cfg(feature = "danger")]
             conduct,

@@ -52,6 +52,18 @@ pub enum ProtocolError {
         /// How long it waited, in milliseconds.
         waited: u64,
     },
+    /// An inference whose turn did not come in time at a node that runs fewer at a time than the
+    /// cluster begins.
+    #[error(
+        "{most} inferences are in flight, as many as this node's machine gives, and no turn came within {waited} ms; \
+         ask again later, or have its operator raise `inferences` of limits"
+    )]
+    Busy {
+        /// Inferences that the node has in flight at a time.
+        most: usize,
+        /// How long this one waited, in milliseconds.
+        waited: u64,
+    },
     /// The helper has accepted a model, and the parties do not all hold the same under its epoch.
     #[error("{epoch} is not served: {}; {}", held(.lacking), advice(.lacking))]
     Unconfirmed {

@@ -121,7 +121,8 @@ pub enum LogLevel {
     Debug,
 }
 
-/// What a node's machine gives; what the cluster asks beyond it keeps the node from starting.
+/// What a node's machine gives. A cluster that asks for longer messages or more memory keeps the node
+/// from starting; inferences beyond wait for their turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeLimits {

@@ -50,17 +50,6 @@ pub enum StartError {
         /// The first file.
         other: PathBuf,
     },
-    /// The cluster asks more inferences than the node's machine gives.
-    #[error(
-        "`inferences` of limits is {given}, and the cluster lets {asked} be in flight; raise it, or have all operators \
-         agree on `lanes`"
-    )]
-    Inferences {
-        /// What the machine gives.
-        given: u32,
-        /// What the cluster asks.
-        asked: usize,
-    },
     /// The cluster asks more bytes than the node's machine gives.
     #[error(
         "`{key}` of limits is {given}, and the cluster's models and limits ask for {asked}; raise it, or have all \
@@ -133,7 +122,6 @@ impl StartError {
             | StartError::SamePlan { .. }
             | StartError::Certificate { .. }
             | StartError::Tokens(_)
-            | StartError::Inferences { .. }
             | StartError::Bytes { .. } => true,
         }
     }

@@ -145,15 +145,12 @@ impl Agreed {
     }
 }
 
-/// Whether the node's machine gives what the cluster asks. The node itself refuses whatever goes
-/// beyond what is asked. How many inferences are in flight the helper decides, so its own limit needs
-/// nobody's agreement.
+/// Whether the node's machine gives what the cluster asks: honest nodes send messages of that length,
+/// and the helper counts on that much room for material. The node itself refuses whatever goes beyond
+/// what is asked. How many inferences go on at a time needs nobody's agreement: the helper begins
+/// fewer, or they wait for their turn at a party.
 fn within_limits(config: &NodeConfig, me: &Peer, asked: Asked) -> Result<(), StartError> {
     let limits = config.limits;
-    let few = limits.inferences.filter(|given| (*given as usize) < asked.inferences);
-    if let Some(given) = few.filter(|_| *me != Peer::Helper) {
-        return Err(StartError::Inferences { given, asked: asked.inferences });
-    }
     let material = if matches!(me, Peer::Party(_)) { asked.material } else { 0 };
     for (key, given, asked, less) in [
         ("message", limits.message, asked.message as u64, "`batch`"),
@@ -175,9 +172,7 @@ fn localised(mut deployment: Deployment, config: &NodeConfig, me: &Peer) -> Depl
     if let Some((node, listen)) = node.zip(config.listen.clone()) {
         node.listen = Some(listen);
     }
-    if *me == Peer::Helper {
-        deployment.limits.own_lanes = config.limits.inferences;
-    }
+    deployment.limits.own_lanes = config.limits.inferences;
     deployment.limits.connections = config.limits.connections.or(deployment.limits.connections);
     deployment
 }

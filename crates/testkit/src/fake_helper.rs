@@ -18,6 +18,7 @@ use amicus_node::conduct::Conduct;
 use amicus_node::connect::Arrival;
 use amicus_node::event::{Event, Reporter};
 use amicus_node::inbox::Received;
+use amicus_node::limits::MAX_LANES;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer, Served};
@@ -70,7 +71,15 @@ impl FakeHelper {
     /// # Panics
     /// When they do not start, or join no session.
     pub fn start(net: Net, folder: &Path) -> Self {
-        Self::with(net, folder, None)
+        Self::with(net, folder, None, MAX_LANES)
+    }
+
+    /// Starts two parties whose machines give so many inferences at a time.
+    ///
+    /// # Panics
+    /// When they do not start, or join no session.
+    pub fn giving(net: Net, folder: &Path, inferences: usize) -> Self {
+        Self::with(net, folder, None, inferences)
     }
 
     /// Starts two parties, the first of which deviates.
@@ -81,10 +90,10 @@ impl FakeHelper {
         let switch = Switch::default();
         switch.set(true);
         let conduct = deviation.conduct(net.plan.limbs, switch);
-        Self::with(net, folder, Some(conduct))
+        Self::with(net, folder, Some(conduct), MAX_LANES)
     }
 
-    fn with(net: Net, folder: &Path, mut conduct: Option<Box<dyn Conduct>>) -> Self {
+    fn with(net: Net, folder: &Path, mut conduct: Option<Box<dyn Conduct>>, inferences: usize) -> Self {
         let world = World::enter(1);
         let parties = Parties::new(2).expect("two parties");
         let (mut nodes, mut events) = (Vec::new(), Vec::new());
@@ -102,6 +111,7 @@ impl FakeHelper {
                 me,
                 place: Place::local(folder, parties, &Peer::Party(me)),
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
+                inferences,
                 core: None,
                 conduct: conduct.take(),
                 reporter,
@@ -409,13 +419,18 @@ impl FakeHelper {
             Ok(release) => release,
             Err(never) => match never {},
         };
+        self.outcome(scope);
+        let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
+        let logits = receiver.unmask(release.message(0).expect("a receiver"), [output.body()]);
+        assert!(self.net.error_of(inputs, &logits.expect("the output")) < 0.05);
+    }
+
+    /// Tells the parties that an inference was accepted.
+    pub fn outcome(&mut self, scope: Scope) {
         for party in self.peers() {
             let header = Header::new(Kind::Outcome, scope, 0);
             self.online.send(&party, &Message { header, body: Vec::new() });
         }
-        let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
-        let logits = receiver.unmask(release.message(0).expect("a receiver"), [output.body()]);
-        assert!(self.net.error_of(inputs, &logits.expect("the output")) < 0.05);
     }
 
     /// Waits for a party's output.

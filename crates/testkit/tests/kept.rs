@@ -3,6 +3,7 @@
 
 use amicus_field::{Element, Limbs};
 use amicus_node::event::{Event, Reporter};
+use amicus_node::limits::MAX_LANES;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::{Place, Store};
 use amicus_node::{Limits, Peer, Served};
@@ -114,6 +115,7 @@ fn damage_that_was_repaired_is_reported() {
             me,
             place: place.clone(),
             limits: Limits::default(),
+            inferences: MAX_LANES,
             core: None,
             conduct: None,
             reporter,

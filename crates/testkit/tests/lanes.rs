@@ -12,6 +12,8 @@ use amicus_node::conduct::{Conduct, Outgoing};
 use amicus_node::event::Event;
 use amicus_node::limits::MAX_LANES;
 use amicus_node::{NodeError, Peer};
+use amicus_protocol::epoch::HelperEpoch;
+use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::wire::{Header, Kind};
 use amicus_protocol::{InferenceId, Parties, ProtocolError};
 use amicus_testkit::PATIENCE;
@@ -21,6 +23,7 @@ use amicus_testkit::run::{Run, Setup, assert_says};
 use amicus_testkit::user::{User, notice};
 use amicus_testkit::wan::Wan;
 use amicus_testkit::zoo;
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -403,6 +406,64 @@ fn a_party_begins_no_more_than_it_has_room_for() {
             let check = helper.online.expect(party, &[Kind::Check]);
             assert_eq!(check.header.scope(), dealt.scope());
         }
+    }
+    helper.stop();
+}
+
+/// Parties whose machines give one inference at a time, and of two that are bound the first, whose
+/// material is not dealt yet, the second, and both their names.
+fn one_at_a_time(folder: &Path) -> (FakeHelper, HelperEpoch, [Dealt; 2], Vec<Peer>) {
+    let mut helper = FakeHelper::giving(zoo::mlp(TWO), folder, 1);
+    let epoch = helper.load(1);
+    let parties: Vec<Peer> = Parties::new(2).unwrap().all().map(Peer::Party).collect();
+    let first = helper.deal_alone(&epoch, 2);
+    helper.bind_alone(&first);
+    let second = helper.deal(&epoch, 3);
+    parties.iter().for_each(|party| drop(helper.dealing.expect(party, &[Kind::Ready])));
+    helper.bind_alone(&second);
+    (helper, epoch, [first, second], parties)
+}
+
+/// In the order in which they were bound, which all parties know, whatever comes first.
+#[test]
+fn inferences_beyond_what_a_party_gives_wait_for_their_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut helper, epoch, [_, second], parties) = one_at_a_time(folder.path());
+    let inputs = helper.net.inputs(1, 1);
+    helper.input(&second, &inputs);
+    assert!(helper.online.heard(SOON).is_none(), "the second before the first");
+    let first = helper.deal(&epoch, 2);
+    parties.iter().for_each(|party| drop(helper.dealing.expect(party, &[Kind::Ready])));
+    assert!(helper.online.heard(SOON).is_none(), "the second beside the first");
+    helper.input(&first, &inputs);
+    for dealt in [&first, &second] {
+        for party in &parties {
+            let check = helper.online.expect(party, &[Kind::Check]);
+            assert_eq!(check.header.scope(), dealt.scope());
+        }
+        assert!(helper.online.heard(SOON).is_none());
+        helper.outcome(dealt.scope());
+    }
+    helper.stop();
+}
+
+/// The other parties and the client hear why, before anybody is blamed for its silence.
+#[test]
+fn an_inference_whose_turn_does_not_come_at_a_party_ends_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut helper, epoch, [_, second], parties) = one_at_a_time(folder.path());
+    let first = helper.deal(&epoch, 2);
+    for party in &parties {
+        let abort = helper.online.expect(party, &[Kind::Abort]);
+        assert_eq!(abort.header.scope(), second.scope());
+        let said = ["1 inferences are in flight, as many as this node's machine gives", "within 60000 ms"];
+        assert_says("helper", &notice(&abort), &said);
+    }
+    // The first goes on.
+    let inputs = helper.net.inputs(1, 1);
+    helper.input(&first, &inputs);
+    for party in &parties {
+        assert_eq!(helper.online.expect(party, &[Kind::Check]).header.scope(), first.scope());
     }
     helper.stop();
 }

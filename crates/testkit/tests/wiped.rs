@@ -7,6 +7,7 @@ use amicus_client::load;
 use amicus_field::Limbs;
 use amicus_net::{Identity, Link, Listener, PeerSet, dial};
 use amicus_node::event::Reporter;
+use amicus_node::limits::MAX_LANES;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Limits, Peer, Served};
@@ -255,6 +256,7 @@ fn parts_of_session_seeds_are_wiped() {
             me: first,
             place,
             limits: Limits::default(),
+            inferences: MAX_LANES,
             core: None,
             conduct: None,
             reporter: Reporter::default(),

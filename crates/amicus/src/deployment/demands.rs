@@ -19,12 +19,11 @@ impl Deployment {
     /// A model as the deployment has it served.
     pub(crate) fn served(&self, plan: Arc<Plan>) -> Served {
         let max_batch = self.max_batch(&plan);
-        let DeploymentLimits { lanes, ready, own_lanes, .. } = self.limits;
+        let DeploymentLimits { lanes, ready, .. } = self.limits;
         let usual = Served::new(plan);
-        let lanes = lanes.map_or(usual.lanes, |lanes| lanes as usize);
         Served {
             max_batch,
-            lanes: own_lanes.map_or(lanes, |own| lanes.min(own as usize)),
+            lanes: lanes.map_or(usual.lanes, |lanes| lanes as usize),
             ahead: ready.map_or(usual.ahead, |ready| Ahead::new(1, ready as usize)),
             ..usual
         }

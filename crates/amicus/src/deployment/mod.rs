@@ -171,8 +171,8 @@ pub struct DeploymentLimits {
     /// Connections at a node whose peers have not proved who they are yet; 64 when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<u32>,
-    /// Inferences in flight that a helper's own machine gives, where it gives fewer than all agreed
-    /// on. Nothing of the file that all share.
+    /// Inferences in flight that a node's own machine gives, where it gives fewer than all agreed on:
+    /// a helper begins no more, at a party those beyond wait. Nothing of the file that all share.
     #[serde(skip)]
     pub own_lanes: Option<u32>,
 }

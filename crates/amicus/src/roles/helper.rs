@@ -33,7 +33,10 @@ impl Helper {
         let seat = Seat::find(deployment, identity.into(), Role::Helper)?;
         let (reporter, events) = Reporter::channel();
         let place = seat.place(folder.into());
-        let models: Vec<_> = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        let mut models: Vec<_> = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
+        if let Some(own) = seat.own_inferences() {
+            models.iter_mut().for_each(|model| model.lanes = model.lanes.min(own));
+        }
         let digests = digests(&models)?;
         let mut config = HelperConfig::new(models, seat.parties, place, reporter);
         config.limits = seat.limits;

@@ -7,6 +7,7 @@ use super::{Links, Role};
 use crate::{Deployment, Error};
 use amicus_net::Identity;
 use amicus_node::event::Reporter;
+use amicus_node::limits::MAX_LANES;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::{NodeError, Peer};
 use amicus_plan::Plan;
@@ -49,6 +50,7 @@ impl Party {
         let digests = digests(&models)?;
         let mut config = PartyConfig::new(models, seat.parties, me, place, reporter);
         config.limits = seat.limits;
+        config.inferences = seat.own_inferences().unwrap_or(MAX_LANES);
         let node = PartyNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

@@ -86,6 +86,11 @@ impl<'a> Seat<'a> {
         self.deployment.served(plan)
     }
 
+    /// Inferences in flight that this node's machine gives, where its operator named any.
+    pub(super) fn own_inferences(&self) -> Option<usize> {
+        self.deployment.limits.own_lanes.map(|own| own as usize)
+    }
+
     /// The node's folder.
     pub(super) fn place(&self, folder: PathBuf) -> Place {
         Place { folder, cluster: self.deployment.cluster_digest(self.parties) }

@@ -48,7 +48,6 @@ fn files_that_do_not_fit_are_refused_by_name() {
         ("\"tiny.plan\"", "\"shipped.amc\"", "is a compiled model, which holds the weights"),
         ("\"tiny.plan\"", "\"other.plan\"", "is none of the models of"),
         ("\"tiny.plan\"", "\"tiny.plan\", \"tiny.plan\"", "list it once"),
-        ("[log]", "[limits]\ninferences = 1\n[log]", "the cluster lets 16 be in flight"),
         ("[log]", "[limits]\nmessage = \"1 KiB\"\n[log]", "`message` of limits is 1 KiB"),
         ("[log]", "[limits]\nmemory = \"1 KiB\"\n[log]", "`memory` of limits is 1 KiB"),
     ] {

@@ -11,13 +11,15 @@ use amicus_protocol::epoch::PartyEpoch;
 use amicus_protocol::online::{AwaitingInput, Collecting, Running};
 use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{Fault, Scope, Step};
+use amicus_protocol::{Fault, ProtocolError, Scope, Step};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// An inference that was bound to a client and has not ended.
 pub(super) struct Flight {
     pub(super) scope: Scope,
+    /// Its place in the order in which the helper bound inferences, which is the same at all parties.
+    pub(super) number: u64,
     pub(super) epoch: Arc<PartyEpoch>,
     pub(super) batch: usize,
     pub(super) client: Peer,
@@ -34,6 +36,8 @@ pub(super) struct Flight {
     /// When the inference is given up unless the stage ends. One time for all messages of a stage:
     /// who sends them one by one must not make this party late itself.
     until: Instant,
+    /// How many are in flight at a time, while this one waits for its turn among them.
+    queued: Option<usize>,
     /// Hops in sequence so far.
     pub(super) hop: u16,
     /// Bytes of messages to every other party.
@@ -65,7 +69,7 @@ pub(super) enum Stage {
 impl Flight {
     /// An inference that waits for its material.
     pub(super) fn new(
-        scope: Scope,
+        (scope, number): (Scope, u64),
         epoch: Arc<PartyEpoch>,
         batch: usize,
         users: (Peer, Vec<Peer>),
@@ -76,6 +80,7 @@ impl Flight {
         let now = clock::now();
         Flight {
             scope,
+            number,
             epoch,
             batch,
             client,
@@ -86,6 +91,7 @@ impl Flight {
             bound: now,
             since: now,
             until: now + limits.load,
+            queued: None,
             hop: 0,
             sent: 0,
             held: None,
@@ -93,6 +99,29 @@ impl Flight {
             rounds: 0,
             began: Vec::with_capacity(3),
         }
+    }
+
+    /// Whether it has begun: it is more than bound.
+    pub(super) fn runs(&self) -> bool {
+        !matches!(self.stage, Stage::Material)
+    }
+
+    /// Whether it waits for its turn.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued.is_some()
+    }
+
+    /// From now on it waits for its turn among so many.
+    pub(super) fn wait_for_turn(&mut self, most: usize, limits: &Limits) {
+        self.queued = Some(most);
+        self.until = self.bound + limits.turn_at_party();
+    }
+
+    /// From now on it waits for its material.
+    pub(super) fn wait_for_material(&mut self, limits: &Limits) {
+        self.queued = None;
+        self.until = self.bound + limits.load;
+        self.waited_for_material = true;
     }
 
     /// Goes on to a stage, which begins now.
@@ -107,6 +136,7 @@ impl Flight {
             Stage::Round { round, .. } => in_all(*round).min(now + limits.of_round(*round)),
             Stage::Outcome | Stage::Done => now + limits.outcome(),
         };
+        self.queued = None;
         let phase = match &stage {
             Stage::Material | Stage::Done => None,
             Stage::Input { .. } => Some(Phase::Input),
@@ -161,6 +191,13 @@ impl Flight {
 
     /// Why what happened ends this inference, if it does.
     pub(super) fn ended_by(&self, incoming: &Incoming) -> Option<NodeError> {
+        if let Some(most) = self.queued
+            && matches!(incoming, Incoming::Timeout)
+            && clock::now() >= self.until
+        {
+            let waited = clock::since(self.bound).as_millis() as u64;
+            return Some(ProtocolError::Busy { most, waited }.into());
+        }
         let (from, step) = self.waits_for();
         let wait = Wait { from: &from, step: &step, since: self.since, until: self.until };
         wait.ended_by(incoming, |peer| self.part(peer))

@@ -45,7 +45,7 @@ impl Party {
     }
 
     /// The inference that a binding describes.
-    fn flight(&self, scope: Scope, binding: &Binding) -> Result<Flight, NodeError> {
+    fn flight(&mut self, scope: Scope, binding: &Binding) -> Result<Flight, NodeError> {
         if self.inbox.closing() {
             return Err(NodeError::Closing);
         }
@@ -67,7 +67,10 @@ impl Party {
         if receivers.first() != Some(&client) {
             return Err(refused(Fault::Unexpected("binding whose first receiver is not the client".into())));
         }
-        Ok(Flight::new(scope, epoch, binding.batch as usize, (client, receivers), &self.limits))
+        let number = self.bound;
+        self.bound += 1;
+        let users = (client, receivers);
+        Ok(Flight::new((scope, number), epoch, binding.batch as usize, users, &self.limits))
     }
 
     /// Takes a message for an inference in flight.
@@ -95,11 +98,26 @@ impl Party {
         }
     }
 
-    /// Goes on with inferences that wait for material.
+    /// Whether an inference may begin: those that run and those bound before it are fewer than this
+    /// party's machine gives. All parties are told of inferences in one order, so none of two that wait
+    /// for each other's shares holds another's turn.
+    fn has_turn(&self, flight: &Flight) -> bool {
+        let before = self.flights.iter().filter(|other| other.runs() || other.number < flight.number);
+        before.count() < self.most_in_flight
+    }
+
+    /// Goes on with inferences that wait for their turn, if one has ended.
+    pub(super) fn take_turns(&mut self) -> Result<(), NodeError> {
+        let ended = std::mem::take(&mut self.turn_is_free);
+        if ended && self.flights.iter().any(Flight::is_queued) { self.material_came() } else { Ok(()) }
+    }
+
+    /// Goes on with inferences that wait for material, those that were bound first before others.
     pub(super) fn material_came(&mut self) -> Result<(), NodeError> {
-        let waits = |f: &Flight| matches!(f.stage, Stage::Material);
-        let (waiting, flights) = std::mem::take(&mut self.flights).into_iter().partition(waits);
-        self.flights = flights;
+        let flights = std::mem::take(&mut self.flights);
+        let (running, mut waiting): (Vec<_>, Vec<_>) = flights.into_iter().partition(Flight::runs);
+        self.flights = running;
+        waiting.sort_unstable_by_key(|flight| flight.number);
         for flight in waiting {
             self.go_on(flight, |_, _| Ok(()))?;
         }
@@ -174,7 +192,10 @@ impl Party {
             self.advance(&mut flight)
         });
         match ended {
-            Ok(Some(event)) => self.reporter.report(event),
+            Ok(Some(event)) => {
+                self.turn_is_free = true;
+                self.reporter.report(event);
+            }
             Ok(None) => self.flights.push(flight),
             Err(NodeError::Stopped) => return Err(NodeError::Stopped),
             Err(error) => self.give_up(flight.scope, flight.client_at(), error)?,
@@ -183,6 +204,7 @@ impl Party {
     }
 
     fn give_up(&mut self, scope: Scope, client: Option<&Peer>, error: NodeError) -> Result<(), NodeError> {
+        self.turn_is_free = true;
         self.begun.give_up(scope.id);
         if matches!(&error, NodeError::Protocol(ProtocolError::Aborted { by: Peer::Helper, .. })) {
             // Nothing is released.
@@ -283,6 +305,11 @@ impl Party {
     fn advance(&mut self, flight: &mut Flight) -> Result<Option<Event>, NodeError> {
         loop {
             match std::mem::replace(&mut flight.stage, Stage::Done) {
+                Stage::Material if !self.has_turn(flight) => {
+                    flight.wait_for_turn(self.most_in_flight, &self.limits);
+                    flight.stage = Stage::Material;
+                    return Ok(None);
+                }
                 Stage::Material => match self.material(flight)? {
                     Some(material) => {
                         let recipients = Recipients::new(&material.authentication(), flight.receivers.len());
@@ -292,7 +319,7 @@ impl Party {
                         flight.enter(Stage::Input { awaiting, running: None, keys }, &self.limits);
                     }
                     None => {
-                        flight.waited_for_material = true;
+                        flight.wait_for_material(&self.limits);
                         flight.stage = Stage::Material;
                         return Ok(None);
                     }

@@ -21,6 +21,7 @@ use crate::connect::InboxHandles;
 use crate::event::{Event, Reporter};
 use crate::exchange::{Part, Wait, aborted_by};
 use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
+use crate::limits::MAX_LANES;
 use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
 use crate::threads::{Running, spawn};
@@ -57,6 +58,8 @@ pub struct PartyConfig {
     pub place: Place,
     /// Deadlines.
     pub limits: Limits,
+    /// Inferences that its machine gives at a time; what is bound beyond waits for its turn.
+    pub inferences: usize,
     /// The core that the online thread stays on, if it is to stay on one.
     pub core: Option<usize>,
     /// Deviations; none for an honest party.
@@ -75,6 +78,7 @@ impl PartyConfig {
             me,
             place,
             limits: Limits::default(),
+            inferences: MAX_LANES,
             core: None,
             #[cfg(feature = "danger")]
             conduct: None,
@@ -141,6 +145,9 @@ impl PartyNode {
             replaced: VecDeque::new(),
             begun: Begun::default(),
             flights: Vec::new(),
+            bound: 0,
+            most_in_flight: config.inferences.max(1),
+            turn_is_free: false,
             outputs: Outputs::default(),
             serving,
             dealing: dealing_of_online,
@@ -198,6 +205,12 @@ struct Party {
     begun: Begun,
     /// Inferences that have not ended.
     flights: Vec<Flight>,
+    /// Inferences that the helper has bound.
+    bound: u64,
+    /// Of those, how many run at a time.
+    most_in_flight: usize,
+    /// One has ended since others that wait were looked at.
+    turn_is_free: bool,
     /// Outputs that receivers may still collect, of this session or another.
     outputs: Outputs,
     serving: Sender<Serving>,
@@ -230,6 +243,7 @@ impl Party {
             return self.join(&begin);
         }
         self.take_prepared()?;
+        self.take_turns()?;
         self.take_asides()?;
         self.advance_load()?;
         self.inbox.answer(|| Level {
@@ -244,6 +258,7 @@ impl Party {
                 .filter(|peer| self.inbox.connected(peer))
                 .count(),
             in_flight: self.flights.len(),
+            waiting: self.flights.iter().filter(|flight| flight.is_queued()).count(),
             ready: self.ready.len(),
             ..Level::default()
         });

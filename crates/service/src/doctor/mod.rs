@@ -179,7 +179,7 @@ fn refused(error: &StartError) -> Finding {
         StartError::UnlistedPlan { .. } | StartError::LacksPlan { .. } | StartError::SamePlan { .. } => {
             of(Subject::Plans, Whose::Ours, "compare the plans' digests with the cluster's file")
         }
-        StartError::Inferences { .. } | StartError::Bytes { .. } => {
+        StartError::Bytes { .. } => {
             of(Subject::Files, Whose::Ours, "raise the limit, or agree on less with all operators")
         }
         _ => of(Subject::Files, Whose::Ours, "correct the file"),

@@ -106,8 +106,9 @@ impl Public {
         let meter = Meter::open(tokens.folder())
             .map_err(|error| StartError::System { what: "what tokens have used", error })?;
         let facts = Facts::of(prepared)?;
-        let longest =
-            config.limits.body.map_or(facts.longest, |body| usize::try_from(body.0).unwrap_or(usize::MAX));
+        // Whatever is longer the node itself would refuse.
+        let given = config.limits.body.and_then(|body| usize::try_from(body.0).ok());
+        let longest = given.map_or(facts.longest, |given| given.min(facts.longest));
         let front = Arc::new(Front {
             facts,
             watch,

@@ -70,15 +70,17 @@ pub(crate) struct Setup {
     pub(crate) load: bool,
     /// What the helper's machine gives.
     pub(crate) helper: NodeLimits,
+    /// What the last party's machine gives.
+    pub(crate) party: NodeLimits,
     /// Seconds to wait for a message of a round.
     pub(crate) round: u32,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        let (limits, helper) = (PublicLimits::default(), NodeLimits::default());
+        let (limits, helper, party) = (PublicLimits::default(), NodeLimits::default(), NodeLimits::default());
         let round = DeploymentLimits::default().round;
-        Setup { limits, origins: Vec::new(), load: true, helper, round }
+        Setup { limits, origins: Vec::new(), load: true, helper, party, round }
     }
 }
 
@@ -135,7 +137,11 @@ impl Setup {
             }),
             shutdown: 1,
             log: LogConfig::default(),
-            limits: if n == 0 { self.helper } else { NodeLimits::default() },
+            limits: match n {
+                0 => self.helper,
+                PARTIES => self.party,
+                _ => NodeLimits::default(),
+            },
         };
         let configs: Vec<NodeConfig> = names.iter().enumerate().map(config).collect();
         let services = configs.iter().map(|_| None).collect();

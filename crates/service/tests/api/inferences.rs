@@ -5,7 +5,7 @@ use crate::raw::ask;
 use amicus::client::https;
 use amicus::https::HttpsClient;
 use amicus::{Client, Expected};
-use amicus_service::PublicLimits;
+use amicus_service::{NodeLimits, PublicLimits};
 use std::time::Duration;
 
 #[test]
@@ -44,7 +44,18 @@ fn clients_over_both_ports_are_served_at_the_same_time() {
 
 #[test]
 fn many_images_go_at_a_time_and_every_answer_is_of_its_image() {
-    let cluster = Cluster::loaded();
+    every_answer_is_of_its_image(&Cluster::loaded());
+}
+
+#[test]
+fn a_party_that_gives_one_inference_at_a_time_answers_all() {
+    let party = NodeLimits { inferences: Some(1), ..NodeLimits::default() };
+    let cluster = Setup { party, ..Setup::default() }.start();
+    every_answer_is_of_its_image(&cluster);
+    assert_eq!(cluster.metric(2, "amicus_inferences_total{outcome=\"failed\"}"), 0);
+}
+
+fn every_answer_is_of_its_image(cluster: &Cluster) {
     let mut client = cluster.client(&of_client("bob"));
     let images: Vec<[f32; 2]> = (0..40).map(|k| [k as f32 / 40.0, 0.5 - k as f32 / 50.0]).collect();
     let slices: Vec<&[f32]> = images.iter().map(|image| &image[..]).collect();

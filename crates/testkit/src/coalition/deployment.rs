@@ -10,6 +10,7 @@ use amicus_node::conduct::OfHelper;
 use amicus_node::connect::{Arrival, InboxHandles};
 use amicus_node::event::{Event, Reporter};
 use amicus_node::helper::{HelperConfig, HelperNode};
+use amicus_node::limits::MAX_LANES;
 use amicus_node::owner::OwnerNode;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
@@ -74,6 +75,7 @@ impl Deployment {
                 me,
                 place: Place::local(folder.path(), all, &Peer::Party(me)),
                 limits,
+                inferences: MAX_LANES,
                 core: None,
                 conduct: None,
                 reporter: report(&Peer::Party(me)),
