@@ -24,13 +24,13 @@ use amicus_model::compile::FAR;
 use amicus_model::equalise::equalise;
 use amicus_model::escapes::escapes;
 use amicus_model::function::{Elementary, Function};
-use amicus_model::graph::{ConvOptions, Extreme, Graph, PoolOptions};
+use amicus_model::graph::{ConvOptions, Extreme, Graph, Layer, PoolOptions};
 use amicus_model::onnx::{ImportOptions, import_bytes, import_file};
 use amicus_model::prepare::prepare;
 use amicus_model::private_file::Existing;
 use amicus_model::proof::bounds;
 use amicus_model::quality::{Quality, Targets};
-use amicus_model::{CompileOptions, Compiled, ModelError, compile, simulate};
+use amicus_model::{CompileOptions, Compiled, FloatExecutor, ModelError, compile, relative_error, simulate};
 use amicus_plan::{OpKind, Range, ValueId, quantize_input};
 use nets::Net;
 
@@ -41,6 +41,7 @@ const EXACT: ApproximateOptions = ApproximateOptions {
     method: None,
     max_pooling: MaxPooling::Exact,
     activations: Activations::Exact,
+    tails: false,
 };
 
 /// Compiles a network and compares it, layer by layer, with the float executor.
@@ -421,4 +422,54 @@ fn random_networks_follow_the_float_network() {
     }
     println!("{ran} ran, {compared} of them compare");
     assert!(ran >= 280 && compared >= 40, "{ran} ran, {compared} of them compare");
+}
+
+/// A polynomial of degree 6 grows without bound outside the interval that it was trained for; with
+/// tails a network of three of them stays bounded, and is what it was inside.
+#[test]
+fn polynomials_with_tails_do_not_run_away() {
+    let graph = |scale: f32| {
+        let mut n = Net::new("trained", &[2, 6, 6], 5);
+        let mut x = n.g.input();
+        x = n.g.conv2d(
+            "scale",
+            x,
+            ConvOptions::square(2, 1),
+            vec![scale, 0.0, 0.0, scale],
+            Some(vec![0.0; 2]),
+        );
+        for i in 0..3 {
+            x = n.conv(
+                &format!("conv{i}"),
+                x,
+                if i == 0 { 2 } else { 6 },
+                ConvOptions::square(6, 3).padding(1),
+            );
+            x = n.act(&format!("act{i}"), x, 3.0);
+            n.g.record(x, 3.0);
+        }
+        let x = n.g.flatten("flat", x);
+        let x = n.fc("fc", x, 216, 4);
+        n.g.finish(x).unwrap()
+    };
+    let mut r = Random(8);
+    let samples: Vec<Vec<f32>> = (0..16).map(|_| r.reals(72, 0.9)).collect();
+    let options = ApproximateOptions { tails: true, ..EXACT };
+    let with_tails = |graph: &Graph| approximate(graph, &samples, &options).unwrap().graph;
+    let (plain, tails) = (graph(1.0), with_tails(&graph(1.0)));
+    let run = |graph: &Graph, x: &[f32]| FloatExecutor::new(graph).run(x).unwrap();
+    for x in &samples {
+        let error = relative_error(&run(&tails, x), &run(&plain, x));
+        assert!(error < 0.01, "{error}");
+    }
+    let size = |y: &[f64]| y.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    // The same polynomials and pieces behind a layer that is 25 times as large.
+    let plain = graph(25.0);
+    let tails = plain.with_layers(|id, _| match &tails.node(id).layer {
+        Layer::Conv2d { .. } => plain.node(id).layer.clone(),
+        layer => layer.clone(),
+    });
+    let x = &samples[0];
+    assert!(size(&run(&plain, x)) > 1e9, "{}", size(&run(&plain, x)));
+    assert!(size(&run(&tails, x)) < 1e4, "{}", size(&run(&tails, x)));
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::fit::{DEGREES, Distribution, Fit, Method, fit_by};
-use crate::float::{self, FloatExecutor};
+use crate::float::{self, FloatExecutor, horner};
 use crate::function::Function;
 use crate::graph::{Graph, Layer, Node, NodeId};
 use crate::measure::{median, relative_error};
@@ -76,6 +76,9 @@ pub struct ApproximateOptions {
     pub max_pooling: MaxPooling,
     /// What becomes of activations in pieces.
     pub activations: Activations,
+    /// Whether polynomials of the file end in straight lines outside their intervals, by
+    /// comparisons: then no number grows as its sixth power.
+    pub tails: bool,
 }
 
 impl Default for ApproximateOptions {
@@ -87,6 +90,7 @@ impl Default for ApproximateOptions {
             method: None,
             max_pooling: MaxPooling::default(),
             activations: Activations::default(),
+            tails: false,
         }
     }
 }
@@ -95,6 +99,11 @@ impl ApproximateOptions {
     /// Whether a smooth activation becomes a spline: unless a polynomial is asked for.
     fn splines(&self) -> bool {
         self.activations == Activations::Exact && self.degree.is_none() && self.method.is_none()
+    }
+
+    /// Whether a polynomial of the file becomes a spline that ends in lines.
+    fn ends(&self, layer: &Layer) -> bool {
+        self.tails && matches!(layer, Layer::Polynomial { coefficients, .. } if coefficients.len() > 2)
     }
 
     /// Activations in pieces and maxima as they are; splines stand for what is left.
@@ -220,11 +229,13 @@ fn by_splines(
     let written = options.margin.unwrap_or(WRITTEN_MARGIN);
     let keeps = |layer: &Layer| options.keeps(layer);
     let fitted = &samples[..samples.len().min(choose::affordable(graph))];
-    let replaced = graph.nodes().iter().any(|n| matches!(n.layer, Layer::Activation(_)) && !keeps(&n.layer));
+    let becomes = |l: &Layer| (matches!(l, Layer::Activation(_)) && !keeps(l)) || options.ends(l);
+    let replaced = graph.nodes().iter().any(|n| becomes(&n.layer));
     let mut share = options.max_error * FIRST_SHARE;
     let mut best: Option<(f64, Approximated)> = None;
     for _ in 0..MOST_TRIES {
-        let found = replace(graph, fitted, &recipe, (written, &[]), Some(share), &keeps)?;
+        let splines = Splines { share, ends: &|layer| options.ends(layer) };
+        let found = replace(graph, fitted, &recipe, (written, &[]), Some(&splines), &keeps)?;
         if !replaced {
             return Ok(found);
         }
@@ -245,15 +256,23 @@ fn by_splines(
     best.map(|(_, found)| found).ok_or_else(|| ModelError::data("calibration", "no samples"))
 }
 
+/// Which functions become splines, and how fine.
+struct Splines<'a> {
+    /// The error of each, as a share of its own size.
+    share: f64,
+    /// Polynomials that end in lines.
+    ends: &'a dyn Fn(&Layer) -> bool,
+}
+
 /// Replaces all activations by one recipe. Errors of the methods in `compared` are listed beside
 /// those of the one taken; `written` is the margin of polynomials that the file wrote out. With
-/// `splines`, smooth functions become splines with an error of that share of their own size.
+/// `splines`, smooth functions become splines.
 fn replace(
     graph: &Graph,
     samples: &[Vec<f32>],
     recipe: &Recipe,
     (written, compared): (f64, &[Method]),
-    splines: Option<f64>,
+    splines: Option<&Splines<'_>>,
     keeps: &(dyn Fn(&Layer) -> bool + Sync),
 ) -> Result<Approximated, ModelError> {
     let mut layers: Vec<Option<Layer>> = vec![None; graph.nodes().len()];
@@ -268,16 +287,17 @@ fn replace(
                 warnings.push(format!("{} takes means instead of largest numbers", node.name));
                 layers[i] = Some(Layer::AveragePool(*pool));
             }
-            Layer::Activation(function) if let Some(share) = splines => {
+            layer if let Some(Smooth { name, f }) = splines.and_then(|s| smooth(node, layer, s)) => {
                 let fed: Vec<f64> = fed().collect();
                 let (seen, interval) = interval(node, fed.iter().copied(), recipe.margin)?;
-                let size = fed.iter().map(|&x| function.at(x).powi(2)).sum::<f64>() / fed.len().max(1) as f64;
+                let size = fed.iter().map(|&x| f(x).powi(2)).sum::<f64>() / fed.len().max(1) as f64;
+                let share = splines.map_or(0.0, |s| s.share);
                 let tolerance = (share * size.sqrt()).max(f64::MIN_POSITIVE);
-                let found = spline::spline(&node.name, &|x| function.at(x), &fed, recipe.margin, tolerance)?;
+                let found = spline::spline(&node.name, &f, &fed, recipe.margin, tolerance)?;
                 layers[i] = Some(Layer::Activation(Function::in_pieces(found.pieces.clone())));
                 approximations.push(Approximation {
                     node: node.name.clone(),
-                    function: function.name(),
+                    function: name,
                     seen,
                     interval,
                     coefficients: Vec::new(),
@@ -370,6 +390,38 @@ fn check(graph: &Graph, samples: &[Vec<f32>], options: &ApproximateOptions) -> R
              pooling",
         )),
         None => Ok(()),
+    }
+}
+
+/// A function that becomes a spline.
+struct Smooth<'a> {
+    name: String,
+    f: Box<dyn Fn(f64) -> f64 + 'a>,
+}
+
+/// The function of a layer that becomes a spline.
+fn smooth<'a>(node: &Node, layer: &'a Layer, splines: &Splines<'_>) -> Option<Smooth<'a>> {
+    match layer {
+        Layer::Activation(function) => {
+            Some(Smooth { name: function.name(), f: Box::new(|x| function.at(x)) })
+        }
+        Layer::Polynomial { coefficients, interval } if (splines.ends)(layer) => {
+            // An interval that nobody recorded is that of the numbers seen: lines begin where the
+            // spline's do.
+            let end = node.recorded.map_or(f64::INFINITY, |_| *interval);
+            let at = move |x: f64| horner(coefficients, x / interval);
+            let step = 1e-4 * end;
+            let f = move |x: f64| match x.abs() > end {
+                false => at(x),
+                true => {
+                    let near = end.copysign(x);
+                    at(near) + (at(near) - at(near - step.copysign(x))) / step * (x.abs() - end)
+                }
+            };
+            let name = format!("polynomial of degree {} with tails", coefficients.len() - 1);
+            Some(Smooth { name, f: Box::new(f) })
+        }
+        _ => None,
     }
 }
 
