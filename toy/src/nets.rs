@@ -61,7 +61,7 @@ impl Draft {
     pub fn of_image(limbs: Limbs, shape: &[usize]) -> Draft {
         let input =
             InputSpec { shape: shape.to_vec(), scale: ScaleBits(0), range: Range { low: -1.0, high: 1.0 } };
-        let output = OutputSpec { value: ValueId::INPUT, ell: 1, scale: ScaleBits(0) };
+        let output = OutputSpec { value: ValueId::INPUT, ell: 1, scale: ScaleBits(0), watch: 0 };
         let plan = Plan { name: "toy".into(), limbs, input, weights: Vec::new(), ops: Vec::new(), output };
         Draft { plan, uses: Vec::new() }
     }

@@ -6,6 +6,7 @@
 //! that nothing overflows, and the result is compared with the network as it was imported.
 
 use crate::Error;
+use crate::calibration::{self, Calibration};
 use amicus_model::amc::{About, ModelFile};
 use amicus_model::approximate::{Approximated, Trial, approximate};
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
@@ -44,7 +45,7 @@ impl Default for Options {
         Options {
             import: ImportOptions::default(),
             approximate: ApproximateOptions::exact(),
-            compile: CompileOptions::default(),
+            compile: CompileOptions { watch: true, ..CompileOptions::default() },
             max_total_error: None,
         }
     }
@@ -65,6 +66,8 @@ pub struct Compilation {
     pub report: Report,
     /// The network as imported, with polynomials, and in fixed point, side by side.
     pub measured: Comparison,
+    /// Whether the images are enough.
+    pub calibration: Calibration,
     /// Layers whose channels are computed in groups of similar size.
     pub grouped: usize,
 }
@@ -108,6 +111,12 @@ pub fn imported(
     let networks = Networks { original: &original, polynomial: &graph, fixed: Some(fixed) };
     let labels = labels.map(|labels| &labels[..measured.min(labels.len())]);
     let measured = compare(networks, &images[..measured], labels, &mut |_| ())?;
+    let calibration = calibration::look(
+        &original,
+        images,
+        options.compile.margin,
+        plan.cost(1).map_err(ModelError::from)?.multiply_adds,
+    )?;
     let targets = Targets { fixed_point: options.compile.max_error, total: options.max_total_error };
     let quality = Quality::of(&measured, &report, targets);
     let notes: Vec<String> = import.notes.into_iter().chain(equalised).chain(prepared).collect();
@@ -118,7 +127,7 @@ pub fn imported(
         report: serde_json::to_string(&report).map_err(|e| unusable("report", e.to_string()))?,
     };
     let file = ModelFile { plan, weights, factors, original, approximations, quality, about };
-    Ok(Compilation { file, notes, warnings, trials, report, measured, grouped })
+    Ok(Compilation { file, notes, warnings, trials, report, measured, calibration, grouped })
 }
 
 /// The numbers seen, and a tenth of their spread more on both sides.

@@ -70,6 +70,7 @@
 //! (`burn` of `amicus-train`) are features of the crates below, off here and by default.
 #![forbid(unsafe_code)]
 
+pub mod calibration;
 pub mod cells;
 pub mod compile;
 pub mod deployment;

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 
 use amicus::deployment::{Deployment, DeploymentLimits, Node, User};
+use amicus::model::function::{Elementary, Function};
 use amicus::model::{CompileOptions, Compiled, GraphBuilder, compile};
 use amicus::protocol::peer::Peer;
-use amicus::{Client, Error, Expected, Helper, Identity, ModelFingerprint, Notice, Owner, Party, Plan};
+use amicus::{
+    Answer, Client, Error, Expected, Helper, Identity, ModelFingerprint, Notice, Owner, Party, Plan,
+};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
@@ -179,6 +182,45 @@ fn roles_that_share_a_deployment_classify_images() {
     other.deployment.limits.round = 5;
     let error = other.client("alice", Expected::Any).err().unwrap().to_string();
     assert!(error.contains("incompatible") && error.contains("is not served"), "{error}");
+}
+
+/// Sums of two numbers that calibration data keep near 0, and the ReLUs of these.
+fn watched() -> Compiled {
+    let mut graph = GraphBuilder::new("sums", &[2], -1.0..=1.0);
+    let x = graph.input();
+    let x = graph.linear("first", x, 2, vec![8.0, 8.0, 0.5, -0.5], Some(vec![0.1, 0.2]));
+    let x = graph.activation("relu", x, Function::elementary(Elementary::Relu));
+    let x = graph.linear("second", x, 2, vec![1.0, -0.5, 0.25, 1.0], Some(vec![0.1, -0.1]));
+    let samples: Vec<Vec<f32>> =
+        (-8..=8).map(|i| vec![i as f32 / 8.0, 0.01 * (i % 3) as f32 - i as f32 / 8.0]).collect();
+    let options = CompileOptions { watch: true, ..CompileOptions::default() };
+    compile(&graph.finish(x).unwrap(), &samples, &options).unwrap()
+}
+
+#[test]
+fn clients_are_told_when_hidden_values_are_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let Compiled { plan, weights, report, .. } = watched();
+    assert!(report.watch.unwrap().complete);
+    let world = World::new(2, &plan);
+    let at = |name: &str| folder.path().join(name);
+    let _helper = world.helper("helper", &at("helper")).unwrap();
+    let _parties = ["party 1", "party 2"].map(|name| world.party(name, &at(name)).unwrap());
+    world.owner("owner").unwrap().load(&weights).unwrap();
+    let mut client = world.client("alice", Expected::Any).unwrap();
+    // Of a batch those alone that are outside: a sum 16 times as large as calibration's.
+    let images: [&[f32]; 3] = [&[0.5, -0.49], &[1.0, 1.0], &[-0.25, 0.25]];
+    let answers = client.infer_batch(&images).unwrap();
+    assert_eq!(
+        answers.iter().map(Answer::outside).collect::<Vec<_>>(),
+        [Some(false), Some(true), Some(false)]
+    );
+    assert!(answers.iter().all(|answer| answer.logits().len() == 2));
+    // relu(8 * 0.01 + 0.1) = 0.18 and relu(0.495 + 0.2) = 0.695.
+    let expected = [0.18 - 0.5 * 0.695 + 0.1, 0.25 * 0.18 + 0.695 - 0.1];
+    let apart = answers[0].logits().iter().zip(expected).map(|(a, b)| (a - b).abs());
+    assert!(apart.fold(0.0, f64::max) < 0.01, "{:?}", answers[0].logits());
+    assert_eq!(client.infer(&[-1.0, -1.0]).unwrap().outside(), Some(true));
 }
 
 #[test]

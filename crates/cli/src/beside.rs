@@ -98,10 +98,12 @@ impl<'f> Beside<'f> {
     pub fn compare(&self, image: &[f32], answer: &[f64]) -> Result<Option<Differs>, BesideError> {
         let plan = self.plan;
         let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, image)?);
-        let simulated = self.simulator.outputs(&input, 1)?.logits();
+        let outputs = |revealed: Vec<f64>| plan.answer(&revealed).0.to_vec();
+        let simulated = outputs(self.simulator.outputs(&input, 1)?.logits());
         let mut allowed = NOTHING;
         for _ in 0..MASKED {
-            let masked = self.simulator.trace_masked(&input, &self.masks()?, 1)?.into_outputs().logits();
+            let masked = self.simulator.trace_masked(&input, &self.masks()?, 1)?;
+            let masked = outputs(masked.into_outputs().logits());
             allowed = allowed.max(MARGIN * relative_error(&masked, &simulated));
         }
         let error = relative_error(answer, &simulated);

@@ -231,6 +231,7 @@ fn the_demonstration_shows_the_users_own_network() {
     assert!(report["polynomials_error"]["max"].as_f64().unwrap() < 1e-9, "{report}");
     assert_eq!((&report["tells_classes"], &report["agree"]), (&true.into(), &12.into()));
     assert_eq!(report["escapes"]["samples"], 12);
+    assert_eq!(report["noticed"], serde_json::json!([]));
     // Answers stand in the order of the data, whatever the order they were computed in.
     let answers: serde_json::Value = serde_json::from_slice(&std::fs::read(&out).unwrap()).unwrap();
     let labels = answers["answers"].as_array().unwrap().iter().map(|a| a["label"].as_f64().unwrap());
@@ -269,6 +270,28 @@ fn the_demonstration_shows_the_users_own_network() {
     assert_eq!((&report["agree"], &report["samples"]), (&4.into(), &4.into()), "{report}");
     assert!(report["relative_error"].as_f64().unwrap() < 0.005, "{report}");
     assert!(report["polynomials_error"]["max"].as_f64().unwrap() < 1e-9, "{report}");
+}
+
+/// A picture all of one colour is far from the noise of the others, inside the network too.
+#[test]
+fn images_unlike_those_of_calibration_are_noticed() {
+    let bench = Bench::new();
+    let data = bench.data("d.npz", None, |_| ());
+    let other = bench.data("other.npz", None, |x| x[3 * PIXELS..4 * PIXELS].fill(0.999));
+    let made = json(&bench.compile(&data, &["--validate", text(&other), "--json"]));
+    assert_eq!(made["report"]["watch"]["complete"], true, "{made}");
+    assert_eq!(made["validated"]["samples"], 12);
+    let expected = serde_json::json!([3]);
+    assert_eq!(made["validated"]["noticed"], expected, "{}", made["validated"]);
+    assert_eq!(made["measured"]["noticed"], serde_json::json!([]));
+    assert_eq!(made["calibration"]["samples"], 12);
+    assert_eq!(json(&bench.simulate(&other, &["--json"]))["noticed"], expected);
+    let model = bench.at("m.amc");
+    let demo = || json(&bench.run(&["demo", "--model", text(&model), "--data", text(&other), "--json"]));
+    assert_eq!(demo()["noticed"], expected);
+    let left_out = json(&bench.compile(&data, &["--no-watch", "--force", "--json"]));
+    assert!(left_out["report"]["watch"].is_null(), "{left_out}");
+    assert!(demo()["noticed"].is_null());
 }
 
 /// Ctrl-C at any moment leaves neither a draft beside the output nor a folder in TMPDIR.

@@ -58,7 +58,8 @@ impl Tickets {
 /// An inference's result.
 #[derive(Clone, PartialEq)]
 pub struct Inferred {
-    /// Logits of all inputs, one input after the other.
+    /// What is revealed of all inputs, one input after the other: logits, and where the plan looks
+    /// for values outside, what it found (`Plan::answer`).
     pub logits: Vec<f64>,
     /// From the first message to the unmasked result.
     pub elapsed: Duration,

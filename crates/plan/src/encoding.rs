@@ -6,7 +6,11 @@ use std::fmt;
 
 const MAGIC: &[u8; 8] = b"amc.plan";
 /// Newest version of the format that is read and written.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// The first version whose plans may look for values outside.
+const WATCHED: u16 = 3;
+/// The first version with comparisons.
+const COMPARING: u16 = 2;
 /// Largest encoded plan accepted.
 pub const MAX_BYTES: usize = 16 << 20;
 
@@ -27,10 +31,14 @@ impl fmt::Debug for PlanDigest {
 }
 
 impl Plan {
-    /// Version of the format: the first that knows all operations, so that plans without
+    /// Version of the format: the first that knows all that is in it, so that plans without
     /// comparisons keep their bytes and their digest.
     fn version(&self) -> u16 {
-        if self.compares() { VERSION } else { 1 }
+        match self.output.watch {
+            0 if self.compares() => COMPARING,
+            0 => 1,
+            _ => WATCHED,
+        }
     }
 
     /// The plan as bytes. Equal plans give equal bytes.
@@ -40,7 +48,12 @@ impl Plan {
     pub fn encode(&self) -> Result<Vec<u8>, PlanError> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&self.version().to_le_bytes());
-        postcard::to_extend(self, bytes).map_err(|e| PlanError::Encoding(e.to_string()))
+        let failed = |e: postcard::Error| PlanError::Encoding(e.to_string());
+        let bytes = postcard::to_extend(self, bytes).map_err(failed)?;
+        match self.output.watch {
+            0 => Ok(bytes),
+            watch => postcard::to_extend(&watch, bytes).map_err(failed),
+        }
     }
 
     /// Reads and validates a plan.
@@ -62,8 +75,11 @@ impl Plan {
         if !(1..=VERSION).contains(&got) {
             return Err(PlanError::Version { expected: VERSION, got });
         }
-        let (plan, rest): (Plan, _) =
-            postcard::take_from_bytes(body).map_err(|e| PlanError::Encoding(e.to_string()))?;
+        let failed = |e: postcard::Error| PlanError::Encoding(e.to_string());
+        let (mut plan, mut rest): (Plan, _) = postcard::take_from_bytes(body).map_err(failed)?;
+        if got >= WATCHED {
+            (plan.output.watch, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
+        }
         if !rest.is_empty() {
             return Err(PlanError::Encoding(format!("{} bytes after the end", rest.len())));
         }

@@ -231,6 +231,12 @@ pub struct OutputSpec {
     pub ell: u32,
     /// Scale of the revealed numbers, at most the value's own scale.
     pub scale: ScaleBits,
+    /// Operations at the end of the list that find hidden values outside what the plan was made
+    /// for; none in a plan that does not look. With them the last number revealed is 1 if there was
+    /// such a value, or down to 1/8 where a 1 of the outputs' scale does not fit, else 0
+    /// ([`Plan::answer`]). Encoded behind the rest of the plan.
+    #[serde(skip)]
+    pub watch: u32,
 }
 
 impl Activation {
@@ -330,6 +336,10 @@ impl OpKind {
     }
 }
 
+/// What is revealed of values outside is at least 1/8 if there are any, else at most a unit of the
+/// outputs.
+const FOUND: f64 = 1.0 / 16.0;
+
 impl Plan {
     /// The operation at an index.
     pub fn op(&self, index: OpIndex) -> &Op {
@@ -344,6 +354,38 @@ impl Plan {
     /// Operations with their indices, in order.
     pub fn indexed_ops(&self) -> impl Iterator<Item = (OpIndex, &Op)> {
         (0u32..).map(OpIndex).zip(&self.ops)
+    }
+
+    /// The plan without the operations that look for values outside.
+    pub fn unwatched(&self) -> Plan {
+        let mut plan = self.clone();
+        if let Some((main, _)) = self.watched() {
+            plan.ops.truncate(self.ops.len() - self.output.watch as usize);
+            plan.output.value = main;
+            plan.output.watch = 0;
+        }
+        plan
+    }
+
+    /// Where it looks for values outside: the result of the network, and the value that says
+    /// whether there were any.
+    pub(crate) fn watched(&self) -> Option<(ValueId, ValueId)> {
+        match &self.ops.last()?.kind {
+            OpKind::Concat { parts } if self.output.watch > 0 => match parts[..] {
+                [Part { input: main, shift: 0 }, Part { input: found, .. }] => Some((main, found)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// What one input's revealed numbers say: the outputs, and whether some hidden value left what
+    /// the plan was made for, where it looks.
+    pub fn answer<'a>(&self, revealed: &'a [f64]) -> (&'a [f64], Option<bool>) {
+        match revealed.split_last() {
+            Some((found, outputs)) if self.output.watch > 0 => (outputs, Some(*found >= FOUND)),
+            _ => (revealed, None),
+        }
     }
 
     /// How many sums the check keeps per batch element: the largest number of uses of one weight

@@ -401,6 +401,19 @@ impl Plan {
                 format!("scale {} above value scale {}", out.scale, x.scale),
             ));
         };
+        if out.watch > 0 {
+            let first = self.ops.len().checked_sub(out.watch as usize).filter(|&first| first > 0);
+            let fits = |(main, found): (ValueId, ValueId)| {
+                let last = ValueId(self.ops.len() as u32);
+                let own = first.is_some_and(|first| (1..=first).contains(&main.index()));
+                own && out.value == last && values[found.index()].len == 1
+            };
+            if !self.watched().is_some_and(fits) {
+                let reason =
+                    "the operations that look for values outside do not end in one number beside the result";
+                return Err(PlanError::op("output", reason));
+            }
+        }
         self.check_bound("output", out.ell, shift)
     }
 

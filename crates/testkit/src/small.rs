@@ -54,7 +54,12 @@ pub fn plan(limbs: Limbs) -> Plan {
                 kind: OpKind::Linear { input: ValueId(2), weights: WeightId(1), use_index: UseIndex(0) },
             },
         ],
-        output: OutputSpec { value: ValueId(3), ell: second + guard, scale: ScaleBits(second.min(16)) },
+        output: OutputSpec {
+            value: ValueId(3),
+            ell: second + guard,
+            scale: ScaleBits(second.min(16)),
+            watch: 0,
+        },
     }
 }
 

@@ -317,7 +317,10 @@ impl Core {
                 let collected = awaiting.collected();
                 let farewells = self.parties.all().map(|party| https::collected(party, &collected));
                 let farewells = farewells.chain([https::acknowledge(scope)]).collect();
-                return Ok((logits.chunks(each).map(Answer::new).collect(), farewells));
+                return Ok((
+                    logits.chunks(each).map(|revealed| Answer::of(&self.plan, revealed)).collect(),
+                    farewells,
+                ));
             }
         }
         Err(first_failure.unwrap_or_else(|| fail(ProtocolError::NoModel)))

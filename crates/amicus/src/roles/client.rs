@@ -58,17 +58,25 @@ pub(crate) fn input_of(plan: &Plan, images: &[&[f32]]) -> Result<Zeroizing<Vec<i
 #[derive(Clone, PartialEq)]
 pub struct Answer {
     logits: Zeroizing<Vec<f64>>,
+    outside: Option<bool>,
 }
 
 impl Answer {
-    #[cfg(feature = "https")]
-    pub(crate) fn new(logits: &[f64]) -> Self {
-        Answer { logits: Zeroizing::new(logits.to_vec()) }
+    /// What one input's revealed numbers say.
+    pub(crate) fn of(plan: &Plan, revealed: &[f64]) -> Self {
+        let (logits, outside) = plan.answer(revealed);
+        Answer { logits: Zeroizing::new(logits.to_vec()), outside }
     }
 
     /// The network's outputs.
     pub fn logits(&self) -> &[f64] {
         &self.logits
+    }
+
+    /// Whether some hidden value left what the network was compiled for: then the outputs may be
+    /// wrong, although nobody cheated. `None` where the plan does not look.
+    pub fn outside(&self) -> Option<bool> {
+        self.outside
     }
 
     /// The class of the largest output.
@@ -150,6 +158,6 @@ impl Client {
             .map_err(|error| self.links.explain(error))?;
         let logits = Zeroizing::new(inferred.logits);
         let each = logits.len() / images.len();
-        Ok(logits.chunks(each.max(1)).map(|part| Answer { logits: Zeroizing::new(part.to_vec()) }).collect())
+        Ok(logits.chunks(each.max(1)).map(|revealed| Answer::of(&self.plan, revealed)).collect())
     }
 }

@@ -60,6 +60,12 @@ pub(super) fn print_comparison(c: &Comparison) {
         Some(layer) => output::line(format_args!("the first layer whose error stands out is {layer}")),
         None => output::line(format_args!("no layer's error stands out")),
     }
+    if let Some(noticed) = &c.noticed {
+        output::line(format_args!(
+            "receivers are told of values outside for {}",
+            count_of(noticed.len(), c.samples)
+        ));
+    }
     for line in c.escapes.iter().flat_map(Escapes::meaning) {
         output::line(format_args!("outside: {line}"));
     }

@@ -3,12 +3,14 @@
 use super::comparison::print_comparison;
 use super::files::{ImportArgs, Share, bar, bytes, destination};
 use super::output::{self, Table};
+use amicus::calibration::Calibration;
 use amicus::compile::{self, ApproximateOptions, Compilation, CompileOptions, Options};
 use amicus_cli::rates;
 use amicus_cli::samples::{Invalid, Reading, Samples, samples};
 use amicus_field::{Kernel, Limbs};
+use amicus_model::amc::ModelFile;
 use amicus_model::approximate::{Activations, Approximation, Candidate, MaxPooling, Recipe, Trial};
-use amicus_model::compare::Comparison;
+use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus_model::fit::Method;
 use amicus_model::measure::{count_of, percent};
 use amicus_model::onnx::import_file;
@@ -63,7 +65,11 @@ pub(crate) struct Args {
     /// Replace the compiled file if it is there.
     #[arg(long)]
     force: bool,
-    /// Images used for calibration, at most.
+    /// Images that were not calibrated with, as for --calibrate: the compiled network is held to them,
+    /// and the result is printed.
+    #[arg(long, value_name = "DATA.npz")]
+    validate: Option<PathBuf>,
+    /// Images used for calibration, and for validation, at most.
     #[arg(long, value_name = "K", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
     samples: u64,
     /// Leave images with numbers that are none (NaN, infinite) out.
@@ -87,6 +93,10 @@ pub(crate) struct Args {
     /// it is refused].
     #[arg(long)]
     maxpool: Option<MaxPool>,
+    /// Let polynomials of the file end in straight lines outside their intervals, by comparisons: no
+    /// hidden number then grows without bound. For networks that were trained with polynomials.
+    #[arg(long, conflicts_with_all = ["degree", "fit"])]
+    tails: bool,
     /// The network that comparisons are made for: few rounds where delays are long, few bytes where
     /// they are short. local, lan, wan, or a delay and a bandwidth as for `demo`.
     #[arg(long, value_name = "NET", default_value = "lan")]
@@ -107,6 +117,9 @@ pub(crate) struct Args {
     /// No statistical truncation, which deals less for a wrong result with probability 2^-40.
     #[arg(long)]
     exact_truncation: bool,
+    /// Do not look for hidden values outside windows and intervals: cheaper, but they go unnoticed.
+    #[arg(long)]
+    no_watch: bool,
     #[command(flatten)]
     import: ImportArgs,
     /// Print one JSON object instead.
@@ -133,6 +146,11 @@ struct Summary<'a> {
     meets_target: bool,
     missed_targets: &'a [String],
     measured: &'a Comparison,
+    /// Whether the calibration data are enough.
+    calibration: &'a Calibration,
+    /// The same on validation data, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validated: Option<Comparison>,
     /// What everybody learns who sees the plan.
     plan_shows: &'a [String],
     version: &'static str,
@@ -150,10 +168,19 @@ struct Cost {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.tails && args.activations == Activation::Polynomial {
+        bail!(
+            "--tails: lines at the ends of polynomials take comparisons, which --activations polynomial rules out"
+        );
+    }
     let import = args.import.options();
     let mut network = import_file(&args.model, &import)?;
-    let inputs: Vec<&Path> =
-        [&args.model, &args.calibrate].into_iter().chain(&network.external).map(PathBuf::as_path).collect();
+    let inputs: Vec<&Path> = [&args.model, &args.calibrate]
+        .into_iter()
+        .chain(&args.validate)
+        .chain(&network.external)
+        .map(PathBuf::as_path)
+        .collect();
     let existing = destination(&args.output, args.force, &inputs)?;
     let reading = Reading {
         network: &network.graph,
@@ -177,6 +204,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             (None, Activation::Exact) => MaxPooling::Exact,
             (Some(MaxPool::Refuse), _) | (None, Activation::Polynomial) => MaxPooling::Refuse,
         },
+        tails: args.tails,
         activations: match args.activations {
             Activation::Exact => Activations::Exact,
             Activation::Polynomial => Activations::Polynomial,
@@ -194,6 +222,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         max_error: args.max_error.0,
         statistical: !args.exact_truncation,
         link: rates::link(&args.net),
+        watch: !args.no_watch,
         ..CompileOptions::default()
     };
     let options =
@@ -207,7 +236,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         other => Ok(other?),
     };
-    let Compilation { file, notes, warnings, trials, report, measured, grouped } = compiled?;
+    let Compilation { file, notes, warnings, trials, report, measured, calibration, grouped } = compiled?;
+    let validated = args.validate.as_deref().map(|data| validated(args, &file, data)).transpose()?;
     let missed = file.quality.misses();
     let written = missed.is_empty() || args.allow_miss;
     if written {
@@ -238,6 +268,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         missed_targets: &missed,
         report: &report,
         measured: &measured,
+        calibration: &calibration,
+        validated,
         plan_shows: &shown(&file.plan, &file.approximations, grouped),
         version: env!("CARGO_PKG_VERSION"),
     };
@@ -250,6 +282,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("{}; nothing is written (--allow-miss writes it all the same)", missed.join(", and "));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A compiled network on images that it was not calibrated with.
+fn validated(args: &Args, file: &ModelFile, data: &Path) -> anyhow::Result<Comparison> {
+    let reading = Reading {
+        network: file.user_network(),
+        range: Some(file.plan.input.range),
+        invalid: if args.skip_invalid { Invalid::Skip } else { Invalid::Clip },
+        limit: Some(usize::try_from(args.samples).unwrap_or(usize::MAX)),
+    };
+    let Samples { images, labels, .. } = samples(data, reading)?;
+    let fixed = FixedPoint { plan: &file.plan, weights: &file.weights, factors: &file.factors };
+    let polynomial = file.polynomial();
+    let networks = Networks { original: file.user_network(), polynomial: &polynomial, fixed: Some(fixed) };
+    Ok(compare(networks, &images, labels.as_deref(), &mut |_| ())?)
 }
 
 fn print(s: &Summary<'_>) {
@@ -266,6 +313,11 @@ fn print(s: &Summary<'_>) {
     }
     output::line(format_args!("{}", s.report));
     print_comparison(s.measured);
+    output::line(format_args!("{}", s.calibration));
+    if let Some(validated) = &s.validated {
+        output::line(format_args!("\non {} images that were not calibrated with:", validated.samples));
+        print_comparison(validated);
+    }
     if !s.warnings.is_empty() {
         output::line(format_args!("\nwarning: the network was not trained for what it computes now:"));
         s.warnings.iter().for_each(|w| output::line(format_args!("  {w}")));

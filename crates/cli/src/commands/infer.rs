@@ -76,6 +76,9 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     outputs: &'a [f64],
+    /// Whether some hidden value left what the network was compiled for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cell: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .zip(args.compare.as_ref())
         .map(|(file, path)| Beside::new(file, &plan).with_context(|| path.display().to_string()));
     let beside = beside.transpose()?;
-    let outputs = plan.values()?.get(plan.output.value).len;
+    let outputs = plan.values()?.get(plan.output.value).len - usize::from(plan.output.watch > 0);
     // Plans say nothing of what outputs mean; several are taken for classes.
     let classes = outputs > 1;
     let inputs: Vec<_> = args.images.iter().map(PathBuf::as_path).collect();
@@ -116,6 +119,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let bar = bar(images.len(), "images");
     let mut outputs: Vec<Vec<f64>> = Vec::with_capacity(images.len());
+    let mut outside: Vec<Option<bool>> = Vec::with_capacity(images.len());
     let mut cells: Vec<Option<String>> = Vec::with_capacity(images.len());
     for batch in images.chunks(args.batch) {
         let numbers: Vec<&[f32]> = batch.iter().map(|image| &image.numbers[..]).collect();
@@ -123,6 +127,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Ok((cell, answers)) => {
                 cells.extend(answers.iter().map(|_| cell.clone()));
                 outputs.extend(answers.iter().map(|answer| answer.logits().to_vec()));
+                outside.extend(answers.iter().map(amicus::Answer::outside));
             }
             Err(error) => {
                 bar.abandon();
@@ -139,9 +144,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let name = |class: usize| sink.names.as_ref().and_then(|names| names.get(class)).map(String::as_str);
     if args.json {
         let answers = images.iter().zip(&outputs).zip(0..).map(|((image, outputs), at)| {
-            let (class, cell) = (class(outputs), cells[at].as_deref());
+            let (class, cell, outside) = (class(outputs), cells[at].as_deref(), outside[at]);
             let differs = differing.as_ref().and_then(|all| all[at].as_ref());
-            Answer { image: &image.name, class, name: class.and_then(name), outputs, cell, differs }
+            Answer { image: &image.name, class, name: class.and_then(name), outputs, outside, cell, differs }
         });
         let answers = answers.collect();
         let fingerprint = match &client {
@@ -151,12 +156,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let (model, version) = (&args.model[..], env!("CARGO_PKG_VERSION"));
         output::json(&Report { model, fingerprint, answers, differing: count, version })?;
     } else {
-        for (image, outputs) in images.iter().zip(&outputs) {
+        for ((image, outputs), &outside) in images.iter().zip(&outputs).zip(&outside) {
             let image = &image.name;
             match class(outputs).map(|class| (class, name(class))) {
                 Some((_, Some(name))) => output::line(format_args!("{image}: {name}")),
                 Some((class, None)) => output::line(format_args!("{image}: class {class}")),
                 None => output::line(format_args!("{image}: {}", outputs[0])),
+            }
+            if outside == Some(true) {
+                output::line(format_args!(
+                    "{image}: do not rely on this: inside the network a number is far larger than any that it was \
+                     calibrated on"
+                ));
             }
         }
         if let Some(differing) = &differing {

@@ -23,6 +23,7 @@ pub(super) struct Figures {
     dealt_bytes: Vec<f64>,
     sent_bytes: Option<u64>,
     rounds: Option<u16>,
+    noticed: Option<Vec<usize>>,
     answers: Answers,
 }
 
@@ -75,6 +76,13 @@ impl Figures {
         a.agree += usize::from(private == simulated);
         a.agree_plaintext += usize::from(private == plaintext);
         a.agree_polynomial += usize::from(private == polynomial);
+    }
+
+    /// Takes in whether the client was told that a hidden value of a sample left its window.
+    pub(super) fn notice(&mut self, sample: usize, outside: Option<bool>) {
+        if let Some(found) = outside {
+            self.noticed.get_or_insert_default().extend(found.then_some(sample));
+        }
     }
 
     /// Waits until the helper has dealt for that many inferences: those that were used and those
@@ -158,6 +166,7 @@ impl Figures {
             fixed_point_error: errors(a.fixed_errors),
             simulator_error_max: errors(a.simulator_errors).map(|e| e.max),
             escapes,
+            noticed: self.noticed,
             missed_targets: session.missed.clone(),
             notes: session.notes.clone(),
             check: verdict.map_or_else(|| "accepted".to_owned(), |error| error.to_string()),

@@ -86,6 +86,9 @@ pub struct DemoReport {
     pub simulator_error_max: Option<f64>,
     /// Values outside what the network was compiled for, by layer.
     pub escapes: Option<Escapes>,
+    /// Numbers of the samples whose private answer told its client that a hidden value left what
+    /// the network was compiled for; none where the plan does not look.
+    pub noticed: Option<Vec<usize>>,
     /// Targets that a compiled file misses on its calibration data.
     pub missed_targets: Vec<String>,
     /// What was skipped, clipped or done otherwise than asked for.

@@ -149,7 +149,8 @@ impl Session {
     ) -> Result<(), DemoError> {
         let polynomial = self.original.as_ref().map(|_| FloatExecutor::new(&self.graph));
         let each = result.logits.len() / range.len();
-        for (index, private) in range.clone().zip(result.logits.chunks(each)) {
+        for (index, revealed) in range.clone().zip(result.logits.chunks(each)) {
+            let (private, outside) = self.plan.answer(revealed);
             let sample = &self.samples[index];
             let plaintext = &expected.outputs.float[index];
             let polynomial =
@@ -162,6 +163,7 @@ impl Session {
                 simulated: &expected.outputs.fixed[index],
             };
             figures.compare(&outputs, sample.label);
+            figures.notice(sample.number, outside);
             progress(Progress::Classified {
                 number: sample.number,
                 picture: sample.picture.clone(),

@@ -30,10 +30,16 @@ use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
 use crate::scales::{self, ForcedScales, Room, Scales};
 use crate::simulate::Simulator;
+use crate::watch;
 
 /// How far out of its interval, times its half-width, an activation is named as the reason why
 /// scales do not fit. Up to here guard bits are few.
 const FAR_OUT: f64 = 2.0;
+
+/// Bits that values have beyond their range where the plan looks for values outside, if what rounding
+/// costs then is at most this share of the target.
+const ROOM: [i64; 3] = [7, 4, 2];
+const ROOM_SHARE: f64 = 0.7;
 
 /// Up to this many times the target for the error, finer units of arguments may make the
 /// difference: they are worth less than a bit.
@@ -65,6 +71,9 @@ pub struct CompileOptions {
     /// The network between the roles that widths of comparisons and truncations of polynomials are
     /// chosen for.
     pub link: Link,
+    /// Whether the plan looks for hidden values outside what it was made for, and tells receivers
+    /// ([`mod@crate::watch`]).
+    pub watch: bool,
 }
 
 /// The network that is chosen for unless told otherwise: a quarter of a millisecond from
@@ -85,6 +94,7 @@ impl Default for CompileOptions {
             statistical: true,
             error_samples: 24,
             link: NEAR,
+            watch: false,
         }
     }
 }
@@ -120,7 +130,11 @@ pub fn compile(
     check_options(options)?;
     let folded = Folded::new(graph)?;
     if folded.compares() {
-        return exact::compile(&folded, samples, options);
+        let mut compiled = exact::compile(&folded, samples, options)?;
+        if options.watch {
+            watch::watch(&mut compiled, &folded, samples, options.margin)?;
+        }
+        return Ok(compiled);
     }
     check_layer_names(&folded, &options.scales)?;
     let inputs = calibrate::inputs(&folded, samples)?;
@@ -156,8 +170,13 @@ pub fn compile(
         error_samples: calibration.error_samples,
         cost,
         passed_over,
+        watch: None,
     };
-    Ok(Compiled { plan, weights, factors, report })
+    let mut compiled = Compiled { plan, weights, factors, report };
+    if options.watch {
+        watch::watch(&mut compiled, folded, samples, options.margin)?;
+    }
+    Ok(compiled)
 }
 
 fn check_options(options: &CompileOptions) -> Result<(), ModelError> {
@@ -437,9 +456,20 @@ fn choose_scales(
     let largest = i64::from(emit::largest_ell(limbs));
     let activation =
         if all_statistical { emit::statistical_ell(folded, limbs).min(largest) } else { largest };
-    let guard = calibrated(calibration, options).iter().map(|&r| scales::guard_bits(r)).collect();
-    let room = Room { limbs, activation, output: largest, guard };
-    scales::choose(folded, calibration, &room, &options.scales)
+    let guard: Vec<i64> = calibrated(calibration, options).iter().map(|&r| scales::guard_bits(r)).collect();
+    let choose = |more: i64| {
+        let guard = guard.iter().map(|bits| bits + more).collect();
+        scales::choose(
+            folded,
+            calibration,
+            &Room { limbs, activation, output: largest, guard },
+            &options.scales,
+        )
+    };
+    let precise = |s: &Scales| s.predicted(&calibration.sources).sqrt() <= ROOM_SHARE * options.max_error;
+    let rooms = ROOM.into_iter().filter(|_| options.watch);
+    let roomy = rooms.filter_map(|more| choose(more).ok()).find(precise);
+    roomy.map_or_else(|| choose(0), Ok)
 }
 
 /// Errors of the exact simulator on the samples that `expected` belongs to.

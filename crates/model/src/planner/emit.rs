@@ -88,7 +88,12 @@ pub(crate) fn emit(
         },
         weights: weights.collect(),
         ops,
-        output: OutputSpec { value: folded.output, ell, scale: ScaleBits(output_scale.min(output)) },
+        output: OutputSpec {
+            value: folded.output,
+            ell,
+            scale: ScaleBits(output_scale.min(output)),
+            watch: 0,
+        },
     };
     plan.values()?;
     Ok(plan)

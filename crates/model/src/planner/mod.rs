@@ -14,6 +14,7 @@ pub mod quantize;
 pub mod report;
 mod rescale;
 pub mod scales;
+pub mod watch;
 
 use amicus_plan::{Link, Plan, Rates};
 

@@ -67,6 +67,15 @@ pub enum Verdict {
 /// `calibrated` is given intersected with it at every activation's input (indexed by value; entries
 /// for other values are not read).
 pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]>) -> Vec<f64> {
+    bounds_of(plan, Some(weights), calibrated)
+}
+
+/// The same for somebody who knows the plan alone: results of linear layers can be anything.
+pub(crate) fn public_bounds(plan: &Plan, limits: &[f64]) -> Vec<f64> {
+    bounds_of(plan, None, Some(limits))
+}
+
+fn bounds_of(plan: &Plan, weights: Option<&QuantizedWeights>, calibrated: Option<&[f64]>) -> Vec<f64> {
     let scales = value_scales(plan);
     let half_unit = 0.5 / power_of_two(plan.input.scale.0);
     let (low, high) = (plan.input.range.low - half_unit, plan.input.range.high + half_unit);
@@ -76,12 +85,16 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
         let result = match &op.kind {
             OpKind::Linear { input, weights: id, .. } => {
                 let spec = plan.weight(*id);
-                let layer = &weights.layers()[id.index()];
-                let unit = power_of_two(spec.scale.0);
-                let w: SecretReals = layer.weights().iter().map(|&w| w as f64 / unit).collect();
-                let scale = scales[input.index()] + spec.scale.0;
-                let bias: SecretReals = layer.bias().iter().map(|&b| to_real(b, scale)).collect();
-                values[input.index()].linear(&spec.shape, w, &bias)
+                match weights.map(|weights| &weights.layers()[id.index()]) {
+                    Some(layer) => {
+                        let unit = power_of_two(spec.scale.0);
+                        let w: SecretReals = layer.weights().iter().map(|&w| w as f64 / unit).collect();
+                        let scale = scales[input.index()] + spec.scale.0;
+                        let bias: SecretReals = layer.bias().iter().map(|&b| to_real(b, scale)).collect();
+                        values[input.index()].linear(&spec.shape, w, &bias)
+                    }
+                    None => Intervals::anything(spec.shape.outputs()),
+                }
             }
             OpKind::Multiply { left, right } => values[left.index()].times(&values[right.index()]),
             OpKind::Activation(a) => {
@@ -165,6 +178,10 @@ struct Intervals {
 impl Intervals {
     fn uniform(len: usize, low: f64, high: f64) -> Self {
         Intervals { middle: vec![(low + high) / 2.0; len], radius: vec![(high - low) / 2.0; len] }
+    }
+
+    fn anything(len: usize) -> Self {
+        Intervals { middle: vec![0.0; len], radius: vec![f64::INFINITY; len] }
     }
 
     fn largest(&self) -> f64 {

@@ -6,6 +6,7 @@ use amicus_plan::{Cost, OpKind, Plan, WrapRule};
 use serde::{Deserialize, Serialize};
 
 use crate::proof::{LayerProof, Verdict};
+use crate::watch::Watch;
 
 /// Relative errors of logits against the float model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +137,9 @@ pub struct Report {
     pub cost: Cost,
     /// Every choice looked at, with its error or why it did not fit.
     pub passed_over: Vec<String>,
+    /// How the plan looks for values outside what it was made for; `None` if it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
 }
 
 impl Report {
@@ -304,6 +308,9 @@ impl fmt::Display for Report {
             "cost of one inference: {} rounds, {} bytes sent by each party to each other, {} bytes dealt",
             self.cost.rounds, self.cost.sent_bytes_per_party, self.cost.dealt_bytes
         )?;
+        if let Some(watch) = &self.watch {
+            writeln!(f, "{watch}")?;
+        }
         writeln!(f, "choices looked at:")?;
         self.passed_over.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }

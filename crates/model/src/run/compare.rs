@@ -155,6 +155,9 @@ pub struct Comparison {
     /// Where samples leave what the network was compiled for; `None` when the fixed point was not
     /// run.
     pub escapes: Option<Escapes>,
+    /// Numbers of the samples whose receivers are told that a hidden value left what the network was
+    /// compiled for; `None` where the plan does not look, or the fixed point was not run.
+    pub noticed: Option<Vec<usize>>,
     /// The outputs of every sample.
     #[serde(skip)]
     pub outputs: Outputs,
@@ -244,6 +247,7 @@ pub fn compare(
         [(); 3].map(|()| Tally { same: classes.then_some(0), errors: Vec::new() });
     let mut escaped = fixed.as_ref().map(|f| EscapeTally::new(&f.bounds));
     let mut outputs = Outputs::default();
+    let mut noticed = fixed.as_ref().filter(|f| f.plan.output.watch > 0).map(|_| Vec::new());
     let mut correct = [0usize; 3];
     let mut expected = Vec::new();
     let run = |sample: &Vec<f32>| -> Result<Runs, ModelError> {
@@ -265,13 +269,16 @@ pub fn compare(
             correct[0] += usize::from(Some(argmax(&float)) == label);
             correct[1] += usize::from(Some(argmax(&student)) == label);
             poly.add(&student, &float);
-            if let Some(FixedRun { logits, errors, outside }) = fixed {
+            if let Some(FixedRun { logits, errors, outside, found }) = fixed {
                 errors.into_iter().for_each(|(node, error)| fixed_errors[node].push(error));
                 correct[2] += usize::from(Some(argmax(&logits)) == label);
                 int.add(&logits, &student);
                 total.add(&logits, &float);
                 if let Some(escaped) = &mut escaped {
                     escaped.add(chunk * CHUNK + s, &outside);
+                }
+                if let Some(noticed) = noticed.as_mut().filter(|_| found) {
+                    noticed.push(chunk * CHUNK + s);
                 }
                 outputs.fixed.push(logits);
                 if expected.len() < MASKED {
@@ -319,6 +326,7 @@ pub fn compare(
         stands_out: stands_out(&layers),
         layers,
         escapes: escaped.map(EscapeTally::finish),
+        noticed,
         outputs,
     })
 }
@@ -339,6 +347,8 @@ struct FixedRun {
     errors: Vec<(usize, f64)>,
     /// What is out of bounds, by bounded value.
     outside: Vec<Outside>,
+    /// Whether the plan found a value outside.
+    found: bool,
 }
 
 struct Tally {
@@ -391,6 +401,11 @@ pub(crate) fn fits(
     factors: &[f64],
 ) -> Result<Vec<Option<ValueId>>, ModelError> {
     let other = || ModelError::data("plan", "is not that of the network it comes with");
+    if factors.len() != plan.ops.len() + 1 {
+        return Err(other());
+    }
+    // What looks for values outside is the plan's own.
+    let plan = &plan.unwatched();
     let mut values = vec![Some(ValueId::INPUT)];
     let mut rest = plan.ops.iter().enumerate();
     for (index, op) in folded.ops.iter().enumerate() {
@@ -415,7 +430,6 @@ pub(crate) fn fits(
     let infos = plan.values()?;
     let same = rest.next().is_none()
         && folded.input_shape == plan.input.shape
-        && infos.count() == factors.len()
         && values
             .iter()
             .enumerate()
@@ -468,6 +482,9 @@ impl<'a> Fixed<'a> {
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };
         let errors = self.nodes.iter().enumerate().filter_map(error).collect();
-        Ok(FixedRun { logits: trace.outputs().logits(), errors, outside: self.bounds.look(&exact) })
+        let revealed = trace.outputs().logits();
+        let (logits, found) = self.plan.answer(&revealed);
+        let (logits, found) = (logits.to_vec(), found.unwrap_or(false));
+        Ok(FixedRun { logits, errors, outside: self.bounds.look(&exact), found })
     }
 }

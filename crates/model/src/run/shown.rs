@@ -42,6 +42,13 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
         ));
     }
     let learned = learned.max(fitted) - fitted;
+    if plan.output.watch > 0 {
+        lines.push(
+            "which values are watched for leaving their windows and intervals, and in groups of how many: so how far \
+             calibration data are inside"
+                .to_owned(),
+        );
+    }
     if learned > 0 {
         lines.push(format!(
             "coefficients of {learned} polynomials of the network itself, learned ones included"

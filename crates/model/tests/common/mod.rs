@@ -65,7 +65,12 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
         },
         weights: Vec::new(),
         ops: Vec::new(),
-        output: OutputSpec { value: ValueId(1), ell: 52 * limbs.count() as u32 - 3, scale: ScaleBits(1) },
+        output: OutputSpec {
+            value: ValueId(1),
+            ell: 52 * limbs.count() as u32 - 3,
+            scale: ScaleBits(1),
+            watch: 0,
+        },
     };
     let mut known = vec![Known { id: ValueId::INPUT, shape, scale: 4, mask: MaskKind::Shared }];
     let mut layers = Vec::new();
@@ -88,8 +93,12 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
         }
     }
     let last = known[known.len() - 1];
-    plan.output =
-        OutputSpec { value: last.id, ell: 52 * limbs.count() as u32 - 3, scale: ScaleBits(last.scale / 2) };
+    plan.output = OutputSpec {
+        value: last.id,
+        ell: 52 * limbs.count() as u32 - 3,
+        scale: ScaleBits(last.scale / 2),
+        watch: 0,
+    };
     let weights = QuantizedWeights::new(&plan, layers).unwrap();
     (plan, weights)
 }

@@ -27,6 +27,7 @@ fn clients_over_both_ports_are_served_at_the_same_time() {
                 let images: Vec<&[f32]> = batch.iter().map(|image| &image[..]).collect();
                 for (image, answer) in batch.iter().zip(client.infer_batch(&images).unwrap()) {
                     assert_right(*image, answer.logits());
+                    assert_eq!(answer.outside(), Some(false));
                 }
             });
         }

@@ -22,6 +22,9 @@ pub(super) fn print(report: &DemoReport) {
     }
     if report.accepted() {
         answers(report, &mut row);
+        if let Some(noticed) = &report.noticed {
+            row("told of values outside", count_of(noticed.len(), report.samples));
+        }
     }
     let online =
         report.online_ms.map(|o| format!("{:.2} ms (least {:.2}, most {:.2})", o.median, o.min, o.max));

@@ -1,0 +1,273 @@
+//! Hidden values outside what a plan was made for: found, and told to receivers.
+#![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+mod common;
+
+use amicus_field::{LimbVec, PRIMES};
+use amicus_model::approximate::{ApproximateOptions, approximate};
+use amicus_model::function::{Elementary, Function};
+use amicus_model::graph::{ConvOptions, Graph, GraphBuilder, PoolOptions};
+use amicus_model::prepare::prepare;
+use amicus_model::{
+    CompileOptions, Compiled, FloatExecutor, Simulator, compile, quantize_input, relative_error,
+};
+use amicus_plan::{OpKind, Plan, ValueId};
+use common::Random;
+
+const WIDTH: usize = 4096;
+
+/// Activations of the networks below.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Relu,
+    Relu6,
+    LeakyRelu,
+    Silu,
+    Square,
+    MaxPool,
+}
+
+const KINDS: [Kind; 6] = [Kind::Relu, Kind::Relu6, Kind::LeakyRelu, Kind::Silu, Kind::Square, Kind::MaxPool];
+
+/// `layers` activations one behind the other, then differences over all of 4096 numbers: these are
+/// small for random numbers, and large where one half is 1 and the other 0.
+fn network(kind: Kind, layers: usize) -> Graph {
+    let mut g = GraphBuilder::new("differences", &[1, 2, WIDTH / 2], 0.0..=1.0);
+    let mut x = g.input();
+    let activation = |g: &mut GraphBuilder, name: &str, x| match kind {
+        Kind::Relu => g.activation(name, x, Function::elementary(Elementary::Relu)),
+        Kind::Relu6 => {
+            let clip = Elementary::Clip { low: 0.0, high: 6.0 };
+            g.activation(name, x, Function::elementary(clip))
+        }
+        Kind::LeakyRelu => g.activation(name, x, Function::elementary(Elementary::LeakyRelu { alpha: 0.1 })),
+        Kind::Silu => {
+            let silu = Function::elementary(Elementary::Sigmoid).times(Function::identity()).unwrap();
+            g.activation(name, x, silu)
+        }
+        Kind::Square => g.polynomial(name, x, 1.0, vec![0.1, 0.5, 0.2]),
+        Kind::MaxPool => g.max_pool(name, x, PoolOptions::square(1)),
+    };
+    for layer in 0..layers {
+        let one = ConvOptions::square(1, 1);
+        x = g.conv2d(&format!("same{layer}"), x, one, vec![1.0], Some(vec![0.0]));
+        x = activation(&mut g, &format!("inside{layer}"), x);
+    }
+    let flat = g.flatten("flat", x);
+    let sign = |i: usize| if i < WIDTH / 2 { 1.0f32 } else { -1.0 };
+    // Four sums: twice the difference of halves, and sums that always stay small.
+    let row = |o: usize| {
+        (0..WIDTH).map(move |i| match o {
+            0 => sign(i),
+            1 => -sign(i),
+            _ => sign(i) * if (i >> o) & 1 == 0 { 1.0 } else { -1.0 },
+        })
+    };
+    let weights: Vec<f32> = (0..4).flat_map(row).map(|w| w / 16.0).collect();
+    let mut y = g.linear("differences", flat, 4, weights, Some(vec![0.1, 0.2, 0.3, 0.4]));
+    if kind == Kind::MaxPool {
+        y = g.reshape("places", y, &[1, 2, 2]);
+        y = g.max_pool("largest", y, PoolOptions::square(2));
+        y = g.flatten("flat again", y);
+    } else {
+        y = activation(&mut g, "behind", y);
+    }
+    let inputs = g.shape(y).iter().product::<usize>();
+    let weights = (0..3 * inputs).map(|i| 0.1 + 0.05 * i as f32).collect();
+    let y = g.linear("result", y, 3, weights, Some(vec![0.0, 0.1, 0.2]));
+    g.finish(y).unwrap()
+}
+
+fn samples(seed: u64, count: usize) -> Vec<Vec<f32>> {
+    let mut r = Random(seed);
+    (0..count).map(|_| r.reals(WIDTH, 0.5).into_iter().map(|v| v + 0.5).collect()).collect()
+}
+
+/// One half grows towards 1 and the other towards 0: the differences are `times` as large as the
+/// largest that calibration saw.
+fn driven(graph: &Graph, calibration: &[Vec<f32>], share: f32) -> (Vec<f32>, f64) {
+    let x: Vec<f32> =
+        (0..WIDTH).map(|i| if i < WIDTH / 2 { 0.5 + share / 2.0 } else { 0.5 - share / 2.0 }).collect();
+    let node = graph.find("differences").unwrap();
+    let float = FloatExecutor::new(graph);
+    let size =
+        |x: &Vec<f32>| float.values(x).unwrap().node(node).iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let seen = calibration.iter().map(size).fold(0.0, f64::max);
+    let times = size(&x) / seen;
+    (x, times)
+}
+
+fn compiled(graph: &Graph, samples: &[Vec<f32>], watch: bool) -> (Graph, Compiled) {
+    let graph =
+        prepare(&approximate(graph, samples, &ApproximateOptions::exact()).unwrap().graph).unwrap().graph;
+    let options = CompileOptions { watch, max_error: 0.01, ..CompileOptions::default() };
+    let compiled = compile(&graph, samples, &options).unwrap();
+    (graph, compiled)
+}
+
+/// Random masks, as the helper deals them: what parties compute follows.
+fn masks(plan: &Plan, r: &mut Random) -> Vec<LimbVec> {
+    let infos = plan.values().unwrap();
+    let mask = |v: usize, r: &mut Random| {
+        let len = infos.get(ValueId(v as u32)).len;
+        let planes = (0..plan.limbs.count())
+            .flat_map(|limb| (0..len).map(move |_| limb))
+            .map(|limb| (r.next() >> 12) % PRIMES[limb])
+            .collect();
+        LimbVec::from_planes(plan.limbs, planes).unwrap()
+    };
+    (0..infos.count()).map(|v| mask(v, r)).collect()
+}
+
+/// What a private run reveals of one input: outputs, and whether a value was outside.
+fn private(c: &Compiled, x: &[f32], r: &mut Random) -> (Vec<f64>, Option<bool>) {
+    let simulator = Simulator::new(&c.plan, &c.weights).unwrap();
+    let input = LimbVec::from_i64(c.plan.limbs, &quantize_input(&c.plan, x).unwrap());
+    let trace = simulator.trace_masked(&input, &masks(&c.plan, r), 1).unwrap();
+    let revealed = trace.outputs().logits();
+    let (outputs, outside) = c.plan.answer(&revealed);
+    (outputs.to_vec(), outside)
+}
+
+#[test]
+fn values_far_outside_behind_any_layer_are_right_or_told() {
+    let mut far = 0;
+    for kind in KINDS {
+        for layers in [0, 1, 2, 3] {
+            let graph = network(kind, layers);
+            let calibration = samples(layers as u64, 24);
+            let (graph, c) = compiled(&graph, &calibration, true);
+            let name = format!("{kind:?} behind {layers}: {}", c.report);
+            let watch = c.report.watch.as_ref().unwrap();
+            assert!(watch.complete, "{name}");
+            let float = FloatExecutor::new(&graph);
+            let mut r = Random(7);
+            for x in samples(99, 12) {
+                let (outputs, outside) = private(&c, &x, &mut r);
+                assert_eq!(outside, Some(false), "{name}");
+                let error = relative_error(&outputs, &float.run(&x).unwrap());
+                assert!(error < 0.02, "{name}: {error}");
+            }
+            for share in [0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0] {
+                let (x, times) = driven(&graph, &calibration, share);
+                for _ in 0..3 {
+                    let (outputs, outside) = private(&c, &x, &mut r);
+                    let error = relative_error(&outputs, &float.run(&x).unwrap());
+                    assert!(outside == Some(true) || error < 0.02, "{times} times, {error}: {name}");
+                    far += usize::from(times > 25.0 && outside == Some(true));
+                }
+            }
+        }
+    }
+    assert!(far >= 30, "{far}");
+}
+
+/// Without looking, the same inputs give wrong answers and nobody knows: the test above is about
+/// something.
+#[test]
+fn without_looking_they_are_wrong() {
+    let calibration = samples(2, 24);
+    let (graph, c) = compiled(&network(Kind::Relu, 2), &calibration, false);
+    let (x, times) = driven(&graph, &calibration, 1.0);
+    let (outputs, outside) = private(&c, &x, &mut Random(3));
+    let error = relative_error(&outputs, &FloatExecutor::new(&graph).run(&x).unwrap());
+    assert!(times > 25.0 && error > 0.5, "{times} times, {error}");
+    assert_eq!(outside, None);
+}
+
+#[test]
+fn one_number_beyond_is_enough() {
+    // Every number of the layer but one stays what it was: groups must not hide it.
+    let mut g = GraphBuilder::new("one", &[1, 1, 512], -1.0..=1.0);
+    let x = g.input();
+    let x = g.conv2d("ten", x, ConvOptions::square(1, 1), vec![10.0], Some(vec![0.0]));
+    let x = g.activation("relu", x, Function::elementary(Elementary::Relu));
+    let x = g.flatten("flat", x);
+    let x = g.linear("sum", x, 2, vec![0.01; 1024], Some(vec![0.0; 2]));
+    let graph = g.finish(x).unwrap();
+    let mut r = Random(5);
+    let calibration: Vec<Vec<f32>> = (0..16).map(|_| r.reals(512, 0.01)).collect();
+    let (_, c) = compiled(&graph, &calibration, true);
+    let groups: Vec<usize> = c.report.watch.as_ref().unwrap().watched.iter().map(|w| w.group).collect();
+    assert!(groups.iter().any(|&g| g >= 8), "{groups:?}");
+    for place in [0, 1, 7, 8, 63, 255, 256, 510, 511] {
+        for value in [0.9f32, -0.9] {
+            let mut x = calibration[0].clone();
+            assert_eq!(private(&c, &x, &mut r).1, Some(false));
+            x[place] = value;
+            assert_eq!(private(&c, &x, &mut r).1, Some(true), "{value} at {place}");
+        }
+    }
+}
+
+/// Outputs have finer units the smaller they are; what is found must fit beside them.
+#[test]
+fn tiny_outputs_leave_room_for_what_is_found() {
+    let mut r = Random(9);
+    for (kind, size) in
+        [(Kind::Relu, 1e-2f32), (Kind::Relu, 1e-6), (Kind::Square, 1e-2), (Kind::Square, 1e-6)]
+    {
+        let mut g = GraphBuilder::new("tiny", &[1, 1, 64], -1.0..=1.0);
+        let x = g.flatten("flat", g.input());
+        let x = g.linear("first", x, 4, vec![0.25; 256], Some(vec![0.1; 4]));
+        let x = match kind {
+            Kind::Square => g.polynomial("square", x, 1.0, vec![0.1, 0.5, 0.2]),
+            _ => g.activation("relu", x, Function::elementary(Elementary::Relu)),
+        };
+        let x = g.linear("result", x, 2, vec![size; 8], Some(vec![0.0; 2]));
+        let graph = g.finish(x).unwrap();
+        let calibration: Vec<Vec<f32>> = (0..16).map(|_| r.reals(64, 0.02)).collect();
+        let (_, c) = compiled(&graph, &calibration, true);
+        for _ in 0..20 {
+            assert_eq!(private(&c, &calibration[3], &mut r).1, Some(false), "{kind:?}, {size}");
+            let (_, outside) = private(&c, &[1.0; 64], &mut r);
+            assert_eq!(outside, Some(true), "{kind:?}, {size}: {}", c.report);
+        }
+    }
+}
+
+/// What is looked at must not tell of weights: bounds of a plan are those of another one of the same
+/// ranges.
+#[test]
+fn what_is_looked_at_does_not_depend_on_weights() {
+    let graph = |weight: f32| {
+        let mut g = GraphBuilder::new("weights", &[1, 1, 64], 0.0..=1.0);
+        let x = g.flatten("flat", g.input());
+        // The first half is 0 in all samples: its weights change nothing that calibration sees.
+        let row: Vec<f32> = (0..64).map(|i| if i < 32 { weight } else { 0.125 }).collect();
+        let x = g.linear("one", x, 1, row, Some(vec![0.0]));
+        let x = g.activation("relu", x, Function::elementary(Elementary::Relu));
+        let x = g.linear("two", x, 1, vec![1.0], Some(vec![0.0]));
+        g.finish(x).unwrap()
+    };
+    let calibration: Vec<Vec<f32>> = samples(1, 8)
+        .iter()
+        .map(|x| x[..64].iter().enumerate().map(|(i, v)| if i < 32 { 0.0 } else { *v }).collect())
+        .collect();
+    let plans = [0.0, 0.03, -0.08, 0.12, -0.125].map(|w| compiled(&graph(w), &calibration, true).1.plan);
+    assert!(plans[0].output.watch > 0);
+    assert!(plans.iter().all(|plan| *plan == plans[0]));
+}
+
+#[test]
+fn looking_is_part_of_the_plan_and_of_its_digest() {
+    let calibration = samples(2, 24);
+    let (_, with) = compiled(&network(Kind::Relu, 1), &calibration, true);
+    let (_, without) = compiled(&network(Kind::Relu, 1), &calibration, false);
+    let Compiled { plan, factors, .. } = &with;
+    let network = plan.unwatched();
+    assert_eq!(network.output.watch, 0);
+    assert_eq!(network.ops[..], plan.ops[..plan.ops.len() - plan.output.watch as usize]);
+    assert!(network.values().is_ok());
+    assert_eq!(factors.len(), plan.ops.len() + 1);
+    assert_ne!(plan.digest().unwrap(), without.plan.digest().unwrap());
+    assert_eq!(Plan::decode(&plan.encode().unwrap()).unwrap(), *plan);
+    // A plan that claims to look and does not is none.
+    let mut claims = without.plan.clone();
+    claims.output.watch = 1;
+    assert!(claims.values().is_err());
+    let mut all = plan.clone();
+    all.output.watch = plan.ops.len() as u32;
+    assert!(all.values().is_err());
+    assert!(plan.ops.iter().any(|op| matches!(op.kind, OpKind::Compare(_))));
+}
