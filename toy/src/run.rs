@@ -8,7 +8,7 @@ use amicus_client::ToParties;
 use amicus_client::load::Loading;
 use amicus_field::oracle::FreshSeeds;
 use amicus_field::{Element, LimbVec, Seed};
-use amicus_plan::{Stage, WeightId};
+use amicus_plan::{OpIndex, Stage, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control;
@@ -382,8 +382,8 @@ pub fn infer(
         deals.push(party.begin_deal(session.danger_copy().take(epoch, digest, id)?, batch));
     }
     let last = parties.last();
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut Vec::new(), &mut |op, body| {
-        let body = log.send_of(op.0, Role::Helper, role(last), Kind::DealCorrection, body.to_vec());
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, body: Vec<u8>| {
+        let body = log.send_of(op.0, Role::Helper, role(last), Kind::DealCorrection, body);
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());

@@ -15,7 +15,7 @@ use amicus_net::shaper::Shape;
 use amicus_node::Ahead;
 use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
-use amicus_plan::WeightId;
+use amicus_plan::{OpIndex, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::{InferenceId, Parties, ProtocolError};
 use amicus_testkit::direct;
@@ -51,12 +51,11 @@ fn steps(c: &mut Criterion) {
     let alone = direct::begin(parties, &mut Honest).unwrap();
     let (epoch, digest) = (loaded.helper.epoch(), *loaded.helper.digest());
     group.bench_function("deal, helper", |b| {
-        let mut buffer = Vec::new();
         b.iter(|| {
             let keys = alone.helper.next(epoch, &digest).unwrap();
             loaded
                 .helper
-                .deal::<ProtocolError>(keys, 1, &mut buffer, &mut |_, body| {
+                .deal::<ProtocolError>(keys, 1, &mut |_: OpIndex, body: Vec<u8>| {
                     black_box(body);
                     Ok(())
                 })

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod beside;
+pub mod cpu;
 pub mod demo;
 pub mod images;
 pub mod interrupt;

@@ -157,3 +157,33 @@ fn rates_are_measured_kept_and_used() {
     let output = amicus(&["bench", "--suite", "weather"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn throughput_is_measured_role_by_role_and_written_as_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let figures = folder.path().join("figures");
+    let suite = ["bench", "--suite", "throughput", "--model", "lenet5-mnist-degree2", "--batch", "1"];
+    let more = ["--batch", "3", "--samples", "4", "--busy", "1", "--json", "--output", text(&figures)];
+    let output = amicus(&[&suite[..], &more].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runs = summary["runs"].as_array().unwrap();
+    let measured: Vec<_> = runs.iter().map(|run| (&run["batch"], &run["inferences"], &run["busy"])).collect();
+    assert_eq!(measured, [(&1.into(), &4.into(), &1.into()), (&3.into(), &2.into(), &1.into())]);
+    for run in runs {
+        assert!(run["images_per_second"].as_f64().unwrap() > 0.0, "{run}");
+        // Two layers of activations, whatever the batch.
+        assert!(run["dealt_bytes"].as_f64().unwrap() > 100_000.0, "{run}");
+        if cfg!(target_os = "linux") {
+            for role in ["helper dealing", "party 1 dealing", "party 2 online", "client"] {
+                assert!(run["cpu_ms"][role].as_f64().unwrap() > 0.0, "{role}: {run}");
+            }
+        }
+    }
+    let file = |name: &str| std::fs::read_to_string(figures.join(format!("throughput.{name}"))).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&file("json")).unwrap(), summary);
+    assert!(file("md").contains("| lenet5-mnist-degree2 | 3 |"));
+    assert!(file("svg").starts_with("<svg"));
+    let none = amicus(&["bench", "--suite", "throughput", "--batch", "0"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("1 to 256 are possible"));
+}

@@ -288,6 +288,19 @@ impl LimbVec {
         Element::from_residues(self.limbs, |l| kernels::dot(Prime::of_limb(l), self.plane(l), other.plane(l)))
     }
 
+    /// The inner product of a part of this vector and a part of another.
+    ///
+    /// # Panics
+    /// When the parts' lengths or the moduli differ, or a part goes beyond its vector.
+    pub fn dot_parts(&self, here: Range<usize>, other: &LimbVec, there: Range<usize>) -> Element {
+        assert_eq!(self.limbs, other.limbs, "vectors of different moduli");
+        assert_eq!(here.len(), there.len(), "parts of different lengths");
+        Element::from_residues(self.limbs, |l| {
+            let (a, b) = (&self.plane(l)[here.clone()], &other.plane(l)[there.clone()]);
+            kernels::dot(Prime::of_limb(l), a, b)
+        })
+    }
+
     /// The sum of all elements.
     pub fn sum(&self) -> Element {
         Element::from_residues(self.limbs, |l| kernels::sum(Prime::of_limb(l), self.plane(l)))

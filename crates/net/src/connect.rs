@@ -17,7 +17,7 @@ use crate::frame::{self, Inbox};
 use crate::poll::{Interest, wait};
 use crate::session::Session;
 use crate::stream::Stream;
-use crate::{Fingerprint, Identity, Link, NetError, PeerSet, tls};
+use crate::{Fingerprint, Frame, Identity, Link, NetError, PeerSet, tls};
 
 /// A stream whose peer has not proved who it is.
 struct Handshake {
@@ -335,7 +335,8 @@ impl Listener {
             // The verifier makes this impossible; should it ever not, nobody gets in.
             return Err(NetError::UnknownPeer { fingerprint, address: handshake.address });
         };
-        let greeting = handshake.stream.send(&[0; frame::HEADER], &[], &mut handshake.inbox);
+        let greeting =
+            handshake.stream.send(&[0; frame::HEADER], &[], Frame::default(), &mut handshake.inbox);
         greeting.map_err(|failure| failure.named(peer))?;
         let Handshake { stream, inbox, .. } = handshake;
         Ok(Link::over(peer, fingerprint, stream, inbox, None))

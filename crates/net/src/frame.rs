@@ -10,9 +10,9 @@ use crate::error::Failure;
 /// Bytes of the length in front of every frame.
 pub(crate) const HEADER: usize = 4;
 
-/// The length prefix of a frame, or `None` when the frame is too long for one.
-pub(crate) fn header(parts: &[&[u8]]) -> Option<[u8; HEADER]> {
-    Some(u32::try_from(length(parts)).ok()?.to_le_bytes())
+/// The prefix of a frame of that length, or `None` when it is too long for one.
+pub(crate) fn header(length: usize) -> Option<[u8; HEADER]> {
+    Some(u32::try_from(length).ok()?.to_le_bytes())
 }
 
 pub(crate) fn length(parts: &[&[u8]]) -> usize {
@@ -122,7 +122,7 @@ mod tests {
     fn encode(frames: &[Vec<u8>]) -> Vec<u8> {
         let mut stream = Vec::new();
         for frame in frames {
-            stream.extend_from_slice(&header(&[frame]).unwrap());
+            stream.extend_from_slice(&header(frame.len()).unwrap());
             stream.extend_from_slice(frame);
         }
         stream

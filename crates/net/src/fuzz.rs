@@ -17,7 +17,7 @@ use crate::{Identity, NetError, PeerSet, tls};
 /// # Panics
 /// When it is longer than a frame can be.
 pub fn frame(body: &[u8]) -> Vec<u8> {
-    let header = frame::header(&[body]).expect("a frame of less than 4 GiB");
+    let header = frame::header(body.len()).expect("a frame of less than 4 GiB");
     [&header[..], body].concat()
 }
 

@@ -191,15 +191,24 @@ impl Link {
     /// # Errors
     /// The error that ended the link, if it has failed or fails now; nothing is sent then.
     pub fn send(&mut self, parts: &[&[u8]]) -> Result<(), NetError> {
+        self.send_owned(parts, Frame::default())
+    }
+
+    /// Queues one frame, the concatenation of `parts` and `owned`, as [`Link::send`] does; what of
+    /// `owned` cannot leave at once waits without being copied.
+    ///
+    /// # Errors
+    /// Those of [`Link::send`].
+    pub fn send_owned(&mut self, parts: &[&[u8]], owned: Frame) -> Result<(), NetError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let length = frame::length(parts);
-        let Some(header) = frame::header(parts) else {
+        let length = frame::length(parts) + owned.len();
+        let Some(header) = frame::header(length) else {
             return Err(NetError::OversizedSend { peer: self.peer.clone(), length });
         };
         if let Some(recorder) = &self.recorder {
-            recorder.push(Direction::Sent, parts.concat());
+            recorder.push(Direction::Sent, [&parts.concat()[..], &owned].concat());
         }
         if self.max_unsent < usize::MAX {
             let (unsent, limit) = (self.unsent(), self.max_unsent);
@@ -209,8 +218,8 @@ impl Link {
             }
         }
         let result = match &mut self.transport {
-            Transport::Tls(stream) => stream.send(&header, parts, &mut self.inbox),
-            Transport::Memory(end) => end.send(Frame::concat(parts)),
+            Transport::Tls(stream) => stream.send(&header, parts, owned, &mut self.inbox),
+            Transport::Memory(end) => end.send(Frame::concat(&[parts, &[&owned]].concat())),
         };
         match result {
             Ok(()) => {

@@ -101,7 +101,15 @@ impl Mesh {
     /// # Errors
     /// [`NetError::NoLink`], or the error that ended the link.
     pub fn send(&mut self, key: usize, parts: &[&[u8]]) -> Result<(), NetError> {
-        self.get_mut(key).ok_or(NetError::NoLink { key })?.send(parts)
+        self.send_owned(key, parts, Frame::default())
+    }
+
+    /// Queues a frame, see [`Link::send_owned`].
+    ///
+    /// # Errors
+    /// [`NetError::NoLink`], or the error that ended the link.
+    pub fn send_owned(&mut self, key: usize, parts: &[&[u8]], owned: Frame) -> Result<(), NetError> {
+        self.get_mut(key).ok_or(NetError::NoLink { key })?.send_owned(parts, owned)
     }
 
     /// The next event of any link, waiting until the deadline.

@@ -19,6 +19,14 @@ const READS: usize = 32;
 /// Plaintext is encrypted at most this far ahead of the socket, so a large frame is not held twice.
 const WRITE: usize = 128 << 10;
 
+/// A part of a frame that is sent.
+enum Whole<'a> {
+    /// In memory that may wait in the queue, and how much of it was sent already.
+    Ours(Frame, usize),
+    /// In the caller's memory.
+    Theirs(&'a [u8]),
+}
+
 /// A TLS connection that carries frames.
 pub(crate) struct Stream {
     socket: TcpStream,
@@ -97,44 +105,50 @@ impl Stream {
         Interest { read: !inbox.is_full(), write }
     }
 
-    /// Sends a frame given as header and parts: encrypts straight from the caller's memory as long
-    /// as the socket takes it, and copies only the rest.
-    pub(crate) fn send(&mut self, header: &[u8], parts: &[&[u8]], inbox: &mut Inbox) -> Result<(), Failure> {
+    /// Sends a frame given as header, parts, and a last part that may wait in its own memory:
+    /// encrypts straight from there as long as the socket takes it, and copies only what is left of
+    /// the others.
+    pub(crate) fn send(
+        &mut self,
+        header: &[u8],
+        parts: &[&[u8]],
+        owned: Frame,
+        inbox: &mut Inbox,
+    ) -> Result<(), Failure> {
         // The first record takes header and payload together: a small frame is one record and one
         // packet.
-        let mut first = Frame::with_capacity(RECORD.min(header.len() + crate::frame::length(parts)));
+        let length = header.len() + crate::frame::length(parts) + owned.len();
+        let mut first = Frame::with_capacity(RECORD.min(length));
         first.extend(header);
-        let mut rest = parts.iter();
-        let mut part: &[u8] = &[];
-        while first.len() < RECORD {
-            if part.is_empty() {
-                let Some(next) = rest.next() else { break };
-                part = next;
-                continue;
-            }
-            let (head, tail) = part.split_at(part.len().min(RECORD - first.len()));
-            first.extend(head);
-            part = tail;
+        let mut begin = |part: &[u8]| {
+            let done = part.len().min(RECORD - first.len());
+            first.extend(&part[..done]);
+            done
+        };
+        let begun: Vec<usize> = parts.iter().map(|part| begin(part)).collect();
+        let done = begin(&owned);
+        self.send_part(Whole::Ours(first, 0), inbox)?;
+        for (part, begun) in parts.iter().zip(begun) {
+            self.send_part(Whole::Theirs(&part[begun..]), inbox)?;
         }
-        let mut clear = self.queue.is_empty();
-        if clear {
-            let mut left = &first[..];
+        self.send_part(Whole::Ours(owned, done), inbox)
+    }
+
+    /// Sends a part if nothing waits before it, and queues what the socket does not take.
+    fn send_part(&mut self, part: Whole<'_>, inbox: &mut Inbox) -> Result<(), Failure> {
+        let bytes = match &part {
+            Whole::Ours(frame, done) => &frame[*done..],
+            Whole::Theirs(bytes) => bytes,
+        };
+        let mut left = bytes;
+        if self.queue.is_empty() && !left.is_empty() {
             self.write_through(&mut left, inbox)?;
-            clear = left.is_empty();
-            let done = first.len() - left.len();
-            if !clear {
-                self.enqueue(first, done);
-            }
-        } else {
-            self.enqueue(first, 0);
         }
-        for mut part in std::iter::once(part).chain(rest.copied()) {
-            if clear {
-                self.write_through(&mut part, inbox)?;
-                clear = part.is_empty();
-            }
-            if !part.is_empty() {
-                self.enqueue(Frame::concat(&[part]), 0);
+        if !left.is_empty() {
+            let (left, whole) = (left.len(), bytes.len());
+            match part {
+                Whole::Ours(frame, done) => self.enqueue(frame, done + whole - left),
+                Whole::Theirs(bytes) => self.enqueue(Frame::concat(&[&bytes[whole - left..]]), 0),
             }
         }
         Ok(())

@@ -276,6 +276,19 @@ impl Inbox {
     /// # Errors
     /// Those of [`Inbox::send`].
     pub fn send_raw(&mut self, to: &Peer, parts: &[&[u8]]) -> Result<(), NetError> {
+        self.send_frame(to, parts, Frame::default())
+    }
+
+    /// Sends a message whose body may wait where it is, without being copied.
+    ///
+    /// # Errors
+    /// Those of [`Inbox::send`].
+    pub fn send_owned(&mut self, to: &Peer, header: Header, body: Frame) -> Result<(), NetError> {
+        let header = Header { hop: self.hop.saturating_add(1), ..header };
+        self.send_frame(to, &[&header.encode()], body)
+    }
+
+    fn send_frame(&mut self, to: &Peer, parts: &[&[u8]], owned: Frame) -> Result<(), NetError> {
         if !self.connected(to) {
             // Its link may be here: others, who know of it, are heard before new links are looked for.
             self.take_arrivals();
@@ -284,9 +297,9 @@ impl Inbox {
         let key = self.peers.iter().position(|p| p == to).filter(|&key| self.mesh.contains(key));
         let key = key.ok_or_else(|| NetError::Closed { peer: to.to_string() })?;
         if is_user(to) {
-            self.make_room(parts.iter().map(|part| part.len()).sum());
+            self.make_room(parts.iter().map(|part| part.len()).sum::<usize>() + owned.len());
         }
-        self.mesh.send(key, parts)
+        self.mesh.send_owned(key, parts, owned)
     }
 
     /// Ends links of users who do not read, the one first that leaves most unread, until so many

@@ -10,6 +10,7 @@ use crate::label::{LabelStream, domain};
 use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap};
 use amicus_plan::WeightSpec;
 pub use amicus_plan::weights::{LayerWeights, PART, Part, parts};
+use std::ops::Range;
 
 /// A part of a tensor's mask, or of a party's share of it, from the tensor's mask stream.
 pub fn sample(part: &Part, stream: &LabelStream, limbs: Limbs) -> LimbVec {
@@ -109,12 +110,16 @@ fn repeated(element: Element, len: usize) -> LimbVec {
     all
 }
 
-/// `g . (x, 1)`: a row over all columns against a value, whose bias component is 1.
-pub(crate) fn dot_value(g: &LimbVec, x: &LimbVec) -> Element {
-    if g.len() == x.len() { g.dot(x) } else { g.slice(0..x.len()).dot(x) + g.get(x.len()) }
+/// `g . (x, 1)`: a row over all columns against a value, a part of a vector, whose bias component is
+/// 1.
+pub(crate) fn dot_value(g: &LimbVec, x: &LimbVec, part: Range<usize>) -> Element {
+    let len = part.len();
+    let dot = dot_mask(g, x, part);
+    if g.len() == len { dot } else { dot + g.get(len) }
 }
 
-/// `g . (m, 0)`: a row over all columns against a mask, whose bias component is 0.
-pub(crate) fn dot_mask(g: &LimbVec, m: &LimbVec) -> Element {
-    if g.len() == m.len() { g.dot(m) } else { g.slice(0..m.len()).dot(m) }
+/// `g . (m, 0)`: a row over all columns against a mask, a part of a vector, whose bias component is
+/// 0.
+pub(crate) fn dot_mask(g: &LimbVec, m: &LimbVec, part: Range<usize>) -> Element {
+    g.dot_parts(0..part.len(), m, part)
 }

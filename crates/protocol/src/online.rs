@@ -93,7 +93,18 @@ struct State {
     bit_sums: WordVec,
     transcript: Transcript,
     /// What the last round opened, whose part in the check is not yet computed.
-    deferred: Vec<(Stage, Share)>,
+    deferred: Vec<(Stage, Opened)>,
+}
+
+/// What was opened.
+#[derive(Debug)]
+enum Opened {
+    /// The operation's value.
+    Value,
+    /// What is less than the operation's value.
+    Part(LimbVec),
+    /// Bits of a comparison.
+    Bits(Vec<BitVec>),
 }
 
 impl AwaitingInput {
@@ -410,45 +421,65 @@ impl State {
     fn opened(&mut self, stage: Stage, sum: Share) -> Result<(), ProtocolError> {
         let epoch = Arc::clone(&self.epoch);
         let at = ValueId::of(stage.op).index();
-        match (&epoch.ctx.plan.op(stage.op).kind, &mut self.material[stage.op.index()], &sum) {
+        let opened = match (&epoch.ctx.plan.op(stage.op).kind, &mut self.material[stage.op.index()], sum) {
             (OpKind::Compare(_), OpMaterial::Comparing(comparing), Share::Bits(planes)) => {
-                if let Some(masked) = comparing.opened(planes) {
+                if let Some(masked) = comparing.opened(&planes) {
                     self.bits[at] = Some(masked);
                 }
+                Opened::Bits(planes)
             }
             (OpKind::Select(Select { base: Some(base), .. }), _, Share::Elements(d)) => {
                 let mut value = d.clone();
                 value.add_assign(self.value(*base)?);
                 self.values[at] = Some(value);
+                Opened::Part(d)
             }
-            (_, _, Share::Elements(d)) => self.values[at] = Some(d.clone()),
+            (_, _, Share::Elements(d)) => {
+                self.values[at] = Some(d);
+                Opened::Value
+            }
             _ => return Err(ProtocolError::Internal(format!("{stage} opens something else"))),
-        }
-        self.deferred.push((stage, sum));
+        };
+        self.deferred.push((stage, opened));
         Ok(())
     }
 
-    /// The part of the last opened results in transcript and check.
+    /// The part of the last opened results in transcript and check. Material that has served is
+    /// wiped here, while the network works, and not at the end, where the check would wait for it.
     fn settle(&mut self) -> Result<(), ProtocolError> {
-        let epoch = Arc::clone(&self.epoch);
         for (stage, opened) in mem::take(&mut self.deferred) {
-            let index = stage.op;
-            let kind = &epoch.ctx.plan.op(index).kind;
+            let at = ValueId::of(stage.op).index();
             match opened {
-                Share::Elements(opened) => {
-                    self.transcript.values(stage.index(), &opened);
-                    let slot = epoch.ctx.plan.slot(kind);
-                    for element in 0..self.batch {
-                        let term = self.check_term(index, kind, element, &opened)?;
-                        self.add_sum(element, slot, term);
-                    }
+                Opened::Value => {
+                    let value = self.values[at].take();
+                    let opened = value.as_ref();
+                    let unknown = || ProtocolError::Internal(format!("{stage} opened nothing"));
+                    self.settle_elements(stage, opened.ok_or_else(unknown)?)?;
+                    self.values[at] = value;
                 }
-                Share::Bits(planes) => {
+                Opened::Part(opened) => self.settle_elements(stage, &opened)?,
+                Opened::Bits(planes) => {
                     self.transcript.bits(stage.index(), &planes);
-                    self.check_bits(index);
+                    self.check_bits(stage.op);
+                    if self.bits[at].is_some() {
+                        self.material[stage.op.index()] = OpMaterial::Local;
+                    }
                 }
             }
         }
+        Ok(())
+    }
+
+    fn settle_elements(&mut self, stage: Stage, opened: &LimbVec) -> Result<(), ProtocolError> {
+        let epoch = Arc::clone(&self.epoch);
+        let kind = &epoch.ctx.plan.op(stage.op).kind;
+        self.transcript.values(stage.index(), opened);
+        let slot = epoch.ctx.plan.slot(kind);
+        for element in 0..self.batch {
+            let term = self.check_term(stage.op, kind, element, opened)?;
+            self.add_sum(element, slot, term);
+        }
+        self.material[stage.op.index()] = OpMaterial::Local;
         Ok(())
     }
 
@@ -469,26 +500,28 @@ impl State {
         element: usize,
         opened: &LimbVec,
     ) -> Result<Element, ProtocolError> {
-        let of = |v: &LimbVec| {
+        let part = |v: &LimbVec| {
             let len = v.len() / self.batch;
-            v.slice(element * len..(element + 1) * len)
+            element * len..(element + 1) * len
         };
-        let d = of(opened);
+        let of = |v: &LimbVec| v.slice(part(v));
+        let d = part(opened);
         match (kind, &self.material[index.index()]) {
             (OpKind::Linear { input, weights, .. }, OpMaterial::Linear { tag_offsets, .. }) => {
                 let layer = &self.epoch.layers[weights.index()];
-                let x = of(self.value(*input)?);
-                Ok(layer.key.dot(&d) - dot_value(&layer.tags, &x) + tag_offsets[element])
+                let x = self.value(*input)?;
+                let of_result = layer.key.dot_parts(0..d.len(), opened, d);
+                Ok(of_result - dot_value(&layer.tags, x, part(x)) + tag_offsets[element])
             }
             (OpKind::Multiply { left, right }, OpMaterial::Multiply { key, tags: [gx, gy], .. }) => {
                 let (x, y) = (of(self.value(*left)?), of(self.value(*right)?));
                 let mut product = x.clone();
                 product.mul_assign(&y);
-                let key = of(key);
+                let (d, key) = (of(opened), of(key));
                 Ok(key.dot(&d) - key.dot(&product) + of(gy).dot(&x) + of(gx).dot(&y))
             }
             (OpKind::Activation(_) | OpKind::Truncate(_), OpMaterial::Activation { key, .. })
-            | (OpKind::Select(_), OpMaterial::Select { key, .. }) => Ok(of(key).dot(&d)),
+            | (OpKind::Select(_), OpMaterial::Select { key, .. }) => Ok(key.dot_parts(d.clone(), opened, d)),
             _ => Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
         }
     }

@@ -9,7 +9,7 @@ use amicus_client::inference::{Awaiting, PendingRequest};
 use amicus_client::load::{self, Loading};
 use amicus_field::{BitVec, Element, LimbVec};
 use amicus_node::Peer;
-use amicus_plan::{Plan, Stage, ValueId, WeightId};
+use amicus_plan::{OpIndex, Plan, Stage, ValueId, WeightId};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::authentic::{AuthenticationKey, BodyDigest, FIRST_RECIPIENT, TAG_BYTES};
 use amicus_protocol::check::{CheckMessage, DecisionLog};
@@ -93,6 +93,14 @@ impl DecisionLog for NoLog {
 /// The client of every run.
 pub fn client() -> Peer {
     Peer::Client("1".into())
+}
+
+/// Corrections that go nowhere, for deals whose material nobody uses.
+///
+/// # Errors
+/// None.
+pub fn discard(_: OpIndex, _: Vec<u8>) -> Result<(), ProtocolError> {
+    Ok(())
 }
 
 /// Carries a message of the load or inference that `header` names.
@@ -362,10 +370,10 @@ pub fn infer_over(
         deals.push(party.begin_deal(keys, batch));
     }
     world.acts(&to_helper);
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut Vec::new(), &mut |op, body| {
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, body: Vec<u8>| {
         let last = parties.last();
         let correction = header(Kind::DealCorrection, op.0);
-        let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, body);
+        let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, &body);
         deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
     })?;
     world.looks_at(&(&deals, &dealt, dealt.grant()));

@@ -22,7 +22,7 @@ use amicus_node::limits::MAX_LANES;
 use amicus_node::party::{PartyConfig, PartyNode};
 use amicus_node::store::Place;
 use amicus_node::{Ahead, Limits, Peer, Served};
-use amicus_plan::WeightId;
+use amicus_plan::{OpIndex, WeightId};
 use amicus_protocol::authentic::FIRST_RECIPIENT;
 use amicus_protocol::check::CheckMessage;
 use amicus_protocol::control::{self, Binding, Channel, OfferedEpoch, SessionAnswer};
@@ -324,7 +324,7 @@ impl FakeHelper {
         let session = self.session.danger_copy();
         let keys = session.danger_take(epoch.epoch(), epoch.digest(), InferenceId(id));
         let keys = keys.expect("an id of this session");
-        epoch.deal::<ProtocolError>(keys, 1, &mut Vec::new(), &mut |_, _| Ok(())).expect("an epoch in use")
+        epoch.deal(keys, 1, &mut crate::direct::discard).expect("an epoch in use")
     }
 
     /// An inference of the session.
@@ -343,9 +343,9 @@ impl FakeHelper {
         let last = Peer::Party(self.parties.last());
         let dealing = &mut self.dealing;
         epoch
-            .deal::<ProtocolError>(keys, 1, &mut Vec::new(), &mut |op, body| {
+            .deal::<ProtocolError>(keys, 1, &mut |op: OpIndex, body: Vec<u8>| {
                 let header = Header::new(Kind::DealCorrection, scope, op.0);
-                dealing.send(&last, &Message { header, body: body.to_vec() });
+                dealing.send(&last, &Message { header, body });
                 Ok(())
             })
             .expect("an epoch in use")

@@ -183,8 +183,7 @@ fn seeds_of_a_mask_are_of_one_inference_and_no_partys() {
     for _ in 0..3 {
         let keys = loaded.session.helper.next(loaded.helper.epoch(), loaded.helper.digest()).unwrap();
         let of_parties = keys.danger_seeds().iter().flat_map(|seed| *seed.as_bytes()).collect();
-        let dealt =
-            loaded.helper.deal::<ProtocolError>(keys, 1, &mut Vec::new(), &mut |_, _| Ok(())).unwrap();
+        let dealt = loaded.helper.deal(keys, 1, &mut direct::discard).unwrap();
         secrets.extend([of_parties, dealt.grant().encode()]);
     }
     assert_eq!(secrets.len(), 9);
@@ -206,7 +205,7 @@ fn inference(loaded: &Loaded, net: &Net) -> (Dealt, Vec<CheckMessage>) {
     let outcome = direct::infer(loaded, &net.inputs(1, 1), 1, &[], &mut keep).unwrap();
     // Once more what was dealt.
     let again = loaded.danger_keys(&outcome);
-    (loaded.helper.deal::<ProtocolError>(again, 1, &mut Vec::new(), &mut |_, _| Ok(())).unwrap(), messages)
+    (loaded.helper.deal(again, 1, &mut direct::discard).unwrap(), messages)
 }
 
 #[test]

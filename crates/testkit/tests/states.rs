@@ -4,7 +4,7 @@
 use amicus_field::{Limbs, OperatingSystem, Seed, packed_len};
 use amicus_node::Peer;
 use amicus_node::inbox::{Inbox, Incoming, Want};
-use amicus_plan::WeightId;
+use amicus_plan::{OpIndex, WeightId};
 use amicus_protocol::affine::Part;
 use amicus_protocol::authentic::AuthenticationKeys;
 use amicus_protocol::control::{self, TicketGrant};
@@ -84,7 +84,7 @@ fn material_is_used_in_its_own_epoch_only() {
     let others = old.session.helper.next(old.helper.epoch(), old.helper.digest()).unwrap();
     let dealt = new
         .helper
-        .deal::<ProtocolError>(others, 1, &mut Vec::new(), &mut |_, _| panic!("something is dealt"));
+        .deal::<ProtocolError>(others, 1, &mut |_: OpIndex, _: Vec<u8>| panic!("something is dealt"));
     says(dealt.map(drop), "keys of");
 }
 
@@ -94,14 +94,14 @@ fn the_last_party_needs_every_correction_once() {
     let loaded = loaded(&net);
     let last = &loaded.parties[2];
     let mut corrections = Vec::new();
-    let deal = |op: amicus_plan::OpIndex, body: &[u8]| {
-        corrections.push((op.0, body.to_vec()));
+    let deal = |op: OpIndex, body: Vec<u8>| {
+        corrections.push((op.0, body));
         Ok::<(), ProtocolError>(())
     };
     let mut deal = deal;
     let (epoch, digest) = (loaded.helper.epoch(), loaded.helper.digest());
     let taken = loaded.session.helper.next(epoch, digest).unwrap();
-    loaded.helper.deal(taken, 1, &mut Vec::new(), &mut deal).unwrap();
+    loaded.helper.deal(taken, 1, &mut deal).unwrap();
     let (op, body) = corrections.remove(0);
     let mut ids = 2..;
     let mut begin = || last.begin_deal(keys(&loaded, 2, ids.next().unwrap()), 1);

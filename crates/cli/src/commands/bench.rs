@@ -2,12 +2,14 @@
 
 use super::files::bytes;
 use super::output::{self, Table};
-use amicus_cli::demo::{DemoOptions, DemoReport, run as run_demo};
+use super::throughput;
+use amicus_cli::demo::{self, DemoOptions, DemoReport, ThroughputOptions, run as run_demo};
 use amicus_cli::rates::{self, MachineRates};
 use amicus_field::Kernel;
 use amicus_net::shaper::Shape;
 use anyhow::Context;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -16,11 +18,15 @@ enum Suite {
     Calibrate,
     /// Runs models over networks and shows estimate and measurement side by side.
     Models,
+    /// Classifies images one inference after the other, their material dealt meanwhile: images a
+    /// second, and processor time of every role.
+    Throughput,
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  amicus bench --suite calibrate\n  \
-    amicus bench --suite models --model lenet5-mnist --model resnet50.amc --net local --net wan\n\n\
+    amicus bench --suite models --model lenet5-mnist --model resnet50.amc --net local --net wan\n  \
+    amicus bench --suite throughput --batch 1 --batch 32 --output figures\n\n\
     For good figures nothing else should run. Rates take a few seconds and are kept in $XDG_CACHE_HOME/amicus \
     (~/.cache/amicus), one file for this machine and kernel; `amicus estimate` reads them. Benchmarks of kernels, links and \
     single steps: `cargo bench`.")]
@@ -38,9 +44,20 @@ pub(crate) struct Args {
     /// Compute parties, 2 to 8.
     #[arg(long, default_value_t = 2, value_name = "N")]
     parties: usize,
-    /// Inferences of each model over each network [default: as in `amicus demo`].
+    /// Inferences of each model over each network, images of each batch size with `throughput`
+    /// [default: as in `amicus demo`; eight inferences, and at least 256 images of a small model].
     #[arg(long, value_name = "K")]
     samples: Option<usize>,
+    /// Images in one inference, for `throughput`; may be given several times [default: 1, 8, 32,
+    /// 128].
+    #[arg(long = "batch", value_name = "B")]
+    batches: Vec<usize>,
+    /// Threads beside the roles that compute all the time, for `throughput`.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    busy: usize,
+    /// A folder for the figures of `throughput`, as Markdown, JSON and SVG.
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
     /// Print one JSON object instead.
     #[arg(long)]
     json: bool,
@@ -64,6 +81,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.suite {
         Suite::Calibrate => calibrate(args),
         Suite::Models => models(args),
+        Suite::Throughput => throughput(args),
     }
 }
 
@@ -112,19 +130,13 @@ fn calibrate(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Rates are measured anew before every run, so that estimates are of the machine as it is then.
 fn models(args: &Args) -> anyhow::Result<ExitCode> {
-    let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    let models: Vec<String> = if args.models.is_empty() {
-        named(&["lenet5-mnist", "lenet5-mnist-degree2"])
-    } else {
-        args.models.clone()
-    };
     let nets = if args.nets.is_empty() {
         vec![Shape::local(), Shape::lan(), Shape::wan()]
     } else {
         args.nets.clone()
     };
     let (mut runs, mut measured) = (Vec::new(), None);
-    for model in &models {
+    for model in &models_of(args) {
         for net in &nets {
             let (rates, file) = measure(args)?;
             if !args.json {
@@ -152,6 +164,37 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
         table(&runs).print();
     }
     Ok(if accepted { ExitCode::SUCCESS } else { super::cheated() })
+}
+
+fn throughput(args: &Args) -> anyhow::Result<ExitCode> {
+    let batches = if args.batches.is_empty() { vec![1, 8, 32, 128] } else { args.batches.clone() };
+    let mut rows = Vec::new();
+    for model in models_of(args) {
+        for &batch in &batches {
+            if !args.json {
+                output::note(format_args!("{model}, {batch} images an inference"));
+            }
+            let (model, images) = (model.clone(), args.samples);
+            let options = ThroughputOptions { model, parties: args.parties, batch, images, busy: args.busy };
+            let row = demo::throughput(&options);
+            rows.push(row.with_context(|| format!("{}, {batch} images an inference", options.model))?);
+        }
+    }
+    if let Some(folder) = &args.output {
+        throughput::write(folder, &rows)?;
+    }
+    if args.json {
+        output::json(&throughput::Summary::of(&rows))?;
+    } else {
+        throughput::print(&rows);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The models to run.
+fn models_of(args: &Args) -> Vec<String> {
+    let usual = || ["lenet5-mnist", "lenet5-mnist-degree2"].map(str::to_owned).into();
+    if args.models.is_empty() { usual() } else { args.models.clone() }
 }
 
 fn table(runs: &[DemoReport]) -> Table {

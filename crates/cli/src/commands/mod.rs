@@ -19,6 +19,7 @@ pub(crate) mod plan;
 mod remote;
 pub(crate) mod serve;
 pub(crate) mod simulate;
+mod throughput;
 pub(crate) mod token;
 #[cfg(feature = "train-command")]
 pub(crate) mod train;

@@ -141,15 +141,15 @@ impl Table {
     }
 
     /// A table with a heading.
-    pub(crate) fn with_header<const N: usize>(header: [&str; N]) -> Self {
+    pub(crate) fn with_header<S: ToString>(header: impl IntoIterator<Item = S>) -> Self {
         let mut table = Self::new();
-        table.0.set_header(header);
+        table.0.set_header(header.into_iter().map(|name| name.to_string()));
         table
     }
 
     /// Adds a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.0.add_row(cells.map(|cell| visible(&cell).into_owned()));
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.add_row(cells.into_iter().map(|cell| visible(&cell).into_owned()));
     }
 
     /// Writes it.

@@ -13,12 +13,14 @@ mod report;
 mod run;
 mod session;
 mod shipped;
+mod throughput;
 
 pub use data::shipped_digits;
 pub use models::MODELS;
 pub use picture::Picture;
 pub use report::{DemoReport, ScaleReport, Spread};
 pub use shipped::{Shipped, shipped};
+pub use throughput::{Throughput, ThroughputOptions, throughput};
 
 use crate::memory::Limit;
 use crate::samples::Invalid;

@@ -20,7 +20,7 @@ const USUAL_SAMPLES: usize = 300;
 const SLOW_SAMPLES: usize = 20;
 /// Multiply-adds of a party in one inference that make a model large: about a second without
 /// AVX-512.
-const LARGE: u64 = 200_000_000;
+pub(super) const LARGE: u64 = 200_000_000;
 
 pub(super) struct Session {
     pub(super) options: DemoOptions,

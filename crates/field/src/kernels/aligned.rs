@@ -1,22 +1,26 @@
 //! Words that start at a cache line, so that no vector of a plane lies across two.
 
-/// One cache line, one AVX-512 vector.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u64; 8]);
-
-const _: () = assert!(size_of::<Line>() == 64);
+/// Bytes of a cache line, one AVX-512 vector.
+const LINE: usize = 64;
+/// Words of a cache line.
+const WORDS: usize = LINE / size_of::<u64>();
 
 /// A fixed number of words, the first of them at the start of a cache line.
 pub(crate) struct Aligned {
-    lines: Vec<Line>,
+    /// A line longer than needed. Asked for without alignment, large ones come from the operating
+    /// system as zeros; with it they would be filled once more.
+    words: Vec<u64>,
+    start: usize,
     len: usize,
 }
 
 impl Aligned {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Aligned {
-        Aligned { lines: vec![Line([0; 8]); len.div_ceil(8)], len }
+        let words = vec![0; len + WORDS - 1];
+        let beyond = words.as_ptr().addr() % LINE;
+        let start = (LINE - beyond) % LINE / size_of::<u64>();
+        Aligned { words, start, len }
     }
 }
 
@@ -24,15 +28,12 @@ impl std::ops::Deref for Aligned {
     type Target = [u64];
 
     fn deref(&self) -> &[u64] {
-        // SAFETY: lines are nothing but words, 8 each, one after the other (`repr(C)`, size 64),
-        // and there are at least `len` words in them.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.words[self.start..][..self.len]
     }
 }
 
 impl std::ops::DerefMut for Aligned {
     fn deref_mut(&mut self) -> &mut [u64] {
-        // SAFETY: as in `deref`, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.words[self.start..][..self.len]
     }
 }

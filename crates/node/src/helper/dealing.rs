@@ -10,10 +10,11 @@ use super::deals::{Deal, Deals, Over};
 use crate::event::{Event, Reporter};
 use crate::inbox::{Inbox, InboxHandle};
 use crate::{Culprit, Limits, NodeError, Peer};
-use amicus_net::{NetError, clock};
+use amicus_net::{Frame, NetError, clock};
+use amicus_plan::OpIndex;
 use amicus_protocol::control::{self, AbortNotice};
 use amicus_protocol::epoch::HelperEpoch;
-use amicus_protocol::preprocess::Dealt;
+use amicus_protocol::preprocess::{Dealt, Outlet};
 use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Scope, Step};
@@ -95,8 +96,6 @@ pub(super) struct Dealer {
     /// Since when material is wanted while a party has no link.
     pub(super) unlinked: Option<Instant>,
     pub(super) deals: Deals,
-    /// Memory of corrections, kept from deal to deal.
-    pub(super) buffer: Vec<u8>,
     pub(super) limits: Limits,
     pub(super) reporter: Reporter,
 }
@@ -320,27 +319,20 @@ impl Dealer {
         self.epochs.push_back(of);
         let keys = session.next(epoch.epoch(), epoch.digest())?;
         let scope = keys.scope();
-        let (mut messages, mut bytes) = (0, (self.parties.count() * HEADER_BYTES) as u64);
-        let dealt =
-            epoch.usable().map_err(NodeError::from).and_then(|()| self.announce(scope, batch)).and_then(
-                |()| {
-                    let last = Peer::Party(self.parties.last());
-                    let (inbox, parties, limit) = (&mut self.inbox, self.parties, self.limits.load);
-                    let mut queued = 0;
-                    let buffer = &mut self.buffer;
-                    epoch.deal::<NodeError>(keys, batch as usize, buffer, &mut |op, body| {
-                        if queued > QUEUE {
-                            drain(inbox, parties, started, limit)?;
-                            queued = 0;
-                        }
-                        queued += body.len();
-                        messages += 1;
-                        bytes += (HEADER_BYTES + body.len()) as u64;
-                        let header = Header::new(Kind::DealCorrection, scope, op.0);
-                        Ok(inbox.send(&last, header, body)?)
-                    })
-                },
-            );
+        let announced = epoch.usable().map_err(NodeError::from).and_then(|()| self.announce(scope, batch));
+        let mut outlet = ToLast {
+            last: Peer::Party(self.parties.last()),
+            inbox: &mut self.inbox,
+            parties: self.parties,
+            scope,
+            started,
+            until: started + self.limits.load,
+            queued: 0,
+            messages: 0,
+            bytes: (self.parties.count() * HEADER_BYTES) as u64,
+        };
+        let dealt = announced.and_then(|()| epoch.deal(keys, batch as usize, &mut outlet));
+        let (messages, bytes) = (outlet.messages, outlet.bytes);
         match dealt {
             Ok(dealt) => {
                 if let Some(of) = self.of(scope.epoch).filter(|_| !ordered) {
@@ -414,20 +406,55 @@ impl Dealer {
     }
 }
 
-/// Waits until everything queued has left; who does not take it in time is named.
-fn drain(inbox: &mut Inbox, parties: Parties, started: Instant, limit: Duration) -> Result<(), NodeError> {
-    let deadline = started + limit;
-    loop {
-        match inbox.flush(deadline.min(clock::now() + GLANCE)) {
-            Ok(()) => return Ok(()),
-            Err(_) if inbox.handle().stopped() => return Err(NodeError::Stopped),
-            Err(NetError::Timeout { .. }) if clock::now() < deadline => {}
-            Err(NetError::Timeout { peer, .. }) => {
-                let peer = Culprit::named(&peer, parties);
-                let fault = Fault::Silent(clock::since(started).as_millis() as u64);
-                return Err(ProtocolError::peer(peer, Step::Preprocessing { layer: None }, fault).into());
+/// The way of a deal's corrections, to the last party.
+struct ToLast<'a> {
+    inbox: &'a mut Inbox,
+    last: Peer,
+    parties: Parties,
+    scope: Scope,
+    started: Instant,
+    until: Instant,
+    /// Bytes that were sent since all had left.
+    queued: usize,
+    messages: usize,
+    /// Bytes of all messages.
+    bytes: u64,
+}
+
+impl Outlet<NodeError> for ToLast<'_> {
+    fn memory(&mut self, bytes: usize) -> Vec<u8> {
+        Frame::zeros(bytes)
+    }
+
+    fn send(&mut self, op: OpIndex, corrections: Vec<u8>) -> Result<(), NodeError> {
+        let corrections = Frame::from(corrections);
+        if self.queued > QUEUE {
+            self.drain()?;
+        }
+        self.queued += corrections.len();
+        self.messages += 1;
+        self.bytes += (HEADER_BYTES + corrections.len()) as u64;
+        let header = Header::new(Kind::DealCorrection, self.scope, op.0);
+        Ok(self.inbox.send_owned(&self.last, header, corrections)?)
+    }
+}
+
+impl ToLast<'_> {
+    /// Waits until everything queued has left; who does not take it in time is named.
+    fn drain(&mut self) -> Result<(), NodeError> {
+        self.queued = 0;
+        loop {
+            match self.inbox.flush(self.until.min(clock::now() + GLANCE)) {
+                Ok(()) => return Ok(()),
+                Err(_) if self.inbox.handle().stopped() => return Err(NodeError::Stopped),
+                Err(NetError::Timeout { .. }) if clock::now() < self.until => {}
+                Err(NetError::Timeout { peer, .. }) => {
+                    let peer = Culprit::named(&peer, self.parties);
+                    let fault = Fault::Silent(clock::since(self.started).as_millis() as u64);
+                    return Err(ProtocolError::peer(peer, Step::Preprocessing { layer: None }, fault).into());
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
     }
 }

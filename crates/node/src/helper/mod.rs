@@ -113,7 +113,6 @@ impl HelperNode {
             memory: demands.memory.ahead,
             unlinked: None,
             deals: Deals::default(),
-            buffer: Vec::new(),
             limits,
             reporter: config.reporter.clone(),
         };

@@ -16,27 +16,18 @@ pub(crate) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// A body of this shape, in a buffer of zeros that grows to hold it.
-    pub(crate) fn new(limbs: Limbs, shape: &'a CorrectionShape, buffer: &'a mut Vec<u8>) -> Self {
-        let bytes = shape.bytes(limbs);
-        if buffer.len() < bytes {
-            *buffer = vec![0; bytes];
-        }
+    /// A body of this shape, in as many zeros as it has bytes.
+    pub(crate) fn new(limbs: Limbs, shape: &'a CorrectionShape, bytes: &'a mut [u8]) -> Self {
         let lengths = match shape {
             CorrectionShape::Elements(lengths) => &lengths[..],
             CorrectionShape::Words { .. } | CorrectionShape::Nothing => &[],
         };
-        Body { limbs, lengths, bytes: &mut buffer[..bytes] }
+        Body { limbs, lengths, bytes }
     }
 
     /// Number of vectors of elements.
     pub(crate) fn vectors(&self) -> usize {
         self.lengths.len()
-    }
-
-    /// Number of bytes.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
     }
 
     /// Writes a part of a vector, from element `first` on.

@@ -43,8 +43,27 @@ impl fmt::Debug for Dealt {
     }
 }
 
-/// Takes the corrections of one operation.
-pub type Outlet<'a, E> = dyn FnMut(OpIndex, &[u8]) -> Result<(), E> + 'a;
+/// Takes the corrections of operations, each in memory that it gave.
+///
+/// A function that takes them is one whose memory is made anew for each.
+pub trait Outlet<E> {
+    /// So many zeros, for the corrections of the next operation.
+    fn memory(&mut self, bytes: usize) -> Vec<u8> {
+        vec![0; bytes]
+    }
+
+    /// Takes the corrections of an operation, and wipes them in the end.
+    ///
+    /// # Errors
+    /// When they cannot be sent.
+    fn send(&mut self, op: OpIndex, corrections: Vec<u8>) -> Result<(), E>;
+}
+
+impl<E, F: FnMut(OpIndex, Vec<u8>) -> Result<(), E>> Outlet<E> for F {
+    fn send(&mut self, op: OpIndex, corrections: Vec<u8>) -> Result<(), E> {
+        self(op, corrections)
+    }
+}
 
 /// Floors of an output's masks. Wiped when dropped.
 pub(crate) struct OutputMasks(Vec<U256>);
@@ -106,19 +125,17 @@ impl Dealt {
 }
 
 impl HelperEpoch {
-    /// Deals one inference of `batch` inputs. Corrections for the last party go to `send`,
-    /// operation by operation. They are written into a buffer of zeros, which is worth keeping for
-    /// the next deal: it grows to the longest, and holds zeros afterwards.
+    /// Deals one inference of `batch` inputs. Corrections for the last party go to `outlet`,
+    /// operation by operation.
     ///
     /// # Errors
-    /// What `send` returns, keys of another epoch, a retired epoch, or a plan that does not fit its
-    /// own shapes.
+    /// What the outlet returns, keys of another epoch, a retired epoch, or a plan that does not fit
+    /// its own shapes.
     pub fn deal<E: From<ProtocolError>>(
         &self,
         keys: HelperKeys,
         batch: usize,
-        buffer: &mut Vec<u8>,
-        send: &mut Outlet<'_, E>,
+        outlet: &mut impl Outlet<E>,
     ) -> Result<Dealt, E> {
         self.usable().map_err(E::from)?;
         if batch == 0 {
@@ -131,11 +148,9 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, &keys, batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            if let Some(bytes) = dealing.operation(index, &op.kind, buffer).map_err(E::from)? {
-                let sent = send(index, &buffer[..bytes]);
-                buffer[..bytes].fill(0);
-                zeroize::optimization_barrier(&buffer[..]);
-                sent?;
+            let memory = &mut |bytes| outlet.memory(bytes);
+            if let Some(mut corrections) = dealing.operation(index, &op.kind, memory).map_err(E::from)? {
+                outlet.send(index, std::mem::take(&mut *corrections))?;
             }
         }
         let out = &self.plan.output;
@@ -166,7 +181,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            dealing.operation(index, &op.kind, &mut Vec::new())?;
+            dealing.operation(index, &op.kind, &mut |bytes| vec![0; bytes])?;
         }
         Ok(dealing.masks)
     }
@@ -186,7 +201,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            dealing.operation(index, &op.kind, &mut Vec::new())?;
+            dealing.operation(index, &op.kind, &mut |bytes| vec![0; bytes])?;
         }
         Ok(dealing.bits)
     }
@@ -261,30 +276,34 @@ impl<'a> Dealing<'a> {
         let slots = self.constants.len() / self.batch;
         let len = value.len() / self.batch;
         for e in 0..self.batch {
-            let part = value.slice(e * len..(e + 1) * len);
+            let part = e * len..(e + 1) * len;
             let dot = match key {
-                Key::OfModel(key) => dot_mask(key, &part),
-                Key::OfInference(key) => key.slice(e * len..(e + 1) * len).dot(&part),
+                Key::OfModel(key) => dot_mask(key, value, part),
+                Key::OfInference(key) => key.dot_parts(part.clone(), value, part),
             };
             let at = &mut self.constants[e * slots + slot];
             *at = *at + dot;
         }
     }
 
-    /// Computes the mask of an operation's result, and the last party's corrections into the buffer;
-    /// returns how many bytes they are, if the operation has any.
+    /// Computes the mask of an operation's result, and the last party's corrections, if the operation
+    /// has any, in memory of zeros.
     fn operation(
         &mut self,
         index: OpIndex,
         kind: &OpKind,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Option<usize>, ProtocolError> {
+        memory: &mut dyn FnMut(usize) -> Vec<u8>,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, ProtocolError> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);
         let len = self.epoch.values.get(ValueId::of(index)).len * batch;
         let slot = plan.slot(kind);
         let shape = corrections(plan, &self.epoch.values, index, batch);
-        let mut body = Body::new(limbs, &shape, buffer);
+        let mut corrections = match shape.bytes(limbs) {
+            0 => Zeroizing::default(),
+            bytes => Zeroizing::new(memory(bytes)),
+        };
+        let mut body = Body::new(limbs, &shape, &mut corrections);
         let mask = match kind {
             OpKind::Linear { input, weights, .. } => {
                 let layer = &self.epoch.layers[weights.index()];
@@ -348,9 +367,8 @@ impl<'a> Dealing<'a> {
                 of_inputs.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?
             }
         };
-        let bytes = (!shape.is_nothing()).then(|| body.len());
         self.masks.push(mask);
-        Ok(bytes)
+        Ok((!shape.is_nothing()).then_some(corrections))
     }
 
     /// Writes the corrections of an activation, block by block; returns the mask of its result.

@@ -288,9 +288,8 @@ impl Preparing<'_> {
                     offset.add_assign(&LimbVec::concat(&vec![bias; batch]));
                 }
                 let per = m.len() / batch;
-                let tag_offsets = (0..batch)
-                    .map(|e| dot_mask(&layer.masked_tags, &m.slice(e * per..(e + 1) * per)))
-                    .collect();
+                let tag_offsets =
+                    (0..batch).map(|e| dot_mask(&layer.masked_tags, m, e * per..(e + 1) * per)).collect();
                 OpMaterial::Linear { offset, tag_offsets }
             }
             OpKind::Multiply { left, right } => OpMaterial::Multiply {
