@@ -208,7 +208,7 @@ fn clients_are_told_when_hidden_values_are_outside() {
     let _parties = ["party 1", "party 2"].map(|name| world.party(name, &at(name)).unwrap());
     world.owner("owner").unwrap().load(&weights).unwrap();
     let mut client = world.client("alice", Expected::Any).unwrap();
-    // Of a batch those alone that are outside: a sum 16 times as large as calibration's.
+    // In a batch those alone are told that are outside: a sum 16 times as large as calibration's.
     let images: [&[f32]; 3] = [&[0.5, -0.49], &[1.0, 1.0], &[-0.25, 0.25]];
     let answers = client.infer_batch(&images).unwrap();
     assert_eq!(

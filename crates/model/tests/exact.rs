@@ -463,7 +463,7 @@ fn polynomials_with_tails_do_not_run_away() {
         assert!(error < 0.01, "{error}");
     }
     let size = |y: &[f64]| y.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-    // The same polynomials and pieces behind a layer that is 25 times as large.
+    // Alike polynomials and pieces behind a layer that is 25 times as large.
     let plain = graph(25.0);
     let tails = plain.with_layers(|id, _| match &tails.node(id).layer {
         Layer::Conv2d { .. } => plain.node(id).layer.clone(),

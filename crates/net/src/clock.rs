@@ -1,5 +1,4 @@
-//! The time of a node and its waiting: the operating system's, or that of a `World` of
-//! threads.
+//! The time of a node and its waiting: the operating system's, or that of a `World` of threads.
 //!
 //! Nodes ask for the time, sleep, start threads and wait for channels through these functions only.
 //! Outside a world each is the standard library's; inside one, which exists for tests, time passes

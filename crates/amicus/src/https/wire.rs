@@ -94,7 +94,7 @@ impl Wire {
         Ok(Wire { nodes: all, longest, resumed: AtomicUsize::new(0) })
     }
 
-    /// The same nodes over connections of its own.
+    /// A way to the same nodes over connections of its own.
     pub(super) fn sibling(&self) -> Wire {
         let node = |node: &Node| Node {
             address: node.address.clone(),

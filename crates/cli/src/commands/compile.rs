@@ -148,7 +148,7 @@ struct Summary<'a> {
     measured: &'a Comparison,
     /// Whether the calibration data are enough.
     calibration: &'a Calibration,
-    /// The same on validation data, if there are any.
+    /// What was measured on validation data, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     validated: Option<Comparison>,
     /// What everybody learns who sees the plan.

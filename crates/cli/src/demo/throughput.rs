@@ -141,13 +141,13 @@ impl Session {
         for number in 0..WARM_UP {
             infer(&mut client, options.batch, &batches[number % batches.len()])?;
         }
-        deals.wait(cluster, WARM_UP + KEPT, patience);
+        deals.wait(cluster, WARM_UP + KEPT, patience)?;
         let (cpu, bytes, started) = (cpu::by_thread(), deals.bytes, Instant::now());
         for number in 0..inferences {
             infer(&mut client, options.batch, &batches[number % batches.len()])?;
         }
-        // As many were dealt as were used.
-        deals.wait(cluster, WARM_UP + KEPT + inferences, patience);
+        // No fewer were dealt than were used.
+        deals.wait(cluster, WARM_UP + KEPT + inferences, patience)?;
         let (elapsed, images) = (started.elapsed(), (inferences * options.batch) as f64);
         let spent = |(role, now): (String, Duration)| {
             let before = cpu.get(&role).copied().unwrap_or_default();
@@ -188,17 +188,20 @@ struct Deals {
 }
 
 impl Deals {
-    fn wait(&mut self, cluster: &LocalCluster, wanted: usize, patience: Duration) {
+    /// Waits for material; without it there is nothing to tell.
+    fn wait(&mut self, cluster: &LocalCluster, wanted: usize, patience: Duration) -> Result<(), NodeError> {
         while self.count < wanted {
             match cluster.helper_events.recv_timeout(patience) {
                 Ok(Event::Dealt { bytes, .. }) => {
                     self.count += 1;
                     self.bytes += bytes;
                 }
+                Ok(Event::DealFailed { error } | Event::Fatal { error }) => return Err(error),
                 Ok(_) => {}
-                Err(_) => return,
+                Err(_) => return Err(ProtocolError::Internal("no material was dealt".into()).into()),
             }
         }
+        Ok(())
     }
 }
 

@@ -70,7 +70,7 @@ pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]
     bounds_of(plan, Some(weights), calibrated)
 }
 
-/// The same for somebody who knows the plan alone: results of linear layers can be anything.
+/// Bounds for somebody who knows the plan alone: results of linear layers can be anything.
 pub(crate) fn public_bounds(plan: &Plan, limits: &[f64]) -> Vec<f64> {
     bounds_of(plan, None, Some(limits))
 }

@@ -207,7 +207,7 @@ struct Party {
     flights: Vec<Flight>,
     /// Inferences that the helper has bound.
     bound: u64,
-    /// Of those, how many run at a time.
+    /// How many of those run at a time.
     most_in_flight: usize,
     /// One has ended since others that wait were looked at.
     turn_is_free: bool,

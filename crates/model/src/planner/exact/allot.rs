@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn windows_are_as_wide_as_their_share_and_their_words_say() {
         let share = |numbers, error| Share { numbers, bits: 10, error };
-        // Of alike comparisons one that costs an eighth gets more bits; of as many, one that counts
+        // Among alike comparisons one that costs an eighth gets more bits; of as many, one that counts
         // more does.
         let shares = [share(8000, 1e-6), share(1000, 1e-6), share(8000, 8e-6), share(1, 0.0)];
         for (digits, goal) in [(3, 0.01), (3, 0.001), (6, 0.0001), (12, 1e-5)] {

@@ -157,7 +157,7 @@ impl<'p> Simulator<'p> {
         self.run(inputs, Some(masks), Decided::All, batch)
     }
 
-    /// The same with one comparison as it was in that run: what its wrong signs do alone.
+    /// A run with one comparison as it was in that run: what its wrong signs do alone.
     pub(crate) fn trace_decided_but(
         &self,
         inputs: &LimbVec,
