@@ -1,6 +1,5 @@
 //! A client with tokens.
 
-use super::farewell::Farewells;
 use super::tokens::{Tokens, nodes};
 use super::wire::{self, Wire};
 use crate::roles::{Answer, Expected, ModelFingerprint, input_of};
@@ -22,14 +21,16 @@ use zeroize::Zeroizing;
 
 /// How long to wait before a node that is away is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a client that ends waits until nodes know what it has.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A client that talks to every node's public port, with a token for each. Requests are the
 /// messages of [`amicus_client`]; there is no gateway, and no node sees what another is sent.
 pub struct HttpsClient {
     runtime: Runtime,
     core: Arc<Core>,
-    /// Acknowledgements.
-    farewells: Farewells,
+    /// Acknowledgements on their way.
+    farewells: JoinSet<()>,
 }
 
 struct Core {
@@ -148,8 +149,7 @@ impl HttpsClient {
         let Limits { round, inference, .. } = deployment.patience();
         let (patience, compared) = (inference + 3 * round, std::sync::Mutex::default());
         let core = Core { wire, plan, digest, parties, patience, compared };
-        let farewells = Farewells::start(core.wire.sibling())?;
-        let client = HttpsClient { runtime: runtime()?, core: Arc::new(core), farewells };
+        let client = HttpsClient { runtime: runtime()?, core: Arc::new(core), farewells: JoinSet::new() };
         client.compare(expected)?;
         Ok(client)
     }
@@ -179,8 +179,8 @@ impl HttpsClient {
     /// Those of [`HttpsClient::infer`], no images, or more than the deployment allows.
     pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
         let input = input_of(&self.core.plan, images)?;
-        let (answers, said) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
-        self.farewells.say(said);
+        let (answers, farewells) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
+        self.say_farewell(farewells);
         Ok(answers)
     }
 
@@ -199,7 +199,7 @@ impl HttpsClient {
             .iter()
             .map(|image| Ok(Arc::new(input_of(&self.core.plan, &[*image])?)))
             .collect::<Result<_, Error>>()?;
-        let (core, farewells) = (&self.core, &self.farewells);
+        let (core, farewells) = (&self.core, &mut self.farewells);
         self.runtime.block_on(async {
             let next = AtomicUsize::new(0);
             let mut running = JoinSet::new();
@@ -214,12 +214,36 @@ impl HttpsClient {
             while let Some(joined) = running.join_next().await {
                 let (at, inferred) = joined.map_err(|error| lost(&error))?;
                 let (answers, said) = inferred?;
-                farewells.say(said);
+                for farewell in said {
+                    let core = Arc::clone(core);
+                    farewells.spawn(async move { drop(core.wire.call(&farewell).await) });
+                }
+                while farewells.try_join_next().is_some() {}
                 answers.into_iter().for_each(|answer| done(at, answer));
                 begin(&mut running);
             }
             Ok(())
         })
+    }
+
+    /// Tells nodes that they need not keep release and outputs any more, while the client goes on.
+    fn say_farewell(&mut self, farewells: Vec<Call>) {
+        while self.farewells.try_join_next().is_some() {}
+        for farewell in farewells {
+            let core = Arc::clone(&self.core);
+            let said = async move { drop(core.wire.call(&farewell).await) };
+            self.farewells.spawn_on(said, self.runtime.handle());
+        }
+    }
+}
+
+impl Drop for HttpsClient {
+    fn drop(&mut self) {
+        let mut farewells = std::mem::take(&mut self.farewells);
+        self.runtime.block_on(async {
+            let all = async { while farewells.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(FAREWELL, all).await;
+        });
     }
 }
 

@@ -1,12 +1,10 @@
 //! Clients and owners with tokens: every node over HTTPS, at its public port.
 //!
 //! The protocol is that of [`amicus_client`]; here its requests are moved, with hyper and tokio on
-//! the calling thread, but for what is said when an inference is over. [`Client`](crate::Client) and
-//! [`Owner`](crate::Owner) do it over nodes' own ports, with certificates. `docs/api.md` describes the
-//! requests.
+//! the calling thread. [`Client`](crate::Client) and [`Owner`](crate::Owner) do the same over nodes'
+//! own ports, with certificates. `docs/api.md` describes the requests.
 
 mod client;
-mod farewell;
 mod owner;
 mod tokens;
 mod wire;

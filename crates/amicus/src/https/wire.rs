@@ -94,19 +94,6 @@ impl Wire {
         Ok(Wire { nodes: all, longest, resumed: AtomicUsize::new(0) })
     }
 
-    /// A way to the same nodes over connections of its own.
-    pub(super) fn sibling(&self) -> Wire {
-        let node = |node: &Node| Node {
-            address: node.address.clone(),
-            host: node.host.clone(),
-            tls: node.tls.clone(),
-            bearer: node.bearer.clone(),
-            idle: Mutex::default(),
-        };
-        let nodes = self.nodes.iter().map(|(peer, of)| (peer.clone(), node(of))).collect();
-        Wire { nodes, longest: self.longest, resumed: AtomicUsize::new(0) }
-    }
-
     /// Sends a request and waits for its answer. A connection that breaks before the node can have
     /// answered is made anew once, and the same bytes are sent again.
     pub(super) async fn call(&self, call: &Call) -> Result<Answer, Error> {
