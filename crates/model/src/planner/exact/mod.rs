@@ -203,10 +203,11 @@ impl Planner<'_> {
             for draft in &drafts {
                 let choice = match self.with(limbs, draft, &mut looked_at) {
                     Ok(choice) => choice,
+                    // What comes next may have less room, and fit.
                     Err(error) => {
                         looked_at.push(format!("{} limb(s), {draft}: {error}", limbs.count()));
                         last_error = Some(error);
-                        break;
+                        continue;
                     }
                 };
                 let meets = choice.measured.total.median <= self.options.max_error;
