@@ -250,7 +250,7 @@ fn planted_faults_are_found_with_whose_they_are() {
     });
     node.join().unwrap();
     // 9. A full disk.
-    with_line(&trial, "[log]", "[limits]\ndisk = \"10000000 GiB\"\n[log]", || {
+    with_line(&trial, "disk = \"1 MiB\"", "disk = \"10000000 GiB\"", || {
         finds(&trial, "disk", "yours", "are wanted");
     });
     // 10. A key that others can read.

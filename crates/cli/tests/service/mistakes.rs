@@ -48,8 +48,8 @@ fn files_that_do_not_fit_are_refused_by_name() {
         ("\"tiny.plan\"", "\"shipped.amc\"", "is a compiled model, which holds the weights"),
         ("\"tiny.plan\"", "\"other.plan\"", "is none of the models of"),
         ("\"tiny.plan\"", "\"tiny.plan\", \"tiny.plan\"", "list it once"),
-        ("[log]", "[limits]\nmessage = \"1 KiB\"\n[log]", "`message` of limits is 1 KiB"),
-        ("[log]", "[limits]\nmemory = \"1 KiB\"\n[log]", "`memory` of limits is 1 KiB"),
+        ("disk = ", "message = \"1 KiB\"\ndisk = ", "`message` of limits is 1 KiB"),
+        ("disk = ", "memory = \"1 KiB\"\ndisk = ", "`memory` of limits is 1 KiB"),
     ] {
         let (code, line) = with(&trial, from, to);
         assert!(line.contains(words), "{to}: {line}");

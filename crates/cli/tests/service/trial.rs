@@ -72,9 +72,11 @@ impl Trial {
         });
         for (at, name) in ["helper", "party-1", "party-2"].into_iter().enumerate() {
             let monitor = trial.address(9100 + at as u16);
+            // How full the disk of this machine is says nothing about nodes that hold a few kilobytes.
             let lines = format!(
                 "cluster = \"cluster.toml\"\nkey = \"{name}.pem\"\nfolder = \"{name}.folder\"\n\
-                 plans = [\"tiny.plan\"]\nmonitor = \"{monitor}\"\n\n[log]\nformat = \"json\"\nlevel = \"debug\"\n"
+                 plans = [\"tiny.plan\"]\nmonitor = \"{monitor}\"\n\n[limits]\ndisk = \"1 MiB\"\n\n[log]\n\
+                 format = \"json\"\nlevel = \"debug\"\n"
             );
             std::fs::write(trial.config(name), lines).unwrap();
         }
