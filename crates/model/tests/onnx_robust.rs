@@ -151,16 +151,23 @@ enum Change {
     Cut(u16),
     Insert(u16, Vec<u8>),
     Remove(u16, u8),
+    /// A whole number of eight bytes, as tensors hold them.
+    Number(u16, i64),
 }
 
 fn change() -> impl Strategy<Value = Change> {
     // Bytes that mean much on the wire come often: large lengths, small field numbers.
+    let number = prop_oneof![
+        any::<i64>(),
+        (0u32..64, -1i64..=1).prop_map(|(bits, more)| i64::MIN.rotate_left(bits).wrapping_add(more)),
+    ];
     let byte = prop_oneof![any::<u8>(), Just(0xff), Just(0x80), Just(0x00), Just(0x7f), 0u8..64];
     prop_oneof![
         6 => (any::<u16>(), byte.clone()).prop_map(|(at, b)| Change::Set(at, b)),
         1 => any::<u16>().prop_map(Change::Cut),
         2 => (any::<u16>(), prop::collection::vec(byte, 1..12)).prop_map(|(at, b)| Change::Insert(at, b)),
         2 => (any::<u16>(), 1u8..20).prop_map(|(at, n)| Change::Remove(at, n)),
+        4 => (any::<u16>(), number).prop_map(|(at, n)| Change::Number(at, n)),
     ]
 }
 
@@ -182,10 +189,65 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
                 let end = (at + usize::from(*n)).min(bytes.len());
                 bytes.drain(at..end);
             }
+            Change::Number(at, n) => {
+                let at = place(*at);
+                let replaced = bytes[at..].iter_mut().zip(n.to_le_bytes());
+                replaced.for_each(|(byte, new)| *byte = new);
+            }
             Change::Set(..) => {}
         }
     }
     bytes
+}
+
+/// Numbers in lists of sizes and places may be any of 64 bits.
+#[test]
+fn extreme_numbers_are_refused() {
+    let text = |name: &str, value: &str| Message::default().text(1, name).text(4, value).int(20, 3);
+    let extremes =
+        (0..64).flat_map(|bits| [-1, 0, 1].map(|more| (1i64.rotate_left(bits)).wrapping_add(more)));
+    for extreme in extremes.chain([i64::MIN, i64::MIN + 1, -(1 << 62), i64::MAX]) {
+        let lists = |op: &str, values: [i64; 2], more: &[[i64; 2]]| {
+            let names = ["first", "second", "third", "fourth"];
+            let lists: Vec<Message> =
+                [values].iter().chain(more).zip(names).map(|(v, n)| ints(n, v)).collect();
+            let inputs: Vec<&str> = ["x"].into_iter().chain(names.into_iter().take(lists.len())).collect();
+            (node(op, &inputs, "y"), lists)
+        };
+        let pads = |mode: &str, [before, behind]: [i64; 2]| {
+            let pad = node("Pad", &["x", "pads"], "y").message(5, text("mode", mode));
+            (pad, vec![ints("pads", &[0, before, 0, behind])])
+        };
+        let cases = ["constant", "edge", "reflect", "wrap"]
+            .into_iter()
+            .flat_map(|mode| [pads(mode, [extreme, 0]), pads(mode, [0, extreme]), pads(mode, [extreme; 2])])
+            .chain([
+                lists("Tile", [1, extreme], &[]),
+                lists("Expand", [1, extreme], &[]),
+                lists("Reshape", [1, extreme], &[]),
+                lists("Reshape", [-1, extreme], &[]),
+                lists("Slice", [0, extreme], &[[1, 2], [0, 1], [1, 1]]),
+                lists("Slice", [0, 0], &[[1, extreme], [0, 1], [1, 1]]),
+                lists("Slice", [0, 0], &[[1, 2], [0, extreme], [1, 1]]),
+                lists("Slice", [0, 1], &[[1, 0], [0, 1], [1, extreme]]),
+                lists("Split", [1, extreme], &[]),
+                lists("Gather", [0, extreme], &[]),
+                lists("Unsqueeze", [1, extreme], &[]),
+                lists("Resize", [0, 0], &[[0, 0], [1, extreme]]),
+            ]);
+        for (node, tensors) in cases {
+            // Refused, or right: numbers beyond an end mean the end in some lists.
+            if let Ok(import) =
+                import_bytes("m.onnx", &model(&[node], &tensors), None, &ImportOptions::default())
+            {
+                let sizes = import.graph.nodes().iter().map(|n| n.shape.iter().product::<usize>());
+                assert!(sizes.max().unwrap_or(0) <= 1 << 21, "{extreme}");
+            }
+        }
+    }
+    if let Some(megabytes) = peak_megabytes() {
+        assert!(megabytes < 200, "{megabytes} MB");
+    }
 }
 
 /// A bounded run in CI; longer ones by hand.

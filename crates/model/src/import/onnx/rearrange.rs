@@ -192,7 +192,7 @@ impl<'b> Importer<'_, 'b> {
         for (along, &times) in repeats.iter().enumerate() {
             let length = view.dims[along];
             let many = length.checked_mul(times).ok_or("more repetitions than fit memory")?;
-            self.spend((8 * many) as u64)?;
+            self.spend((many as u64).saturating_mul(8))?;
             view = self.pick(name, &view, along, (0..many).map(|i| i % length).collect())?;
         }
         Ok(view)
@@ -294,7 +294,8 @@ impl<'b> Importer<'_, 'b> {
         for (along, &[before, behind]) in pads.iter().enumerate() {
             let length = view.dims[along] as i64;
             let most = 1 << 16;
-            if before.abs() > most || behind.abs() > most {
+            // Absolute values of `i64` do not fit `i64`.
+            if before.unsigned_abs() > most || behind.unsigned_abs() > most {
                 return Err(unsupported(format!("padding of {before} and {behind}"), "pad less"));
             }
             self.spend(8 * (length + before.max(0) + behind.max(0)) as u64)?;
