@@ -226,6 +226,38 @@ fn tiny_outputs_leave_room_for_what_is_found() {
     }
 }
 
+/// Outputs that values inside cannot drive too far are not looked at: that would come last.
+#[test]
+fn outputs_are_looked_at_where_they_may_not_fit() {
+    // Polynomials get numbers as long as fit, with no room for more, where the error asked for is tiny.
+    for (max_error, looked_at) in [(0.01, false), (1e-12, true)] {
+        let mut g = GraphBuilder::new("outputs", &[1, 1, WIDTH], -0.02..=0.02);
+        let x = g.input();
+        let x = match looked_at {
+            true => g.polynomial("square", x, 1.0, vec![0.0, 1.0, 0.5]),
+            false => g.activation("relu", x, Function::elementary(Elementary::Relu)),
+        };
+        let x = g.flatten("flat", x);
+        // What is small in sum for random numbers, and may be large.
+        let signs =
+            (0..2 * WIDTH).map(|i| if (i % WIDTH / 3).is_multiple_of(2) { 1.0 } else { -1.0 }).collect();
+        let x = g.linear("result", x, 2, signs, Some(vec![0.0; 2]));
+        let graph = g.finish(x).unwrap();
+        let mut r = Random(11);
+        let calibration: Vec<Vec<f32>> = (0..16).map(|_| r.reals(WIDTH, 0.01)).collect();
+        let options = CompileOptions { watch: true, max_error, ..CompileOptions::default() };
+        let c = compile(&prepare(&graph).unwrap().graph, &calibration, &options).unwrap();
+        let watch = c.report.watch.as_ref().unwrap();
+        assert_eq!(watch.watched.iter().any(|w| w.layer == "output"), looked_at, "{}", c.report);
+        let x: Vec<f32> = (0..WIDTH).map(|i| if (i / 3) % 2 == 0 { 0.02 } else { -0.02 }).collect();
+        let (outputs, outside) = private(&c, &x, &mut r);
+        let error = relative_error(&outputs, &FloatExecutor::new(&graph).run(&x).unwrap());
+        assert!(outside == Some(true) || error < 0.02, "{error}: {}", c.report);
+        assert!(!looked_at || outside == Some(true), "{}", c.report);
+        assert_eq!(private(&c, &calibration[2], &mut r).1, Some(false));
+    }
+}
+
 /// What is looked at must not tell of weights: bounds of a plan are those of another one of the same
 /// ranges.
 #[test]

@@ -132,7 +132,7 @@ pub fn compile(
     if folded.compares() {
         let mut compiled = exact::compile(&folded, samples, options)?;
         if options.watch {
-            watch::watch(&mut compiled, &folded, samples, options.margin)?;
+            watch::watch(&mut compiled, &folded, samples, options.margin, &options.link)?;
         }
         return Ok(compiled);
     }
@@ -174,7 +174,7 @@ pub fn compile(
     };
     let mut compiled = Compiled { plan, weights, factors, report };
     if options.watch {
-        watch::watch(&mut compiled, folded, samples, options.margin)?;
+        watch::watch(&mut compiled, folded, samples, options.margin, &options.link)?;
     }
     Ok(compiled)
 }

@@ -6,15 +6,18 @@
 //! bit: whether there was such a value. It is revealed with the output, to receivers only. Why this
 //! finds every one is in `docs/security.md`, section 26.
 //!
-//! Of each value that earlier layers do not keep inside its border, low bits are dropped, squares
-//! are summed over groups of neighbours, and each sum is compared with the square of the border: a
-//! single value beyond its border makes its sum larger than that. Groups are as large as
-//! calibration allows, so that values inside do not. The bits are added up, and the last comparison
-//! says whether the sum is 0.
+//! Of each value that earlier layers do not keep inside its border, squares are summed over groups,
+//! and each sum is compared with the square of the border: a single value beyond its
+//! border makes its sum larger than that. Where squares would not fit, those of the value with low
+//! bits dropped are taken: what the plan drops them for anyway, or a truncation of its own. Groups
+//! are as large as calibration allows, so that values inside make no sum that large. The bits are
+//! added up, and the last comparison says whether the sum is 0.
+//!
+//! Outputs are looked at only where values inside could add up to outputs that do not fit.
 
 use amicus_field::{LimbVec, Limbs, SumPool2d};
 use amicus_plan::{
-    Compare, Op, OpKind, Part, Plan, Printable, ScaleBits, Select, Truncate, ValueId, quantize_input,
+    Compare, Link, Op, OpKind, Part, Plan, Printable, ScaleBits, Select, Truncate, ValueId, quantize_input,
     values::{MAX_DIGITS, MAX_WINDOW},
 };
 use rayon::prelude::*;
@@ -27,16 +30,24 @@ use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
 use crate::fold::Folded;
 use crate::planner::emit::largest_ell;
+use crate::planner::seconds;
 use crate::proof;
 use crate::simulate::Simulator;
 
 /// Bits that the border of a value keeps when the others are dropped.
-const BORDER_BITS: i32 = 6;
+const BORDER_BITS: i32 = 8;
 /// Values up to `2^REACH` times their border are found surely; the plan must not depend on how far
 /// weights let them get.
 const REACH: i32 = 8;
 /// A sum is decided within this share of its border, as a power of two.
 const SHARP: u32 = 3;
+/// Dealt bytes of a truncated element of one limb, and of a group, roughly.
+const TRUNCATED_BYTES: f64 = 13.0;
+const GROUP_BYTES: f64 = 400.0;
+/// Digits of a comparison: four rounds, three, two.
+const DIGITS: [u32; 3] = [12, 6, 3];
+/// So many comparisons that gain nothing by fewer rounds end the search.
+const ENOUGH: u32 = 3;
 /// Largest group.
 const LARGEST_GROUP: usize = 1 << 12;
 /// Multiply-adds spent on simulating calibration samples, and samples at least and at most.
@@ -120,6 +131,7 @@ pub(crate) fn watch(
     folded: &Folded,
     samples: &[Vec<f32>],
     margin: f64,
+    link: &Link,
 ) -> Result<(), ModelError> {
     let plan = &compiled.plan;
     let infos = plan.values()?;
@@ -138,47 +150,100 @@ pub(crate) fn watch(
     let public = proof::public_bounds(plan, &limits);
     let reach = proof::bounds(plan, &compiled.weights, Some(&limits));
     let outside = |b: &Border| public[b.value.index()] >= limits[b.value.index()];
-    let open: Vec<(&Border, &Sums)> = borders.iter().zip(&sums).filter(|(b, _)| outside(b)).collect();
+    let mut open: Vec<(&Border, &Sums)> = borders.iter().zip(&sums).filter(|(b, _)| outside(b)).collect();
+    let inside_anyway = borders.len() - open.len();
+    // But for the outputs, which are looked at last, when everybody waits: what they reach is the
+    // last weights' sums, of which a plan tells no more than whether they fit.
+    let output = plan.output.value;
+    let limit = power_of_two(plan.output.ell);
+    let mut results = Border { layer: "output".into(), value: output, limit, far: true };
+    let fit = borders.iter().any(|b| b.value == output)
+        || reach[output.index()] * power_of_two(scale(output)) < limit;
+    let seen = if fit { Vec::new() } else { Sums::of(compiled, std::slice::from_ref(&results), samples)? };
+    if let Some(seen) = seen.first() {
+        results.narrow(seen, margin);
+        open.push((&results, seen));
+    }
     let largest = power_of_two(largest_ell(plan.limbs));
-    let mut added = Added::new(compiled, open.len());
-    let mut found: Vec<ValueId> = Vec::new();
-    let mut groups = 0;
+    let mut looks = Vec::with_capacity(open.len());
     let mut watched = Vec::with_capacity(open.len());
     for (border, sums) in &open {
         let scale = scale(border.value);
-        let sight = Sight::of(plan.limbs, (border.limit, scale), largest, sums, margin);
-        found.push(added.look(border, &sight, scale));
-        groups += sums.len.div_ceil(sight.group);
+        let sight = Sight::of(plan, border, scale, sums, margin)?;
         let reach = reach[border.value.index()] * power_of_two(scale);
         let all = reach < largest && reach <= sight.sees;
         let up_to = (!all).then(|| sight.sees / border.limit);
         watched.push(Watched { layer: border.layer.clone(), group: sight.group, up_to });
+        looks.push(Look { layer: border.layer.clone(), value: border.value, len: sums.len, sight });
     }
     let report = Watch {
-        borders: borders.len(),
-        inside_anyway: borders.len() - open.len(),
+        borders: inside_anyway + open.len(),
+        inside_anyway,
         complete: watched.iter().all(|w| w.up_to.is_none()),
         watched,
         dealt_bytes: 0,
     };
     let before = plan.cost(1)?.dealt_bytes;
-    let Some(total) = added.sum(&found) else {
+    if looks.is_empty() {
         compiled.report.watch = Some(report);
         return Ok(());
-    };
-    let (ops, value) = added.finish(total, groups, scale(plan.output.value), plan.output.value);
-    let Compiled { plan, factors, report: whole, .. } = compiled;
-    plan.output.watch = ops.len() as u32;
-    factors.extend(ops.iter().map(|_| 1.0));
-    plan.ops.extend(ops);
+    }
+    let counts = counts(plan, &looks, link)?;
+    let (watching, added) = whole(plan, &looks, &counts)?;
+    let Compiled { plan, factors, report: told, .. } = compiled;
+    factors.extend((0..added).map(|_| 1.0));
     // The outputs keep what they stand for.
     let last = factors.len() - 1;
-    factors[last] = factors[plan.output.value.index()];
+    factors[last] = factors[output.index()];
+    *plan = watching;
+    told.cost = plan.cost(1)?;
+    told.watch = Some(Watch { dealt_bytes: told.cost.dealt_bytes.saturating_sub(before), ..report });
+    Ok(())
+}
+
+/// How many digits each comparison has, the last one at the end: the nearer the outputs, the more a
+/// round less is worth.
+fn counts(plan: &Plan, looks: &[Look], link: &Link) -> Result<Vec<u32>, ModelError> {
+    let mut counts = vec![DIGITS[0]; looks.len() + 1];
+    let mut least = seconds(&whole(plan, looks, &counts)?.0, link)?;
+    let mut in_vain = 0;
+    for at in (0..counts.len()).rev() {
+        let before = least;
+        for count in &DIGITS[1..] {
+            let was = std::mem::replace(&mut counts[at], *count);
+            // Few digits of a wide window may take larger tables than plans allow.
+            let time = whole(plan, looks, &counts).and_then(|(plan, _)| seconds(&plan, link));
+            match time {
+                Ok(time) if time < least => least = time,
+                _ => counts[at] = was,
+            }
+        }
+        in_vain = if least < before { 0 } else { in_vain + 1 };
+        if in_vain == ENOUGH {
+            break;
+        }
+    }
+    Ok(counts)
+}
+
+/// The plan with what looks, and how many operations that is.
+fn whole(plan: &Plan, looks: &[Look], counts: &[u32]) -> Result<(Plan, usize), ModelError> {
+    let infos = plan.values()?;
+    let scale = |v: ValueId| infos.get(v).scale.0;
+    let mut added = Added::new(plan, looks.len());
+    let found: Vec<ValueId> =
+        looks.iter().zip(counts).map(|(look, &count)| added.look(look, scale(look.value), count)).collect();
+    let groups = looks.iter().map(|look| look.len.div_ceil(look.sight.group)).sum();
+    let mut plan = plan.clone();
+    let (Some(total), Some(&count)) = (added.sum(&found), counts.last()) else { return Ok((plan, 0)) };
+    let result = plan.output.value;
+    let (ops, value) = added.finish(total, (groups, count), scale(result), result);
+    let more = ops.len();
+    plan.output.watch = more as u32;
+    plan.ops.extend(ops);
     plan.output.value = value;
     plan.values()?;
-    whole.cost = plan.cost(1)?;
-    whole.watch = Some(Watch { dealt_bytes: whole.cost.dealt_bytes.saturating_sub(before), ..report });
-    Ok(())
+    Ok((plan, more))
 }
 
 /// The borders of all values, one each.
@@ -211,7 +276,6 @@ fn borders(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Vec<Border>,
             _ => {}
         }
     }
-    add("output", plan.output.value, power_of_two(plan.output.ell), true);
     all.sort_by_key(|b| b.value);
     Ok(all)
 }
@@ -258,54 +322,127 @@ impl Sums {
         Ok(all)
     }
 
-    /// The largest sum of squares of neighbours, of values with `shift` bits dropped.
-    fn largest(&self, group: usize, shift: u32) -> f64 {
+    /// The largest sum of squares of a group, of values with `shift` bits dropped and up to
+    /// `rounded` units more.
+    fn largest(&self, group: usize, (shift, rounded): (u32, f64)) -> f64 {
         let unit = power_of_two(shift);
-        let square = |z: &f64| ((z / unit).abs() + 1.0).powi(2);
+        let square = |z: &f64| ((z / unit).abs() + rounded).powi(2);
+        let pool = pool(self.len, group);
         let of = |values: &Vec<f64>| {
-            let sums = values.chunks(group).map(|g| g.iter().map(square).sum::<f64>());
-            sums.fold(0.0, f64::max)
+            let mut sums = vec![0.0; self.len.div_ceil(group)];
+            for (at, z) in values.iter().enumerate() {
+                let place = if pool.height > 1 { at % pool.width } else { at / group };
+                sums[place] += square(z);
+            }
+            sums.into_iter().fold(0.0, f64::max)
         };
         self.samples.iter().map(of).fold(0.0, f64::max)
     }
 }
 
+/// What is squared in place of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Squared {
+    /// The value itself, or one that the plan computes by dropping bits of it.
+    Known(ValueId),
+    /// The value with these bits dropped.
+    Dropped(u32),
+}
+
 /// How one value is looked at.
+#[derive(Clone, Debug)]
 struct Sight {
-    /// Bits dropped.
-    shift: u32,
+    squared: Squared,
     group: usize,
     /// Squares are stored times `2^raised`.
     raised: u32,
     /// A sum this large is outside, in stored integers.
     threshold: i128,
     unit: u32,
-    digits: Vec<u32>,
+    /// Bits of the window of its comparison.
+    window: u32,
     /// Values up to this size are surely found.
     sees: f64,
 }
 
+/// A value that is looked at.
+#[derive(Clone, Debug)]
+struct Look {
+    layer: String,
+    value: ValueId,
+    len: usize,
+    sight: Sight,
+}
+
 impl Sight {
-    /// For values of a scale, below `limit`; truncations are right below `largest`.
-    fn of(limbs: Limbs, (limit, scale): (f64, u32), largest: f64, sums: &Sums, margin: f64) -> Self {
-        let shift = scale.min((limit.log2().floor() as i32 - BORDER_BITS).max(0) as u32);
-        let border = (limit / power_of_two(shift)).floor() - 1.0;
+    /// The cheapest that finds what is far outside, else the one that sees furthest.
+    fn of(plan: &Plan, border: &Border, scale: u32, sums: &Sums, margin: f64) -> Result<Self, ModelError> {
+        let infos = plan.values()?;
+        let largest = power_of_two(largest_ell(plan.limbs));
+        let dropped = (border.limit.log2().floor() as i32 - BORDER_BITS).clamp(0, scale as i32) as u32;
+        let own = (Squared::Dropped(dropped), dropped, largest);
+        let itself = (Squared::Known(border.value), 0, f64::INFINITY);
+        let known = plan.ops.iter().enumerate().filter_map(|(at, op)| match &op.kind {
+            OpKind::Truncate(t) if t.input == border.value => {
+                let value = ValueId(at as u32 + 1);
+                let shift = scale - infos.get(value).scale.0;
+                Some((Squared::Known(value), shift, power_of_two(t.ell)))
+            }
+            _ => None,
+        });
+        let mut best: Option<(bool, f64, Sight)> = None;
+        for (squared, shift, right_below) in [itself].into_iter().chain(known).chain([own]) {
+            let Some(sight) =
+                Sight::with(plan.limbs, border.limit, (squared, shift, right_below), sums, margin)
+            else {
+                continue;
+            };
+            let far = sight.sees >= (border.limit * 2f64.powi(REACH)).min(largest);
+            let truncated = if squared == own.0 { TRUNCATED_BYTES * plan.limbs.count() as f64 } else { 0.0 };
+            let bytes = sums.len as f64 * truncated + GROUP_BYTES * sums.len.div_ceil(sight.group) as f64;
+            let better = |(was_far, was_bytes, was): &(bool, f64, Sight)| match (far, was_far) {
+                (true, true) => bytes < *was_bytes,
+                (false, false) => sight.sees > was.sees,
+                (far, _) => far,
+            };
+            if best.as_ref().is_none_or(better) {
+                best = Some((far, bytes, sight));
+            }
+        }
+        best.map(|(_, _, sight)| sight)
+            .ok_or_else(|| ModelError::data("plan", format!("nothing can look at {}", border.layer)))
+    }
+
+    /// For values below `limit`, of which `shift` bits are dropped, rightly below `right_below`;
+    /// `None` where squares do not fit.
+    fn with(
+        limbs: Limbs,
+        limit: f64,
+        (squared, shift, right_below): (Squared, u32, f64),
+        sums: &Sums,
+        margin: f64,
+    ) -> Option<Self> {
+        // What is dropped may round towards the inside by a unit.
+        let rounded = if shift > 0 { 1.0 } else { 0.0 };
+        let border = (limit / power_of_two(shift)).floor() - rounded;
         let edge = (border * border).max(1.0);
         let unit = (edge.log2().floor() as u32).saturating_sub(SHARP);
         let raised = (lacking(limbs) + 1).saturating_sub(unit);
         let sharp = power_of_two(unit);
-        let reach = (limit * 2f64.powi(REACH)).min(largest);
-        let square = (reach / power_of_two(shift) + 1.0).powi(2);
+        let reach = (limit * 2f64.powi(REACH)).min(right_below).min(power_of_two(largest_ell(limbs)));
+        let square = (reach / power_of_two(shift) + rounded).powi(2);
         let bits = |group: usize| {
             let largest = group as f64 * square + power_of_two(lacking(limbs)) / power_of_two(raised);
             (largest / sharp).log2().ceil().max(0.0) as u32 + 2
         };
-        let most = (limbs.bits() - unit - raised - 1).min(MAX_WINDOW);
+        let most = limbs.bits().checked_sub(unit + raised + 1)?.min(MAX_WINDOW);
+        let room = edge - sharp;
+        let inside = |group: usize| margin * margin * sums.largest(group, (shift, rounded)) <= room;
+        if most < SHARP + 2 {
+            return None;
+        }
         let mut group = 1;
-        while 2 * group <= LARGEST_GROUP.min(sums.len)
-            && margin * margin * sums.largest(2 * group, shift) <= edge - sharp
-            && bits(2 * group) <= most
-        {
+        while 2 * group <= LARGEST_GROUP.min(sums.len) && inside(2 * group) && bits(2 * group) <= most {
             group *= 2;
         }
         let wanted = bits(group);
@@ -313,21 +450,33 @@ impl Sight {
         // What fits half the window, of a single element.
         let fits = (power_of_two(window - 2) * sharp).sqrt() * power_of_two(shift);
         let integer = |x: f64| (x as i128) << raised;
-        Sight {
-            shift,
+        Some(Sight {
+            squared,
             group,
             raised,
             threshold: integer(edge) - (1i128 << (unit + raised) >> 1),
             unit: unit + raised,
-            digits: digits(window - 1),
+            window,
             sees: if wanted > most { fits.min(reach) } else { reach },
-        }
+        })
     }
 }
 
-/// Bits in as few words as a few rounds allow.
-fn digits(bits: u32) -> Vec<u32> {
-    let count = (bits.div_ceil(2)).clamp(1, MAX_DIGITS.0 as u32);
+/// Sums over groups of `len` elements. Neighbours are often large together, so elements of a group lie
+/// as far apart as they can, where groups come out even.
+fn pool(len: usize, group: usize) -> SumPool2d {
+    let groups = len.div_ceil(group);
+    let even = len == groups * group;
+    let (height, width) = if even { (group, groups) } else { (1, len) };
+    let kernel = if even { [group, 1] } else { [1, group] };
+    SumPool2d { channels: 1, height, width, kernel, stride: kernel, padding: [0, 0, 0, groups * group - len] }
+}
+
+/// Bits in so many words at most, no shorter than they need be.
+fn digits(bits: u32, most: u32) -> Vec<u32> {
+    let (_, widest) = MAX_DIGITS;
+    let least = bits.div_ceil(widest);
+    let count = bits.div_ceil(2).min(most).max(least).max(1);
     (0..count).map(|i| bits / count + u32::from(i < bits % count)).collect()
 }
 
@@ -340,8 +489,7 @@ struct Added {
 }
 
 impl Added {
-    fn new(compiled: &Compiled, borders: usize) -> Self {
-        let plan = &compiled.plan;
+    fn new(plan: &Plan, borders: usize) -> Self {
         let infos = plan.values();
         let len = |v: usize| infos.as_ref().map_or(0, |i| i.get(ValueId(v as u32)).len);
         Added {
@@ -359,30 +507,24 @@ impl Added {
     }
 
     /// How many groups of a value are outside.
-    fn look(&mut self, border: &Border, sight: &Sight, scale: u32) -> ValueId {
-        let name = |what: &str| format!("{}.{what}", border.layer);
-        let len = self.lens[border.value.index()];
-        let mut value = border.value;
-        if sight.shift > 0 {
-            let kept = ScaleBits(scale - sight.shift);
-            let truncate = Truncate { input: value, scale: kept, ell: largest_ell(self.limbs) };
-            value = self.push(&name("size"), len, OpKind::Truncate(truncate));
-        }
-        let groups = len.div_ceil(sight.group);
-        let pool = SumPool2d {
-            channels: 1,
-            height: 1,
-            width: len,
-            kernel: [1, sight.group],
-            stride: [1, sight.group],
-            padding: [0, 0, 0, groups * sight.group - len],
+    fn look(&mut self, look: &Look, scale: u32, count: u32) -> ValueId {
+        let Look { layer, len, sight, .. } = look;
+        let (name, len) = (|what: &str| format!("{layer}.{what}"), *len);
+        let value = match sight.squared {
+            Squared::Known(value) => value,
+            Squared::Dropped(0) => look.value,
+            Squared::Dropped(shift) => {
+                let (scale, ell) = (ScaleBits(scale - shift), largest_ell(self.limbs));
+                self.push(&name("size"), len, OpKind::Truncate(Truncate { input: look.value, scale, ell }))
+            }
         };
+        let groups = len.div_ceil(sight.group);
         let square = Select {
             input: value,
             bits: None,
             polynomials: vec![vec![0, 0, 1i128 << sight.raised]],
             scale: ScaleBits(0),
-            pool: (sight.group > 1).then_some(pool),
+            pool: (sight.group > 1).then(|| pool(len, sight.group)),
             base: None,
         };
         let squares = self.push(&name("squares"), groups, OpKind::Select(square));
@@ -390,7 +532,7 @@ impl Added {
             input: squares,
             thresholds: vec![sight.threshold],
             unit: sight.unit,
-            digits: sight.digits.clone(),
+            digits: digits(sight.window - 1, count),
         };
         let bits = self.push(&name("outside"), groups, OpKind::Compare(compare));
         // Counts are stored in units that a wrapped mask does not reach.
@@ -410,20 +552,12 @@ impl Added {
         len: usize,
         (one, scale): (i128, u32),
     ) -> ValueId {
-        let pool = SumPool2d {
-            channels: 1,
-            height: 1,
-            width: len,
-            kernel: [1, len],
-            stride: [1, len],
-            padding: [0; 4],
-        };
         let select = Select {
             input,
             bits: Some(bits),
             polynomials: vec![vec![0], vec![one]],
             scale: ScaleBits(scale),
-            pool: (len > 1).then_some(pool),
+            pool: (len > 1).then(|| pool(len, len)),
             base: None,
         };
         self.push(name, 1, OpKind::Select(select))
@@ -440,11 +574,17 @@ impl Added {
     }
 
     /// Whether there is any, beside the result.
-    fn finish(mut self, total: ValueId, groups: usize, scale: u32, result: ValueId) -> (Vec<Op>, ValueId) {
+    fn finish(
+        mut self,
+        total: ValueId,
+        (groups, count): (usize, u32),
+        scale: u32,
+        result: ValueId,
+    ) -> (Vec<Op>, ValueId) {
         let unit = self.one();
         let window = (groups as f64).log2().ceil() as u32 + 3;
-        let compare =
-            Compare { input: total, thresholds: vec![1i128 << unit >> 1], unit, digits: digits(window - 1) };
+        let digits = digits(window - 1, count);
+        let compare = Compare { input: total, thresholds: vec![1i128 << unit >> 1], unit, digits };
         let bits = self.push("any value outside", 1, OpKind::Compare(compare));
         // Where outputs are tiny their scale is so large that a 1 would not fit beside them.
         let excess = scale.saturating_sub(largest_ell(self.limbs) - 1);
