@@ -72,7 +72,8 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
             }
             OpKind::Select(s) => {
                 let bits = s.bits.map(|bits| values[at(&bits)].as_slice());
-                select(&world, s, &values[at(&s.input)], bits.unwrap_or_default())
+                let chosen = select(&world, s, &values[at(&s.input)], bits.unwrap_or_default());
+                s.base.map_or(chosen.clone(), |base| add(&world, &chosen, &values[at(&base)]))
             }
             OpKind::Xnor { left, right } => {
                 let (a, b) = (&values[at(left)], &values[at(right)]);
@@ -80,17 +81,26 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
                 [a.clone(), b.clone(), equal].concat()
             }
             OpKind::Add { left, right, .. } => add(&world, &values[at(left)], &values[at(right)]),
+            OpKind::Subtract { left, right, .. } => subtract(&world, &values[at(left)], &values[at(right)]),
             OpKind::Slice { input, start, len } => values[at(input)][*start..start + len].to_vec(),
             _ => panic!("no toy network has {}", op.name),
         };
         masked.push(match &op.kind {
             OpKind::Add { left, right, .. } => add(&world, &masked[at(left)], &masked[at(right)]),
+            OpKind::Subtract { left, right, .. } => subtract(&world, &masked[at(left)], &masked[at(right)]),
             OpKind::Slice { input, start, len } => masked[at(input)][*start..start + len].to_vec(),
             OpKind::Compare(_) | OpKind::Xnor { .. } => Vec::new(),
             _ => {
                 let opened = run.opened.iter().find(|(stage, _)| *stage == Stage::first(index));
+                let base = match &op.kind {
+                    OpKind::Select(s) => s.base.map(|base| masked[at(&base)].clone()),
+                    _ => None,
+                };
                 match opened {
-                    Some((_, Share::Elements(d))) => world.numbers(d),
+                    Some((_, Share::Elements(d))) => match base {
+                        Some(base) => add(&world, &world.numbers(d), &base),
+                        None => world.numbers(d),
+                    },
                     _ => panic!("{} opened no elements", op.name),
                 }
             }
@@ -114,6 +124,10 @@ fn rounded(world: &World, value: Number, d: Number, ell: u32, shift: u32) -> f64
 
 fn add(world: &World, x: &[Number], y: &[Number]) -> Vec<Number> {
     x.iter().zip(y).map(|(a, b)| world.reduce(a + b)).collect()
+}
+
+fn subtract(world: &World, x: &[Number], y: &[Number]) -> Vec<Number> {
+    x.iter().zip(y).map(|(a, b)| world.reduce(a - b)).collect()
 }
 
 /// Bits of a comparison, threshold by threshold: whether `v - mu` is in the lower half of the window.

@@ -61,7 +61,8 @@ impl Draft {
     pub fn of_image(limbs: Limbs, shape: &[usize]) -> Draft {
         let input =
             InputSpec { shape: shape.to_vec(), scale: ScaleBits(0), range: Range { low: -1.0, high: 1.0 } };
-        let output = OutputSpec { value: ValueId::INPUT, ell: 1, scale: ScaleBits(0), watch: 0 };
+        let output =
+            OutputSpec { value: ValueId::INPUT, ell: 1, scale: ScaleBits(0), watch: 0, reveal: None };
         let plan = Plan { name: "toy".into(), limbs, input, weights: Vec::new(), ops: Vec::new(), output };
         Draft { plan, uses: Vec::new() }
     }
@@ -225,6 +226,58 @@ pub fn both(limbs: Limbs, thresholds: [i128; 2], polynomials: &[&[i128]]) -> Net
         base: None,
     }));
     net.reveal(y)
+}
+
+/// Whether a value is at least 0.
+fn wins(net: &mut Draft, input: ValueId, digits: &[u32]) -> ValueId {
+    net.op(OpKind::Compare(Compare { input, thresholds: vec![0], unit: 0, digits: digits.to_vec() }))
+}
+
+fn part(net: &mut Draft, start: usize) -> ValueId {
+    net.op(OpKind::Slice { input: ValueId::INPUT, start, len: 1 })
+}
+
+fn difference(net: &mut Draft, left: ValueId, right: ValueId) -> ValueId {
+    net.op(OpKind::Subtract { left, left_shift: 0, right, right_shift: 0 })
+}
+
+fn chosen(
+    net: &mut Draft,
+    input: ValueId,
+    bits: ValueId,
+    polynomials: &[&[i128]],
+    base: Option<ValueId>,
+) -> ValueId {
+    net.op(OpKind::Select(Select {
+        input,
+        bits: Some(bits),
+        polynomials: polynomials.iter().map(|q| q.to_vec()).collect(),
+        scale: ScaleBits(0),
+        pool: None,
+        base,
+    }))
+}
+
+/// Which of the two inputs is the larger one, 0 or 1: the first round of a tournament of outputs.
+pub fn label(limbs: Limbs, digits: &[u32]) -> Net {
+    let mut net = Draft::new(limbs, 2);
+    let (left, right) = (part(&mut net, 0), part(&mut net, 1));
+    let difference = difference(&mut net, left, right);
+    let wins = wins(&mut net, difference, digits);
+    let label = chosen(&mut net, difference, wins, &[&[1], &[-1]], None);
+    net.reveal(label)
+}
+
+/// The label of the larger one of two numbers: inputs are their difference and their labels, and 2 is
+/// added to that of the second. A later round of a tournament.
+pub fn label_of_winners(limbs: Limbs, digits: &[u32]) -> Net {
+    let mut net = Draft::new(limbs, 3);
+    let apart = part(&mut net, 0);
+    let wins = wins(&mut net, apart, digits);
+    let (left, right) = (part(&mut net, 1), part(&mut net, 2));
+    let apart = difference(&mut net, left, right);
+    let label = chosen(&mut net, apart, wins, &[&[2], &[-2, 1]], Some(right));
+    net.reveal(label)
 }
 
 /// A ReLU behind a dense layer: comparison and truncation by a bit, then the selection.

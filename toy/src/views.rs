@@ -111,8 +111,8 @@ impl Enumeration<'_> {
     }
 
     /// Walks through what is free until corrupt roles see `before` of input and openings before
-    /// operation `op`, or just once; returns what they see, and the randomness with these values
-    /// fixed.
+    /// operation `op`, and with `dealt` of what was dealt for them, or just once; returns what they
+    /// see, and the randomness with these values fixed.
     ///
     /// # Panics
     /// When they never see it.
@@ -121,6 +121,7 @@ impl Enumeration<'_> {
         run: impl Fn(&mut Log) -> u64,
         op: u32,
         before: Option<&Seen>,
+        dealt: bool,
     ) -> (Seen, Oracle) {
         let (points, _) = self.probe(&run);
         let mut wheels = Wheels::new(&points);
@@ -128,7 +129,9 @@ impl Enumeration<'_> {
             let start = wheels.fixed(self.start);
             let (_, log, _) = self.execute(start.clone(), &run);
             let early = |m: &&Message| {
-                m.kind == Kind::Input || (m.kind == Kind::Opening && Stage::from_index(m.index).op.0 < op)
+                m.kind == Kind::Input
+                    || (m.kind == Kind::Opening && Stage::from_index(m.index).op.0 < op)
+                    || (dealt && m.kind == Kind::DealCorrection && m.index < op)
             };
             let early = Log(log.0.iter().filter(early).cloned().collect());
             let seen = view(&early, self.corrupt);

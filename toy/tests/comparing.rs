@@ -12,7 +12,7 @@ use amicus_plan::{OpIndex, OpKind, Stage};
 use amicus_protocol::label::{Purpose, domain};
 use amicus_protocol::wire::Kind;
 use amicus_toy::nets::{self, Net};
-use amicus_toy::run::{Conduct, Deviation, Error, Log, Message, Place};
+use amicus_toy::run::{Conduct, Deviation, Error, Log, Message, Place, Role};
 use amicus_toy::views::{Distribution, Enumeration, purpose};
 use amicus_toy::{FIVE, THIRTEEN, THREE, everything};
 use common::{Before, Secret, all_but, inference, load_of};
@@ -57,7 +57,26 @@ fn is_before(m: &Message, op: u32) -> bool {
 /// One inference whose views, over the masks of one operation or of all, must be the same for all
 /// secrets. Keys are fixed, and earlier masks so that earlier messages are the same.
 fn hidden(conduct: Conduct<'_>, primes: Primes, word: u32, honest: usize, all: &[Secret], op: Option<u32>) {
-    let corrupt = all_but(honest, 2);
+    hidden_from(&[], conduct, primes, word, honest, all, op);
+}
+
+/// The same with more corrupt roles. What a receiver gets in the end counts where the last operation
+/// is looked at; then it matters which bits were opened before, on which corrections have a say.
+fn hidden_from(
+    more: &[Role],
+    conduct: Conduct<'_>,
+    primes: Primes,
+    word: u32,
+    honest: usize,
+    all: &[Secret],
+    op: Option<u32>,
+) {
+    let corrupt = [&all_but(honest, 2)[..], more].concat();
+    let is_last = op == Some(conduct.net.plan.ops.len() as u32 - 1);
+    let dealt =
+        |m: &Message| !more.is_empty() && m.kind == Kind::DealCorrection && op.is_some_and(|op| m.index < op);
+    let told =
+        |m: &Message| is_last && more.contains(&m.to) && matches!(m.kind, Kind::Output | Kind::Release);
     for salt in if everything() { 1..5 } else { 1..2 } {
         let view = RefCell::new(None);
         let mut first: Option<Distribution> = None;
@@ -67,7 +86,7 @@ fn hidden(conduct: Conduct<'_>, primes: Primes, word: u32, honest: usize, all: &
             let run = |log: &mut Log| {
                 let accepted = u64::from(before.inference(log));
                 // What later operations send is covered by masks of their own, which are fixed.
-                log.0.retain(|m| op.is_none_or(|op| is_before(m, op)));
+                log.0.retain(|m| op.is_none_or(|op| is_before(m, op)) || told(m) || dealt(m));
                 accepted
             };
             let enumeration =
@@ -78,8 +97,12 @@ fn hidden(conduct: Conduct<'_>, primes: Primes, word: u32, honest: usize, all: &
                     let early = |o: &Oracle, draw: &Draw| masks(o, draw) && !is_of(o, draw, op);
                     let late = |o: &Oracle, draw: &Draw| masks(o, draw) && is_of(o, draw, op);
                     let mut view = view.borrow_mut();
-                    let (seen, start) =
-                        enumeration(&before.oracle, &early).leading_to(run, op, view.as_ref());
+                    let (seen, start) = enumeration(&before.oracle, &early).leading_to(
+                        run,
+                        op,
+                        view.as_ref(),
+                        !more.is_empty(),
+                    );
                     *view = Some(seen);
                     enumeration(&start, &late).distribution(run)
                 }
@@ -87,7 +110,13 @@ fn hidden(conduct: Conduct<'_>, primes: Primes, word: u32, honest: usize, all: &
             assert!(seen.enumerated > 0);
             match &first {
                 None => first = Some(seen),
-                Some(first) => assert!(*first == seen, "{:?} shows more than {:?}", secret.x, all[0].x),
+                Some(first) => assert!(
+                    *first == seen,
+                    "{:?} shows more than {:?} in {op:?}, {:?}",
+                    secret.x,
+                    all[0].x,
+                    conduct.deviations
+                ),
             }
         }
     }
@@ -193,6 +222,52 @@ fn selection_and_truncation_hide_input_and_weights() {
             }
         }
     }
+}
+
+/// Differences from -2 to 2 are decided rightly with a window of three bits.
+const SEVEN: Primes = &[Prime::toy(7), Prime::toy(5), Prime::toy(3)];
+
+fn inputs(all: &[&[i64]]) -> Vec<Secret> {
+    all.iter().map(|x| Secret { weights: Vec::new(), x: x.to_vec() }).collect()
+}
+
+/// Whoever gets the label, with all parties but one, sees the same for all outputs that have it: by
+/// how much the largest wins, and what the others are, shows nowhere; nor do errors show it.
+#[test]
+fn receivers_of_a_label_and_parties_with_them_learn_the_label_alone() {
+    let net = nets::label(ONE, &[1, 1]);
+    let same_label = [inputs(&[&[0, 0], &[2, 0], &[2, 1]]), inputs(&[&[0, 1], &[-1, 1]])];
+    for all in &same_label {
+        for honest in [1, 2] {
+            let by = 3 - honest;
+            let errors =
+                |op, level, at| vec![Deviation { by, at: place(op, level, at), error: Error::of(&net, 1) }];
+            let all_errors = [(3, 3, 0, 0), (4, 4, 0, 0), (3, 3, 0, 1), (3, 3, 1, 0), (4, 3, 1, 0)];
+            let some = if everything() { all_errors.len() } else { 2 };
+            let with_errors =
+                all_errors[..some].iter().map(|&(op, of, level, at)| (op, errors(of, level, at)));
+            for (op, deviations) in [(3, vec![]), (4, vec![])].into_iter().chain(with_errors) {
+                let conduct = Conduct { deviations: &deviations, ..Conduct::honest(&net, 2) };
+                hidden_from(&[Role::Receiver], conduct, SEVEN, 1, honest, all, Some(op));
+            }
+        }
+    }
+    // A later round: what label the loser has shows nowhere.
+    let net = nets::label_of_winners(ONE, &[1, 1]);
+    let all = inputs(&[&[1, 1, 0], &[0, 1, 1], &[-1, 2, -1], &[-2, 0, -1]]);
+    let all = if everything() { &all[..] } else { &all[1..3] };
+    for honest in [1, 2] {
+        hidden_from(&[Role::Receiver], Conduct::honest(&net, 2), SEVEN, 1, honest, all, Some(5));
+    }
+}
+
+/// The test above can fail: other labels are told.
+#[test]
+#[should_panic(expected = "shows more than")]
+fn another_label_is_told() {
+    let net = nets::label(ONE, &[1, 1]);
+    let all = inputs(&[&[1, 0], &[0, 1]]);
+    hidden_from(&[Role::Receiver], Conduct::honest(&net, 2), SEVEN, 1, 1, &all, Some(4));
 }
 
 /// The keys of bits.

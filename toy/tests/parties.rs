@@ -84,7 +84,7 @@ fn online(conduct: Conduct<'_>, primes: Primes, corrupt: &[Role], all: &[Secret]
                         |oracle: &Oracle, draw: &Draw| masks(oracle, draw) && !is_of(oracle, draw, op);
                     let late = |oracle: &Oracle, draw: &Draw| masks(oracle, draw) && is_of(oracle, draw, op);
                     let mut view = view.borrow_mut();
-                    let (seen, start) = enumeration(oracle, &early).leading_to(run, op, view.as_ref());
+                    let (seen, start) = enumeration(oracle, &early).leading_to(run, op, view.as_ref(), false);
                     *view = Some(seen);
                     enumeration(&start, &late).distribution(run)
                 }

@@ -14,6 +14,7 @@ use amicus_model::equalise::{Equalised, equalise};
 use amicus_model::onnx::{Import, import_file};
 use amicus_model::prepare::{Prepared, prepare};
 use amicus_model::quality::{Quality, Targets};
+use amicus_model::reveal::Reveals;
 use amicus_model::{Compiled, ModelError, Report, compile};
 use amicus_plan::Range;
 use std::path::Path;
@@ -38,6 +39,11 @@ pub struct Options {
     /// Largest median error against the network as imported, polynomials included; any when there
     /// is none.
     pub max_total_error: Option<f64>,
+    /// What receivers get of the outputs; what the file says when there is none: labels where it
+    /// ends in an ArgMax or a TopK, else the outputs.
+    pub reveal: Option<Reveals>,
+    /// Outputs are rounded to multiples of two to the minus this before they are revealed.
+    pub logit_bits: Option<u32>,
 }
 
 impl Default for Options {
@@ -47,6 +53,8 @@ impl Default for Options {
             approximate: ApproximateOptions::exact(),
             compile: CompileOptions { watch: true, ..CompileOptions::default() },
             max_total_error: None,
+            reveal: None,
+            logit_bits: None,
         }
     }
 }
@@ -104,7 +112,12 @@ pub fn imported(
     let Approximated { graph, approximations, warnings, trials } =
         approximate(&original, images, &options.approximate)?;
     step();
-    let Compiled { plan, weights, factors, report } = compile(&graph, images, &options.compile)?;
+    let reveal = options.reveal.unwrap_or(import.labels.map_or(Reveals::Outputs, Reveals::Labels));
+    if reveal != Reveals::Outputs && options.logit_bits.is_some() {
+        return Err(unusable("options", "no outputs are revealed that could be rounded".to_owned()).into());
+    }
+    let compile_options = CompileOptions { reveal, ..options.compile.clone() };
+    let Compiled { mut plan, weights, factors, report } = compile(&graph, images, &compile_options)?;
     step();
     let measured = images.len().min(MEASURED);
     let fixed = FixedPoint { plan: &plan, weights: &weights, factors: &factors };
@@ -119,6 +132,10 @@ pub fn imported(
     )?;
     let targets = Targets { fixed_point: options.compile.max_error, total: options.max_total_error };
     let quality = Quality::of(&measured, &report, targets);
+    // Errors are those of the computation; what is rounded away is the owner's choice.
+    if let Some(bits) = options.logit_bits {
+        plan.round_outputs(bits).map_err(ModelError::from)?;
+    }
     let notes: Vec<String> = import.notes.into_iter().chain(equalised).chain(prepared).collect();
     let about = About {
         source: source.display().to_string(),

@@ -111,7 +111,7 @@ fn plan() -> Plan {
         },
         weights,
         ops,
-        output: OutputSpec { value, ell: scale + 1, scale: ScaleBits(16), watch: 0 },
+        output: OutputSpec { value, ell: scale + 1, scale: ScaleBits(16), watch: 0, reveal: None },
     }
 }
 

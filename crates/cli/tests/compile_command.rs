@@ -216,6 +216,58 @@ fn answers_come_out_with_names() {
 }
 
 #[test]
+fn receivers_get_labels_where_the_owner_says_so() {
+    let bench = Bench::new();
+    let y: Vec<f64> = (0..12).map(|i| f64::from(i % 10)).collect();
+    let data = bench.data("d.npz", Some((&[12], &y)), |_| ());
+    let (model, answers) = (bench.at("m.amc"), bench.at("answers.json"));
+    let outputs = json(&bench.compile(&data, &["--json", "--logit-bits", "5"]));
+    let more = |made: &serde_json::Value, key: &str| made["cost"][key].as_u64().unwrap();
+    bench.simulate(&data, &["--output", text(&answers)]);
+    let all: serde_json::Value = serde_json::from_slice(&std::fs::read(&answers).unwrap()).unwrap();
+    let rounded = |x: &serde_json::Value| (32.0 * x.as_f64().unwrap()).fract() == 0.0;
+    assert!(
+        all["answers"].as_array().unwrap().iter().all(|a| a["outputs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(rounded))
+    );
+    for (reveal, count) in [("label", 1), ("top5", 5)] {
+        let made = json(&bench.compile(&data, &["--json", "--force", "--reveal", reveal]));
+        let shown = made["plan_shows"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+        assert!(shown.into_iter().any(|line| line.contains("not the outputs")), "{made}");
+        assert_eq!(made["report"]["labels"]["labels"], count);
+        let dealt = more(&made, "dealt_bytes") - more(&outputs, "dealt_bytes");
+        assert!(count > 1 || dealt <= 3_000, "{dealt}");
+        bench.simulate(&data, &["--output", text(&answers), "--force"]);
+        let simulated: serde_json::Value = serde_json::from_slice(&std::fs::read(&answers).unwrap()).unwrap();
+        let simulated = simulated["answers"].as_array().unwrap();
+        let demo = ["demo", "--model", text(&model), "--data", text(&data), "--json"];
+        let report = json(&bench.run(&[&demo[..], &["--output", text(&answers), "--force"]].concat()));
+        let private: serde_json::Value = serde_json::from_slice(&std::fs::read(&answers).unwrap()).unwrap();
+        let private = private["answers"].as_array().unwrap();
+        let (mut same, mut as_labelled) = (0, 0);
+        for (simulated, private) in simulated.iter().zip(private) {
+            let labels = private["outputs"].as_array().unwrap();
+            assert_eq!(labels.len(), count);
+            assert_eq!(labels[0].as_f64(), private["class"].as_f64());
+            same += usize::from(private["class"] == simulated["class"]);
+            as_labelled += usize::from(private["class"] == private["label"]);
+        }
+        assert!(same >= 11, "{same}");
+        assert_eq!((&report["agree"], &report["correct"]), (&same.into(), &as_labelled.into()), "{report}");
+    }
+    let few = bench.compile(&data, &["--force", "--logit-bits", "3"]);
+    refused(&few, 1, "a plan that looks for values outside needs 5");
+    refused(
+        &bench.compile(&data, &["--force", "--reveal", "label", "--logit-bits", "3"]),
+        1,
+        "no outputs are revealed that could be rounded",
+    );
+}
+
+#[test]
 fn the_demonstration_shows_the_users_own_network() {
     let bench = Bench::new();
     let y: Vec<f64> = (0..12).map(|i| f64::from(i % 10)).collect();

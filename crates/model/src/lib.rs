@@ -22,6 +22,7 @@
 //! - [`mod@compile`]: chooses limbs and scales from calibration data ([`scales`],
 //!   [`fake_quantisation`], [`calibrate`]), proves that nothing overflows inside the calibrated
 //!   range ([`proof`]), and gives plan, quantised weights ([`quantize`]) and a [`report`]
+//! - [`mod@reveal`]: operations that find labels, for receivers that get no outputs
 //! - [`mod@watch`]: operations that find hidden values outside what a plan was made for
 //! - [`mod@simulate`]: runs a plan on exact integers modulo Q, as the secure execution does within
 //!   one unit a truncation
@@ -46,7 +47,7 @@ mod run;
 
 pub use import::{amc, networks, onnx};
 pub use planner::{
-    calibrate, compile, fake_quantisation, planned, proof, quality, quantize, report, scales, watch,
+    calibrate, compile, fake_quantisation, planned, proof, quality, quantize, report, reveal, scales, watch,
 };
 pub use rewrite::{approximate, check, equalise, fit, fold, function, pieces, prepare};
 pub use run::{compare, escapes, float, measure, shown, simulate};

@@ -211,6 +211,60 @@ fn what_receivers_do_with_logits_is_dropped_at_the_end_only() {
 }
 
 #[test]
+fn places_of_the_largest_numbers_at_the_end_are_labels() {
+    let start = |dims: &[i64], weights: &[i64]| {
+        let file =
+            File::new(13, dims).floats("w", weights, numbers(weights.iter().product::<i64>() as usize));
+        let file = if weights.len() == 2 {
+            file.node(Node::new("MatMul", &["x", "w"], "logits"))
+        } else {
+            file.node(Node::new("Conv", &["x", "w"], "logits"))
+        };
+        file.ints("k", &[2])
+    };
+    let rows = || start(&[1, 4], &[4, 3]);
+    let arg_max = |axis: i64| Node::new("ArgMax", &["logits"], "y").int("axis", axis);
+    assert_eq!(import(&rows().node(arg_max(1))).labels, Some(1));
+    let kept = import(&rows().node(arg_max(-1).int("keepdims", 0)));
+    assert_eq!(kept.labels, Some(1));
+    assert!(kept.notes.iter().any(|n| n == "ArgMax at the end dropped: receivers get the label"), "{kept:?}");
+    // Over other axes, or with the last of equal numbers: receivers do that themselves.
+    for node in [arg_max(0), arg_max(1).int("select_last_index", 1)] {
+        let import = import(&rows().node(node));
+        assert_eq!(import.labels, None);
+        assert!(import.notes.iter().any(|n| n.ends_with("receivers get the logits")), "{import:?}");
+    }
+    let images = || start(&[1, 2, 4, 4], &[5, 2, 1, 1]);
+    assert_eq!(import(&images().node(arg_max(1))).labels, Some(1));
+    assert_eq!(import(&images().node(arg_max(2))).labels, None);
+    // Behind a softmax, and carried on.
+    let file = rows().node(Node::new("Softmax", &["logits"], "p"));
+    let file = file.node(Node::new("ArgMax", &["p"], "a").int("axis", 1));
+    assert_eq!(import(&file.node(Node::new("Cast", &["a"], "y").int("to", 7))).labels, Some(1));
+
+    let top = |first: &str, second: &str| {
+        let mut node = Node::new("TopK", &["logits", "k"], first).int("axis", 1);
+        node.outputs.push(second.to_owned());
+        node
+    };
+    assert_eq!(import(&rows().node(top("best", "y"))).labels, Some(2));
+    let values = error(&rows().node(top("y", "places")));
+    assert!(values.contains("the largest numbers themselves are not given out"), "{values}");
+    let smallest = problems(&rows().node(top("best", "y").int("largest", 0)));
+    assert!(smallest[0].why.contains("other than the largest numbers"), "{smallest:?}");
+    let many = problems(
+        &File { tensors: Vec::new(), ..rows() }
+            .floats("w", &[4, 3], numbers(12))
+            .ints("k", &[99])
+            .node(top("best", "y")),
+    );
+    assert!(many[0].why.contains("more than 16 places"), "{many:?}");
+    let inside = rows().node(top("best", "places")).floats("v", &[2, 2], numbers(4));
+    let inside = problems(&inside.node(Node::new("MatMul", &["best", "v"], "y")));
+    assert!(inside[0].why.contains("place of the largest number"), "{inside:?}");
+}
+
+#[test]
 fn layers_in_training_form_are_refused() {
     let flag = |file: File, on: bool| {
         let mut file = file.floats("ratio", &[], vec![0.5]);

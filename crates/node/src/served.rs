@@ -199,7 +199,7 @@ mod tests {
             },
             weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
             ops: vec![Op { name: "w".into(), kind: linear }],
-            output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8), watch: 0 },
+            output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8), watch: 0, reveal: None },
         })
     }
 

@@ -6,7 +6,9 @@ use std::fmt;
 
 const MAGIC: &[u8; 8] = b"amc.plan";
 /// Newest version of the format that is read and written.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
+/// The first version whose plans may reveal labels only.
+const REVEALING: u16 = 4;
 /// The first version whose plans may look for values outside.
 const WATCHED: u16 = 3;
 /// The first version with comparisons.
@@ -34,10 +36,11 @@ impl Plan {
     /// Version of the format: the first that knows all that is in it, so that plans without
     /// comparisons keep their bytes and their digest.
     fn version(&self) -> u16 {
-        match self.output.watch {
-            0 if self.compares() => COMPARING,
-            0 => 1,
-            _ => WATCHED,
+        match (&self.output.reveal, self.output.watch) {
+            (Some(_), _) => REVEALING,
+            (None, 0) if self.compares() => COMPARING,
+            (None, 0) => 1,
+            (None, _) => WATCHED,
         }
     }
 
@@ -50,9 +53,10 @@ impl Plan {
         bytes.extend_from_slice(&self.version().to_le_bytes());
         let failed = |e: postcard::Error| PlanError::Encoding(e.to_string());
         let bytes = postcard::to_extend(self, bytes).map_err(failed)?;
-        match self.output.watch {
-            0 => Ok(bytes),
-            watch => postcard::to_extend(&watch, bytes).map_err(failed),
+        match (&self.output.reveal, self.output.watch) {
+            (None, 0) => Ok(bytes),
+            (None, watch) => postcard::to_extend(&watch, bytes).map_err(failed),
+            (Some(reveal), watch) => postcard::to_extend(&(watch, reveal), bytes).map_err(failed),
         }
     }
 
@@ -79,6 +83,10 @@ impl Plan {
         let (mut plan, mut rest): (Plan, _) = postcard::take_from_bytes(body).map_err(failed)?;
         if got >= WATCHED {
             (plan.output.watch, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
+        }
+        if got >= REVEALING {
+            let (reveal, behind) = postcard::take_from_bytes(rest).map_err(failed)?;
+            (plan.output.reveal, rest) = (Some(reveal), behind);
         }
         if !rest.is_empty() {
             return Err(PlanError::Encoding(format!("{} bytes after the end", rest.len())));

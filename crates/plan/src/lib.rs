@@ -40,7 +40,9 @@ pub use encoding::PlanDigest;
 pub use error::PlanError;
 pub use estimate::{Estimate, Link, Memory, Rates};
 pub use input::{InputError, quantize_input};
-pub use plan::{Activation, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, WeightSpec, WrapRule};
+pub use plan::{
+    Activation, Choice, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, Reveal, WeightSpec, WrapRule,
+};
 pub use printable::Printable;
 pub use schedule::{Round, Schedule, Stage};
 pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};

@@ -1,6 +1,6 @@
 //! The plan itself: a straight list of operations over masked values.
 
-use crate::{Compare, OpIndex, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId};
+use crate::{Compare, OpIndex, PlanError, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId};
 use amicus_field::{Limbs, LinearShape, SumPool2d};
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +237,79 @@ pub struct OutputSpec {
     /// ([`Plan::answer`]). Encoded behind the rest of the plan.
     #[serde(skip)]
     pub watch: u32,
+    /// What receivers get in place of the network's outputs, if it is only which of them are the
+    /// largest. Encoded behind the rest of the plan.
+    #[serde(skip)]
+    pub reveal: Option<Reveal>,
+}
+
+/// Only which outputs of the network are the largest is revealed: labels, the outputs themselves
+/// stay masked.
+///
+/// The plan reveals numbers in the order of [`Reveal::choices`]; of each, the best label of every
+/// place, then the second of every place, and so on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reveal {
+    /// The network's outputs.
+    pub hidden: ValueId,
+    /// Like [`OutputSpec::ell`], of the hidden outputs.
+    pub ell: u32,
+    /// The scale that outputs would be rounded to.
+    pub scale: ScaleBits,
+    /// Operations behind those of the network that find the labels.
+    pub ops: u32,
+    /// Labels of every place.
+    pub labels: u32,
+    /// What there is to choose from, one behind the other.
+    pub choices: Vec<Choice>,
+}
+
+/// Numbers of which the largest are looked for at every place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// How many classes there are: numbers of a place, whose order is class by class.
+    pub classes: u32,
+    /// Places: 1 where an input as a whole is classified, pixels where each of them is.
+    pub places: u32,
+}
+
+impl Reveal {
+    /// How many labels there are of one input.
+    pub fn len(&self) -> usize {
+        self.choices.iter().map(|c| self.labels as usize * c.places as usize).sum()
+    }
+
+    /// Whether there are none, which no valid plan has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is revealed of numbers that are known, here of one input's outputs: of equal ones that
+    /// with the smallest label comes first.
+    ///
+    /// # Panics
+    /// When there are fewer numbers than there is to choose from.
+    pub fn of(&self, outputs: &[f64]) -> Vec<f64> {
+        let mut labels = Vec::with_capacity(self.len());
+        let mut first = 0;
+        for &Choice { classes, places } in &self.choices {
+            let (classes, places) = (classes as usize, places as usize);
+            let part = &outputs[first..first + classes * places];
+            first += classes * places;
+            let ranked = (0..places).map(|place| {
+                let mut order: Vec<usize> = (0..classes).collect();
+                // Stable, so equal ones keep their order; a zero has no sign here.
+                let number = |class: &usize| part[class * places + place] + 0.0;
+                order.sort_by(|a, b| number(b).total_cmp(&number(a)));
+                order
+            });
+            let ranked: Vec<Vec<usize>> = ranked.collect();
+            for rank in 0..self.labels as usize {
+                labels.extend(ranked.iter().map(|order| order[rank] as f64));
+            }
+        }
+        labels
+    }
 }
 
 impl Activation {
@@ -340,6 +413,9 @@ impl OpKind {
 /// outputs.
 const FOUND: f64 = 1.0 / 16.0;
 
+/// Outputs of so many bits tell 1/8 from 0 although each may be wrong by a unit.
+const FEWEST_BITS: u32 = 5;
+
 impl Plan {
     /// The operation at an index.
     pub fn op(&self, index: OpIndex) -> &Op {
@@ -356,15 +432,36 @@ impl Plan {
         (0u32..).map(OpIndex).zip(&self.ops)
     }
 
-    /// The plan without the operations that look for values outside.
-    pub fn unwatched(&self) -> Plan {
+    /// The plan of the network alone, which reveals its outputs: without the operations that find
+    /// labels, and those that look for values outside.
+    pub fn network(&self) -> Plan {
         let mut plan = self.clone();
         if let Some((main, _)) = self.watched() {
             plan.ops.truncate(self.ops.len() - self.output.watch as usize);
             plan.output.value = main;
             plan.output.watch = 0;
         }
+        if let Some(Reveal { hidden, ell, scale, ops, .. }) = plan.output.reveal.take() {
+            plan.ops.truncate(plan.ops.len().saturating_sub(ops as usize));
+            plan.output = OutputSpec { value: hidden, ell, scale, watch: 0, reveal: None };
+        }
         plan
+    }
+
+    /// The class that one input's revealed outputs ([`Plan::answer`]) name: the first label where
+    /// the plan reveals labels, else the largest output.
+    pub fn class(&self, outputs: &[f64]) -> usize {
+        if self.output.reveal.is_some() {
+            return outputs.first().map_or(0, |&label| label as usize);
+        }
+        let largest = |best: usize, i: usize| if outputs[i] > outputs[best] { i } else { best };
+        (0..outputs.len()).fold(0, largest)
+    }
+
+    /// What the receiver of these outputs of the network would be told, where the network is run
+    /// otherwise: the labels where the plan reveals labels, else the outputs.
+    pub fn revealed(&self, outputs: &[f64]) -> Vec<f64> {
+        self.output.reveal.as_ref().map_or_else(|| outputs.to_vec(), |reveal| reveal.of(outputs))
     }
 
     /// Where it looks for values outside: the result of the network, and the value that says
@@ -386,6 +483,21 @@ impl Plan {
             Some((found, outputs)) if self.output.watch > 0 => (outputs, Some(*found >= FOUND)),
             _ => (revealed, None),
         }
+    }
+
+    /// Rounds revealed outputs to multiples of `2^-bits`.
+    ///
+    /// # Errors
+    /// So few bits that the error of rounding hides what is told of values outside.
+    pub fn round_outputs(&mut self, bits: u32) -> Result<(), PlanError> {
+        if self.output.watch > 0 && bits < FEWEST_BITS {
+            let reason = format!(
+                "outputs rounded to {bits} bits, a plan that looks for values outside needs {FEWEST_BITS}"
+            );
+            return Err(PlanError::op("output", reason));
+        }
+        self.output.scale.0 = self.output.scale.0.min(bits);
+        Ok(())
     }
 
     /// How many sums the check keeps per batch element: the largest number of uses of one weight

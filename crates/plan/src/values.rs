@@ -4,8 +4,8 @@
 //! returns what every consumer needs: length, scale and mask of each value.
 
 use crate::{
-    Activation, Compare, Op, OpKind, Plan, PlanError, Printable, Range, ScaleBits, Select, Truncate, ValueId,
-    WrapRule,
+    Activation, Compare, Op, OpKind, Plan, PlanError, Printable, Range, Reveal, ScaleBits, Select, Truncate,
+    ValueId, WrapRule,
 };
 use amicus_field::{LinearShape, SumPool2d};
 
@@ -26,6 +26,8 @@ pub const MAX_WINDOW: u32 = 52;
 pub const MAX_THRESHOLDS: usize = 16;
 /// Most words of tables and of joins that one element of a comparison may need.
 pub const MAX_WORDS: (usize, usize) = (512, 64);
+/// Most labels that a plan reveals of one place.
+pub const MAX_LABELS: u32 = 16;
 /// Largest size of a coefficient of a selection, in bits; sums of a few fit 127.
 pub const MAX_COEFFICIENT: u32 = 120;
 
@@ -401,11 +403,12 @@ impl Plan {
                 format!("scale {} above value scale {}", out.scale, x.scale),
             ));
         };
+        let behind = out.watch as usize + out.reveal.as_ref().map_or(0, |reveal| reveal.ops as usize);
+        let unwatched = self.ops.len().checked_sub(out.watch as usize).filter(|&first| first > 0);
         if out.watch > 0 {
-            let first = self.ops.len().checked_sub(out.watch as usize).filter(|&first| first > 0);
             let fits = |(main, found): (ValueId, ValueId)| {
                 let last = ValueId(self.ops.len() as u32);
-                let own = first.is_some_and(|first| (1..=first).contains(&main.index()));
+                let own = unwatched.is_some_and(|first| (1..=first).contains(&main.index()));
                 own && out.value == last && values[found.index()].len == 1
             };
             if !self.watched().is_some_and(fits) {
@@ -414,7 +417,51 @@ impl Plan {
                 return Err(PlanError::op("output", reason));
             }
         }
+        if let Some(reveal) = &out.reveal {
+            let last = self.ops.len().checked_sub(behind).filter(|&last| last > 0);
+            let main = self.watched().map_or(out.value, |(main, _)| main);
+            self.check_reveal(reveal, values, last, main)?;
+        }
         self.check_bound("output", out.ell, shift)
+    }
+
+    /// Labels come from operations behind the network's `last`, and are as many as the plan says.
+    fn check_reveal(
+        &self,
+        reveal: &Reveal,
+        values: &[ValueInfo],
+        last: Option<usize>,
+        labels: ValueId,
+    ) -> Result<(), PlanError> {
+        let refuse = |reason: String| Err(PlanError::op("labels", reason));
+        let Some(last) = last.filter(|last| (1..=*last).contains(&reveal.hidden.index())) else {
+            return refuse(format!("value {} is no result of the network", reveal.hidden.0));
+        };
+        let most = reveal.choices.iter().map(|c| c.classes).min().unwrap_or(0);
+        if most < 2 || !(1..=most.min(MAX_LABELS)).contains(&reveal.labels) {
+            let limit = most.min(MAX_LABELS);
+            return refuse(format!("{} labels of {most} classes, allowed 1 to {limit}", reveal.labels));
+        }
+        let mut numbers = 0usize;
+        for c in &reveal.choices {
+            numbers = numbers.saturating_add((c.classes as usize).saturating_mul(c.places as usize));
+        }
+        if reveal.choices.iter().any(|c| c.places == 0) {
+            return refuse("a choice at no place".to_owned());
+        }
+        let hidden = values[reveal.hidden.index()];
+        if hidden.kind != ValueKind::Elements || hidden.len != numbers {
+            return refuse(format!("{numbers} numbers to choose from, the network gives {}", hidden.len));
+        }
+        let shown = values[labels.index()];
+        let scales = (shown.scale.0, self.output.scale.0);
+        if labels.index() <= last || shown.len != reveal.len() || scales != (0, 0) {
+            return refuse(format!("value {} does not hold {} labels", labels.0, reveal.len()));
+        }
+        match hidden.scale.0.checked_sub(reveal.scale.0) {
+            Some(shift) => self.check_bound("labels", reveal.ell, shift),
+            None => refuse(format!("scale {} above value scale {}", reveal.scale, hidden.scale)),
+        }
     }
 
     /// Statistical truncation: `sum N 2^(ell+1) <= Q / 2^40` over all activations that use it.

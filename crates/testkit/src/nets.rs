@@ -96,7 +96,8 @@ impl Draft {
             scale: ScaleBits(SCALE + extra(limbs)),
             range: Range { low: -1.0, high: 1.0 },
         };
-        let output = OutputSpec { value: ValueId(1), ell: bound(limbs), scale: ScaleBits(0), watch: 0 };
+        let output =
+            OutputSpec { value: ValueId(1), ell: bound(limbs), scale: ScaleBits(0), watch: 0, reveal: None };
         let plan = Plan { name: name.into(), limbs, input, weights: Vec::new(), ops: Vec::new(), output };
         Draft { plan, layers: Vec::new(), random: Random(name.bytes().map(u64::from).sum()) }
     }
@@ -113,7 +114,8 @@ impl Draft {
         if value == ValueId::INPUT {
             return plan.input.scale.0;
         }
-        plan.output = OutputSpec { value, ell: bound(plan.limbs), scale: ScaleBits(0), watch: 0 };
+        plan.output =
+            OutputSpec { value, ell: bound(plan.limbs), scale: ScaleBits(0), watch: 0, reveal: None };
         plan.values().expect("a valid draft").get(value).scale.0
     }
 
@@ -328,8 +330,13 @@ impl Draft {
     /// The network that reveals a value, rounded by some bits.
     pub fn reveal(mut self, value: ValueId) -> Net {
         let scale = self.scale(value);
-        self.plan.output =
-            OutputSpec { value, ell: bound(self.plan.limbs), scale: ScaleBits(scale - scale / 3), watch: 0 };
+        self.plan.output = OutputSpec {
+            value,
+            ell: bound(self.plan.limbs),
+            scale: ScaleBits(scale - scale / 3),
+            watch: 0,
+            reveal: None,
+        };
         let weights = QuantizedWeights::new(&self.plan, self.layers).expect("weights of this plan");
         self.plan.values().expect("a valid network");
         Net { plan: Arc::new(self.plan), weights }

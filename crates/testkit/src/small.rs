@@ -59,6 +59,7 @@ pub fn plan(limbs: Limbs) -> Plan {
             ell: second + guard,
             scale: ScaleBits(second.min(16)),
             watch: 0,
+            reveal: None,
         },
     }
 }

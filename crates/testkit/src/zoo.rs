@@ -1,8 +1,13 @@
 //! The networks tests run on.
 
 use crate::nets::{Draft, Net, RELU, bound};
+use crate::random::Random;
 use amicus_field::{Conv2d, Limbs, SumPool2d};
-use amicus_plan::{ValueId, WeightId, WrapRule};
+use amicus_model::compile::NEAR;
+use amicus_model::reveal::Reveals;
+use amicus_model::{CompileOptions, GraphBuilder, compile};
+use amicus_plan::{Link, ValueId, WeightId, WrapRule};
+use std::sync::Arc;
 
 fn conv([in_channels, in_height, in_width]: [usize; 3], out_channels: usize, kernel: usize) -> Conv2d {
     Conv2d {
@@ -230,4 +235,33 @@ pub fn all(limbs: Limbs) -> Vec<Net> {
         nets.push(statistical());
     }
     nets
+}
+
+/// Labels of a dense layer's outputs in place of them, as the planner finds them: one label by a
+/// tournament, or so many by pairs where rounds are dear.
+pub fn labels(classes: usize, labels: u32, far: bool) -> Net {
+    let one_way = if far { 0.02 } else { NEAR.one_way };
+    let reveal = Reveals::Labels(labels);
+    let options = CompileOptions { reveal, link: Link { one_way, ..NEAR }, ..CompileOptions::default() };
+    classified(classes, 1.0, &options)
+}
+
+/// One label of seven, made for inputs of a tenth of the range: of most others receivers are told.
+pub fn watched_label() -> Net {
+    let options = CompileOptions { reveal: Reveals::Labels(1), watch: true, ..CompileOptions::default() };
+    classified(7, 0.1, &options)
+}
+
+/// A dense layer compiled with inputs up to `most`.
+fn classified(classes: usize, most: f32, options: &CompileOptions) -> Net {
+    let mut random = Random(classes as u64);
+    let mut numbers = |count: usize, most: f32| -> Vec<f32> {
+        random.integers(count, 1 << 12).into_iter().map(|i| most * i as f32 / 4096.0).collect()
+    };
+    let mut graph = GraphBuilder::new("labels", &[4], -1.0..=1.0);
+    let outputs = graph.linear("outputs", graph.input(), classes, numbers(4 * classes, 1.0), None);
+    let graph = graph.finish(outputs).expect("a valid network");
+    let samples: Vec<Vec<f32>> = (0..8).map(|_| numbers(4, most)).collect();
+    let compiled = compile(&graph, &samples, options).expect("a network that compiles");
+    Net { plan: Arc::new(compiled.plan), weights: compiled.weights }
 }

@@ -72,7 +72,7 @@ fn openings(plan: &Plan) -> Vec<(Stage, usize)> {
 
 #[test]
 fn every_wrong_bit_and_element_is_caught() {
-    for net in [relu(), zoo::relu(ONE, false, &[3, 3, 3]), zoo::maxima(ONE)] {
+    for net in [relu(), zoo::relu(ONE, false, &[3, 3, 3]), zoo::maxima(ONE), zoo::labels(3, 1, false)] {
         for n in [2, 3] {
             let mut target = Target::new(&net, n);
             for (stage, len) in openings(&net.plan) {
@@ -82,11 +82,12 @@ fn every_wrong_bit_and_element_is_caught() {
             }
         }
     }
-    let net = zoo::pieces(ONE);
-    let mut target = Target::new(&net, 2);
-    for (stage, len) in openings(&net.plan) {
-        for at in (0..len).step_by(7).chain([len - 1]) {
-            assert!(target.rejects(1, &[shift(stage, at)]), "{}, {stage}, {at}", net.plan.name);
+    for net in [zoo::pieces(ONE), zoo::labels(4, 2, true)] {
+        let mut target = Target::new(&net, 2);
+        for (stage, len) in openings(&net.plan) {
+            for at in (0..len).step_by(7).chain([len - 1]) {
+                assert!(target.rejects(1, &[shift(stage, at)]), "{}, {stage}, {at}", net.plan.name);
+            }
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) fn input_of(plan: &Plan, images: &[&[f32]]) -> Result<Zeroizing<Vec<i
 #[derive(Clone, PartialEq)]
 pub struct Answer {
     logits: Zeroizing<Vec<f64>>,
+    class: Zeroizing<usize>,
+    labels: bool,
     outside: Option<bool>,
 }
 
@@ -65,10 +67,16 @@ impl Answer {
     /// What one input's revealed numbers say.
     pub(crate) fn of(plan: &Plan, revealed: &[f64]) -> Self {
         let (logits, outside) = plan.answer(revealed);
-        Answer { logits: Zeroizing::new(logits.to_vec()), outside }
+        let class = Zeroizing::new(plan.class(logits));
+        Answer {
+            logits: Zeroizing::new(logits.to_vec()),
+            class,
+            labels: plan.output.reveal.is_some(),
+            outside,
+        }
     }
 
-    /// The network's outputs.
+    /// The network's outputs; where the plan reveals labels only, these as numbers.
     pub fn logits(&self) -> &[f64] {
         &self.logits
     }
@@ -79,9 +87,15 @@ impl Answer {
         self.outside
     }
 
-    /// The class of the largest output.
+    /// The class of the largest output: the first label where the plan reveals labels only.
     pub fn class(&self) -> usize {
-        amicus_model::argmax(&self.logits)
+        *self.class
+    }
+
+    /// Labels of the largest outputs, the best first, where the plan reveals them and no outputs: of
+    /// every place in turn if there are several places ([`amicus_plan::Reveal`]).
+    pub fn labels(&self) -> Option<Zeroizing<Vec<usize>>> {
+        self.labels.then(|| Zeroizing::new(self.logits.iter().map(|&label| label as usize).collect()))
     }
 }
 

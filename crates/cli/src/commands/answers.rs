@@ -11,6 +11,7 @@ use amicus_model::argmax;
 use amicus_model::compare::tells_classes;
 use amicus_model::graph::OutputPart;
 use amicus_model::private_file::{self, Existing};
+use amicus_plan::{Choice, Plan, PlanError};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use std::io::Write;
@@ -46,7 +47,55 @@ pub(super) struct Sink {
     shape: Vec<usize>,
     /// Outputs that lie one behind the other.
     parts: Vec<OutputPart>,
-    classes: bool,
+    /// How many classes outputs tell apart, if they do.
+    classes: Option<usize>,
+    /// Outputs are labels, the best first.
+    labels: bool,
+}
+
+/// What outputs are.
+pub(super) struct Meaning {
+    shape: Vec<usize>,
+    parts: Vec<OutputPart>,
+    classes: Option<usize>,
+    labels: bool,
+}
+
+impl Meaning {
+    /// Those of a user's network, as this plan reveals them.
+    pub(super) fn of(network: &Graph, plan: Option<&Plan>) -> Self {
+        if let Some(meaning) = plan.and_then(Meaning::labels) {
+            return meaning;
+        }
+        let shape = network.node(network.output()).shape.clone();
+        let classes = tells_classes(network).then(|| shape.iter().product());
+        Meaning { shape, parts: network.outputs().to_vec(), classes, labels: false }
+    }
+
+    /// As far as a plan tells, which says nothing of what outputs mean: several are taken for classes.
+    pub(super) fn planned(plan: &Plan) -> Result<Self, PlanError> {
+        if let Some(meaning) = Meaning::labels(plan) {
+            return Ok(meaning);
+        }
+        let count = plan.values()?.get(plan.output.value).len - usize::from(plan.output.watch > 0);
+        let classes = (count > 1).then_some(count);
+        Ok(Meaning { shape: vec![count], parts: Vec::new(), classes, labels: false })
+    }
+
+    /// Labels, where a plan reveals them; of an input as a whole they are classes.
+    fn labels(plan: &Plan) -> Option<Self> {
+        let reveal = plan.output.reveal.as_ref()?;
+        let classes = match reveal.choices[..] {
+            [Choice { classes, places: 1 }] => Some(classes as usize),
+            _ => None,
+        };
+        Some(Meaning { shape: vec![reveal.len()], parts: Vec::new(), classes, labels: true })
+    }
+
+    /// Whether outputs are classes of an input.
+    pub(super) fn classes(&self) -> bool {
+        self.classes.is_some()
+    }
 }
 
 /// One object of a JSON file.
@@ -78,21 +127,9 @@ impl AnswerArgs {
         self.output.is_some() || self.classes.is_some()
     }
 
-    /// Reads names and checks where answers go; `network` is the user's, `inputs` are files that
-    /// must not be written.
-    pub(super) fn open(&self, network: &Graph, inputs: &[&Path]) -> anyhow::Result<Sink> {
-        let shape = network.node(network.output()).shape.clone();
-        let sink = self.open_for(shape, tells_classes(network), inputs)?;
-        Ok(Sink { parts: network.outputs().to_vec(), ..sink })
-    }
-
-    /// A sink for outputs of this shape, one for each class if they are of `classes`.
-    pub(super) fn open_for(
-        &self,
-        shape: Vec<usize>,
-        classes: bool,
-        inputs: &[&Path],
-    ) -> anyhow::Result<Sink> {
+    /// Reads names and checks where answers go; `inputs` are files that must not be written.
+    pub(super) fn open(&self, meaning: Meaning, inputs: &[&Path]) -> anyhow::Result<Sink> {
+        let Meaning { shape, parts, classes, labels } = meaning;
         let names = self.classes.as_deref().map(|path| class_names(path, &shape, classes)).transpose()?;
         let own = inputs.iter().copied().chain(self.classes.as_deref()).collect::<Vec<_>>();
         let file = match &self.output {
@@ -108,11 +145,16 @@ impl AnswerArgs {
                 Some((path.clone(), destination(path, self.force, &own)?, format))
             }
         };
-        Ok(Sink { file, names, shape, parts: Vec::new(), classes })
+        Ok(Sink { file, names, shape, parts, classes, labels })
     }
 }
 
 impl Sink {
+    /// The class that outputs name.
+    fn class(&self, outputs: &[f64]) -> usize {
+        if self.labels { outputs.first().map_or(0, |&label| label as usize) } else { argmax(outputs) }
+    }
+
     /// Writes the file, if one is wanted. `labels` are as many as `outputs`.
     pub(super) fn write(&self, outputs: &[Vec<f64>], labels: &[Option<usize>]) -> anyhow::Result<()> {
         let Some((path, existing, format)) = &self.file else { return Ok(()) };
@@ -135,7 +177,7 @@ impl Sink {
     ) -> std::io::Result<()> {
         let shape = [&[outputs.len()], self.shape.as_slice()].concat();
         let all = outputs.concat();
-        let classes: Vec<i64> = outputs.iter().map(|o| argmax(o) as i64).collect();
+        let classes: Vec<i64> = outputs.iter().map(|o| self.class(o) as i64).collect();
         let known: Vec<i64> = labels.iter().map(|l| l.map_or(-1, |l| l as i64)).collect();
         let count = [outputs.len()];
         let names = [self.names.as_ref().map_or(0, Vec::len)];
@@ -146,7 +188,7 @@ impl Sink {
             shape,
             values: Values::Reals(all),
         }));
-        if self.classes {
+        if self.classes.is_some() {
             columns.push(Column { name: "classes", shape: &count, values: Values::Integers(&classes) });
             if labels.iter().any(Option::is_some) {
                 columns.push(Column { name: "labels", shape: &count, values: Values::Integers(&known) });
@@ -180,9 +222,9 @@ impl Sink {
 
     fn json<'a>(&'a self, outputs: &'a [Vec<f64>], labels: &[Option<usize>]) -> Answers<'a> {
         let answer = |(outputs, label): (&'a Vec<f64>, &Option<usize>)| {
-            let class = self.classes.then(|| argmax(outputs));
+            let class = self.classes.map(|_| self.class(outputs));
             let name = class.and_then(|c| self.names.as_ref()?.get(c)).map(String::as_str);
-            Answer { outputs, class, name, label: label.filter(|_| self.classes) }
+            Answer { outputs, class, name, label: label.filter(|_| self.classes.is_some()) }
         };
         Answers {
             shape: &self.shape,
@@ -195,18 +237,17 @@ impl Sink {
 }
 
 /// One name a line, as many as there are classes.
-fn class_names(path: &Path, shape: &[usize], classes: bool) -> anyhow::Result<Vec<String>> {
+fn class_names(path: &Path, shape: &[usize], classes: Option<usize>) -> anyhow::Result<Vec<String>> {
     let file = path.display();
-    if !classes {
+    let Some(wanted) = classes else {
         bail!("--classes {file}: the network's outputs, of shape {shape:?}, are no classes");
-    }
+    };
     let size = std::fs::metadata(path).with_context(|| file.to_string())?.len();
     if size > MAX_NAMES {
         bail!("--classes {file}: {size} bytes, at most {MAX_NAMES} are read");
     }
     let text = std::fs::read_to_string(path).with_context(|| file.to_string())?;
     let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).collect();
-    let wanted: usize = shape.iter().product();
     if names.len() != wanted {
         bail!("--classes {file}: {} lines, the network tells {wanted} classes apart", names.len());
     }

@@ -15,6 +15,7 @@ use amicus_model::fit::Method;
 use amicus_model::measure::{count_of, percent};
 use amicus_model::onnx::import_file;
 use amicus_model::quality::Quality;
+use amicus_model::reveal::Reveals;
 use amicus_model::shown::shown;
 use amicus_model::{ModelError, Report};
 use amicus_net::shaper::Shape;
@@ -39,6 +40,16 @@ enum Activation {
     Exact,
     /// Polynomials for all: fewer rounds, for networks that are trained for them.
     Polynomial,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Reveal {
+    /// All outputs.
+    Logits,
+    /// The labels of the five largest outputs, the largest first.
+    Top5,
+    /// The label of the largest output.
+    Label,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -120,6 +131,14 @@ pub(crate) struct Args {
     /// Do not look for hidden values outside windows and intervals: cheaper, but they go unnoticed.
     #[arg(long)]
     no_watch: bool,
+    /// What receivers get; of equal outputs the smallest label comes first. Images: at every pixel
+    /// [default: label where the file ends in an ArgMax, the k labels of a TopK, else logits].
+    #[arg(long)]
+    reveal: Option<Reveal>,
+    /// Round logits to multiples of two to the minus this before they are revealed, after errors were
+    /// measured; 5 bits at least unless with --no-watch [default: 16, more where logits are small].
+    #[arg(long, value_name = "BITS")]
+    logit_bits: Option<u32>,
     #[command(flatten)]
     import: ImportArgs,
     /// Print one JSON object instead.
@@ -225,8 +244,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         watch: !args.no_watch,
         ..CompileOptions::default()
     };
-    let options =
-        Options { import, approximate, compile, max_total_error: args.max_total_error.map(|share| share.0) };
+    let options = Options {
+        import,
+        approximate,
+        compile,
+        max_total_error: args.max_total_error.map(|share| share.0),
+        reveal: args.reveal.map(|reveal| match reveal {
+            Reveal::Logits => Reveals::Outputs,
+            Reveal::Top5 => Reveals::Labels(5),
+            Reveal::Label => Reveals::Labels(1),
+        }),
+        logit_bits: args.logit_bits,
+    };
     network.notes.extend(read);
     let step = &mut || steps.inc(1);
     let compiled = compile::imported(network, &args.model, &images, labels.as_deref(), &options, step);

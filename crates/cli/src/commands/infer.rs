@@ -1,6 +1,6 @@
 //! `amicus infer`.
 
-use super::answers::AnswerArgs;
+use super::answers::{AnswerArgs, Meaning};
 use super::cells::{Asking, CellsArgs, Pinned, Place};
 use super::files::bar;
 use super::output;
@@ -10,6 +10,7 @@ use amicus_cli::beside::{Beside, Differs};
 use amicus_cli::images::{Image, Pixels, read};
 use anyhow::{Context, bail};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -101,11 +102,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .zip(args.compare.as_ref())
         .map(|(file, path)| Beside::new(file, &plan).with_context(|| path.display().to_string()));
     let beside = beside.transpose()?;
-    let outputs = plan.values()?.get(plan.output.value).len - usize::from(plan.output.watch > 0);
-    // Plans say nothing of what outputs mean; several are taken for classes.
-    let classes = outputs > 1;
+    let meaning = Meaning::planned(&plan)?;
+    let classes = meaning.classes();
     let inputs: Vec<_> = args.images.iter().map(PathBuf::as_path).collect();
-    let sink = args.answers.open_for(vec![outputs], classes, &inputs)?;
+    let sink = args.answers.open(meaning, &inputs)?;
     // All of them before anything leaves: a mistake in the last is no reason to ask for the first.
     let images = read(&args.images, &plan, args.pixels)?;
     let mut client = match place.connect(credentials, plan.clone(), &args.fingerprint)? {
@@ -140,7 +140,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     sink.write(&outputs, &vec![None; outputs.len()])?;
     let differing = beside.as_ref().map(|beside| compared(beside, &images, &outputs)).transpose()?;
     let count = differing.as_ref().map(|all| all.iter().flatten().count());
-    let class = |outputs: &[f64]| classes.then(|| amicus::model::argmax(outputs));
+    let class = |outputs: &[f64]| classes.then(|| plan.class(outputs));
     let name = |class: usize| sink.names.as_ref().and_then(|names| names.get(class)).map(String::as_str);
     if args.json {
         let answers = images.iter().zip(&outputs).zip(0..).map(|((image, outputs), at)| {
@@ -161,7 +161,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             match class(outputs).map(|class| (class, name(class))) {
                 Some((_, Some(name))) => output::line(format_args!("{image}: {name}")),
                 Some((class, None)) => output::line(format_args!("{image}: class {class}")),
+                None if plan.output.reveal.is_some() => {
+                    output::line(format_args!("{image}: {}", counted(outputs)))
+                }
                 None => output::line(format_args!("{image}: {}", outputs[0])),
+            }
+            if let (true, Some(reveal)) = (classes, plan.output.reveal.as_ref())
+                && reveal.labels > 1
+            {
+                let others = outputs[1..].iter().map(|&label| {
+                    let label = label as usize;
+                    name(label).map_or_else(|| format!("class {label}"), str::to_owned)
+                });
+                output::line(format_args!("{image}: then {}", others.collect::<Vec<_>>().join(", ")));
             }
             if outside == Some(true) {
                 output::line(format_args!(
@@ -175,6 +187,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if count.is_none_or(|count| count == 0) { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+}
+
+/// How many places have which label.
+fn counted(labels: &[f64]) -> String {
+    let mut counts = BTreeMap::new();
+    labels.iter().for_each(|&label| *counts.entry(label as usize).or_insert(0usize) += 1);
+    let each = counts.iter().map(|(label, count)| format!("class {label} at {count}"));
+    format!("{} of {} places", each.collect::<Vec<_>>().join(", "), labels.len())
 }
 
 /// Holds every answer to the simulator.

@@ -1,6 +1,6 @@
 //! `amicus simulate`.
 
-use super::answers::{AnswerArgs, Sink};
+use super::answers::{AnswerArgs, Meaning, Sink};
 use super::comparison::print_comparison;
 use super::files::{InvalidArgs, bar};
 use super::output;
@@ -114,7 +114,7 @@ fn compiled(args: &Args, path: &Path) -> anyhow::Result<Found> {
         bail!("--weights: a compiled model holds its weights already");
     }
     let file = ModelFile::load(path)?;
-    let sink = args.answers.open(file.user_network(), &[path, data])?;
+    let sink = args.answers.open(Meaning::of(file.user_network(), Some(&file.plan)), &[path, data])?;
     let range = Some(file.plan.input.range);
     let reading = Reading {
         network: file.user_network(),
@@ -163,7 +163,7 @@ fn named(args: &Args) -> anyhow::Result<Found> {
     let Simulation { model, data, limbs, network, labels, comparison } = simulation;
     let inputs: Vec<&Path> =
         [&args.data, &args.weights].into_iter().flatten().map(PathBuf::as_path).collect();
-    let sink = args.answers.open(&network, &inputs)?;
+    let sink = args.answers.open(Meaning::of(&network, None), &inputs)?;
     let (notes, missed) = (Vec::new(), Vec::new());
     Ok(Found { model, source: data, limbs, notes, missed, comparison, labels, sink })
 }

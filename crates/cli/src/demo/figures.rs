@@ -2,10 +2,10 @@
 
 use super::report::{DemoReport, ScaleReport, Spread};
 use super::session::Session;
+use crate::beside::apart;
 use crate::memory::peak;
 use amicus_model::compare::Comparison;
 use amicus_model::report::ErrorFigures;
-use amicus_model::{argmax, relative_error};
 use amicus_node::NodeError;
 use amicus_node::client::Inferred;
 use amicus_node::event::Event;
@@ -47,7 +47,7 @@ struct Answers {
     agree_polynomial: usize,
 }
 
-/// One input's outputs, as everyone computes them.
+/// One input's outputs, as everyone computes them: labels where the plan reveals labels.
 pub(super) struct Outputs<'a> {
     pub(super) private: &'a [f64],
     /// The user's network.
@@ -60,15 +60,15 @@ pub(super) struct Outputs<'a> {
 
 impl Figures {
     /// Takes in one input's outputs.
-    pub(super) fn compare(&mut self, outputs: &Outputs<'_>, label: Option<usize>) {
+    pub(super) fn compare(&mut self, plan: &Plan, outputs: &Outputs<'_>, label: Option<usize>) {
         let a = &mut self.answers;
         let Outputs { private, plaintext, polynomial, simulated } = outputs;
-        a.errors.push(relative_error(private, plaintext));
-        a.polynomial_errors.push(relative_error(polynomial, plaintext));
-        a.fixed_errors.push(relative_error(private, polynomial));
-        a.simulator_errors.push(relative_error(private, simulated));
+        a.errors.push(apart(plan, private, plaintext));
+        a.polynomial_errors.push(apart(plan, polynomial, plaintext));
+        a.fixed_errors.push(apart(plan, private, polynomial));
+        a.simulator_errors.push(apart(plan, private, simulated));
         let [private, plaintext, polynomial, simulated] =
-            [private, plaintext, polynomial, simulated].map(|outputs| argmax(outputs));
+            [private, plaintext, polynomial, simulated].map(|outputs| plan.class(outputs));
         a.labelled += usize::from(label.is_some());
         a.correct += usize::from(Some(private) == label);
         a.plaintext_correct += usize::from(Some(plaintext) == label);

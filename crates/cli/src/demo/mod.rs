@@ -33,7 +33,7 @@ use amicus_model::{Graph, ModelError};
 use amicus_net::shaper::Shape;
 use amicus_node::NodeError;
 use amicus_node::conduct::Cheat;
-use amicus_plan::{Link, Rates};
+use amicus_plan::{Link, Plan, Rates};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -150,6 +150,10 @@ pub enum Progress {
         private: Vec<f64>,
         /// Those of the network as its owner imported it.
         plaintext: Vec<f64>,
+        /// The classes that they name, in this order.
+        named: [usize; 2],
+        /// How far they are apart ([`apart`](crate::beside::apart)).
+        apart: f64,
     },
 }
 
@@ -246,8 +250,9 @@ pub struct Simulation {
 ///
 /// # Errors
 /// A model that cannot be found or read.
-pub fn user_network(options: &DemoOptions) -> Result<Graph, DemoError> {
-    Ok(models::Model::find(options)?.user_network().clone())
+pub fn user_network(options: &DemoOptions) -> Result<(Graph, Option<Plan>), DemoError> {
+    let model = models::Model::find(options)?;
+    Ok((model.user_network().clone(), model.compiled.as_ref().map(|(plan, ..)| plan.clone())))
 }
 
 /// Runs the float network and the exact integer simulator on all inputs, or on as many as the

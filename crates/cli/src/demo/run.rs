@@ -3,6 +3,7 @@
 use super::figures::{Figures, Outputs};
 use super::session::Session;
 use super::{DemoError, DemoReport, Progress};
+use crate::beside::apart;
 use crate::interrupt::TemporaryFolder;
 use amicus_model::compare::Comparison;
 use amicus_model::{FloatExecutor, ModelError, quantize_input};
@@ -152,9 +153,10 @@ impl Session {
         for (index, revealed) in range.clone().zip(result.logits.chunks(each)) {
             let (private, outside) = self.plan.answer(revealed);
             let sample = &self.samples[index];
-            let plaintext = &expected.outputs.float[index];
+            let plaintext = &self.plan.revealed(&expected.outputs.float[index]);
             let polynomial =
                 polynomial.as_ref().map(|network| network.run(&self.inputs[index])).transpose()?;
+            let polynomial = polynomial.map(|outputs| self.plan.revealed(&outputs));
             let outputs = Outputs {
                 private,
                 plaintext,
@@ -162,7 +164,7 @@ impl Session {
                 polynomial: polynomial.as_ref().unwrap_or(plaintext),
                 simulated: &expected.outputs.fixed[index],
             };
-            figures.compare(&outputs, sample.label);
+            figures.compare(&self.plan, &outputs, sample.label);
             figures.notice(sample.number, outside);
             progress(Progress::Classified {
                 number: sample.number,
@@ -170,6 +172,8 @@ impl Session {
                 label: sample.label,
                 private: private.to_vec(),
                 plaintext: plaintext.clone(),
+                named: [private, plaintext].map(|outputs| self.plan.class(outputs)),
+                apart: apart(&self.plan, private, plaintext),
             });
         }
         Ok(())

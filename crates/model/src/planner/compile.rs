@@ -25,6 +25,7 @@ use crate::planner::behind_truncations;
 use crate::planner::emit::{self, Truncated};
 use crate::planner::exact;
 use crate::planner::rescale::{Rescaled, rescale};
+use crate::planner::reveal::{self, Reveals};
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
@@ -74,6 +75,8 @@ pub struct CompileOptions {
     /// Whether the plan looks for hidden values outside what it was made for, and tells receivers
     /// ([`mod@crate::watch`]).
     pub watch: bool,
+    /// What receivers get of the outputs.
+    pub reveal: Reveals,
 }
 
 /// The network that is chosen for unless told otherwise: a quarter of a millisecond from
@@ -95,6 +98,7 @@ impl Default for CompileOptions {
             error_samples: 24,
             link: NEAR,
             watch: false,
+            reveal: Reveals::Outputs,
         }
     }
 }
@@ -131,6 +135,7 @@ pub fn compile(
     let folded = Folded::new(graph)?;
     if folded.compares() {
         let mut compiled = exact::compile(&folded, samples, options)?;
+        reveal(&mut compiled, graph, samples, options)?;
         if options.watch {
             watch::watch(&mut compiled, &folded, samples, options.margin, &options.link)?;
         }
@@ -171,12 +176,26 @@ pub fn compile(
         cost,
         passed_over,
         watch: None,
+        labels: None,
     };
     let mut compiled = Compiled { plan, weights, factors, report };
+    reveal(&mut compiled, graph, samples, options)?;
     if options.watch {
         watch::watch(&mut compiled, folded, samples, options.margin, &options.link)?;
     }
     Ok(compiled)
+}
+
+fn reveal(
+    compiled: &mut Compiled,
+    graph: &Graph,
+    samples: &[Vec<f32>],
+    options: &CompileOptions,
+) -> Result<(), ModelError> {
+    match options.reveal {
+        Reveals::Outputs => Ok(()),
+        Reveals::Labels(count) => reveal::labels(compiled, graph, samples, count, options),
+    }
 }
 
 fn check_options(options: &CompileOptions) -> Result<(), ModelError> {

@@ -93,6 +93,7 @@ pub(crate) fn emit(
             ell,
             scale: ScaleBits(output_scale.min(output)),
             watch: 0,
+            reveal: None,
         },
     };
     plan.values()?;

@@ -13,6 +13,7 @@ pub mod quality;
 pub mod quantize;
 pub mod report;
 mod rescale;
+pub mod reveal;
 pub mod scales;
 pub mod watch;
 

@@ -5,6 +5,7 @@ use std::fmt;
 use amicus_plan::{Cost, OpKind, Plan, WrapRule};
 use serde::{Deserialize, Serialize};
 
+use crate::planner::reveal::Found;
 use crate::proof::{LayerProof, Verdict};
 use crate::watch::Watch;
 
@@ -140,6 +141,9 @@ pub struct Report {
     /// How the plan looks for values outside what it was made for; `None` if it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
+    /// How labels are found, where receivers get labels in place of outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Found>,
 }
 
 impl Report {
@@ -308,6 +312,9 @@ impl fmt::Display for Report {
             "cost of one inference: {} rounds, {} bytes sent by each party to each other, {} bytes dealt",
             self.cost.rounds, self.cost.sent_bytes_per_party, self.cost.dealt_bytes
         )?;
+        if let Some(labels) = &self.labels {
+            writeln!(f, "{labels}")?;
+        }
         if let Some(watch) = &self.watch {
             writeln!(f, "{watch}")?;
         }

@@ -30,6 +30,7 @@ use crate::error::ModelError;
 use crate::fake_quantisation::power_of_two;
 use crate::fold::Folded;
 use crate::planner::emit::largest_ell;
+use crate::planner::reveal;
 use crate::planner::seconds;
 use crate::proof;
 use crate::simulate::Simulator;
@@ -153,11 +154,13 @@ pub(crate) fn watch(
     let mut open: Vec<(&Border, &Sums)> = borders.iter().zip(&sums).filter(|(b, _)| outside(b)).collect();
     let inside_anyway = borders.len() - open.len();
     // But for the outputs, which are looked at last, when everybody waits: what they reach is the
-    // last weights' sums, of which a plan tells no more than whether they fit.
+    // last weights' sums, of which a plan tells no more than whether they fit. Labels are looked at
+    // with the others: what finds them has a border.
     let output = plan.output.value;
     let limit = power_of_two(plan.output.ell);
     let mut results = Border { layer: "output".into(), value: output, limit, far: true };
-    let fit = borders.iter().any(|b| b.value == output)
+    let fit = plan.output.reveal.is_some()
+        || borders.iter().any(|b| b.value == output)
         || reach[output.index()] * power_of_two(scale(output)) < limit;
     let seen = if fit { Vec::new() } else { Sums::of(compiled, std::slice::from_ref(&results), samples)? };
     if let Some(seen) = seen.first() {
@@ -260,7 +263,12 @@ fn borders(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Vec<Border>,
             None => all.push(Border { layer: layer.to_owned(), value, limit, far }),
         }
     };
-    for op in &plan.ops {
+    // What finds labels is right while the outputs are inside.
+    if let Some((reveal, border)) = plan.output.reveal.as_ref().zip(reveal::border(plan)) {
+        add("labels", reveal.hidden, border, false);
+        add("output", reveal.hidden, power_of_two(reveal.ell), true);
+    }
+    for op in &plan.network().ops {
         match &op.kind {
             OpKind::Compare(c) => {
                 let furthest = c.thresholds.iter().map(|t| t.unsigned_abs()).max().unwrap_or(0) as f64;
@@ -282,7 +290,7 @@ fn borders(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Vec<Border>,
 
 /// Bits above what the modulus lacks to a power of two: numbers of windows that are much larger are
 /// decided rightly whether a mask wraps or not.
-fn lacking(limbs: Limbs) -> u32 {
+pub(crate) fn lacking(limbs: Limbs) -> u32 {
     match limbs {
         Limbs::ONE => 6,
         Limbs::TWO => 60,

@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use amicus_field::LimbVec;
+use amicus_field::{I256, LimbVec};
 use amicus_plan::quantize_input;
-use amicus_plan::{Op, OpIndex, Plan, Printable, ValueId};
+use amicus_plan::{Op, OpIndex, Plan, Printable, Reveal, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -70,7 +70,8 @@ pub struct PartAgreement {
 }
 
 impl PartAgreement {
-    fn of(part: &OutputPart, got: &[&[f64]], expected: &[&[f64]]) -> Self {
+    /// `labels` are those that fixed point reveals, where it reveals labels: place by place.
+    fn of(part: &OutputPart, got: &[&[f64]], expected: &[&[f64]], labels: Option<&[&[f64]]>) -> Self {
         let errors: Vec<f64> = got.iter().zip(expected).map(|(g, e)| relative_error(g, e)).collect();
         let channels = part.shape.first().copied().unwrap_or(1);
         let places = part.shape.iter().skip(1).product::<usize>();
@@ -78,8 +79,11 @@ impl PartAgreement {
             let of_channel: Vec<f64> = (0..channels).map(|c| x[c * places + place]).collect();
             argmax(&of_channel)
         };
-        let same = |(g, e): (&&[f64], &&[f64])| (0..places).filter(|&p| class(g, p) == class(e, p)).count();
-        let total: usize = got.iter().zip(expected).map(same).sum();
+        let same = |(i, e): (usize, &&[f64])| {
+            let own = |p: usize| labels.map_or_else(|| class(got[i], p), |all| all[i][p] as usize);
+            (0..places).filter(|&p| own(p) == class(e, p)).count()
+        };
+        let total: usize = expected.iter().enumerate().map(same).sum();
         let max = errors.iter().copied().fold(0.0, f64::max);
         PartAgreement {
             name: part.name.clone(),
@@ -90,20 +94,32 @@ impl PartAgreement {
     }
 
     /// All outputs of a network that need figures of their own.
-    fn all(graph: &Graph, got: &[Vec<f64>], expected: &[Vec<f64>]) -> Vec<Self> {
+    fn all(
+        graph: &Graph,
+        got: &[Vec<f64>],
+        expected: &[Vec<f64>],
+        (reveal, revealed): (Option<&Reveal>, &[Vec<f64>]),
+    ) -> Vec<Self> {
         let shape = &graph.node(graph.output()).shape;
         let whole = [OutputPart { name: String::new(), shape: shape.clone() }];
         let parts = match graph.outputs() {
             [] if shape.len() == 3 && !tells_classes(graph) => &whole[..],
             parts => parts,
         };
-        let mut first = 0;
+        let (mut first, mut label) = (0, 0);
         let mut figures = Vec::with_capacity(parts.len());
-        for part in parts {
+        for (number, part) in parts.iter().enumerate() {
             let end = first + part.shape.iter().product::<usize>();
             let [got, expected] =
                 [got, expected].map(|all| all.iter().map(|x| &x[first..end]).collect::<Vec<&[f64]>>());
-            figures.push(Self::of(part, &got, &expected));
+            let choice = reveal.and_then(|reveal| Some((reveal.choices.get(number)?.places, reveal.labels)));
+            let labels: Option<Vec<&[f64]>> = choice.and_then(|(places, ranks)| {
+                let of_part = label..label + places as usize;
+                label = of_part.start + (places * ranks) as usize;
+                let by_place = part.shape.iter().skip(1).product::<usize>() == of_part.len();
+                by_place.then(|| revealed.iter().map(|all| &all[of_part.clone()]).collect())
+            });
+            figures.push(Self::of(part, &got, &expected, labels.as_deref()));
             first = end;
         }
         figures
@@ -169,7 +185,8 @@ pub struct Comparison {
 pub struct Outputs {
     /// Outputs of the network as imported.
     pub float: Vec<Vec<f64>>,
-    /// In fixed point; none when it was not run.
+    /// In fixed point, as receivers get them: labels where the plan reveals labels; none when it was
+    /// not run.
     pub fixed: Vec<Vec<f64>>,
 }
 
@@ -247,6 +264,7 @@ pub fn compare(
         [(); 3].map(|()| Tally { same: classes.then_some(0), errors: Vec::new() });
     let mut escaped = fixed.as_ref().map(|f| EscapeTally::new(&f.bounds));
     let mut outputs = Outputs::default();
+    let mut logits_of: Vec<Vec<f64>> = Vec::new();
     let mut noticed = fixed.as_ref().filter(|f| f.plan.output.watch > 0).map(|_| Vec::new());
     let mut correct = [0usize; 3];
     let mut expected = Vec::new();
@@ -268,19 +286,20 @@ pub fn compare(
             errors.iter_mut().zip(found).skip(1).for_each(|(all, error)| all.push(error));
             correct[0] += usize::from(Some(argmax(&float)) == label);
             correct[1] += usize::from(Some(argmax(&student)) == label);
-            poly.add(&student, &float);
-            if let Some(FixedRun { logits, errors, outside, found }) = fixed {
+            poly.add((argmax(&student), &student), &float);
+            if let Some(FixedRun { logits, revealed, class, errors, outside, found }) = fixed {
                 errors.into_iter().for_each(|(node, error)| fixed_errors[node].push(error));
-                correct[2] += usize::from(Some(argmax(&logits)) == label);
-                int.add(&logits, &student);
-                total.add(&logits, &float);
+                correct[2] += usize::from(Some(class) == label);
+                int.add((class, &logits), &student);
+                total.add((class, &logits), &float);
                 if let Some(escaped) = &mut escaped {
                     escaped.add(chunk * CHUNK + s, &outside);
                 }
                 if let Some(noticed) = noticed.as_mut().filter(|_| found) {
                     noticed.push(chunk * CHUNK + s);
                 }
-                outputs.fixed.push(logits);
+                outputs.fixed.push(revealed);
+                logits_of.push(logits);
                 if expected.len() < MASKED {
                     expected.push(student);
                 }
@@ -291,7 +310,9 @@ pub fn compare(
     }
     let private_run = match &fixed {
         Some(fixed) if fixed.plan.compares() && !samples.is_empty() => {
-            let run = Measured::of(&fixed.simulator, samples, &expected)?;
+            // Errors are those of the outputs, whether they are revealed or not.
+            let network = fixed.plan.network();
+            let run = Measured::of(&Simulator::new(&network, fixed.weights)?, samples, &expected)?;
             Some(PrivateRun { samples: run.samples, rounding: run.rounding, signs: run.signs })
         }
         _ => None,
@@ -320,7 +341,10 @@ pub fn compare(
         total: fixed.as_ref().map(|_| total.agreement()),
         parts: match outputs.fixed.is_empty() {
             true => Vec::new(),
-            false => PartAgreement::all(original, &outputs.fixed, &outputs.float),
+            false => {
+                let reveal = fixed.as_ref().and_then(|f| f.plan.output.reveal.as_ref());
+                PartAgreement::all(original, &logits_of, &outputs.float, (reveal, &outputs.fixed))
+            }
         },
         private_run,
         stands_out: stands_out(&layers),
@@ -342,7 +366,11 @@ struct Runs {
 
 /// What the fixed point gave for one sample.
 struct FixedRun {
+    /// The network's outputs, whether they are revealed or not.
     logits: Vec<f64>,
+    /// What receivers get: outputs, or labels.
+    revealed: Vec<f64>,
+    class: usize,
     /// Node and error.
     errors: Vec<(usize, f64)>,
     /// What is out of bounds, by bounded value.
@@ -357,8 +385,8 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, got: &[f64], expected: &[f64]) {
-        self.same = self.same.map(|n| n + usize::from(argmax(got) == argmax(expected)));
+    fn add(&mut self, (class, got): (usize, &[f64]), expected: &[f64]) {
+        self.same = self.same.map(|n| n + usize::from(class == argmax(expected)));
         self.errors.push(relative_error(got, expected));
     }
 
@@ -404,8 +432,8 @@ pub(crate) fn fits(
     if factors.len() != plan.ops.len() + 1 {
         return Err(other());
     }
-    // What looks for values outside is the plan's own.
-    let plan = &plan.unwatched();
+    // What looks for values outside, and what finds labels, is the plan's own.
+    let plan = &plan.network();
     let mut values = vec![Some(ValueId::INPUT)];
     let mut rest = plan.ops.iter().enumerate();
     for (index, op) in folded.ops.iter().enumerate() {
@@ -440,6 +468,7 @@ pub(crate) fn fits(
 /// The simulator beside the exact values of the folded network.
 struct Fixed<'a> {
     plan: &'a Plan,
+    weights: &'a QuantizedWeights,
     simulator: Simulator<'a>,
     folded: Folded,
     /// The plan's value for each value of the folded network that has one.
@@ -449,6 +478,8 @@ struct Fixed<'a> {
     /// Node of the graph behind every operation.
     nodes: Vec<Option<usize>>,
     bounds: Bounds,
+    /// A unit of the outputs' scale, and what is dropped for it, where they are hidden.
+    hidden: (f64, f64),
 }
 
 impl<'a> Fixed<'a> {
@@ -466,7 +497,11 @@ impl<'a> Fixed<'a> {
         let nodes = folded.ops.iter().map(|op| polynomial.find(&op.name).map(|id| id.index())).collect();
         let bounds = Bounds::of(plan, &folded, factors)?;
         let simulator = Simulator::new(plan, weights)?;
-        Ok(Fixed { plan, simulator, folded, values, units, nodes, bounds })
+        let hidden = plan.output.reveal.as_ref().map_or((1.0, 1.0), |reveal| {
+            let whole = infos.get(reveal.hidden).scale.0;
+            (power_of_two(reveal.scale.0), power_of_two(whole - reveal.scale.0))
+        });
+        Ok(Fixed { plan, weights, simulator, folded, values, units, nodes, bounds, hidden })
     }
 
     /// The logits of one sample, and errors by node.
@@ -482,9 +517,18 @@ impl<'a> Fixed<'a> {
             Some(((*node)?, relative_error(&got, exact.first(op + 1))))
         };
         let errors = self.nodes.iter().enumerate().filter_map(error).collect();
-        let revealed = trace.outputs().logits();
-        let (logits, found) = self.plan.answer(&revealed);
-        let (logits, found) = (logits.to_vec(), found.unwrap_or(false));
-        Ok(FixedRun { logits, errors, outside: self.bounds.look(&exact), found })
+        let all = trace.outputs().logits();
+        let (revealed, found) = self.plan.answer(&all);
+        let logits = match &self.plan.output.reveal {
+            None => revealed.to_vec(),
+            Some(reveal) => {
+                let (kept, dropped) = self.hidden;
+                let whole = |z: I256| (z.as_f64() / dropped).round() / kept;
+                trace.value(reveal.hidden).signed().into_iter().map(whole).collect()
+            }
+        };
+        let (class, found) = (self.plan.class(revealed), found.unwrap_or(false));
+        let revealed = revealed.to_vec();
+        Ok(FixedRun { logits, revealed, class, errors, outside: self.bounds.look(&exact), found })
     }
 }

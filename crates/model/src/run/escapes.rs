@@ -152,7 +152,7 @@ impl Bounds {
     /// [`crate::compile::Compiled::factors`].
     pub(crate) fn of(plan: &Plan, folded: &Folded, factors: &[f64]) -> Result<Self, ModelError> {
         let values = compare::fits(folded, plan, factors)?;
-        let plan = &plan.unwatched();
+        let plan = &plan.network();
         let infos = plan.values()?;
         // The number of the folded network that is `2^bits` of a value of the plan.
         let power = |value: ValueId, of: usize, bits: u32| {

@@ -13,7 +13,7 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
     let fitted = approximations.iter().filter(|a| a.picked.is_some() && a.pieces.is_none()).count();
     let splines = approximations.iter().filter(|a| a.pieces.is_some()).count();
     let (mut learned, mut statistical) = (0, 0);
-    for op in &plan.ops {
+    for op in &plan.network().ops {
         match &op.kind {
             OpKind::Activation(a) => {
                 learned += usize::from(a.coefficients != [0, 1]);
@@ -42,6 +42,14 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
         ));
     }
     let learned = learned.max(fitted) - fitted;
+    if let Some(reveal) = &plan.output.reveal {
+        let labels =
+            if reveal.labels == 1 { "the label".to_owned() } else { format!("{} labels", reveal.labels) };
+        lines.push(format!(
+            "that receivers get {labels} of the largest outputs and not the outputs, and the largest output on \
+             calibration data, to a power of two"
+        ));
+    }
     if plan.output.watch > 0 {
         lines.push(
             "which values are watched for leaving their windows and intervals, and in groups of how many: so how far \

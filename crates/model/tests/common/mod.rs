@@ -70,6 +70,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
             ell: 52 * limbs.count() as u32 - 3,
             scale: ScaleBits(1),
             watch: 0,
+            reveal: None,
         },
     };
     let mut known = vec![Known { id: ValueId::INPUT, shape, scale: 4, mask: MaskKind::Shared }];
@@ -98,6 +99,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
         ell: 52 * limbs.count() as u32 - 3,
         scale: ScaleBits(last.scale / 2),
         watch: 0,
+        reveal: None,
     };
     let weights = QuantizedWeights::new(&plan, layers).unwrap();
     (plan, weights)

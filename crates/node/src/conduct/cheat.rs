@@ -248,7 +248,7 @@ mod tests {
             input: InputSpec { shape: vec![2], scale: ScaleBits(4), range: Range { low: -1.0, high: 1.0 } },
             weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
             ops: vec![Op { name: "w".into(), kind: linear }],
-            output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8), watch: 0 },
+            output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8), watch: 0, reveal: None },
         };
         let says = |cheat: Cheat, parties, batch| {
             cheat.check_against(&plan, Parties::new(parties).unwrap(), batch).err().unwrap_or_default()

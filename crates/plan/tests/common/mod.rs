@@ -87,7 +87,7 @@ pub(crate) fn lenet5() -> Plan {
             activation("act4", 7, None),
             linear("fc3", 8, 4),
         ],
-        output: OutputSpec { value: ValueId(9), ell: 101, scale: ScaleBits(16), watch: 0 },
+        output: OutputSpec { value: ValueId(9), ell: 101, scale: ScaleBits(16), watch: 0, reveal: None },
     }
 }
 
@@ -165,6 +165,6 @@ pub(crate) fn exact() -> Plan {
         relu("relu", 8, 7, 13, None),       // 9, round 9
         linear("fc", 9, 1),                 // 10, round 10
     ];
-    plan.output = OutputSpec { value: ValueId(10), ell: 34, scale: ScaleBits(16), watch: 0 };
+    plan.output = OutputSpec { value: ValueId(10), ell: 34, scale: ScaleBits(16), watch: 0, reveal: None };
     plan
 }

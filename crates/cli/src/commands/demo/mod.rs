@@ -3,7 +3,7 @@
 mod table;
 mod view;
 
-use super::answers::AnswerArgs;
+use super::answers::{AnswerArgs, Meaning};
 use super::files::InvalidArgs;
 use super::output;
 use amicus_cli::demo::{DemoOptions, Progress, run as run_demo, user_network};
@@ -89,7 +89,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let model = args.model.as_deref().map(Path::new);
         let inputs = [args.data.as_deref(), args.weights.as_deref(), model];
         let inputs: Vec<&Path> = inputs.into_iter().flatten().collect();
-        Some(args.answers.open(&user_network(&options)?, &inputs)?)
+        let (network, plan) = user_network(&options)?;
+        Some(args.answers.open(Meaning::of(&network, plan.as_ref()), &inputs)?)
     } else {
         None
     };

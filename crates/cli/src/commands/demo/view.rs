@@ -3,7 +3,6 @@
 use super::output;
 use amicus_cli::demo::{Picture, Progress};
 use amicus_model::measure::percent;
-use amicus_model::{argmax, relative_error};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -20,6 +19,8 @@ struct Shown {
     label: Option<usize>,
     private: Vec<f64>,
     plaintext: Vec<f64>,
+    named: [usize; 2],
+    apart: f64,
 }
 
 /// What the terminal shows while the demonstration runs.
@@ -94,12 +95,12 @@ impl View {
                     output::line(format_args!("the last party deviated from the protocol: {result}\n"));
                 }
             }
-            Progress::Classified { picture, label, private, plaintext, .. } => {
+            Progress::Classified { picture, label, private, plaintext, named, apart, .. } => {
                 self.seen += 1;
                 if let Some(bar) = &self.bar {
                     bar.inc(1);
                 }
-                let shown = Shown { picture, label, private, plaintext };
+                let shown = Shown { picture, label, private, plaintext, named, apart };
                 if self.seen <= SHOWN {
                     self.add(shown);
                 } else if self.is_wrong(&shown) && self.wrong.len() < SHOWN {
@@ -136,15 +137,15 @@ impl View {
 
     /// Whether an answer is not the label, or not that in plain text.
     fn is_wrong(&self, shown: &Shown) -> bool {
-        let [private, plaintext] = [argmax(&shown.private), argmax(&shown.plaintext)];
+        let [private, plaintext] = shown.named;
         self.tells_classes && (shown.label.is_some_and(|label| label != private) || private != plaintext)
     }
 
     /// What stands below an input.
     fn captions(&self, shown: &Shown) -> [String; 2] {
-        let Shown { label, private, plaintext, .. } = shown;
+        let Shown { label, private, plaintext, named, apart, .. } = shown;
         if self.tells_classes {
-            let [private, plaintext] = [argmax(private), argmax(plaintext)];
+            let [private, plaintext] = *named;
             let mark = if label.is_none_or(|label| label == plaintext) { "" } else { " (!)" };
             return [
                 format!("private: {}", self.class(private)),
@@ -156,7 +157,7 @@ impl View {
                 |outputs: &[f64]| outputs.iter().map(|x| format!("{x:.4}")).collect::<Vec<_>>().join(", ");
             return [format!("private: {}", list(private)), format!("plain: {}", list(plaintext))];
         }
-        let error = percent(relative_error(private, plaintext));
+        let error = percent(*apart);
         [format!("{} outputs", private.len()), format!("error: {error}")]
     }
 

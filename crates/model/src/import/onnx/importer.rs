@@ -94,6 +94,7 @@ pub(super) fn import(
         ordered: Vec::new(),
         names: HashMap::from([("input".to_owned(), 1)]),
         labels: HashMap::new(),
+        best: None,
         notes,
         batch: dims[0],
         file_bytes: bytes.len() as u64,
@@ -109,7 +110,16 @@ pub(super) fn import(
         return Err(OnnxError::Unsupported { file: file.to_owned(), problems });
     }
     let (last, parts) = results.map_err(|(output, r)| whole(format!("output {output}: {}", describe(&r))))?;
-    let Importer { mut builder, notes, externals, .. } = importer;
+    let labels = importer.best.filter(|_| importer.reveals_labels(&outputs));
+    let Importer { mut builder, mut notes, externals, .. } = importer;
+    let get = match labels {
+        None => "the logits".to_owned(),
+        Some(1) => "the label".to_owned(),
+        Some(n) => format!("{n} labels"),
+    };
+    for note in notes.iter_mut().filter(|note| note.ends_with(DROPPED)) {
+        note.push_str(&format!(": receivers get {get}"));
+    }
     let last = builder.prune(last);
     builder.name_outputs(parts);
     let graph_built = builder.finish(last).map_err(|e| whole(e.to_string()))?;
@@ -122,6 +132,7 @@ pub(super) fn import(
         producer: visible(format!("{} {}", model.producer, model.producer_version).trim()),
         operators: operators.into_iter().map(|(op, n)| (op.to_owned(), n)).collect(),
         external: externals.files(),
+        labels,
     })
 }
 
@@ -156,6 +167,9 @@ fn is_onnx(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
 
+/// How the note on what is left out at the end begins; what receivers get is added.
+pub(super) const DROPPED: &str = " at the end dropped";
+
 /// Why a `Transpose` is refused.
 const MOVED: &str = "moves the axis of the batch to another place";
 /// What to do about it.
@@ -175,7 +189,7 @@ pub(super) struct Importer<'m, 'b> {
     initializers: HashMap<&'b str, &'m TensorProto<'b>>,
     externals: Externals<'m>,
     pub(super) builder: GraphBuilder,
-    values: HashMap<&'b str, Value>,
+    pub(super) values: HashMap<&'b str, Value>,
     /// Nodes made of functions of a node.
     emitted: HashMap<NodeId, Vec<(Function, NodeId)>>,
     shaped: HashMap<(NodeId, Vec<usize>), NodeId>,
@@ -184,6 +198,8 @@ pub(super) struct Importer<'m, 'b> {
     names: HashMap<String, usize>,
     /// Names of nodes by what they compute.
     labels: HashMap<&'b str, String>,
+    /// How many of the largest outputs an ArgMax or a TopK at the end asks for.
+    pub(super) best: Option<u32>,
     pub(super) notes: Vec<String>,
     pub(super) batch: usize,
     file_bytes: u64,
@@ -442,7 +458,7 @@ impl<'m, 'b> Importer<'m, 'b> {
                 Ok(View { node, ..base })
             }
             Value::Padded(view, padding) => self.zeros_around(name, view, padding),
-            Value::Probabilities(_, "ArgMax" | "Hardmax") => Err(unsupported(
+            Value::Probabilities(_, "ArgMax" | "Hardmax" | "TopK" | "TopK values") => Err(unsupported(
                 "goes on with the place of the largest number, which would compare secret numbers",
                 "end the network with the logits; whoever receives them can do this with them",
             )),
@@ -461,10 +477,7 @@ impl<'m, 'b> Importer<'m, 'b> {
     fn results(&mut self, outputs: &[&'b str]) -> Result<(NodeId, Vec<OutputPart>), (&'b str, Refusal)> {
         let mut found = Vec::with_capacity(outputs.len());
         // Whoever receives the scores knows the label.
-        let labels: Vec<bool> = outputs
-            .iter()
-            .map(|name| matches!(self.values.get(name), Some(Value::Probabilities(_, "ArgMax"))))
-            .collect();
+        let labels: Vec<bool> = outputs.iter().map(|name| self.is_label(name)).collect();
         let scores = labels.contains(&false);
         for (&name, label) in outputs.iter().zip(labels) {
             if label && scores {
@@ -490,10 +503,26 @@ impl<'m, 'b> Importer<'m, 'b> {
         Ok((self.builder.concat(&label, &flat), parts))
     }
 
+    /// Whether an output is places of the largest numbers.
+    fn is_label(&self, name: &str) -> bool {
+        matches!(self.values.get(name), Some(Value::Probabilities(_, "ArgMax" | "TopK")))
+    }
+
+    /// Whether all outputs are.
+    fn reveals_labels(&self, outputs: &[&'b str]) -> bool {
+        outputs.iter().all(|name| self.is_label(name))
+    }
+
     /// The node of an output, and its shape without the batch.
     fn result(&mut self, name: &'b str) -> Result<(NodeId, Vec<usize>), Refusal> {
         let value = self.values.get(name).cloned().unwrap_or(Value::Unknown);
         let view = match value {
+            Value::Probabilities(_, "TopK values") => {
+                return Err(unsupported(
+                    "the largest numbers themselves are not given out",
+                    "choose their places with --output-name, or end the network with the logits",
+                ));
+            }
             Value::Probabilities(view, _) => view,
             other => self.materialise(name, other)?,
         };

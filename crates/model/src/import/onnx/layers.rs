@@ -622,8 +622,8 @@ fn refusal(op: &str) -> (&'static str, &'static str) {
         | "DynamicQuantizeLinear" => {
             ("quantised models are not supported", "export the float32 model: amicus chooses its own scales")
         }
-        "TopK" | "NonMaxSuppression" | "Where" | "Greater" | "Less" | "Equal" | "GreaterOrEqual"
-        | "LessOrEqual" | "NonZero" | "Sign" | "ArgMin" => (
+        "NonMaxSuppression" | "Where" | "Greater" | "Less" | "Equal" | "GreaterOrEqual" | "LessOrEqual"
+        | "NonZero" | "Sign" | "ArgMin" => (
             "comparing secret numbers is not supported",
             "end the network with the logits before; whoever receives them can do this with them",
         ),

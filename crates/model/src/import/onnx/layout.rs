@@ -1,9 +1,10 @@
 //! Operators that change shapes only, or nothing at all.
 
 use super::constant::{elements, sizes};
-use super::importer::Importer;
+use super::importer::{DROPPED, Importer};
 use super::proto::NodeProto;
 use super::value::{Refusal, Value, unsupported};
+use amicus_plan::values::MAX_LABELS;
 
 /// Operators that change shapes only, or nothing at all.
 pub(super) fn is_layout(op: &str) -> bool {
@@ -18,6 +19,7 @@ impl<'b> Importer<'_, 'b> {
     pub(super) fn layout(&mut self, name: &str, node: &NodeProto<'b>) -> Result<Option<Value>, Refusal> {
         match node.op {
             "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" => return self.at_the_end(node).map(Some),
+            "TopK" => return self.largest(node).map(Some),
             "Log" => {
                 let value = self.input(node, 0)?;
                 return Ok(value.filter(|v| matches!(v, Value::Probabilities(_, "Softmax"))));
@@ -29,7 +31,7 @@ impl<'b> Importer<'_, 'b> {
         let view = match &value {
             Value::Tensor(view) | Value::Scalar(view, _) => view.clone(),
             // The receiver takes the largest: whatever becomes of its place, the logits stay.
-            Value::Probabilities(_, "ArgMax") => return Ok(Some(value)),
+            Value::Probabilities(_, "ArgMax" | "TopK") => return Ok(Some(value)),
             Value::Probabilities(view, _) => view.clone(),
             Value::Padded(..) if matches!(node.op, "Identity" | "Dropout" | "Cast") => {
                 return Ok(Some(value));
@@ -84,11 +86,64 @@ impl<'b> Importer<'_, 'b> {
             Some(Value::Probabilities(view, "Softmax" | "LogSoftmax")) if op == "ArgMax" => view,
             _ => self.tensor(node, 0)?,
         };
-        let text = format!("{op} at the end dropped: receivers get the logits");
+        if op == "ArgMax"
+            && node.int("select_last_index", 0) == 0
+            && of_classes(node.int("axis", 0), &view.dims)
+        {
+            self.ranked(1)?;
+        }
+        self.dropped(op);
+        Ok(Value::Probabilities(view, op))
+    }
+
+    fn dropped(&mut self, op: &str) {
+        let text = format!("{op}{DROPPED}");
         if !self.notes.contains(&text) {
             self.notes.push(text);
         }
-        Ok(Value::Probabilities(view, op))
+    }
+
+    /// That receivers get so many labels, which is the same for all outputs.
+    fn ranked(&mut self, labels: u32) -> Result<(), Refusal> {
+        match self.best.replace(labels) {
+            Some(other) if other != labels => Err(unsupported(
+                format!("asks for {labels} labels where another output asks for {other}"),
+                "choose one of the outputs with --output-name",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Places of the largest numbers, at the end only. The numbers themselves are not given out.
+    fn largest(&mut self, node: &NodeProto<'b>) -> Result<Value, Refusal> {
+        let view = match self.input(node, 0)? {
+            Some(Value::Probabilities(view, "Softmax" | "LogSoftmax")) => view,
+            _ => self.tensor(node, 0)?,
+        };
+        let count = match self.constant(node, 1, "number of places")? {
+            Some(count) => count.as_ints()?.first().copied(),
+            None => Some(node.int("k", 0)),
+        };
+        let labels = count.and_then(|k| u32::try_from(k).ok()).filter(|k| (1..=MAX_LABELS).contains(k));
+        let Some(labels) = labels else {
+            return Err(unsupported(
+                format!("asks for more than {MAX_LABELS} places, or for a number that is not fixed"),
+                "export with a smaller constant k",
+            ));
+        };
+        let sorted = node.int("largest", 1) == 1 && node.int("sorted", 1) == 1;
+        if !sorted || !of_classes(node.int("axis", -1), &view.dims) {
+            return Err(unsupported(
+                "takes other than the largest numbers over the axis of classes, in order",
+                "end the network with the logits, or with a TopK over axis 1",
+            ));
+        }
+        if let Some(&places) = node.outputs.get(1) {
+            self.ranked(labels)?;
+            self.dropped("TopK");
+            self.values.insert(places, Value::Probabilities(view.clone(), "TopK"));
+        }
+        Ok(Value::Probabilities(view, "TopK values"))
     }
 
     /// The attribute or input `index` that lists axes.
@@ -101,6 +156,12 @@ impl<'b> Importer<'_, 'b> {
             None => Ok(None),
         }
     }
+}
+
+/// Whether an axis is that of classes: the first behind the batch, which is the last where there are
+/// two.
+fn of_classes(axis: i64, dims: &[usize]) -> bool {
+    axis == 1 || axis == 1 - dims.len() as i64
 }
 
 /// Axis `axis` of a shape, counted from the end when negative.

@@ -69,6 +69,9 @@ pub struct Import {
     pub operators: Vec<(String, usize)>,
     /// Files beside it that hold its weights.
     pub external: Vec<PathBuf>,
+    /// How many labels of the largest outputs the file gives in place of outputs: it ends in an
+    /// ArgMax or in the places of a TopK, class by class.
+    pub labels: Option<u32>,
 }
 
 /// Imports a file; external data are looked for in its folder.

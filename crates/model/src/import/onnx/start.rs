@@ -117,7 +117,7 @@ fn reshapes(op: &str) -> bool {
 fn looks_at_axes(op: &str) -> bool {
     let layers = ["Conv", "ConvTranspose", "Gemm", "MatMul", "Pad", "Concat", "Resize", "Upsample", "LRN"];
     let places = ["Slice", "Split", "Gather", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"];
-    let shapes = ["Softmax", "LogSoftmax", "Hardmax", "ArgMax"];
+    let shapes = ["Softmax", "LogSoftmax", "Hardmax", "ArgMax", "TopK"];
     layers.contains(&op)
         || places.contains(&op)
         || shapes.contains(&op)

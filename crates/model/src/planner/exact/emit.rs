@@ -137,7 +137,7 @@ pub(super) fn emit(
         },
         weights: weights.collect(),
         ops: Vec::new(),
-        output: OutputSpec { value: ValueId::INPUT, ell, scale: ScaleBits(0), watch: 0 },
+        output: OutputSpec { value: ValueId::INPUT, ell, scale: ScaleBits(0), watch: 0, reveal: None },
     };
     let mut emitter = Emitter {
         folded,

@@ -37,6 +37,7 @@ use emit::{Comparing, Emitted, Windows};
 pub(crate) use errors::Measured;
 use layout::{Draft, Layout};
 use ranges::Ranges;
+pub(super) use window::split;
 
 /// Bits of arguments and weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ const WIDEST: u32 = 21;
 /// far are then noticed before they wrap.
 const ROOMY: [i64; 2] = [8, 5];
 /// A round is dear when a message travels longer than this many seconds.
-const FAR: f64 = 0.005;
+pub(super) const FAR: f64 = 0.005;
 /// Digits of a comparison: two rounds, three, four.
 const DIGITS: [usize; 3] = [3, 6, 12];
 /// Where windows are chosen one by one, their errors together are at most this share of the target
@@ -121,6 +122,7 @@ pub(crate) fn compile(
         cost: plan.cost(1)?,
         passed_over,
         watch: None,
+        labels: None,
     };
     Ok(Compiled { plan, weights, factors, report })
 }

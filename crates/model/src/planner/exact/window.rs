@@ -43,7 +43,7 @@ fn half(scale: u32, range: f64) -> i64 {
 }
 
 /// `bits` bits as at most `count` digits, as even as possible, wider ones first.
-pub(super) fn split(bits: u32, count: usize) -> Vec<u32> {
+pub(in crate::planner) fn split(bits: u32, count: usize) -> Vec<u32> {
     let count = (count as u32).clamp(1, bits);
     (0..count).map(|i| bits / count + u32::from(i < bits % count)).collect()
 }
