@@ -24,7 +24,7 @@ impl<'b> Importer<'_, 'b> {
             "Identity" | "Dropout" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten"
             | "Transpose" | "Gather" | "Slice" | "Concat" | "ConstantOfShape" | "Expand" | "Range"
             | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Neg" | "Sqrt" | "Reciprocal" | "Floor" | "Ceil"
-            | "Min" | "Max" => {}
+            | "Min" | "Max" | "Mod" | "Equal" | "Where" => {}
             _ => return Ok(None),
         }
         let mut inputs = Vec::with_capacity(node.inputs.len().min(64));
@@ -123,6 +123,9 @@ impl<'b> Importer<'_, 'b> {
             }
             "Range" => range([x, at(1)?, at(2)?]),
             "Neg" | "Sqrt" | "Reciprocal" | "Floor" | "Ceil" => unary(node.op, x),
+            "Where" => chosen(x, at(1)?, at(2)?),
+            "Mod" | "Equal" if node.int("fmod", 0) == 0 => compared(node.op, x, at(1)?),
+            "Mod" | "Equal" => Err(unsupported("a remainder with the sign of what is divided", SIMPLIFY)),
             _ => inputs[1..].iter().try_fold(x.clone(), |a, b| binary(node.op, &a, b)),
         }
     }
@@ -344,6 +347,35 @@ fn unary(op: &str, x: &Constant) -> Result<Constant, Refusal> {
     Ok(Constant { dims: x.dims.clone(), data })
 }
 
+/// What shapes are computed with and weights are not.
+fn compared(op: &str, a: &Constant, b: &Constant) -> Result<Constant, Refusal> {
+    match (&a.data, &b.data) {
+        (Data::Ints(_), Data::Ints(_)) => binary(op, a, b),
+        _ => Err(unsupported(format!("{op} of constants that are no integers"), SIMPLIFY)),
+    }
+}
+
+/// One integer or another, by a condition; each may be a single number.
+fn chosen(condition: &Constant, yes: &Constant, no: &Constant) -> Result<Constant, Refusal> {
+    let all = [condition, yes, no];
+    let longest = all.into_iter().max_by_key(|c| (c.len(), c.dims.len())).unwrap_or(condition);
+    let fits = |c: &&Constant| c.dims == longest.dims || c.len() == 1;
+    let (Data::Ints(condition), Data::Ints(yes), Data::Ints(no), true) =
+        (&condition.data, &yes.data, &no.data, all.iter().all(fits))
+    else {
+        return Err(unsupported("chooses constants that are no integers of one shape", SIMPLIFY));
+    };
+    let of = |v: &[i64], i: usize| if v.len() == 1 { v[0] } else { v[i] };
+    let each = |i: usize| if of(condition, i) != 0 { of(yes, i) } else { of(no, i) };
+    Ok(Constant { dims: longest.dims.clone(), data: Data::Ints((0..longest.len()).map(each).collect()) })
+}
+
+/// The remainder with the sign of the divisor.
+fn remainder(x: i64, y: i64) -> Option<i64> {
+    let r = x.checked_rem(y)?;
+    Some(if r != 0 && (r < 0) != (y < 0) { r + y } else { r })
+}
+
 /// Element by element; one side may be a single number.
 fn binary(op: &str, a: &Constant, b: &Constant) -> Result<Constant, Refusal> {
     let dims = if a.len() == 1 && b.dims.len() >= a.dims.len() { &b.dims } else { &a.dims };
@@ -366,6 +398,8 @@ fn binary(op: &str, a: &Constant, b: &Constant) -> Result<Constant, Refusal> {
                 "Div" => x.checked_div(y),
                 "Min" => Some(x.min(y)),
                 "Max" => Some(x.max(y)),
+                "Mod" => remainder(x, y),
+                "Equal" => Some(i64::from(x == y)),
                 _ => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
             };
             result.ok_or_else(|| format!("{x} {op} {y} is no integer of 64 bits"))
@@ -427,5 +461,20 @@ mod tests {
         assert_eq!(joined, ints(&[2, 4], &[0, 1, 2, 7, 3, 4, 5, 8]));
         assert!(concat(&[&x, &ints(&[1, 1], &[7])], 1).is_err());
         assert!(gather(&x, &ints(&[1], &[2]), 0).is_err());
+    }
+
+    #[test]
+    fn shapes_are_compared_and_chosen() {
+        let (x, y) = (ints(&[4], &[7, -7, 7, -7]), ints(&[4], &[4, 4, -4, -4]));
+        assert_eq!(compared("Mod", &x, &y).unwrap(), ints(&[4], &[3, 1, -1, -3]));
+        assert!(compared("Mod", &x, &ints(&[], &[0])).is_err());
+        assert!(compared("Mod", &ints(&[1], &[i64::MIN]), &ints(&[1], &[-1])).is_err());
+        let equal = compared("Equal", &x, &ints(&[], &[7])).unwrap();
+        assert_eq!(equal, ints(&[4], &[1, 0, 1, 0]));
+        assert_eq!(chosen(&equal, &ints(&[1], &[9]), &x).unwrap(), ints(&[4], &[9, -7, 9, -7]));
+        assert_eq!(chosen(&ints(&[], &[1]), &x, &y).unwrap(), x);
+        assert!(chosen(&equal, &ints(&[3], &[1, 2, 3]), &x).is_err());
+        let reals = Constant { dims: vec![1], data: Data::Filled(1.0) };
+        assert!(compared("Equal", &reals, &reals).is_err() && chosen(&equal, &reals, &x).is_err());
     }
 }
