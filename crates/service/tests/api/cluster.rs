@@ -3,6 +3,7 @@
 use amicus::deployment::{ClusterId, DeployedModel, Deployment, DeploymentLimits, Node, User};
 use amicus::files::{Existing, new_identity, write_plan};
 use amicus::https::{self, HttpsClient};
+use amicus::model::function::{Elementary, Function};
 use amicus::model::{CompileOptions, Compiled, GraphBuilder, compile};
 use amicus::net::Fingerprint;
 use amicus::node::Peer;
@@ -49,6 +50,19 @@ fn network() -> Compiled {
     compile(&network.finish(x).unwrap(), &typical, &options).unwrap()
 }
 
+/// Sums of two numbers that calibration data keep near 0, and the ReLUs of these.
+pub(crate) fn sums() -> Compiled {
+    let mut network = GraphBuilder::new("tiny", &[2], -1.0..=1.0);
+    let x = network.input();
+    let x = network.linear("first", x, 2, vec![64.0, 64.0, 0.5, -0.5], Some(vec![0.1, 0.2]));
+    let x = network.activation("relu", x, Function::elementary(Elementary::Relu));
+    let x = network.linear("second", x, 2, vec![1.0, -0.5, 0.25, 1.0], Some(vec![0.1, -0.1]));
+    let near = |i: i32| vec![i as f32 / 8.0, 0.01 * (i % 3) as f32 - i as f32 / 8.0];
+    let typical: Vec<Vec<f32>> = (-8..=8).map(near).collect();
+    let options = CompileOptions { watch: true, ..CompileOptions::default() };
+    compile(&network.finish(x).unwrap(), &typical, &options).unwrap()
+}
+
 /// What the network says of an image.
 pub(crate) fn expected(image: [f32; 2]) -> [f64; 2] {
     let [a, b] = image.map(f64::from);
@@ -70,6 +84,7 @@ pub(crate) struct Setup {
     pub(crate) limits: PublicLimits,
     pub(crate) origins: Vec<String>,
     pub(crate) load: bool,
+    pub(crate) network: fn() -> Compiled,
     /// What the helper's machine gives.
     pub(crate) helper: NodeLimits,
     /// What the last party's machine gives.
@@ -82,14 +97,14 @@ impl Default for Setup {
     fn default() -> Self {
         let (limits, helper, party) = (PublicLimits::default(), NodeLimits::default(), NodeLimits::default());
         let round = DeploymentLimits::default().round;
-        Setup { limits, origins: Vec::new(), load: true, helper, party, round }
+        Setup { limits, origins: Vec::new(), load: true, network, helper, party, round }
     }
 }
 
 impl Setup {
     pub(crate) fn start(self) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let compiled = network();
+        let compiled = (self.network)();
         let pid = std::process::id().to_le_bytes();
         let host =
             IpAddr::V4(Ipv4Addr::new(127, 64 | pid[1] & 63, pid[0], CLUSTERS.fetch_add(1, Ordering::SeqCst)));

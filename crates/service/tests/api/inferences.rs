@@ -1,10 +1,10 @@
 //! Inferences over public ports.
 
-use crate::cluster::{Cluster, Setup, assert_right, of_client};
+use crate::cluster::{Cluster, Setup, assert_right, of_client, sums};
 use crate::raw::ask;
 use amicus::client::https;
 use amicus::https::HttpsClient;
-use amicus::{Client, Expected};
+use amicus::{Answer, Client, Expected};
 use amicus_service::{NodeLimits, PublicLimits};
 use std::time::Duration;
 
@@ -41,6 +41,22 @@ fn clients_over_both_ports_are_served_at_the_same_time() {
     // Each with a ticket and a release.
     assert!(cluster.outcomes(0, "ok") >= 2 * 4 * 11);
     assert_eq!(cluster.outcomes(0, "failed") + cluster.outcomes(0, "busy"), 0);
+}
+
+/// A sum more than 25 times as large as the window behind it is made for.
+#[test]
+fn clients_over_both_ports_are_told_of_values_outside() {
+    let cluster = Setup { network: sums, ..Setup::default() }.start();
+    assert!(cluster.compiled.report.watch.as_ref().unwrap().complete);
+    let images: [&[f32]; 3] = [&[0.5, -0.49], &[1.0, 1.0], &[-0.25, 0.25]];
+    let told = |answers: Vec<Answer>| answers.iter().map(Answer::outside).collect::<Vec<_>>();
+    let expected = [Some(false), Some(true), Some(false)];
+    let mut bob = cluster.client(&of_client("bob"));
+    assert_eq!(told(bob.infer_batch(&images).unwrap()), expected);
+    assert_eq!(bob.infer(&[1.0, 0.5]).unwrap().outside(), Some(true));
+    let alice = cluster.identity("alice");
+    let mut alice = Client::connect(&cluster.deployment, alice, cluster.plan(), Expected::Any).unwrap();
+    assert_eq!(told(alice.infer_batch(&images).unwrap()), expected);
 }
 
 #[test]
