@@ -57,6 +57,7 @@
 //! | [`Watch`], [`Level`], [`Loaded`], [`Door`], [`Asked`], [`probe`], [`probe_certificate`] | what operators' programs use; fields may be added |
 //! | [`files`], [`Identity`] | stable; files written today are read by later versions |
 //! | [`Error`] | stable; cases may be added, sentences may change |
+//! | [`mod@rates`] | what estimates follow from; fields may be added
 //! | [`Notice`] | its text is for people and may change; the events inside are those of [`node`] |
 //! | [`Plan`], [`ModelFile`] | opaque: pass them on; what is inside may change, and files may have to be made anew |
 //! | [`compile`], [`local`] | functions are stable, options may be added |
@@ -65,7 +66,8 @@
 //! # Features
 //!
 //! `https`, off by default, adds clients and owners with tokens, who use nodes' public ports; it
-//! brings hyper and tokio. Hooks for attack tests (`danger` of
+//! brings hyper and tokio. `report` and `images` add what the
+//! command line says of networks, and how it reads pictures; they bring comfy-table and decoders. Hooks for attack tests (`danger` of
 //! `amicus-node`), threads with virtual time (`virtual-time` of `amicus-node`) and training
 //! (`burn` of `amicus-train`) are features of the crates below, off here and by default.
 #![forbid(unsafe_code)]
@@ -78,7 +80,13 @@ mod error;
 pub mod files;
 #[cfg(feature = "https")]
 pub mod https;
+#[cfg(feature = "images")]
+pub mod images;
 pub mod local;
+mod problem;
+pub mod rates;
+#[cfg(feature = "report")]
+pub mod report;
 mod roles;
 #[cfg(test)]
 mod tiny;

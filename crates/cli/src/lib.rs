@@ -13,7 +13,6 @@
 pub mod beside;
 pub mod cpu;
 pub mod demo;
-pub mod images;
 pub mod interrupt;
 pub mod memory;
 pub mod rates;
@@ -21,3 +20,5 @@ pub mod samples;
 #[cfg(feature = "train-command")]
 pub mod train;
 pub mod up;
+
+pub use amicus::images;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("field", &[]),
     ("files", &[]),
     ("net", &[]),
@@ -15,8 +15,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("train", &["data", "model"]),
     ("client", &["field", "plan", "protocol"]),
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
-    ("amicus", &["client", "field", "files", "model", "net", "node", "plan", "protocol"]),
+    ("amicus", &["client", "data", "field", "files", "model", "net", "node", "plan", "protocol"]),
     ("service", &["amicus"]),
+    ("python", &["amicus"]),
     (
         "cli",
         &[

@@ -5,7 +5,7 @@
 //! student, with or without a teacher), measures how far held-out activations leave that interval,
 //! and writes one safetensors file. Nothing here runs during private inference; the file is what
 //! the model owner loads, and crate `amicus-model` turns it into a plan. The PyTorch package
-//! `python/amicus_train` does the same; files of one are read by the other.
+//! `python/amicus` does the same; files of one are read by the other.
 //!
 //! The data's way: [`data`] (files, split, augmentation) -> `engine` (passes and loop, feature
 //! `burn`; network by [`architecture`], numbers in [`weights`]) -> [`range`] (did the activations

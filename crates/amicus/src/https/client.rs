@@ -12,8 +12,8 @@ use amicus_node::{Limits, NodeError, Peer, limits};
 use amicus_plan::{Plan, PlanDigest, encoding};
 use amicus_protocol::wire::{Kind, VERSION};
 use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -24,13 +24,19 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long a client that ends waits until nodes know what it has.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// A client with tokens whose inferences are futures, for programs that have a runtime of tokio;
+/// [`HttpsClient`] is the same with a runtime of its own. Any number of them may be awaited at a
+/// time; one that is dropped is given up.
+#[derive(Clone)]
+pub struct AsyncHttpsClient {
+    core: Arc<Core>,
+}
+
 /// A client that talks to every node's public port, with a token for each. Requests are the
 /// messages of [`amicus_client`]; there is no gateway, and no node sees what another is sent.
 pub struct HttpsClient {
     runtime: Runtime,
-    core: Arc<Core>,
-    /// Acknowledgements on their way.
-    farewells: JoinSet<()>,
+    client: AsyncHttpsClient,
 }
 
 struct Core {
@@ -41,7 +47,9 @@ struct Core {
     /// How long an inference may take.
     patience: Duration,
     /// The epoch whose fingerprint was compared.
-    compared: std::sync::Mutex<Option<EpochId>>,
+    compared: Mutex<Option<EpochId>>,
+    /// Acknowledgements on their way.
+    farewells: Mutex<JoinSet<()>>,
 }
 
 /// A runtime on the calling thread: requests to all nodes go on at the same time, without threads.
@@ -93,48 +101,53 @@ fn lost(error: &tokio::task::JoinError) -> Error {
 /// # Errors
 /// Nodes that do not answer, or do not serve the model; a plan that is another.
 pub fn fetch_plan(deployment: &Deployment, tokens: &Tokens, model: &str) -> Result<Plan, Error> {
-    let runtime = runtime()?;
-    let wire = Arc::new(Wire::new(deployment, tokens, encoding::MAX_BYTES)?);
-    runtime.block_on(async {
-        let all = nodes(deployment)?;
-        let parties = all[1..].to_vec();
-        let mut said = infos(&wire, parties.clone()).await?.into_iter().map(|info| {
-            let of_name = |served: &&ModelInfo| served.name == model;
-            info.models.iter().find(of_name).map(|served| served.plan.clone())
-        });
-        let first = said.next().flatten();
-        let none = |node: &Peer| {
-            let model = amicus_plan::printable::visible(model);
-            Error::Https { node: node.clone(), reason: format!("it serves no model {model} to these tokens") }
-        };
-        let digest = first.ok_or_else(|| none(&parties[0]))?;
-        for (other, node) in said.zip(&parties[1..]) {
-            if other.as_ref() != Some(&digest) {
-                return Err(none(node));
-            }
-        }
-        let listed = deployment.models.get(model).map(|listed| listed.plan.to_string());
-        let differs = |reason: &str| Error::Https { node: parties[0].clone(), reason: reason.into() };
-        if listed.is_some_and(|listed| listed != digest) {
-            return Err(differs("its plan of the model is not the one that the cluster's file has"));
-        }
-        let answer = wire.call(&https::plan(parties[0].clone(), &digest)).await?;
-        let plan = Plan::decode(&answer.body)?;
-        match plan.digest()?.to_string() == digest {
-            true => Ok(plan),
-            false => Err(differs("its plan has another digest than it says")),
-        }
-    })
+    runtime()?.block_on(fetch_plan_async(deployment, tokens, model))
 }
 
-impl HttpsClient {
+/// [`fetch_plan`] as a future.
+///
+/// # Errors
+/// Those of [`fetch_plan`].
+pub async fn fetch_plan_async(deployment: &Deployment, tokens: &Tokens, model: &str) -> Result<Plan, Error> {
+    let wire = Arc::new(Wire::new(deployment, tokens, encoding::MAX_BYTES)?);
+    let all = nodes(deployment)?;
+    let parties = all[1..].to_vec();
+    let mut said = infos(&wire, parties.clone()).await?.into_iter().map(|info| {
+        let of_name = |served: &&ModelInfo| served.name == model;
+        info.models.iter().find(of_name).map(|served| served.plan.clone())
+    });
+    let first = said.next().flatten();
+    let none = |node: &Peer| {
+        let model = amicus_plan::printable::visible(model);
+        Error::Https { node: node.clone(), reason: format!("it serves no model {model} to these tokens") }
+    };
+    let digest = first.ok_or_else(|| none(&parties[0]))?;
+    for (other, node) in said.zip(&parties[1..]) {
+        if other.as_ref() != Some(&digest) {
+            return Err(none(node));
+        }
+    }
+    let listed = deployment.models.get(model).map(|listed| listed.plan.to_string());
+    let differs = |reason: &str| Error::Https { node: parties[0].clone(), reason: reason.into() };
+    if listed.is_some_and(|listed| listed != digest) {
+        return Err(differs("its plan of the model is not the one that the cluster's file has"));
+    }
+    let answer = wire.call(&https::plan(parties[0].clone(), &digest)).await?;
+    let plan = Plan::decode(&answer.body)?;
+    match plan.digest()?.to_string() == digest {
+        true => Ok(plan),
+        false => Err(differs("its plan has another digest than it says")),
+    }
+}
+
+impl AsyncHttpsClient {
     /// Connects to the public ports of a deployment, and compares what the parties say of their
     /// model with what is expected.
     ///
     /// # Errors
     /// A deployment without public addresses, tokens that are refused, an invalid plan, parties that
     /// do not answer, have no model or another one.
-    pub fn connect(
+    pub async fn connect(
         deployment: &Deployment,
         tokens: &Tokens,
         plan: impl Into<Arc<Plan>>,
@@ -147,10 +160,10 @@ impl HttpsClient {
         let wire = Wire::new(deployment, tokens, longest)?;
         let digest = plan.digest()?;
         let Limits { round, inference, .. } = deployment.patience();
-        let (patience, compared) = (inference + 3 * round, std::sync::Mutex::default());
-        let core = Core { wire, plan, digest, parties, patience, compared };
-        let client = HttpsClient { runtime: runtime()?, core: Arc::new(core), farewells: JoinSet::new() };
-        client.compare(expected)?;
+        let (patience, compared, farewells) = (inference + 3 * round, Mutex::default(), Mutex::default());
+        let core = Core { wire, plan, digest, parties, patience, compared, farewells };
+        let client = AsyncHttpsClient { core: Arc::new(core) };
+        client.compare(expected).await?;
         Ok(client)
     }
 
@@ -158,9 +171,70 @@ impl HttpsClient {
     ///
     /// # Errors
     /// Parties that do not answer, have no model or another one.
+    pub async fn compare(&self, expected: Expected) -> Result<ModelFingerprint, Error> {
+        expected.is_met_by(ModelFingerprint(self.core.fingerprint().await?))
+    }
+
+    /// The plan of the model.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.core.plan
+    }
+
+    /// Has several images classified in one inference: numbers as the network takes them.
+    ///
+    /// # Errors
+    /// Images that the network does not take, none, or more than the deployment allows; an inference
+    /// that was refused or given up, with its reason.
+    pub async fn infer_batch(&self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
+        let input = input_of(&self.core.plan, images)?;
+        self.infer(images.len(), &input).await
+    }
+
+    async fn infer(&self, batch: usize, input: &[i64]) -> Result<Vec<Answer>, Error> {
+        let (answers, said) = self.core.infer(batch, input).await?;
+        let mut farewells = self.core.farewells.lock().unwrap_or_else(PoisonError::into_inner);
+        while farewells.try_join_next().is_some() {}
+        // Nodes need not keep release and outputs any more, which they are told while the client goes
+        // on.
+        for farewell in said {
+            let core = Arc::clone(&self.core);
+            farewells.spawn(async move { drop(core.wire.call(&farewell).await) });
+        }
+        Ok(answers)
+    }
+
+    /// Waits a little until nodes know which answers are here, before a runtime ends.
+    pub async fn farewell(&self) {
+        let mut farewells =
+            std::mem::take(&mut *self.core.farewells.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = async { while farewells.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FAREWELL, all).await;
+    }
+}
+
+impl HttpsClient {
+    /// Connects to the public ports of a deployment, and compares what the parties say of their
+    /// model with what is expected.
+    ///
+    /// # Errors
+    /// Those of [`AsyncHttpsClient::connect`].
+    pub fn connect(
+        deployment: &Deployment,
+        tokens: &Tokens,
+        plan: impl Into<Arc<Plan>>,
+        expected: Expected,
+    ) -> Result<Self, Error> {
+        let runtime = runtime()?;
+        let client = runtime.block_on(AsyncHttpsClient::connect(deployment, tokens, plan, expected))?;
+        Ok(HttpsClient { runtime, client })
+    }
+
+    /// Compares again, after the model was loaded anew: until then no image leaves this client.
+    ///
+    /// # Errors
+    /// Parties that do not answer, have no model or another one.
     pub fn compare(&self, expected: Expected) -> Result<ModelFingerprint, Error> {
-        let found = self.runtime.block_on(self.core.fingerprint())?;
-        expected.is_met_by(ModelFingerprint(found))
+        self.runtime.block_on(self.client.compare(expected))
     }
 
     /// Has one image classified: numbers as the network takes them.
@@ -178,10 +252,7 @@ impl HttpsClient {
     /// # Errors
     /// Those of [`HttpsClient::infer`], no images, or more than the deployment allows.
     pub fn infer_batch(&mut self, images: &[&[f32]]) -> Result<Vec<Answer>, Error> {
-        let input = input_of(&self.core.plan, images)?;
-        let (answers, farewells) = self.runtime.block_on(self.core.infer(images.len(), &input))?;
-        self.say_farewell(farewells);
-        Ok(answers)
+        self.runtime.block_on(self.client.infer_batch(images))
     }
 
     /// Has many images classified, so many at a time, each in an inference of its own; `done` hears
@@ -197,53 +268,33 @@ impl HttpsClient {
     ) -> Result<(), Error> {
         let inputs: Vec<Arc<Zeroizing<Vec<i64>>>> = images
             .iter()
-            .map(|image| Ok(Arc::new(input_of(&self.core.plan, &[*image])?)))
+            .map(|image| Ok(Arc::new(input_of(self.client.plan(), &[*image])?)))
             .collect::<Result<_, Error>>()?;
-        let (core, farewells) = (&self.core, &mut self.farewells);
+        let client = &self.client;
         self.runtime.block_on(async {
             let next = AtomicUsize::new(0);
             let mut running = JoinSet::new();
             let begin = |running: &mut JoinSet<_>| {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 if let Some(input) = inputs.get(at).cloned() {
-                    let core = Arc::clone(core);
-                    running.spawn(async move { (at, core.infer(1, &input).await) });
+                    let client = client.clone();
+                    running.spawn(async move { (at, client.infer(1, &input).await) });
                 }
             };
             (0..at_a_time.max(1)).for_each(|_| begin(&mut running));
             while let Some(joined) = running.join_next().await {
                 let (at, inferred) = joined.map_err(|error| lost(&error))?;
-                let (answers, said) = inferred?;
-                for farewell in said {
-                    let core = Arc::clone(core);
-                    farewells.spawn(async move { drop(core.wire.call(&farewell).await) });
-                }
-                while farewells.try_join_next().is_some() {}
-                answers.into_iter().for_each(|answer| done(at, answer));
+                inferred?.into_iter().for_each(|answer| done(at, answer));
                 begin(&mut running);
             }
             Ok(())
         })
     }
-
-    /// Tells nodes that they need not keep release and outputs any more, while the client goes on.
-    fn say_farewell(&mut self, farewells: Vec<Call>) {
-        while self.farewells.try_join_next().is_some() {}
-        for farewell in farewells {
-            let core = Arc::clone(&self.core);
-            let said = async move { drop(core.wire.call(&farewell).await) };
-            self.farewells.spawn_on(said, self.runtime.handle());
-        }
-    }
 }
 
 impl Drop for HttpsClient {
     fn drop(&mut self) {
-        let mut farewells = std::mem::take(&mut self.farewells);
-        self.runtime.block_on(async {
-            let all = async { while farewells.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(FAREWELL, all).await;
-        });
+        self.runtime.block_on(self.client.farewell());
     }
 }
 
@@ -277,7 +328,7 @@ impl Core {
             let fingerprint: [u8; 32] = unhex(fingerprint).ok_or_else(fail)?;
             common = Some(fingerprints.answer(party, epoch, &fingerprint).map_err(NodeError::from)?);
         }
-        *self.compared.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fingerprints.epoch();
+        *self.compared.lock().unwrap_or_else(PoisonError::into_inner) = fingerprints.epoch();
         common.map(|digest| digest.0).ok_or_else(|| NodeError::from(ProtocolError::NoModel).into())
     }
 
@@ -303,7 +354,7 @@ impl Core {
         let header = https::granted(&Peer::Helper, Kind::Ticket, ticket.id.as_deref()).map_err(fail)?;
         let admission = pending.granted(&header, &ticket.body, &mut OperatingSystem).map_err(fail)?;
         let scope = admission.scope();
-        let compared = *self.compared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let compared = *self.compared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(was) = compared.filter(|epoch| *epoch != scope.epoch) {
             return Err(fail(ProtocolError::Reloaded { was, is: scope.epoch }));
         }

@@ -9,6 +9,6 @@ mod owner;
 mod tokens;
 mod wire;
 
-pub use client::{HttpsClient, fetch_plan};
+pub use client::{AsyncHttpsClient, HttpsClient, fetch_plan, fetch_plan_async};
 pub use owner::HttpsOwner;
-pub use tokens::{Tokens, name_of};
+pub use tokens::{Tokens, name_of, nodes};

@@ -58,11 +58,28 @@ impl HttpsOwner {
     pub fn load<W: WeightSource + ?Sized>(
         &mut self,
         weights: &W,
-        mut watch: impl FnMut(UploadProgress),
+        watch: impl FnMut(UploadProgress),
     ) -> Result<Model, Error> {
+        match self.load_unless(weights, watch, std::future::pending())? {
+            Some(model) => Ok(model),
+            None => Err(NodeError::Stopped.into()),
+        }
+    }
+
+    /// [`HttpsOwner::load`], which is given up, with none, when `end` comes first; what of the model
+    /// is there already the nodes forget.
+    ///
+    /// # Errors
+    /// Those of [`HttpsOwner::load`].
+    pub fn load_unless<W: WeightSource + ?Sized>(
+        &mut self,
+        weights: &W,
+        mut watch: impl FnMut(UploadProgress),
+        end: impl Future<Output = ()>,
+    ) -> Result<Option<Model>, Error> {
         let fail = |error: ProtocolError| Error::from(NodeError::from(error));
         let (wire, plan, parties) = (&self.wire, &self.plan, self.parties);
-        self.runtime.block_on(async {
+        let load = async {
             let request = load::request(plan).map_err(fail)?;
             let grant = again(wire, &https::ask_load(&request)).await?;
             let header = https::granted(&Peer::Helper, Kind::LoadGrant, grant.id.as_deref()).map_err(fail)?;
@@ -98,6 +115,14 @@ impl HttpsOwner {
             }
             let fingerprint = fingerprint?;
             Ok(Model { epoch: scope.epoch, fingerprint: ModelFingerprint(fingerprint) })
+        };
+        self.runtime.block_on(async {
+            let (mut load, mut end) = (std::pin::pin!(load), std::pin::pin!(end));
+            std::future::poll_fn(|context| match load.as_mut().poll(context) {
+                Poll::Ready(loaded) => Poll::Ready(loaded.map(Some)),
+                Poll::Pending => end.as_mut().poll(context).map(|()| Ok(None)),
+            })
+            .await
         })
     }
 }

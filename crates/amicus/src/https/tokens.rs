@@ -67,7 +67,10 @@ impl Tokens {
 }
 
 /// The nodes of a deployment: the helper, then the parties.
-pub(super) fn nodes(deployment: &Deployment) -> Result<Vec<Peer>, DeploymentError> {
+///
+/// # Errors
+/// A deployment with too few parties, or too many.
+pub fn nodes(deployment: &Deployment) -> Result<Vec<Peer>, DeploymentError> {
     let parties = deployment.count()?;
     Ok([Peer::Helper].into_iter().chain(parties.all().map(Peer::Party)).collect())
 }

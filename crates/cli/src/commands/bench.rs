@@ -1,8 +1,8 @@
 //! `amicus bench`.
 
-use super::files::bytes;
 use super::output::{self, Table};
 use super::throughput;
+use amicus::report::bytes;
 use amicus_cli::demo::{self, DemoOptions, DemoReport, ThroughputOptions, run as run_demo};
 use amicus_cli::rates::{self, MachineRates};
 use amicus_field::Kernel;

@@ -2,14 +2,10 @@
 
 use super::files::ImportArgs;
 use super::output;
-use amicus_model::check::{Check, check};
-use amicus_model::onnx::{Import, OnnxError, Problem, import_file};
-use serde::Serialize;
+use amicus::report::Checked;
+use amicus_model::onnx::import_file;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Names listed where many nodes share one line.
-const LISTED: usize = 6;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  amicus check resnet18.onnx")]
@@ -24,196 +20,13 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is printed with `--json`.
-#[derive(Serialize)]
-struct Found {
-    model: String,
-    ok: bool,
-    problems: Vec<Problem>,
-    opset: Option<i64>,
-    producer: Option<String>,
-    operators: Vec<(String, usize)>,
-    notes: Vec<String>,
-    #[serde(flatten)]
-    structure: Option<Structure>,
-    version: &'static str,
-}
-
-/// What is known of a file that could be imported.
-#[derive(Serialize)]
-struct Structure {
-    rewrites: Vec<String>,
-    approximated: Vec<(String, String)>,
-    compared: Vec<(String, String)>,
-    max_pools: Vec<String>,
-    linear_layers: usize,
-    parameters: usize,
-    /// Names of all nodes, by which lines are recognised as alike.
-    #[serde(skip)]
-    nodes: Vec<String>,
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let found = match import_file(&args.model, &args.import.options()) {
-        Ok(import) => imported(args, import),
-        Err(OnnxError::Unsupported { problems, .. }) => Found {
-            model: args.model.display().to_string(),
-            ok: false,
-            problems,
-            opset: None,
-            producer: None,
-            operators: Vec::new(),
-            notes: Vec::new(),
-            structure: None,
-            version: env!("CARGO_PKG_VERSION"),
-        },
-        Err(error) => return Err(error.into()),
-    };
+    let import = import_file(&args.model, &args.import.options());
+    let found = Checked::of(&args.model.display().to_string(), import)?;
     if args.json {
         output::json(&found)?;
     } else {
-        print(&found);
+        output::text(&found.text());
     }
     Ok(if found.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn imported(args: &Args, import: Import) -> Found {
-    let Check { problems, rewrites, approximated, compared, max_pools, linear_layers, parameters } =
-        check(&import.graph);
-    let nodes = import.graph.nodes().iter().map(|node| node.name.clone()).collect();
-    Found {
-        model: args.model.display().to_string(),
-        ok: problems.is_empty(),
-        problems,
-        opset: Some(import.opset),
-        producer: Some(import.producer),
-        operators: import.operators,
-        notes: import.notes,
-        structure: Some(Structure {
-            rewrites,
-            approximated,
-            compared,
-            max_pools,
-            linear_layers,
-            parameters,
-            nodes,
-        }),
-        version: env!("CARGO_PKG_VERSION"),
-    }
-}
-
-fn print(found: &Found) {
-    if let (Some(opset), Some(structure)) = (found.opset, &found.structure) {
-        let producer = found.producer.as_deref().filter(|p| !p.is_empty()).unwrap_or("an unnamed program");
-        output::line(format_args!("{}: operator set {opset}, written by {producer}", found.model));
-        let operators: Vec<String> = found.operators.iter().map(|(op, n)| format!("{n} {op}")).collect();
-        output::line(format_args!("operators: {}", operators.join(", ")));
-        output::line(format_args!(
-            "{} linear layers, {} parameters",
-            structure.linear_layers, structure.parameters
-        ));
-        let notes: Vec<&String> = found.notes.iter().chain(&structure.rewrites).collect();
-        for alike in grouped(&notes, |note| pattern(note, &structure.nodes)) {
-            let more = match alike.len() {
-                1 => String::new(),
-                n => format!(" ({} more like this)", n - 1),
-            };
-            output::line(format_args!("note: {}{more}", alike[0]));
-        }
-        for alike in grouped(&structure.approximated, |(_, function)| function.clone()) {
-            output::line(format_args!(
-                "note: {} is computed by comparisons as a spline, or becomes a polynomial where asked for: {}",
-                alike[0].1,
-                names(alike.iter().map(|(node, _)| node))
-            ));
-        }
-        for alike in grouped(&structure.compared, |(_, function)| function.clone()) {
-            output::line(format_args!(
-                "note: {} is computed as it is, by comparisons: {}",
-                alike[0].1,
-                names(alike.iter().map(|(node, _)| node))
-            ));
-        }
-        if !structure.max_pools.is_empty() {
-            output::line(format_args!(
-                "note: max pooling is computed as it is, by comparisons: {}",
-                names(structure.max_pools.iter())
-            ));
-        }
-    }
-    if found.problems.is_empty() {
-        output::line("every node can be compiled");
-        return;
-    }
-    output::line(format_args!("{}: {} node(s) cannot be compiled", found.model, found.problems.len()));
-    for alike in grouped(&found.problems, |p| (p.op.clone(), p.why.clone(), p.what_to_do.clone())) {
-        let Problem { node, op, why, what_to_do } = alike[0];
-        let nodes = if alike.len() == 1 { node.clone() } else { names(alike.iter().map(|p| &p.node)) };
-        output::line(format_args!("  {nodes} ({op})"));
-        output::line(format_args!("    why:        {why}"));
-        output::line(format_args!("    what to do: {what_to_do}"));
-    }
-}
-
-/// Items in groups of one key, in the order in which keys appear.
-fn grouped<T, K: PartialEq>(items: &[T], key: impl Fn(&T) -> K) -> Vec<Vec<&T>> {
-    let mut groups: Vec<(K, Vec<&T>)> = Vec::new();
-    for item in items {
-        let key = key(item);
-        match groups.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, group)) => group.push(item),
-            None => groups.push((key, vec![item])),
-        }
-    }
-    groups.into_iter().map(|(_, group)| group).collect()
-}
-
-/// A note without the names of nodes and without numbers: notes that say the same of several nodes
-/// have one pattern.
-fn pattern(note: &str, nodes: &[String]) -> String {
-    let mut words = note.split(' ').map(|word| {
-        let bare = word.trim_matches(|c: char| matches!(c, ',' | '.' | ':' | ';' | '(' | ')' | '`'));
-        let varies = nodes.iter().any(|node| node == bare) || bare.parse::<f64>().is_ok();
-        if varies && !bare.is_empty() { word.replacen(bare, "*", 1) } else { word.to_owned() }
-    });
-    let first = words.next().unwrap_or_default();
-    words.fold(first, |line, word| line + " " + &word)
-}
-
-/// The first few of several names, and how many there are.
-fn names<'a>(all: impl ExactSizeIterator<Item = &'a String>) -> String {
-    let count = all.len();
-    let first: Vec<&str> = all.take(LISTED).map(String::as_str).collect();
-    match count {
-        1 => first.concat(),
-        n if n <= LISTED => first.join(", "),
-        n => format!("{} and {} more", first.join(", "), n - LISTED),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_that_say_the_same_are_one_group() {
-        let nodes = ["bn1", "/layer1/bn2", "conv1", "2"].map(str::to_owned);
-        let notes = [
-            "bn1 folded into what reads it",
-            "factor 1.5 of conv1 goes to bn1",
-            "/layer1/bn2 folded into what reads it",
-            "factor 2.5 of conv1 goes to 2, later",
-            "factor 2.5 of conv1 goes to bn1",
-        ];
-        let groups = grouped(&notes, |note| pattern(note, &nodes));
-        let groups: Vec<Vec<&str>> = groups.into_iter().map(|g| g.into_iter().copied().collect()).collect();
-        assert_eq!(groups, [vec![notes[0], notes[2]], vec![notes[1], notes[4]], vec![notes[3]]]);
-    }
-
-    #[test]
-    fn many_names_are_counted() {
-        let all: Vec<String> = (0..16).map(|i| format!("gate{i}")).collect();
-        assert_eq!(names(all[..2].iter()), "gate0, gate1");
-        assert_eq!(names(all.iter()), "gate0, gate1, gate2, gate3, gate4, gate5 and 10 more");
-    }
 }

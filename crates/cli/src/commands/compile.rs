@@ -1,27 +1,22 @@
 //! `amicus compile`.
 
-use super::comparison::print_comparison;
-use super::files::{ImportArgs, Share, bar, bytes, destination};
-use super::output::{self, Table};
-use amicus::calibration::Calibration;
-use amicus::compile::{self, ApproximateOptions, Compilation, CompileOptions, Options};
+use super::files::{ImportArgs, Share, bar, destination};
+use super::output;
+use amicus::compile::{self, ApproximateOptions, CompileOptions, Options};
+use amicus::report::Compiled;
 use amicus_cli::rates;
 use amicus_cli::samples::{Invalid, Reading, Samples, samples};
 use amicus_field::{Kernel, Limbs};
+use amicus_model::ModelError;
 use amicus_model::amc::ModelFile;
-use amicus_model::approximate::{Activations, Approximation, Candidate, MaxPooling, Recipe, Trial};
+use amicus_model::approximate::{Activations, MaxPooling};
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare};
 use amicus_model::fit::Method;
-use amicus_model::measure::{count_of, percent};
 use amicus_model::onnx::import_file;
-use amicus_model::quality::Quality;
 use amicus_model::reveal::Reveals;
-use amicus_model::shown::shown;
-use amicus_model::{ModelError, Report};
 use amicus_net::shaper::Shape;
 use amicus_plan::Rates;
 use anyhow::{Context, bail};
-use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -146,46 +141,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is printed with `--json`.
-#[derive(Serialize)]
-struct Summary<'a> {
-    model: &'a str,
-    /// The compiled file; none when a target was missed.
-    output: Option<String>,
-    digest: String,
-    input_range: [f64; 2],
-    notes: &'a [String],
-    warnings: &'a [String],
-    trials: &'a [Trial],
-    approximations: &'a [Approximation],
-    report: &'a Report,
-    cost: Cost,
-    /// Errors against the network as imported, their parts, and targets.
-    quality: &'a Quality,
-    meets_target: bool,
-    missed_targets: &'a [String],
-    measured: &'a Comparison,
-    /// Whether the calibration data are enough.
-    calibration: &'a Calibration,
-    /// What was measured on validation data, if there are any.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    validated: Option<Comparison>,
-    /// What everybody learns who sees the plan.
-    plan_shows: &'a [String],
-    version: &'static str,
-}
-
-/// The cost of one inference.
-#[derive(Serialize)]
-struct Cost {
-    rounds: usize,
-    sent_bytes_per_party: u64,
-    dealt_bytes: u64,
-    multiply_adds: u64,
-    /// Time of one inference on this machine, estimated.
-    estimated_online_ms: f64,
-}
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.tails && args.activations == Activation::Polynomial {
         bail!(
@@ -265,8 +220,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         other => Ok(other?),
     };
-    let Compilation { file, notes, warnings, trials, report, measured, calibration, grouped } = compiled?;
-    let validated = args.validate.as_deref().map(|data| validated(args, &file, data)).transpose()?;
+    let compilation = compiled?;
+    let file = &compilation.file;
+    let validated = args.validate.as_deref().map(|data| validated(args, file, data)).transpose()?;
     let missed = file.quality.misses();
     let written = missed.is_empty() || args.allow_miss;
     if written {
@@ -275,37 +231,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     steps.finish_and_clear();
 
     let rates = rates::load(Kernel::from_env()?).ok().flatten().map_or(Rates::STATED, |r| r.rates());
-    let estimate = file.plan.estimate(2, 1, &rates::link(&Shape::local()), &rates)?;
-    let summary = Summary {
-        model: &file.plan.name,
-        output: written.then(|| args.output.display().to_string()),
-        digest: file.plan.digest()?.to_string(),
-        input_range: [file.plan.input.range.low, file.plan.input.range.high],
-        notes: &notes,
-        warnings: &warnings,
-        trials: &trials,
-        approximations: &file.approximations,
-        cost: Cost {
-            rounds: report.cost.rounds,
-            sent_bytes_per_party: report.cost.sent_bytes_per_party,
-            dealt_bytes: report.cost.dealt_bytes,
-            multiply_adds: report.cost.multiply_adds,
-            estimated_online_ms: 1e3 * estimate.online,
-        },
-        quality: &file.quality,
-        meets_target: missed.is_empty(),
-        missed_targets: &missed,
-        report: &report,
-        measured: &measured,
-        calibration: &calibration,
-        validated,
-        plan_shows: &shown(&file.plan, &file.approximations, grouped),
-        version: env!("CARGO_PKG_VERSION"),
-    };
+    let mut summary = Compiled::of(&compilation, written.then(|| args.output.display().to_string()), &rates)?;
+    summary.validated = validated;
     if args.json {
         output::json(&summary)?;
     } else {
-        print(&summary);
+        output::text(&summary.text());
     }
     if !written {
         bail!("{}; nothing is written (--allow-miss writes it all the same)", missed.join(", and "));
@@ -326,101 +257,4 @@ fn validated(args: &Args, file: &ModelFile, data: &Path) -> anyhow::Result<Compa
     let polynomial = file.polynomial();
     let networks = Networks { original: file.user_network(), polynomial: &polynomial, fixed: Some(fixed) };
     Ok(compare(networks, &images, labels.as_deref(), &mut |_| ())?)
-}
-
-fn print(s: &Summary<'_>) {
-    s.notes.iter().for_each(|note| output::line(format_args!("note: {note}")));
-    output::line(format_args!(
-        "input range {:.4} to {:.4}: clients' images outside are refused",
-        s.input_range[0], s.input_range[1]
-    ));
-    if !s.trials.is_empty() {
-        print_trials(s.trials);
-    }
-    if !s.approximations.is_empty() {
-        print_approximations(s.approximations);
-    }
-    output::line(format_args!("{}", s.report));
-    print_comparison(s.measured);
-    output::line(format_args!("{}", s.calibration));
-    if let Some(validated) = &s.validated {
-        output::line(format_args!("\non {} images that were not calibrated with:", validated.samples));
-        print_comparison(validated);
-    }
-    if !s.warnings.is_empty() {
-        output::line(format_args!("\nwarning: the network was not trained for what it computes now:"));
-        s.warnings.iter().for_each(|w| output::line(format_args!("  {w}")));
-        output::line(format_args!(
-            "  train it on with these polynomials in place if the measured loss above is too high"
-        ));
-    }
-    output::line(format_args!("\nthe plan, which parties, helper and clients see, shows:"));
-    s.plan_shows.iter().for_each(|line| output::line(format_args!("  {line}")));
-    s.missed_targets.iter().for_each(|missed| output::line(format_args!("target missed: {missed}")));
-    output::line(format_args!("\n{}", s.quality.headline()));
-    if let Some(output) = &s.output {
-        output::line(format_args!(
-            "wrote {output} (plan {}); it holds the weights: keep it secret",
-            s.digest
-        ));
-    }
-    output::as_it_is(&conclusion(s));
-}
-
-/// What the user gets, in one line.
-fn conclusion(s: &Summary<'_>) -> String {
-    let measured = s.measured;
-    let share = |n: usize| count_of(n, measured.samples);
-    let accuracy = match (measured.float_correct, measured.fixed_correct, s.quality.same_class) {
-        (Some(float), Some(private), _) => {
-            format!("{} as labelled (your network {})", share(private), share(float))
-        }
-        (_, _, Some(same)) => format!("the class of your network for {}", share(same)),
-        _ => format!("outputs within {} of your network's (median)", percent(s.quality.total.median)),
-    };
-    format!(
-        "a private answer: {accuracy}, about {:.1} ms here, {} dealt",
-        s.cost.estimated_online_ms,
-        bytes(s.cost.dealt_bytes)
-    )
-}
-
-fn print_trials(trials: &[Trial]) {
-    let mut shown = Table::with_header(["fit", "margin", "degree", "same class, held out", "error"]);
-    for t in trials {
-        let same = t.same_class.map_or_else(|| "no classes".to_owned(), |n| count_of(n, t.samples));
-        let taken = if t.taken { " (taken)" } else { "" };
-        let Recipe { method, margin, degree } = t.recipe;
-        let fit = format!("{method}{taken}");
-        shown.row([fit, margin.to_string(), degree.to_string(), same, percent(t.error)]);
-    }
-    shown.print();
-}
-
-/// A size with three digits, however small.
-fn short(size: f64) -> String {
-    if size == 0.0 || size >= 0.01 { format!("{size:.3}") } else { format!("{size:.2e}") }
-}
-
-fn print_approximations(approximations: &[Approximation]) {
-    let mut shown =
-        Table::with_header(["activation", "was", "interval", "degree", "largest error", "weighted error"]);
-    for a in approximations {
-        let chosen = a.candidates.iter().find(|c| Some(c.method) == a.picked);
-        let error = |of: fn(&Candidate) -> f64| {
-            chosen.map_or_else(|| "as written".to_owned(), |c| format!("{:.4}", of(c)))
-        };
-        shown.row([
-            a.node.clone(),
-            a.function.clone(),
-            format!("{} (seen {})", short(a.interval), short(a.seen)),
-            match &a.pieces {
-                Some(pieces) => format!("{}, {} pieces", pieces.degree(), pieces.polynomials().len()),
-                None => (a.coefficients.len() - 1).to_string(),
-            },
-            error(|c| c.max_error),
-            error(|c| c.weighted_error),
-        ]);
-    }
-    shown.print();
 }

@@ -151,15 +151,6 @@ impl FromStr for Bytes {
     }
 }
 
-/// A size for people.
-pub(super) fn bytes(b: u64) -> String {
-    match b {
-        b if b >= 1_000_000_000 => format!("{:.2} GB", b as f64 / 1e9),
-        b if b >= 1_000_000 => format!("{:.2} MB", b as f64 / 1e6),
-        b => format!("{:.1} kB", b as f64 / 1e3),
-    }
-}
-
 /// A progress bar on the terminal, if there is one.
 pub(super) fn bar(len: usize, what: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {

@@ -5,7 +5,6 @@ pub(crate) mod bench;
 pub(crate) mod cells;
 pub(crate) mod check;
 pub(crate) mod cluster;
-mod comparison;
 pub(crate) mod compile;
 pub(crate) mod demo;
 pub(crate) mod doctor;

@@ -5,11 +5,10 @@
 //! control characters are shown as text; a closed pipe ends the program at once, without a message,
 //! with its temporary folders removed.
 
+use amicus::report::{self, Text, visible, wrapped};
 use amicus_cli::interrupt::end;
 use amicus_plan::printable::is_printable;
-use comfy_table::{ContentArrangement, presets};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 
@@ -31,9 +30,12 @@ pub(crate) fn columns() -> usize {
 
 /// Writes one paragraph, broken into lines that fit; words longer than a line stay whole.
 pub(crate) fn line(text: impl Display) {
-    let text = text.to_string();
-    let broken: Vec<String> = text.lines().map(|line| wrapped(&visible(line), columns())).collect();
-    write(&broken.join("\n"));
+    write(&wrapped(&text.to_string(), columns()));
+}
+
+/// Writes a report.
+pub(crate) fn text(text: &Text) {
+    write(&text.shown(columns()));
 }
 
 /// Writes one line as it is: pictures, whose colours are control characters, and lines that were
@@ -75,43 +77,8 @@ pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Text with every character that would steer a terminal shown as an escape.
-pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(steers) {
-        return Cow::Borrowed(text);
-    }
-    let escape = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(escape).collect())
-}
-
 fn steers(character: char) -> bool {
     !is_printable(character)
-}
-
-/// Breaks a line between words. Lines after the first are indented as the first one is, and by two
-/// more.
-fn wrapped(line: &str, columns: usize) -> String {
-    if line.chars().count() <= columns {
-        return line.to_owned();
-    }
-    let indent = line.len() - line.trim_start_matches(' ').len();
-    let (mut out, mut used) = (" ".repeat(indent), indent);
-    let mut first = true;
-    for word in line.split_whitespace() {
-        let width = word.chars().count();
-        if !first && used + 1 + width > columns {
-            out.push('\n');
-            out.push_str(&" ".repeat(indent + 2));
-            used = indent + 2;
-        } else if !first {
-            out.push(' ');
-            used += 1;
-        }
-        out.push_str(word);
-        used += width;
-        first = false;
-    }
-    out
 }
 
 fn write(text: &str) {
@@ -128,67 +95,26 @@ fn write(text: &str) {
 }
 
 /// A table as wide as the terminal at most; longer cells are broken.
-pub(crate) struct Table(comfy_table::Table);
+pub(crate) struct Table(report::Table);
 
 impl Table {
     /// A table without a heading: names and values.
     pub(crate) fn new() -> Self {
-        let mut table = comfy_table::Table::new();
-        table.load_preset(presets::UTF8_BORDERS_ONLY);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(u16::try_from(columns()).unwrap_or(u16::MAX));
-        Table(table)
+        Table(report::Table::new())
     }
 
     /// A table with a heading.
     pub(crate) fn with_header<S: ToString>(header: impl IntoIterator<Item = S>) -> Self {
-        let mut table = Self::new();
-        table.0.set_header(header.into_iter().map(|name| name.to_string()));
-        table
+        Table(report::Table::with_header(header))
     }
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.0.add_row(cells.into_iter().map(|cell| visible(&cell).into_owned()));
+        self.0.row(cells);
     }
 
     /// Writes it.
     pub(crate) fn print(&self) {
-        as_it_is(&self.0.to_string());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_broken_between_words() {
-        let text = "  note: one two three four five six seven eight nine ten eleven twelve";
-        let lines = wrapped(text, 40);
-        assert!(lines.lines().all(|line| line.len() <= 40), "{lines}");
-        assert!(lines.lines().skip(1).all(|line| line.starts_with("    ") && !line.starts_with("     ")));
-        assert_eq!(lines.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
-        let path = format!("wrote {}", "x".repeat(60));
-        assert_eq!(wrapped(&path, 40), format!("wrote\n  {}", "x".repeat(60)));
-    }
-
-    #[test]
-    fn nothing_steers_the_terminal() {
-        let name = "a\u{1b}[31m\u{202e}\u{9b}b\u{7f}\tü";
-        assert_eq!(visible(name), "a\\u{1b}[31m\\u{202e}\\u{9b}b\\u{7f}\\tü");
-        assert!(matches!(visible("conv1/Conv ü"), Cow::Borrowed(_)));
-        let mut table = Table::new();
-        table.row([name.to_owned(), "two\nlines".to_owned()]);
-        assert!(!table.0.to_string().contains(['\u{1b}', '\u{202e}', '\u{9b}']));
-        assert!(table.0.to_string().contains("two\\nlines"));
-    }
-
-    #[test]
-    fn tables_fit() {
-        let mut table = Table::with_header(["one", "two", "three"]);
-        table.row(["a long name ".repeat(6), "and a value ".repeat(5), "and more ".repeat(9)]);
-        let shown = table.0.to_string();
-        assert!(shown.lines().all(|line| line.chars().count() <= columns()), "{shown}");
+        as_it_is(&self.0.shown(columns()));
     }
 }

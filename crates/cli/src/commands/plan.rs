@@ -1,8 +1,9 @@
 //! `amicus plan`.
 
-use super::files::{bytes, destination};
+use super::files::destination;
 use super::output;
 use amicus::files::write_plan;
+use amicus::report::bytes;
 use amicus_model::amc::ModelFile;
 use serde::Serialize;
 use std::path::PathBuf;

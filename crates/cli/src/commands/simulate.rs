@@ -1,9 +1,9 @@
 //! `amicus simulate`.
 
 use super::answers::{AnswerArgs, Meaning, Sink};
-use super::comparison::print_comparison;
 use super::files::{InvalidArgs, bar};
 use super::output;
+use amicus::report::comparison;
 use amicus_cli::demo::{DemoOptions, MODELS, Simulation, simulate};
 use amicus_cli::samples::{Reading, Samples, samples};
 use amicus_model::amc::ModelFile;
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             .missed
             .iter()
             .for_each(|missed| output::line(format_args!("warning: compiled although {missed}")));
-        print_comparison(&found.comparison);
+        output::text(&comparison(&found.comparison));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 """Makes networks.json: what PyTorch gives for the known networks with repeatable weights and images.
 
-    python make_networks.py ../../../../python/amicus_train      # needs torch; takes seconds
+    python make_networks.py ../../../../python/amicus/packages      # needs torch; takes seconds
 
 Weights are not stored: tests/networks.rs makes the same ones with the generator below, in the order of `tensors`, and
 writes them as the safetensors file that `metadata` belongs to.

@@ -1,7 +1,7 @@
 //! The table at the end of a demonstration, and what it means.
 
-use super::super::files::bytes;
 use super::super::output::{self, Table};
+use amicus::report::bytes;
 use amicus_cli::demo::DemoReport;
 use amicus_model::escapes::Escapes;
 use amicus_model::measure::{count_of, percent};

@@ -1,6 +1,7 @@
 //! What the terminal shows while a demonstration runs: pictures with answers below, and progress.
 
 use super::output;
+use amicus::report::visible;
 use amicus_cli::demo::{Picture, Progress};
 use amicus_model::measure::percent;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -127,7 +128,7 @@ impl View {
 
     fn class(&self, class: usize) -> String {
         let name = self.classes.as_ref().and_then(|classes| classes.get(class));
-        name.map_or_else(|| class.to_string(), |name| output::visible(name).into_owned())
+        name.map_or_else(|| class.to_string(), |name| visible(name).into_owned())
     }
 
     /// Only colour pictures are shown in colour.

@@ -1,6 +1,6 @@
 //! Known networks, with weights from safetensors files or made from a seed.
 //!
-//! Files are those of `python/amicus_train` and `crates/train`: tensors named and shaped as
+//! Files are those of `python/amicus` and `crates/train`: tensors named and shaped as
 //! PyTorch's, and metadata. [`read`] looks at `architecture` and builds the graph. Entries:
 //!
 //! | entry | value |

@@ -1,12 +1,13 @@
-//! The table of executions that `compile` and `simulate` print.
+//! The executions of a network side by side, as `compile` and `simulate` print them.
 
-use super::output::{self, Table};
+use super::{Table, Text};
 use amicus_model::compare::{Agreement, Comparison, PrivateRun};
 use amicus_model::escapes::Escapes;
 use amicus_model::measure::{count_of, percent};
 
 /// The executions against the user's network, then layer by layer.
-pub(super) fn print_comparison(c: &Comparison) {
+pub fn comparison(c: &Comparison) -> Text {
+    let mut text = Text::default();
     let mut executions = Table::with_header(["execution", "as labelled", "same class", "error of outputs"]);
     let count = |n: Option<usize>, none: &str| n.map_or_else(|| none.to_owned(), |n| count_of(n, c.samples));
     let row = |name: &str, correct: Option<usize>, agreement: Option<&Agreement>| {
@@ -35,7 +36,7 @@ pub(super) fn print_comparison(c: &Comparison) {
             executions.row([name, String::new(), String::new(), error]);
         }
     }
-    executions.print();
+    text.table(executions);
     if !c.parts.is_empty() {
         let mut parts = Table::with_header(["output", "shape", "error of private answers", "same class"]);
         for part in &c.parts {
@@ -48,25 +49,26 @@ pub(super) fn print_comparison(c: &Comparison) {
                 part.same_class.map_or_else(|| "no classes".to_owned(), percent),
             ]);
         }
-        parts.print();
+        text.table(parts);
     }
     let mut layers = Table::with_header(["layer", "error with polynomials", "error in fixed point"]);
     for layer in &c.layers {
         let fixed = layer.fixed_point.map_or_else(|| "folded away".to_owned(), percent);
         layers.row([layer.name.clone(), percent(layer.approximation), fixed]);
     }
-    layers.print();
+    text.table(layers);
     match &c.stands_out {
-        Some(layer) => output::line(format_args!("the first layer whose error stands out is {layer}")),
-        None => output::line(format_args!("no layer's error stands out")),
+        Some(layer) => text.line(format_args!("the first layer whose error stands out is {layer}")),
+        None => text.line(format_args!("no layer's error stands out")),
     }
     if let Some(noticed) = &c.noticed {
-        output::line(format_args!(
+        text.line(format_args!(
             "receivers are told of values outside for {}",
             count_of(noticed.len(), c.samples)
         ));
     }
     for line in c.escapes.iter().flat_map(Escapes::meaning) {
-        output::line(format_args!("outside: {line}"));
+        text.line(format_args!("outside: {line}"));
     }
+    text
 }

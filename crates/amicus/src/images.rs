@@ -1,8 +1,8 @@
 //! Images of a user's as a plan takes them: from PNG, JPEG, `.npz` and `.f32` files and from folders
 //! of them.
 
-use amicus::Plan;
-use amicus::files::read_image;
+use crate::Plan;
+use crate::files::read_image;
 use amicus_data::DataError;
 use amicus_data::npz::Npz;
 use amicus_data::pictures;
@@ -49,9 +49,9 @@ pub enum ImageError {
     Data(#[from] DataError),
     /// A file of numbers.
     #[error(transparent)]
-    Numbers(#[from] amicus::Error),
+    Numbers(#[from] crate::Error),
     /// What is wrong with a file or folder.
-    #[error("{}: {problem}", amicus::plan::printable::visible(&path.display().to_string()))]
+    #[error("{}: {problem}", amicus_plan::printable::visible(&path.display().to_string()))]
     Path {
         /// Which.
         path: PathBuf,
@@ -164,7 +164,7 @@ fn one(
 
 /// Whether the network takes these numbers.
 fn fits(plan: &Plan, numbers: &[f32]) -> Result<(), String> {
-    amicus::plan::quantize_input(plan, numbers).map(drop).map_err(|error| error.to_string())
+    amicus_plan::quantize_input(plan, numbers).map(drop).map_err(|error| error.to_string())
 }
 
 /// Pixels as the network takes them: channels first, grey where it has one.
