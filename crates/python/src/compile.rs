@@ -8,6 +8,7 @@ use amicus::compile::{ApproximateOptions, CompileOptions, ImportOptions, Options
 use amicus::field::Limbs;
 use amicus::model::approximate::{Activations, MaxPooling};
 use amicus::model::onnx::{Import, OnnxError, import_bytes, import_file};
+use amicus::model::reveal::Reveals;
 use amicus::plan::Rates;
 use amicus::rates;
 use amicus::report::{Checked, Compiled};
@@ -76,6 +77,10 @@ pub(crate) struct How {
     allow_miss: bool,
     limbs: Option<usize>,
     exact_truncation: bool,
+    tails: bool,
+    watch: bool,
+    reveal: Option<String>,
+    logit_bits: Option<u32>,
 }
 
 impl How {
@@ -85,6 +90,11 @@ impl How {
         };
         let activations = match self.activations.as_str() {
             "exact" => Activations::Exact,
+            "polynomial" if self.tails => {
+                let what =
+                    "tails: lines at the ends of polynomials take comparisons, which polynomial rules out";
+                return Err(PyValueError::new_err(what));
+            }
             "polynomial" => Activations::Polynomial,
             other => return Err(wrong("activations", other, "exact, polynomial")),
         };
@@ -105,6 +115,13 @@ impl How {
             true => Ok(share),
             false => Err(wrong(what, &share.to_string(), "shares above 0 and up to 1, such as 0.005")),
         };
+        let reveal = match self.reveal.as_deref() {
+            None => None,
+            Some("logits") => Some(Reveals::Outputs),
+            Some("top5") => Some(Reveals::Labels(5)),
+            Some("label") => Some(Reveals::Labels(1)),
+            Some(other) => return Err(wrong("reveal", other, "logits, top5, label")),
+        };
         let max_error = positive("max_error", self.max_error)?;
         let max_total_error =
             self.max_total_error.map(|share| positive("max_total_error", share)).transpose()?;
@@ -117,15 +134,19 @@ impl How {
                 method: None,
                 max_pooling,
                 activations,
+                tails: self.tails,
             },
             compile: CompileOptions {
                 limbs,
                 max_error,
                 statistical: !self.exact_truncation,
                 link: rates::link(&shape(&self.net)?),
+                watch: self.watch,
                 ..CompileOptions::default()
             },
             max_total_error,
+            reveal,
+            logit_bits: self.logit_bits,
         })
     }
 }

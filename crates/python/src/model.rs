@@ -166,7 +166,14 @@ impl Plan {
     #[getter]
     fn outputs(&self) -> PyResult<usize> {
         let values = self.plan.values().map_err(amicus::Error::from).map_err(Fault::from)?;
-        Ok(values.get(self.plan.output.value).len)
+        // The last number says whether values were outside, where the plan looks.
+        Ok(values.get(self.plan.output.value).len - usize::from(self.watches()))
+    }
+
+    /// Whether it looks for hidden values outside what it was made for.
+    #[getter]
+    fn watches(&self) -> bool {
+        self.plan.output.watch > 0
     }
 
     /// What a node sees of numbers: their integers behind a mask, drawn anew, as shares of the first

@@ -68,12 +68,13 @@ impl Pending {
 
 #[pymethods]
 impl Pending {
-    /// Waits for the outputs: all images', one after the other.
-    fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    /// Waits for the outputs, all images' one after the other, and for whether hidden values of each
+    /// left what the plan was made for, where it looks.
+    fn result<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyArray1<f64>>, Vec<Option<bool>>)> {
         let mut receiver = lock(&self.outcome).take().ok_or_else(Fault::lost)?;
         let answers = result_of(py, &mut receiver, || Ok(()))?;
         let all: Vec<f64> = answers.iter().flat_map(|answer| answer.logits().iter().copied()).collect();
-        Ok(PyArray1::from_vec(py, all))
+        Ok((PyArray1::from_vec(py, all), answers.iter().map(Answer::outside).collect()))
     }
 
     /// Has a function called, on a thread of this package, when the outcome is there.

@@ -81,7 +81,8 @@ impl<'a> Compiled<'a> {
         output: Option<String>,
         rates: &Rates,
     ) -> Result<Self, PlanError> {
-        let Compilation { file, notes, warnings, trials, report, measured, calibration, grouped } = compilation;
+        let Compilation { file, notes, warnings, trials, report, measured, calibration, grouped } =
+            compilation;
         let missed_targets = file.quality.misses();
         let estimate = file.plan.estimate(2, 1, &rates::link(&Shape::local()), rates)?;
         Ok(Compiled {

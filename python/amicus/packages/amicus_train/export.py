@@ -94,27 +94,12 @@ def load(path: str | Path) -> tuple[Network, dict[str, str]]:
     return model.eval(), metadata
 
 
-class _WrittenOut(nn.Module):
-    """A polynomial with its coefficients as constants, which every exporter writes as products and sums."""
-
-    def __init__(self, polynomial: PolyActivation) -> None:
-        super().__init__()
-        self.interval, self.coefficients = polynomial.interval, polynomial.coefficients.tolist()
-
-    def forward(self, t: Tensor) -> Tensor:
-        u = t * (1.0 / self.interval)
-        value = u * self.coefficients[-1] + self.coefficients[-2]
-        for coefficient in reversed(self.coefficients[:-2]):
-            value = value * u + coefficient
-        return value
-
-
 def to_onnx(model: nn.Module, path: str | Path, input_shape: tuple[int, ...], *, legacy: bool = False) -> None:
     """Writes the model for one image of `input_shape` ([channels, height, width]) with a free batch dimension."""
     model = copy.deepcopy(model).eval()
     for name, module in list(model.named_modules()):
         if isinstance(module, PolyActivation):
-            replace(model, name, _WrittenOut(module))
+            replace(model, name, module.written_out())
     example = torch.zeros(2, *input_shape)
     if legacy:
         torch.onnx.export(

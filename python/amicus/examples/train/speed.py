@@ -1,6 +1,6 @@
 """Images a second in training AlexNet for 32 x 32 pixels on a CPU: PyTorch's own convolutions, and Winograd's.
 
-    python examples/speed.py    (with amicus-train installed)
+    python examples/train/speed.py    (with amicus-train installed)
 
 Forward and backward passes of the ReLU network, without an optimiser; the best of five steps, one variant after the other,
 first with memory as the C library handles it, then with freed memory kept.

@@ -91,6 +91,10 @@ class PolyActivation(nn.Module):
         p = TrainedPolynomial.apply(t, self.coefficients, inverse, blend, self.penalty[1], self.penalty[0])
         return p if inside or self.blend >= 1.0 else (1.0 - self.blend) * _MODULES[self.function](t) + self.blend * p
 
+    def written_out(self) -> nn.Module:
+        """The polynomial as every exporter writes it: products and sums."""
+        return _WrittenOut(self)
+
     def extra_repr(self) -> str:
         return f"interval={self.interval}, degree={self.degree}, blend={self.blend}"
 
@@ -99,3 +103,18 @@ def round_through(x: Tensor, fraction_bits: int) -> Tensor:
     """x rounded to multiples of 2^-fraction_bits; gradients pass as if it were x."""
     scale = float(2**fraction_bits)
     return x + (torch.round(x.float() * scale) / scale - x).detach().to(x.dtype)
+
+
+class _WrittenOut(nn.Module):
+    """A polynomial with its coefficients as constants, which every exporter writes as products and sums."""
+
+    def __init__(self, polynomial: PolyActivation) -> None:
+        super().__init__()
+        self.interval, self.coefficients = polynomial.interval, polynomial.coefficients.tolist()
+
+    def forward(self, t: Tensor) -> Tensor:
+        u = t * (1.0 / self.interval)
+        value = u * self.coefficients[-1] + self.coefficients[-2]
+        for coefficient in reversed(self.coefficients[:-2]):
+            value = value * u + coefficient
+        return value

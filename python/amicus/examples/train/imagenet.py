@@ -1,7 +1,7 @@
 """Large networks with polynomial activations, or with ReLU as they are, and seeded random weights, as ONNX.
 
-    python examples/imagenet.py resnet50 --degree 6 --folder DIR    (with amicus-train installed)
-    python examples/imagenet.py resnet18 --relu --folder DIR
+    python examples/train/imagenet.py resnet50 --degree 6 --folder DIR    (with amicus[train] installed)
+    python examples/train/imagenet.py resnet18 --relu --folder DIR
 
 writes DIR/resnet50.onnx, and DIR/images.npz with noise to calibrate on. Nothing is learned: BatchNorm gets the statistics
 of a few images and, before polynomials, gammas that keep every activation inside its interval, as training would, so that
