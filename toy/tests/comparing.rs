@@ -60,7 +60,7 @@ fn hidden(conduct: Conduct<'_>, primes: Primes, word: u32, honest: usize, all: &
     hidden_from(&[], conduct, primes, word, honest, all, op);
 }
 
-/// The same with more corrupt roles. What a receiver gets in the end counts where the last operation
+/// Looks with more corrupt roles. What a receiver gets in the end counts where the last operation
 /// is looked at; then it matters which bits were opened before, on which corrections have a say.
 fn hidden_from(
     more: &[Role],

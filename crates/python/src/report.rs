@@ -14,7 +14,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Of what there is for machines and for people.
+    /// A report for machines and for people.
     pub(crate) fn new(data: &impl Serialize, text: Text) -> PyResult<Self> {
         let json = serde_json::to_string(data).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
         Ok(Report { json, text })

@@ -39,7 +39,7 @@ fn private_labels_are_the_simulators() {
     }
 }
 
-/// Of a label that may be wrong the receiver is told, and nobody else.
+/// Receivers, and nobody else, are told of a label that may be wrong.
 #[test]
 fn receivers_of_labels_are_told_of_values_outside() {
     let net = zoo::watched_label();

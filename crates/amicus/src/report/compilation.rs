@@ -72,7 +72,7 @@ pub struct Cost {
 }
 
 impl<'a> Compiled<'a> {
-    /// Of a compilation whose file is written there, if it is; `rates` are those of this machine.
+    /// Tells of a compilation whose file is written there, if it is; `rates` are those of this machine.
     ///
     /// # Errors
     /// A plan that is not valid.

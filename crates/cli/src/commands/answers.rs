@@ -72,7 +72,7 @@ impl Meaning {
         Meaning { shape, parts: network.outputs().to_vec(), classes, labels: false }
     }
 
-    /// As far as a plan tells, which says nothing of what outputs mean: several are taken for classes.
+    /// What outputs mean as far as a plan tells, which is little: several are taken for classes.
     pub(super) fn planned(plan: &Plan) -> Result<Self, PlanError> {
         if let Some(meaning) = Meaning::labels(plan) {
             return Ok(meaning);

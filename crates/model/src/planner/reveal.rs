@@ -513,7 +513,7 @@ impl Choosing {
         let won = to.select(&name("won"), len, number(difference, Some(wins), vec![vec![0], vec![one]]));
         let lost = to.select(&name("lost"), len, number(difference, Some(wins), vec![vec![one], vec![-one]]));
         let both = to.join(&name("won and lost"), &[won, lost]);
-        // Of every number the comparisons with the others of its group.
+        // Every number's comparisons with the others of its group.
         let mut at = vec![vec![0; size]; all];
         for (pair, &(i, j)) in pairs.iter().enumerate() {
             at[i][j % size] = pair;
