@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 /// Answers to the images of one inference, or why there are none.
 pub(crate) type Outcome = Result<Vec<Answer>, Fault>;
 
+/// Outputs of all images, one after the other, and whether hidden values of each were outside.
+type Told<'py> = (Bound<'py, PyArray1<f64>>, Vec<Option<bool>>);
+
 /// Locks what no panic leaves half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -70,7 +73,7 @@ impl Pending {
 impl Pending {
     /// Waits for the outputs, all images' one after the other, and for whether hidden values of each
     /// left what the plan was made for, where it looks.
-    fn result<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyArray1<f64>>, Vec<Option<bool>>)> {
+    fn result<'py>(&self, py: Python<'py>) -> PyResult<Told<'py>> {
         let mut receiver = lock(&self.outcome).take().ok_or_else(Fault::lost)?;
         let answers = result_of(py, &mut receiver, || Ok(()))?;
         let all: Vec<f64> = answers.iter().flat_map(|answer| answer.logits().iter().copied()).collect();
