@@ -41,7 +41,10 @@ def test_answers_are_the_simulators(client: amicus.Client, model: amicus.Model, 
     expected = model.simulate(digits.x[:4]).private
     one = client.predict(digits.x[0])
     assert one.dtype == np.float64 and one.shape == (10,) and np.allclose(one, expected[0], atol=0.05)
-    # Another type, another order in memory, and several in one inference.
+    # Other places in memory, another type and order, and several in one inference.
+    odd = np.zeros(digits.x[0].nbytes + 1, np.uint8)[1:].view(np.float32).reshape(digits.x[0].shape)
+    odd[...] = digits.x[0]
+    assert not odd.flags.aligned and np.allclose(client.predict(odd), expected[0], atol=0.05)
     several = client.predict(np.asfortranarray(digits.x[:4].astype(np.float64)))
     assert several.shape == (4, 10) and np.allclose(several, expected, atol=0.05)
     assert client.plan.digest == model.public_plan().digest
@@ -152,14 +155,24 @@ def test_what_is_awaited_can_be_given_up(client: amicus.Client, digits: Digits, 
     assert client.predict(digits.x[0]).shape == (10,)
 
 
-def test_other_threads_work_while_one_waits(client: amicus.Client, digits: Digits, stopped: int) -> None:
+def begun(cluster: Cluster, before: int) -> None:
+    """Waits until a further inference has begun."""
+    deadline = time.monotonic() + PATIENCE
+    while cluster.inferences() <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_other_threads_work_while_one_waits(
+    cluster: Cluster, client: amicus.Client, digits: Digits, stopped: int
+) -> None:
     answers: list[np.ndarray] = []
+    before = cluster.inferences()
     waiting = threading.Thread(target=lambda: answers.append(client.predict(digits.x[0])))
     waiting.start()
-    # Without the lock free, nothing would be counted until the party goes on, which this thread tells it.
-    deadline, counted = time.monotonic() + PATIENCE, 0
-    while counted < 1000 and time.monotonic() < deadline:
-        counted += 1
+    # Were the lock not free, this thread would not see it begin before it had ended: the party goes on only when
+    # this thread says so.
+    begun(cluster, before)
     assert waiting.is_alive() and not answers
     os.kill(stopped, signal.SIGCONT)
     waiting.join(PATIENCE)
@@ -171,6 +184,7 @@ import sys, threading, amicus, numpy as np
 client = amicus.connect(sys.argv[1], token=sys.argv[2], model="tiny")
 x = np.zeros(client.plan.input_shape, np.float32)
 print("asks", flush=True)
+sys.stdin.readline()
 try:
     if sys.argv[3] == "many":
         list(client.predict_many([x] * 9, concurrency=3))
@@ -184,22 +198,22 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("how", ["one", "many"])
 def test_ctrl_c_ends_a_call(how: str, cluster: Cluster) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(cluster.file), str(cluster.token), how]
-    # The party is stopped once the client is connected.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
-    assert process.stdout is not None
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    assert process.stdin is not None and process.stdout is not None
     pid = cluster.pid("party-2")
     try:
-        os.kill(pid, signal.SIGCONT)
         assert process.stdout.readline() == "asks\n"
+        # Connected. From now on no call ends by itself.
         os.kill(pid, signal.SIGSTOP)
-        time.sleep(0.5)
+        before = cluster.inferences()
+        process.stdin.write("\n")
+        begun(cluster, before)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
-        said = process.stdout.read()
+        assert process.stdout.read() == "interrupted\n"
     finally:
         os.kill(pid, signal.SIGCONT)
-    # The call may have been over before the party stopped.
-    assert said in ("interrupted\n", "")
+        process.kill()
 
 
 def test_secrets_are_not_shown(cluster: Cluster, client: amicus.Client, model: amicus.Model) -> None:

@@ -35,6 +35,6 @@ from .errors import (
 
 __all__ = [
     "AmicusError", "CheatedError", "Check", "Client", "ClusterError", "ConfigurationError", "InputError", "Local",
-    "Model", "ModelError", "OutsideWarning", "Owner", "PublicPlan", "RefusedError", "Report", "Simulation", "UnreachableError",
-    "__version__", "check", "compile", "connect", "local",
+    "Model", "ModelError", "OutsideWarning", "Owner", "PublicPlan", "RefusedError", "Report", "Simulation",
+    "UnreachableError", "__version__", "check", "compile", "connect", "local",
 ]  # fmt: skip

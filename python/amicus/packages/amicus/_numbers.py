@@ -48,7 +48,7 @@ def numbers(x: ArrayLike, where: str = "the image") -> Floats:
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise _refused(f"element {at} is {array[at]}", "give numbers that are finite", where)
     with np.errstate(over="ignore"):  # what float32 does not hold is refused with its range
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.require(array, np.float32, ["C", "A"])
 
 
 def images(x: Image, plan: _Plan, where: str = "the image") -> tuple[Floats, int | None]:

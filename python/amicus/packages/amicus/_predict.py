@@ -32,8 +32,8 @@ class Asking:
         """Has one image classified, or several stacked ones in one inference: the network's outputs.
 
         ``x`` are numbers as the network takes them, or the path of a picture. Numbers that it does not take are
-        refused before anything is sent. Where the plan reveals labels only, they are the answer. An answer that may be wrong, because hidden values left what the plan was
-        made for, comes with an :class:`OutsideWarning`.
+        refused before anything is sent. Where the plan reveals labels only, they are the answer. An answer that may
+        be wrong, because hidden values left what the plan was made for, comes with an :class:`OutsideWarning`.
         """
         pending, count = self._submit(x)
         return _told(_finished(pending), count)
