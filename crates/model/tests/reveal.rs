@@ -3,7 +3,7 @@
 
 mod common;
 
-use amicus_field::{LimbVec, PRIMES};
+use amicus_field::LimbVec;
 use amicus_model::compare::{FixedPoint, Networks, compare};
 use amicus_model::compile::NEAR;
 use amicus_model::function::{Elementary, Function};
@@ -11,7 +11,7 @@ use amicus_model::graph::{ConvOptions, Graph, GraphBuilder};
 use amicus_model::reveal::Reveals;
 use amicus_model::{CompileOptions, Compiled, FloatExecutor, Simulator, compile, quantize_input};
 use amicus_plan::{Choice, Link, OpKind, Plan, ScaleBits, ValueId};
-use common::Random;
+use common::{Random, masks};
 
 const FAR: Link = Link { one_way: 0.02, ..NEAR };
 
@@ -52,21 +52,6 @@ fn compiled(graph: &Graph, labels: u32, link: Link) -> Compiled {
     compile(graph, &samples(graph, 12, 1.0), &options).unwrap()
 }
 
-/// Random masks, as the helper deals them.
-fn masks(plan: &Plan, seed: u64) -> Vec<LimbVec> {
-    let mut r = Random(seed);
-    let infos = plan.values().unwrap();
-    let mut mask = |v: usize| {
-        let len = infos.get(ValueId(v as u32)).len;
-        let planes = (0..plan.limbs.count())
-            .flat_map(|limb| (0..len).map(move |_| limb))
-            .map(|limb| (r.next() >> 12) % PRIMES[limb])
-            .collect();
-        LimbVec::from_planes(plan.limbs, planes).unwrap()
-    };
-    (0..infos.count()).map(&mut mask).collect()
-}
-
 /// What is ranked: outputs without the bits that are dropped first.
 fn ranked(plan: &Plan) -> ValueId {
     let reveal = plan.output.reveal.as_ref().unwrap();
@@ -87,7 +72,7 @@ fn runs(graph: &Graph, c: &Compiled, most: f64) -> usize {
     let (mut equal, mut clear) = (0, 0);
     for (seed, sample) in samples(graph, 24, most).iter().enumerate() {
         let input = LimbVec::from_i64(plan.limbs, &quantize_input(plan, sample).unwrap());
-        let trace = simulator.trace_masked(&input, &masks(plan, seed as u64), 1).unwrap();
+        let trace = simulator.trace_masked(&input, &masks(plan, &mut Random(seed as u64)), 1).unwrap();
         let numbers: Vec<f64> = trace.value(ranked(plan)).signed().into_iter().map(|z| z.as_f64()).collect();
         let got = trace.outputs().logits();
         assert_eq!(got, reveal.of(&numbers), "{}: {numbers:?}", plan.name);

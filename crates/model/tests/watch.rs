@@ -3,7 +3,7 @@
 
 mod common;
 
-use amicus_field::{LimbVec, PRIMES};
+use amicus_field::LimbVec;
 use amicus_model::approximate::{ApproximateOptions, approximate};
 use amicus_model::function::{Elementary, Function};
 use amicus_model::graph::{ConvOptions, Graph, GraphBuilder, PoolOptions};
@@ -11,8 +11,8 @@ use amicus_model::prepare::prepare;
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Simulator, compile, quantize_input, relative_error,
 };
-use amicus_plan::{OpKind, Plan, ValueId};
-use common::Random;
+use amicus_plan::{OpKind, Plan};
+use common::{Random, masks};
 
 const WIDTH: usize = 4096;
 
@@ -103,20 +103,6 @@ fn compiled(graph: &Graph, samples: &[Vec<f32>], watch: bool) -> (Graph, Compile
     let options = CompileOptions { watch, max_error: 0.01, ..CompileOptions::default() };
     let compiled = compile(&graph, samples, &options).unwrap();
     (graph, compiled)
-}
-
-/// Random masks, as the helper deals them: what parties compute follows.
-fn masks(plan: &Plan, r: &mut Random) -> Vec<LimbVec> {
-    let infos = plan.values().unwrap();
-    let mask = |v: usize, r: &mut Random| {
-        let len = infos.get(ValueId(v as u32)).len;
-        let planes = (0..plan.limbs.count())
-            .flat_map(|limb| (0..len).map(move |_| limb))
-            .map(|limb| (r.next() >> 12) % PRIMES[limb])
-            .collect();
-        LimbVec::from_planes(plan.limbs, planes).unwrap()
-    };
-    (0..infos.count()).map(|v| mask(v, r)).collect()
 }
 
 /// What a private run reveals of one input: outputs, and whether a value was outside.

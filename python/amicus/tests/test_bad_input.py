@@ -117,6 +117,8 @@ def test_tokens_that_are_none(cluster: Cluster, tmp_path: Path) -> None:
     said = told(amicus.ConfigurationError, cluster, token=open_to_all)
     assert "others may read" in said.what and "chmod 600" in said.next
     told(amicus.ConfigurationError, cluster, token=tmp_path / "none.tokens")
+    # A token where the path of a file belongs is not repeated.
+    told(amicus.ConfigurationError, cluster, token=own["helper"])
 
 
 def changed(cluster: Cluster, folder: Path, change: Callable[[str], str]) -> Path:

@@ -53,7 +53,7 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
     if plan.output.watch > 0 {
         lines.push(
             "which values are watched for leaving their windows and intervals, and in groups of how many: so how far \
-             calibration data are inside"
+             calibration data are inside; and by whether outputs are, whether values inside could drive them too far"
                 .to_owned(),
         );
     }

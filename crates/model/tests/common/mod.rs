@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
 #![allow(dead_code)] // each test file uses its own part
 
-use amicus_field::{Conv2d, Dense, I256, Limbs, LinearShape, SumPool2d};
+use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, PRIMES, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
     Activation, Compare, InputSpec, MaskKind, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, Select,
@@ -353,4 +353,18 @@ fn push_gather(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Rando
     let (rows, columns) = (some(h), some(w));
     let shape = [c, rows.len(), columns.len()];
     push(plan, known, OpKind::Gather { input: x.id, size: [h, w], rows, columns }, shape, x.scale, x.mask);
+}
+
+/// Random masks, as the helper deals them: what parties compute follows.
+pub(crate) fn masks(plan: &Plan, r: &mut Random) -> Vec<LimbVec> {
+    let infos = plan.values().unwrap();
+    let mask = |v: usize, r: &mut Random| {
+        let len = infos.get(ValueId(v as u32)).len;
+        let planes = (0..plan.limbs.count())
+            .flat_map(|limb| (0..len).map(move |_| limb))
+            .map(|limb| (r.next() >> 12) % PRIMES[limb])
+            .collect();
+        LimbVec::from_planes(plan.limbs, planes).unwrap()
+    };
+    (0..infos.count()).map(|v| mask(v, r)).collect()
 }

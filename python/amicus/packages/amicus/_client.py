@@ -11,6 +11,7 @@ from . import _native
 from ._model import PublicPlan
 from ._numbers import Image, images
 from ._predict import Asking
+from .errors import ConfigurationError
 
 Token: TypeAlias = "str | os.PathLike[str] | Mapping[str, str]"
 """The path of a file of tokens, or a token for every node by its name: helper, party-1, and so on."""
@@ -18,7 +19,15 @@ Token: TypeAlias = "str | os.PathLike[str] | Mapping[str, str]"
 
 def token_of(token: Token) -> str | dict[str, str]:
     """A token as the native part takes it."""
-    return dict(token) if isinstance(token, Mapping) else os.fspath(token)
+    if isinstance(token, Mapping):
+        return dict(token)
+    path = os.fspath(token)
+    # What is no file may be a token itself, which no message repeats.
+    if not os.path.exists(path):
+        raise ConfigurationError(
+            "there is no such file of tokens", "token", "yours", "give the path of a file of tokens, or a dict by node"
+        )
+    return path
 
 
 def connect(
