@@ -1,4 +1,4 @@
-"""Runs the commands of docs/tutorial-onnx.md: every ```sh block, line by line, in a copy of docs/tutorial.
+"""Runs the commands of the tutorial's parts: every ```sh block, line by line, in copies of docs/tutorial.
 
     python3 .ci/tutorial.py FOLDER_OF_AMICUS
 
@@ -14,14 +14,20 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PARTS = ["tutorial-onnx.md", "tutorial-outputs.md"]
 BLOCK = re.compile(r"^```sh(?: exit=(\d+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def main(folder):
-    blocks = BLOCK.findall((ROOT / "docs/tutorial-onnx.md").read_text())
+    for name in PARTS:
+        run(folder, name)
+
+
+def run(folder, name):
+    blocks = BLOCK.findall((ROOT / "docs" / name).read_text())
     commands = [(line, int(code or 0)) for code, block in blocks for line in block.splitlines() if line]
     if not any(line.startswith("amicus compile") for line, _ in commands):
-        sys.exit("the tutorial has no commands")
+        sys.exit(f"docs/{name} has no commands")
     with tempfile.TemporaryDirectory() as temporary:
         place = pathlib.Path(temporary) / "tutorial"
         shutil.copytree(ROOT / "docs/tutorial", place)
@@ -31,7 +37,7 @@ def main(folder):
             print("$", line, flush=True)
             got = subprocess.run(line, shell=True, cwd=place, env=environment, timeout=300).returncode
             if got != code:
-                sys.exit(f"docs/tutorial-onnx.md: `{line}` ended with {got}, expected {code}")
+                sys.exit(f"docs/{name}: `{line}` ended with {got}, expected {code}")
 
 
 if __name__ == "__main__":
