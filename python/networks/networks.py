@@ -3,10 +3,13 @@
     pip install torch torchvision onnx onnxruntime onnxscript numpy scikit-learn skl2onnx keras
     python networks.py export FOLDER
     python networks.py run FOLDER --amicus target/release/amicus --float target/release/examples/float
+    python networks.py private FOLDER --amicus target/release/amicus
 
 Weights are random; statistics of BatchNorm are those of random images, so numbers stay in a usual
 range. `run` prints a table: what `check` says, how far the float executor is
 from ONNX Runtime, the error of the fixed point on inputs that were not calibrated with, the cost.
+`private` compiles each network and runs it privately, two parties in one process over TLS, on such
+inputs: errors, how far private answers are from the simulator's, time, bytes, memory.
 """
 
 import argparse
@@ -21,6 +24,8 @@ import numpy as np
 
 SEED = 1
 CALIBRATION, TEST = 12, 6
+# Their layers take images of one size.
+FIXED = {"regression", "vit_b_16"}
 
 
 def images(count, shape, seed):
@@ -197,13 +202,15 @@ def torch_networks():
     return known + own
 
 
-def export_torch(folder, only):
+def export_torch(folder, only, size=None):
     import torch
     from torch import nn
 
     for name, exporter, shape, build, refused in torch_networks():
         if only and name not in only:
             continue
+        if size and len(shape) == 3 and shape[0] == 3 and name not in FIXED:
+            shape = (3, size, size)
         path = os.path.join(folder, f"{name}.onnx")
         if os.path.exists(path):
             continue
@@ -392,6 +399,52 @@ def one(folder, name, args):
     return row
 
 
+def private(folder, args):
+    failed = 0
+    for name in sorted(f[:-5] for f in os.listdir(folder) if f.endswith(".onnx")):
+        if args.only and name not in args.only:
+            continue
+        result = os.path.join(folder, f"{name}.private.json")
+        if not os.path.exists(result) or args.again:
+            row = one_private(folder, name, args)
+            with open(result, "w") as out:
+                json.dump(row, out)
+        row = json.load(open(result))
+        failed += not row["fine"]
+        print(private_line(row), flush=True)
+    return failed
+
+
+def one_private(folder, name, args):
+    """Right if every answer is accepted, and is the simulator's up to what truncation rounds by chance."""
+    at = lambda kind: os.path.join(folder, f"{name}.{kind}")
+    row = {"name": name, **json.load(open(at("json"))), "fine": False}
+    with tempfile.TemporaryDirectory() as scratch:
+        amc = os.path.join(scratch, "m.amc")
+        command = [args.amicus, "compile", at("onnx"), "--calibrate", at("cal.npz"), "-o", amc, "--json", "--allow-miss"]
+        code, _, err, row["compile_s"] = call(command, args.timeout)
+        if code != 0:
+            return {**row, "note": "compile: " + err.strip()[-300:]}
+        command = [args.amicus, "demo", "--model", amc, "--data", at("test.npz"), "--samples", str(args.samples), "--json"]
+        code, out, err, _ = call(command, args.timeout)
+        if code != 0:
+            return {**row, "note": "demo: " + (err or out).strip()[-300:]}
+    row["demo"] = report = json.loads(out)
+    alike = report["check"] == "accepted" and report["agree"] in (report["samples"], None)
+    return {**row, "fine": alike and report["simulator_error_max"] < 0.005}
+
+
+def private_line(r):
+    cells = [r["name"], " x ".join(str(s) for s in r["shape"])]
+    if "demo" in r:
+        d = r["demo"]
+        cells += [f"{100 * d['relative_error']:.3f}%", f"{100 * d['simulator_error_max']:.3f}%", f"{d['online_ms']['median'] / 1000:.2f} s"]
+        cells += [f"{d['dealt_bytes'] / 1e6:.1f} MB", f"{d['sent_bytes_per_party'] / 1e6:.1f} MB", f"{d['peak_rss_bytes'] / 1e9:.1f} GB"]
+    else:
+        cells += [r["note"], "", "", "", "", ""]
+    return "| " + " | ".join(cells) + (" |" if r["fine"] else " | (!)")
+
+
 def line(r):
     shape = " x ".join(str(s) for s in r["shape"])
     cells = [r["name"], r["program"], shape, r.get("check", "fails")]
@@ -405,23 +458,27 @@ def line(r):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["export", "run"])
+    parser.add_argument("what", choices=["export", "run", "private"])
     parser.add_argument("folder")
     parser.add_argument("--only", nargs="*", help="names of networks")
     parser.add_argument("--amicus", default="amicus")
     parser.add_argument("--float", default="target/release/examples/float")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for one command")
+    parser.add_argument("--size", type=int, help="export: height and width of images")
+    parser.add_argument("--samples", type=int, default=TEST, help="private: inputs of each network")
     parser.add_argument("--check-only", action="store_true", help="no compiling")
     parser.add_argument("--again", action="store_true", help="also what has a result")
     args = parser.parse_args()
     os.makedirs(args.folder, exist_ok=True)
     if args.what == "run":
         sys.exit(run(args.folder, args) > 0)
-    for export in (export_sklearn, export_torch, export_keras):
+    if args.what == "private":
+        sys.exit(private(args.folder, args) > 0)
+    for export in (export_sklearn, lambda folder, only: export_torch(folder, only, args.size), export_keras):
         try:
             export(args.folder, args.only)
         except ImportError as missing:
-            print(f"{export.__name__} left out: {missing}", file=sys.stderr)
+            print(f"left out: {missing}", file=sys.stderr)
 
 
 if __name__ == "__main__":
