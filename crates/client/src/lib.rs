@@ -8,6 +8,7 @@
 //! - [`load`]: mask the weights (section 4)
 //! - [`fingerprint`]: compare the model's fingerprint at all parties
 //! - [`https`]: the same messages as requests and answers of nodes' public ports
+//! - [`served`]: what nodes say of themselves, held against each other
 //!
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ pub mod fingerprint;
 pub mod https;
 pub mod inference;
 pub mod load;
+pub mod served;
 
 use amicus_protocol::PartyId;
 use amicus_protocol::authentic::{AuthenticationKeys, Tag};

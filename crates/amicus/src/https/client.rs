@@ -4,14 +4,14 @@ use super::tokens::{Tokens, nodes};
 use super::wire::{self, Wire};
 use crate::roles::{Answer, Expected, ModelFingerprint, input_of};
 use crate::{Deployment, Error};
-use amicus_client::fingerprint::Fingerprints;
-use amicus_client::https::{self, Call, Info, ModelInfo};
+use amicus_client::https::{self, Call, Info};
 use amicus_client::inference::PendingRequest;
+use amicus_client::served;
 use amicus_field::OperatingSystem;
 use amicus_node::{Limits, NodeError, Peer, limits};
 use amicus_plan::{Plan, PlanDigest, encoding};
-use amicus_protocol::wire::{Kind, VERSION};
-use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Step};
+use amicus_protocol::wire::Kind;
+use amicus_protocol::{EpochId, Parties, PartyId, ProtocolError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,15 +80,7 @@ async fn info(wire: &Wire, node: Peer) -> Result<Info, Error> {
         node: node.clone(),
         reason: format!("what it says of itself: {error}"),
     })?;
-    if info.role != node.to_string() {
-        let reason = format!("it says that it is {}", amicus_plan::printable::visible(&info.role));
-        return Err(Error::Https { node, reason });
-    }
-    if info.wire != VERSION {
-        let reason =
-            format!("it speaks version {} of the protocol, we speak {VERSION}; use the same", info.wire);
-        return Err(Error::Https { node, reason });
-    }
+    served::speaks(&node, &info).map_err(|reason| Error::Https { node, reason })?;
     Ok(info)
 }
 
@@ -112,21 +104,10 @@ pub async fn fetch_plan_async(deployment: &Deployment, tokens: &Tokens, model: &
     let wire = Arc::new(Wire::new(deployment, tokens, encoding::MAX_BYTES)?);
     let all = nodes(deployment)?;
     let parties = all[1..].to_vec();
-    let mut said = infos(&wire, parties.clone()).await?.into_iter().map(|info| {
-        let of_name = |served: &&ModelInfo| served.name == model;
-        info.models.iter().find(of_name).map(|served| served.plan.clone())
-    });
-    let first = said.next().flatten();
-    let none = |node: &Peer| {
-        let model = amicus_plan::printable::visible(model);
-        Error::Https { node: node.clone(), reason: format!("it serves no model {model} to these tokens") }
-    };
-    let digest = first.ok_or_else(|| none(&parties[0]))?;
-    for (other, node) in said.zip(&parties[1..]) {
-        if other.as_ref() != Some(&digest) {
-            return Err(none(node));
-        }
-    }
+    let said = infos(&wire, parties.clone()).await?;
+    let digest = served::plan_of(model, deployment.count()?.all().zip(&said))
+        .map_err(|(party, reason)| Error::Https { node: Peer::Party(party), reason })?
+        .to_owned();
     let listed = deployment.models.get(model).map(|listed| listed.plan.to_string());
     let differs = |reason: &str| Error::Https { node: parties[0].clone(), reason: reason.into() };
     if listed.is_some_and(|listed| listed != digest) {
@@ -301,8 +282,6 @@ impl Drop for HttpsClient {
 impl Core {
     /// The fingerprint that all parties tell.
     async fn fingerprint(self: &Arc<Self>) -> Result<[u8; 32], Error> {
-        let mut fingerprints = Fingerprints::default();
-        let mut common = None;
         let mut asked = JoinSet::new();
         for party in self.parties.all() {
             let core = Arc::clone(self);
@@ -313,23 +292,12 @@ impl Core {
             infos.push(joined.map_err(|error| lost(&error))?);
         }
         infos.sort_by_key(|(party, _)| *party);
-        for (party, said) in infos {
-            let said = said?;
-            let served = said.models.iter().find(|model| model.plan == self.digest.to_string());
-            let loaded = served.and_then(|model| Some((model.epoch.as_ref()?, model.fingerprint.as_ref()?)));
-            let Some((epoch, fingerprint)) = loaded else {
-                return Err(NodeError::from(ProtocolError::NoModel).into());
-            };
-            let fail = || {
-                let fault = Fault::Unexpected("an epoch that is none".into());
-                NodeError::from(ProtocolError::peer(party, Step::load_part("fingerprint"), fault))
-            };
-            let epoch = EpochId::from_bytes(unhex(epoch).ok_or_else(fail)?);
-            let fingerprint: [u8; 32] = unhex(fingerprint).ok_or_else(fail)?;
-            common = Some(fingerprints.answer(party, epoch, &fingerprint).map_err(NodeError::from)?);
-        }
-        *self.compared.lock().unwrap_or_else(PoisonError::into_inner) = fingerprints.epoch();
-        common.map(|digest| digest.0).ok_or_else(|| NodeError::from(ProtocolError::NoModel).into())
+        let said: Vec<(PartyId, Info)> =
+            infos.into_iter().map(|(party, said)| Ok((party, said?))).collect::<Result<_, Error>>()?;
+        let each = said.iter().map(|(party, info)| (*party, info));
+        let (epoch, digest) = served::fingerprint(&self.digest, each).map_err(NodeError::from)?;
+        *self.compared.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
+        Ok(digest.0)
     }
 
     /// Asks, again and again while the node is away, until the inference can have no answer any more.
@@ -400,16 +368,4 @@ impl Core {
         }
         Err(first_failure.unwrap_or_else(|| fail(ProtocolError::NoModel)))
     }
-}
-
-/// So many bytes of hex digits.
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    if text.len() != 2 * N || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
