@@ -36,7 +36,7 @@
 //! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in three
 //! kinds, see
 //! [`Kernel`]: portable Rust, AVX2 with FMA, and AVX-512 (IFMA, VBMI, VAES). All give bit-identical results. All unsafe
-//! code of the project is in `src/kernels/`.
+//! code of the project is in `src/kernels/`, but for names of exports.
 //!
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![deny(unsafe_code)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Every crate with the crates of this workspace that it may use, from the bottom up.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("field", &[]),
     ("files", &[]),
     ("net", &[]),
@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("data", &["model"]),
     ("train", &["data", "model"]),
     ("client", &["field", "plan", "protocol"]),
+    ("web", &["client", "field", "plan", "protocol"]),
     ("node", &["client", "field", "files", "net", "plan", "protocol"]),
     ("amicus", &["client", "data", "field", "files", "model", "net", "node", "plan", "protocol"]),
     ("service", &["amicus"]),

@@ -1,4 +1,4 @@
-//! The kernels: all unsafe code and all SIMD of the project.
+//! The kernels: all unsafe code (but for names of exports) and all SIMD of the project.
 //!
 //! Element-wise work is written once, in [`elementwise`], [`words`],
 //! [`boolean`] and [`evaluation`], over the
