@@ -35,9 +35,14 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Arc::new(model.plan.clone());
     let parties = Parties::new(2).unwrap();
-    let files =
-        Files::write(folder.path(), parties, &["alice".to_owned()], &[("lenet".to_owned(), &model.plan)])
-            .unwrap();
+    let files = Files::write(
+        folder.path(),
+        parties,
+        &["alice".to_owned()],
+        &[("lenet".to_owned(), &model.plan)],
+        &[],
+    )
+    .unwrap();
     let roles = [ServiceRole::Helper, ServiceRole::Party, ServiceRole::Party];
     let services: Vec<Service> = files
         .nodes

@@ -31,4 +31,6 @@ pub use config::{Bytes, LogConfig, LogFormat, LogLevel, NodeConfig, NodeLimits};
 pub use error::StartError;
 pub use node::{Agreed, Prepared, ServiceRole};
 pub use public::{PublicConfig, PublicLimits};
+#[cfg(feature = "danger")]
+pub use run::run_deviating;
 pub use run::{Ended, Service, run};

@@ -42,6 +42,9 @@ pub struct Prepared {
     pub identity: Arc<Identity>,
     /// The plans that it serves.
     pub plans: Vec<Agreed>,
+    /// How a party deviates; none of an honest one.
+    #[cfg(feature = "danger")]
+    pub(crate) cheat: Option<amicus::node::conduct::Cheat>,
 }
 
 /// A plan that a node serves.
@@ -76,7 +79,15 @@ impl Prepared {
         let asked = deployment.asks(plans.iter().map(|agreed| Arc::clone(&agreed.plan)))?;
         within_limits(config, &me, asked)?;
         let deployment = localised(deployment, config, &me);
-        Ok(Prepared { deployment, digest, me, identity, plans })
+        Ok(Prepared {
+            deployment,
+            digest,
+            me,
+            identity,
+            plans,
+            #[cfg(feature = "danger")]
+            cheat: None,
+        })
     }
 
     /// Reads what a running node can take up: the cluster's file and its key.
@@ -96,6 +107,12 @@ impl Prepared {
     pub(crate) fn start(&self, folder: &Path) -> Result<Node, StartError> {
         let plans = self.plans.iter().map(|agreed| Arc::clone(&agreed.plan));
         let identity = Arc::clone(&self.identity);
+        #[cfg(feature = "danger")]
+        if let (Peer::Party(_), Some(cheat), Some(agreed)) = (&self.me, self.cheat, self.plans.first()) {
+            let conduct = cheat.into_conduct(&agreed.plan);
+            let party = Party::start_deviating(&self.deployment, identity, plans, folder, conduct)?;
+            return Ok(Node::Party(party));
+        }
         Ok(match self.me {
             Peer::Helper => Node::Helper(Helper::start(&self.deployment, identity, plans, folder)?),
             _ => Node::Party(Party::start(&self.deployment, identity, plans, folder)?),

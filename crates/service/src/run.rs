@@ -174,7 +174,20 @@ impl Service {
 /// # Errors
 /// Whatever keeps it from starting.
 pub fn run(config: &NodeConfig, role: ServiceRole) -> Result<Ended, StartError> {
-    let prepared = Prepared::read(config, Some(role))?;
+    serve(config, Prepared::read(config, Some(role))?)
+}
+
+/// Runs a party that deviates from the protocol, to show that it is caught.
+///
+/// # Errors
+/// Whatever keeps it from starting.
+#[cfg(feature = "danger")]
+pub fn run_deviating(config: &NodeConfig, cheat: amicus::node::conduct::Cheat) -> Result<Ended, StartError> {
+    let prepared = Prepared::read(config, Some(ServiceRole::Party))?;
+    serve(config, Prepared { cheat: Some(cheat), ..prepared })
+}
+
+fn serve(config: &NodeConfig, prepared: Prepared) -> Result<Ended, StartError> {
     // Before anything is begun that a signal should end well.
     let signals = Signals::take()?;
     let mut service = Service::of(config, prepared)?;

@@ -38,19 +38,46 @@ impl Party {
         plans: impl IntoIterator<Item = impl Into<Arc<Plan>>>,
         folder: impl Into<PathBuf>,
     ) -> Result<Self, Error> {
-        let seat = Seat::find(deployment, identity.into(), Role::Party)?;
+        Party::begin(deployment, identity.into(), plans, folder.into(), |_| ())
+    }
+
+    /// Starts a party that deviates from the protocol, to show that it is caught.
+    ///
+    /// # Errors
+    /// Those of [`Party::start`].
+    #[cfg(feature = "danger")]
+    pub fn start_deviating(
+        deployment: &Deployment,
+        identity: impl Into<Arc<Identity>>,
+        plans: impl IntoIterator<Item = impl Into<Arc<Plan>>>,
+        folder: impl Into<PathBuf>,
+        conduct: Box<dyn amicus_node::conduct::Conduct>,
+    ) -> Result<Self, Error> {
+        let deviate = |config: &mut PartyConfig| config.conduct = Some(conduct);
+        Party::begin(deployment, identity.into(), plans, folder.into(), deviate)
+    }
+
+    fn begin(
+        deployment: &Deployment,
+        identity: Arc<Identity>,
+        plans: impl IntoIterator<Item = impl Into<Arc<Plan>>>,
+        folder: PathBuf,
+        set: impl FnOnce(&mut PartyConfig),
+    ) -> Result<Self, Error> {
+        let seat = Seat::find(deployment, identity, Role::Party)?;
         let Peer::Party(me) = seat.me else {
             return Err(
                 NodeError::from(ProtocolError::Internal("a party's seat is no party's".into())).into()
             );
         };
         let (reporter, events) = Reporter::channel();
-        let place = seat.place(folder.into());
+        let place = seat.place(folder);
         let models: Vec<_> = plans.into_iter().map(|plan| seat.served(plan.into())).collect();
         let digests = digests(&models)?;
         let mut config = PartyConfig::new(models, seat.parties, me, place, reporter);
         config.limits = seat.limits;
         config.inferences = seat.own_inferences().unwrap_or(MAX_LANES);
+        set(&mut config);
         let node = PartyNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

@@ -1,6 +1,9 @@
 //! `amicus helper` and `amicus party`.
 
-use amicus_service::{Ended, LogFormat, LogLevel, NodeConfig, ServiceRole, StartError, log, run as serve};
+use amicus_node::conduct::Cheat;
+use amicus_service::{
+    Ended, LogFormat, LogLevel, NodeConfig, ServiceRole, StartError, log, run as serve, run_deviating,
+};
 use clap::ValueEnum;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +27,9 @@ pub(crate) struct Args {
     /// End when nobody holds the other end of standard input any more, as `amicus up` does.
     #[arg(long, hide = true)]
     while_piped: bool,
+    /// Deviate, as `amicus up --cheat` has its last party do.
+    #[arg(long, hide = true)]
+    cheat: Option<Cheat>,
     /// What is logged, if not as the file says.
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<Level>,
@@ -66,7 +72,11 @@ pub(crate) fn run(args: &Args, role: ServiceRole) -> anyhow::Result<ExitCode> {
     if args.while_piped {
         end_with_input()?;
     }
-    Ok(match serve(&config, role) {
+    let served = match args.cheat {
+        Some(cheat) if role == ServiceRole::Party => run_deviating(&config, cheat),
+        _ => serve(&config, role),
+    };
+    Ok(match served {
         Ok(Ended::Told) => ExitCode::SUCCESS,
         Ok(Ended::Fatal) => ExitCode::FAILURE,
         Err(error) => refused(&error),

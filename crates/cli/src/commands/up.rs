@@ -6,9 +6,11 @@ use amicus::files::read_identity;
 use amicus::{ModelFile, Owner, Parties, Plan};
 use amicus_cli::demo::{MODELS, shipped};
 use amicus_cli::interrupt::TemporaryFolder;
-use amicus_cli::up::{Cluster, Files};
+use amicus_cli::up::{Cluster, DIST, Files, Model, Serving, Web};
+use amicus_data::cifar10;
 use amicus_net::shaper::Shape;
-use anyhow::{Context, bail};
+use amicus_node::conduct::Cheat;
+use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -16,13 +18,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How often signals and nodes are looked at.
 const GLANCE: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  amicus up\n  amicus up resnet8-cifar10 mine.amc --parties 3 --folder trial\n\n\
+    after_help = "Examples:\n  amicus up\n  amicus up resnet8-cifar10 mine.amc --parties 3 --folder trial\n  amicus up --web\n\n\
     Helper and parties are processes of their own, in a folder with all that operators have. Ctrl-C ends all of it; \
     they end, too, when this command is killed. Nodes answer over HTTPS too, with tokens in the folder. All of them on one machine protect nobody: it is for trying."
 )]
@@ -39,6 +42,12 @@ pub(crate) struct Args {
     /// A new folder, which stays [default: a temporary one, which goes].
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// Serve a page that asks the cluster, from an address of its own, out of what `web/build.sh` made.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, require_equals = true, default_missing_value = DIST)]
+    web: Option<PathBuf>,
+    /// Have the last party deviate once, as `amicus demo --cheat` does, to see it caught.
+    #[arg(long, value_name = "WHERE")]
+    cheat: Option<Cheat>,
     /// Print one JSON object once all is ready.
     #[arg(long)]
     json: bool,
@@ -55,7 +64,17 @@ struct Ready {
     owner_tokens: String,
     clients: Vec<ClientReady>,
     models: Vec<ModelReady>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    web: Option<WebReady>,
     version: &'static str,
+}
+
+#[derive(Serialize)]
+struct WebReady {
+    /// The page, with the first client's tokens behind `#`, which browsers send nobody.
+    page: String,
+    /// Where the page reaches each node, the helper first.
+    relays: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +100,8 @@ struct ClientReady {
 struct ModelReady {
     name: String,
     plan: String,
+    #[serde(skip)]
+    digest: String,
     fingerprint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<String>,
@@ -113,10 +134,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         (None, None) => bail!("there is no folder"),
     };
     let plans: Vec<(String, &Plan)> = models.iter().map(|m| (m.name.clone(), &m.file.plan)).collect();
-    let mut cluster = Cluster::start(Files::write(&folder, parties, &clients, &plans)?)?;
-    let Some(ready) = make_ready(&mut cluster, &models, &clients, &end)? else {
+    if let Some(cheat) = args.cheat {
+        let first = plans.first().context("there is no model")?;
+        cheat.check_against(first.1, parties, 1).map_err(|reason| anyhow!("--cheat {reason}"))?;
+    }
+    let web = args.web.as_ref().map(|folder| Web::open(folder, parties.count() + 1)).transpose()?;
+    let origins = web.as_ref().map(Web::origin).transpose()?;
+    let files = Files::write(&folder, parties, &clients, &plans, origins.as_slice())?;
+    let mut cluster = Cluster::start(files, args.cheat)?;
+    let Some(mut ready) = make_ready(&mut cluster, &models, &clients, &end)? else {
         return Ok(ExitCode::SUCCESS);
     };
+    let serving =
+        web.map(|web| web.serve(&cluster.files.deployment, &described(&models, &ready))).transpose()?;
+    if let Some(serving) = &serving {
+        ready.web = Some(of_web(serving, &ready)?);
+    }
     show(&ready, args.json, args.folder.is_some())?;
     while !end.load(Ordering::SeqCst) {
         cluster.check()?;
@@ -124,6 +157,32 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     cluster.end();
     Ok(ExitCode::SUCCESS)
+}
+
+/// The models as the page is told of them.
+fn described(models: &[Served], ready: &Ready) -> Vec<Model> {
+    let of = |(served, model): (&Served, &ModelReady)| {
+        let photographs = MODELS.contains(&served.name.as_str()) && served.name.contains("cifar10");
+        let classes = if photographs { cifar10::NAMES.map(str::to_owned).to_vec() } else { Vec::new() };
+        Model {
+            name: served.name.clone(),
+            plan: model.digest.clone(),
+            fingerprint: model.fingerprint.clone(),
+            classes,
+        }
+    };
+    models.iter().zip(&ready.models).map(of).collect()
+}
+
+/// Where the page is, for the first client.
+fn of_web(serving: &Serving, ready: &Ready) -> anyhow::Result<WebReady> {
+    let client = ready.clients.first().context("there is no client")?;
+    let tokens = Zeroizing::new(std::fs::read_to_string(&client.tokens).context("the client's tokens")?);
+    let lines = tokens.lines().filter_map(|line| line.split_once(" = "));
+    let tokens: Vec<String> =
+        lines.map(|(node, token)| format!("{node}={}", token.trim_matches('"'))).collect();
+    let page = format!("{}/#{}", serving.origin, tokens.join("&"));
+    Ok(WebReady { page, relays: serving.relays.clone() })
 }
 
 fn models(named: &[String]) -> anyhow::Result<Vec<Served>> {
@@ -189,6 +248,7 @@ fn make_ready(
         ready.push(ModelReady {
             name: name.clone(),
             plan: shown(&format!("{name}.plan")),
+            digest: file.plan.digest()?.to_string(),
             fingerprint: model.fingerprint.to_string(),
             images: (!images.is_empty()).then(|| at.display().to_string()),
         });
@@ -218,6 +278,7 @@ fn make_ready(
             })
             .collect(),
         models: ready,
+        web: None,
         version: env!("CARGO_PKG_VERSION"),
     }))
 }
@@ -254,6 +315,10 @@ fn show(ready: &Ready, json: bool, stays: bool) -> anyhow::Result<()> {
                 node.pin, node.name, client.tokens, node.public
             ));
         }
+    }
+    if let Some(web) = &ready.web {
+        output::line("In a browser, with the tokens of that client:");
+        output::as_it_is(&format!("  {}", web.page));
     }
     note("Ctrl-C ends all of it.");
     Ok(())

@@ -1,6 +1,7 @@
 //! Nodes as children of this process.
 
 use super::{Place, UpError};
+use amicus_node::conduct::Cheat;
 use amicus_service::ServiceRole;
 use std::fs::File;
 use std::path::PathBuf;
@@ -17,11 +18,11 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts this program as a node.
+    /// Starts this program as a node, which deviates if it is told how.
     ///
     /// # Errors
     /// A log that cannot be written, no process.
-    pub fn start(role: ServiceRole, place: &Place) -> Result<Self, UpError> {
+    pub fn start(role: ServiceRole, place: &Place, cheat: Option<Cheat>) -> Result<Self, UpError> {
         let system = |error| UpError::System { what: "a process", error };
         let log =
             File::create(&place.log).map_err(|error| UpError::File { path: place.log.clone(), error })?;
@@ -29,9 +30,11 @@ impl Child {
             ServiceRole::Helper => "helper",
             ServiceRole::Party => "party",
         };
+        let cheat = cheat.map(|cheat| ["--cheat".to_owned(), cheat.to_string()]);
         let mut process = Command::new(std::env::current_exe().map_err(system)?)
             .args([role, "--while-piped", "--config"])
             .arg(&place.config)
+            .args(cheat.into_iter().flatten())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

@@ -53,7 +53,8 @@ pub struct Place {
 }
 
 impl Files {
-    /// Writes them for a new cluster of so many parties, that serves these plans to these clients.
+    /// Writes them for a new cluster of so many parties, that serves these plans to these clients, and
+    /// to pages of these origins.
     ///
     /// # Errors
     /// A folder that cannot be written or holds a cluster, names that are none, no free ports.
@@ -62,6 +63,7 @@ impl Files {
         parties: Parties,
         clients: &[String],
         plans: &[(String, &Plan)],
+        origins: &[String],
     ) -> Result<Self, UpError> {
         let names: Vec<String> = std::iter::once("helper".to_owned())
             .chain((1..=parties.count()).map(|n| format!("party-{n}")))
@@ -134,7 +136,7 @@ impl Files {
                     listen: place.public.to_string(),
                     certificate: None,
                     key: None,
-                    origins: Vec::new(),
+                    origins: origins.to_vec(),
                     limits: PublicLimits::default(),
                 }),
                 shutdown: 5,

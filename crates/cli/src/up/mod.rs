@@ -5,11 +5,14 @@
 
 mod children;
 mod files;
+mod web;
 
 pub use children::Child;
 pub use files::{Files, Place};
+pub use web::{DIST, Model, Serving, Web};
 
 use amicus::deployment::DeploymentError;
+use amicus_node::conduct::Cheat;
 use amicus_service::ServiceRole;
 use std::io;
 use std::path::PathBuf;
@@ -41,6 +44,15 @@ pub enum UpError {
         /// What the system says.
         error: io::Error,
     },
+    /// A file of the page.
+    #[error(
+        "{}: there is no such file; `web/build.sh` makes it, in the project's folder",
+        amicus::plan::printable::visible(&path.display().to_string())
+    )]
+    NoPage {
+        /// Which.
+        path: PathBuf,
+    },
     /// A process or a port.
     #[error("the system refuses {what}: {error}")]
     System {
@@ -70,16 +82,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes of these files.
+    /// Starts the nodes of these files; the last party deviates, if it is told how.
     ///
     /// # Errors
     /// When the system gives no processes.
-    pub fn start(files: Files) -> Result<Self, UpError> {
+    pub fn start(files: Files, cheat: Option<Cheat>) -> Result<Self, UpError> {
         let mut cluster = Cluster { files, nodes: Vec::new() };
         for at in 0..cluster.files.nodes.len() {
             let place = &cluster.files.nodes[at];
             let role = if at == 0 { ServiceRole::Helper } else { ServiceRole::Party };
-            let child = Child::start(role, place)?;
+            let last = at + 1 == cluster.files.nodes.len();
+            let child = Child::start(role, place, cheat.filter(|_| last))?;
             cluster.nodes.push(child);
         }
         Ok(cluster)
