@@ -10,7 +10,7 @@ use amicus_model::fit::Method;
 use amicus_model::function::{Elementary, Function};
 use amicus_model::graph::Layer;
 use amicus_model::networks::PixelRule;
-use amicus_model::{FloatExecutor, Graph, argmax, networks};
+use amicus_model::{FloatExecutor, Graph, GraphBuilder, argmax, networks};
 
 fn asset(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/assets").join(name)).unwrap()
@@ -89,4 +89,31 @@ fn what_the_caller_fixes_is_not_chosen() {
     assert!(approximate(&relu, &digits[..40], &all).unwrap().trials.is_empty());
     // Too few to compare.
     assert!(approximate(&relu, &digits[..7], &ApproximateOptions::default()).unwrap().trials.is_empty());
+}
+
+/// A gate that is open by nearly the same for all inputs, and what is left of it is small: how far a
+/// spline is off at this one place decides, and a finer one can be off further.
+#[test]
+fn finer_splines_are_tried_though_one_of_them_is_worse() {
+    let calibration: Vec<Vec<f32>> =
+        (0..12).map(|i| vec![(i as f32 - 5.5) / 6.0, (i * 5 % 12) as f32 / 12.0]).collect();
+    for place in 0..16 {
+        let centre = (f64::from(place) - 7.7) / 4.0;
+        let mut g = GraphBuilder::new("gate", &[2], -1.0..=1.0);
+        let x = g.input();
+        let z = g.linear("z", x, 2, vec![3.0, 0.0, 0.0, 0.02], Some(vec![0.0, centre as f32]));
+        let gate = g.activation("gate", z, Function::elementary(Elementary::Sigmoid));
+        let open = Elementary::Sigmoid.at(centre);
+        let y = g.linear("y", gate, 1, vec![0.0, 1.0], Some(vec![(-0.9 * open) as f32]));
+        let network = g.finish(y).unwrap();
+        let found = approximate(&network, &calibration, &ApproximateOptions::exact()).unwrap();
+        let error = |x: &Vec<f32>| {
+            let [exact, spline] = [&network, &found.graph].map(|g| FloatExecutor::new(g).run(x).unwrap()[0]);
+            ((spline - exact) / exact).abs()
+        };
+        let mut errors: Vec<f64> = calibration.iter().map(error).collect();
+        errors.sort_by(f64::total_cmp);
+        println!("{centre:.3}: {:.6}", errors[6]);
+        assert!(errors[6] < 0.3 * ApproximateOptions::exact().max_error, "{centre}: {errors:?}");
+    }
 }

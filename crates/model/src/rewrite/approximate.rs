@@ -36,7 +36,7 @@ const SPLINE_MARGIN: f64 = 1.5;
 const SPLINE_SHARE: f64 = 0.3;
 const FIRST_SHARE: f64 = 0.6;
 /// How often finer splines are tried, and samples they are compared on.
-const MOST_TRIES: usize = 4;
+const MOST_TRIES: usize = 6;
 const COMPARED: usize = 8;
 
 /// What becomes of max pooling.
@@ -244,11 +244,12 @@ fn by_splines(
         let few = &fitted[..fitted.len().min(COMPARED)];
         let errors = few.par_iter().map(error).collect::<Result<Vec<f64>, ModelError>>()?;
         let error = median(&errors);
-        let better = best.as_ref().is_none_or(|(least, _)| error < *least);
-        if better {
+        // Finer splines are not always better: where a gate is nearly the same for all inputs, it
+        // matters how far a spline is off at this one place.
+        if best.as_ref().is_none_or(|(least, _)| error < *least) {
             best = Some((error, found));
         }
-        if error <= options.max_error * SPLINE_SHARE || !better {
+        if error <= options.max_error * SPLINE_SHARE {
             break;
         }
         share /= 2.0;
