@@ -341,8 +341,9 @@ def run(folder, args):
             continue
         result = os.path.join(folder, f"{name}.result.json")
         if not os.path.exists(result) or args.again:
+            row = one(folder, name, args)
             with open(result, "w") as out:
-                json.dump(one(folder, name, args), out)
+                json.dump(row, out)
         row = json.load(open(result))
         failed += not row["fine"]
         rows.append(row)
