@@ -187,7 +187,13 @@ test("a drawn digit is classified as by the simulator, and no pixel leaves unmas
 test("a photograph is classified as by the simulator", async () => {
   await open(cluster, { model: PHOTOGRAPHS });
   assert.ok(await page.isHidden("#draw"));
-  await page.setInputFiles("#file", PHOTOGRAPH);
+  const dropped = await page.evaluateHandle((bytes) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([Uint8Array.from(bytes)], "horse.png", { type: "image/png" }));
+    return transfer;
+  }, [...(await readFile(PHOTOGRAPH))]);
+  await page.dispatchEvent("main", "drop", { dataTransfer: dropped });
+  await page.waitForFunction(() => !document.querySelector("#ask").disabled);
   const answer = await answered();
   const image = await numbers([3, 32, 32], -1);
   const simulated = await cluster.simulate(PHOTOGRAPHS, [3, 32, 32], image);
@@ -299,6 +305,23 @@ test("what is wrong with picture, tokens and nodes is said, and nothing is sent"
   await page.fill("#tokens", "");
   await page.click("#go");
   await problem(/there is no token for helper/);
+});
+
+test("a node whose certificate no authority vouches for is refused", async () => {
+  await open(cluster, { problems: true });
+  const own = cluster.ready.nodes[1].public;
+  const reasons = [];
+  page.on("requestfailed", (request) => request.url().startsWith(own) && reasons.push(request.failure().errorText));
+  noted.change = ({ path }) => {
+    // A page that may talk to any node, and that is told the node's own port.
+    if (path === "/") return (body, headers) => (delete headers["content-security-policy"], body);
+    const relay = cluster.ready.web.relays[1];
+    if (path === "/cluster.json") return (body) => Buffer.from(String(body).replace(relay, own));
+  };
+  await page.goto("about:blank");
+  await page.goto(cluster.page);
+  await problem(/party 1 does not answer/, /certificate is from an authority that browsers trust/, /Nothing of your picture/);
+  assert.deepEqual(reasons, ["net::ERR_CERT_AUTHORITY_INVALID"]);
 });
 
 test("it can be used with keys alone, and says what it does", async () => {

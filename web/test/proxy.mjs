@@ -1,8 +1,12 @@
 // A proxy between browser and network that notes every request with its body, and changes answers.
 
 import { createServer, request } from "node:http";
+import { connect } from "node:net";
 
-/** Starts it; `requests` are what went through, `change` may answer in the network's place. */
+/**
+ * Starts it; `requests` are what went through. For each, `change` may give "away", so that there is no
+ * answer, or what makes another body of the answer's, whose headers it may change in place.
+ */
 export async function proxy() {
   const noted = { requests: [], change: () => undefined };
   const server = createServer((from, to) => {
@@ -24,7 +28,7 @@ export async function proxy() {
         answer.on("end", () => {
           let whole = Buffer.concat(body);
           const { "content-length": _, "transfer-encoding": __, ...headers } = answer.headers;
-          if (changed) whole = changed(whole);
+          if (changed) whole = changed(whole, headers);
           to.writeHead(answer.statusCode, { ...headers, "content-length": whole.length });
           to.end(answer.statusCode === 204 ? undefined : whole);
         });
@@ -32,6 +36,15 @@ export async function proxy() {
       });
       on.end(one.body);
     });
+  });
+  // TLS goes through as it is.
+  server.on("connect", ({ url }, from) => {
+    const [host, port] = url.split(":");
+    const to = connect(Number(port), host, () => {
+      from.write("HTTP/1.1 200 OK\r\n\r\n");
+      from.pipe(to).pipe(from);
+    });
+    for (const socket of [from, to]) socket.on("error", () => (from.destroy(), to.destroy()));
   });
   server.on("clientError", (_, socket) => socket.destroy());
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
