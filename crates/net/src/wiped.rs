@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Shorter frames cost less to make than to look up.
-const SHORTEST_KEPT: usize = 64 << 10;
+const SHORTEST_KEPT: usize = 16 << 10;
 
 /// Bytes of memory that the process keeps for frames to come.
 const MOST_KEPT: usize = 64 << 20;

@@ -2,8 +2,8 @@
 //! 6).
 
 use crate::Fault;
-use crate::wire::{pack, pack_bits, unpack_bits};
-use amicus_field::{BitVec, LimbVec, packed_len};
+use crate::wire::{pack_bits, unpack_bits};
+use amicus_field::{BitVec, LimbVec, pack_to, packed_len};
 
 /// A share of everything that one operation opens in a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,17 @@ pub enum Share {
 impl Share {
     /// The share as message body.
     pub fn pack(&self) -> Vec<u8> {
+        self.pack_in(|bytes| vec![0; bytes])
+    }
+
+    /// The share as message body, that of elements in so many zeros as `memory` is asked for.
+    pub fn pack_in(&self, memory: impl FnOnce(usize) -> Vec<u8>) -> Vec<u8> {
         match self {
-            Share::Elements(elements) => pack(elements),
+            Share::Elements(elements) => {
+                let mut body = memory(packed_len(elements.limbs(), elements.len()));
+                pack_to(elements, &mut body);
+                body
+            }
             Share::Bits(planes) => pack_bits(planes),
         }
     }

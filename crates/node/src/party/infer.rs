@@ -9,7 +9,7 @@ use crate::exchange::{aborted_by, concerns};
 use crate::inbox::{Incoming, Received};
 use crate::limits::MAX_LANES;
 use crate::{NodeError, Peer};
-use amicus_net::clock;
+use amicus_net::{Frame, clock};
 use amicus_protocol::control::{self, Binding};
 use amicus_protocol::online::{AwaitingInput, Finished, Next, Running};
 use amicus_protocol::output::ReceiverKey;
@@ -374,7 +374,7 @@ impl Party {
         self.hooks.opening(&plan, &mut opening);
         let others = self.others();
         for (stage, share) in opening.shares() {
-            let body = share.pack();
+            let body = Frame::from(share.pack_in(Frame::zeros));
             let header = Header::new(Kind::Opening, flight.scope, stage.index());
             for other in &others {
                 let sent = self.send(other, header, &body);
