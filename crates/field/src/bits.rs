@@ -1,6 +1,7 @@
 //! Vectors of bits: opened ones, which all parties know, and masks, which only the helper knows.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::UnpackError;
 use crate::kernels;
@@ -63,9 +64,38 @@ impl BitVec {
         kernels::xor_assign(&mut self.words, &other.words);
     }
 
+    /// Bits `range`, which begins at a multiple of 64.
+    ///
+    /// # Panics
+    /// When there are no such bits, or the range begins elsewhere.
+    pub fn slice(&self, range: Range<usize>) -> BitVec {
+        assert!(range.start.is_multiple_of(64) && range.end <= self.len, "bits {range:?} of {}", self.len);
+        let mut part = BitVec::zeros(range.len());
+        let words = part.words.len();
+        part.words.copy_from_slice(&self.words[range.start / 64..][..words]);
+        part.clear_rest();
+        part
+    }
+
+    /// Replaces the bits from `at` on, a multiple of 64, by those of `part`, which ends at a
+    /// multiple of 64 or with this vector.
+    ///
+    /// # Panics
+    /// When the part does not lie in the vector, or begins or ends elsewhere.
+    pub fn put(&mut self, at: usize, part: &BitVec) {
+        let end = at + part.len;
+        let whole = end.is_multiple_of(64) || end == self.len;
+        assert!(at.is_multiple_of(64) && whole && end <= self.len, "bits {at}..{end} of {}", self.len);
+        self.words[at / 64..][..part.words.len()].copy_from_slice(&part.words);
+    }
+
     /// Changes every bit.
     pub fn invert(&mut self) {
         self.words.iter_mut().for_each(|word| *word = !*word);
+        self.clear_rest();
+    }
+
+    fn clear_rest(&mut self) {
         if let (Some(last), rest @ 1..) = (self.words.last_mut(), self.len % 64) {
             *last &= (1 << rest) - 1;
         }

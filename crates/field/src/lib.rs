@@ -70,7 +70,7 @@ pub use evaluation::{PolynomialShares, evaluate_shares};
 pub use kernels::{Kernel, KernelError, with_kernel};
 pub use linear::LinearMap;
 pub use matrix::matmul;
-pub use pack::{pack_into, pack_part, packed_len, unpack, unpack_add};
+pub use pack::{pack_into, pack_to, packed_len, unpack, unpack_add, unpack_part};
 pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficients};
 pub use pool::{gather, sum_pool, sum_pool_transposed};
 pub use prg::{OperatingSystem, Randomness, Seed};

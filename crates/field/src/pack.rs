@@ -3,6 +3,8 @@
 //! Plane after plane; within a plane two residues take 13 bytes, little endian, and an odd last one
 //! takes 7 bytes whose top 4 bits are zero. There is exactly one encoding of a vector.
 
+use std::ops::Range;
+
 use crate::error::UnpackError;
 use crate::kernels;
 use crate::prime::{Limbs, MASK52, PRIMES};
@@ -23,26 +25,19 @@ pub const fn packed_len(limbs: Limbs, len: usize) -> usize {
 pub fn pack_into(vector: &LimbVec, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + packed_len(vector.limbs(), vector.len()), 0);
-    // `max(1)`: chunks of an empty vector.
-    let planes = out[start..].chunks_exact_mut(plane_bytes(vector.len()).max(1));
-    for (l, bytes) in planes.enumerate() {
-        kernels::pack(vector.plane(l), bytes);
-    }
+    pack_to(vector, &mut out[start..]);
 }
 
-/// Writes a part of a vector of `len` elements, from element `first` on, to its place in the packed
-/// form of the whole.
+/// Writes the packed form of a vector.
 ///
 /// # Panics
-/// When the part does not lie in the vector, begins or ends between two residues that share a byte,
-/// or `packed` is not [`packed_len`] bytes long.
-pub fn pack_part(part: &LimbVec, first: usize, len: usize, packed: &mut [u8]) {
-    let end = first + part.len();
-    assert!(end <= len && packed.len() == packed_len(part.limbs(), len), "a part of another vector");
-    assert!(first.is_multiple_of(2) && (end == len || end.is_multiple_of(2)), "half a pair of residues");
+/// Unless `packed` is [`packed_len`] bytes long.
+pub fn pack_to(vector: &LimbVec, packed: &mut [u8]) {
+    assert_eq!(packed.len(), packed_len(vector.limbs(), vector.len()), "bytes of another vector");
     // `max(1)`: chunks of an empty vector.
-    for (l, plane) in packed.chunks_exact_mut(plane_bytes(len).max(1)).enumerate() {
-        kernels::pack(part.plane(l), &mut plane[plane_bytes(first)..plane_bytes(end)]);
+    let planes = packed.chunks_exact_mut(plane_bytes(vector.len()).max(1));
+    for (l, bytes) in planes.enumerate() {
+        kernels::pack(vector.plane(l), bytes);
     }
 }
 
@@ -56,8 +51,21 @@ pub fn pack_part(part: &LimbVec, first: usize, len: usize, packed: &mut [u8]) {
 pub fn unpack(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<LimbVec, UnpackError> {
     check_length(limbs, len, bytes)?;
     let mut vector = LimbVec::zeros(limbs, len);
-    unpack_planes(&mut vector, bytes, false)?;
+    unpack_planes(&mut vector, 0..len, bytes, false)?;
     Ok(vector)
+}
+
+/// Reads elements of a vector from exactly their packed bytes, those of a vector of their own.
+///
+/// # Errors
+/// What [`unpack`] refuses. The elements are unspecified then.
+///
+/// # Panics
+/// When the vector does not have these elements.
+pub fn unpack_part(vector: &mut LimbVec, range: Range<usize>, bytes: &[u8]) -> Result<(), UnpackError> {
+    assert!(range.start <= range.end && range.end <= vector.len(), "elements of another vector");
+    check_length(vector.limbs(), range.len(), bytes)?;
+    unpack_planes(vector, range, bytes, false)
 }
 
 /// Reads a vector as [`unpack`] does and adds it to `accumulator`, in one pass.
@@ -67,7 +75,7 @@ pub fn unpack(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<LimbVec, UnpackE
 /// accumulator holds unspecified elements and must be thrown away.
 pub fn unpack_add(accumulator: &mut LimbVec, bytes: &[u8]) -> Result<(), UnpackError> {
     check_length(accumulator.limbs(), accumulator.len(), bytes)?;
-    let result = unpack_planes(accumulator, bytes, true);
+    let result = unpack_planes(accumulator, 0..accumulator.len(), bytes, true);
     if result.is_err() {
         // Whatever it holds, it holds canonical residues.
         *accumulator = LimbVec::zeros(accumulator.limbs(), accumulator.len());
@@ -84,12 +92,17 @@ fn check_length(limbs: Limbs, len: usize, bytes: &[u8]) -> Result<(), UnpackErro
     }
 }
 
-fn unpack_planes(vector: &mut LimbVec, bytes: &[u8], accumulate: bool) -> Result<(), UnpackError> {
-    let size = plane_bytes(vector.len());
+fn unpack_planes(
+    vector: &mut LimbVec,
+    range: Range<usize>,
+    bytes: &[u8],
+    accumulate: bool,
+) -> Result<(), UnpackError> {
+    let size = plane_bytes(range.len());
     for (l, (prime, plane)) in vector.planes_mut().enumerate() {
         let bytes = &bytes[l * size..(l + 1) * size];
-        if !kernels::unpack(prime, bytes, plane, accumulate) {
-            return Err(explain(l, plane.len(), bytes));
+        if !kernels::unpack(prime, bytes, &mut plane[range.clone()], accumulate) {
+            return Err(explain(l, range.len(), bytes));
         }
     }
     Ok(())

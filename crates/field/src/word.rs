@@ -178,7 +178,16 @@ impl WordVec {
     pub fn pack_into(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.resize(start + WordVec::packed_len(self.len()), 0);
-        kernels::pack(&self.words, &mut out[start..]);
+        self.pack_to(&mut out[start..]);
+    }
+
+    /// Writes the packed words.
+    ///
+    /// # Panics
+    /// Unless `packed` is [`WordVec::packed_len`] bytes long.
+    pub fn pack_to(&self, packed: &mut [u8]) {
+        assert_eq!(packed.len(), WordVec::packed_len(self.len()), "bytes of another vector");
+        kernels::pack(&self.words, packed);
     }
 
     /// Reads `len` words from exactly their bytes. Every word of 52 bits is one.
@@ -186,13 +195,23 @@ impl WordVec {
     /// # Errors
     /// When the number of bytes is not [`WordVec::packed_len`] or padding bits are not zero.
     pub fn unpack(len: usize, bytes: &[u8]) -> Result<WordVec, UnpackError> {
-        let expected = WordVec::packed_len(len);
-        if bytes.len() != expected {
-            return Err(UnpackError::Length { len, expected, got: bytes.len() });
-        }
+        check_length(len, bytes)?;
         let mut words = WordVec::zeros(len);
-        if kernels::unpack_words(bytes, &mut words.words) {
-            Ok(words)
+        words.unpack_part(0..len, bytes)?;
+        Ok(words)
+    }
+
+    /// Reads the words of a range from exactly their bytes, those of a vector of their own.
+    ///
+    /// # Errors
+    /// What [`WordVec::unpack`] refuses. The words are unspecified then.
+    ///
+    /// # Panics
+    /// When there are no such words.
+    pub fn unpack_part(&mut self, range: Range<usize>, bytes: &[u8]) -> Result<(), UnpackError> {
+        check_length(range.len(), bytes)?;
+        if kernels::unpack_words(bytes, &mut self.words[range]) {
+            Ok(())
         } else {
             Err(UnpackError::Padding { limb: 0 })
         }
@@ -204,6 +223,15 @@ impl WordVec {
 
     fn check(&self, len: usize) {
         assert_eq!(self.len(), len, "vectors of different lengths");
+    }
+}
+
+fn check_length(len: usize, bytes: &[u8]) -> Result<(), UnpackError> {
+    let expected = WordVec::packed_len(len);
+    if bytes.len() == expected {
+        Ok(())
+    } else {
+        Err(UnpackError::Length { len, expected, got: bytes.len() })
     }
 }
 

@@ -5,7 +5,8 @@
 mod common;
 
 use amicus_field::{
-    LimbVec, Limbs, PRIMES, Seed, UnpackError, pack_into, pack_part, packed_len, unpack, unpack_add,
+    LimbVec, Limbs, PRIMES, Seed, UnpackError, pack_into, pack_to, packed_len, unpack, unpack_add,
+    unpack_part,
 };
 use common::{for_each_kernel_and_limbs, largest, mixed};
 
@@ -118,25 +119,42 @@ fn padding_must_be_zero() {
 }
 
 #[test]
-fn parts_make_the_whole() {
+fn parts_are_read_where_they_belong() {
     for limbs in Limbs::ALL {
         for len in [0, 1, 2, 7, 30, 31] {
             let whole = Seed::from_bytes([4; 32]).stream().sample(0, limbs, len);
-            let mut expected = Vec::new();
-            pack_into(&whole, &mut expected);
-            for size in [2, 4, 16, 32] {
-                let mut packed = vec![0xff; packed_len(limbs, len)];
+            for size in [1, 2, 5, 16, 32] {
+                let mut read = LimbVec::zeros(limbs, len);
                 for first in (0..len).step_by(size).rev() {
-                    pack_part(&whole.slice(first..len.min(first + size)), first, len, &mut packed);
+                    let range = first..len.min(first + size);
+                    let mut packed = vec![0xff; packed_len(limbs, range.len())];
+                    pack_to(&whole.slice(range.clone()), &mut packed);
+                    assert_eq!(unpack(limbs, range.len(), &packed).unwrap(), whole.slice(range.clone()));
+                    unpack_part(&mut read, range.clone(), &packed).unwrap();
+                    packed.push(0);
+                    assert!(matches!(
+                        unpack_part(&mut read, range, &packed),
+                        Err(UnpackError::Length { .. })
+                    ));
                 }
-                assert_eq!(packed, expected, "{len} in parts of {size}");
+                assert_eq!(read, whole, "{len} in parts of {size}");
             }
         }
     }
 }
 
 #[test]
-#[should_panic(expected = "half a pair of residues")]
-fn a_part_that_ends_in_a_byte_of_another_is_refused() {
-    pack_part(&LimbVec::zeros(Limbs::ONE, 3), 0, 8, &mut [0; 52]);
+fn parts_are_checked_as_vectors_are() {
+    let mut vector = LimbVec::zeros(Limbs::ONE, 8);
+    let at_prime = PRIMES[0].to_le_bytes();
+    let error = unpack_part(&mut vector, 3..4, &at_prime[..7]).unwrap_err();
+    assert_eq!(error, UnpackError::NotCanonical { limb: 0, index: 0 });
+    let padded = [0, 0, 0, 0, 0, 0, 0x80];
+    assert_eq!(unpack_part(&mut vector, 7..8, &padded).unwrap_err(), UnpackError::Padding { limb: 0 });
+}
+
+#[test]
+#[should_panic(expected = "elements of another vector")]
+fn parts_outside_of_a_vector_are_refused() {
+    let _ = unpack_part(&mut LimbVec::zeros(Limbs::ONE, 3), 2..4, &[0; 13]);
 }

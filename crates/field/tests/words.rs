@@ -241,3 +241,41 @@ fn debug_shows_lengths_only() {
     let text = format!("{:?} {:?}", words(17, 3), bits(18, 9));
     assert_eq!(text, "WordVec { len: 3, .. } BitVec { len: 9, .. }");
 }
+
+#[test]
+fn parts_of_bits_make_the_whole() {
+    for len in [0, 1, 63, 64, 65, 200] {
+        let whole = bits(3, len);
+        for size in [64, 128, 256] {
+            let mut copy = BitVec::zeros(len);
+            for first in (0..len).step_by(size).rev() {
+                let range = first..len.min(first + size);
+                let part = whole.slice(range.clone());
+                assert_eq!(each_bit(&part), each_bit(&whole)[range]);
+                copy.put(first, &part);
+            }
+            assert_eq!(copy, whole);
+        }
+        if len > 64 {
+            // Bits behind a part are not part of it.
+            let mut inverted = whole.slice(0..65);
+            inverted.invert();
+            inverted.invert();
+            assert_eq!(inverted, whole.slice(0..65));
+        }
+    }
+}
+
+#[test]
+fn words_are_read_where_they_belong() {
+    let words: Vec<u64> = (0..9u64).map(|i| (1 << 52) - 1 - i).collect();
+    let mut read = WordVec::zeros(9);
+    for range in [4..9, 0..4] {
+        let mut packed = vec![0xff; WordVec::packed_len(range.len())];
+        WordVec::from_words(&words[range.clone()]).pack_to(&mut packed);
+        read.unpack_part(range.clone(), &packed).unwrap();
+        packed.pop();
+        assert!(matches!(read.unpack_part(range, &packed), Err(UnpackError::Length { .. })));
+    }
+    assert_eq!(read, WordVec::from_words(&words));
+}

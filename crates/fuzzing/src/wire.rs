@@ -1,16 +1,14 @@
 //! Bytes of single messages, plans and names: parsed, and written again as they were.
 
 use crate::input::Input;
-use amicus_field::{Limbs, packed_len, unpack_add};
+use amicus_field::{Limbs, WordVec, packed_len, unpack_add};
 use amicus_net::shaper::Shape;
 use amicus_net::{Fingerprint, Identity};
 use amicus_node::{Peer, limits};
 use amicus_plan::{Plan, Printable, Schedule};
 use amicus_protocol::control::{self, AbortNotice, Binding, Hello, Invitation, Request, TicketGrant};
 use amicus_protocol::epoch::PartyContext;
-use amicus_protocol::wire::{
-    Header, pack, pack_all, pack_bits, unpack, unpack_all, unpack_bits, unpack_words,
-};
+use amicus_protocol::wire::{Header, pack, pack_all, pack_bits, unpack, unpack_all, unpack_bits};
 use amicus_protocol::{Parties, PartyId, ProtocolError, greeting};
 use std::sync::Arc;
 
@@ -35,9 +33,9 @@ pub(crate) fn wire(bytes: &[u8]) {
             twice.add_assign(&vector);
             assert_eq!(doubled, twice);
         }
-        if let Ok(words) = unpack_words(1, len, body) {
+        if let Ok(words) = WordVec::unpack(len, body) {
             let mut again = Vec::new();
-            words.iter().for_each(|words| words.pack_into(&mut again));
+            words.pack_into(&mut again);
             assert_eq!(again, body, "words have one encoding");
         }
         for count in [1, 2, 7] {

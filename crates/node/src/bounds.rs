@@ -128,8 +128,8 @@ pub fn dealing(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     let cost = plan.cost(max_batch as usize).map_err(ProtocolError::from)?;
     // A party may be busy with one inference's material while the next ones are dealt.
     let dealt = usize::try_from(cost.dealt_bytes).unwrap_or(usize::MAX).saturating_mul(4);
-    let messages = MESSAGES_OF_NODE.max(4 * plan.ops.len());
-    let bytes = dealt.saturating_add(CONTROL + messages * MESSAGE_COST);
+    let messages = MESSAGES_OF_NODE.max(limits::messages_of_dealing(plan, max_batch)?.saturating_mul(4));
+    let bytes = dealt.saturating_add(CONTROL).saturating_add(messages.saturating_mul(MESSAGE_COST));
     let by_node = frame.saturating_add(DEALING + CONTROL);
     Ok(Bounds {
         unread: Unread { by_node, by_user: 0, by_users: 0 },

@@ -2,11 +2,12 @@
 
 use crate::NodeError;
 use amicus_field::packed_len;
-use amicus_plan::{OpIndex, Plan, ValueId};
+use amicus_plan::{Plan, ValueId};
 use amicus_protocol::affine::parts;
 use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
 use amicus_protocol::ids::PARTIES;
-use amicus_protocol::{ProtocolError, control, preprocess};
+use amicus_protocol::preprocess::{self, CorrectionShape};
+use amicus_protocol::{ProtocolError, control};
 use std::time::Duration;
 
 /// How long a node waits before it gives up.
@@ -212,14 +213,26 @@ pub fn answer(plan: &Plan) -> Result<usize, NodeError> {
     Ok(values.get(plan.output.value).len * (plan.limbs.bits().div_ceil(8) as usize + 1))
 }
 
-/// Longest message the helper deals, in bytes: the corrections of one operation.
+/// Longest message the helper deals, in bytes.
 ///
 /// # Errors
 /// An invalid plan.
 pub fn dealing(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
-    let values = plan.values().map_err(ProtocolError::from)?;
-    let longest = (0..plan.ops.len() as u32)
-        .map(|op| preprocess::corrections(plan, &values, OpIndex(op), max_batch as usize).bytes(plan.limbs))
-        .max();
+    let longest = corrections(plan, max_batch)?.into_iter().map(|shape| shape.longest(plan.limbs)).max();
     Ok(longest.unwrap_or(0).saturating_add(control::MAX_BYTES))
+}
+
+/// Messages of corrections that the helper deals for an inference. Saturates.
+///
+/// # Errors
+/// An invalid plan.
+pub(crate) fn messages_of_dealing(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
+    let messages = corrections(plan, max_batch)?.into_iter().map(|shape| shape.messages(plan.limbs));
+    Ok(messages.fold(0, usize::saturating_add))
+}
+
+fn corrections(plan: &Plan, max_batch: u32) -> Result<Vec<CorrectionShape>, NodeError> {
+    let values = plan.values().map_err(ProtocolError::from)?;
+    let of = |(op, _)| preprocess::corrections(plan, &values, op, max_batch as usize);
+    Ok(plan.indexed_ops().map(of).collect())
 }

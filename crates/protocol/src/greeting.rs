@@ -102,7 +102,12 @@ mod tests {
                 let tail = &greeting[greeting.len() - program.len() - 1..];
                 let frame = [&greeting[..2], middle, tail].concat();
                 let Err(Fault::Version(text)) = read(&frame) else { panic!("{frame:?}") };
-                for words in [program, PROGRAM, &format!("wire version {wire}, we"), "wire version 3"] {
+                for words in [
+                    program,
+                    PROGRAM,
+                    &format!("wire version {wire}, we"),
+                    &format!("wire version {VERSION}"),
+                ] {
                     assert!(text.contains(words), "{text}");
                 }
             }

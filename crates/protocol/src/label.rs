@@ -202,9 +202,10 @@ pub fn words_of(streams: &[LabelStream], domain: u32, first: u64, len: usize) ->
     total
 }
 
-/// The last party's correction of words: `value` without what all other parties expand.
-pub fn word_correction(streams: &[LabelStream], domain: u32, value: &WordVec) -> WordVec {
-    let mut rest = words_of(&streams[..streams.len() - 1], domain, 0, value.len());
+/// The last party's corrections of words `first..` of a domain: `value` without what all other
+/// parties expand.
+pub fn word_correction(streams: &[LabelStream], domain: u32, first: u64, value: &WordVec) -> WordVec {
+    let mut rest = words_of(&streams[..streams.len() - 1], domain, first, value.len());
     rest.xor_assign(value);
     rest
 }

@@ -5,10 +5,10 @@
 //! and never make a node allocate more than the plan says.
 
 use crate::{EpochId, Fault, InferenceId, Scope, SessionId};
-use amicus_field::{BitVec, LimbVec, Limbs, UnpackError, WordVec, packed_len};
+use amicus_field::{BitVec, LimbVec, Limbs, packed_len};
 
 /// Version of the wire format.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 /// Bytes of the header before the scope.
 const PREFIX_BYTES: usize = 8;
 /// Bytes of the header.
@@ -211,14 +211,6 @@ pub fn unpack_all(limbs: Limbs, lengths: &[usize], body: &[u8]) -> Result<Vec<Li
     Ok(all)
 }
 
-/// Reads vectors of words, `count` of `len` words each, that fill a body exactly.
-///
-/// # Errors
-/// A body of another length, padding that is not zero. Every word is valid.
-pub fn unpack_words(count: usize, len: usize, body: &[u8]) -> Result<Vec<WordVec>, Fault> {
-    planes(count, WordVec::packed_len(len), body, |plane| WordVec::unpack(len, plane))
-}
-
 /// Bit planes as message body, one after the other; each begins with a byte of its own.
 pub fn pack_bits(planes: &[BitVec]) -> Vec<u8> {
     let mut body = Vec::new();
@@ -231,21 +223,13 @@ pub fn pack_bits(planes: &[BitVec]) -> Vec<u8> {
 /// # Errors
 /// A body of another length, padding that is not zero.
 pub fn unpack_bits(count: usize, len: usize, body: &[u8]) -> Result<Vec<BitVec>, Fault> {
-    planes(count, BitVec::packed_len(len), body, |plane| BitVec::unpack(len, plane))
-}
-
-fn planes<T>(
-    count: usize,
-    bytes: usize,
-    body: &[u8],
-    read: impl Fn(&[u8]) -> Result<T, UnpackError>,
-) -> Result<Vec<T>, Fault> {
+    let bytes = BitVec::packed_len(len);
     let expected = count.saturating_mul(bytes);
     if body.len() != expected {
         return Err(Fault::Length { expected, got: body.len() });
     }
     // `max(1)`: planes of no elements.
-    body.chunks_exact(bytes.max(1)).map(|plane| Ok(read(plane)?)).collect()
+    body.chunks_exact(bytes.max(1)).map(|plane| Ok(BitVec::unpack(len, plane)?)).collect()
 }
 
 /// Reads one vector that fills a body exactly.

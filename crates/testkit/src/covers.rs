@@ -22,6 +22,7 @@ use amicus_plan::{Activation, OpIndex, OpKind, Plan, ValueId, WeightId, WrapRule
 use amicus_protocol::affine::{Affine, LayerWeights, columns, parts};
 use amicus_protocol::authentic::TAG_BYTES;
 use amicus_protocol::label::{Label, LabelStream, Purpose, domain};
+use amicus_protocol::preprocess::{self, CorrectionShape, Piece};
 use amicus_protocol::wire::{Kind, unpack, unpack_all};
 use amicus_protocol::{Parties, Scope};
 
@@ -273,7 +274,7 @@ impl<'a> Covers<'a> {
                     total.add_product(&x, &y);
                     let shares = self.sampled(&streams, domain::FOLLOW, total.len());
                     let key = sum(&self.sampled(&streams, domain::KEY, total.len()));
-                    let corrections = self.corrections(index, id, &[total.len(); 2]);
+                    let corrections = self.corrections(index, id, outcome.batch);
                     self.push("product", name.clone(), total, shares);
                     for ((domain, mask), correction) in
                         domain::PRODUCT_TAGS.iter().zip([x, y]).zip(&corrections)
@@ -297,9 +298,23 @@ impl<'a> Covers<'a> {
         }
     }
 
-    fn corrections(&self, op: OpIndex, id: Scope, lengths: &[usize]) -> Vec<LimbVec> {
-        let body = self.witness.bodies(&Peer::Helper, Kind::DealCorrection, op.0, id)[0];
-        unpack_all(self.limbs, lengths, body).expect("corrections")
+    /// All vectors of an operation's corrections, in the order in which they are dealt.
+    fn corrections(&self, op: OpIndex, id: Scope, batch: usize) -> Vec<LimbVec> {
+        let values = self.plan.values().expect("a valid plan");
+        let shape = preprocess::corrections(self.plan, &values, op, batch);
+        let CorrectionShape::Elements(groups) = &shape else { panic!("no corrections of elements") };
+        let zeros =
+            groups.iter().flat_map(|group| vec![LimbVec::zeros(self.limbs, group.len); group.vectors]);
+        let mut vectors: Vec<LimbVec> = zeros.collect();
+        let bodies = self.witness.bodies(&Peer::Helper, Kind::DealCorrection, op.0, id);
+        let pieces: Vec<Piece> = shape.pieces(self.limbs).collect();
+        assert_eq!(bodies.len(), pieces.len(), "messages of corrections");
+        for (piece, body) in pieces.into_iter().zip(bodies) {
+            let lengths = vec![piece.elements.len(); piece.vectors.len()];
+            let parts = unpack_all(self.limbs, &lengths, body).expect("corrections");
+            piece.vectors.zip(&parts).for_each(|(at, part)| vectors[at].put(piece.elements.start, part));
+        }
+        vectors
     }
 
     fn activation(
@@ -319,13 +334,10 @@ impl<'a> Covers<'a> {
         let shares = self.sampled(&streams, domain::FOLLOW, outputs);
         self.push("activation", name.into(), total, shares);
 
-        let inputs = opening.argument.len();
-        let mut lengths = vec![outputs];
-        lengths.resize(1 + a.corrections_per_input(), inputs);
-        let corrections = self.corrections(op, id, &lengths);
+        let corrections = self.corrections(op, id, batch);
         let key = sum(&self.sampled(&streams, domain::KEY, outputs));
         let key = a.pool.as_ref().map_or(key.clone(), |pool| sum_pool_transposed(pool, &key, batch));
-        let mut dealt = vec![(domain::OUT_MASK, out_mask.clone())];
+        let mut dealt = Vec::new();
         let d = a.degree();
         dealt.extend((1..d).map(|k| (domain::coefficient(k), opening.first[k].clone())));
         dealt.extend((1..d).map(|k| (domain::coefficient_tag(k), times(&key, &opening.first[k]))));
@@ -335,6 +347,7 @@ impl<'a> Covers<'a> {
             dealt.extend((0..d).map(|k| (domain::difference(k), differences[k].clone())));
             dealt.extend((0..d).map(|k| (domain::difference_tag(k), times(&key, &differences[k]))));
         }
+        dealt.push((domain::OUT_MASK, out_mask.clone()));
         assert_eq!(dealt.len(), corrections.len(), "{name}");
         for ((domain, value), correction) in dealt.iter().zip(&corrections) {
             self.corrected(name, value, correction, &streams, *domain);

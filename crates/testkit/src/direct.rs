@@ -370,12 +370,17 @@ pub fn infer_over(
         deals.push(party.begin_deal(keys, batch));
     }
     world.acts(&to_helper);
+    let last = parties.last();
+    let mut corrections = Vec::new();
     let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, body: Vec<u8>| {
-        let last = parties.last();
         let correction = header(Kind::DealCorrection, op.0);
-        let body = carry(world, &Peer::Helper, &Peer::Party(last), correction, &body);
-        deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
+        corrections.push((op, carry(world, &Peer::Helper, &Peer::Party(last), correction, &body)));
+        Ok(())
     })?;
+    world.acts(&Peer::Party(last));
+    for (op, body) in corrections {
+        deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)?;
+    }
     world.looks_at(&(&deals, &dealt, dealt.grant()));
     let client = client();
     world.acts(&client);

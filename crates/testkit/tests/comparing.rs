@@ -379,7 +379,8 @@ fn debug_shows_nothing_of_words_and_bits() {
 #[derive(Default)]
 struct Counts {
     runs: usize,
-    ones: HashMap<(Kind, u32, usize), usize>,
+    /// Messages of one operation differ in length.
+    ones: HashMap<(Kind, u32, usize, usize), usize>,
 }
 
 impl World for Counts {
@@ -387,7 +388,7 @@ impl World for Counts {
         if matches!(letter.header.kind, Kind::DealCorrection | Kind::Opening) {
             let kind = letter.header.kind;
             for at in 0..8 * body.len() {
-                let ones = self.ones.entry((kind, letter.header.index, at)).or_default();
+                let ones = self.ones.entry((kind, letter.header.index, body.len(), at)).or_default();
                 *ones += usize::from(body[at / 8] >> (at % 8) & 1);
             }
         }

@@ -90,7 +90,7 @@ fn material_is_used_in_its_own_epoch_only() {
 
 #[test]
 fn the_last_party_needs_every_correction_once() {
-    let net = zoo::mlp(TWO);
+    let net = zoo::conv_net(TWO);
     let loaded = loaded(&net);
     let last = &loaded.parties[2];
     let mut corrections = Vec::new();
@@ -102,18 +102,34 @@ fn the_last_party_needs_every_correction_once() {
     let (epoch, digest) = (loaded.helper.epoch(), loaded.helper.digest());
     let taken = loaded.session.helper.next(epoch, digest).unwrap();
     loaded.helper.deal(taken, 1, &mut deal).unwrap();
-    let (op, body) = corrections.remove(0);
+    let op = corrections[0].0;
+    let bodies: Vec<_> = corrections.iter().filter(|(of, _)| *of == op).map(|(_, body)| body).collect();
+    let next = corrections.iter().map(|(of, _)| *of).find(|of| *of > op).unwrap();
+    // What is dealt for every element, and the mask of the result.
+    assert_eq!(bodies.len(), 2);
     let mut ids = 2..;
     let mut begin = || last.begin_deal(keys(&loaded, 2, ids.next().unwrap()), 1);
     says(last.prepare(begin()).map(drop), "corrections are missing");
     let mut deal = begin();
-    deal.correction(last, op, &body).unwrap();
-    says(deal.correction(last, op, &body), "second corrections");
-    // Those of an operation without any, and of a party that gets none.
-    says(begin().correction(last, op + 1, &body), "unexpected corrections");
+    deal.correction(last, op, bodies[0]).unwrap();
+    says(deal.correction(last, op, bodies[0]), "bytes, expected");
+    let mut deal = begin();
+    deal.correction(last, op, bodies[0]).unwrap();
+    says(deal.correction(last, next, bodies[0]), "unexpected corrections");
+    deal.correction(last, op, bodies[1]).unwrap();
+    says(deal.correction(last, op, bodies[1]), "second corrections");
+    says(last.prepare(deal).map(drop), "corrections are missing");
+    // Those of an operation without any, of one that is not the next, and of a party that gets none.
+    says(begin().correction(last, op + 1, bodies[0]), "unexpected corrections");
+    says(begin().correction(last, next, bodies[0]), "unexpected corrections");
+    says(begin().correction(last, u32::MAX, bodies[0]), "unexpected corrections");
+    let body = bodies[0];
     let first = &loaded.parties[0];
     let mut deal = first.begin_deal(keys(&loaded, 0, 2), 1);
-    says(deal.correction(first, op, &body), "unexpected corrections");
+    says(deal.correction(first, op, body), "unexpected corrections");
+    // A deal goes on in the epoch that it began in.
+    let other = self::loaded(&net);
+    says(begin().correction(&other.parties[2], op, body), "keys of");
 }
 
 #[test]

@@ -73,11 +73,13 @@ class Inference:
     def prepare_operation(self, index, op):
         r, kind = self.r, op["kind"]
         count = r.values.length[index + 1] * self.batch
-        seeds, mask_shares, corrections = self.stream_seeds(MATERIAL, index), None, []
+        seeds, mask_shares = self.stream_seeds(MATERIAL, index), None
+        # What is dealt for every input, then the result's mask; no case has more elements than one message holds.
+        corrections, of_mask = [], []
 
         def dealt(domain, value):
             shares, correction = r.dealt(self.shares(seeds, domain, len(value)), value)
-            corrections.append(correction)
+            (of_mask if domain == OUT_MASK else corrections).append(correction)
             return shares
 
         if kind == "linear":
@@ -127,8 +129,8 @@ class Inference:
         self.masks.append(mask)
         self.mask_shares.append(mask_shares)
         self.material.append(material)
-        if corrections:
-            self.send(HELPER, r.parties[-1], "DealCorrection", r.pack(*corrections), index)
+        for vectors in filter(None, (corrections, of_mask)):
+            self.send(HELPER, r.parties[-1], "DealCorrection", r.pack(*vectors), index)
 
     def shift(self, op):
         return self.r.values.scale[op["input"]] - op["input_scale"]

@@ -10,14 +10,23 @@ use amicus_field::{BitVec, Digit, LimbVec, WordVec};
 use amicus_plan::Compare;
 use zeroize::Zeroizing;
 
-/// A comparison dealt.
+/// A comparison dealt, for some elements.
 pub(crate) struct Dealt {
     /// Masks of the bits of every threshold.
     pub(crate) masks: Vec<BitVec>,
-    /// The last party's corrections: tables digit by digit, then joins threshold by threshold.
-    pub(crate) corrections: Vec<u8>,
-    /// What the boolean sums must be: for every batch element one word for each bit opened.
-    pub(crate) constants: Zeroizing<Vec<u64>>,
+    /// What these elements add to the boolean sums: batch element, number of the opening, word.
+    pub(crate) constants: Zeroizing<Vec<(usize, usize, u64)>>,
+}
+
+/// Which of all elements are dealt.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The first one.
+    pub(crate) first: usize,
+    /// How many there are in all.
+    pub(crate) whole: usize,
+    /// How many a batch element has.
+    pub(crate) each: usize,
 }
 
 /// Constants of a segment: by how much its words are off the true bits. Those of digits are right.
@@ -26,24 +35,32 @@ struct Segment {
     equal: BitVec,
 }
 
-/// Deals a comparison of values with these masks, for all batch elements.
-pub(crate) fn deal(compare: &Compare, r: &LimbVec, streams: &[LabelStream], batch: usize) -> Dealt {
+/// Deals a comparison of elements with these masks; `send` takes the last party's corrections:
+/// tables digit by digit, then joins threshold by threshold.
+pub(crate) fn deal(
+    compare: &Compare,
+    r: &LimbVec,
+    streams: &[LabelStream],
+    place: Place,
+    send: &mut dyn FnMut(&WordVec),
+) -> Dealt {
     let len = r.len();
-    let mut key = words_of(streams, domain::BIT_KEY, 0, len);
+    let first = place.first as u64;
+    let mut key = words_of(streams, domain::BIT_KEY, first, len);
     key.force_low_bit(true);
-    let mut dealing = Dealing { streams, key: &key, corrections: Vec::new() };
+    let mut deal = |domain, value: &WordVec| send(&word_correction(streams, domain, first, value));
 
     let mu = WordVec::window(r, compare.unit, compare.window());
     let mut position = 0;
     for (&width, low) in compare.digits.iter().zip(positions(compare)) {
         let digit = Digit { window: &mu, low, width };
         for entry in 0..(1u64 << width) - 1 {
-            dealing.deal(domain::table(position), &key.entry(digit, entry));
+            deal(domain::table(position), &key.entry(digit, entry));
             position += 1;
         }
     }
 
-    let mut openings = Masks { streams, len, next: 0, word: None, all: Vec::new() };
+    let mut openings = Masks { streams, place, len, next: 0, word: None, all: Vec::new() };
     let top = top(compare, &mu);
     let mut position = 0;
     let mut masks = Vec::with_capacity(compare.thresholds.len());
@@ -56,7 +73,7 @@ pub(crate) fn deal(compare: &Compare, r: &LimbVec, streams: &[LabelStream], batc
             for run in runs {
                 let parts: Vec<Segment> = segments_left.by_ref().take(run.digits.len()).collect();
                 segments.push(join(run, parts, &mut openings, &mut |bit| {
-                    dealing.deal(domain::join(position), &key.selected(bit));
+                    deal(domain::join(position), &key.selected(bit));
                     position += 1;
                 }));
             }
@@ -67,11 +84,15 @@ pub(crate) fn deal(compare: &Compare, r: &LimbVec, streams: &[LabelStream], batc
         masks.push(mask);
     }
 
-    let each = len / batch;
     let zeros = WordVec::zeros(len);
-    let sums = (0..batch).flat_map(|e| openings.all.iter().map(move |mask| (mask, e * each..(e + 1) * each)));
-    let constants = sums.map(|(mask, range)| zeros.xor_sum(&key, mask, range)).collect();
-    Dealt { masks, corrections: dealing.corrections, constants: Zeroizing::new(constants) }
+    let Place { first, each, .. } = place;
+    let constants = (first / each..(first + len).div_ceil(each)).flat_map(|element| {
+        let range = (element * each).max(first) - first..((element + 1) * each).min(first + len) - first;
+        let sum = |mask| zeros.xor_sum(&key, mask, range.clone());
+        openings.all.iter().enumerate().map(|(number, mask)| (element, number, sum(mask))).collect::<Vec<_>>()
+    });
+    let constants = Zeroizing::new(constants.collect());
+    Dealt { masks, constants }
 }
 
 /// Joins the segments of a run; `deal` takes the bits whose words are dealt, in order.
@@ -122,23 +143,10 @@ fn join(run: &Run, parts: Vec<Segment>, openings: &mut Masks<'_>, deal: &mut dyn
     joined
 }
 
-/// Words for the last party.
-struct Dealing<'a> {
-    streams: &'a [LabelStream],
-    key: &'a WordVec,
-    corrections: Vec<u8>,
-}
-
-impl Dealing<'_> {
-    fn deal(&mut self, domain: u32, value: &WordVec) {
-        debug_assert_eq!(value.len(), self.key.len());
-        word_correction(self.streams, domain, value).pack_into(&mut self.corrections);
-    }
-}
-
 /// Mask bits of openings, in the order of their numbers.
 struct Masks<'a> {
     streams: &'a [LabelStream],
+    place: Place,
     len: usize,
     next: usize,
     word: Option<WordVec>,
@@ -150,7 +158,7 @@ impl Masks<'_> {
         let bits = WordVec::bits() as usize;
         let (number, bit) = (self.next / bits, self.next % bits);
         if bit == 0 {
-            let first = (number * self.len) as u64;
+            let first = (number * self.place.whole + self.place.first) as u64;
             self.word = Some(words_of(self.streams, domain::MASK_BITS, first, self.len));
         }
         self.next += 1;

@@ -6,9 +6,8 @@
 
 use super::joins::{JoinBit, JoinWord, Joins, Run};
 use super::{joins, opened_window, positions, top};
+use crate::PartyId;
 use crate::label::{LabelStream, domain};
-use crate::wire::unpack_words;
-use crate::{Fault, PartyId};
 use amicus_field::{BitVec, Digit, LimbVec, WordVec};
 use amicus_plan::Compare;
 use std::mem;
@@ -64,11 +63,10 @@ impl CompareWords {
         compare.table_words().saturating_add(compare.join_words())
     }
 
-    /// The last party's, from the helper's message.
-    pub(crate) fn decode(compare: &Compare, len: usize, body: &[u8]) -> Result<Self, Fault> {
-        let mut tables = unpack_words(CompareWords::count(compare), len, body)?;
-        let joins = tables.split_off(compare.table_words());
-        Ok(CompareWords { tables, joins })
+    /// The last party's, from all that the helper dealt.
+    pub(crate) fn new(compare: &Compare, mut tables: Vec<WordVec>) -> Self {
+        let joins = tables.split_off(compare.table_words().min(tables.len()));
+        CompareWords { tables, joins }
     }
 
     /// Any other party's, from its stream.

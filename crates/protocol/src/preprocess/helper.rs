@@ -1,6 +1,6 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
-use super::body::{Body, blocks};
+use super::pieces::{Body, Piece};
 use super::{MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
@@ -12,9 +12,9 @@ use amicus_field::{
     BitVec, Element, LimbVec, Seed, SumPool2d, WrapBits, scaled_coefficients, sum_pool_transposed,
 };
 use amicus_field::{U256, taylor_coefficients};
-use amicus_plan::{Activation, OpIndex, OpKind, Select, ValueId, WrapRule};
+use amicus_plan::{Activation, Compare, OpIndex, OpKind, Select, ValueId, WrapRule};
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use zeroize::Zeroizing;
 
 /// A dealt inference at the helper: what the check must give and what acceptance releases.
@@ -43,16 +43,16 @@ impl fmt::Debug for Dealt {
     }
 }
 
-/// Takes the corrections of operations, each in memory that it gave.
+/// Takes messages of corrections, each in memory that it gave.
 ///
 /// A function that takes them is one whose memory is made anew for each.
 pub trait Outlet<E> {
-    /// So many zeros, for the corrections of the next operation.
+    /// So many zeros, for the next message.
     fn memory(&mut self, bytes: usize) -> Vec<u8> {
         vec![0; bytes]
     }
 
-    /// Takes the corrections of an operation, and wipes them in the end.
+    /// Takes the next message of an operation's corrections, and wipes it in the end.
     ///
     /// # Errors
     /// When they cannot be sent.
@@ -126,7 +126,7 @@ impl Dealt {
 
 impl HelperEpoch {
     /// Deals one inference of `batch` inputs. Corrections for the last party go to `outlet`,
-    /// operation by operation.
+    /// operation by operation, as they are made.
     ///
     /// # Errors
     /// What the outlet returns, keys of another epoch, a retired epoch, or a plan that does not fit
@@ -148,10 +148,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, &keys, batch);
         let grant = dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            let memory = &mut |bytes| outlet.memory(bytes);
-            if let Some(mut corrections) = dealing.operation(index, &op.kind, memory).map_err(E::from)? {
-                outlet.send(index, std::mem::take(&mut *corrections))?;
-            }
+            dealing.operation(index, &op.kind, outlet)?;
         }
         let out = &self.plan.output;
         let from = self.values.get(out.value).scale;
@@ -181,7 +178,7 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            dealing.operation(index, &op.kind, &mut |bytes| vec![0; bytes])?;
+            dealing.operation(index, &op.kind, &mut nowhere)?;
         }
         Ok(dealing.masks)
     }
@@ -201,10 +198,16 @@ impl HelperEpoch {
         let mut dealing = Dealing::new(self, keys, batch);
         dealing.input();
         for (index, op) in self.plan.indexed_ops() {
-            dealing.operation(index, &op.kind, &mut |bytes| vec![0; bytes])?;
+            dealing.operation(index, &op.kind, &mut nowhere)?;
         }
         Ok(dealing.bits)
     }
+}
+
+/// Forgets corrections.
+#[cfg(feature = "danger")]
+fn nowhere(_: OpIndex, _: Vec<u8>) -> Result<(), ProtocolError> {
+    Ok(())
 }
 
 /// What a value is tagged with.
@@ -286,24 +289,18 @@ impl<'a> Dealing<'a> {
         }
     }
 
-    /// Computes the mask of an operation's result, and the last party's corrections, if the operation
-    /// has any, in memory of zeros.
-    fn operation(
+    /// Computes the mask of an operation's result; the last party's corrections, if the operation has
+    /// any, go to the outlet.
+    fn operation<E: From<ProtocolError>>(
         &mut self,
         index: OpIndex,
         kind: &OpKind,
-        memory: &mut dyn FnMut(usize) -> Vec<u8>,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, ProtocolError> {
+        outlet: &mut impl Outlet<E>,
+    ) -> Result<(), E> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);
         let len = self.epoch.values.get(ValueId::of(index)).len * batch;
         let slot = plan.slot(kind);
-        let shape = corrections(plan, &self.epoch.values, index, batch);
-        let mut corrections = match shape.bytes(limbs) {
-            0 => Zeroizing::default(),
-            bytes => Zeroizing::new(memory(bytes)),
-        };
-        let mut body = Body::new(limbs, &shape, &mut corrections);
         let mask = match kind {
             OpKind::Linear { input, weights, .. } => {
                 let layer = &self.epoch.layers[weights.index()];
@@ -319,13 +316,12 @@ impl<'a> Dealing<'a> {
                 let follow = sum_of(&streams, domain::FOLLOW, limbs, len);
                 let key = sum_of(&streams, domain::KEY, limbs, len);
                 let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
-                let tags = [x, y].map(|m| {
-                    let mut tag = key.clone();
-                    tag.mul_assign(m);
-                    tag
-                });
-                for (vector, (d, tag)) in domain::PRODUCT_TAGS.into_iter().zip(tags).enumerate() {
-                    body.write(vector, 0, &correction(&streams, d, 0, tag));
+                for piece in self.pieces(index) {
+                    let part = |v: &LimbVec| v.slice(piece.elements.clone());
+                    let key = part(&key);
+                    let tags = [part(x), part(y)].map(|mask| times(&key, &mask));
+                    let tags = domain::PRODUCT_TAGS.into_iter().zip(tags);
+                    send(index, &piece, &streams, tags, outlet)?;
                 }
                 let mut product = x.clone();
                 product.mul_assign(y);
@@ -335,22 +331,13 @@ impl<'a> Dealing<'a> {
                 self.add_constant(slot, &Key::OfInference(&key), &follow);
                 r
             }
-            OpKind::Activation(a) => self.activation(index, a, len, &mut body)?,
-            OpKind::Truncate(t) => self.activation(index, &truncation_alone(t), len, &mut body)?,
+            OpKind::Activation(a) => self.activation(index, a, len, outlet)?,
+            OpKind::Truncate(t) => self.activation(index, &truncation_alone(t), len, outlet)?,
             OpKind::Compare(compare) => {
-                let r = &self.masks[compare.input.index()];
-                let dealt = compare::helper::deal(compare, r, &self.streams(index), batch);
-                let openings = dealt.constants.len() / batch;
-                for (at, constant) in dealt.constants.iter().enumerate() {
-                    let (element, opening) = (at / openings, at % openings);
-                    let slots = self.bit_constants.len() / batch;
-                    self.bit_constants[element * slots + opening] ^= constant;
-                }
-                self.bits[index.index()] = dealt.masks;
-                body.fill(&dealt.corrections);
+                self.comparison(index, compare, outlet)?;
                 LimbVec::zeros(limbs, 0)
             }
-            OpKind::Select(select) => self.selection(index, select, len, &mut body),
+            OpKind::Select(select) => self.selection(index, select, len, outlet)?,
             OpKind::Xnor { left, right } => {
                 let masks = |bits: &ValueId| bits.op().map_or(&[][..], |op| &self.bits[op.index()]);
                 self.bits[index.index()] = xor_of_masks(masks(left), masks(right));
@@ -363,64 +350,103 @@ impl<'a> Dealing<'a> {
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
             | OpKind::Gather { .. } => {
-                let of_inputs = local(kind, batch, |input| Ok(&self.masks[input.index()]))?;
-                of_inputs.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?
+                let of_inputs = local(kind, batch, |input| Ok(&self.masks[input.index()]));
+                let not_local = || ProtocolError::Internal(format!("{index} is not local"));
+                of_inputs.and_then(|mask| mask.ok_or_else(not_local)).map_err(E::from)?
             }
         };
         self.masks.push(mask);
-        Ok((!shape.is_nothing()).then_some(corrections))
+        Ok(())
     }
 
-    /// Writes the corrections of an activation, block by block; returns the mask of its result.
-    fn activation(
+    /// The messages of an operation's corrections.
+    fn pieces(&self, index: OpIndex) -> Vec<Piece> {
+        let plan = &self.epoch.plan;
+        corrections(plan, &self.epoch.values, index, self.batch).pieces(plan.limbs).collect()
+    }
+
+    /// The messages of what is dealt for each of `inputs` elements, `vectors` of them, and those of the
+    /// result's mask, if parties share it. Where nothing is dealt for inputs, one that is not sent
+    /// stands for all of them.
+    fn pieces_and_mask(&self, index: OpIndex, vectors: usize, inputs: usize) -> (Vec<Piece>, Vec<Piece>) {
+        let (mut of_inputs, of_mask): (Vec<Piece>, Vec<Piece>) =
+            self.pieces(index).into_iter().partition(|piece| piece.vectors.start < vectors);
+        if vectors == 0 {
+            of_inputs.push(Piece { vectors: 0..0, elements: 0..inputs, bytes: 0 });
+        }
+        (of_inputs, of_mask)
+    }
+
+    /// Deals a comparison: words and masks of its bits.
+    fn comparison<E>(
+        &mut self,
+        index: OpIndex,
+        compare: &Compare,
+        outlet: &mut impl Outlet<E>,
+    ) -> Result<(), E> {
+        let r = &self.masks[compare.input.index()];
+        let streams = self.streams(index);
+        let (each, slots) = (r.len() / self.batch, self.bit_constants.len() / self.batch);
+        let mut masks: Vec<BitVec> = compare.thresholds.iter().map(|_| BitVec::zeros(r.len())).collect();
+        for piece in self.pieces(index) {
+            let Range { start, .. } = piece.elements;
+            let mut body = Body::new(outlet.memory(piece.bytes));
+            let place = compare::helper::Place { first: start, whole: r.len(), each };
+            let r = r.slice(piece.elements);
+            let dealt =
+                compare::helper::deal(compare, &r, &streams, place, &mut |word| body.push_words(word));
+            for &(element, opening, constant) in dealt.constants.iter() {
+                self.bit_constants[element * slots + opening] ^= constant;
+            }
+            masks.iter_mut().zip(&dealt.masks).for_each(|(all, part)| all.put(start, part));
+            outlet.send(index, body.take())?;
+        }
+        self.bits[index.index()] = masks;
+        Ok(())
+    }
+
+    /// Deals an activation, some elements at a time; returns the mask of its result.
+    fn activation<E: From<ProtocolError>>(
         &mut self,
         index: OpIndex,
         a: &Activation,
         outputs: usize,
-        body: &mut Body<'_>,
-    ) -> Result<LimbVec, ProtocolError> {
+        outlet: &mut impl Outlet<E>,
+    ) -> Result<LimbVec, E> {
         let plan = &self.epoch.plan;
         let limbs = plan.limbs;
         let from = self.epoch.values.get(a.input).scale;
-        let t = truncation(plan, from, a.input_scale, a.ell)?;
+        let t = truncation(plan, from, a.input_scale, a.ell).map_err(|e| E::from(ProtocolError::from(e)))?;
         let r = &self.masks[a.input.index()];
         let scaled = scaled_coefficients(limbs, &a.coefficients, a.input_scale.0);
         let Opened { streams, follow, key, key_of_input } = self.opened(index, a.pool.as_ref(), outputs);
 
         let domains: Vec<u32> = MaskedPolynomials::domains(a).in_order().collect();
-        let of_mask = body.vectors() - domains.len();
+        let (pieces, of_mask) = self.pieces_and_mask(index, domains.len(), r.len());
         let mut constant_terms = LimbVec::zeros(limbs, r.len());
-        for block in blocks(r.len()) {
-            let start = block.start;
-            let (r, key) = (r.slice(block.clone()), key_of_input.slice(block));
+        for piece in pieces {
+            let (r, key) = (r.slice(piece.elements.clone()), key_of_input.slice(piece.elements.clone()));
             let mut first = taylor_coefficients(&scaled, &t.mask(&r, false));
             let mut differences = Vec::new();
             if a.wrap == WrapRule::Exact {
                 differences = taylor_coefficients(&scaled, &t.mask(&r, true));
                 differences.iter_mut().zip(&first).for_each(|(e, c)| e.sub_assign(c));
             }
-            constant_terms.put(start, &first[0]);
+            constant_terms.put(piece.elements.start, &first[0]);
             let coefficients = first.split_off(1);
-            let tag = |v: &LimbVec| {
-                let mut tag = key.clone();
-                tag.mul_assign(v);
-                tag
-            };
+            let tag = |v: &LimbVec| times(&key, v);
             let dealt = MaskedPolynomials {
                 coefficient_tags: coefficients.iter().map(tag).collect(),
                 coefficients,
                 difference_tags: differences.iter().map(tag).collect(),
                 differences,
             };
-            for (vector, (&domain, values)) in (of_mask..).zip(domains.iter().zip(dealt.in_order())) {
-                body.write(vector, start, &correction(&streams, domain, start as u64, values));
-            }
+            let dealt = domains.iter().copied().zip(dealt.in_order());
+            send(index, &piece, &streams, dealt, outlet)?;
         }
         let mut out_mask = follow.clone();
         out_mask.sub_assign(&select::pooled(a.pool.as_ref(), constant_terms, self.batch));
-        if of_mask > 0 {
-            write_mask(body, &streams, &out_mask);
-        }
+        send_mask(index, &of_mask, &streams, &out_mask, outlet)?;
         // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
         self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok(out_mask)
@@ -439,40 +465,80 @@ impl<'a> Dealing<'a> {
         Opened { streams, follow, key, key_of_input }
     }
 
-    /// Writes the corrections of a selection; returns the mask of its result.
-    fn selection(&mut self, index: OpIndex, select: &Select, outputs: usize, body: &mut Body<'_>) -> LimbVec {
+    /// Deals a selection, some elements at a time; returns the mask of its result.
+    fn selection<E>(
+        &mut self,
+        index: OpIndex,
+        select: &Select,
+        outputs: usize,
+        outlet: &mut impl Outlet<E>,
+    ) -> Result<LimbVec, E> {
         let r = &self.masks[select.input.index()];
         let bits = select.bits.and_then(ValueId::op).map_or(&[][..], |op| &self.bits[op.index()]);
-        let (constant_terms, values) = select::masked(select, r, bits);
-
         let Opened { streams, follow, key, key_of_input } = self.opened(index, select.pool.as_ref(), outputs);
+
+        let count = select::dealt(select).len();
+        let domains: Vec<u32> =
+            (0..count).map(domain::selected).chain((0..count).map(domain::selected_tag)).collect();
+        let (pieces, of_mask) = self.pieces_and_mask(index, domains.len(), r.len());
+        let mut constant_terms = LimbVec::zeros(r.limbs(), r.len());
+        for piece in pieces {
+            let elements = &piece.elements;
+            let bits: Vec<BitVec> = bits.iter().map(|bits| bits.slice(elements.clone())).collect();
+            let (constants, values) = select::masked(select, &r.slice(elements.clone()), &bits);
+            constant_terms.put(elements.start, &constants);
+            let key = key_of_input.slice(elements.clone());
+            let tags: Vec<LimbVec> = values.iter().map(|value| times(&key, value)).collect();
+            let dealt = domains.iter().copied().zip(values.into_iter().chain(tags));
+            send(index, &piece, &streams, dealt, outlet)?;
+        }
         let mut out_mask = follow.clone();
         out_mask.sub_assign(&select::pooled(select.pool.as_ref(), constant_terms, self.batch));
         if let Some(base) = select.base {
             out_mask.add_assign(&self.masks[base.index()]);
         }
-
-        let of_mask = body.vectors() - 2 * values.len();
-        if of_mask > 0 {
-            write_mask(body, &streams, &out_mask);
-        }
-        let of_tags = of_mask + values.len();
-        for (i, value) in values.into_iter().enumerate() {
-            let mut tag = key_of_input.clone();
-            tag.mul_assign(&value);
-            body.write(of_tags + i, 0, &correction(&streams, domain::selected_tag(i), 0, tag));
-            body.write(of_mask + i, 0, &correction(&streams, domain::selected(i), 0, value));
-        }
+        send_mask(index, &of_mask, &streams, &out_mask, outlet)?;
         self.add_constant(0, &Key::OfInference(&key), &follow);
-        out_mask
+        Ok(out_mask)
     }
 }
 
-/// Writes the corrections of a mask that the parties share, the first vector of its operation.
-fn write_mask(body: &mut Body<'_>, streams: &[LabelStream], mask: &LimbVec) {
-    for block in blocks(mask.len()) {
-        let start = block.start;
-        let values = mask.slice(block);
-        body.write(0, start, &correction(streams, domain::OUT_MASK, start as u64, values));
+fn times(key: &LimbVec, value: &LimbVec) -> LimbVec {
+    let mut product = LimbVec::zeros(value.limbs(), value.len());
+    product.add_product(key, value);
+    product
+}
+
+/// Sends the corrections of what a message holds: values of its elements, vector by vector, with the
+/// domain that others draw theirs from.
+fn send<E>(
+    index: OpIndex,
+    piece: &Piece,
+    streams: &[LabelStream],
+    dealt: impl Iterator<Item = (u32, LimbVec)>,
+    outlet: &mut impl Outlet<E>,
+) -> Result<(), E> {
+    if piece.bytes == 0 {
+        return Ok(());
     }
+    let mut body = Body::new(outlet.memory(piece.bytes));
+    for (domain, values) in dealt {
+        body.push(&correction(streams, domain, piece.elements.start as u64, values));
+    }
+    outlet.send(index, body.take())
+}
+
+/// Sends the corrections of a mask, if the parties share it.
+fn send_mask<E>(
+    index: OpIndex,
+    pieces: &[Piece],
+    streams: &[LabelStream],
+    mask: &LimbVec,
+    outlet: &mut impl Outlet<E>,
+) -> Result<(), E> {
+    for piece in pieces {
+        let values = mask.slice(piece.elements.clone());
+        send(index, piece, streams, std::iter::once((domain::OUT_MASK, values)), outlet)?;
+    }
+    Ok(())
 }

@@ -4,75 +4,43 @@
 //! values ("corrections"), and only where the *sum* of the shares must be a value the helper
 //! computed: coefficients of the masked polynomials, their tags, and output masks.
 
-mod body;
 mod helper;
 mod local;
 mod party;
+mod pieces;
 mod polynomials;
 
 pub use helper::{Dealt, InputGrant, Outlet};
 pub use party::{Material, PartyDeal};
+pub use pieces::{CorrectionShape, Group, Piece};
 
 pub(crate) use local::{local, xnor_of_bits, xor_of_masks};
 pub(crate) use party::OpMaterial;
 pub(crate) use polynomials::MaskedPolynomials;
 
 use crate::compare::party::CompareWords;
-use amicus_field::{FieldError, Limbs, Truncation, WordVec, packed_len};
+use amicus_field::{FieldError, Truncation};
 use amicus_plan::{
     Activation, MaskKind, OpIndex, OpKind, Plan, ScaleBits, Truncate, ValueId, Values, WrapRule,
 };
-
-/// The correction vectors of an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CorrectionShape {
-    /// None.
-    Nothing,
-    /// Vectors of elements with these lengths, in message order.
-    Elements(Vec<usize>),
-    /// Vectors of words, all of one length.
-    Words {
-        /// How many.
-        count: usize,
-        /// Their length.
-        len: usize,
-    },
-}
-
-impl CorrectionShape {
-    /// Whether an operation has corrections at all.
-    pub fn is_nothing(&self) -> bool {
-        *self == CorrectionShape::Nothing
-    }
-
-    /// Bytes of the message. Saturates: no message is that long.
-    pub fn bytes(&self, limbs: Limbs) -> usize {
-        match self {
-            CorrectionShape::Nothing => 0,
-            CorrectionShape::Elements(lengths) => {
-                lengths.iter().map(|&len| packed_len(limbs, len)).fold(0, usize::saturating_add)
-            }
-            CorrectionShape::Words { count, len } => count.saturating_mul(WordVec::packed_len(*len)),
-        }
-    }
-}
 
 /// The correction vectors of an operation, for `batch` inputs.
 pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> CorrectionShape {
     let out = values.get(ValueId::of(op));
     let len_of = |value| values.get(value).len.saturating_mul(batch);
     let outputs = out.len.saturating_mul(batch);
-    let masks = |shared: bool| if shared { vec![outputs] } else { Vec::new() };
-    let of_inputs = |mut lengths: Vec<usize>, each: usize, input| {
-        lengths.extend(std::iter::repeat_n(len_of(input), each));
-        CorrectionShape::Elements(lengths)
+    let of_inputs = |shared: bool, vectors: usize, input| {
+        let all =
+            [Group { vectors, len: len_of(input) }, Group { vectors: usize::from(shared), len: outputs }];
+        let groups: Vec<Group> = all.into_iter().filter(|group| group.vectors > 0).collect();
+        if groups.is_empty() { CorrectionShape::Nothing } else { CorrectionShape::Elements(groups) }
     };
     let shared = out.mask == MaskKind::Shared;
     match &plan.op(op).kind {
-        OpKind::Activation(a) => of_inputs(masks(true), a.corrections_per_input(), a.input),
-        OpKind::Truncate(t) => of_inputs(masks(shared), truncation_alone(t).corrections_per_input(), t.input),
-        OpKind::Select(s) => of_inputs(masks(shared), s.corrections_per_input(), s.input),
-        OpKind::Multiply { .. } => CorrectionShape::Elements(vec![outputs; 2]),
+        OpKind::Activation(a) => of_inputs(true, a.corrections_per_input(), a.input),
+        OpKind::Truncate(t) => of_inputs(shared, truncation_alone(t).corrections_per_input(), t.input),
+        OpKind::Select(s) => of_inputs(shared, s.corrections_per_input(), s.input),
+        OpKind::Multiply { .. } => CorrectionShape::Elements(vec![Group { vectors: 2, len: outputs }]),
         OpKind::Compare(c) => CorrectionShape::Words { count: CompareWords::count(c), len: len_of(c.input) },
         OpKind::Linear { .. }
         | OpKind::Add { .. }

@@ -1,6 +1,6 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
-use super::{CorrectionShape, MaskedPolynomials, corrections, local, truncation_alone};
+use super::{CorrectionShape, MaskedPolynomials, Piece, corrections, local, truncation_alone};
 use crate::affine::dot_mask;
 use crate::authentic::AuthenticationRoot;
 use crate::compare::party::{CompareMaterial, CompareWords, Comparing};
@@ -8,19 +8,82 @@ use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::select;
-use crate::wire::unpack_all;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
-use amicus_field::{Element, LimbVec, SumPool2d, sum_pool_transposed};
-use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Plan, Printable, Select, ValueId, Values};
+use amicus_field::{Element, LimbVec, Limbs, SumPool2d, WordVec, sum_pool_transposed};
+use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, Select, ValueId};
 use std::convert::Infallible;
+use std::vec;
 
-/// A dealt inference that collects its corrections.
+/// A dealt inference that takes its corrections, and expands every operation as soon as it can.
 #[derive(Debug)]
 pub struct PartyDeal {
     keys: PartyKeys,
     batch: usize,
-    corrections: Vec<Option<Corrections>>,
+    /// Operations whose corrections are not all there.
     missing: usize,
+    receiving: Option<Receiving>,
+    /// This party's share of the mask of every value so far; none where only the helper knows the
+    /// mask.
+    masks: Vec<Option<LimbVec>>,
+    /// What was expanded so far.
+    ops: Vec<OpMaterial>,
+}
+
+/// Corrections of an operation, some of which are there.
+#[derive(Debug)]
+struct Receiving {
+    index: OpIndex,
+    /// Messages that are still to come, the next one first.
+    pieces: vec::IntoIter<Piece>,
+    vectors: Vectors,
+}
+
+/// Vectors of corrections.
+#[derive(Debug)]
+enum Vectors {
+    Elements(Vec<LimbVec>),
+    Words(Vec<WordVec>),
+}
+
+impl Receiving {
+    /// None for an operation without corrections.
+    fn new(index: OpIndex, shape: &CorrectionShape, limbs: Limbs) -> Option<Self> {
+        let vectors = match shape {
+            CorrectionShape::Nothing => return None,
+            CorrectionShape::Elements(groups) => {
+                let zeros = |len| LimbVec::zeros(limbs, len);
+                Vectors::Elements(groups.iter().flat_map(|g| (0..g.vectors).map(|_| zeros(g.len))).collect())
+            }
+            &CorrectionShape::Words { count, len } => {
+                Vectors::Words((0..count).map(|_| WordVec::zeros(len)).collect())
+            }
+        };
+        Some(Receiving { index, pieces: shape.pieces(limbs).collect::<Vec<_>>().into_iter(), vectors })
+    }
+
+    /// Takes the next message.
+    fn take(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let Some(Piece { vectors, elements, bytes }) = self.pieces.next() else {
+            return Err(Fault::Duplicate("corrections".into()));
+        };
+        if body.len() != bytes {
+            return Err(Fault::Length { expected: bytes, got: body.len() });
+        }
+        let each = (bytes / vectors.len().max(1)).max(1);
+        for (vector, body) in vectors.zip(body.chunks_exact(each)) {
+            match &mut self.vectors {
+                Vectors::Elements(all) => {
+                    amicus_field::unpack_part(&mut all[vector], elements.clone(), body)?
+                }
+                Vectors::Words(all) => all[vector].unpack_part(elements.clone(), body)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn complete(&self) -> bool {
+        self.pieces.len() == 0
+    }
 }
 
 /// The last party's shares of what the helper fixed for one operation; all others draw theirs.
@@ -40,44 +103,35 @@ pub(crate) struct Selected {
 }
 
 impl Corrections {
-    /// From the body of a message.
-    fn decode(plan: &Plan, values: &Values, op: OpIndex, batch: usize, body: &[u8]) -> Result<Self, Fault> {
+    /// From all vectors of an operation, in the order in which they are dealt.
+    fn of(kind: &OpKind, shared: bool, vectors: Vectors) -> Result<Self, Fault> {
         let none = || Fault::Unexpected("corrections of an operation that has none".into());
-        let kind = &plan.op(op).kind;
-        let shared = values.get(ValueId::of(op)).mask == MaskKind::Shared;
-        match (kind, corrections(plan, values, op, batch)) {
-            (OpKind::Compare(compare), CorrectionShape::Words { len, .. }) => {
-                Ok(Corrections::Compare(CompareWords::decode(compare, len, body)?))
+        let mut vectors = match (kind, vectors) {
+            (OpKind::Compare(compare), Vectors::Words(words)) => {
+                return Ok(Corrections::Compare(CompareWords::new(compare, words)));
             }
-            (_, CorrectionShape::Elements(lengths)) => {
-                Corrections::of(kind, shared, unpack_all(plan.limbs, &lengths, body)?)
-            }
-            (_, CorrectionShape::Nothing | CorrectionShape::Words { .. }) => Err(none()),
-        }
-    }
-
-    /// From the vectors of a message, in its order.
-    fn of(kind: &OpKind, shared: bool, vectors: Vec<LimbVec>) -> Result<Self, Fault> {
-        let mut vectors = vectors.into_iter();
+            (_, Vectors::Words(_)) => return Err(none()),
+            (_, Vectors::Elements(vectors)) => vectors.into_iter(),
+        };
         let mut next = || vectors.next().ok_or_else(|| Fault::Unexpected("corrections".into()));
         match kind {
-            OpKind::Activation(a) => Ok(Corrections::Activation {
-                mask: Some(next()?),
-                polynomials: MaskedPolynomials::domains(a).try_map(|_| next())?,
-            }),
-            OpKind::Truncate(t) => Ok(Corrections::Activation {
-                mask: if shared { Some(next()?) } else { None },
-                polynomials: MaskedPolynomials::domains(&truncation_alone(t)).try_map(|_| next())?,
-            }),
+            OpKind::Activation(a) => {
+                let polynomials = MaskedPolynomials::domains(a).try_map(|_| next())?;
+                Ok(Corrections::Activation { polynomials, mask: Some(next()?) })
+            }
+            OpKind::Truncate(t) => {
+                let polynomials = MaskedPolynomials::domains(&truncation_alone(t)).try_map(|_| next())?;
+                Ok(Corrections::Activation { polynomials, mask: if shared { Some(next()?) } else { None } })
+            }
             OpKind::Select(select) => {
-                let mask = if shared { Some(next()?) } else { None };
                 let mut all = || (0..select::dealt(select).len()).map(|_| next()).collect();
                 let values: Result<_, Fault> = all();
                 let tags: Result<_, Fault> = all();
-                Ok(Corrections::Select { mask, shares: Selected { values: values?, tags: tags? } })
+                let shares = Selected { values: values?, tags: tags? };
+                Ok(Corrections::Select { shares, mask: if shared { Some(next()?) } else { None } })
             }
             OpKind::Multiply { .. } => Ok(Corrections::Multiply { tags: [next()?, next()?] }),
-            _ => Err(Fault::Unexpected("corrections of an operation that has none".into())),
+            _ => Err(none()),
         }
     }
 }
@@ -146,36 +200,83 @@ impl Material {
 }
 
 impl PartyDeal {
-    /// Takes the corrections of one operation.
+    /// Takes the next message of corrections, and expands what can be expanded with it.
     ///
     /// # Errors
-    /// An operation without corrections for this party, a second message, a wrong length, a residue
-    /// out of range.
+    /// Corrections for another party, of another operation than the next that has any, or too many;
+    /// a wrong length, a residue out of range; a deal of another epoch.
     pub fn correction(&mut self, epoch: &PartyEpoch, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
-        let plan = &epoch.ctx.plan;
-        let layer = plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
+        self.check(epoch)?;
+        let ctx = &epoch.ctx;
+        let layer = ctx.plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
         let fail =
             |fault| ProtocolError::peer(Peer::Helper, Step::Preprocessing { layer: layer.clone() }, fault);
-        let (Some(slot), true) =
-            (self.corrections.get_mut(index as usize), epoch.ctx.me == epoch.ctx.parties.last())
-        else {
-            return Err(fail(Fault::Unexpected(format!("corrections of operation {index}"))));
-        };
-        if corrections(plan, &epoch.ctx.values, OpIndex(index), self.batch).is_nothing() {
-            return Err(fail(Fault::Unexpected(format!("corrections of operation {index}"))));
+        let unexpected = || fail(Fault::Unexpected(format!("corrections of operation {index}")));
+        if ctx.me != ctx.parties.last() || index as usize >= ctx.plan.ops.len() {
+            return Err(unexpected());
         }
-        if slot.is_some() {
+        let shape = corrections(&ctx.plan, &ctx.values, OpIndex(index), self.batch);
+        if shape.is_nothing() {
+            return Err(unexpected());
+        }
+        if (index as usize) < self.ops.len() {
             return Err(fail(Fault::Duplicate("corrections".into())));
         }
-        let decoded = Corrections::decode(plan, &epoch.ctx.values, OpIndex(index), self.batch, body);
-        *slot = Some(decoded.map_err(fail)?);
-        self.missing -= 1;
+        self.expand(epoch, OpIndex(index), None)?;
+        if self.ops.len() != index as usize {
+            return Err(unexpected());
+        }
+        let receiving = match self.receiving.take() {
+            Some(receiving) => receiving,
+            None => Receiving::new(OpIndex(index), &shape, ctx.plan.limbs).ok_or_else(unexpected)?,
+        };
+        let receiving = self.receiving.insert(receiving);
+        receiving.take(body).map_err(fail)?;
+        if receiving.complete() {
+            let Some(Receiving { index, vectors, .. }) = self.receiving.take() else { return Ok(()) };
+            let shared = ctx.values.get(ValueId::of(index)).mask == MaskKind::Shared;
+            let corrections = Corrections::of(&ctx.plan.op(index).kind, shared, vectors).map_err(fail)?;
+            self.missing -= 1;
+            self.expand(epoch, OpIndex(ctx.plan.ops.len() as u32), Some(corrections))?;
+        }
         Ok(())
     }
 
     /// Whether every correction is there.
     pub fn complete(&self) -> bool {
         self.missing == 0
+    }
+
+    fn check(&self, epoch: &PartyEpoch) -> Result<(), ProtocolError> {
+        if self.keys.scope.epoch == epoch.epoch {
+            return Ok(());
+        }
+        let reason = format!("keys of {} in {}", self.keys.scope.epoch, epoch.epoch);
+        Err(ProtocolError::Misuse(reason))
+    }
+
+    /// Expands operations before `end`, up to one whose corrections are missing; `corrections` are
+    /// those of the next one.
+    fn expand(
+        &mut self,
+        epoch: &PartyEpoch,
+        end: OpIndex,
+        mut corrections: Option<Corrections>,
+    ) -> Result<(), ProtocolError> {
+        let (plan, values) = (&epoch.ctx.plan, &epoch.ctx.values);
+        let last = epoch.ctx.me == epoch.ctx.parties.last();
+        let masks = &mut self.masks;
+        let mut preparing = Preparing { epoch, keys: &self.keys, batch: self.batch, masks };
+        preparing.input();
+        for (index, op) in plan.indexed_ops().skip(self.ops.len()).take_while(|(index, _)| *index < end) {
+            let given = corrections.take();
+            let wants = || !super::corrections(plan, values, index, self.batch).is_nothing();
+            if last && given.is_none() && wants() {
+                break;
+            }
+            self.ops.push(preparing.operation(index, &op.kind, given)?);
+        }
+        Ok(())
     }
 }
 
@@ -186,28 +287,22 @@ impl PartyEpoch {
         let with =
             plan.indexed_ops().filter(|(i, _)| !corrections(plan, values, *i, batch).is_nothing()).count();
         let missing = if self.ctx.me == self.ctx.parties.last() { with } else { 0 };
-        PartyDeal { keys, batch, corrections: plan.ops.iter().map(|_| None).collect(), missing }
+        let ops = Vec::with_capacity(plan.ops.len());
+        PartyDeal { keys, batch, missing, receiving: None, masks: Vec::new(), ops }
     }
 
-    /// Expands everything that needs no input (section 5). One product with `D_W` per linear layer.
+    /// Expands everything that needs no input and was not expanded yet (section 5). One product with
+    /// `D_W` per linear layer.
     ///
     /// # Errors
     /// When corrections are missing, or the deal began in another epoch.
-    pub fn prepare(&self, deal: PartyDeal) -> Result<Material, ProtocolError> {
+    pub fn prepare(&self, mut deal: PartyDeal) -> Result<Material, ProtocolError> {
         if !deal.complete() {
             return Err(ProtocolError::Misuse(format!("{} corrections are missing", deal.missing)));
         }
-        let PartyDeal { keys, batch, corrections, .. } = deal;
-        if keys.scope.epoch != self.epoch {
-            let reason = format!("keys of {} in {}", keys.scope.epoch, self.epoch);
-            return Err(ProtocolError::Misuse(reason));
-        }
-        let mut preparing = Preparing { epoch: self, keys: &keys, batch, masks: Vec::new() };
-        preparing.input();
-        let mut ops = Vec::with_capacity(self.ctx.plan.ops.len());
-        for ((index, op), corrections) in self.ctx.plan.indexed_ops().zip(corrections) {
-            ops.push(preparing.operation(index, &op.kind, corrections)?);
-        }
+        deal.check(self)?;
+        deal.expand(self, OpIndex(self.ctx.plan.ops.len() as u32), None)?;
+        let PartyDeal { keys, batch, ops, .. } = deal;
         Ok(Material { keys, batch, ops })
     }
 }
@@ -216,9 +311,7 @@ struct Preparing<'a> {
     epoch: &'a PartyEpoch,
     keys: &'a PartyKeys,
     batch: usize,
-    /// This party's share of the mask of every value so far; none where only the helper knows the
-    /// mask.
-    masks: Vec<Option<LimbVec>>,
+    masks: &'a mut Vec<Option<LimbVec>>,
 }
 
 /// What an activation or selection is opened with.
@@ -252,7 +345,11 @@ impl Preparing<'_> {
         Label::new(purpose, self.keys.scope, op)
     }
 
+    /// Expands the mask of the input, once.
     fn input(&mut self) {
+        if !self.masks.is_empty() {
+            return;
+        }
         let ctx = &self.epoch.ctx;
         let stream = self.label(Purpose::InputMask, 0).stream(&self.keys.material);
         let len = ctx.values.get(ValueId::INPUT).len * self.batch;
