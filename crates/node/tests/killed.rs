@@ -138,7 +138,8 @@ fn what_was_recorded_survives_a_kill_at_any_moment() {
         // From within the first records to some rewritings of the log on.
         let said = killed_after(around.path(), round, 1 + (round * round * 5) as usize);
         let mut store = Store::open(&place(around.path()), Peer::Helper).expect("a store after a kill");
-        assert_eq!(store.repaired(), 0, "a kill damages nothing");
+        // The record that was being written may be there once.
+        assert!(store.repaired() <= 1, "round {round}: a kill damaged {} records", store.repaired());
         let of_round = |scope: Scope| scope.epoch == epoch(round, 0);
         let pending: BTreeSet<u64> =
             store.pending().filter(|(scope, _)| of_round(*scope)).map(|(scope, _)| scope.id.0).collect();
