@@ -16,11 +16,9 @@ install() {
 
 # WebAssembly: rustup's target, or Debian's compiler with the source of its standard library.
 built_for_it() { [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib" ]; }
-if command -v rustup > /dev/null && { built_for_it || rustup target add wasm32-unknown-unknown; }; then
-    :
-elif ! [ -f /usr/lib/rustlib/src/rust/library/std/Cargo.toml ] || ! command -v wasm-ld > /dev/null; then
-    install rustc-web cargo-web rust-web-src lld
-fi
+with_rustup() { command -v rustup > /dev/null && { built_for_it || rustup target add wasm32-unknown-unknown; }; }
+with_debian() { [ -f /usr/lib/rustlib/src/rust/library/std/Cargo.toml ] && command -v wasm-ld > /dev/null; }
+with_rustup || with_debian || install rustc-web cargo-web rust-web-src lld
 command -v openssl > /dev/null || install openssl
 command -v "${CHROMIUM:-chromium}" > /dev/null || install chromium
 modern() { node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 15) ? 0 : 1)'; }

@@ -333,24 +333,22 @@ def logits(path):
     return model.SerializeToString()
 
 
-def run(folder, args):
-    rows, failed = [], 0
-    names = sorted(f[:-5] for f in os.listdir(folder) if f.endswith(".onnx"))
-    for name in names:
+def each(folder, args, kind, of, shown):
+    """Rows of all networks that are asked for, printed; those that have a result are not made anew."""
+    rows = []
+    for name in sorted(f[:-5] for f in os.listdir(folder) if f.endswith(".onnx")):
         if args.only and name not in args.only:
             continue
-        result = os.path.join(folder, f"{name}.result.json")
+        result = os.path.join(folder, f"{name}.{kind}.json")
         if not os.path.exists(result) or args.again:
-            row = one(folder, name, args)
+            row = of(folder, name, args)
             with open(result, "w") as out:
                 json.dump(row, out)
-        row = json.load(open(result))
-        failed += not row["fine"]
-        rows.append(row)
-        print(line(row), flush=True)
-    fine = sum(r["fine"] for r in rows)
+        rows.append(json.load(open(result)))
+        print(shown(rows[-1]), flush=True)
+    fine = sum(row["fine"] for row in rows)
     print(f"\n{fine} of {len(rows)} as they should be")
-    return failed
+    return fine == len(rows)
 
 
 def call(command, timeout):
@@ -408,22 +406,6 @@ def one(folder, name, args):
     return row
 
 
-def private(folder, args):
-    failed = 0
-    for name in sorted(f[:-5] for f in os.listdir(folder) if f.endswith(".onnx")):
-        if args.only and name not in args.only:
-            continue
-        result = os.path.join(folder, f"{name}.private.json")
-        if not os.path.exists(result) or args.again:
-            row = one_private(folder, name, args)
-            with open(result, "w") as out:
-                json.dump(row, out)
-        row = json.load(open(result))
-        failed += not row["fine"]
-        print(private_line(row), flush=True)
-    return failed
-
-
 def one_private(folder, name, args):
     """Right if every answer is accepted and is the simulator's, up to rounding and numbers so near to a threshold that
     chance decides their side."""
@@ -478,9 +460,9 @@ def main():
     args = parser.parse_args()
     os.makedirs(args.folder, exist_ok=True)
     if args.what == "run":
-        sys.exit(run(args.folder, args) > 0)
+        sys.exit(not each(args.folder, args, "result", one, line))
     if args.what == "private":
-        sys.exit(private(args.folder, args) > 0)
+        sys.exit(not each(args.folder, args, "private", one_private, private_line))
     for export in (export_sklearn, lambda folder, only: export_torch(folder, only, args.size), export_keras):
         try:
             export(args.folder, args.only)

@@ -73,7 +73,7 @@ test("answers are the simulator's, and what is sent is uniform and new every tim
   const same = inputs[0].filter((byte, at) => byte === inputs[2][at]).length;
   assert.ok(same < inputs[0].length / 64, `${same} of ${inputs[0].length} bytes are the same`);
   for (const input of inputs) assert.ok(uniform(input), `chi-square ${chiSquare(input)}`);
-  // The same test sees an image that is not masked.
+  // An image that is not masked does not pass.
   assert.ok(!uniform(new Uint8Array(numbers.buffer)));
   const { picture } = steps.find(({ step }) => step === "masked");
   assert.ok(uniform(Buffer.concat([picture, inputs[0]])) && picture.length === 784);
@@ -204,7 +204,7 @@ test("what a plan reveals is said, and whether a number inside left what it was 
   assert.deepEqual([told.outside, told.labels, only.outside, only.outputs], [false, null, false, null]);
   assert.deepEqual(only.labels, [only.class]);
   assert.equal(only.class, told.class);
-  // As far out as the range allows, in a pattern that no picture has.
+  // Numbers at the ends of the range, in a pattern that no picture has.
   const { low, high } = outputs.plan;
   const odd = Float32Array.from({ length: 784 }, (_, at) => ((at >> 1) % 2 ? low : high));
   for (const asked of [outputs, label]) assert.equal((await asked.predict(odd)).outside, true);

@@ -113,7 +113,10 @@ fn the_last_party_needs_every_correction_once() {
     let mut deal = begin();
     deal.correction(last, op, bodies[0]).unwrap();
     says(deal.correction(last, op, bodies[0]), "bytes, expected");
+    // What was refused is not taken for what should have come.
+    says(last.prepare(deal).map(drop), "corrections are missing");
     let mut deal = begin();
+    says(deal.correction(last, op, bodies[1]), "bytes, expected");
     deal.correction(last, op, bodies[0]).unwrap();
     says(deal.correction(last, next, bodies[0]), "unexpected corrections");
     deal.correction(last, op, bodies[1]).unwrap();

@@ -1,7 +1,7 @@
 //! Honest runs agree with exact integers, operation by operation.
 
 use amicus_field::{Element, LimbVec, Limbs};
-use amicus_protocol::Parties;
+use amicus_protocol::{Parties, preprocess};
 use amicus_testkit::{direct, steps, zoo};
 
 #[test]
@@ -23,6 +23,26 @@ fn every_operation_gives_the_exact_integers() {
                     assert!(limbs == Limbs::ONE || jumps || error < 0.03, "{context}: {error}");
                 }
             }
+        }
+    }
+}
+
+/// Messages hold elements of several inputs, and inputs are cut in between.
+#[test]
+fn operations_whose_corrections_take_many_messages_are_exact() {
+    const BATCH: usize = 1500;
+    for (limbs, nets) in [(Limbs::TWO, zoo::all(Limbs::TWO)), (Limbs::ONE, zoo::comparing(Limbs::ONE))] {
+        for net in nets {
+            let values = net.plan.values().unwrap();
+            let shape = |(op, _)| preprocess::corrections(&net.plan, &values, op, BATCH);
+            let most = net.plan.indexed_ops().map(shape).map(|shape| shape.messages(limbs)).max();
+            assert!(most > Some(2), "{}: {most:?} messages", net.plan.name);
+            let loaded = direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), None).unwrap();
+            let inputs = net.inputs(BATCH, 7);
+            let outcome = direct::infer(&loaded, &inputs, BATCH, &[], &mut |_| ()).unwrap();
+            outcome.logits.as_ref().unwrap();
+            steps::check(&loaded, &net, &inputs, &outcome)
+                .unwrap_or_else(|e| panic!("{}: {e}", net.plan.name));
         }
     }
 }

@@ -33,7 +33,7 @@ unsafe extern "C" {
 /// The system's randomness, for the crate `getrandom`.
 ///
 /// # Safety
-/// As its documentation says: `place` is valid for `size` bytes.
+/// `place` is valid for `size` bytes, as its documentation says.
 #[unsafe(no_mangle)]
 unsafe extern "Rust" fn __getrandom_v03_custom(place: *mut u8, size: usize) -> Result<(), getrandom::Error> {
     // A generator that fails throws, which ends the instance.

@@ -107,7 +107,7 @@ fn every_party_is_sent_the_image_under_all_masks() {
     let numbers: Vec<f32> =
         image(&net).as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     assert_eq!(found.to_i64().unwrap(), amicus_plan::quantize_input(&net.plan, &numbers).unwrap());
-    // The same bytes as often as they are asked for, and no second mask.
+    // It gives these bytes as often as they are asked for, and no second mask.
     assert_eq!(machine.submit(1).unwrap(), calls[0]);
     refused(machine.mask(), "masking comes later");
     refused(machine.ask(), "asking comes later");

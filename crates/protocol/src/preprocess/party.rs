@@ -61,16 +61,16 @@ impl Receiving {
         Some(Receiving { index, pieces: shape.pieces(limbs).collect::<Vec<_>>().into_iter(), vectors })
     }
 
-    /// Takes the next message.
+    /// Takes the next message; one that is refused is still to come.
     fn take(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let Some(Piece { vectors, elements, bytes }) = self.pieces.next() else {
+        let Some(Piece { vectors, elements, bytes }) = self.pieces.as_slice().first() else {
             return Err(Fault::Duplicate("corrections".into()));
         };
-        if body.len() != bytes {
-            return Err(Fault::Length { expected: bytes, got: body.len() });
+        if body.len() != *bytes {
+            return Err(Fault::Length { expected: *bytes, got: body.len() });
         }
         let each = (bytes / vectors.len().max(1)).max(1);
-        for (vector, body) in vectors.zip(body.chunks_exact(each)) {
+        for (vector, body) in vectors.clone().zip(body.chunks_exact(each)) {
             match &mut self.vectors {
                 Vectors::Elements(all) => {
                     amicus_field::unpack_part(&mut all[vector], elements.clone(), body)?
@@ -78,6 +78,7 @@ impl Receiving {
                 Vectors::Words(all) => all[vector].unpack_part(elements.clone(), body)?,
             }
         }
+        self.pieces.next();
         Ok(())
     }
 
