@@ -22,6 +22,19 @@ pub struct Cost {
     pub material_bytes: u64,
 }
 
+/// What one operation has of a [`Cost`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpCost {
+    /// Bytes one party sends to one other party for it.
+    pub sent_bytes_per_party: u64,
+    /// Bytes of corrections for it, all parties together.
+    pub dealt_bytes: u64,
+    /// Multiply-adds with weights, all limbs together.
+    pub multiply_adds: u64,
+    /// Bytes of expanded one-time material for it.
+    pub material_bytes: u64,
+}
+
 impl Activation {
     /// Correction elements dealt for one element fed in: coefficients and their tags.
     pub fn corrections_per_input(&self) -> usize {
@@ -39,6 +52,31 @@ impl Plan {
     /// # Errors
     /// When the plan is invalid.
     pub fn cost(&self, batch: usize) -> Result<Cost, PlanError> {
+        let input = self.values()?.get(crate::ValueId::INPUT).len;
+        // Input, the openings, the check at the helper, the release.
+        let rounds = Schedule::of(self).openings() + 3;
+        let mut all = Cost {
+            rounds,
+            sent_bytes_per_party: 0,
+            dealt_bytes: 0,
+            multiply_adds: 0,
+            material_bytes: expanded(self.limbs, input, batch),
+        };
+        for op in self.op_costs(batch)? {
+            let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+            add(&mut all.sent_bytes_per_party, op.sent_bytes_per_party);
+            add(&mut all.dealt_bytes, op.dealt_bytes);
+            add(&mut all.multiply_adds, op.multiply_adds);
+            add(&mut all.material_bytes, op.material_bytes);
+        }
+        Ok(all)
+    }
+
+    /// What every operation has of it, in their order; local ones have nothing.
+    ///
+    /// # Errors
+    /// When the plan is invalid.
+    pub fn op_costs(&self, batch: usize) -> Result<Vec<OpCost>, PlanError> {
         let values = self.values()?;
         let limbs = self.limbs;
         // Saturating: the shapes of a hostile plan and a batch multiply to more than a word.
@@ -46,12 +84,10 @@ impl Plan {
         // A plane of words, and one of bits.
         let word_bytes = |elements: usize| packed_len(Limbs::ONE, elements.saturating_mul(batch)) as u64;
         let bit_bytes = |elements: usize| elements.saturating_mul(batch).div_ceil(8) as u64;
-        let expanded =
-            |elements: usize| elements.saturating_mul(batch).saturating_mul(8 * limbs.count()) as u64;
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
-        let (mut sent, mut dealt, mut macs, mut material) = (0u64, 0u64, 0u64, 0u64);
-        add(&mut material, expanded(values.get(crate::ValueId::INPUT).len));
+        let mut all = Vec::new();
         for (index, op) in self.indexed_ops() {
+            let (mut sent, mut dealt, mut macs, mut material) = (0u64, 0u64, 0u64, 0u64);
             let result = values.get(crate::ValueId::of(index));
             let out = result.len;
             // The mask of a result that the parties share is one correction more.
@@ -107,16 +143,19 @@ impl Plan {
                 | OpKind::Gather { .. }
                 | OpKind::Xnor { .. } => 0,
             };
-            add(&mut material, expanded(held));
+            add(&mut material, expanded(limbs, held, batch));
+            all.push(OpCost {
+                sent_bytes_per_party: sent,
+                dealt_bytes: dealt,
+                multiply_adds: macs,
+                material_bytes: material,
+            });
         }
-        // Input, the openings, the check at the helper, the release.
-        let rounds = Schedule::of(self).openings() + 3;
-        Ok(Cost {
-            rounds,
-            sent_bytes_per_party: sent,
-            dealt_bytes: dealt,
-            multiply_adds: macs,
-            material_bytes: material,
-        })
+        Ok(all)
     }
+}
+
+/// Bytes of elements that are not packed, for every input.
+fn expanded(limbs: Limbs, elements: usize, batch: usize) -> u64 {
+    elements.saturating_mul(batch).saturating_mul(8 * limbs.count()) as u64
 }

@@ -12,7 +12,7 @@
 
 use amicus_field::LinearShape;
 
-use crate::{Cost, Op, OpKind, Plan, PlanError, ValueId, Values};
+use crate::{Cost, Op, OpCost, OpKind, Plan, PlanError, Schedule, ValueId, Values};
 
 /// How fast one core computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -94,6 +94,26 @@ pub struct Estimate {
     pub preprocessing: f64,
 }
 
+/// What one operation takes of an [`Estimate`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OpEstimate {
+    /// Bytes and work.
+    pub cost: OpCost,
+    /// Seconds online. Where several operations open something in one round, the first has its hop.
+    pub online: f64,
+    /// Seconds of preparation.
+    pub preprocessing: f64,
+}
+
+/// On one machine the parties' work, and the helper's, is done by the same cores.
+fn crowd(link: &Link, roles: usize) -> f64 {
+    link.shared_cores.map_or(1.0, |c| (roles as f64 / c.max(1) as f64).max(1.0))
+}
+
+fn transfer(link: &Link, bytes: f64) -> f64 {
+    link.bandwidth.map_or(0.0, |b| bytes / b)
+}
+
 impl Plan {
     /// The estimate for one inference of `batch` inputs among `parties` compute parties.
     ///
@@ -108,32 +128,63 @@ impl Plan {
     ) -> Result<Estimate, PlanError> {
         let cost = self.cost(batch)?;
         let values = self.values()?;
-        let limbs = self.limbs.count() as f64;
         let elements = self.elements(batch)?;
-        let mut products = 0.0;
-        for op in &self.ops {
-            if let OpKind::Linear { weights, .. } = &op.kind {
-                let shape = &self.weight(*weights).shape;
-                let rate = match shape {
-                    LinearShape::Dense(_) if batch < 4 => rates.dense,
-                    _ => rates.product,
-                };
-                products += shape.products(batch) as f64 * limbs / rate;
-            }
-        }
-        // On one machine the parties' work, and the helper's, is done by the same cores.
-        let crowd =
-            |roles: usize| link.shared_cores.map_or(1.0, |c| (roles as f64 / c.max(1) as f64).max(1.0));
-        let transfer = |bytes: f64| link.bandwidth.map_or(0.0, |b| bytes / b);
+        let products: f64 = self.ops.iter().map(|op| self.product_seconds(op, batch, rates)).sum();
         let input = amicus_field::packed_len(self.limbs, values.get(ValueId::INPUT).len * batch) as f64;
         let hop = link.one_way + rates.hop_over(link);
         let hops = cost.rounds as f64 * hop;
-        let compute = (products + elements * rates.element) * crowd(parties);
-        let online = hops + transfer(cost.sent_bytes_per_party as f64 + input) + compute;
+        let compute = (products + elements * rates.element) * crowd(link, parties);
+        let online = hops + transfer(link, cost.sent_bytes_per_party as f64 + input) + compute;
         let preprocessing = 2.0 * hop
-            + transfer(cost.dealt_bytes as f64)
-            + (products + elements * rates.dealt) * crowd(parties + 1);
+            + transfer(link, cost.dealt_bytes as f64)
+            + (products + elements * rates.dealt) * crowd(link, parties + 1);
         Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
+    }
+
+    /// What every operation takes of it, in their order. Beside them there are the hops of input,
+    /// check and release, two of preparation, and the input's bytes.
+    ///
+    /// # Errors
+    /// When the plan is invalid.
+    pub fn op_estimates(
+        &self,
+        parties: usize,
+        batch: usize,
+        link: &Link,
+        rates: &Rates,
+    ) -> Result<Vec<OpEstimate>, PlanError> {
+        let (costs, values) = (self.op_costs(batch)?, self.values()?);
+        let hop = link.one_way + rates.hop_over(link);
+        let mut hops = vec![0.0; self.ops.len()];
+        for round in Schedule::of(self).rounds {
+            if let Some(first) = round.open.first() {
+                hops[first.op.index()] += hop;
+            }
+        }
+        let of = |((op, cost), hops): ((&Op, OpCost), f64)| {
+            let (products, elements) =
+                (self.product_seconds(op, batch, rates), self.op_elements(op, &values, batch));
+            OpEstimate {
+                cost,
+                online: hops
+                    + transfer(link, cost.sent_bytes_per_party as f64)
+                    + (products + elements * rates.element) * crowd(link, parties),
+                preprocessing: transfer(link, cost.dealt_bytes as f64)
+                    + (products + elements * rates.dealt) * crowd(link, parties + 1),
+            }
+        };
+        Ok(self.ops.iter().zip(costs).zip(hops).map(of).collect())
+    }
+
+    /// Seconds of one core for an operation's products with weights.
+    fn product_seconds(&self, op: &Op, batch: usize, rates: &Rates) -> f64 {
+        let OpKind::Linear { weights, .. } = &op.kind else { return 0.0 };
+        let shape = &self.weight(*weights).shape;
+        let rate = match shape {
+            LinearShape::Dense(_) if batch < 4 => rates.dense,
+            _ => rates.product,
+        };
+        shape.products(batch) as f64 * self.limbs.count() as f64 / rate
     }
 
     /// Elements of dealt material for `batch` inputs, all limbs together: what [`Rates::element`]
@@ -143,8 +194,12 @@ impl Plan {
     /// When the plan is invalid.
     pub fn elements(&self, batch: usize) -> Result<f64, PlanError> {
         let values = self.values()?;
+        Ok(self.ops.iter().map(|op| self.op_elements(op, &values, batch)).sum())
+    }
+
+    fn op_elements(&self, op: &Op, values: &Values, batch: usize) -> f64 {
         let limbs = self.limbs.count() as f64;
-        let of = |op: &Op| match &op.kind {
+        match &op.kind {
             OpKind::Activation(a) => {
                 (a.corrections_per_input() * values.get(a.input).len * batch) as f64 * limbs
             }
@@ -160,8 +215,7 @@ impl Plan {
                 (each * values.get(s.input).len * batch) as f64 * limbs
             }
             _ => 0.0,
-        };
-        Ok(self.ops.iter().map(of).sum())
+        }
     }
 
     fn memory(&self, cost: &Cost, values: &Values, batch: usize) -> Memory {

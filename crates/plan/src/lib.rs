@@ -35,10 +35,10 @@ pub mod values;
 pub mod weights;
 
 pub use comparison::{Compare, Select, Truncate};
-pub use cost::Cost;
+pub use cost::{Cost, OpCost};
 pub use encoding::PlanDigest;
 pub use error::PlanError;
-pub use estimate::{Estimate, Link, Memory, Rates};
+pub use estimate::{Estimate, Link, Memory, OpEstimate, Rates};
 pub use input::{InputError, quantize_input};
 pub use plan::{
     Activation, Choice, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, Reveal, WeightSpec, WrapRule,

@@ -18,3 +18,28 @@ fn slower_networks_and_larger_batches_take_longer() {
     assert!(c.online > b.online && c.memory.party > b.memory.party);
     assert_eq!(a.memory.owner, c.memory.owner);
 }
+
+#[test]
+fn what_operations_take_adds_up_to_the_whole() {
+    let plan = common::lenet5();
+    for (batch, one_way, bandwidth, shared_cores) in [(1, 0.0, None, Some(2)), (8, 0.02, Some(12.5e6), None)]
+    {
+        let link = Link { one_way, bandwidth, shared_cores };
+        let whole = plan.estimate(3, batch, &link, &Rates::STATED).unwrap();
+        let parts = plan.op_estimates(3, batch, &link, &Rates::STATED).unwrap();
+        assert_eq!(parts.len(), plan.ops.len());
+        let sum = |of: fn(&amicus_plan::OpCost) -> u64| parts.iter().map(|part| of(&part.cost)).sum::<u64>();
+        assert_eq!(sum(|cost| cost.sent_bytes_per_party), whole.cost.sent_bytes_per_party);
+        assert_eq!(sum(|cost| cost.dealt_bytes), whole.cost.dealt_bytes);
+        assert_eq!(sum(|cost| cost.multiply_adds), whole.cost.multiply_adds);
+        // Beside them: hops of input, check and release, or of preparation, and the input.
+        let hop = one_way + Rates::STATED.hop_over(&link);
+        let inputs: usize = plan.input.shape.iter().product::<usize>() * batch;
+        let input = amicus_field::packed_len(plan.limbs, inputs) as f64;
+        let rest = 3.0 * hop + bandwidth.map_or(0.0, |bytes| input / bytes);
+        let online: f64 = parts.iter().map(|part| part.online).sum();
+        let preprocessing: f64 = parts.iter().map(|part| part.preprocessing).sum();
+        assert!((online + rest - whole.online).abs() < 1e-9, "{online} + {rest}, {}", whole.online);
+        assert!((preprocessing + 2.0 * hop - whole.preprocessing).abs() < 1e-9);
+    }
+}

@@ -36,12 +36,31 @@ pub struct Estimated {
     pub online_ms: f64,
     /// Milliseconds of preparation.
     pub preprocessing_ms: f64,
+    /// What every operation that opens something takes, in their order.
+    pub operations: Vec<Operation>,
     /// What times follow from.
     pub rates: StatedRates,
     /// Targets for the error that the compiled file misses on its calibration data.
     pub missed_targets: Vec<String>,
     /// Version of this library.
     pub version: &'static str,
+}
+
+/// What one operation takes of an inference.
+#[derive(Clone, Debug, Serialize)]
+pub struct Operation {
+    /// Its name.
+    pub name: String,
+    /// Bytes that a party sends to another for it.
+    pub sent_bytes_per_party: u64,
+    /// Bytes that the helper deals for it.
+    pub dealt_bytes: u64,
+    /// Multiply-adds of a party, all limbs together.
+    pub multiply_adds: u64,
+    /// Milliseconds online.
+    pub online_ms: f64,
+    /// Milliseconds of preparation.
+    pub preprocessing_ms: f64,
 }
 
 /// Bytes of memory of every role.
@@ -94,7 +113,18 @@ impl Estimated {
         let rates = measured.map_or(Rates::STATED, MachineRates::rates);
         let Estimate { cost, memory, online, preprocessing } =
             file.plan.estimate(parties, batch, &link, &rates)?;
+        let each = file.plan.op_estimates(parties, batch, &link, &rates)?;
+        let opening = file.plan.ops.iter().zip(each).filter(|(op, _)| op.kind.opens());
+        let operations = opening.map(|(op, estimate)| Operation {
+            name: op.name.clone(),
+            sent_bytes_per_party: estimate.cost.sent_bytes_per_party,
+            dealt_bytes: estimate.cost.dealt_bytes,
+            multiply_adds: estimate.cost.multiply_adds,
+            online_ms: 1e3 * estimate.online,
+            preprocessing_ms: 1e3 * estimate.preprocessing,
+        });
         Ok(Estimated {
+            operations: operations.collect(),
             missed_targets: file.quality.misses(),
             model: file.plan.name.clone(),
             parties,
