@@ -176,6 +176,12 @@ impl Plan {
         self.plan.output.watch > 0
     }
 
+    /// How many of the largest outputs' labels an answer has, where it has no outputs.
+    #[getter]
+    fn labels(&self) -> Option<u32> {
+        self.plan.output.reveal.as_ref().map(|reveal| reveal.labels)
+    }
+
     /// What a node sees of numbers: their integers behind a mask, drawn anew, as shares of the first
     /// prime.
     fn masked<'py>(

@@ -67,12 +67,17 @@ def test_an_answer_that_may_be_wrong_comes_with_a_warning() -> None:
         with pytest.warns(amicus.OutsideWarning, match="of image 1 "):
             assert cluster.predict(np.stack([points[7], bright])).shape == (2, 10)
     silent = amicus.compile(DATA / "tiny.onnx", points, allow_miss=True, watch=False).public_plan()
-    assert not silent.watches and silent.outputs == 10
+    assert not silent.watches and silent.outputs == 10 and "; nothing of hidden values" in silent.reveals
 
 
 def test_labels_are_all_that_is_told(model: amicus.Model, digits: Digits) -> None:
     labels = amicus.compile(DATA / "tiny.onnx", digits.x[:100], reveal="label")
-    assert labels.public_plan().outputs == 1
+    assert labels.public_plan().outputs == labels.public_plan().labels == 1
+    assert labels.public_plan().reveals.startswith("only the label of the largest output")
+    five = amicus.compile(DATA / "tiny.onnx", digits.x[:100], reveal="top5").public_plan()
+    assert five.labels == 5 and five.reveals.startswith("only the labels of the 5 largest outputs")
+    assert model.public_plan().labels is None
+    assert model.public_plan().reveals.startswith("the network's 10 outputs; and whether hidden values left")
     classes = model.simulate(digits.x[:8]).private.argmax(1)
     with amicus.local(labels) as cluster:
         assert (cluster.predict(digits.x[:8]).ravel() == classes).all()
@@ -180,7 +185,7 @@ def test_other_threads_work_while_one_waits(
 
 
 INTERRUPTED = """
-import sys, threading, amicus, numpy as np
+import sys, traceback, amicus, numpy as np
 client = amicus.connect(sys.argv[1], token=sys.argv[2], model="tiny")
 x = np.zeros(client.plan.input_shape, np.float32)
 print("asks", flush=True)
@@ -190,8 +195,9 @@ try:
         list(client.predict_many([x] * 9, concurrency=3))
     else:
         client.predict(x)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
+except KeyboardInterrupt as interrupt:
+    # While it waits, and not in what makes the error by which the call ends in time.
+    print("interrupted:", traceback.extract_tb(interrupt.__traceback__)[-1].line, flush=True)
 """
 
 
@@ -210,7 +216,7 @@ def test_ctrl_c_ends_a_call(how: str, cluster: Cluster) -> None:
         begun(cluster, before)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
-        assert process.stdout.read() == "interrupted\n"
+        assert process.stdout.read() == "interrupted: return pending.result()\n"
     finally:
         os.kill(pid, signal.SIGCONT)
         process.kill()

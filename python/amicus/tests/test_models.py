@@ -45,6 +45,9 @@ def test_estimate_prints_what_the_command_line_prints(model: amicus.Model, tmp_p
     command = ["estimate", str(tmp_path / "tiny.amc"), "--parties", "3", "--batch", "2", "--net", "wan"]
     assert str(estimate) == printed(*command)
     assert estimate["parties"] == 3 and estimate["rounds"] > 0 and estimate["net"] == "wan"
+    operations = estimate["operations"]
+    assert sum(operation["dealt_bytes"] for operation in operations) == estimate["dealt_bytes"]
+    assert 0.0 < sum(operation["online_ms"] for operation in operations) < estimate["online_ms"]
 
 
 def test_simulate_prints_what_the_command_line_prints(model: amicus.Model, digits: Digits, tmp_path: Path) -> None:

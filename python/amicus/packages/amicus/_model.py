@@ -216,6 +216,25 @@ class PublicPlan:
         return self._native.outputs
 
     @property
+    def labels(self) -> int | None:
+        """How many labels of the largest outputs an answer has, if it has labels only."""
+        return self._native.labels
+
+    @property
+    def reveals(self) -> str:
+        """What an answer tells whoever asks, and nobody else."""
+        match self.labels:
+            case None:
+                told = f"the network's {self.outputs} outputs"
+            case 1:
+                told = "only the label of the largest output, no numbers"
+            case several:
+                told = f"only the labels of the {several} largest outputs, no numbers"
+        if self.watches:
+            return f"{told}; and whether hidden values left what the plan was made for, so that it may be wrong"
+        return f"{told}; nothing of hidden values that left what the plan was made for"
+
+    @property
     def watches(self) -> bool:
         """Whether it looks for hidden values outside what it was made for: then there are warnings."""
         return self._native.watches

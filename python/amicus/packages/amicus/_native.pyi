@@ -18,6 +18,7 @@ class Plan:
     input_range: tuple[float, float]
     outputs: int
     watches: bool
+    labels: int | None
     @staticmethod
     def load(path: str) -> Plan: ...
     def save(self, path: str, force: bool) -> None: ...
