@@ -10,6 +10,9 @@ use crate::run::Outcome;
 /// An integer modulo `Q`, as the integer in `[0, Q)`.
 type Number = i128;
 
+/// A number that is random, and not 0 alone.
+const ANYTHING: Number = Number::MIN;
+
 struct World {
     modulus: Number,
 }
@@ -34,7 +37,7 @@ impl World {
     }
 }
 
-/// The logits of one input that receivers get when the coins are those of a run: the masked input
+/// The logits of one input that receivers get, NaN for random ones, when the coins are those of a run: the masked input
 /// and opened values.
 ///
 /// # Panics
@@ -75,6 +78,11 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
                 let chosen = select(&world, s, &values[at(&s.input)], bits.unwrap_or_default());
                 s.base.map_or(chosen.clone(), |base| add(&world, &chosen, &values[at(&base)]))
             }
+            // Factors are coins that a run does not tell.
+            OpKind::Outside(o) => {
+                let inside = values[at(&o.input)].iter().all(|x| (0..2).contains(x));
+                vec![if inside { 0 } else { ANYTHING }; o.numbers as usize]
+            }
             OpKind::Xnor { left, right } => {
                 let (a, b) = (&values[at(left)], &values[at(right)]);
                 let equal = a.iter().zip(b).map(|(a, b)| Number::from(a == b)).collect();
@@ -113,8 +121,12 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
     pairs.map(|(&value, &d)| rounded(&world, value, d, out.ell, shift)).collect()
 }
 
-/// What a receiver computes from `out(val, D)`; outputs of toy networks have scale 0.
+/// What a receiver computes from `out(val, D)`; outputs of toy networks have scale 0. Of a random
+/// number it says nothing.
 fn rounded(world: &World, value: Number, d: Number, ell: u32, shift: u32) -> f64 {
+    if value == ANYTHING {
+        return f64::NAN;
+    }
     let r = world.reduce(d - value);
     let (v, c) = world.open(d, ell, shift);
     let half = if shift > 0 { 1 << (shift - 1) } else { 0 };

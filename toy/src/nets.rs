@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use amicus_field::{Conv2d, Dense, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_plan::{
-    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Plan, Range, ScaleBits, Select, Truncate,
-    UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Outside, Plan, Range, ScaleBits, Select,
+    Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
 
@@ -226,6 +226,13 @@ pub fn both(limbs: Limbs, thresholds: [i128; 2], polynomials: &[&[i128]]) -> Net
         base: None,
     }));
     net.reveal(y)
+}
+
+/// Whether an input is neither 0 nor 1.
+pub fn outside(limbs: Limbs, inputs: usize) -> Net {
+    let mut net = Draft::new(limbs, inputs);
+    let told = net.op(OpKind::Outside(Outside { input: ValueId::INPUT, numbers: 1, scale: ScaleBits(0) }));
+    net.reveal(told)
 }
 
 /// Whether a value is at least 0.

@@ -270,6 +270,39 @@ fn another_label_is_told() {
     hidden_from(&[Role::Receiver], Conduct::honest(&net, 2), SEVEN, 1, 1, &all, Some(4));
 }
 
+/// Whoever gets the number that tells of values outside, with all parties but one, sees the same
+/// whichever and how many are outside, and by how much; the same too while all are inside.
+#[test]
+fn receivers_told_of_values_outside_and_parties_with_them_learn_one_bit() {
+    let one = [inputs(&[&[2], &[3], &[-1]]), inputs(&[&[0], &[1]])];
+    let two = [inputs(&[&[-1, 0], &[1, -1], &[-1, -1]]), inputs(&[&[0, 1], &[1, 1], &[0, 0]])];
+    let cases = one.iter().map(|all| (1, FIVE, all)).chain(two.iter().map(|all| (2, THREE, all)));
+    for (count, primes, all) in cases {
+        let net = nets::outside(ONE, count);
+        for honest in [1, 2] {
+            // The last party's corrections are enumerated: for two inputs that is much.
+            if count == 2 && honest == 1 && !everything() {
+                continue;
+            }
+            let by = 3 - honest;
+            let errors = |error| vec![Deviation { by, at: place(0, 0, 0), error }];
+            let with = [vec![], errors(Error::of(&net, 1)), errors(Error::Adaptive(1))];
+            for deviations in &with[..if count == 1 || everything() { 3 } else { 2 }] {
+                let conduct = Conduct { deviations, ..Conduct::honest(&net, 2) };
+                hidden_from(&[Role::Receiver], conduct, primes, 1, honest, all, Some(0));
+            }
+        }
+    }
+}
+
+/// The test above can fail: whether there is one is told.
+#[test]
+#[should_panic(expected = "shows more than")]
+fn whether_a_value_is_outside_is_told() {
+    let net = nets::outside(ONE, 1);
+    hidden_from(&[Role::Receiver], Conduct::honest(&net, 2), FIVE, 1, 1, &inputs(&[&[1], &[2]]), Some(0));
+}
+
 /// The keys of bits.
 fn bit_keys(oracle: &Oracle, draw: &Draw) -> bool {
     purpose(oracle, draw) == Some(Purpose::Material as u8) && draw.domain == domain::BIT_KEY

@@ -2,7 +2,8 @@
 //!
 //! A ReLU is three operations: [`Compare`] says for every element whether it is above 0, as a bit
 //! that nobody knows; [`Truncate`] drops the bits that are not needed; [`Select`] gives the bit
-//! times the value. A maximum `max(x, y)` is `y` plus a selection on `x - y`.
+//! times the value. A maximum `max(x, y)` is `y` plus a selection on `x - y`. [`Outside`] tells
+//! whether any of many numbers is neither 0 nor 1.
 
 use crate::ScaleBits;
 use crate::ValueId;
@@ -54,6 +55,26 @@ pub struct Select {
     pub pool: Option<SumPool2d>,
     /// A value added to the result; its mask need not be shared.
     pub base: Option<ValueId>,
+}
+
+/// Numbers that say whether any element of a value is neither 0 nor 1, and no more: each is 0 if none
+/// is, else random, uniform modulo `Q`. It is the sum of `x (x - 1)` times secret random factors,
+/// which the parties' seeds give.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The value; its mask need not be shared.
+    pub input: ValueId,
+    /// How many numbers, each with random factors of its own.
+    pub numbers: u32,
+    /// Scale that the numbers are given, so that they can stand beside others.
+    pub scale: ScaleBits,
+}
+
+impl Outside {
+    /// Correction elements dealt for one element fed in: linear coefficients, and the tags of both.
+    pub fn corrections_per_input(&self) -> usize {
+        3 * self.numbers as usize
+    }
 }
 
 /// One join of segments of digits (`docs/protocol.md`, "Comparison").

@@ -134,6 +134,13 @@ impl Plan {
                     add(&mut dealt, element_bytes(out).saturating_mul(shared as u64));
                     inputs.saturating_mul(each).saturating_add(out.saturating_mul(2 + shared))
                 }
+                OpKind::Outside(o) => {
+                    let (inputs, numbers) = (values.get(o.input).len, o.numbers as usize);
+                    add(&mut sent, element_bytes(out));
+                    let each = o.corrections_per_input() as u64;
+                    add(&mut dealt, element_bytes(inputs).saturating_mul(each));
+                    inputs.saturating_mul(4 * numbers).saturating_add(2 * out)
+                }
                 OpKind::Add { .. }
                 | OpKind::SumPool { .. }
                 | OpKind::Slice { .. }

@@ -1,12 +1,14 @@
 //! The plan as bytes: a magic word, a format version, then the plan in `postcard`; and its digest.
 
-use crate::{Plan, PlanError};
+use crate::{OpKind, Plan, PlanError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 const MAGIC: &[u8; 8] = b"amc.plan";
 /// Newest version of the format that is read and written.
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
+/// The first version with random numbers that tell of values outside.
+const RANDOM: u16 = 5;
 /// The first version whose plans may reveal labels only.
 const REVEALING: u16 = 4;
 /// The first version whose plans may look for values outside.
@@ -36,6 +38,9 @@ impl Plan {
     /// Version of the format: the first that knows all that is in it, so that plans without
     /// comparisons keep their bytes and their digest.
     fn version(&self) -> u16 {
+        if self.ops.iter().any(|op| matches!(op.kind, OpKind::Outside(_))) {
+            return RANDOM;
+        }
         match (&self.output.reveal, self.output.watch) {
             (Some(_), _) => REVEALING,
             (None, 0) if self.compares() => COMPARING,
@@ -54,6 +59,9 @@ impl Plan {
         let failed = |e: postcard::Error| PlanError::Encoding(e.to_string());
         let bytes = postcard::to_extend(self, bytes).map_err(failed)?;
         match (&self.output.reveal, self.output.watch) {
+            (reveal, watch) if self.version() >= RANDOM => {
+                postcard::to_extend(&(watch, reveal), bytes).map_err(failed)
+            }
             (None, 0) => Ok(bytes),
             (None, watch) => postcard::to_extend(&watch, bytes).map_err(failed),
             (Some(reveal), watch) => postcard::to_extend(&(watch, reveal), bytes).map_err(failed),
@@ -84,7 +92,9 @@ impl Plan {
         if got >= WATCHED {
             (plan.output.watch, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
         }
-        if got >= REVEALING {
+        if got >= RANDOM {
+            (plan.output.reveal, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
+        } else if got >= REVEALING {
             let (reveal, behind) = postcard::take_from_bytes(rest).map_err(failed)?;
             (plan.output.reveal, rest) = (Some(reveal), behind);
         }

@@ -214,6 +214,7 @@ impl Plan {
                 let each = s.corrections_per_input() + 1;
                 (each * values.get(s.input).len * batch) as f64 * limbs
             }
+            OpKind::Outside(o) => (4 * o.numbers as usize * values.get(o.input).len * batch) as f64 * limbs,
             _ => 0.0,
         }
     }
@@ -228,6 +229,7 @@ impl Plan {
             OpKind::Multiply { left, .. } => 3 * word * 4 * len(*left),
             OpKind::Compare(c) => 3 * 8 * (c.table_words() + c.join_words()) as u64 * len(c.input),
             OpKind::Truncate(t) => 3 * word * 3 * len(t.input),
+            OpKind::Outside(o) => 3 * word * o.corrections_per_input() as u64 * len(o.input),
             OpKind::Select(s) => 3 * word * (s.corrections_per_input() as u64 + 1) * len(s.input),
             _ => 0,
         };

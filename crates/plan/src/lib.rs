@@ -34,7 +34,7 @@ pub mod units;
 pub mod values;
 pub mod weights;
 
-pub use comparison::{Compare, Select, Truncate};
+pub use comparison::{Compare, Outside, Select, Truncate};
 pub use cost::{Cost, OpCost};
 pub use encoding::PlanDigest;
 pub use error::PlanError;

@@ -24,6 +24,7 @@ pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
             | OpKind::Compare(_)
             | OpKind::Truncate(_)
             | OpKind::Select(_)
+            | OpKind::Outside(_)
             | OpKind::Xnor { .. } => false,
         };
         if through {
@@ -35,7 +36,7 @@ pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
         values[at].mask = match &op.kind {
             OpKind::Truncate(_) | OpKind::Select(_) if needed[at] => MaskKind::Shared,
             OpKind::Truncate(_) | OpKind::Select(_) | OpKind::Compare(_) => MaskKind::Helper,
-            OpKind::Linear { .. } | OpKind::Multiply { .. } => MaskKind::Helper,
+            OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Outside(_) => MaskKind::Helper,
             OpKind::Activation(_) => MaskKind::Shared,
             _ => local(&op.kind, values),
         };

@@ -1,6 +1,6 @@
 //! The plan itself: a straight list of operations over masked values.
 
-use crate::{Compare, OpIndex, PlanError, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId};
+use crate::{Compare, OpIndex, Outside, PlanError, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId};
 use amicus_field::{Limbs, LinearShape, SumPool2d};
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +76,8 @@ pub struct Op {
     pub kind: OpKind,
 }
 
-/// What an operation does. `Linear`, `Multiply`, `Activation`, `Truncate` and `Select` end in an
-/// opening (one round), `Compare` opens in several rounds; the others are local.
+/// What an operation does. `Linear`, `Multiply`, `Activation`, `Truncate`, `Select` and
+/// `Outside` end in an opening (one round), `Compare` opens in several rounds; the others are local.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OpKind {
     /// Secret matrix or convolution times a value, plus bias.
@@ -181,6 +181,8 @@ pub enum OpKind {
         /// The second comparison.
         right: ValueId,
     },
+    /// Whether any element is neither 0 nor 1.
+    Outside(Outside),
 }
 
 /// One of the values that are joined.
@@ -232,9 +234,9 @@ pub struct OutputSpec {
     /// Scale of the revealed numbers, at most the value's own scale.
     pub scale: ScaleBits,
     /// Operations at the end of the list that find hidden values outside what the plan was made
-    /// for; none in a plan that does not look. With them the last number revealed is 1 if there was
-    /// such a value, or down to 1/8 where a 1 of the outputs' scale does not fit, else 0
-    /// ([`Plan::answer`]). Encoded behind the rest of the plan.
+    /// for; none in a plan that does not look. With them the last numbers revealed are random if
+    /// there was such a value, else 0 ([`Plan::answer`]); in older plans it is one number, and 1/8 at
+    /// least in place of random ones. Encoded behind the rest of the plan.
     #[serde(skip)]
     pub watch: u32,
     /// What receivers get in place of the network's outputs, if it is only which of them are the
@@ -332,6 +334,7 @@ impl OpKind {
             OpKind::Activation(a) => vec![&mut a.input],
             OpKind::Compare(c) => vec![&mut c.input],
             OpKind::Truncate(t) => vec![&mut t.input],
+            OpKind::Outside(o) => vec![&mut o.input],
             OpKind::Select(s) => {
                 [Some(&mut s.input), s.bits.as_mut(), s.base.as_mut()].into_iter().flatten().collect()
             }
@@ -354,6 +357,7 @@ impl OpKind {
             OpKind::Activation(a) => vec![a.input],
             OpKind::Compare(c) => vec![c.input],
             OpKind::Truncate(t) => vec![t.input],
+            OpKind::Outside(o) => vec![o.input],
             OpKind::Select(s) => [Some(s.input), s.bits, s.base].into_iter().flatten().collect(),
             OpKind::Multiply { left, right }
             | OpKind::Add { left, right, .. }
@@ -370,7 +374,8 @@ impl OpKind {
             | OpKind::Multiply { .. }
             | OpKind::Activation(_)
             | OpKind::Truncate(_)
-            | OpKind::Select(_) => 1,
+            | OpKind::Select(_)
+            | OpKind::Outside(_) => 1,
             OpKind::Compare(c) => c.levels(),
             OpKind::Add { .. }
             | OpKind::SumPool { .. }
@@ -404,17 +409,22 @@ impl OpKind {
             | OpKind::Select(_)
             | OpKind::Subtract { .. }
             | OpKind::Gather { .. }
-            | OpKind::Xnor { .. } => false,
+            | OpKind::Xnor { .. }
+            | OpKind::Outside(_) => false,
         }
     }
 }
 
-/// What is revealed of values outside is at least 1/8 if there are any, else at most a unit of the
-/// outputs.
-const FOUND: f64 = 1.0 / 16.0;
+/// What is revealed of values outside is a unit of the outputs at most if there are none: no output
+/// is wrong by two.
+const FOUND: f64 = 2.0;
 
-/// Outputs of so many bits tell 1/8 from 0 although each may be wrong by a unit.
+/// Outputs of so many bits leave room to tell of values outside: in older plans a number of 1/8
+/// does.
 const FEWEST_BITS: u32 = 5;
+
+/// What is found goes unnoticed with a probability of at most `2^-SURE`.
+const SURE: f64 = 40.0;
 
 impl Plan {
     /// The operation at an index.
@@ -476,13 +486,49 @@ impl Plan {
         }
     }
 
+    /// How many numbers at the end of what is revealed say whether values were outside.
+    pub(crate) fn telling(&self) -> usize {
+        let Some((_, mut found)) = self.watched() else { return 0 };
+        // A sum of as many numbers of each watched value.
+        loop {
+            match found.op().and_then(|op| self.ops.get(op.index())).map(|op| &op.kind) {
+                // Earlier values only, so this ends also where a plan is not valid.
+                Some(OpKind::Add { left, .. }) if *left < found => found = *left,
+                Some(OpKind::Outside(outside)) => return outside.numbers as usize,
+                _ => return 1,
+            }
+        }
+    }
+
+    /// How many random numbers, beside outputs that lose `shift` bits, leave what is found unnoticed
+    /// with a probability of at most `2^-40`; none where so many bits are lost that no number would
+    /// tell.
+    ///
+    /// A number that is uniform modulo `Q` is revealed within a unit of 0 if it is less than 2.5
+    /// units from it.
+    pub fn enough_to_tell(limbs: Limbs, shift: u32) -> Option<u32> {
+        let missed = (5.0 * 2f64.powi(shift as i32) + 1.0).log2() - f64::from(limbs.bits());
+        (missed < -0.5).then(|| (SURE / -missed).ceil() as u32)
+    }
+
+    /// How many of one input's revealed numbers are outputs; the others say whether hidden values left
+    /// what the plan was made for.
+    ///
+    /// # Errors
+    /// A plan that is not valid.
+    pub fn outputs(&self) -> Result<usize, PlanError> {
+        Ok(self.values()?.get(self.output.value).len - self.telling())
+    }
+
     /// What one input's revealed numbers say: the outputs, and whether some hidden value left what
     /// the plan was made for, where it looks.
     pub fn answer<'a>(&self, revealed: &'a [f64]) -> (&'a [f64], Option<bool>) {
-        match revealed.split_last() {
-            Some((found, outputs)) if self.output.watch > 0 => (outputs, Some(*found >= FOUND)),
-            _ => (revealed, None),
+        if self.output.watch == 0 {
+            return (revealed, None);
         }
+        let (outputs, found) = revealed.split_at(revealed.len().saturating_sub(self.telling()));
+        let unit = 2f64.powi(-(self.output.scale.0 as i32));
+        (outputs, Some(found.iter().any(|number| number.abs() >= FOUND * unit)))
     }
 
     /// Rounds revealed outputs to multiples of `2^-bits`.
@@ -496,7 +542,12 @@ impl Plan {
             );
             return Err(PlanError::op("output", reason));
         }
-        self.output.scale.0 = self.output.scale.0.min(bits);
+        let before = self.output.scale;
+        self.output.scale.0 = before.0.min(bits);
+        if let Err(error) = self.values() {
+            self.output.scale = before;
+            return Err(error);
+        }
         Ok(())
     }
 

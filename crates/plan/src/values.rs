@@ -4,8 +4,8 @@
 //! returns what every consumer needs: length, scale and mask of each value.
 
 use crate::{
-    Activation, Compare, Op, OpKind, Plan, PlanError, Printable, Range, Reveal, ScaleBits, Select, Truncate,
-    ValueId, WrapRule,
+    Activation, Compare, Op, OpKind, Outside, Plan, PlanError, Printable, Range, Reveal, ScaleBits, Select,
+    Truncate, ValueId, WrapRule,
 };
 use amicus_field::{LinearShape, SumPool2d};
 
@@ -26,6 +26,8 @@ pub const MAX_WINDOW: u32 = 52;
 pub const MAX_THRESHOLDS: usize = 16;
 /// Most words of tables and of joins that one element of a comparison may need.
 pub const MAX_WORDS: (usize, usize) = (512, 64);
+/// Most numbers that say whether any element is neither 0 nor 1.
+pub const MAX_NUMBERS: u32 = 64;
 /// Most labels that a plan reveals of one place.
 pub const MAX_LABELS: u32 = 16;
 /// Largest size of a coefficient of a selection, in bits; sums of a few fit 127.
@@ -262,6 +264,10 @@ impl Plan {
                 expect_len(name, a.len, b.len)?;
                 Ok(ValueInfo { kind: ValueKind::Bits { thresholds: 3 }, ..a })
             }
+            OpKind::Outside(o) => {
+                value(o.input)?;
+                self.outside(name, o)
+            }
         }
     }
 
@@ -301,6 +307,15 @@ impl Plan {
         }
         let kind = ValueKind::Bits { thresholds };
         Ok(ValueInfo { len: x.len, scale: ScaleBits(0), mask: MaskKind::Helper, kind })
+    }
+
+    fn outside(&self, name: &str, o: &Outside) -> Result<ValueInfo, PlanError> {
+        if !(1..=MAX_NUMBERS).contains(&o.numbers) {
+            let reason = format!("{} numbers, allowed 1 to {MAX_NUMBERS}", o.numbers);
+            return Err(PlanError::op(name, reason));
+        }
+        let scale = self.checked_scale(name, Some(o.scale.0))?;
+        Ok(ValueInfo::elements(o.numbers as usize, scale, MaskKind::Helper))
     }
 
     fn truncate(&self, name: &str, t: &Truncate, x: ValueInfo) -> Result<ValueInfo, PlanError> {
@@ -409,13 +424,13 @@ impl Plan {
             let fits = |(main, found): (ValueId, ValueId)| {
                 let last = ValueId(self.ops.len() as u32);
                 let own = unwatched.is_some_and(|first| (1..=first).contains(&main.index()));
-                own && out.value == last && values[found.index()].len == 1
+                own && out.value == last && values[found.index()].len == self.telling()
             };
             if !self.watched().is_some_and(fits) {
-                let reason =
-                    "the operations that look for values outside do not end in one number beside the result";
+                let reason = "the operations that look for values outside do not end in what they found beside the result";
                 return Err(PlanError::op("output", reason));
             }
+            self.check_telling(shift)?;
         }
         if let Some(reveal) = &out.reveal {
             let last = self.ops.len().checked_sub(behind).filter(|&last| last > 0);
@@ -423,6 +438,20 @@ impl Plan {
             self.check_reveal(reveal, values, last, main)?;
         }
         self.check_bound("output", out.ell, shift)
+    }
+
+    /// What is found is seen although outputs lose bits.
+    fn check_telling(&self, shift: u32) -> Result<(), PlanError> {
+        let random = self.ops.iter().any(|op| matches!(op.kind, OpKind::Outside(_)));
+        let enough = Plan::enough_to_tell(self.limbs, shift).is_some_and(|n| n as usize <= self.telling());
+        if random && !enough {
+            let reason = format!(
+                "{} numbers that lose {shift} bits are too few to tell of values outside",
+                self.telling()
+            );
+            return Err(PlanError::op("output", reason));
+        }
+        Ok(())
     }
 
     /// Labels come from operations behind the network's `last`, and are as many as the plan says.

@@ -4,10 +4,10 @@
 
 mod common;
 
-use amicus_field::{Limbs, packed_len};
+use amicus_field::{Limbs, SumPool2d, packed_len};
 use amicus_plan::{
-    Compare, MaskKind, OpIndex, OpKind, Plan, ScaleBits, Schedule, Select, Stage, Truncate, ValueId,
-    ValueKind,
+    Compare, MaskKind, OpIndex, OpKind, OutputSpec, Outside, Part, Plan, ScaleBits, Schedule, Select, Stage,
+    Truncate, ValueId, ValueKind,
 };
 
 fn digits(digits: &[u32], thresholds: usize) -> Compare {
@@ -325,4 +325,114 @@ fn a_constant_is_a_function_too() {
     assert_eq!(select.corrections_per_input(), 0);
     let refused = plan.values().err().map(|error| error.to_string());
     assert!(refused.is_none_or(|error| error.contains("never used")), "{}", plan.name);
+}
+
+/// The network of comparisons with what looks at its first layer: squares in groups of four, bits
+/// dropped of them, numbers that tell, beside the outputs.
+fn watched(numbers: u32) -> Plan {
+    watched_at(numbers, 15)
+}
+
+/// The same with another scale of the last weights.
+fn watched_at(numbers: u32, weights: u32) -> Plan {
+    let mut plan = common::exact();
+    plan.weights[1].scale = ScaleBits(weights);
+    let group =
+        SumPool2d { channels: 1, height: 1, width: 32, kernel: [1, 4], stride: [1, 4], padding: [0; 4] };
+    let squares = Select {
+        input: ValueId(1),
+        bits: None,
+        polynomials: vec![vec![3, 0, 1]],
+        scale: ScaleBits(20),
+        pool: Some(group),
+        base: None,
+    };
+    let units = Truncate { input: ValueId(11), scale: ScaleBits(0), ell: 49 };
+    let scale = plan.values().unwrap().get(ValueId(10)).scale;
+    let parts = [10, 13].map(|input| Part { input: ValueId(input), shift: 0 }).to_vec();
+    plan.ops.extend([
+        common::op("squares", OpKind::Select(squares)),
+        common::op("units", OpKind::Truncate(units)),
+        common::op("outside", OpKind::Outside(Outside { input: ValueId(12), numbers, scale })),
+        common::op("told", OpKind::Concat { parts }),
+    ]);
+    plan.output = OutputSpec { value: ValueId(14), watch: 4, ..plan.output };
+    plan
+}
+
+/// Three corrections for each number and group, a truncation and a square, and no round more where
+/// the network goes on for three.
+#[test]
+fn numbers_tell_of_values_outside() {
+    let (network, plan) = (common::exact().cost(1).unwrap(), watched(2).cost(1).unwrap());
+    assert_eq!(plan.rounds, network.rounds);
+    let element = |count: usize| packed_len(Limbs::ONE, count) as u64;
+    assert_eq!(plan.dealt_bytes - network.dealt_bytes, 2 * element(32) + 2 * element(8) + 6 * element(8));
+    assert_eq!(plan.sent_bytes_per_party - network.sent_bytes_per_party, 2 * element(8) + element(2));
+    let info = watched(2).values().unwrap().get(ValueId(13));
+    assert_eq!((info.len, info.mask), (2, MaskKind::Helper));
+    let bytes = watched(2).encode().unwrap();
+    assert_eq!(bytes[8..10], [5, 0]);
+    assert_eq!(Plan::decode(&bytes).unwrap(), watched(2));
+    assert_eq!(watched(2).network(), common::exact());
+    assert_eq!([watched(2), watched(3), common::exact()].map(|plan| plan.outputs().unwrap()), [3; 3]);
+    // All of it in the plan's older version would be another plan's bytes.
+    for older in [3, 4] {
+        let mut bytes = bytes.clone();
+        bytes[8] = older;
+        assert!(Plan::decode(&bytes).is_err());
+    }
+}
+
+#[test]
+fn numbers_that_tell_too_little_are_refused() {
+    for (numbers, expected) in
+        [(0, "outside: 0 numbers"), (65, "outside: 65 numbers"), (1, "too few to tell")]
+    {
+        let error = watched(numbers).values().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // Two tell in spite of 29 bits lost, and no more.
+    let mut plan = watched_at(2, 22);
+    assert!(plan.round_outputs(4).unwrap_err().to_string().contains("needs 5"));
+    let error = plan.round_outputs(5).unwrap_err().to_string();
+    assert!(error.contains("too few") && plan == watched_at(2, 22), "{error}");
+    plan.round_outputs(6).unwrap();
+    assert_eq!(plan.output.scale, ScaleBits(6));
+    // Bits are no numbers, and what tells is none to compute with.
+    let mut plan = watched(2);
+    let OpKind::Outside(o) = &mut plan.ops[12].kind else { panic!("what tells") };
+    o.input = ValueId(5);
+    assert!(plan.values().unwrap_err().to_string().contains("which is bits"));
+    let mut plan = watched(8);
+    plan.weights.push(common::dense("more", 8, 1, 15));
+    plan.ops.push(common::linear("more", 13, 2));
+    plan.output = OutputSpec { value: ValueId(15), watch: 0, ..plan.output };
+    assert!(plan.values().is_err());
+}
+
+#[test]
+fn as_many_numbers_tell_as_outputs_that_lose_bits_need() {
+    for (limbs, shift, enough) in [
+        (Limbs::ONE, 0, Some(1)),
+        (Limbs::ONE, 9, Some(1)),
+        (Limbs::ONE, 10, Some(2)),
+        (Limbs::ONE, 29, Some(2)),
+        (Limbs::ONE, 30, Some(3)),
+        (Limbs::ONE, 49, Some(59)),
+        (Limbs::ONE, 50, None),
+        (Limbs::TWO, 61, Some(1)),
+        (Limbs::TWO, 62, Some(2)),
+    ] {
+        assert_eq!(Plan::enough_to_tell(limbs, shift), enough, "{} limbs, {shift}", limbs.count());
+    }
+    let plan = watched(2);
+    let unit = 1.0 / 65_536.0;
+    // A unit may be rounding, two are not; one number is enough, of either sign.
+    for (numbers, told) in
+        [([0.0, 0.0], false), ([unit, -unit], false), ([0.0, -2.0 * unit], true), ([1e6, 0.0], true)]
+    {
+        let revealed = [&[0.25, 0.5, -1.0][..], &numbers].concat();
+        assert_eq!(plan.answer(&revealed), (&[0.25, 0.5, -1.0][..], Some(told)));
+    }
 }

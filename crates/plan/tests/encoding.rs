@@ -64,8 +64,8 @@ fn other_bytes_are_refused() {
     assert_eq!(refused(&[]).to_string(), "not a plan: does not start with the plan's magic word");
     assert_eq!(refused(&good[..9]).to_string(), "not a plan: ends inside the version");
     let mut newer = good.clone();
-    newer[8] = 5;
-    assert_eq!(refused(&newer), PlanError::Version { expected: 4, got: 5 });
+    newer[8] = 6;
+    assert_eq!(refused(&newer), PlanError::Version { expected: 5, got: 6 });
     // Plans of the fourth version say what they reveal in place of outputs, too.
     newer[8] = 4;
     assert!(matches!(refused(&newer), PlanError::Encoding(_)));

@@ -41,6 +41,7 @@ pub mod keys;
 pub mod label;
 pub mod online;
 pub mod output;
+mod outside;
 pub mod peer;
 pub mod preprocess;
 pub mod release;

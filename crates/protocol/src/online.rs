@@ -17,13 +17,12 @@ use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
 use crate::preprocess::{Material, OpMaterial, local, truncation, truncation_alone, xnor_of_bits};
-use crate::select;
 use crate::share::Share;
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
-use crate::{Fault, PartyId, Peer, ProtocolError, Step};
+use crate::{Fault, PartyId, Peer, ProtocolError, Step, outside, select};
 use amicus_field::{BitVec, Element, LimbVec, PolynomialShares, WordVec, evaluate_shares, sum_pool};
-use amicus_plan::{Activation, Compare, OpIndex, OpKind, Select, Stage, ValueId};
+use amicus_plan::{Activation, Compare, OpIndex, OpKind, Outside, Select, Stage, ValueId};
 use std::mem;
 use std::sync::Arc;
 
@@ -322,6 +321,7 @@ impl State {
             (OpKind::Activation(a), _) => self.activation(index, a, first)?,
             (OpKind::Truncate(t), _) => self.activation(index, &truncation_alone(t), first)?,
             (OpKind::Select(select), _) => self.selection(index, select, first)?,
+            (OpKind::Outside(o), _) => self.outside(index, o)?,
             (OpKind::Compare(compare), _) => return self.comparison(index, compare).map(Share::Bits),
             _ => return Err(ProtocolError::Internal(format!("{index} opens nothing"))),
         };
@@ -362,6 +362,24 @@ impl State {
         }
         let mut share = select::pooled(select.pool.as_ref(), y, self.batch);
         share.add_assign(follow);
+        let each = tags.len() / self.batch;
+        for element in 0..self.batch {
+            let tag = tags.slice(element * each..(element + 1) * each).sum();
+            self.add_sum(element, 0, -tag);
+        }
+        Ok(share)
+    }
+
+    /// Whether any element is neither 0 nor 1, on shares (section 6.13), and the tags' part of the
+    /// check.
+    fn outside(&mut self, index: OpIndex, o: &Outside) -> Result<LimbVec, ProtocolError> {
+        let OpMaterial::Outside { coefficients, tags, follow, .. } = &self.material[index.index()] else {
+            return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
+        };
+        let d = self.value(o.input)?;
+        let mut share = outside::evaluate(coefficients, d, self.batch);
+        share.add_assign(follow);
+        let tags = outside::evaluate(tags, d, self.batch);
         let each = tags.len() / self.batch;
         for element in 0..self.batch {
             let tag = tags.slice(element * each..(element + 1) * each).sum();
@@ -521,7 +539,10 @@ impl State {
                 Ok(key.dot(&d) - key.dot(&product) + of(gy).dot(&x) + of(gx).dot(&y))
             }
             (OpKind::Activation(_) | OpKind::Truncate(_), OpMaterial::Activation { key, .. })
-            | (OpKind::Select(_), OpMaterial::Select { key, .. }) => Ok(key.dot_parts(d.clone(), opened, d)),
+            | (OpKind::Select(_), OpMaterial::Select { key, .. })
+            | (OpKind::Outside(_), OpMaterial::Outside { key, .. }) => {
+                Ok(key.dot_parts(d.clone(), opened, d))
+            }
             _ => Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
         }
     }

@@ -165,9 +165,7 @@ impl Plan {
 
     #[getter]
     fn outputs(&self) -> PyResult<usize> {
-        let values = self.plan.values().map_err(amicus::Error::from).map_err(Fault::from)?;
-        // The last number says whether values were outside, where the plan looks.
-        Ok(values.get(self.plan.output.value).len - usize::from(self.watches()))
+        Ok(self.plan.outputs().map_err(amicus::Error::from).map_err(Fault::from)?)
     }
 
     /// Whether it looks for hidden values outside what it was made for.

@@ -9,8 +9,8 @@ use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_model::Simulator;
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, Select, Truncate,
-    UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Outside, Part, Plan, Range, ScaleBits, Select,
+    Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
 use std::sync::Arc;
@@ -135,6 +135,7 @@ impl Draft {
             OpKind::Compare(_) => "compare",
             OpKind::Truncate(_) => "truncate",
             OpKind::Select(_) => "select",
+            OpKind::Outside(_) => "outside",
         };
         let number = self.plan.ops.iter().filter(|op| op.name.starts_with(word)).count();
         self.plan.ops.push(Op { name: format!("{word} {number}"), kind });
@@ -302,6 +303,12 @@ impl Draft {
     /// The bits of two comparisons, and whether they are equal.
     pub fn xnor(&mut self, left: ValueId, right: ValueId) -> ValueId {
         self.push(OpKind::Xnor { left, right })
+    }
+
+    /// Numbers that say whether any element is neither 0 nor 1, at the scale of a value.
+    pub fn outside(&mut self, input: ValueId, numbers: u32, like: ValueId) -> ValueId {
+        let scale = ScaleBits(self.scale(like));
+        self.push(OpKind::Outside(Outside { input, numbers, scale }))
     }
 
     /// `max(0, x, y)` of two values of one scale, truncated to a scale (for one limb) or not, at

@@ -204,6 +204,21 @@ pub fn relu_of_maxima(limbs: Limbs, truncated: bool) -> Net {
     net.reveal(z)
 }
 
+/// A dense layer with what tells of values outside beside it: squares in groups, bits dropped of
+/// them, and numbers that say whether any is neither 0 nor 1: `select 0`, `truncate 0`, `outside 0`.
+pub fn watched(limbs: Limbs) -> Net {
+    let mut net = Draft::new("watched", limbs, &[6]);
+    let z = net.dense(ValueId::INPUT, 6, 4, true);
+    let u = net.truncate(z, 3);
+    let group =
+        SumPool2d { channels: 1, height: 1, width: 4, kernel: [1, 2], stride: [1, 2], padding: [0; 4] };
+    let squares = net.select(u, None, &[&[1, 0, 3]], Some(group), None);
+    let units = net.truncate(squares, 2);
+    let told = net.outside(units, 3, z);
+    let all = net.concat(&[z, told]);
+    net.reveal(all)
+}
+
 /// Networks with comparisons, for one number of limbs.
 pub fn comparing(limbs: Limbs) -> Vec<Net> {
     let relus: [(bool, &[u32]); 5] = [
@@ -215,7 +230,13 @@ pub fn comparing(limbs: Limbs) -> Vec<Net> {
     ];
     let mut nets: Vec<Net> =
         relus.iter().map(|(truncated, digits)| relu(limbs, *truncated, digits)).collect();
-    nets.extend([maxima(limbs), pieces(limbs), relu_of_maxima(limbs, true), relu_of_maxima(limbs, false)]);
+    nets.extend([
+        maxima(limbs),
+        pieces(limbs),
+        relu_of_maxima(limbs, true),
+        relu_of_maxima(limbs, false),
+        watched(limbs),
+    ]);
     nets
 }
 

@@ -72,7 +72,13 @@ fn openings(plan: &Plan) -> Vec<(Stage, usize)> {
 
 #[test]
 fn every_wrong_bit_and_element_is_caught() {
-    for net in [relu(), zoo::relu(ONE, false, &[3, 3, 3]), zoo::maxima(ONE), zoo::labels(3, 1, false)] {
+    for net in [
+        relu(),
+        zoo::relu(ONE, false, &[3, 3, 3]),
+        zoo::maxima(ONE),
+        zoo::labels(3, 1, false),
+        zoo::watched(ONE),
+    ] {
         for n in [2, 3] {
             let mut target = Target::new(&net, n);
             for (stage, len) in openings(&net.plan) {

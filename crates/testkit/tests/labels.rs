@@ -5,7 +5,7 @@ use amicus_field::Limbs;
 use amicus_node::Peer;
 use amicus_protocol::Parties;
 use amicus_protocol::draws::{Draw, danger_take_notes};
-use amicus_protocol::label::{LABEL_BYTES, Label, Purpose};
+use amicus_protocol::label::{LABEL_BYTES, Label, Purpose, domain};
 use amicus_testkit::direct;
 use amicus_testkit::nets::Net;
 use amicus_testkit::world::{Letter, World};
@@ -76,6 +76,27 @@ fn every_label_domain_and_position_is_drawn_once() {
             // A network without weights has no load to speak of.
             let all: Vec<u8> = if net.plan.weights.is_empty() { vec![3, 4, 6] } else { (1..=7).collect() };
             assert!(purposes.iter().copied().filter(|p| all.contains(p)).eq(all.iter().copied()), "{what}");
+        }
+    }
+}
+
+/// What tells of values outside is masked, keyed and made random by every party: whoever lacks one
+/// party's share knows nothing of the sum.
+#[test]
+fn every_party_has_a_share_of_what_tells_of_values_outside() {
+    let net = zoo::watched(Limbs::ONE);
+    let (index, numbers) = (net.op("outside 0"), 3);
+    for n in [2, 3] {
+        let draws = draws(&net, n);
+        let of_op = |d: &Draw| d.bytes.ends_with(&index.to_le_bytes());
+        let own = |d: &Draw| d.label.purpose() == Purpose::Material && of_op(d);
+        let domains = [domain::FOLLOW, domain::KEY].into_iter().chain((0..numbers).map(domain::selected));
+        for domain in domains {
+            let drawn = |(role, d): &&(Peer, Draw)| {
+                matches!(role, Peer::Party(_)) && own(d) && d.domain == domain && !d.positions.is_empty()
+            };
+            let parties: BTreeSet<&Peer> = draws.iter().filter(drawn).map(|(role, _)| role).collect();
+            assert_eq!(parties.len(), n, "domain {domain}");
         }
     }
 }

@@ -77,7 +77,8 @@ impl World for Told {
 #[test]
 fn receivers_get_a_number_and_a_mask_for_each_label_and_for_nothing_else() {
     for net in networks().into_iter().chain([zoo::watched_label()]) {
-        let labels = net.plan.output.reveal.as_ref().unwrap().len() + usize::from(net.plan.output.watch > 0);
+        let labels = net.plan.values().unwrap().get(net.plan.output.value).len;
+        assert_eq!(net.plan.outputs().unwrap(), net.plan.output.reveal.as_ref().unwrap().len());
         let n = 2;
         let loaded = direct::load(&net.plan, &net.layers(), Parties::new(n).unwrap(), None).unwrap();
         let mut told = Told::default();

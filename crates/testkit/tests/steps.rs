@@ -17,8 +17,9 @@ fn every_operation_gives_the_exact_integers() {
                     let context = format!("{} with {} limbs", net.plan.name, limbs.count());
                     steps::check(&loaded, net, &inputs, &outcome)
                         .unwrap_or_else(|e| panic!("{context}: {e}"));
-                    // Where pieces do not meet, a value near a threshold may take either.
-                    let jumps = net.plan.name == "pieces";
+                    // Where pieces do not meet, a value near a threshold may take either; what tells of
+                    // values outside is random.
+                    let jumps = ["pieces", "watched"].contains(&net.plan.name.as_str());
                     let error = net.error_of(&inputs, outcome.logits.as_ref().unwrap());
                     assert!(limbs == Limbs::ONE || jumps || error < 0.03, "{context}: {error}");
                 }
@@ -34,12 +35,14 @@ fn operations_whose_corrections_take_many_messages_are_exact() {
     for (limbs, nets) in [(Limbs::TWO, zoo::all(Limbs::TWO)), (Limbs::ONE, zoo::comparing(Limbs::ONE))] {
         for net in nets {
             let values = net.plan.values().unwrap();
-            let shape = |(op, _)| preprocess::corrections(&net.plan, &values, op, BATCH);
+            // What tells of values outside works on sums of groups, which are fewer.
+            let batch = if net.plan.name == "watched" { 3 * BATCH } else { BATCH };
+            let shape = |(op, _)| preprocess::corrections(&net.plan, &values, op, batch);
             let most = net.plan.indexed_ops().map(shape).map(|shape| shape.messages(limbs)).max();
             assert!(most > Some(2), "{}: {most:?} messages", net.plan.name);
             let loaded = direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), None).unwrap();
-            let inputs = net.inputs(BATCH, 7);
-            let outcome = direct::infer(&loaded, &inputs, BATCH, &[], &mut |_| ()).unwrap();
+            let inputs = net.inputs(batch, 7);
+            let outcome = direct::infer(&loaded, &inputs, batch, &[], &mut |_| ()).unwrap();
             outcome.logits.as_ref().unwrap();
             steps::check(&loaded, &net, &inputs, &outcome)
                 .unwrap_or_else(|e| panic!("{}: {e}", net.plan.name));

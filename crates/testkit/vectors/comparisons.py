@@ -281,3 +281,46 @@ def select(inference, op, material):
         tags = r.add(total(material["tags"], i), r.mul(leading, material["gamma"][i]))
         inference.add_terms(inference.sums[i], 0, [-sum(t) for t in inference.each(tags)])
     return shares
+
+
+# ------------------------------------------------------------------ values outside
+def prepare_outside(inference, op, seeds, outputs, dealt):
+    """Factors are whatever the seeds give; what stands beside them follows."""
+    r, masks, numbers = inference.r, inference.masks[op["input"]], op["numbers"]
+    g, U = inference.shares(seeds, KEY, outputs), inference.shares(seeds, FOLLOW, outputs)
+    key = r.add(*g)
+    factors = [inference.shares(seeds, SELECTED + i, len(masks)) for i in range(numbers)]
+    sums = [r.add(*shares) for shares in factors]
+    linear = [r.mul(a, [2 * m + 1 for m in masks]) for a in sums]
+    constant = [r.mul(a, [m * m + m for m in masks]) for a in sums]
+    out_mask = r.sub(r.add(*U), per_number(inference, constant))
+    each = len(masks) // inference.batch
+    keys = [[key[j // each * numbers + i] for j in range(len(masks))] for i in range(numbers)]
+    material = dict(U=U, g=g, factors=factors)
+    material["linear"] = [dealt(SELECTED + numbers + i, v) for i, v in enumerate(linear)]
+    material["factor_tags"] = [dealt(SELECTED_TAG + i, r.mul(k, a)) for i, (k, a) in enumerate(zip(keys, sums))]
+    material["linear_tags"] = [dealt(SELECTED_TAG + numbers + i, r.mul(k, v))
+                               for i, (k, v) in enumerate(zip(keys, linear))]
+    inference.add_terms(inference.constants, 0, inference.dots(key, r.add(*U)))
+    return out_mask, None, material
+
+
+def per_number(inference, vectors):
+    """For every batch element and number the sum of its part."""
+    parts = [inference.each(v) for v in vectors]
+    return [sum(part[e]) % inference.q for e in range(inference.batch) for part in parts]
+
+
+def outside(inference, op, material):
+    """6.13, and the terms of 6.7 without the opened value."""
+    r, q, D, shares = inference.r, inference.q, inference.D[op["input"]], []
+
+    def total(factors, linear, i):
+        return per_number(inference, [[(a * d * d - b * d) % q for a, b, d in zip(f[i], l[i], D)]
+                                      for f, l in zip(factors, linear)])
+
+    for i in inference.everybody:
+        shares.append(r.add(material["U"][i], total(material["factors"], material["linear"], i)))
+        tags = total(material["factor_tags"], material["linear_tags"], i)
+        inference.add_terms(inference.sums[i], 0, [-sum(t) for t in inference.each(tags)])
+    return shares

@@ -2,7 +2,7 @@
 
 import math
 
-from comparisons import Comparison, Xnor, prepare_selection, select, xor
+from comparisons import Comparison, Xnor, outside, prepare_outside, prepare_selection, select, xor
 from networks import inputs_of, local, opens, pool_windows
 from primitives import Stream, derive_key, keyed, keyed_stream, pack_bits, pack_words, sequence, text, varint
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
@@ -108,6 +108,8 @@ class Inference:
             mask, mask_shares, material = self.prepare_activation(alone, seeds, count, dealt, r.values.shared[index + 1])
         elif kind == "select":
             mask, mask_shares, material = prepare_selection(self, op, seeds, count, dealt, r.values.shared[index + 1])
+        elif kind == "outside":
+            mask, mask_shares, material = prepare_outside(self, op, seeds, count, dealt)
         elif kind == "compare":
             def words(domain, first, number):
                 return [Stream(seed).words(domain, first, number) for seed in seeds]
@@ -247,7 +249,8 @@ class Inference:
             return self.compare(index, op, material)
         if kind == "truncate":
             kind, op = "activation", truncation(op)
-        shares = select(self, op, material) if kind == "select" else getattr(self, kind)(op, material)
+        apart = dict(select=select, outside=outside).get(kind)
+        shares = apart(self, op, material) if apart else getattr(self, kind)(op, material)
         for i in self.everybody:
             for j in self.everybody:
                 if i != j:

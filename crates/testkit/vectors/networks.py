@@ -11,7 +11,7 @@ from comparisons import bits_opened, levels, shape
 from primitives import derive_key, sequence, text, varint, zigzag
 
 WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh", "compare", "truncate",
-         "select", "subtract", "gather", "xnor")
+         "select", "subtract", "gather", "xnor", "outside")
 
 
 # ------------------------------------------------------------------ bytes
@@ -56,7 +56,7 @@ def encode_kind(op):
         fields = {"linear": ("input", "weights", "use"), "multiply": ("left", "right"),
                   "add": ("left", "left_shift", "right", "right_shift"), "slice": ("input", "start", "len"),
                   "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell"),
-                  "xnor": ("left", "right")}
+                  "xnor": ("left", "right"), "outside": ("input", "numbers", "scale")}
         body = b"".join(varint(op[field]) for field in fields[kind])
     return varint(WORDS.index(kind)) + body
 
@@ -65,11 +65,15 @@ def encode(plan):
     low, high = plan["range"]
     weights = [text(w["name"]) + encode_shape(w["shape"]) + varint(w["scale"]) + bytes([w["bias"]])
                for w in plan["weights"]]
-    version = 1 if all(op["kind"] in WORDS[:8] for op in plan["ops"]) else 2
+    kinds = {op["kind"] for op in plan["ops"]}
+    version = 5 if "outside" in kinds else 1 if kinds <= set(WORDS[:8]) else 2
+    # Operations that watch, and labels in place of outputs: none.
+    behind = varint(0) + b"\0" if version == 5 else b""
     return (b"amc.plan" + version.to_bytes(2, "little") + text(plan["name"]) + bytes([plan["limbs"]])
             + sequence(map(varint, plan["input"])) + varint(plan["input_scale"]) + struct.pack("<dd", low, high)
             + sequence(weights) + sequence([text(op["name"]) + encode_kind(op) for op in plan["ops"]])
-            + b"".join(varint(plan["output"][field]) for field in ("value", "ell", "scale")))
+            + b"".join(varint(plan["output"][field]) for field in ("value", "ell", "scale"))
+            + behind)
 
 
 def digest(plan):
@@ -162,7 +166,7 @@ def rounds_of(op):
     """In how many rounds an operation opens something."""
     if op["kind"] == "compare":
         return levels(op)
-    return int(op["kind"] in ("linear", "multiply", "activation", "truncate", "select"))
+    return int(op["kind"] in ("linear", "multiply", "activation", "truncate", "select", "outside"))
 
 
 def inputs_of(op):
@@ -195,6 +199,8 @@ class Values:
             elif kind == "select":
                 length = len(pool_windows(op["pool"])) if op["pool"] else length
                 scale, shared = op["scale"], True
+            elif kind == "outside":
+                length, scale, shared = op["numbers"], op["scale"], False
             elif kind in ("compare", "xnor"):
                 scale, shared = 0, False
             elif kind in ("add", "subtract"):

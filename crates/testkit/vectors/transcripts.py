@@ -197,12 +197,21 @@ def relu_of_maxima(limbs):
     return net.reveal(net.dense(net.add(*parts), 2, 2))
 
 
+def watched(limbs):
+    net = Draft(f"watched, {limbs} limbs", limbs, [3])
+    z = net.dense(INPUT, 3, 4)
+    squares = net.select(net.truncate(z, 3), None, [[1, 0, 3]], pool((1, 1, 4), (1, 2), (1, 2)))
+    told = net.push("outside", input=net.truncate(squares, 2), numbers=3, scale=net.scale(z))
+    return net.reveal(net.concat(z, told))
+
+
 # Network, parties, batches of the inferences.
 CASES = [(dense(2), 2, [1, 2]), (dense(1), 3, [1]), (convolution(2), 3, [2]), (convolution(1), 2, [1, 1]),
          (products(2), 2, [2, 1]), (products(1), 3, [1]), (residual(2), 3, [1, 2]), (residual(1), 2, [1]),
          (repeated(2), 2, [2]), (joined(3), 2, [1]), (relu(1, [2] * 6), 2, [1, 3]), (relu(2, [3, 3, 3], False), 3, [1]),
          (relu(1, [1, 2, 1, 2, 1, 2, 2]), 5, [2]), (relu(2, [2] * 5), 5, [1]), (maxima(1), 3, [2]), (maxima(2), 2, [1]),
-         (pieces(1), 2, [1]), (pieces(2), 3, [1]), (relu_of_maxima(1), 2, [2]), (relu_of_maxima(2), 3, [1])]
+         (pieces(1), 2, [1]), (pieces(2), 3, [1]), (relu_of_maxima(1), 2, [2]), (relu_of_maxima(2), 3, [1]),
+         (watched(1), 2, [2]), (watched(2), 3, [1])]
 
 
 def case(net, parties, batches):

@@ -211,7 +211,7 @@ impl Machine {
             shape: &plan.input.shape,
             low: plan.input.range.low,
             high: plan.input.range.high,
-            outputs: plan.values()?.get(plan.output.value).len - usize::from(watches),
+            outputs: plan.outputs()?,
             labels: plan.output.reveal.as_ref().map(|reveal| reveal.labels),
             watches,
         })?;

@@ -77,7 +77,7 @@ impl Meaning {
         if let Some(meaning) = Meaning::labels(plan) {
             return Ok(meaning);
         }
-        let count = plan.values()?.get(plan.output.value).len - usize::from(plan.output.watch > 0);
+        let count = plan.outputs()?;
         let classes = (count > 1).then_some(count);
         Ok(Meaning { shape: vec![count], parts: Vec::new(), classes, labels: false })
     }

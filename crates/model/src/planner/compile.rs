@@ -137,7 +137,7 @@ pub fn compile(
         let mut compiled = exact::compile(&folded, samples, options)?;
         reveal(&mut compiled, graph, samples, options)?;
         if options.watch {
-            watch::watch(&mut compiled, &folded, samples, options.margin, &options.link)?;
+            watch::watch(&mut compiled, &folded, samples, options.margin)?;
         }
         return Ok(compiled);
     }
@@ -181,7 +181,7 @@ pub fn compile(
     let mut compiled = Compiled { plan, weights, factors, report };
     reveal(&mut compiled, graph, samples, options)?;
     if options.watch {
-        watch::watch(&mut compiled, folded, samples, options.margin, &options.link)?;
+        watch::watch(&mut compiled, folded, samples, options.margin)?;
     }
     Ok(compiled)
 }

@@ -117,6 +117,7 @@ fn bounds_of(plan: &Plan, weights: Option<&QuantizedWeights>, calibrated: Option
                 Intervals::uniform(len, 0.0, 1.0)
             }
             OpKind::Xnor { left, .. } => Intervals::uniform(3 * values[left.index()].middle.len(), 0.0, 1.0),
+            OpKind::Outside(o) => Intervals::anything(o.numbers as usize),
             OpKind::Truncate(t) => {
                 let limit = calibrated.map_or(f64::INFINITY, |c| c[t.input.index()]);
                 values[t.input.index()].truncated(limit, 1.0 / power_of_two(t.scale.0))

@@ -186,6 +186,7 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
             | OpKind::Weigh { input, .. }
             | OpKind::Gather { input, .. } => scales[input.index()],
             OpKind::Compare(_) | OpKind::Xnor { .. } => 0,
+            OpKind::Outside(o) => o.scale.0,
             OpKind::Truncate(t) => {
                 let (result, shift) = (t.scale.0, scales[t.input.index()] - t.scale.0);
                 layers.push(LayerScales::Truncation { name: op.name.clone(), shift, result });

@@ -6,19 +6,19 @@
 //! bit: whether there was such a value. It is revealed with the output, to receivers only. Why this
 //! finds every one is in `docs/security.md`, section 26.
 //!
-//! Of each value that earlier layers do not keep inside its border, squares are summed over groups,
-//! and each sum is compared with the square of the border: a single value beyond its
-//! border makes its sum larger than that. Where squares would not fit, those of the value with low
-//! bits dropped are taken: what the plan drops them for anyway, or a truncation of its own. Groups
-//! are as large as calibration allows, so that values inside make no sum that large. The bits are
-//! added up, and the last comparison says whether the sum is 0.
+//! Of each value that earlier layers do not keep inside its border, squares are summed over groups:
+//! a single value beyond its border makes its sum at least the square of the border. Where squares
+//! would not fit, those of the value with low bits dropped are taken: what the plan drops them for
+//! anyway, or a truncation of its own. Of the sums so many bits are dropped that those of values
+//! inside become 0 or 1, and random numbers say whether any is neither, and no more. Groups are as
+//! large as calibration allows, so that values inside make no sum that large.
 //!
 //! Outputs are looked at only where values inside could add up to outputs that do not fit.
 
 use amicus_field::{LimbVec, Limbs, SumPool2d};
 use amicus_plan::{
-    Compare, Link, Op, OpKind, Part, Plan, Printable, ScaleBits, Select, Truncate, ValueId, quantize_input,
-    values::{MAX_DIGITS, MAX_WINDOW},
+    Op, OpKind, Outside, Part, Plan, Printable, ScaleBits, Select, Truncate, ValueId, quantize_input,
+    values::MAX_NUMBERS,
 };
 use rayon::prelude::*;
 use serde::Serialize;
@@ -31,7 +31,6 @@ use crate::fake_quantisation::power_of_two;
 use crate::fold::Folded;
 use crate::planner::emit::largest_ell;
 use crate::planner::reveal;
-use crate::planner::seconds;
 use crate::proof;
 use crate::simulate::Simulator;
 
@@ -40,15 +39,13 @@ const BORDER_BITS: i32 = 8;
 /// Values up to `2^REACH` times their border are found surely; the plan must not depend on how far
 /// weights let them get.
 const REACH: i32 = 8;
-/// A sum is decided within this share of its border, as a power of two.
-const SHARP: u32 = 3;
-/// Dealt bytes of a truncated element of one limb, and of a group, roughly.
+/// Dealt bytes of a truncated element of one limb, and for each number that tells of it.
 const TRUNCATED_BYTES: f64 = 13.0;
-const GROUP_BYTES: f64 = 400.0;
-/// Digits of a comparison: four rounds, three, two.
-const DIGITS: [u32; 3] = [12, 6, 3];
-/// So many comparisons that gain nothing by fewer rounds end the search.
-const ENOUGH: u32 = 3;
+const NUMBER_BYTES: f64 = 19.5;
+/// Most that squares are multiplied by, so that a border's square comes near a power of two.
+const LARGEST_FACTOR: u32 = 16;
+/// Outputs may be rounded to so many bits later.
+const FEWEST_BITS: u32 = 5;
 /// Largest group.
 const LARGEST_GROUP: usize = 1 << 12;
 /// Multiply-adds spent on simulating calibration samples, and samples at least and at most.
@@ -132,7 +129,6 @@ pub(crate) fn watch(
     folded: &Folded,
     samples: &[Vec<f32>],
     margin: f64,
-    link: &Link,
 ) -> Result<(), ModelError> {
     let plan = &compiled.plan;
     let infos = plan.values()?;
@@ -168,11 +164,12 @@ pub(crate) fn watch(
         open.push((&results, seen));
     }
     let largest = power_of_two(largest_ell(plan.limbs));
+    let numbers = telling(plan, infos.get(output).scale.0)?.numbers;
     let mut looks = Vec::with_capacity(open.len());
     let mut watched = Vec::with_capacity(open.len());
     for (border, sums) in &open {
         let scale = scale(border.value);
-        let sight = Sight::of(plan, border, scale, sums, margin)?;
+        let sight = Sight::of(plan, border, (scale, numbers), sums, margin)?;
         let reach = reach[border.value.index()] * power_of_two(scale);
         let all = reach < largest && reach <= sight.sees;
         let up_to = (!all).then(|| sight.sees / border.limit);
@@ -191,8 +188,7 @@ pub(crate) fn watch(
         compiled.report.watch = Some(report);
         return Ok(());
     }
-    let counts = counts(plan, &looks, link)?;
-    let (watching, added) = whole(plan, &looks, &counts)?;
+    let (watching, added) = whole(plan, &looks)?;
     let Compiled { plan, factors, report: told, .. } = compiled;
     factors.extend((0..added).map(|_| 1.0));
     // The outputs keep what they stand for.
@@ -204,49 +200,32 @@ pub(crate) fn watch(
     Ok(())
 }
 
-/// How many digits each comparison has, the last one at the end: the nearer the outputs, the more a
-/// round less is worth.
-fn counts(plan: &Plan, looks: &[Look], link: &Link) -> Result<Vec<u32>, ModelError> {
-    let mut counts = vec![DIGITS[0]; looks.len() + 1];
-    let mut least = seconds(&whole(plan, looks, &counts)?.0, link)?;
-    let mut in_vain = 0;
-    for at in (0..counts.len()).rev() {
-        let before = least;
-        for count in &DIGITS[1..] {
-            let was = std::mem::replace(&mut counts[at], *count);
-            // Few digits of a wide window may take larger tables than plans allow.
-            let time = whole(plan, looks, &counts).and_then(|(plan, _)| seconds(&plan, link));
-            match time {
-                Ok(time) if time < least => least = time,
-                _ => counts[at] = was,
-            }
-        }
-        in_vain = if least < before { 0 } else { in_vain + 1 };
-        if in_vain == ENOUGH {
-            break;
-        }
-    }
-    Ok(counts)
-}
-
 /// The plan with what looks, and how many operations that is.
-fn whole(plan: &Plan, looks: &[Look], counts: &[u32]) -> Result<(Plan, usize), ModelError> {
+fn whole(plan: &Plan, looks: &[Look]) -> Result<(Plan, usize), ModelError> {
     let infos = plan.values()?;
     let scale = |v: ValueId| infos.get(v).scale.0;
-    let mut added = Added::new(plan, looks.len());
-    let found: Vec<ValueId> =
-        looks.iter().zip(counts).map(|(look, &count)| added.look(look, scale(look.value), count)).collect();
-    let groups = looks.iter().map(|look| look.len.div_ceil(look.sight.group)).sum();
-    let mut plan = plan.clone();
-    let (Some(total), Some(&count)) = (added.sum(&found), counts.last()) else { return Ok((plan, 0)) };
     let result = plan.output.value;
-    let (ops, value) = added.finish(total, (groups, count), scale(result), result);
+    let mut added = Added::new(plan, looks.len(), telling(plan, scale(result))?);
+    let found: Vec<ValueId> = looks.iter().map(|look| added.look(look, scale(look.value))).collect();
+    let mut plan = plan.clone();
+    let Some(total) = added.sum(&found) else { return Ok((plan, 0)) };
+    let (ops, value) = added.finish(total, result);
     let more = ops.len();
     plan.output.watch = more as u32;
     plan.ops.extend(ops);
     plan.output.value = value;
     plan.values()?;
     Ok((plan, more))
+}
+
+/// The random numbers that stand beside outputs of a scale and tell, even if these are rounded.
+fn telling(plan: &Plan, scale: u32) -> Result<Outside, ModelError> {
+    let lost = |bits: u32| scale.saturating_sub(plan.output.scale.0.min(bits)).min(plan.output.ell);
+    let enough = |bits: u32| Plan::enough_to_tell(plan.limbs, lost(bits)).filter(|n| *n <= MAX_NUMBERS);
+    let numbers = enough(FEWEST_BITS).or_else(|| enough(u32::MAX)).ok_or_else(|| {
+        ModelError::data("plan", "outputs lose so many bits that values outside could not be told of")
+    })?;
+    Ok(Outside { input: ValueId::INPUT, numbers, scale: ScaleBits(scale) })
 }
 
 /// The borders of all values, one each.
@@ -330,21 +309,26 @@ impl Sums {
         Ok(all)
     }
 
-    /// The largest sum of squares of a group, of values with `shift` bits dropped and up to
-    /// `rounded` units more.
-    fn largest(&self, group: usize, (shift, rounded): (u32, f64)) -> f64 {
+    /// The largest sums of squares of values with `shift` bits dropped and up to `rounded` units
+    /// more: by the logarithm of the size of groups.
+    fn largest(&self, (shift, rounded): (u32, f64)) -> Vec<f64> {
         let unit = power_of_two(shift);
         let square = |z: &f64| ((z / unit).abs() + rounded).powi(2);
-        let pool = pool(self.len, group);
-        let of = |values: &Vec<f64>| {
-            let mut sums = vec![0.0; self.len.div_ceil(group)];
-            for (at, z) in values.iter().enumerate() {
-                let place = if pool.height > 1 { at % pool.width } else { at / group };
-                sums[place] += square(z);
-            }
-            sums.into_iter().fold(0.0, f64::max)
+        let sizes =
+            (0..).map(|log| 1usize << log).take_while(|&g| g == 1 || g <= LARGEST_GROUP.min(self.len));
+        let of = |group: usize| {
+            let pool = pool(self.len, group);
+            let of_sample = |values: &Vec<f64>| {
+                let mut sums = vec![0.0; self.len.div_ceil(group)];
+                for (at, z) in values.iter().enumerate() {
+                    let place = if pool.height > 1 { at % pool.width } else { at / group };
+                    sums[place] += square(z);
+                }
+                sums.into_iter().fold(0.0, f64::max)
+            };
+            self.samples.iter().map(of_sample).fold(0.0, f64::max)
         };
-        self.samples.iter().map(of).fold(0.0, f64::max)
+        sizes.map(of).collect()
     }
 }
 
@@ -362,13 +346,11 @@ enum Squared {
 struct Sight {
     squared: Squared,
     group: usize,
-    /// Squares are stored times `2^raised`.
-    raised: u32,
-    /// A sum this large is outside, in stored integers.
-    threshold: i128,
-    unit: u32,
-    /// Bits of the window of its comparison.
-    window: u32,
+    /// What squares are multiplied by, and what is added to each.
+    factor: u32,
+    more: i128,
+    /// Bits dropped of a sum: 0 or 1 is left of those inside, more of those outside.
+    dropped: u32,
     /// Values up to this size are surely found.
     sees: f64,
 }
@@ -384,7 +366,13 @@ struct Look {
 
 impl Sight {
     /// The cheapest that finds what is far outside, else the one that sees furthest.
-    fn of(plan: &Plan, border: &Border, scale: u32, sums: &Sums, margin: f64) -> Result<Self, ModelError> {
+    fn of(
+        plan: &Plan,
+        border: &Border,
+        (scale, numbers): (u32, u32),
+        sums: &Sums,
+        margin: f64,
+    ) -> Result<Self, ModelError> {
         let infos = plan.values()?;
         let largest = power_of_two(largest_ell(plan.limbs));
         let dropped = (border.limit.log2().floor() as i32 - BORDER_BITS).clamp(0, scale as i32) as u32;
@@ -398,23 +386,27 @@ impl Sight {
             }
             _ => None,
         });
+        let group_bytes = TRUNCATED_BYTES + NUMBER_BYTES * f64::from(numbers);
         let mut best: Option<(bool, f64, Sight)> = None;
         for (squared, shift, right_below) in [itself].into_iter().chain(known).chain([own]) {
-            let Some(sight) =
-                Sight::with(plan.limbs, border.limit, (squared, shift, right_below), sums, margin)
-            else {
-                continue;
-            };
-            let far = sight.sees >= (border.limit * 2f64.powi(REACH)).min(largest);
-            let truncated = if squared == own.0 { TRUNCATED_BYTES * plan.limbs.count() as f64 } else { 0.0 };
-            let bytes = sums.len as f64 * truncated + GROUP_BYTES * sums.len.div_ceil(sight.group) as f64;
-            let better = |(was_far, was_bytes, was): &(bool, f64, Sight)| match (far, was_far) {
-                (true, true) => bytes < *was_bytes,
-                (false, false) => sight.sees > was.sees,
-                (far, _) => far,
-            };
-            if best.as_ref().is_none_or(better) {
-                best = Some((far, bytes, sight));
+            let rounded = if shift > 0 { 1.0 } else { 0.0 };
+            let all = sums.largest((shift, rounded));
+            let truncated = if squared == own.0 { TRUNCATED_BYTES } else { 0.0 };
+            for factor in 1..=LARGEST_FACTOR {
+                let what = (squared, shift, right_below);
+                let Some(sight) = Sight::with(plan.limbs, border.limit, what, factor, &all, margin) else {
+                    continue;
+                };
+                let far = sight.sees >= (border.limit * 2f64.powi(REACH)).min(largest);
+                let bytes = sums.len as f64 * truncated + group_bytes * sums.len.div_ceil(sight.group) as f64;
+                let better = |(was_far, was_bytes, was): &(bool, f64, Sight)| match (far, was_far) {
+                    (true, true) => bytes < *was_bytes,
+                    (false, false) => sight.sees > was.sees,
+                    (far, _) => far,
+                };
+                if best.as_ref().is_none_or(better) {
+                    best = Some((far, bytes, sight));
+                }
             }
         }
         best.map(|(_, _, sight)| sight)
@@ -422,50 +414,45 @@ impl Sight {
     }
 
     /// For values below `limit`, of which `shift` bits are dropped, rightly below `right_below`;
-    /// `None` where squares do not fit.
+    /// `None` where squares do not fit. `sums` are those of calibration.
     fn with(
         limbs: Limbs,
         limit: f64,
         (squared, shift, right_below): (Squared, u32, f64),
-        sums: &Sums,
+        factor: u32,
+        sums: &[f64],
         margin: f64,
     ) -> Option<Self> {
         // What is dropped may round towards the inside by a unit.
         let rounded = if shift > 0 { 1.0 } else { 0.0 };
         let border = (limit / power_of_two(shift)).floor() - rounded;
-        let edge = (border * border).max(1.0);
-        let unit = (edge.log2().floor() as u32).saturating_sub(SHARP);
-        let raised = (lacking(limbs) + 1).saturating_sub(unit);
-        let sharp = power_of_two(unit);
-        let reach = (limit * 2f64.powi(REACH)).min(right_below).min(power_of_two(largest_ell(limbs)));
-        let square = (reach / power_of_two(shift) + rounded).powi(2);
-        let bits = |group: usize| {
-            let largest = group as f64 * square + power_of_two(lacking(limbs)) / power_of_two(raised);
-            (largest / sharp).log2().ceil().max(0.0) as u32 + 2
-        };
-        let most = limbs.bits().checked_sub(unit + raised + 1)?.min(MAX_WINDOW);
-        let room = edge - sharp;
-        let inside = |group: usize| margin * margin * sums.largest(group, (shift, rounded)) <= room;
-        if most < SHARP + 2 {
-            return None;
-        }
-        let mut group = 1;
-        while 2 * group <= LARGEST_GROUP.min(sums.len) && inside(2 * group) && bits(2 * group) <= most {
-            group *= 2;
-        }
-        let wanted = bits(group);
-        let window = wanted.min(most).max(2);
-        // What fits half the window, of a single element.
-        let fits = (power_of_two(window - 2) * sharp).sqrt() * power_of_two(shift);
-        let integer = |x: f64| (x as i128) << raised;
-        Some(Sight {
+        let times = f64::from(factor);
+        let edge = times * (border * border).max(1.0);
+        let fits = power_of_two(largest_ell(limbs));
+        // Sums at the border are at least two units: with a bit more where that is little.
+        let near = edge.log2().ceil() as u32;
+        let added = power_of_two(near) - edge;
+        let (unit, more) =
+            if added <= edge / 64.0 { (near, added.ceil()) } else { (edge.log2().floor() as u32, 0.0) };
+        let dropped = unit.checked_sub(1)?;
+        let below = limit * 2f64.powi(REACH);
+        let reach = below.min(right_below).min(power_of_two(largest_ell(limbs)));
+        let largest = |size: f64| times * (size / power_of_two(shift) + rounded).powi(2) + more;
+        let room = power_of_two(dropped);
+        let inside =
+            |log: usize| times * margin * margin * sums[log] + more * power_of_two(log as u32) < room;
+        let holds = |log: usize| largest(reach) * power_of_two(log as u32) < fits;
+        let log = (1..sums.len()).take_while(|&log| inside(log) && holds(log)).last().unwrap_or(0);
+        // What fits, of a single element.
+        let most = ((fits / 2.0 - more) / times).max(0.0).sqrt() - rounded;
+        let sees = if holds(log) { reach } else { (most * power_of_two(shift)).min(reach) };
+        (sees >= limit).then_some(Sight {
             squared,
-            group,
-            raised,
-            threshold: integer(edge) - (1i128 << (unit + raised) >> 1),
-            unit: unit + raised,
-            window,
-            sees: if wanted > most { fits.min(reach) } else { reach },
+            group: 1 << log,
+            factor,
+            more: more as i128,
+            dropped,
+            sees,
         })
     }
 }
@@ -480,42 +467,28 @@ fn pool(len: usize, group: usize) -> SumPool2d {
     SumPool2d { channels: 1, height, width, kernel, stride: kernel, padding: [0, 0, 0, groups * group - len] }
 }
 
-/// Bits in so many words at most, no shorter than they need be.
-fn digits(bits: u32, most: u32) -> Vec<u32> {
-    let (_, widest) = MAX_DIGITS;
-    let least = bits.div_ceil(widest);
-    let count = bits.div_ceil(2).min(most).max(least).max(1);
-    (0..count).map(|i| bits / count + u32::from(i < bits % count)).collect()
-}
-
 /// Operations on their way to the end of a plan.
 struct Added {
     ops: Vec<Op>,
     first: u32,
     limbs: Limbs,
-    lens: Vec<usize>,
+    /// How to tell, of a value that is not yet there.
+    telling: Outside,
 }
 
 impl Added {
-    fn new(plan: &Plan, borders: usize) -> Self {
-        let infos = plan.values();
-        let len = |v: usize| infos.as_ref().map_or(0, |i| i.get(ValueId(v as u32)).len);
-        Added {
-            ops: Vec::with_capacity(5 * borders + 3),
-            first: plan.ops.len() as u32,
-            limbs: plan.limbs,
-            lens: (0..=plan.ops.len()).map(len).collect(),
-        }
+    fn new(plan: &Plan, borders: usize, telling: Outside) -> Self {
+        let ops = Vec::with_capacity(5 * borders + 1);
+        Added { ops, first: plan.ops.len() as u32, limbs: plan.limbs, telling }
     }
 
-    fn push(&mut self, name: &str, len: usize, kind: OpKind) -> ValueId {
+    fn push(&mut self, name: &str, kind: OpKind) -> ValueId {
         self.ops.push(Op { name: Printable::new(name).into_string(), kind });
-        self.lens.push(len);
         ValueId(self.first + self.ops.len() as u32)
     }
 
-    /// How many groups of a value are outside.
-    fn look(&mut self, look: &Look, scale: u32, count: u32) -> ValueId {
+    /// Numbers that say whether any group of a value is outside.
+    fn look(&mut self, look: &Look, scale: u32) -> ValueId {
         let Look { layer, len, sight, .. } = look;
         let (name, len) = (|what: &str| format!("{layer}.{what}"), *len);
         let value = match sight.squared {
@@ -523,83 +496,40 @@ impl Added {
             Squared::Dropped(0) => look.value,
             Squared::Dropped(shift) => {
                 let (scale, ell) = (ScaleBits(scale - shift), largest_ell(self.limbs));
-                self.push(&name("size"), len, OpKind::Truncate(Truncate { input: look.value, scale, ell }))
+                self.push(&name("size"), OpKind::Truncate(Truncate { input: look.value, scale, ell }))
             }
         };
-        let groups = len.div_ceil(sight.group);
         let square = Select {
             input: value,
             bits: None,
-            polynomials: vec![vec![0, 0, 1i128 << sight.raised]],
-            scale: ScaleBits(0),
+            polynomials: vec![vec![sight.more, 0, sight.factor.into()]],
+            scale: ScaleBits(sight.dropped),
             pool: (sight.group > 1).then(|| pool(len, sight.group)),
             base: None,
         };
-        let squares = self.push(&name("squares"), groups, OpKind::Select(square));
-        let compare = Compare {
-            input: squares,
-            thresholds: vec![sight.threshold],
-            unit: sight.unit,
-            digits: digits(sight.window - 1, count),
-        };
-        let bits = self.push(&name("outside"), groups, OpKind::Compare(compare));
-        // Counts are stored in units that a wrapped mask does not reach.
-        self.count(&name("count"), (squares, bits), groups, (1i128 << self.one(), 0))
+        let squares = self.push(&name("squares"), OpKind::Select(square));
+        // Sums are never negative.
+        let ell = largest_ell(self.limbs);
+        let units = Truncate { input: squares, scale: ScaleBits(0), ell };
+        let input = self.push(&name("units"), OpKind::Truncate(units));
+        let telling = Outside { input, ..self.telling.clone() };
+        self.push(&name("outside"), OpKind::Outside(telling))
     }
 
-    /// Binary logarithm of a stored 1.
-    fn one(&self) -> u32 {
-        lacking(self.limbs) + 1
-    }
-
-    /// The sum of bits, each worth `one` of a scale.
-    fn count(
-        &mut self,
-        name: &str,
-        (input, bits): (ValueId, ValueId),
-        len: usize,
-        (one, scale): (i128, u32),
-    ) -> ValueId {
-        let select = Select {
-            input,
-            bits: Some(bits),
-            polynomials: vec![vec![0], vec![one]],
-            scale: ScaleBits(scale),
-            pool: (len > 1).then(|| pool(len, len)),
-            base: None,
-        };
-        self.push(name, 1, OpKind::Select(select))
-    }
-
-    /// The sum of all counts.
+    /// The sums of the numbers of all values.
     fn sum(&mut self, found: &[ValueId]) -> Option<ValueId> {
         let (&first, rest) = found.split_first()?;
         let add = |sum: ValueId, &value: &ValueId| {
             let kind = OpKind::Add { left: sum, left_shift: 0, right: value, right_shift: 0 };
-            self.push("values outside", 1, kind)
+            self.push("values outside", kind)
         };
         Some(rest.iter().fold(first, add))
     }
 
     /// Whether there is any, beside the result.
-    fn finish(
-        mut self,
-        total: ValueId,
-        (groups, count): (usize, u32),
-        scale: u32,
-        result: ValueId,
-    ) -> (Vec<Op>, ValueId) {
-        let unit = self.one();
-        let window = (groups as f64).log2().ceil() as u32 + 3;
-        let digits = digits(window - 1, count);
-        let compare = Compare { input: total, thresholds: vec![1i128 << unit >> 1], unit, digits };
-        let bits = self.push("any value outside", 1, OpKind::Compare(compare));
-        // Where outputs are tiny their scale is so large that a 1 would not fit beside them.
-        let excess = scale.saturating_sub(largest_ell(self.limbs) - 1);
-        let any = self.count("outside", (total, bits), 1, (1, excess));
-        let parts = vec![Part { input: result, shift: 0 }, Part { input: any, shift: scale - excess }];
-        let len = self.lens[result.index()] + 1;
-        let value = self.push("outputs and whether any value was outside", len, OpKind::Concat { parts });
+    fn finish(mut self, total: ValueId, result: ValueId) -> (Vec<Op>, ValueId) {
+        let parts = [result, total].map(|input| Part { input, shift: 0 }).to_vec();
+        let value = self.push("outputs and whether any value was outside", OpKind::Concat { parts });
         (self.ops, value)
     }
 }

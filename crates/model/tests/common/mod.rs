@@ -5,8 +5,8 @@
 use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, PRIMES, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, Compare, InputSpec, MaskKind, Op, OpKind, OutputSpec, Part, Plan, Range, ScaleBits, Select,
-    Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, MaskKind, Op, OpKind, OutputSpec, Outside, Part, Plan, Range, ScaleBits,
+    Select, Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 
 /// SplitMix64.
@@ -79,7 +79,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
     push_linear(&mut plan, &mut layers, &mut known, 0, &mut r);
     for _ in 0..r.between(4, 9) {
         let at = r.below(known.len());
-        match r.below(13) {
+        match r.below(14) {
             0 | 1 => push_activation(&mut plan, &mut known, at, &mut r),
             2 => push_linear(&mut plan, &mut layers, &mut known, at, &mut r),
             3 => push_multiply(&mut plan, &mut known, at, &mut r),
@@ -90,6 +90,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
             9 => push_maximum(&mut plan, &mut known, at, &mut r),
             10 => push_truncate(&mut plan, &mut known, at, &mut r),
             11 => push_gather(&mut plan, &mut known, at, &mut r),
+            12 => push_outside(&mut plan, &mut known, at, &mut r),
             _ => push_local(&mut plan, &mut known, at, &mut r),
         }
     }
@@ -353,6 +354,13 @@ fn push_gather(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Rando
     let (rows, columns) = (some(h), some(w));
     let shape = [c, rows.len(), columns.len()];
     push(plan, known, OpKind::Gather { input: x.id, size: [h, w], rows, columns }, shape, x.scale, x.mask);
+}
+
+fn push_outside(plan: &mut Plan, known: &mut Vec<Known>, at: usize, r: &mut Random) {
+    let x = known[at];
+    let numbers = r.between(1, 3) as u32;
+    let kind = OpKind::Outside(Outside { input: x.id, numbers, scale: ScaleBits(x.scale) });
+    push(plan, known, kind, [1, 1, numbers as usize], x.scale, MaskKind::Helper);
 }
 
 /// Random masks, as the helper deals them: what parties compute follows.

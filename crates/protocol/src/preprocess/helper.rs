@@ -7,12 +7,12 @@ use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
-use crate::{InferenceId, ProtocolError, Scope, compare, select};
+use crate::{InferenceId, ProtocolError, Scope, compare, outside, select};
 use amicus_field::{
     BitVec, Element, LimbVec, Seed, SumPool2d, WrapBits, scaled_coefficients, sum_pool_transposed,
 };
 use amicus_field::{U256, taylor_coefficients};
-use amicus_plan::{Activation, Compare, OpIndex, OpKind, Select, ValueId, WrapRule};
+use amicus_plan::{Activation, Compare, OpIndex, OpKind, Outside, Select, ValueId, WrapRule};
 use std::fmt;
 use std::ops::{Deref, Range};
 use zeroize::Zeroizing;
@@ -338,6 +338,7 @@ impl<'a> Dealing<'a> {
                 LimbVec::zeros(limbs, 0)
             }
             OpKind::Select(select) => self.selection(index, select, len, outlet)?,
+            OpKind::Outside(outside) => self.outside(index, outside, len, outlet)?,
             OpKind::Xnor { left, right } => {
                 let masks = |bits: &ValueId| bits.op().map_or(&[][..], |op| &self.bits[op.index()]);
                 self.bits[index.index()] = xor_of_masks(masks(left), masks(right));
@@ -498,6 +499,45 @@ impl<'a> Dealing<'a> {
             out_mask.add_assign(&self.masks[base.index()]);
         }
         send_mask(index, &of_mask, &streams, &out_mask, outlet)?;
+        self.add_constant(0, &Key::OfInference(&key), &follow);
+        Ok(out_mask)
+    }
+
+    /// Deals linear coefficients and tags of numbers that tell of elements outside; returns the mask of
+    /// the numbers.
+    fn outside<E>(
+        &mut self,
+        index: OpIndex,
+        o: &Outside,
+        outputs: usize,
+        outlet: &mut impl Outlet<E>,
+    ) -> Result<LimbVec, E> {
+        let limbs = self.epoch.plan.limbs;
+        let r = &self.masks[o.input.index()];
+        let Opened { streams, follow, key, .. } = self.opened(index, None, outputs);
+        let numbers = o.numbers as usize;
+        let (mut constant_terms, mut factors, mut linear) = (Vec::new(), Vec::new(), Vec::new());
+        for i in 0..numbers {
+            let of_number = sum_of(&streams, domain::selected(i), limbs, r.len());
+            let [constant, coefficient] = outside::masked(&of_number, r);
+            constant_terms.push(constant);
+            factors.push(of_number);
+            linear.push(coefficient);
+        }
+        let tags = factors.iter().chain(&linear).enumerate().map(|(vector, value)| {
+            let mut tag = value.clone();
+            outside::scale_each(&mut tag, &key, vector % numbers, self.batch);
+            (domain::selected_tag(vector), tag)
+        });
+        let tags: Vec<(u32, LimbVec)> = tags.collect();
+        let linear = linear.into_iter().enumerate().map(|(i, value)| (domain::selected(numbers + i), value));
+        let dealt: Vec<(u32, LimbVec)> = linear.chain(tags).collect();
+        for piece in self.pieces(index) {
+            let dealt = dealt.iter().map(|(domain, all)| (*domain, all.slice(piece.elements.clone())));
+            send(index, &piece, &streams, dealt, outlet)?;
+        }
+        let mut out_mask = follow.clone();
+        out_mask.sub_assign(&outside::sums(&constant_terms, self.batch));
         self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok(out_mask)
     }

@@ -40,6 +40,7 @@ pub(crate) fn local<'a>(
         | OpKind::Compare(_)
         | OpKind::Truncate(_)
         | OpKind::Select(_)
+        | OpKind::Outside(_)
         | OpKind::Xnor { .. } => return Ok(None),
     }))
 }

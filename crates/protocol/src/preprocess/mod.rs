@@ -41,6 +41,7 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         OpKind::Truncate(t) => of_inputs(shared, truncation_alone(t).corrections_per_input(), t.input),
         OpKind::Select(s) => of_inputs(shared, s.corrections_per_input(), s.input),
         OpKind::Multiply { .. } => CorrectionShape::Elements(vec![Group { vectors: 2, len: outputs }]),
+        OpKind::Outside(o) => of_inputs(false, o.corrections_per_input(), o.input),
         OpKind::Compare(c) => CorrectionShape::Words { count: CompareWords::count(c), len: len_of(c.input) },
         OpKind::Linear { .. }
         | OpKind::Add { .. }

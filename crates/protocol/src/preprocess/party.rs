@@ -93,6 +93,7 @@ enum Corrections {
     Activation { mask: Option<LimbVec>, polynomials: MaskedPolynomials<LimbVec> },
     Multiply { tags: [LimbVec; 2] },
     Select { mask: Option<LimbVec>, shares: Selected },
+    Outside { linear: Vec<LimbVec>, tags: Vec<LimbVec> },
     Compare(CompareWords),
 }
 
@@ -132,6 +133,10 @@ impl Corrections {
                 Ok(Corrections::Select { shares, mask: if shared { Some(next()?) } else { None } })
             }
             OpKind::Multiply { .. } => Ok(Corrections::Multiply { tags: [next()?, next()?] }),
+            OpKind::Outside(o) => {
+                let mut all = |count: u32| (0..count).map(|_| next()).collect::<Result<_, Fault>>();
+                Ok(Corrections::Outside { linear: all(o.numbers)?, tags: all(2 * o.numbers)? })
+            }
             _ => Err(none()),
         }
     }
@@ -170,6 +175,13 @@ pub(crate) enum OpMaterial {
         follow: LimbVec,
         key: LimbVec,
         key_of_input: LimbVec,
+    },
+    /// Shares of the factors and linear coefficients of every number, and of their tags.
+    Outside {
+        coefficients: Vec<LimbVec>,
+        tags: Vec<LimbVec>,
+        follow: LimbVec,
+        key: LimbVec,
     },
     /// Before its first round.
     Compare(CompareMaterial),
@@ -423,6 +435,26 @@ impl Preparing<'_> {
                     _ => CompareWords::expand(compare, len, &source.stream),
                 };
                 OpMaterial::Compare(CompareMaterial::new(compare, ctx.me, len, &source.stream, words))
+            }
+            OpKind::Outside(o) => {
+                let inputs = ctx.values.get(o.input).len * batch;
+                let numbers = o.numbers as usize;
+                let all = |domain: fn(usize) -> u32, range: std::ops::Range<usize>| {
+                    range.map(|number| source.dealt(domain(number), inputs)).collect::<Vec<_>>()
+                };
+                let (linear, tags) = match corrections {
+                    Some(Corrections::Outside { linear, tags }) => (linear, tags),
+                    _ => {
+                        let linear = all(domain::selected, numbers..2 * numbers);
+                        (linear, all(domain::selected_tag, 0..2 * numbers))
+                    }
+                };
+                // Nobody fixes what the factors add up to.
+                let mut coefficients: Vec<LimbVec> =
+                    (0..numbers).map(|i| source.sample(domain::selected(i), inputs)).collect();
+                coefficients.extend(linear);
+                let Opened { follow, key, .. } = self.opened(None, &source, len);
+                OpMaterial::Outside { coefficients, tags, follow, key }
             }
             OpKind::Xnor { .. } => OpMaterial::Local,
             OpKind::Add { .. }

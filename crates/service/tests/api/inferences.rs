@@ -1,6 +1,6 @@
 //! Inferences over public ports.
 
-use crate::cluster::{Cluster, Setup, assert_right, of_client, sums};
+use crate::cluster::{Cluster, Setup, assert_revealed, assert_right, of_client, sums};
 use crate::raw::ask;
 use amicus::client::https;
 use amicus::https::HttpsClient;
@@ -172,7 +172,7 @@ fn an_answer_that_was_decided_outlives_the_nodes() {
     assert_eq!(ask(&cluster.reach, 2, "POST", &call.path, &tokens[2], &forged).status, 422);
     begun.awaiting.output(parties[1], kept.body);
     begun.awaiting.release(again.body);
-    assert_right([0.5, -0.25], &begun.awaiting.result().unwrap().unwrap());
+    assert_revealed(&cluster.compiled.plan, [0.5, -0.25], &begun.awaiting.result().unwrap().unwrap());
     let collected = https::collected(parties[1], &begun.awaiting.collected());
     assert_eq!(ask(&cluster.reach, 2, "POST", &collected.path, &tokens[2], &collected.body.0).status, 204);
     let gone = ask(&cluster.reach, 2, "POST", &call.path, &tokens[2], &call.body.0);

@@ -1,6 +1,6 @@
 //! What nobody of ours asks: each a clear error and a count, and nothing for others.
 
-use crate::cluster::{Cluster, Reach, Setup, assert_right, of_client};
+use crate::cluster::{Cluster, Reach, Setup, assert_revealed, of_client};
 use crate::raw::{Raw, Response, ask};
 use amicus::client::https::{self, id_of};
 use amicus::client::inference::{Awaiting, PendingRequest};
@@ -74,7 +74,7 @@ fn finish(cluster: &Cluster, tokens: &[String], begun: &mut Begun) {
     let release = ask(&cluster.reach, 0, "GET", &https::release(begun.scope).path, &tokens[0], b"");
     assert_eq!(release.status, 200, "{release:?}");
     begun.awaiting.release(release.body);
-    assert_right(IMAGE, &begun.awaiting.result().unwrap().unwrap());
+    assert_revealed(&cluster.compiled.plan, IMAGE, &begun.awaiting.result().unwrap().unwrap());
 }
 
 #[test]

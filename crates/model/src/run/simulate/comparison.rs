@@ -4,7 +4,7 @@
 //! comparison decides `z >= t` and a truncation rounds to nearest: what is most likely.
 
 use amicus_field::{Element, I256, LimbVec, Limbs, Truncation, U256, evaluate, sum_pool};
-use amicus_plan::{Compare, Select};
+use amicus_plan::{Compare, OpIndex, Outside, Select};
 
 use super::round_shift;
 
@@ -12,6 +12,30 @@ use super::round_shift;
 /// that its remainder gives. One plane for each threshold, one behind the other.
 pub(super) fn compare(limbs: Limbs, c: &Compare, z: &LimbVec) -> LimbVec {
     bits(limbs, c, z, |y| y >> c.unit)
+}
+
+/// Numbers that stand for the random ones of a run: 0 where every element is 0 or 1.
+pub(super) fn outside(limbs: Limbs, index: OpIndex, o: &Outside, x: &LimbVec, batch: usize) -> LimbVec {
+    let each = x.len() / batch;
+    let one = Element::one(limbs);
+    let inside = |i: usize| x.get(i).is_zero() || x.get(i) == one;
+    let of = |e: usize| !(e * each..(e + 1) * each).all(inside);
+    let number = |(e, i): (usize, u32)| match of(e) {
+        true => Element::from_signed(limbs, stand_in(limbs, index, i)),
+        false => Element::zero(limbs),
+    };
+    let all: Vec<Element> =
+        (0..batch).flat_map(|e| (0..o.numbers).map(move |i| (e, i))).map(number).collect();
+    LimbVec::from_elements(limbs, &all)
+}
+
+/// A number about as large as the modulus, another one for each operation, so that sums of a few are
+/// large as well.
+pub(super) fn stand_in(limbs: Limbs, index: OpIndex, number: u32) -> I256 {
+    let place = u64::from(index.0) << 8 | u64::from(number);
+    // Fibonacci hashing.
+    let mixed = (place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+    I256::from(mixed | 1) << (limbs.bits() - 52)
 }
 
 /// Bits that a run with some mask may give: with the carry of the mask's low bits, and without.

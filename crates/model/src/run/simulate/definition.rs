@@ -4,6 +4,7 @@
 use amicus_field::{Conv2d, I256, LinearShape, SumPool2d};
 use amicus_plan::{Activation, OpKind, Plan};
 
+use super::comparison::stand_in;
 use super::round_shift;
 use crate::error::ModelError;
 use crate::quantize::{QuantizedLayer, QuantizedWeights};
@@ -21,7 +22,7 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
     }
     let q = Modulus(plan.limbs.modulus().as_i256());
     let mut values: Vec<Vec<I256>> = vec![input.iter().map(|&x| q.centre(x)).collect()];
-    for op in &plan.ops {
+    for (index, op) in plan.indexed_ops() {
         let result = match &op.kind {
             OpKind::Linear { input, weights: id, .. } => {
                 linear(q, &plan.weight(*id).shape, &weights.layers()[id.index()], &values[input.index()])
@@ -96,6 +97,11 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
                     .iter()
                     .flat_map(|&t| x.iter().map(move |&z| I256::from(u8::from(bit(z, t)))))
                     .collect()
+            }
+            OpKind::Outside(o) => {
+                let inside = values[o.input.index()].iter().all(|x| [I256::ZERO, I256::ONE].contains(x));
+                let number = |i| if inside { I256::ZERO } else { q.centre(stand_in(plan.limbs, index, i)) };
+                (0..o.numbers).map(number).collect()
             }
             OpKind::Xnor { left, right } => {
                 let (a, b) = (&values[left.index()], &values[right.index()]);

@@ -1,10 +1,10 @@
-//! Operations that are exact: all but those that truncate or compare.
+//! Operations that are exact: all but those that truncate or compare. Random numbers have stand-ins.
 
 use amicus_field::{Element, LimbVec, gather, sum_pool};
 use amicus_plan::{OpIndex, OpKind};
 
 use super::Simulator;
-use super::comparison::select;
+use super::comparison::{outside, select};
 
 impl Simulator<'_> {
     /// The result of an operation that neither truncates nor compares; lengths are checked already.
@@ -82,6 +82,7 @@ impl Simulator<'_> {
                 };
                 select(limbs, s, inputs[0], bits, base, batch)
             }
+            OpKind::Outside(o) => outside(limbs, index, o, inputs[0], batch),
             OpKind::Xnor { .. } => {
                 let (a, b) = (inputs[0], inputs[1]);
                 let equal = (0..a.len()).map(|i| i64::from(a.get(i) == b.get(i))).collect::<Vec<_>>();
