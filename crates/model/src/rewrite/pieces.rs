@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::fit::evaluate;
 use crate::function::{Elementary, MAX_DEGREE, compose, product, trimmed};
 
-/// Most thresholds: as many as one comparison has.
-pub const MAX_THRESHOLDS: usize = 10;
+/// Most thresholds: as many as one comparison of a plan has.
+pub const MAX_THRESHOLDS: usize = amicus_plan::values::MAX_THRESHOLDS;
 /// Thresholds and coefficients that differ by less are equal.
 const SAME: f64 = 1e-12;
 
