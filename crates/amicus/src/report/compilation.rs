@@ -166,7 +166,7 @@ fn conclusion(s: &Compiled<'_>) -> String {
             format!("{} as labelled (your network {})", share(private), share(float))
         }
         (_, _, Some(same)) => format!("the class of your network for {}", share(same)),
-        _ => format!("outputs within {} of your network's (median)", percent(s.quality.total.median)),
+        _ => format!("outputs with a median error of {}", percent(s.quality.total.median)),
     };
     format!(
         "a private answer: {accuracy}, about {:.1} ms here, {} dealt",
