@@ -1,7 +1,7 @@
 //! `amicus bench`.
 
 use super::output::{self, Table};
-use super::throughput;
+use super::{plaintext, throughput};
 use amicus::report::bytes;
 use amicus_cli::demo::{self, DemoOptions, DemoReport, ThroughputOptions, run as run_demo};
 use amicus_cli::rates::{self, MachineRates};
@@ -21,12 +21,16 @@ enum Suite {
     /// Classifies images one inference after the other, their material dealt meanwhile: images a
     /// second, and processor time of every role.
     Throughput,
+    /// The same, and networks of ONNX files as they are: in 32-bit floating point, on one thread, by
+    /// an ONNX runtime (needs a build with `--features plaintext`).
+    Plaintext,
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  amicus bench --suite calibrate\n  \
     amicus bench --suite models --model lenet5-mnist --model resnet50.amc --net local --net wan\n  \
-    amicus bench --suite throughput --batch 1 --batch 32 --output figures\n\n\
+    amicus bench --suite throughput --batch 1 --batch 32 --output figures\n  \
+    amicus bench --suite plaintext --model lenet.onnx --model lenet.amc --batch 1\n\n\
     For good figures nothing else should run. Rates take a few seconds and are kept in $XDG_CACHE_HOME/amicus \
     (~/.cache/amicus), one file for this machine and kernel; `amicus estimate` reads them. Benchmarks of kernels, links and \
     single steps: `cargo bench`.")]
@@ -34,9 +38,9 @@ pub(crate) struct Args {
     /// What is measured.
     #[arg(long)]
     suite: Suite,
-    /// Models to run, as in `amicus demo`; may be given several times [default: lenet5-mnist,
-    /// lenet5-mnist-degree2].
-    #[arg(long = "model", value_name = "NAME|MODEL.amc")]
+    /// Models to run, as in `amicus demo`, ONNX files with `plaintext`; may be given several times
+    /// [default: lenet5-mnist, lenet5-mnist-degree2].
+    #[arg(long = "model", value_name = "NAME|MODEL.amc|MODEL.onnx")]
     models: Vec<String>,
     /// Networks to run them over; may be given several times [default: local, lan, wan].
     #[arg(long = "net")]
@@ -81,7 +85,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match args.suite {
         Suite::Calibrate => calibrate(args),
         Suite::Models => models(args),
-        Suite::Throughput => throughput(args),
+        Suite::Throughput => throughput(args, "throughput"),
+        Suite::Plaintext => throughput(args, "plaintext"),
     }
 }
 
@@ -166,7 +171,8 @@ fn models(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if accepted { ExitCode::SUCCESS } else { super::cheated() })
 }
 
-fn throughput(args: &Args) -> anyhow::Result<ExitCode> {
+/// Private runs, and with the suite `plaintext` ONNX files run as they are.
+fn throughput(args: &Args, suite: &'static str) -> anyhow::Result<ExitCode> {
     let batches = if args.batches.is_empty() { vec![1, 8, 32, 128] } else { args.batches.clone() };
     let mut rows = Vec::new();
     for model in models_of(args) {
@@ -174,17 +180,22 @@ fn throughput(args: &Args) -> anyhow::Result<ExitCode> {
             if !args.json {
                 output::note(format_args!("{model}, {batch} images an inference"));
             }
-            let (model, images) = (model.clone(), args.samples);
-            let options = ThroughputOptions { model, parties: args.parties, batch, images, busy: args.busy };
-            let row = demo::throughput(&options);
-            rows.push(row.with_context(|| format!("{}, {batch} images an inference", options.model))?);
+            let row = if args.suite == Suite::Plaintext && model.ends_with(".onnx") {
+                plaintext::measure(&model, batch, args.samples)
+            } else {
+                let (model, images) = (model.clone(), args.samples);
+                let options =
+                    ThroughputOptions { model, parties: args.parties, batch, images, busy: args.busy };
+                demo::throughput(&options).map_err(Into::into)
+            };
+            rows.push(row.with_context(|| format!("{model}, {batch} images an inference"))?);
         }
     }
     if let Some(folder) = &args.output {
-        throughput::write(folder, &rows)?;
+        throughput::write(folder, suite, &rows)?;
     }
     if args.json {
-        output::json(&throughput::Summary::of(&rows))?;
+        output::json(&throughput::Summary::of(suite, &rows))?;
     } else {
         throughput::print(&rows);
     }

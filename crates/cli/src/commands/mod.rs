@@ -14,6 +14,11 @@ mod files;
 pub(crate) mod infer;
 pub(crate) mod keygen;
 pub(crate) mod output;
+#[cfg(feature = "plaintext")]
+mod plaintext;
+#[cfg(not(feature = "plaintext"))]
+#[path = "plaintext_absent.rs"]
+mod plaintext;
 pub(crate) mod plan;
 mod remote;
 pub(crate) mod serve;

@@ -1,4 +1,5 @@
-//! What `amicus bench --suite throughput` shows: a table, and files of it as Markdown, JSON and SVG.
+//! What `amicus bench --suite throughput` and `plaintext` show: a table, and files of it as Markdown,
+//! JSON and SVG.
 
 use super::output::{self, Table};
 use amicus_cli::demo::Throughput;
@@ -25,34 +26,36 @@ pub(crate) struct Summary<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub(crate) fn of(runs: &'a [Throughput]) -> Self {
-        Summary { suite: "throughput", runs, version: env!("CARGO_PKG_VERSION") }
+    pub(crate) fn of(suite: &'static str, runs: &'a [Throughput]) -> Self {
+        Summary { suite, runs, version: env!("CARGO_PKG_VERSION") }
     }
 }
 
 /// Prints the table, phases summed over roles, and what the machine was.
 pub(crate) fn print(rows: &[Throughput]) {
-    if let Some(row) = rows.first() {
-        output::line(setting(row));
-    }
+    output::line(setting(rows));
     // A terminal has no room for the roles; files and JSON do.
     let mut table = Table::with_header(head(&[]));
     rows.iter().for_each(|row| table.row(cells(&[], row)));
     table.print();
 }
 
-/// Writes `throughput.md`, `throughput.json` and `throughput.svg` into a folder, made if need be.
-pub(crate) fn write(folder: &Path, rows: &[Throughput]) -> anyhow::Result<()> {
-    let json = serde_json::to_string_pretty(&Summary::of(rows))?;
+/// Writes the suite's `.md`, `.json` and `.svg` into a folder, made if need be.
+pub(crate) fn write(folder: &Path, suite: &'static str, rows: &[Throughput]) -> anyhow::Result<()> {
+    let json = serde_json::to_string_pretty(&Summary::of(suite, rows))?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (name, text) in [("md", markdown(rows)), ("json", json), ("svg", picture(rows))] {
-        let file = folder.join(format!("throughput.{name}"));
+        let file = folder.join(format!("{suite}.{name}"));
         std::fs::write(&file, text).with_context(|| file.display().to_string())?;
     }
     Ok(())
 }
 
-fn setting(row: &Throughput) -> String {
+/// Where private runs were made, which all share; runs in plain text name their own bar.
+fn setting(rows: &[Throughput]) -> String {
+    let Some(row) = rows.iter().find(|row| row.parties > 0) else {
+        return "milliseconds of processor time for an image".to_owned();
+    };
     let beside = match row.busy {
         0 => String::new(),
         n => format!(", beside {n} busy threads"),
@@ -68,8 +71,13 @@ fn roles(rows: &[Throughput]) -> BTreeSet<&str> {
     rows.iter().flat_map(|row| row.cpu_ms.keys().map(String::as_str)).collect()
 }
 
+/// Processor time for an image of all roles in both phases, in milliseconds.
+fn total(row: &Throughput) -> f64 {
+    row.cpu_ms.values().sum()
+}
+
 fn head(rows: &[Throughput]) -> Vec<String> {
-    let fixed = ["model", "batch", "images/s", "dealing", "online"].map(str::to_owned);
+    let fixed = ["model", "batch", "images/s", "all", "dealing", "online"].map(str::to_owned);
     fixed.into_iter().chain(roles(rows).into_iter().map(str::to_owned)).collect()
 }
 
@@ -79,6 +87,7 @@ fn cells(rows: &[Throughput], row: &Throughput) -> Vec<String> {
         row.model.clone(),
         row.batch.to_string(),
         format!("{:.1}", row.images_per_second),
+        ms(total(row)),
         ms(row.phase_ms("dealing")),
         ms(row.phase_ms("online")),
     ];
@@ -91,14 +100,12 @@ fn markdown(rows: &[Throughput]) -> String {
     let head = head(rows);
     let rule = format!("| {} |\n", vec!["---"; head.len()].join(" | "));
     let body: String = rows.iter().map(|row| line(cells(rows, row))).collect();
-    let setting = rows.first().map(setting).unwrap_or_default();
-    format!("{setting}\n\n{}{rule}{body}", line(head))
+    format!("{}\n\n{}{rule}{body}", setting(rows), line(head))
 }
 
 /// A bar for each run, divided by role.
 fn picture(rows: &[Throughput]) -> String {
     let roles: Vec<&str> = roles(rows).into_iter().collect();
-    let total = |row: &Throughput| row.cpu_ms.values().sum::<f64>();
     let most = rows.iter().map(total).fold(f64::MIN_POSITIVE, f64::max);
     let legend = ROW * (roles.len().div_ceil(4) as f64);
     let (width, height) = (LABEL + BARS + 90.0, ROW * (rows.len() as f64 + 2.0) + legend);
@@ -111,7 +118,7 @@ fn picture(rows: &[Throughput]) -> String {
         let safe = text.replace('&', "&amp;").replace('<', "&lt;");
         let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\">{safe}</text>");
     };
-    text(8.0, 18.0, &rows.first().map(setting).unwrap_or_default());
+    text(8.0, 18.0, &setting(rows));
     for (i, role) in roles.iter().enumerate() {
         text(28.0 + 220.0 * (i % 4) as f64, ROW * (1.0 + (i / 4) as f64) + 18.0, role);
     }
@@ -164,7 +171,7 @@ mod tests {
         let rows = [run(1, 3.0, 1.0), run(8, 1.0, 1.0)];
         let table = markdown(&rows);
         assert!(table.contains("beside 2 busy threads"), "{table}");
-        assert!(table.contains("| a<b | 8 | 10.0 | 1.00 | 1.00 | 1.00 | 1.00 |"), "{table}");
+        assert!(table.contains("| a<b | 8 | 10.0 | 2.00 | 1.00 | 1.00 | 1.00 | 1.00 |"), "{table}");
         let picture = picture(&rows);
         assert!(picture.contains("a&lt;b, batch 8") && !picture.contains("a<b"), "{picture}");
         // Two roles in the legend, two in each bar, and the background.
