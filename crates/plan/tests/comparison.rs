@@ -333,7 +333,7 @@ fn watched(numbers: u32) -> Plan {
     watched_at(numbers, 15)
 }
 
-/// The same with another scale of the last weights.
+/// That network with another scale of the last weights.
 fn watched_at(numbers: u32, weights: u32) -> Plan {
     let mut plan = common::exact();
     plan.weights[1].scale = ScaleBits(weights);

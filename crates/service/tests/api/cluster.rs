@@ -78,8 +78,8 @@ pub(crate) fn assert_right(image: [f32; 2], logits: &[f64]) {
     }
 }
 
-/// The same of the numbers that are revealed: behind the outputs some say that no hidden value was
-/// outside.
+/// Holds the numbers that are revealed to the network: behind the outputs some say that no hidden
+/// value was outside.
 pub(crate) fn assert_revealed(plan: &Plan, image: [f32; 2], revealed: &[f64]) {
     let (logits, outside) = plan.answer(revealed);
     assert!(outside == Some(false) && revealed.len() > logits.len(), "{revealed:?}");
