@@ -22,17 +22,17 @@ pub(crate) fn masked(factors: &LimbVec, r: &LimbVec) -> [LimbVec; 2] {
     })
 }
 
-/// For every batch element and number the sum over its part of a vector.
+/// For every batch element and number the sum over its part of a vector. Sums are as secret as what
+/// they are of, so they stand nowhere but in a vector that is wiped.
 pub(crate) fn sums(vectors: &[LimbVec], batch: usize) -> LimbVec {
-    let all: Vec<Element> = (0..batch)
-        .flat_map(|e| {
-            vectors.iter().map(move |v| {
-                let each = v.len() / batch;
-                v.slice(e * each..(e + 1) * each).sum()
-            })
-        })
-        .collect();
-    LimbVec::from_elements(vectors[0].limbs(), &all)
+    let mut all = LimbVec::zeros(vectors[0].limbs(), batch * vectors.len());
+    for (number, vector) in vectors.iter().enumerate() {
+        let each = vector.len() / batch;
+        for e in 0..batch {
+            all.set(e * vectors.len() + number, vector.slice(e * each..(e + 1) * each).sum());
+        }
+    }
+    all
 }
 
 /// A party's shares of the sums, from its shares of factors and, behind them, of linear
