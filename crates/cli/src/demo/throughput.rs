@@ -46,7 +46,7 @@ pub struct ThroughputOptions {
 pub struct Throughput {
     /// Name of the model.
     pub model: String,
-    /// Compute parties.
+    /// Compute parties; 0 where a network ran in plain text.
     pub parties: usize,
     /// Images in one inference.
     pub batch: usize,
