@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ def program() -> str:
     if not path.is_file():
         pytest.skip(f"{path} is not built: cargo build --release, or set AMICUS")
     return str(path.resolve())
+
+
+def stand_still(pid: int) -> None:
+    """Stops all threads of a process: a signal that was sent has not yet reached them."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + PATIENCE
+    while any(") T " not in stat.read_text() for stat in Path(f"/proc/{pid}/task").glob("*/stat")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pytest
 
 import amicus
 
-from conftest import DATA, PATIENCE, Cluster, Digits, program
+from conftest import DATA, PATIENCE, Cluster, Digits, program, stand_still
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def client(cluster: Cluster) -> Iterator[amicus.Client]:
 def stopped(cluster: Cluster) -> Iterator[int]:
     """A party that is there and does nothing."""
     pid = cluster.pid("party-2")
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     yield pid
     os.kill(pid, signal.SIGCONT)
 
@@ -210,7 +210,7 @@ def test_ctrl_c_ends_a_call(how: str, cluster: Cluster) -> None:
     try:
         assert process.stdout.readline() == "asks\n"
         # Connected. From now on no call ends by itself.
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
         before = cluster.inferences()
         process.stdin.write("\n")
         begun(cluster, before)

@@ -175,7 +175,7 @@ fn a_node_that_is_told_to_end_finishes_what_is_in_flight_and_begins_nothing() {
     let mut client = trial.client("alice").unwrap();
     has_material(&nodes[0]);
     // A party that does nothing keeps an inference in flight.
-    nodes[2].signal("STOP");
+    nodes[2].stand_still();
     std::thread::scope(|scope| {
         let in_flight = scope.spawn(|| client.infer(&IMAGE));
         nodes[0].counts("amicus_inferences_in_flight", 1.0);
@@ -197,7 +197,7 @@ fn a_node_that_is_told_to_end_finishes_what_is_in_flight_and_begins_nothing() {
     let mut client = trial.patient_client("alice");
     let mut other = trial.patient_client("bob");
     has_material(&nodes[0]);
-    nodes[2].signal("STOP");
+    nodes[2].stand_still();
     std::thread::scope(|scope| {
         let in_flight = scope.spawn(|| client.infer(&IMAGE));
         nodes[0].counts("amicus_inferences_in_flight", 1.0);

@@ -192,6 +192,18 @@ impl Node {
         assert!(sent.success());
     }
 
+    /// Stops all its threads: a signal that was sent has not yet reached them.
+    pub(crate) fn stand_still(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        eventually("the node stands still", || {
+            let tasks = std::fs::read_dir(&tasks).map_err(|error| error.to_string())?;
+            let stats = tasks.flatten().flat_map(|task| std::fs::read_to_string(task.path().join("stat")));
+            let moves = stats.into_iter().find(|stat| !stat.contains(") T "));
+            moves.map_or(Ok(()), Err)
+        });
+    }
+
     /// Waits for its end; how it ended, and all that it logged.
     pub(crate) fn ended(&mut self) -> (ExitStatus, String) {
         let ended = || self.child.try_wait().unwrap().ok_or_else(|| "it is still there".to_owned());
