@@ -83,10 +83,10 @@ fn lenet_needs_two_limbs_and_meets_the_target() {
     assert_eq!(compiled.report.proofs[0].verdict, Verdict::Always);
     let OpKind::Activation(first) = &compiled.plan.ops[1].kind else { panic!("an activation") };
     assert_eq!(first.wrap, WrapRule::Statistical);
-    assert_eq!(compiled.report.cost.rounds, 13);
-    // 4704 inputs with one coefficient set, 1600 behind a truncation, 204 with two sets, one mask
-    // for each of 1176 + 400 + 120 + 84 results.
-    let dealt = 13 * (10 * 4704 + 12 * 1600 + 22 * 204 + 1780);
+    assert_eq!(compiled.report.cost.rounds, 14);
+    // 4704 inputs with one coefficient set, 1600 squared behind a truncation, 204 with two sets, one
+    // mask for each of 1176 + 400 + 120 + 84 results.
+    let dealt = 13 * (10 * 4704 + 8 * 1600 + 22 * 204 + 1780);
     assert_eq!(compiled.report.cost.dealt_bytes, dealt);
     let text = compiled.report.to_string();
     for expected in ["bn1 folded into conv1", "proven for every input in range", "2 limb(s)", "met"] {
@@ -113,7 +113,7 @@ fn the_planner_is_no_worse_than_the_scales_known_to_be_good() {
 /// A target that a number of limbs misses narrowly is met by other units of the arguments.
 #[test]
 fn arguments_are_rescaled_where_that_meets_the_target() {
-    let (graph, samples) = nets::residual(1);
+    let (graph, samples) = nets::residual(3);
     let within = |max_error: f64| {
         compile(&graph, &samples, &CompileOptions { max_error, ..CompileOptions::default() }).unwrap()
     };
@@ -128,7 +128,7 @@ fn arguments_are_rescaled_where_that_meets_the_target() {
         "{text}"
     );
     assert!(check_exactly(&graph, &finer, &samples) < 0.01);
-    assert!(finer.factors != plain.factors && finer.factors.len() == plain.factors.len());
+    assert_ne!(finer.factors, plain.factors);
     // Figures by layer are of real numbers, whatever units they are stored in.
     for compiled in [&plain, &finer] {
         let Compiled { plan, weights, factors, .. } = compiled;
@@ -151,8 +151,8 @@ fn without_statistical_truncation_every_activation_is_exact() {
         _ => true,
     });
     assert!(exact);
-    // Both large layers are truncated first.
-    assert_eq!(compiled.report.cost.dealt_bytes, 13 * (12 * 6304 + 22 * 204 + 1780));
+    // Both large layers are truncated and squared first.
+    assert_eq!(compiled.report.cost.dealt_bytes, 13 * (8 * 6304 + 22 * 204 + 1780));
 }
 
 #[test]
@@ -258,10 +258,11 @@ fn residual_networks_compile_and_agree() {
     assert!(error < 0.01, "{error}\n{}", compiled.report);
     assert!(compiled.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Add { .. })));
     // Both branches of a block are opened in one round: stem 2, blocks 4 each, fc 1, then input,
-    // check, release; and one for each truncation before a polynomial.
-    let truncations = compiled.plan.ops.iter().filter(|op| matches!(op.kind, OpKind::Truncate(_))).count();
-    assert!(truncations > 0);
-    assert_eq!(compiled.report.cost.rounds, 14 + truncations);
+    // check, release; and one for each truncation and each square before a polynomial.
+    let named = |suffix: &str| compiled.plan.ops.iter().filter(|op| op.name.ends_with(suffix)).count();
+    let [truncations, squares] = [".argument", ".square"].map(named);
+    assert!(truncations > 0 && squares > 0);
+    assert_eq!(compiled.report.cost.rounds, 14 + truncations + squares);
 }
 
 #[test]

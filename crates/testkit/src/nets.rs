@@ -241,6 +241,11 @@ impl Draft {
         self.push(OpKind::Concat { parts })
     }
 
+    /// The same numbers at a scale that is `shift` bits finer.
+    pub fn finer(&mut self, input: ValueId, shift: u32) -> ValueId {
+        self.push(OpKind::Concat { parts: vec![Part { input, shift }] })
+    }
+
     /// Every element times the factors of its row and column.
     pub fn weigh(&mut self, input: ValueId, rows: &[u32], columns: &[u32]) -> ValueId {
         self.push(OpKind::Weigh { input, rows: rows.to_vec(), columns: columns.to_vec() })

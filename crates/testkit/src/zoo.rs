@@ -193,6 +193,21 @@ pub fn pieces(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
+/// A polynomial of degree 6 that is even but for its linear term, as one in squares, summed over
+/// windows: `truncate 0`, `select 0`, `pool 0`, `concat 0`, `select 1`.
+pub fn squares(limbs: Limbs) -> Net {
+    let mut net = Draft::new("squares", limbs, &[1, 4, 4]);
+    let z = net.conv(ValueId::INPUT, Conv2d { padding: [1; 4], ..conv([1, 4, 4], 2, 3) }, true);
+    let u = net.truncate(z, 3);
+    let square = net.select(u, None, &[&[0, 0, 1]], None, None);
+    let windows = pool([2, 4, 4], 2, 2);
+    let summed = net.pool(u, windows);
+    let linear = net.finer(summed, 5 * net.scale(u));
+    let y = net.select(square, None, &[&[3, -1, 2, 1]], Some(windows), Some(linear));
+    let z = net.dense(y, 8, 3, true);
+    net.reveal(z)
+}
+
 /// ReLU of the larger of two values, both decided at once: `compare 0`, `compare 1`, `compare 2`,
 /// `xnor 0`, `xnor 1`, `select 0`, `select 1`.
 pub fn relu_of_maxima(limbs: Limbs, truncated: bool) -> Net {
@@ -233,6 +248,7 @@ pub fn comparing(limbs: Limbs) -> Vec<Net> {
     nets.extend([
         maxima(limbs),
         pieces(limbs),
+        squares(limbs),
         relu_of_maxima(limbs, true),
         relu_of_maxima(limbs, false),
         watched(limbs),

@@ -24,7 +24,7 @@ use crate::measure::{median, relative_error};
 use crate::planner::behind_truncations;
 use crate::planner::emit::{self, Truncated};
 use crate::planner::exact;
-use crate::planner::rescale::{Rescaled, rescale};
+use crate::planner::rescale::{self, Rescaled};
 use crate::planner::reveal::{self, Reveals};
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
@@ -45,6 +45,10 @@ const ROOM_SHARE: f64 = 0.7;
 /// Up to this many times the target for the error, finer units of arguments may make the
 /// difference: they are worth less than a bit.
 const NARROW: f64 = 2.0;
+
+/// Polynomials are made ready for squares if the mean squared error to expect is at most this many
+/// times what it is without.
+const SLOPES: f64 = 1.1;
 
 /// What the caller decides.
 #[derive(Clone, Debug)]
@@ -283,13 +287,13 @@ impl<'a> Planner<'a> {
                         .push(format!("{} limb(s), {rule}{how}: median error {error:.4}%", limbs.count()));
                     here.push(candidate);
                 };
-                match self.plain.scales(limbs, all_statistical) {
-                    Ok(scales) => {
-                        let plain = self.candidate(&self.plain, scales, limbs, samples);
+                match self.plain.scaled(limbs, all_statistical) {
+                    Ok((view, scales)) => {
+                        let plain = self.candidate(&view, scales, limbs, samples);
                         let near = !meets(&plain) && plain.expected.median <= NARROW * options.max_error;
                         tried(plain, "");
                         if near && let Some((view, scales)) = self.plain.rescaled(limbs, all_statistical) {
-                            let finer = self.candidate(&Rc::new(view), scales, limbs, samples);
+                            let finer = self.candidate(&view, scales, limbs, samples);
                             tried(finer, ", arguments rescaled");
                         }
                     }
@@ -348,17 +352,39 @@ impl<'a> View<'a> {
         choose_scales(&self.folded, &self.calibration, self.options, limbs, all_statistical)
     }
 
+    /// The network and its scales: in units of results in which linear terms of polynomials are the
+    /// arguments themselves, unless rounding then costs noticeably more.
+    fn scaled(
+        self: &Rc<Self>,
+        limbs: Limbs,
+        all_statistical: bool,
+    ) -> Result<(Rc<Self>, Scales), ModelError> {
+        let own = self.scales(limbs, all_statistical)?;
+        if let Some(Rescaled { folded, calibration }) =
+            rescale::with_slopes_of_one(&self.folded, &self.calibration)
+        {
+            let options = self.options;
+            let view = View { folded, calibration, options };
+            let most = SLOPES * own.predicted(&self.calibration.sources);
+            match view.scales(limbs, all_statistical) {
+                Ok(scales) if scales.predicted(&view.calibration.sources) <= most => {
+                    return Ok((Rc::new(view), scales));
+                }
+                _ => {}
+            }
+        }
+        Ok((Rc::clone(self), own))
+    }
+
     /// This network in units for which the error to expect is smaller, if there are any.
-    fn rescaled(&self, limbs: Limbs, all_statistical: bool) -> Option<(View<'a>, Scales)> {
+    fn rescaled(&self, limbs: Limbs, all_statistical: bool) -> Option<(Rc<View<'a>>, Scales)> {
         let options = self.options;
         let predict = |folded: &Folded, calibration: &Calibration| {
             let scales = choose_scales(folded, calibration, options, limbs, all_statistical).ok()?;
             Some(scales.predicted(&calibration.sources))
         };
-        let Rescaled { folded, calibration } = rescale(&self.folded, &self.calibration, predict)?;
-        let view = View { folded, calibration, options };
-        let scales = view.scales(limbs, all_statistical).ok()?;
-        Some((view, scales))
+        let Rescaled { folded, calibration } = rescale::rescale(&self.folded, &self.calibration, predict)?;
+        Rc::new(View { folded, calibration, options }).scaled(limbs, all_statistical).ok()
     }
 
     /// The error, with the first activation that calibration data drives far out of its interval if

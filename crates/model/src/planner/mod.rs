@@ -1,7 +1,7 @@
 //! From a folded network and samples to a plan: scales, limbs, integers, and the proof that nothing
 //! overflows.
 
-mod behind_truncations;
+pub(crate) mod behind_truncations;
 pub mod calibrate;
 pub mod compile;
 mod emit;

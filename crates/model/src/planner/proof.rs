@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::fake_quantisation::power_of_two;
 use crate::graph::SecretReals;
+use crate::planner::behind_truncations::Forms;
 use crate::quantize::{QuantizedWeights, outputs_of_bias, to_real};
 use crate::run::linear;
 
@@ -81,7 +82,17 @@ fn bounds_of(plan: &Plan, weights: Option<&QuantizedWeights>, calibrated: Option
     let (low, high) = (plan.input.range.low - half_unit, plan.input.range.high + half_unit);
     let len = plan.input.shape.iter().product();
     let mut values = vec![Intervals::uniform(len, low, high)];
-    for op in &plan.ops {
+    // Polynomials in squares are bounded as those in their arguments that they stand for.
+    let forms = Forms::of(plan);
+    let mut whole = None;
+    for (index, op) in plan.ops.iter().enumerate() {
+        whole = whole.filter(|(last, _)| *last >= index).or_else(|| forms.activation(index));
+        if let Some((_, a)) = whole.as_ref().filter(|(last, _)| *last == index) {
+            let limit = calibrated.map_or(f64::INFINITY, |c| c[a.input.index()]);
+            let result = values[a.input.index()].activation(a, limit);
+            values.push(result);
+            continue;
+        }
         let result = match &op.kind {
             OpKind::Linear { input, weights: id, .. } => {
                 let spec = plan.weight(*id);

@@ -193,7 +193,7 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
                 result
             }
             // A maximum changes no scale.
-            OpKind::Select(s) if s.base.is_some() => s.scale.0,
+            OpKind::Select(s) if s.bits.is_some() && s.base.is_some() => s.scale.0,
             OpKind::Select(s) => {
                 layers.push(LayerScales::Selection {
                     name: op.name.clone(),

@@ -66,6 +66,33 @@ impl Rescaled {
     }
 }
 
+/// The network in units of results in which polynomials that are even but for their linear term have
+/// the argument itself for it, where these units are free; `None` where all stay as they are.
+///
+/// Nothing is rounded differently but by the units of the weights behind. Such polynomials can be dealt
+/// as ones in the square of their argument ([`mod@super::behind_truncations`]).
+pub(crate) fn with_slopes_of_one(folded: &Folded, calibration: &Calibration) -> Option<Rescaled> {
+    let Groups { of, degree, .. } = Groups::of(folded);
+    let fixed = [of[0], of[folded.output.index()]];
+    let mut by_group: Vec<Option<f64>> = vec![None; of.len()];
+    for (index, op) in folded.ops.iter().enumerate() {
+        let FoldedKind::Activation { input, coefficients, .. } = &op.kind else { continue };
+        let group = of[index + 1];
+        let even = coefficients.len() >= 5 && coefficients.iter().skip(3).step_by(2).all(|a| *a == 0.0);
+        let slope = coefficients.get(1).copied().filter(|a| even && *a > 0.0 && of[input.index()] != group);
+        let slope = slope.map(|a| a * by_group[of[input.index()]].unwrap_or(1.0));
+        // Where arguments are in them too they change by powers of two only.
+        let free = !fixed.contains(&group) && by_group[group].is_none();
+        let unit = slope.filter(|s| free && (degree[group] == 1 || s.log2().fract() == 0.0)).unwrap_or(1.0);
+        // What an argument is in stays as it is from here on.
+        by_group[of[input.index()]].get_or_insert(1.0);
+        by_group[group].get_or_insert(unit);
+    }
+    let units: Vec<f64> = of.iter().map(|&group| by_group[group].unwrap_or(1.0)).collect();
+    // What is off by rounding alone stays.
+    units.iter().any(|unit| (unit - 1.0).abs() > 1e-12).then(|| Rescaled::new(folded, calibration, &units))
+}
+
 /// The network with value `v` in units of `units[v]` times its present one.
 pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
     let mut rescaled = folded.clone();
@@ -86,7 +113,7 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
                     by *= unit;
                 }
                 *interval /= unit;
-                if unit != 1.0 {
+                if unit.log2().fract() != 0.0 {
                     rescaled.rewrites.push(format!(
                         "argument of {} rescaled to [-{:.4}, {:.4}], to use bits that were left over",
                         op.name, interval, interval
@@ -212,6 +239,56 @@ mod tests {
             before.first(folded.output.index()),
         );
         assert!(error < 1e-9, "{error}");
+    }
+
+    #[test]
+    fn linear_terms_are_the_argument_itself_where_units_are_free() {
+        let (plain, samples) = residual(3);
+        let (calibration, _) = calibrate(&plain, &samples, 3).unwrap();
+        let slopes = |folded: &Folded| -> Vec<f64> {
+            let of = |op: &FoldedOp| match &op.kind {
+                FoldedKind::Activation { coefficients, .. } if coefficients.len() == 7 => {
+                    Some(coefficients[1])
+                }
+                _ => None,
+            };
+            folded.ops.iter().filter_map(of).collect()
+        };
+        let ones = |folded: &Folded| slopes(folded).iter().filter(|s| close(**s, 1.0, 1e-12)).count();
+        assert_eq!(ones(&plain), 0);
+        // In units chosen for arguments too.
+        let other = Rescaled::new(&plain, &calibration, &some_units(&plain));
+        for Rescaled { folded, calibration } in [Rescaled { folded: plain, calibration }, other] {
+            let one = with_slopes_of_one(&folded, &calibration).unwrap();
+            assert_eq!(ones(&one.folded), slopes(&folded).len(), "{:?}", slopes(&one.folded));
+            assert!(with_slopes_of_one(&one.folded, &one.calibration).is_none());
+            let result = |folded: &Folded| {
+                let run = FakeQuantised::run(folded, &samples, &Rounding::none(folded));
+                run.first(folded.output.index()).to_vec()
+            };
+            let error = crate::measure::relative_error(&result(&one.folded), &result(&folded));
+            assert!(error < 1e-9, "{error}");
+            // Arguments are where they were, to powers of two.
+            for (op, before) in one.folded.ops.iter().zip(&folded.ops) {
+                if let (
+                    FoldedKind::Activation { interval, .. },
+                    FoldedKind::Activation { interval: before, .. },
+                ) = (&op.kind, &before.kind)
+                {
+                    assert_eq!((interval / before).log2().fract(), 0.0);
+                }
+            }
+            // Nothing to do where odd terms are more than that.
+            let mut odd = folded.clone();
+            for op in &mut odd.ops {
+                if let FoldedKind::Activation { coefficients, .. } = &mut op.kind
+                    && let Some(third) = coefficients.get_mut(3)
+                {
+                    *third = 0.25;
+                }
+            }
+            assert!(with_slopes_of_one(&odd, &calibration).is_none());
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::float::FloatExecutor;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer, NodeId, OutputPart};
 use crate::measure::{argmax, median, relative_error};
+use crate::planner::behind_truncations::Forms;
 use crate::planner::exact::Measured;
 use crate::quantize::QuantizedWeights;
 use crate::report::ErrorFigures;
@@ -422,7 +423,8 @@ fn jump(layers: &[LayerError], of: fn(&LayerError) -> Option<f64>) -> Option<(us
 
 /// Checks that a plan and its factors are those of a folded network. Gives the plan's value for
 /// each value of the network: a comparison takes several operations, as does a polynomial behind a
-/// truncation of its own; the last of them has its name. A maximum that is computed together with the activation behind it has none.
+/// truncation of its own; the last of them has its name. A maximum that is computed together with the
+/// activation behind it has none.
 pub(crate) fn fits(
     folded: &Folded,
     plan: &Plan,
@@ -435,6 +437,7 @@ pub(crate) fn fits(
     // What looks for values outside, and what finds labels, is the plan's own.
     let plan = &plan.network();
     let mut values = vec![Some(ValueId::INPUT)];
+    let forms = Forms::of(plan);
     let mut rest = plan.ops.iter().enumerate();
     for (index, op) in folded.ops.iter().enumerate() {
         let name = Printable::new(&op.name);
@@ -443,8 +446,9 @@ pub(crate) fn fits(
         let found = if folded.compares() {
             ahead.find(own)
         } else {
-            // A polynomial may stand behind a truncation of its own.
-            ahead.find(|(_, op)| !matches!(op.kind, amicus_plan::OpKind::Truncate(_))).filter(own)
+            let next = ahead.clone().next().map(|(at, _)| at);
+            let behind = next.and_then(|first| Some(forms.activation(first)?.0 - first));
+            ahead.nth(behind.unwrap_or(0)).filter(own)
         };
         values.push(match found {
             Some((at, _)) => {

@@ -13,7 +13,7 @@
 //!   around.
 
 use amicus_field::SumPool2d;
-use amicus_plan::{OpKind, Plan, Truncate, ValueId};
+use amicus_plan::{OpKind, Plan, Select, Truncate, ValueId};
 use serde::Serialize;
 
 use crate::compare;
@@ -210,12 +210,11 @@ fn polynomials(
     for (op, result) in folded.ops.iter().zip(&values[1..]) {
         let FoldedKind::Activation { input, coefficients, interval, .. } = &op.kind else { continue };
         let Some(found) = result.and_then(ValueId::op).map(|op| plan.op(op)) else { continue };
-        let truncated = |value: ValueId| value.op().map(|op| &plan.op(op).kind);
         let (value, ell) = match &found.kind {
             OpKind::Activation(a) => (a.input, a.ell),
-            OpKind::Select(s) => match truncated(s.input) {
-                Some(OpKind::Truncate(t)) => (t.input, t.ell),
-                _ => continue,
+            OpKind::Select(s) => match truncation(plan, s) {
+                Some(t) => (t.input, t.ell),
+                None => continue,
             },
             _ => continue,
         };
@@ -225,6 +224,18 @@ fn polynomials(
         bounds.push(Bound { name, value: at, interval, limit: power(value, at, ell), windows: None });
     }
     bounds
+}
+
+/// The truncation that a polynomial stands behind, or the square that it is one of.
+fn truncation<'p>(plan: &'p Plan, s: &'p Select) -> Option<&'p Truncate> {
+    let mut s = s;
+    loop {
+        match &plan.op(s.input.op()?).kind {
+            OpKind::Truncate(t) => return Some(t),
+            OpKind::Select(square) => s = square,
+            _ => return None,
+        }
+    }
 }
 
 /// Borders of comparisons and truncations: a number further from a threshold than the window holds

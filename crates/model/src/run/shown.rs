@@ -5,6 +5,7 @@
 use amicus_plan::{OpKind, Plan, WrapRule};
 
 use crate::approximate::Approximation;
+use crate::planner::behind_truncations;
 
 /// A line for each kind of thing that a plan shows; `approximations` tell fitted polynomials from
 /// those of the file, `grouped` is the number of layers computed in groups of channels
@@ -13,13 +14,15 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
     let fitted = approximations.iter().filter(|a| a.picked.is_some() && a.pieces.is_none()).count();
     let splines = approximations.iter().filter(|a| a.pieces.is_some()).count();
     let (mut learned, mut statistical) = (0, 0);
-    for op in &plan.network().ops {
+    // Polynomials behind truncations of their own count as one, squares or not.
+    let network = plan.network();
+    let (network, _) = behind_truncations::whole(&network, &vec![1.0; network.ops.len() + 1]);
+    for op in &network.ops {
         match &op.kind {
             OpKind::Activation(a) => {
                 learned += usize::from(a.coefficients != [0, 1]);
                 statistical += usize::from(a.wrap == WrapRule::Statistical);
             }
-            // Behind a truncation of its own.
             OpKind::Select(s) if s.bits.is_none() => learned += 1,
             _ => {}
         }
