@@ -5,13 +5,14 @@ mod common;
 
 use amicus_field::LimbVec;
 use amicus_model::approximate::{ApproximateOptions, approximate};
+use amicus_model::compile::{FAR, NEAR};
 use amicus_model::function::{Elementary, Function};
 use amicus_model::graph::{ConvOptions, Graph, GraphBuilder, PoolOptions};
 use amicus_model::prepare::prepare;
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Simulator, compile, quantize_input, relative_error,
 };
-use amicus_plan::{OpKind, Plan};
+use amicus_plan::{Link, OpKind, Plan};
 use common::{Random, masks};
 
 const WIDTH: usize = 4096;
@@ -184,6 +185,97 @@ fn one_number_beyond_is_enough() {
             assert_eq!(private(&c, &x, &mut r).1, Some(true), "{value} at {place}");
         }
     }
+}
+
+/// What is found at all values but the last becomes one number, and that as many as receivers need.
+#[test]
+fn a_value_that_no_later_layer_sees_is_told_of() {
+    const LEN: usize = 64;
+    let diagonal = |first: f32, weight: f32| {
+        let at = move |i: usize| if i == 0 { first } else { weight };
+        (0..LEN * LEN).map(|w| if w / LEN == w % LEN { at(w / LEN) } else { 0.0 }).collect::<Vec<f32>>()
+    };
+    let mut g = GraphBuilder::new("unseen", &[1, 1, LEN], -1.0..=1.0);
+    let mut x = g.flatten("flat", g.input());
+    // The second layer takes no notice of the first number.
+    for (layer, weights) in [("one", diagonal(10.0, 10.0)), ("two", diagonal(0.0, 1.0))] {
+        x = g.linear(layer, x, LEN, weights, Some(vec![0.0; LEN]));
+        x = g.activation(&format!("{layer} relu"), x, Function::elementary(Elementary::Relu));
+    }
+    let x = g.linear("result", x, 2, vec![0.01; 2 * LEN], Some(vec![0.0; 2]));
+    let graph = g.finish(x).unwrap();
+    let mut r = Random(15);
+    let calibration: Vec<Vec<f32>> = (0..16).map(|_| r.reals(LEN, 0.01)).collect();
+    let (_, c) = compiled(&graph, &calibration, true);
+    let numbers = c.plan.ops.iter().filter_map(|op| match &op.kind {
+        OpKind::Outside(outside) => Some(outside.numbers),
+        _ => None,
+    });
+    // One value, all but the last, the last.
+    let numbers: Vec<u32> = numbers.collect();
+    assert!(numbers[1] > 1 && numbers == [1, numbers[1], numbers[1]], "{numbers:?}: {}", c.report);
+    for value in [0.5f32, -0.5, 0.9, -0.9] {
+        let mut x = calibration[0].clone();
+        for _ in 0..5 {
+            assert_eq!(private(&c, &x, &mut r).1, Some(false));
+        }
+        x[0] = value;
+        for _ in 0..5 {
+            assert_eq!(private(&c, &x, &mut r).1, Some(true), "{value}");
+        }
+    }
+}
+
+/// Where windows of maxima overlap, numbers are looked at in place of their differences, and no
+/// difference is outside while they are inside.
+#[test]
+fn numbers_looked_at_keep_their_differences_inside() {
+    const SIDE: usize = 16;
+    let mut g = GraphBuilder::new("overlapping", &[1, SIDE, SIDE], -1.0..=1.0);
+    let x = g.input();
+    let x = g.conv2d("numbers", x, ConvOptions::square(1, 1), vec![1.0], Some(vec![0.0]));
+    let windows = PoolOptions { kernel: [3, 3], stride: [2, 2], padding: [1, 1, 0, 0] };
+    let x = g.max_pool("pool", x, windows);
+    let x = g.flatten("flat", x);
+    let x = g.linear("result", x, 2, vec![0.1; SIDE * SIDE / 2], Some(vec![0.001, -0.001]));
+    let graph = g.finish(x).unwrap();
+    let mut r = Random(21);
+    let calibration: Vec<Vec<f32>> = (0..16).map(|_| r.reals(SIDE * SIDE, 0.01)).collect();
+    let (graph, c) = compiled(&graph, &calibration, true);
+    let watch = c.report.watch.as_ref().unwrap();
+    let layers: Vec<&str> = watch.watched.iter().map(|w| w.layer.as_str()).collect();
+    assert_eq!(layers, ["numbers"], "{}", c.report);
+    assert!(watch.complete && watch.inside_anyway >= 4, "{}", c.report);
+    let float = FloatExecutor::new(&graph);
+    let mut seen = [0, 0];
+    for step in 0..40 {
+        // Two neighbours as far apart as numbers of a size can be, in the places of every comparison.
+        let size = 0.004 * 1.15f32.powi(step);
+        for (one, other) in [((7, 7), (7, 8)), ((7, 8), (7, 9)), ((7, 7), (8, 7)), ((8, 7), (9, 7))] {
+            let mut x = calibration[step as usize % 16].clone();
+            let sign = if step % 2 == 0 { size } else { -size };
+            (x[one.0 * SIDE + one.1], x[other.0 * SIDE + other.1]) = (sign, -sign);
+            let (outputs, outside) = private(&c, &x, &mut r);
+            let error = relative_error(&outputs, &float.run(&x).unwrap());
+            assert!(outside == Some(true) || error < 0.02, "{size}: {error}, {}", c.report);
+            seen[usize::from(outside == Some(true))] += 1;
+        }
+    }
+    assert!(seen.iter().all(|&count| count >= 10), "{seen:?}");
+}
+
+/// Over slow networks numbers that are looked at have no more bits than squares leave room for; where
+/// bytes cost little they are finer, and bits of each are dropped first.
+#[test]
+fn bytes_for_looking_are_saved_where_they_are_dear() {
+    let dropped = |link: Link| {
+        let graph = prepare(&network(Kind::Relu, 2)).unwrap().graph;
+        let options = CompileOptions { watch: true, max_error: 0.01, link, ..CompileOptions::default() };
+        let c = compile(&graph, &samples(6, 24), &options).unwrap();
+        let first = |op: &&amicus_plan::Op| op.name.starts_with("inside") && op.name.ends_with(".size");
+        c.plan.ops.iter().filter(first).count()
+    };
+    assert_eq!([NEAR, FAR].map(dropped), [2, 0]);
 }
 
 /// From twice the calibrated range with its margin on to its border nothing is sure, and from there on

@@ -68,20 +68,33 @@ pub enum Verdict {
 /// `calibrated` is given intersected with it at every activation's input (indexed by value; entries
 /// for other values are not read).
 pub fn bounds(plan: &Plan, weights: &QuantizedWeights, calibrated: Option<&[f64]>) -> Vec<f64> {
-    bounds_of(plan, Some(weights), calibrated)
+    bounds_of(plan, Some(weights), calibrated, false)
 }
 
-/// Bounds for somebody who knows the plan alone: results of linear layers can be anything.
-pub(crate) fn public_bounds(plan: &Plan, limits: &[f64]) -> Vec<f64> {
-    bounds_of(plan, None, Some(limits))
+/// Bounds while all values before are inside the limits of theirs; for somebody who knows the plan
+/// alone, without weights: results of linear layers can be anything.
+pub(crate) fn bounds_inside(plan: &Plan, weights: Option<&QuantizedWeights>, limits: &[f64]) -> Vec<f64> {
+    bounds_of(plan, weights, Some(limits), true)
 }
 
-fn bounds_of(plan: &Plan, weights: Option<&QuantizedWeights>, calibrated: Option<&[f64]>) -> Vec<f64> {
+/// `everywhere`: what is calibrated holds for every value, not only for what is fed to activations.
+fn bounds_of(
+    plan: &Plan,
+    weights: Option<&QuantizedWeights>,
+    calibrated: Option<&[f64]>,
+    everywhere: bool,
+) -> Vec<f64> {
     let scales = value_scales(plan);
     let half_unit = 0.5 / power_of_two(plan.input.scale.0);
     let (low, high) = (plan.input.range.low - half_unit, plan.input.range.high + half_unit);
     let len = plan.input.shape.iter().product();
     let mut values = vec![Intervals::uniform(len, low, high)];
+    let mut largest = vec![values[0].largest()];
+    let mut add = |values: &mut Vec<Intervals>, result: Intervals| {
+        largest.push(result.largest());
+        let limit = calibrated.filter(|_| everywhere).map_or(f64::INFINITY, |c| c[values.len()]);
+        values.push(if limit.is_finite() { result.truncated(limit, 0.0) } else { result });
+    };
     // Polynomials in squares are bounded as those in their arguments that they stand for.
     let forms = Forms::of(plan);
     let mut whole = None;
@@ -90,7 +103,7 @@ fn bounds_of(plan: &Plan, weights: Option<&QuantizedWeights>, calibrated: Option
         if let Some((_, a)) = whole.as_ref().filter(|(last, _)| *last == index) {
             let limit = calibrated.map_or(f64::INFINITY, |c| c[a.input.index()]);
             let result = values[a.input.index()].activation(a, limit);
-            values.push(result);
+            add(&mut values, result);
             continue;
         }
         let result = match &op.kind {
@@ -146,19 +159,20 @@ fn bounds_of(plan: &Plan, weights: Option<&QuantizedWeights>, calibrated: Option
                 }
             },
         };
-        values.push(result);
+        add(&mut values, result);
     }
-    values.iter().map(Intervals::largest).collect()
+    largest
 }
 
 /// Two values of which a selection gives the larger or the smaller one.
-struct Pair<'p> {
-    values: [ValueId; 2],
+pub(crate) struct Pair<'p> {
+    pub(crate) values: [ValueId; 2],
     largest: bool,
     compare: &'p Compare,
 }
 
-fn compared<'p>(plan: &'p Plan, s: &Select) -> Option<Pair<'p>> {
+/// The two values, if a selection gives the larger or the smaller one.
+pub(crate) fn compared<'p>(plan: &'p Plan, s: &Select) -> Option<Pair<'p>> {
     let kind = |value: ValueId| Some(&plan.ops[value.op()?.index()].kind);
     let OpKind::Subtract { left, left_shift: 0, right, right_shift: 0 } = kind(s.input)? else {
         return None;

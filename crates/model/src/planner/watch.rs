@@ -13,6 +13,10 @@
 //! inside become 0 or 1, and random numbers say whether any is neither, and no more. Groups are as
 //! large as calibration allows, so that values inside make no sum that large.
 //!
+//! Maxima compare differences of numbers of one value; where windows overlap there are more of these
+//! than numbers. While all numbers are inside half of what differences may be, these are inside, too:
+//! the numbers are looked at in place of them where that is cheaper.
+//!
 //! Outputs are looked at only where values inside could add up to outputs that do not fit.
 
 use amicus_field::{LimbVec, Limbs, SumPool2d};
@@ -22,6 +26,7 @@ use amicus_plan::{
 };
 use rayon::prelude::*;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::compare;
@@ -37,15 +42,24 @@ use crate::simulate::Simulator;
 /// Bits that the border of a value keeps when the others are dropped.
 const BORDER_BITS: i32 = 8;
 /// Values up to `2^REACH` times their border are found surely; the plan must not depend on how far
-/// weights let them get.
-const REACH: i32 = 8;
-/// Dealt bytes of a truncated element of one limb, and for each number that tells of it.
+/// weights let them get. Where there are few elements more costs little.
+const REACH: f64 = 7.5;
+const REACH_OF_FEW: f64 = 12.0;
+const FEW: usize = 1 << 11;
+/// Dealt bytes of a truncated element of one limb, of a squared one, and of a sum that is truncated and
+/// told of.
 const TRUNCATED_BYTES: f64 = 13.0;
-const NUMBER_BYTES: f64 = 19.5;
+const SQUARED_BYTES: f64 = 13.0;
+const GROUP_BYTES: f64 = 32.5;
+/// Borders of numbers that are looked at in place of differences are at least this many times the
+/// calibrated range with its margin.
+const ROOM: f64 = 2.0;
 /// Most that squares are multiplied by, so that a border's square comes near a power of two.
 const LARGEST_FACTOR: u32 = 16;
 /// Outputs may be rounded to so many bits later.
 const FEWEST_BITS: u32 = 5;
+/// Share of a border that differences of rounded numbers may be short of.
+const SLACK: f64 = 1e-6;
 /// Largest group.
 const LARGEST_GROUP: usize = 1 << 12;
 /// Multiply-adds spent on simulating calibration samples, and samples at least and at most.
@@ -113,11 +127,81 @@ impl Border {
     /// Draws a border nearer that only keeps truncations right: a bit above the calibrated range, as
     /// for windows, so that values are noticed before they wrap.
     fn narrow(&mut self, sums: &Sums, margin: f64) {
-        let seen = sums.samples.iter().flatten().fold(1.0, |m: f64, z| m.max(z.abs()));
         if self.far {
-            self.limit = self.limit.min(power_of_two((seen * margin).log2().ceil() as u32 + 1));
+            let reach = sums.largest_number().max(1.0) * margin;
+            self.limit = self.limit.min(power_of_two(reach.log2().ceil() as u32 + 1));
         }
     }
+}
+
+/// Numbers that maxima compare, where it is cheaper to look at these than at differences of them, with
+/// borders that keep the differences inside; adds these to the limits.
+fn compared_numbers(
+    compiled: &Compiled,
+    borders: &[(Border, Sums)],
+    limits: &mut [f64],
+    samples: &[Vec<f32>],
+    (margin, bytes): (f64, &impl Fn(&Border, &Sums) -> f64),
+) -> Result<Vec<(Border, Sums)>, ModelError> {
+    let plan = &compiled.plan;
+    let infos = plan.values()?;
+    let sources = sources(plan);
+    let public = proof::bounds_inside(plan, None, limits);
+    let of = |b: &Border, all: &[f64]| all[b.value.index()];
+    let open = borders.iter().filter(|(b, _)| of(b, &public) >= of(b, limits));
+    let mut found = Vec::new();
+    let mut members: BTreeMap<ValueId, Vec<&(Border, Sums)>> = BTreeMap::new();
+    open.for_each(|open| members.entry(sources[open.0.value.index()]).or_default().push(open));
+    for (source, members) in members {
+        let Some(op) = source.op().filter(|_| limits[source.index()].is_infinite()) else { continue };
+        // How much of its own border each reaches while numbers are inside a small one.
+        let least = members.iter().map(|(b, _)| of(b, limits)).fold(f64::INFINITY, f64::min);
+        limits[source.index()] = least / 4.0;
+        let small = proof::bounds_inside(plan, None, limits);
+        let largest = |b: &Border| least / 4.0 * of(b, limits) / of(b, &small) * (1.0 - SLACK);
+        let unit = power_of_two(infos.get(source).scale.0);
+        let mut numbers = Border { layer: plan.op(op).name.clone(), value: source, limit: 0.0, far: false };
+        let Some(sums) = Sums::of(compiled, std::slice::from_ref(&numbers), samples)?.pop() else { continue };
+        let needed = ROOM * margin * sums.largest_number().max(1.0);
+        let all =
+            |members: &mut dyn Iterator<Item = &(Border, Sums)>| members.map(|(b, s)| bytes(b, s)).sum();
+        let (mut least, mut best): (f64, f64) = (all(&mut members.iter().copied()), f64::INFINITY);
+        // Those of the others that reach less are kept inside as well.
+        for limit in members.iter().map(|(b, _)| largest(b)).filter(|limit| limit * unit >= needed) {
+            numbers.limit = (limit * unit).floor();
+            let others: f64 = all(&mut members.iter().copied().filter(|(b, _)| largest(b) < limit));
+            let bytes = others + bytes(&numbers, &sums);
+            if bytes < least {
+                (least, best) = (bytes, numbers.limit);
+            }
+        }
+        numbers.limit = best;
+        limits[source.index()] = best / unit;
+        if best.is_finite() {
+            found.push((numbers, sums));
+        }
+    }
+    Ok(found)
+}
+
+/// Of every value, the one whose numbers it consists of: those themselves, larger ones of two of them,
+/// or their differences.
+fn sources(plan: &Plan) -> Vec<ValueId> {
+    let mut all = vec![ValueId::INPUT];
+    for (index, op) in plan.indexed_ops() {
+        let same = |[left, right]: [ValueId; 2]| {
+            let of: [ValueId; 2] = [all[left.index()], all[right.index()]];
+            (of[0] == of[1]).then_some(of[0])
+        };
+        let source = match &op.kind {
+            OpKind::Gather { input, .. } => Some(all[input.index()]),
+            OpKind::Subtract { left, right, .. } => same([*left, *right]),
+            OpKind::Select(s) => proof::compared(plan, s).and_then(|pair| same(pair.values)),
+            _ => None,
+        };
+        all.push(source.unwrap_or(ValueId::of(index)));
+    }
+    all
 }
 
 /// Adds what looks for values outside to a compiled network.
@@ -138,16 +222,22 @@ pub(crate) fn watch(
     for (border, sums) in borders.iter_mut().zip(&sums) {
         border.narrow(sums, margin);
     }
+    let mut borders: Vec<(Border, Sums)> = borders.into_iter().zip(sums).collect();
     let mut limits = vec![f64::INFINITY; infos.count()];
-    for border in &borders {
+    for (border, _) in &borders {
         limits[border.value.index()] = border.limit / power_of_two(scale(border.value));
     }
+    let sight = |b: &Border, sums: &Sums| Sight::of(plan, b, scale(b.value), sums, margin);
+    let bytes = |b: &Border, sums: &Sums| sight(b, sums).map_or(f64::INFINITY, |sight| sight.bytes);
+    borders.extend(compared_numbers(compiled, &borders, &mut limits, samples, (margin, &bytes))?);
+    borders.sort_by_key(|(b, _)| b.value);
     // What values can reach while all with a border are inside it: for whoever knows the plan, on
     // which alone it may depend what is watched, and for the owner, who knows the weights.
-    let public = proof::public_bounds(plan, &limits);
-    let reach = proof::bounds(plan, &compiled.weights, Some(&limits));
+    let public = proof::bounds_inside(plan, None, &limits);
+    let reach = proof::bounds_inside(plan, Some(&compiled.weights), &limits);
     let outside = |b: &Border| public[b.value.index()] >= limits[b.value.index()];
-    let mut open: Vec<(&Border, &Sums)> = borders.iter().zip(&sums).filter(|(b, _)| outside(b)).collect();
+    let mut open: Vec<(&Border, &Sums)> =
+        borders.iter().map(|(b, s)| (b, s)).filter(|(b, _)| outside(b)).collect();
     let inside_anyway = borders.len() - open.len();
     // But for the outputs, which are looked at last, when everybody waits: what they reach is the
     // last weights' sums, of which a plan tells no more than whether they fit. Labels are looked at
@@ -156,7 +246,7 @@ pub(crate) fn watch(
     let limit = power_of_two(plan.output.ell);
     let mut results = Border { layer: "output".into(), value: output, limit, far: true };
     let fit = plan.output.reveal.is_some()
-        || borders.iter().any(|b| b.value == output)
+        || borders.iter().any(|(b, _)| b.value == output)
         || reach[output.index()] * power_of_two(scale(output)) < limit;
     let seen = if fit { Vec::new() } else { Sums::of(compiled, std::slice::from_ref(&results), samples)? };
     if let Some(seen) = seen.first() {
@@ -164,13 +254,11 @@ pub(crate) fn watch(
         open.push((&results, seen));
     }
     let largest = power_of_two(largest_ell(plan.limbs));
-    let numbers = telling(plan, infos.get(output).scale.0)?.numbers;
     let mut looks = Vec::with_capacity(open.len());
     let mut watched = Vec::with_capacity(open.len());
     for (border, sums) in &open {
-        let scale = scale(border.value);
-        let sight = Sight::of(plan, border, (scale, numbers), sums, margin)?;
-        let reach = reach[border.value.index()] * power_of_two(scale);
+        let sight = sight(border, sums)?;
+        let reach = reach[border.value.index()] * power_of_two(scale(border.value));
         let all = reach < largest && reach <= sight.sees;
         let up_to = (!all).then(|| sight.sees / border.limit);
         watched.push(Watched { layer: border.layer.clone(), group: sight.group, up_to });
@@ -205,9 +293,21 @@ fn whole(plan: &Plan, looks: &[Look]) -> Result<(Plan, usize), ModelError> {
     let infos = plan.values()?;
     let scale = |v: ValueId| infos.get(v).scale.0;
     let result = plan.output.value;
-    let mut added = Added::new(plan, looks.len(), telling(plan, scale(result))?);
-    let found: Vec<ValueId> = looks.iter().map(|look| added.look(look, scale(look.value))).collect();
+    let telling = telling(plan, scale(result))?;
+    let mut added = Added::new(plan, looks.len());
     let mut plan = plan.clone();
+    let Some((last, before)) = looks.split_last() else { return Ok((plan, 0)) };
+    // Of each but the last one number is enough: as many as receivers need tell of the sum of these,
+    // while the last value is on its way.
+    let one = Outside { numbers: 1, ..telling.clone() };
+    let found: Vec<ValueId> = before.iter().map(|look| added.look(look, scale(look.value), &one)).collect();
+    let mut found: Vec<ValueId> = added.sum(&found).into_iter().collect();
+    if telling.numbers > 1
+        && let Some(input) = found.pop()
+    {
+        found.push(added.tell("values outside", input, &telling));
+    }
+    found.push(added.look(last, scale(last.value), &telling));
     let Some(total) = added.sum(&found) else { return Ok((plan, 0)) };
     let (ops, value) = added.finish(total, result);
     let more = ops.len();
@@ -277,6 +377,12 @@ pub(crate) fn lacking(limbs: Limbs) -> u32 {
     }
 }
 
+/// Sums that are never negative and less than this are truncated rightly by a truncation with the
+/// bound `2^dropped`: with the bound added they are less than half the modulus.
+fn largest_sum(limbs: Limbs, dropped: u32) -> f64 {
+    power_of_two(limbs.bits() - 1) - power_of_two(lacking(limbs)) - power_of_two(dropped)
+}
+
 /// Squares of calibration samples at a value with a border.
 struct Sums {
     len: usize,
@@ -309,13 +415,20 @@ impl Sums {
         Ok(all)
     }
 
+    /// The largest number.
+    fn largest_number(&self) -> f64 {
+        self.samples.iter().flatten().fold(0.0, |m: f64, z| m.max(z.abs()))
+    }
+
     /// The largest sums of squares of values with `shift` bits dropped and up to `rounded` units
-    /// more: by the logarithm of the size of groups.
-    fn largest(&self, (shift, rounded): (u32, f64)) -> Vec<f64> {
+    /// more, with the size of the groups.
+    fn largest(&self, (shift, rounded): (u32, f64)) -> Vec<(usize, f64)> {
         let unit = power_of_two(shift);
         let square = |z: &f64| ((z / unit).abs() + rounded).powi(2);
-        let sizes =
-            (0..).map(|log| 1usize << log).take_while(|&g| g == 1 || g <= LARGEST_GROUP.min(self.len));
+        let largest = LARGEST_GROUP.min(self.len).max(1);
+        // Layers of networks for images of 224 pixels have 7 as a factor.
+        let sizes = [1, 7].map(|least: usize| (0..=12).map(move |log| least << log));
+        let sizes = sizes.into_iter().flatten().filter(|&group| group <= largest);
         let of = |group: usize| {
             let pool = pool(self.len, group);
             let of_sample = |values: &Vec<f64>| {
@@ -328,7 +441,7 @@ impl Sums {
             };
             self.samples.iter().map(of_sample).fold(0.0, f64::max)
         };
-        sizes.map(of).collect()
+        sizes.map(|group| (group, of(group))).collect()
     }
 }
 
@@ -353,6 +466,8 @@ struct Sight {
     dropped: u32,
     /// Values up to this size are surely found.
     sees: f64,
+    /// Dealt bytes, roughly: of one limb.
+    bytes: f64,
 }
 
 /// A value that is looked at.
@@ -366,13 +481,7 @@ struct Look {
 
 impl Sight {
     /// The cheapest that finds what is far outside, else the one that sees furthest.
-    fn of(
-        plan: &Plan,
-        border: &Border,
-        (scale, numbers): (u32, u32),
-        sums: &Sums,
-        margin: f64,
-    ) -> Result<Self, ModelError> {
+    fn of(plan: &Plan, border: &Border, scale: u32, sums: &Sums, margin: f64) -> Result<Self, ModelError> {
         let infos = plan.values()?;
         let largest = power_of_two(largest_ell(plan.limbs));
         let dropped = (border.limit.log2().floor() as i32 - BORDER_BITS).clamp(0, scale as i32) as u32;
@@ -386,41 +495,44 @@ impl Sight {
             }
             _ => None,
         });
-        let group_bytes = TRUNCATED_BYTES + NUMBER_BYTES * f64::from(numbers);
-        let mut best: Option<(bool, f64, Sight)> = None;
+        let reach = if sums.len > FEW { REACH } else { REACH_OF_FEW };
+        let below = border.limit * reach.exp2();
+        let mut best: Option<(bool, Sight)> = None;
         for (squared, shift, right_below) in [itself].into_iter().chain(known).chain([own]) {
             let rounded = if shift > 0 { 1.0 } else { 0.0 };
             let all = sums.largest((shift, rounded));
-            let truncated = if squared == own.0 { TRUNCATED_BYTES } else { 0.0 };
+            let each = SQUARED_BYTES + if squared == own.0 { TRUNCATED_BYTES } else { 0.0 };
             for factor in 1..=LARGEST_FACTOR {
                 let what = (squared, shift, right_below);
-                let Some(sight) = Sight::with(plan.limbs, border.limit, what, factor, &all, margin) else {
+                let Some(mut sight) =
+                    Sight::with(plan.limbs, (border.limit, below), what, factor, &all, margin)
+                else {
                     continue;
                 };
-                let far = sight.sees >= (border.limit * 2f64.powi(REACH)).min(largest);
-                let bytes = sums.len as f64 * truncated + group_bytes * sums.len.div_ceil(sight.group) as f64;
-                let better = |(was_far, was_bytes, was): &(bool, f64, Sight)| match (far, was_far) {
-                    (true, true) => bytes < *was_bytes,
+                sight.bytes = sums.len as f64 * each + GROUP_BYTES * sums.len.div_ceil(sight.group) as f64;
+                let far = sight.sees >= below.min(largest);
+                let better = |(was_far, was): &(bool, Sight)| match (far, was_far) {
+                    (true, true) => sight.bytes < was.bytes,
                     (false, false) => sight.sees > was.sees,
                     (far, _) => far,
                 };
                 if best.as_ref().is_none_or(better) {
-                    best = Some((far, bytes, sight));
+                    best = Some((far, sight));
                 }
             }
         }
-        best.map(|(_, _, sight)| sight)
+        best.map(|(_, sight)| sight)
             .ok_or_else(|| ModelError::data("plan", format!("nothing can look at {}", border.layer)))
     }
 
-    /// For values below `limit`, of which `shift` bits are dropped, rightly below `right_below`;
-    /// `None` where squares do not fit. `sums` are those of calibration.
+    /// For a border at `limit` and values up to `below`, of which `shift` bits are dropped, rightly
+    /// below `right_below`; `None` where squares do not fit. `sums` are those of calibration.
     fn with(
         limbs: Limbs,
-        limit: f64,
+        (limit, below): (f64, f64),
         (squared, shift, right_below): (Squared, u32, f64),
         factor: u32,
-        sums: &[f64],
+        sums: &[(usize, f64)],
         margin: f64,
     ) -> Option<Self> {
         // What is dropped may round towards the inside by a unit.
@@ -428,31 +540,31 @@ impl Sight {
         let border = (limit / power_of_two(shift)).floor() - rounded;
         let times = f64::from(factor);
         let edge = times * (border * border).max(1.0);
-        let fits = power_of_two(largest_ell(limbs));
         // Sums at the border are at least two units: with a bit more where that is little.
         let near = edge.log2().ceil() as u32;
         let added = power_of_two(near) - edge;
         let (unit, more) =
             if added <= edge / 64.0 { (near, added.ceil()) } else { (edge.log2().floor() as u32, 0.0) };
         let dropped = unit.checked_sub(1)?;
-        let below = limit * 2f64.powi(REACH);
+        let fits = largest_sum(limbs, dropped);
         let reach = below.min(right_below).min(power_of_two(largest_ell(limbs)));
         let largest = |size: f64| times * (size / power_of_two(shift) + rounded).powi(2) + more;
         let room = power_of_two(dropped);
-        let inside =
-            |log: usize| times * margin * margin * sums[log] + more * power_of_two(log as u32) < room;
-        let holds = |log: usize| largest(reach) * power_of_two(log as u32) < fits;
-        let log = (1..sums.len()).take_while(|&log| inside(log) && holds(log)).last().unwrap_or(0);
+        let inside = |group: usize, sum: f64| times * margin * margin * sum + more * (group as f64) < room;
+        let holds = |group: usize| largest(reach) * (group as f64) < fits;
+        let suits = sums.iter().filter(|&&(group, sum)| inside(group, sum) && holds(group));
+        let group = suits.map(|&(group, _)| group).max().unwrap_or(1);
         // What fits, of a single element.
         let most = ((fits / 2.0 - more) / times).max(0.0).sqrt() - rounded;
-        let sees = if holds(log) { reach } else { (most * power_of_two(shift)).min(reach) };
+        let sees = if holds(group) { reach } else { (most * power_of_two(shift)).min(reach) };
         (sees >= limit).then_some(Sight {
             squared,
-            group: 1 << log,
+            group,
             factor,
             more: more as i128,
             dropped,
             sees,
+            bytes: f64::INFINITY,
         })
     }
 }
@@ -472,14 +584,12 @@ struct Added {
     ops: Vec<Op>,
     first: u32,
     limbs: Limbs,
-    /// How to tell, of a value that is not yet there.
-    telling: Outside,
 }
 
 impl Added {
-    fn new(plan: &Plan, borders: usize, telling: Outside) -> Self {
-        let ops = Vec::with_capacity(5 * borders + 1);
-        Added { ops, first: plan.ops.len() as u32, limbs: plan.limbs, telling }
+    fn new(plan: &Plan, borders: usize) -> Self {
+        let ops = Vec::with_capacity(5 * borders + 2);
+        Added { ops, first: plan.ops.len() as u32, limbs: plan.limbs }
     }
 
     fn push(&mut self, name: &str, kind: OpKind) -> ValueId {
@@ -488,7 +598,7 @@ impl Added {
     }
 
     /// Numbers that say whether any group of a value is outside.
-    fn look(&mut self, look: &Look, scale: u32) -> ValueId {
+    fn look(&mut self, look: &Look, scale: u32, telling: &Outside) -> ValueId {
         let Look { layer, len, sight, .. } = look;
         let (name, len) = (|what: &str| format!("{layer}.{what}"), *len);
         let value = match sight.squared {
@@ -508,12 +618,14 @@ impl Added {
             base: None,
         };
         let squares = self.push(&name("squares"), OpKind::Select(square));
-        // Sums are never negative.
-        let ell = largest_ell(self.limbs);
-        let units = Truncate { input: squares, scale: ScaleBits(0), ell };
+        let units = Truncate { input: squares, scale: ScaleBits(0), ell: sight.dropped };
         let input = self.push(&name("units"), OpKind::Truncate(units));
-        let telling = Outside { input, ..self.telling.clone() };
-        self.push(&name("outside"), OpKind::Outside(telling))
+        self.tell(&name("outside"), input, telling)
+    }
+
+    /// Random numbers unless all elements of a value are 0 or 1.
+    fn tell(&mut self, name: &str, input: ValueId, telling: &Outside) -> ValueId {
+        self.push(name, OpKind::Outside(Outside { input, ..telling.clone() }))
     }
 
     /// The sums of the numbers of all values.
@@ -531,5 +643,66 @@ impl Added {
         let parts = [result, total].map(|input| Part { input, shift: 0 }).to_vec();
         let value = self.push("outputs and whether any value was outside", OpKind::Concat { parts });
         (self.ops, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // a test that cannot be set up fails
+
+    use super::*;
+    use amicus_field::{I256, Truncation};
+
+    /// Sums from the border's square to the largest that values looked at can make are truncated to
+    /// within a unit whatever the mask is: those of values outside to no 0 and no 1.
+    #[test]
+    fn the_largest_sums_are_truncated_rightly() {
+        let mut largest = 0.0f64;
+        for (limbs, limit) in
+            Limbs::ALL.iter().flat_map(|&limbs| [2e3, 65_440.0, 131_000.0].map(|l| (limbs, l)))
+        {
+            for shift in [0, 4, 8] {
+                // Calibration saw nothing, so groups are as large as sums allow.
+                let nothing: Vec<(usize, f64)> = (0..=12).map(|log| (1 << log, 0.0)).collect();
+                for factor in [1, 3, 16] {
+                    let what = (Squared::Dropped(shift), shift, f64::INFINITY);
+                    let Some(sight) = Sight::with(limbs, (limit, 256.0 * limit), what, factor, &nothing, 1.5)
+                    else {
+                        continue;
+                    };
+                    let size = (sight.sees / power_of_two(shift)).floor() as i128 + i128::from(shift > 0);
+                    let square = |z: i128| i128::from(factor) * z * z + sight.more;
+                    let border = (limit / power_of_two(shift)).floor() as i128 - i128::from(shift > 0);
+                    let sum = square(size) * sight.group as i128;
+                    largest = largest.max(sum as f64 / power_of_two(limbs.bits() - 1));
+                    for sum in [sum, sum - 1, sum / 2, square(border)] {
+                        check(limbs, sum, sight.dropped);
+                    }
+                }
+            }
+        }
+        // Some come as near as squares of powers of two do.
+        assert!(largest > 0.45, "{largest}");
+    }
+
+    fn check(limbs: Limbs, sum: i128, dropped: u32) {
+        let t = Truncation::new(limbs, dropped, dropped).unwrap();
+        let sum = I256::from(sum);
+        let half = I256::try_from(limbs.modulus()).unwrap() / 2;
+        let masks =
+            [I256::ZERO, I256::ONE, -I256::ONE, half, half - 1, -half, -sum, -sum - 1, 1 - sum, half - sum];
+        let masks: Vec<I256> = masks.into_iter().chain((1..64).map(|i| half / 64 * i - half / 2)).collect();
+        let r = LimbVec::from_signed(limbs, masks.iter().copied());
+        let mut opened = LimbVec::from_signed(limbs, masks.iter().map(|_| sum));
+        opened.add_assign(&r);
+        opened.add_constant(&t.offset());
+        let opened = t.open(&opened);
+        let mu = [t.mask(&r, false), t.mask(&r, true)];
+        for (i, mask) in masks.iter().enumerate() {
+            let units = (opened.v.get(i) - mu[usize::from(opened.wrap.get(i))].get(i)).signed();
+            let exact = sum >> dropped;
+            assert!(units == exact || units == exact + 1, "{sum} under {mask}: {units}, not {exact}");
+            assert!(exact >= 2);
+        }
     }
 }

@@ -74,6 +74,11 @@ const WIDEST: u32 = 21;
 /// Bits that values have beyond their range where the plan looks for values outside: those that go
 /// far are then noticed before they wrap.
 const ROOMY: [i64; 2] = [8, 5];
+/// Most bits of arguments begun with where the plan looks, with one limb, and bytes are dear: sums of
+/// squares of numbers far beyond their border then fit in groups, without dropping bits of every number
+/// first. Bytes are dear over slow networks, and where so many are dealt.
+const LOOKED_AT: u32 = 15;
+const DEAR_BYTES: u64 = 100_000_000;
 /// A round is dear when a message travels longer than this many seconds.
 pub(super) const FAR: f64 = 0.005;
 /// Digits of a comparison: two rounds, three, four.
@@ -160,6 +165,8 @@ struct Drafted {
     layouts: Vec<(Layout, bool)>,
     /// Estimated seconds of an inference with windows of the least width.
     seconds: f64,
+    /// Bytes dealt for it, without looking.
+    dealt_bytes: u64,
 }
 
 impl std::fmt::Display for Drafted {
@@ -245,9 +252,13 @@ impl Planner<'_> {
             }
             Ok(fitting)
         };
+        let looks = self.options.watch && limbs == Limbs::ONE;
+        let dear = |d: &Drafted| looks && (self.is_far() || d.dealt_bytes >= DEAR_BYTES);
         let chosen = |mut drafts: Vec<Drafted>| {
             let least = drafts.iter().map(|d| d.seconds).fold(f64::INFINITY, f64::min);
-            let first = drafts.iter().rposition(|d| d.seconds <= NEARLY * least).unwrap_or(0);
+            let begun =
+                |d: &Drafted| d.seconds <= NEARLY * least && (d.precision.argument <= LOOKED_AT || !dear(d));
+            let first = drafts.iter().rposition(begun).unwrap_or(0);
             drafts.drain(..first);
             drafts
         };
@@ -273,7 +284,8 @@ impl Planner<'_> {
             layouts.extend(layout(true).ok().map(|layout| (layout, true)));
         }
         let (emitted, _) = self.cheapest(&layouts, limbs, &Windows::Alike(self.narrowest()))?;
-        Ok(Drafted { precision, seconds: seconds(&emitted.plan, &options.link)?, layouts })
+        let seconds = seconds(&emitted.plan, &options.link)?;
+        Ok(Drafted { precision, seconds, dealt_bytes: emitted.plan.cost(1)?.dealt_bytes, layouts })
     }
 
     fn is_far(&self) -> bool {
