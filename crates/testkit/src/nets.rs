@@ -241,7 +241,7 @@ impl Draft {
         self.push(OpKind::Concat { parts })
     }
 
-    /// The same numbers at a scale that is `shift` bits finer.
+    /// Numbers kept as they are, at a scale that is `shift` bits finer.
     pub fn finer(&mut self, input: ValueId, shift: u32) -> ValueId {
         self.push(OpKind::Concat { parts: vec![Part { input, shift }] })
     }

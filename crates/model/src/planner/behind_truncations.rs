@@ -16,13 +16,13 @@ use super::emit::largest_ell;
 use super::seconds;
 use crate::error::ModelError;
 
-/// What names have beyond the activation's: of the truncation.
+/// What the name of the truncation has beyond the activation's.
 const ARGUMENT: &str = ".argument";
-/// Of its square.
+/// What the name of its square has beyond it.
 const SQUARE: &str = ".square";
-/// Of the argument summed over windows.
+/// What the name of the argument summed over windows has beyond it.
 const POOLED: &str = ".pooled";
-/// Of the argument at the scale of the result.
+/// What the name of the argument at the scale of the result has beyond it.
 const LINEAR: &str = ".linear";
 
 /// What an activation becomes.

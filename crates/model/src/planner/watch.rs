@@ -184,7 +184,7 @@ fn compared_numbers(
     Ok(found)
 }
 
-/// Of every value, the one whose numbers it consists of: those themselves, larger ones of two of them,
+/// The value whose numbers each value consists of: those themselves, larger ones of two of them,
 /// or their differences.
 fn sources(plan: &Plan) -> Vec<ValueId> {
     let mut all = vec![ValueId::INPUT];
@@ -297,7 +297,7 @@ fn whole(plan: &Plan, looks: &[Look]) -> Result<(Plan, usize), ModelError> {
     let mut added = Added::new(plan, looks.len());
     let mut plan = plan.clone();
     let Some((last, before)) = looks.split_last() else { return Ok((plan, 0)) };
-    // Of each but the last one number is enough: as many as receivers need tell of the sum of these,
+    // One number is enough for each but the last: as many as receivers need tell of the sum of these,
     // while the last value is on its way.
     let one = Outside { numbers: 1, ..telling.clone() };
     let found: Vec<ValueId> = before.iter().map(|look| added.look(look, scale(look.value), &one)).collect();
