@@ -78,7 +78,7 @@ const ROOMY: [i64; 2] = [8, 5];
 /// squares of numbers far beyond their border then fit in groups, without dropping bits of every number
 /// first. Bytes are dear over slow networks, and where so many are dealt.
 const LOOKED_AT: u32 = 15;
-const DEAR_BYTES: u64 = 100_000_000;
+const DEAR_BYTES: u64 = 400_000_000;
 /// A round is dear when a message travels longer than this many seconds.
 pub(super) const FAR: f64 = 0.005;
 /// Digits of a comparison: two rounds, three, four.
