@@ -14,7 +14,7 @@ the public domain). The network has no classifier: it gives 1280 features, and p
 alike have features that point the same way. So a part of a photograph is looked up among other parts
 of all photographs by the angle between features.
 
-`demo` runs all roles in one process, which takes 13 GB.
+`demo` runs all roles in one process, which takes 13 GB, or 21 GB where there are as many.
 """
 
 import argparse

@@ -75,6 +75,31 @@ fn what_does_not_fit_memory_is_refused() {
     }
 }
 
+/// What is said to be enough is enough: within just that address space the same run gives its answers.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_said_to_fit_memory_fits() {
+    for with in ["--model lenet5-mnist --samples 3", "--model lenet5-mnist-relu --samples 64 --batch 64"] {
+        let run = |kilobytes: u64| {
+            let script = format!("ulimit -v {kilobytes}; exec \"$0\" demo --json {with}");
+            Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_amicus")]).output().unwrap()
+        };
+        let limit = 600_000;
+        let refused = run(limit);
+        let error = String::from_utf8(refused.stderr).unwrap();
+        let after = |words: &str| -> u64 {
+            let number = error.split(words).nth(1).and_then(|rest| rest.split(' ').next());
+            number.unwrap_or_else(|| panic!("{error}")).parse().unwrap()
+        };
+        let (needed, left) = (after("needs about "), after("), and "));
+        assert!(left > 0, "{error}");
+        let output = run(limit + (needed - left).div_ceil(1024));
+        assert!(output.status.success(), "{with}: {error}, then {output:?}");
+        let report = strict_json(&output.stdout).unwrap();
+        assert_eq!(report["check"], "accepted");
+    }
+}
+
 #[test]
 fn a_repaired_cheat_is_explained() {
     let output = program().args(["demo", "--cheat", "output"]).output().unwrap();

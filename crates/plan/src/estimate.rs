@@ -68,7 +68,8 @@ pub struct Link {
 /// Bytes that each role holds at its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// A party: the masked weights, its share of them, and material for one inference.
+    /// A party: the masked weights, its share of them, material for one inference, and the masks of all
+    /// values that it is made with, or the masked values.
     pub party: u64,
     /// What a party needs for every further inference that is kept ready.
     pub ready: u64,
@@ -237,7 +238,7 @@ impl Plan {
             |w: &crate::WeightSpec| (w.shape.weights() + if w.bias { w.shape.biases() } else { 0 }) as u64;
         let all: u64 = self.weights.iter().map(count).sum();
         Memory {
-            party: 2 * word * all + cost.material_bytes,
+            party: (2 * word * all).saturating_add(cost.material_bytes).saturating_add(word * masks),
             ready: cost.material_bytes,
             helper: word * (all + masks) + self.ops.iter().map(dealing).max().unwrap_or(0),
             owner: 8 * all,

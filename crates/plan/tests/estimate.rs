@@ -2,7 +2,7 @@
 
 mod common;
 
-use amicus_plan::{Link, Rates};
+use amicus_plan::{Link, Rates, ValueId};
 
 #[test]
 fn slower_networks_and_larger_batches_take_longer() {
@@ -17,6 +17,14 @@ fn slower_networks_and_larger_batches_take_longer() {
     assert!(b.preprocessing > 0.04 + a.cost.dealt_bytes as f64 / 12.5e6);
     assert!(c.online > b.online && c.memory.party > b.memory.party);
     assert_eq!(a.memory.owner, c.memory.owner);
+    // Beside two copies of the weights and the material, a party makes or holds a number for every value.
+    let values = plan.values().unwrap();
+    let numbers: usize = (0..values.count()).map(|v| values.get(ValueId(v as u32)).len).sum();
+    let weights: usize = plan.weights.iter().map(|w| w.shape.weights()).sum();
+    for (estimate, batch) in [(a, 1), (c, 8)] {
+        let beside = estimate.memory.party - estimate.cost.material_bytes;
+        assert!(beside >= (8 * (2 * weights + batch * numbers)) as u64, "{beside}");
+    }
 }
 
 #[test]
