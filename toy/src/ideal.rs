@@ -1,7 +1,7 @@
 //! The functionality of `docs/security.md`, section 3, for given coins: what receivers get.
 
 use amicus_field::{LimbVec, Limbs};
-use amicus_plan::{Activation, Compare, OpKind, Plan, ScaleBits, Select, Stage, ValueId, WrapRule};
+use amicus_plan::{Activation, Compare, OpKind, Plan, PublicId, ScaleBits, Select, Stage, ValueId, WrapRule};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::share::Share;
 
@@ -53,6 +53,7 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
                 let spec = plan.weight(*id);
                 dense_or_tap(&world, spec.shape, &weights[id.index()], &values[at(input)])
             }
+            OpKind::PublicLinear { input, weights } => public(&world, plan, *weights, &values[at(input)]),
             OpKind::Multiply { left, right } => {
                 let pairs = values[at(left)].iter().zip(&values[at(right)]);
                 pairs.map(|(a, b)| world.reduce(a * b)).collect()
@@ -97,6 +98,7 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
             OpKind::Add { left, right, .. } => add(&world, &masked[at(left)], &masked[at(right)]),
             OpKind::Subtract { left, right, .. } => subtract(&world, &masked[at(left)], &masked[at(right)]),
             OpKind::Slice { input, start, len } => masked[at(input)][*start..start + len].to_vec(),
+            OpKind::PublicLinear { input, weights } => public(&world, plan, *weights, &masked[at(input)]),
             OpKind::Compare(_) | OpKind::Xnor { .. } => Vec::new(),
             _ => {
                 let opened = run.opened.iter().find(|(stage, _)| *stage == Stage::first(index));
@@ -164,6 +166,15 @@ fn select(world: &World, s: &Select, x: &[Number], bits: &[Number]) -> Vec<Numbe
         world.reduce(polynomial(&s.polynomials[0], x) + chosen.sum::<Number>())
     };
     x.iter().enumerate().map(each).collect()
+}
+
+/// A layer of public weights: of values and masked values alike.
+fn public(world: &World, plan: &Plan, id: PublicId, x: &[Number]) -> Vec<Number> {
+    let tensor = plan.public_tensor(id);
+    let all = amicus_plan::weights::parts(&tensor.spec);
+    let mut parts = all.iter().map(|part| tensor.part(part, plan.limbs));
+    let weights = parts.next().expect("weights");
+    dense_or_tap(world, tensor.spec.shape, &LayerWeights { weights, bias: parts.next() }, x)
 }
 
 /// A dense layer, or the convolution of one tap.

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use amicus_field::{Conv2d, Dense, LimbVec, Limbs, LinearShape, SumPool2d};
+use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_plan::{
-    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Outside, Plan, Range, ScaleBits, Select,
-    Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Outside, Plan, PublicId, PublicTensor,
+    PublicWeights, Range, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
 
@@ -63,7 +63,15 @@ impl Draft {
             InputSpec { shape: shape.to_vec(), scale: ScaleBits(0), range: Range { low: -1.0, high: 1.0 } };
         let output =
             OutputSpec { value: ValueId::INPUT, ell: 1, scale: ScaleBits(0), watch: 0, reveal: None };
-        let plan = Plan { name: "toy".into(), limbs, input, weights: Vec::new(), ops: Vec::new(), output };
+        let plan = Plan {
+            name: "toy".into(),
+            limbs,
+            input,
+            weights: Vec::new(),
+            public: Vec::new(),
+            ops: Vec::new(),
+            output,
+        };
         Draft { plan, uses: Vec::new() }
     }
 
@@ -93,6 +101,16 @@ impl Draft {
     pub fn dense(&mut self, input: ValueId, inputs: usize, outputs: usize, bias: bool) -> ValueId {
         let tensor = self.tensor(LinearShape::Dense(Dense { inputs, outputs }), bias, ScaleBits(0));
         self.linear(input, tensor)
+    }
+
+    /// A dense layer of weights that everybody knows, with as many outputs as biases.
+    pub fn public(&mut self, input: ValueId, weights: &[i64], bias: &[i64], scale: ScaleBits) -> ValueId {
+        let (id, outputs) = (PublicId(self.plan.public.len() as u32), bias.len());
+        let shape = LinearShape::Dense(Dense { inputs: weights.len() / outputs, outputs });
+        let spec = WeightSpec { name: format!("public {}", id.0), shape, scale, bias: true };
+        let bias = bias.iter().map(|&b| I256::from(b)).collect();
+        self.plan.public.push(PublicTensor { spec, values: PublicWeights::new(weights.to_vec(), bias) });
+        self.op(OpKind::PublicLinear { input, weights: id })
     }
 
     /// A polynomial of degree 2 or what `coefficients` say, with nothing dropped.
@@ -160,6 +178,25 @@ pub fn pooled(limbs: Limbs, width: usize, pool: SumPool2d, wrap: WrapRule) -> Ne
     let z = net.dense(ValueId::INPUT, 1, width, false);
     let y = net.activation(z, &[1, 0, 1], Some(pool), wrap);
     net.reveal(y)
+}
+
+/// A layer of public weights and biases, and a polynomial of degree 2 on what is left of its results
+/// without their lowest bit.
+pub fn public(limbs: Limbs, weights: &[i64], bias: &[i64], wrap: WrapRule) -> Net {
+    let outputs = bias.len();
+    let mut net = Draft::new(limbs, weights.len() / outputs);
+    let z = net.public(ValueId::INPUT, weights, bias, DROPPED);
+    let y = net.activation(z, &[1, 2, 1], None, wrap);
+    net.reveal(y)
+}
+
+/// The product of the results of two layers of public weights, whose masks the parties share.
+pub fn public_product(limbs: Limbs) -> Net {
+    let mut net = Draft::new(limbs, 1);
+    let left = net.public(ValueId::INPUT, &[2], &[1], ScaleBits(0));
+    let right = net.public(ValueId::INPUT, &[1], &[2], ScaleBits(0));
+    let z = net.op(OpKind::Multiply { left, right });
+    net.reveal(z)
 }
 
 /// The product of the two inputs.

@@ -239,6 +239,47 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Layers of public weights; secrets differ in inputs.
+fn public_cases() -> Vec<Case> {
+    let statistical = WrapRule::Statistical;
+    vec![
+        case(
+            nets::public(ONE, &[1, 2], &[1], WrapRule::Exact),
+            &[(1, 1)],
+            &[(&[], &[0, 0]), (&[], &[2, 1]), (&[], &[1, 2])],
+        ),
+        // Masks of the two results depend on each other.
+        case(
+            nets::public(ONE, &[1, 2], &[0, 1], statistical),
+            &[(1, 2)],
+            &[(&[], &[0]), (&[], &[1]), (&[], &[2])],
+        ),
+        // The mask of the second one is 0.
+        case(
+            nets::public(ONE, &[1, 0], &[2, 1], statistical),
+            &[(1, 2)],
+            &[(&[], &[0]), (&[], &[1]), (&[], &[2])],
+        ),
+        // Masks that come from one are shared.
+        case(nets::public_product(ONE), &[(2, 1)], &[(&[], &[0]), (&[], &[1]), (&[], &[2])]),
+    ]
+}
+
+#[test]
+fn layers_of_public_weights_hide_inputs() {
+    for case in public_cases() {
+        let &(last, len) = case.opens.last().expect("an opening");
+        for (honest, by) in [(1, 2), (2, 1)] {
+            let corrupt = all_but(honest, 2);
+            walk(Conduct::honest(&case.net, 2), &corrupt, &case.secrets, last);
+            let at = Place::Opening(last, len - 1);
+            let deviation = Deviation { by, at, error: Error::Adaptive(0) };
+            let conduct = Conduct { deviations: &[deviation], ..Conduct::honest(&case.net, 2) };
+            walk(conduct, &corrupt, &case.secrets[1..], last);
+        }
+    }
+}
+
 /// Walks through an inference with as much of its randomness as is feasible.
 fn walk(conduct: Conduct<'_>, corrupt: &[Role], all: &[Secret], last: u32) {
     let limit = if everything() { 11 } else { 8 };

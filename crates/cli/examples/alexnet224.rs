@@ -110,6 +110,7 @@ fn plan() -> Plan {
             range: Range { low: 0.0, high: 1.0 },
         },
         weights,
+        public: Vec::new(),
         ops,
         output: OutputSpec { value, ell: scale + 1, scale: ScaleBits(16), watch: 0, reveal: None },
     }

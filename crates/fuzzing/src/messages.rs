@@ -17,7 +17,7 @@ use std::cell::OnceCell;
 const CHANGES: usize = 8;
 
 thread_local! {
-    static NETS: OnceCell<[Net; 6]> = const { OnceCell::new() };
+    static NETS: OnceCell<[Net; 7]> = const { OnceCell::new() };
 }
 
 /// A change of one message.
@@ -99,6 +99,7 @@ pub(crate) fn messages(bytes: &[u8]) {
                 zoo::joined(Limbs::TWO),
                 zoo::relu(Limbs::ONE, true, &[2; 6]),
                 zoo::maxima(Limbs::TWO),
+                zoo::mixed(Limbs::TWO),
             ]
         });
         run(&nets[net % nets.len()], parties.expect("2 or 3 parties"), &changes);

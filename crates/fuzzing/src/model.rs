@@ -59,6 +59,7 @@ fn is_small(plan: &Plan) -> bool {
     let elements = (0..values.count() as u32).map(|v| values.get(ValueId(v)).len);
     let products = plan.ops.iter().map(|op| match &op.kind {
         OpKind::Linear { weights, .. } => plan.weight(*weights).shape.multiply_adds(),
+        OpKind::PublicLinear { weights, .. } => plan.public_tensor(*weights).spec.shape.multiply_adds(),
         OpKind::SumPool { pool, .. } => pool.outputs().saturating_mul(pool.kernel[0] * pool.kernel[1]),
         OpKind::Activation(a) => a.pool.map_or(0, |p| p.outputs().saturating_mul(p.kernel[0] * p.kernel[1])),
         _ => 0,

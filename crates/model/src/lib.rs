@@ -32,6 +32,7 @@
 //!   targets,
 //!   [`mod@shown`]: what a plan shows
 //! - [`amc`]: the compiled file with all three
+//! - [`publish`]: weights in the plan, where everybody sees them
 //! - [`planned`]: a plan made earlier, for a network that ships
 //! - [`private_file`] and [`measure`]: writing files of one's own, comparing logits
 //!
@@ -47,7 +48,8 @@ mod run;
 
 pub use import::{amc, networks, onnx};
 pub use planner::{
-    calibrate, compile, fake_quantisation, planned, proof, quality, quantize, report, reveal, scales, watch,
+    calibrate, compile, fake_quantisation, planned, proof, publish, quality, quantize, report, reveal,
+    scales, watch,
 };
 pub use rewrite::{approximate, check, equalise, fit, fold, function, pieces, prepare};
 pub use run::{compare, escapes, float, measure, shown, simulate};

@@ -16,7 +16,7 @@ fn inputs(r: &mut Random, n: usize, bits: u32) -> Vec<I256> {
 
 #[test]
 fn the_fast_simulator_is_its_definition() {
-    let mut kinds = [0usize; 15];
+    let mut kinds = [0usize; 16];
     for limbs in Limbs::ALL {
         for seed in 0..120u64 {
             let (plan, weights) = random_plan(limbs, seed);
@@ -58,6 +58,7 @@ fn the_fast_simulator_is_its_definition() {
                     OpKind::Gather { .. } => 12,
                     OpKind::Xnor { .. } => 13,
                     OpKind::Outside(_) => 14,
+                    OpKind::PublicLinear { .. } => 15,
                 }] += 1;
             }
         }

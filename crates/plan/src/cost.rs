@@ -16,7 +16,7 @@ pub struct Cost {
     /// Bytes of corrections the helper sends, all parties together.
     pub dealt_bytes: u64,
     /// Multiply-adds with weights that one party computes online, all limbs together; preprocessing
-    /// takes as many.
+    /// takes as many, with public weights only the helper's.
     pub multiply_adds: u64,
     /// Bytes of expanded one-time material one party holds for the inference.
     pub material_bytes: u64,
@@ -99,6 +99,11 @@ impl Plan {
                     add(&mut macs, each.saturating_mul(batch as u64).saturating_mul(limbs.count() as u64));
                     out
                 }
+                OpKind::PublicLinear { weights, .. } => {
+                    let each = self.public_tensor(*weights).spec.shape.multiply_adds() as u64;
+                    add(&mut macs, each.saturating_mul(batch as u64).saturating_mul(limbs.count() as u64));
+                    0
+                }
                 OpKind::Multiply { .. } => {
                     add(&mut sent, element_bytes(out));
                     add(&mut dealt, element_bytes(out).saturating_mul(2));
@@ -108,8 +113,8 @@ impl Plan {
                     let inputs = values.get(a.input).len;
                     add(&mut sent, element_bytes(out));
                     add(&mut dealt, element_bytes(inputs).saturating_mul(a.corrections_per_input() as u64));
-                    add(&mut dealt, element_bytes(out));
-                    a.corrections_per_input() * inputs + 3 * out
+                    add(&mut dealt, element_bytes(out).saturating_mul(shared as u64));
+                    a.corrections_per_input() * inputs + (2 + shared) * out
                 }
                 OpKind::Compare(c) => {
                     let words = c.table_words() + c.join_words();

@@ -6,7 +6,9 @@ use std::fmt;
 
 const MAGIC: &[u8; 8] = b"amc.plan";
 /// Newest version of the format that is read and written.
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
+/// The first version whose plans may have public weights.
+const PUBLIC: u16 = 6;
 /// The first version with random numbers that tell of values outside.
 const RANDOM: u16 = 5;
 /// The first version whose plans may reveal labels only.
@@ -15,8 +17,10 @@ const REVEALING: u16 = 4;
 const WATCHED: u16 = 3;
 /// The first version with comparisons.
 const COMPARING: u16 = 2;
-/// Largest encoded plan accepted.
-pub const MAX_BYTES: usize = 16 << 20;
+/// Largest encoded plan accepted: public weights are part of it.
+pub const MAX_BYTES: usize = 64 << 20;
+/// Largest part of it that is not public weights.
+const MAX_OTHER: usize = 16 << 20;
 
 /// BLAKE3 digest of an encoded plan; peers whose digests differ do not work together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +42,9 @@ impl Plan {
     /// Version of the format: the first that knows all that is in it, so that plans without
     /// comparisons keep their bytes and their digest.
     fn version(&self) -> u16 {
+        if !self.public.is_empty() {
+            return PUBLIC;
+        }
         if self.ops.iter().any(|op| matches!(op.kind, OpKind::Outside(_))) {
             return RANDOM;
         }
@@ -59,6 +66,9 @@ impl Plan {
         let failed = |e: postcard::Error| PlanError::Encoding(e.to_string());
         let bytes = postcard::to_extend(self, bytes).map_err(failed)?;
         match (&self.output.reveal, self.output.watch) {
+            (reveal, watch) if self.version() >= PUBLIC => {
+                postcard::to_extend(&(watch, reveal, &self.public), bytes).map_err(failed)
+            }
             (reveal, watch) if self.version() >= RANDOM => {
                 postcard::to_extend(&(watch, reveal), bytes).map_err(failed)
             }
@@ -88,7 +98,9 @@ impl Plan {
             return Err(PlanError::Version { expected: VERSION, got });
         }
         let failed = |e: postcard::Error| PlanError::Encoding(e.to_string());
-        let (mut plan, mut rest): (Plan, _) = postcard::take_from_bytes(body).map_err(failed)?;
+        let other = &body[..body.len().min(MAX_OTHER)];
+        let (mut plan, behind): (Plan, _) = postcard::take_from_bytes(other).map_err(failed)?;
+        let mut rest = &body[other.len() - behind.len()..];
         if got >= WATCHED {
             (plan.output.watch, rest) = postcard::take_from_bytes(rest).map_err(failed)?;
         }
@@ -97,6 +109,9 @@ impl Plan {
         } else if got >= REVEALING {
             let (reveal, behind) = postcard::take_from_bytes(rest).map_err(failed)?;
             (plan.output.reveal, rest) = (Some(reveal), behind);
+        }
+        if got >= PUBLIC {
+            (plan.public, rest) = crate::public::take(rest)?;
         }
         if !rest.is_empty() {
             return Err(PlanError::Encoding(format!("{} bytes after the end", rest.len())));

@@ -68,8 +68,8 @@ pub struct Link {
 /// Bytes that each role holds at its peak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// A party: the masked weights, its share of them, material for one inference, and the masks of all
-    /// values that it is made with, or the masked values.
+    /// A party: the masked weights, its share of them, the public ones, material for one inference, and
+    /// the masks of all values that it is made with, or the masked values.
     pub party: u64,
     /// What a party needs for every further inference that is kept ready.
     pub ready: u64,
@@ -131,6 +131,11 @@ impl Plan {
         let values = self.values()?;
         let elements = self.elements(batch)?;
         let products: f64 = self.ops.iter().map(|op| self.product_seconds(op, batch, rates)).sum();
+        let dealt_products: f64 = self
+            .ops
+            .iter()
+            .map(|op| self.product_seconds(op, batch, rates) * self.product_crowd(op, link, parties))
+            .sum();
         let input = amicus_field::packed_len(self.limbs, values.get(ValueId::INPUT).len * batch) as f64;
         let hop = link.one_way + rates.hop_over(link);
         let hops = cost.rounds as f64 * hop;
@@ -138,7 +143,8 @@ impl Plan {
         let online = hops + transfer(link, cost.sent_bytes_per_party as f64 + input) + compute;
         let preprocessing = 2.0 * hop
             + transfer(link, cost.dealt_bytes as f64)
-            + (products + elements * rates.dealt) * crowd(link, parties + 1);
+            + dealt_products
+            + elements * rates.dealt * crowd(link, parties + 1);
         Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
     }
 
@@ -171,7 +177,8 @@ impl Plan {
                     + transfer(link, cost.sent_bytes_per_party as f64)
                     + (products + elements * rates.element) * crowd(link, parties),
                 preprocessing: transfer(link, cost.dealt_bytes as f64)
-                    + (products + elements * rates.dealt) * crowd(link, parties + 1),
+                    + products * self.product_crowd(op, link, parties)
+                    + elements * rates.dealt * crowd(link, parties + 1),
             }
         };
         Ok(self.ops.iter().zip(costs).zip(hops).map(of).collect())
@@ -179,13 +186,25 @@ impl Plan {
 
     /// Seconds of one core for an operation's products with weights.
     fn product_seconds(&self, op: &Op, batch: usize, rates: &Rates) -> f64 {
-        let OpKind::Linear { weights, .. } = &op.kind else { return 0.0 };
-        let shape = &self.weight(*weights).shape;
+        let shape = match &op.kind {
+            OpKind::Linear { weights, .. } => &self.weight(*weights).shape,
+            OpKind::PublicLinear { weights, .. } => &self.public_tensor(*weights).spec.shape,
+            _ => return 0.0,
+        };
         let rate = match shape {
             LinearShape::Dense(_) if batch < 4 => rates.dense,
             _ => rates.product,
         };
         shape.products(batch) as f64 * self.limbs.count() as f64 / rate
+    }
+
+    /// By how much an operation's products take longer before the input comes: all roles compute those
+    /// with secret weights, the helper alone those with public ones.
+    fn product_crowd(&self, op: &Op, link: &Link, parties: usize) -> f64 {
+        match op.kind {
+            OpKind::PublicLinear { .. } => 1.0,
+            _ => crowd(link, parties + 1),
+        }
     }
 
     /// Elements of dealt material for `batch` inputs, all limbs together: what [`Rates::element`]
@@ -237,12 +256,17 @@ impl Plan {
         let count =
             |w: &crate::WeightSpec| (w.shape.weights() + if w.bias { w.shape.biases() } else { 0 }) as u64;
         let all: u64 = self.weights.iter().map(count).sum();
+        // In the plan, and at helper and parties ready for products.
+        let public: u64 = self.public.iter().map(|tensor| count(&tensor.spec)).sum();
+        let (plan, ready) = (8 * public, word * public);
         Memory {
-            party: (2 * word * all).saturating_add(cost.material_bytes).saturating_add(word * masks),
+            party: (2 * word * all + plan + ready)
+                .saturating_add(cost.material_bytes)
+                .saturating_add(word * masks),
             ready: cost.material_bytes,
-            helper: word * (all + masks) + self.ops.iter().map(dealing).max().unwrap_or(0),
-            owner: 8 * all,
-            client: 2 * word * len(ValueId::INPUT),
+            helper: word * (all + masks) + plan + ready + self.ops.iter().map(dealing).max().unwrap_or(0),
+            owner: 8 * all + plan,
+            client: plan + 2 * word * len(ValueId::INPUT),
         }
     }
 }

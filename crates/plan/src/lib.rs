@@ -3,7 +3,8 @@
 //! A model file and calibration data become a [`Plan`]; helper, parties, client, model owner,
 //! simulator and estimator all read the same plan and refuse to work with a peer whose
 //! [`PlanDigest`] differs. The plan is public to every role: it holds shapes, scales, activation
-//! polynomials and calibrated ranges, never weights ([docs/protocol.md], section 1).
+//! polynomials and calibrated ranges, and of weights only those that its owner made public
+//! ([docs/protocol.md], section 1).
 //!
 //! - [`units`]: the small types (scales, indices) that keep integers of different meaning apart
 //! - [`plan`]: the plan itself and its operations
@@ -15,6 +16,7 @@
 //! - [`estimate`]: time and memory by a stated model
 //! - [`input`]: a client's numbers as integers
 //! - [`weights`]: the owner's weights, part by part
+//! - [`public`]: weights that everybody knows, which are part of the plan
 //! - [`printable`]: names from files and peers, fit for logs and terminals
 //!
 //! [docs/protocol.md]: ../../../docs/protocol.md
@@ -29,6 +31,7 @@ pub mod input;
 mod masks;
 pub mod plan;
 pub mod printable;
+pub mod public;
 pub mod schedule;
 pub mod units;
 pub mod values;
@@ -44,6 +47,7 @@ pub use plan::{
     Activation, Choice, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, Reveal, WeightSpec, WrapRule,
 };
 pub use printable::Printable;
+pub use public::{PublicTensor, PublicWeights};
 pub use schedule::{Round, Schedule, Stage};
-pub use units::{OpIndex, ScaleBits, UseIndex, ValueId, WeightId};
+pub use units::{OpIndex, PublicId, ScaleBits, UseIndex, ValueId, WeightId};
 pub use values::{MaskKind, ValueInfo, ValueKind, Values};

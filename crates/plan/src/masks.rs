@@ -7,7 +7,8 @@
 use crate::{MaskKind, OpKind, Plan, ValueId, ValueInfo};
 
 /// Marks the masks of truncations and selections, and of what is local behind them, as shared only
-/// where they must be. Before, every one of them counts as shared.
+/// where they must be; in plans with public weights, those of activations too. Before, every one of
+/// them counts as shared.
 pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
     let mut needed = vec![false; values.len()];
     for (index, op) in plan.indexed_ops().collect::<Vec<_>>().into_iter().rev() {
@@ -19,6 +20,7 @@ pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
+            | OpKind::PublicLinear { .. }
             | OpKind::Gather { .. } => needed[ValueId::of(index).index()],
             OpKind::Activation(_)
             | OpKind::Compare(_)
@@ -37,7 +39,10 @@ pub(crate) fn settle(plan: &Plan, values: &mut [ValueInfo]) {
             OpKind::Truncate(_) | OpKind::Select(_) if needed[at] => MaskKind::Shared,
             OpKind::Truncate(_) | OpKind::Select(_) | OpKind::Compare(_) => MaskKind::Helper,
             OpKind::Linear { .. } | OpKind::Multiply { .. } | OpKind::Outside(_) => MaskKind::Helper,
-            OpKind::Activation(_) => MaskKind::Shared,
+            OpKind::Activation(_) if plan.public.is_empty() || needed[at] => MaskKind::Shared,
+            OpKind::Activation(_) => MaskKind::Helper,
+            // Shares of it are a product of their own.
+            OpKind::PublicLinear { .. } if !needed[at] => MaskKind::Helper,
             _ => local(&op.kind, values),
         };
     }

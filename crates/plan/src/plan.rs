@@ -1,6 +1,9 @@
 //! The plan itself: a straight list of operations over masked values.
 
-use crate::{Compare, OpIndex, Outside, PlanError, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId};
+use crate::{
+    Compare, OpIndex, Outside, PlanError, PublicId, PublicTensor, ScaleBits, Select, Truncate, UseIndex,
+    ValueId, WeightId,
+};
 use amicus_field::{Limbs, LinearShape, SumPool2d};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,9 @@ pub struct Plan {
     pub input: InputSpec,
     /// Weight tensors that the model owner masks once an epoch.
     pub weights: Vec<WeightSpec>,
+    /// Weight tensors that everybody knows. Encoded behind the rest of the plan.
+    #[serde(skip)]
+    pub public: Vec<PublicTensor>,
     /// Operations in an order in which each uses earlier values only.
     pub ops: Vec<Op>,
     /// What receivers get.
@@ -183,6 +189,13 @@ pub enum OpKind {
     },
     /// Whether any element is neither 0 nor 1.
     Outside(Outside),
+    /// Matrix or convolution of public weights times a value, plus bias.
+    PublicLinear {
+        /// The value multiplied.
+        input: ValueId,
+        /// The weight tensor.
+        weights: PublicId,
+    },
 }
 
 /// One of the values that are joined.
@@ -326,6 +339,7 @@ impl OpKind {
     pub fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
         match self {
             OpKind::Linear { input, .. }
+            | OpKind::PublicLinear { input, .. }
             | OpKind::SumPool { input, .. }
             | OpKind::Slice { input, .. }
             | OpKind::Weigh { input, .. }
@@ -349,6 +363,7 @@ impl OpKind {
     pub fn inputs(&self) -> Vec<ValueId> {
         match self {
             OpKind::Linear { input, .. }
+            | OpKind::PublicLinear { input, .. }
             | OpKind::SumPool { input, .. }
             | OpKind::Slice { input, .. }
             | OpKind::Weigh { input, .. }
@@ -384,6 +399,7 @@ impl OpKind {
             | OpKind::Weigh { .. }
             | OpKind::Subtract { .. }
             | OpKind::Gather { .. }
+            | OpKind::PublicLinear { .. }
             | OpKind::Xnor { .. } => 0,
         }
     }
@@ -393,8 +409,9 @@ impl OpKind {
         self.levels() > 0
     }
 
-    /// Whether plans of version 1 of the format know the operation.
-    pub(crate) fn is_first_version(&self) -> bool {
+    /// Whether the operation comes with no comparison: plans of version 1 of the format know it, or it
+    /// is a layer of public weights.
+    pub(crate) fn compares_nothing(&self) -> bool {
         match self {
             OpKind::Linear { .. }
             | OpKind::Multiply { .. }
@@ -403,7 +420,8 @@ impl OpKind {
             | OpKind::SumPool { .. }
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
-            | OpKind::Weigh { .. } => true,
+            | OpKind::Weigh { .. }
+            | OpKind::PublicLinear { .. } => true,
             OpKind::Compare(_)
             | OpKind::Truncate(_)
             | OpKind::Select(_)
@@ -437,13 +455,18 @@ impl Plan {
         &self.weights[id.index()]
     }
 
+    /// All weight tensors, secret ones first.
+    pub fn tensors(&self) -> impl Iterator<Item = &WeightSpec> {
+        self.weights.iter().chain(self.public.iter().map(|tensor| &tensor.spec))
+    }
+
     /// Operations with their indices, in order.
     pub fn indexed_ops(&self) -> impl Iterator<Item = (OpIndex, &Op)> {
         (0u32..).map(OpIndex).zip(&self.ops)
     }
 
     /// The plan of the network alone, which reveals its outputs: without the operations that find
-    /// labels, and those that look for values outside.
+    /// labels, those that look for values outside, and one that gives outputs a fresh mask.
     pub fn network(&self) -> Plan {
         let mut plan = self.clone();
         if let Some((main, _)) = self.watched() {
@@ -454,6 +477,10 @@ impl Plan {
         if let Some(Reveal { hidden, ell, scale, ops, .. }) = plan.output.reveal.take() {
             plan.ops.truncate(plan.ops.len().saturating_sub(ops as usize));
             plan.output = OutputSpec { value: hidden, ell, scale, watch: 0, reveal: None };
+        }
+        if let Some(main) = plan.masked_afresh() {
+            plan.ops.pop();
+            plan.output.value = main;
         }
         plan
     }
@@ -560,7 +587,7 @@ impl Plan {
     /// Whether it has operations that come with comparisons: whether activations are computed in
     /// pieces, or maxima.
     pub fn compares(&self) -> bool {
-        !self.ops.iter().all(|op| op.kind.is_first_version())
+        !self.ops.iter().all(|op| op.kind.compares_nothing())
     }
 
     /// How many sums of bits the check keeps per batch element: the largest number of bits that a

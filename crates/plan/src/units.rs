@@ -15,6 +15,10 @@ pub struct OpIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WeightId(pub u32);
 
+/// Position of a public weight tensor in [`Plan::public`](crate::Plan::public).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PublicId(pub u32);
+
 /// Which use of one weight tensor within an inference this is, counted from 0.
 ///
 /// Two uses share the MAC key of the tensor, so their checks are summed apart
@@ -55,6 +59,13 @@ impl OpIndex {
 
 impl WeightId {
     /// Position in the list of weight tensors.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl PublicId {
+    /// Position in the list of public weight tensors.
     pub fn index(self) -> usize {
         self.0 as usize
     }

@@ -103,17 +103,22 @@ impl Plan {
                 self.weights.len()
             )));
         }
-        let names = self.weights.iter().map(|w| &w.name).chain(self.ops.iter().map(|op| &op.name));
+        if self.public.len() > MAX_OPS {
+            let reason = format!("{} public weight tensors, at most {MAX_OPS}", self.public.len());
+            return Err(PlanError::Whole(reason));
+        }
+        let names = self.tensors().map(|w| &w.name).chain(self.ops.iter().map(|op| &op.name));
         if let Some(name) = names.chain([&self.name]).find(|name| !Printable::is(name)) {
             return Err(PlanError::op(name, "a name that is too long or not printable"));
         }
-        for w in &self.weights {
+        for w in self.tensors() {
             check_linear(&w.name, &w.shape)?;
             if w.shape.weights() > MAX_WEIGHTS {
                 let reason = format!("{} weights, at most {MAX_WEIGHTS}", w.shape.weights());
                 return Err(PlanError::op(&w.name, reason));
             }
         }
+        self.public.iter().try_for_each(|tensor| tensor.check(self.limbs))?;
         let mut values = vec![self.input_value()?];
         let mut uses = vec![0u32; self.weights.len()];
         for op in &self.ops {
@@ -128,6 +133,15 @@ impl Plan {
         }
         if let Some(unused) = uses.iter().position(|&u| u == 0) {
             return Err(PlanError::op(&self.weights[unused].name, "weight tensor is never used"));
+        }
+        let mut applied = vec![false; self.public.len()];
+        for op in &self.ops {
+            if let OpKind::PublicLinear { weights, .. } = op.kind {
+                applied[weights.index()] = true;
+            }
+        }
+        if let Some(unused) = applied.iter().position(|&applied| !applied) {
+            return Err(PlanError::op(&self.public[unused].spec.name, "weight tensor is never used"));
         }
         self.check_output(&values)?;
         self.check_statistical(&values)?;
@@ -178,6 +192,15 @@ impl Plan {
                 *seen += 1;
                 let scale = self.checked_scale(name, x.scale.0.checked_add(w.scale.0))?;
                 Ok(ValueInfo::elements(w.shape.outputs(), scale, MaskKind::Helper))
+            }
+            OpKind::PublicLinear { input, weights } => {
+                let x = value(*input)?;
+                let w = self.public.get(weights.index()).map(|tensor| &tensor.spec).ok_or_else(|| {
+                    PlanError::op(name, format!("public weight tensor {} does not exist", weights.0))
+                })?;
+                expect_len(name, w.shape.inputs(), x.len)?;
+                let scale = self.checked_scale(name, x.scale.0.checked_add(w.scale.0))?;
+                Ok(ValueInfo::elements(w.shape.outputs(), scale, x.mask))
             }
             OpKind::Multiply { left, right } => {
                 let (a, b) = (value(*left)?, value(*right)?);

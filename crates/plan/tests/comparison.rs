@@ -4,10 +4,10 @@
 
 mod common;
 
-use amicus_field::{Limbs, SumPool2d, packed_len};
+use amicus_field::{Dense, I256, Limbs, LinearShape, SumPool2d, packed_len};
 use amicus_plan::{
-    Compare, MaskKind, OpIndex, OpKind, OutputSpec, Outside, Part, Plan, ScaleBits, Schedule, Select, Stage,
-    Truncate, ValueId, ValueKind,
+    Compare, MaskKind, OpIndex, OpKind, OutputSpec, Outside, Part, Plan, PublicId, PublicTensor,
+    PublicWeights, ScaleBits, Schedule, Select, Stage, Truncate, ValueId, ValueKind, WeightSpec,
 };
 
 fn digits(digits: &[u32], thresholds: usize) -> Compare {
@@ -358,6 +358,65 @@ fn watched_at(numbers: u32, weights: u32) -> Plan {
     ]);
     plan.output = OutputSpec { value: ValueId(14), watch: 4, ..plan.output };
     plan
+}
+
+/// Integers for all tensors of a plan.
+fn public_weights(plan: &Plan) -> Vec<PublicWeights> {
+    let of = |w: &WeightSpec| {
+        let biases = if w.bias { w.shape.biases() } else { 0 };
+        // Rows that do not depend on each other.
+        let weights = (0..w.shape.weights() as i64).map(|i| i * i % 101 - 50).collect();
+        PublicWeights::new(weights, vec![I256::ONE; biases])
+    };
+    plan.weights.iter().map(of).collect()
+}
+
+/// More outputs than inputs of the last public layer, or another local operation in between: weights
+/// relate the masks of outputs, which are then opened once more before they are revealed.
+#[test]
+fn outputs_that_weights_relate_get_a_fresh_mask() {
+    let publish = |plan: &Plan| plan.published(public_weights(plan)).unwrap();
+    for plan in [common::exact(), watched(2)] {
+        let (public, fresh) = publish(&plan);
+        assert_eq!((fresh, public.ops.len()), (None, plan.ops.len()));
+    }
+    for (mut plan, watch) in [(common::exact(), 0), (watched(2), 4)] {
+        let LinearShape::Dense(dense) = plan.weights[1].shape else { panic!("a dense layer") };
+        let wide = Dense { outputs: dense.inputs + 1, ..dense };
+        plan.weights[1].shape = LinearShape::Dense(wide);
+        let rounds = |plan: &Plan| Schedule::of(plan).openings();
+        let (public, fresh) = publish(&plan);
+        assert_eq!(fresh, Some(ValueId(11)));
+        let at = &public.ops[10];
+        assert!(matches!(&at.kind, OpKind::Select(s) if s.input == ValueId(10)), "{}", at.name);
+        assert_eq!(public.output.watch, watch);
+        assert_eq!(public.output.value, ValueId(plan.output.value.0 + 1));
+        // Nothing is dealt for it, and it is opened in a round of its own.
+        assert_eq!(public.op_costs(1).unwrap()[10].dealt_bytes, 0);
+        assert_eq!(
+            public.op_costs(1).unwrap()[10].sent_bytes_per_party,
+            packed_len(Limbs::ONE, wide.outputs) as u64
+        );
+        assert!(rounds(&public) < rounds(&plan));
+        let network = public.network();
+        assert_eq!((network.ops.len(), network.output.value), (10, ValueId(10)));
+        assert_eq!(public.outputs().unwrap(), wide.outputs);
+        assert_eq!(Plan::decode(&public.encode().unwrap()).unwrap(), public);
+    }
+    // Two layers without an opening between them.
+    let mut plan = common::exact();
+    let LinearShape::Dense(dense) = plan.weights[1].shape else { panic!("a dense layer") };
+    let again = Dense { inputs: dense.outputs, outputs: 2 };
+    let mut public = publish(&plan).0;
+    let spec = WeightSpec { shape: LinearShape::Dense(again), bias: false, ..plan.weights[1].clone() };
+    let values = PublicWeights::new(vec![1; 2 * dense.outputs], Vec::new());
+    plan = Plan { weights: Vec::new(), ..public.clone() };
+    plan.public.push(PublicTensor { spec, values });
+    let kind = OpKind::PublicLinear { input: ValueId(10), weights: PublicId(2) };
+    plan.ops.push(common::op("again", kind));
+    (plan.output.value, plan.output.scale) = (ValueId(11), ScaleBits(20));
+    public = plan.published(Vec::new()).unwrap().0;
+    assert_eq!(public.output.value, ValueId(12));
 }
 
 /// Three corrections for each number and group, a truncation and a square, and no round more where

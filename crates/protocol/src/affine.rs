@@ -8,8 +8,8 @@
 
 use crate::label::{LabelStream, domain};
 use amicus_field::{Element, FieldError, LimbVec, Limbs, LinearMap};
-use amicus_plan::WeightSpec;
 pub use amicus_plan::weights::{LayerWeights, PART, Part, parts};
+use amicus_plan::{Plan, PublicTensor, WeightSpec};
 use std::ops::Range;
 
 /// A part of a tensor's mask, or of a party's share of it, from the tensor's mask stream.
@@ -102,6 +102,19 @@ impl Affine {
         bias.add_assign(&self.map.apply(&c.slice(0..inputs), 1));
         bias
     }
+}
+
+/// The plan's public weights, ready for products.
+///
+/// # Errors
+/// An invalid shape.
+pub(crate) fn public(plan: &Plan) -> Result<Vec<Affine>, FieldError> {
+    let layer = |tensor: &PublicTensor| {
+        let mut layer = Affine::zeros(&tensor.spec, plan.limbs)?;
+        parts(&tensor.spec).iter().for_each(|part| layer.write(part, tensor.part(part, plan.limbs)));
+        Ok(layer)
+    };
+    plan.public.iter().map(layer).collect()
 }
 
 fn repeated(element: Element, len: usize) -> LimbVec {

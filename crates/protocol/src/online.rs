@@ -16,7 +16,7 @@ use crate::check::CheckMessage;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
-use crate::preprocess::{Material, OpMaterial, local, truncation, truncation_alone, xnor_of_bits};
+use crate::preprocess::{Acts, Material, OpMaterial, local, truncation, truncation_alone, xnor_of_bits};
 use crate::share::Share;
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
@@ -429,7 +429,7 @@ impl State {
             self.bits[ValueId::of(index).index()] = Some(bits);
             return Ok(());
         }
-        let result = local(kind, self.batch, |input| self.value(input))?;
+        let result = local(kind, self.batch, (&epoch.ctx.public, Acts::OnValues), |input| self.value(input))?;
         let result = result.ok_or_else(|| ProtocolError::Internal(format!("{index} is not local")))?;
         self.values[ValueId::of(index).index()] = Some(result);
         Ok(())

@@ -9,8 +9,8 @@ use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, SumPool2d};
 use amicus_model::Simulator;
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Outside, Part, Plan, Range, ScaleBits, Select,
-    Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, Op, OpKind, OutputSpec, Outside, Part, Plan, PublicId, PublicTensor,
+    PublicWeights, Range, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
 };
 use amicus_protocol::affine::LayerWeights;
 use std::sync::Arc;
@@ -45,6 +45,13 @@ impl Net {
             bias: weights.bias(id, plan.limbs),
         })
         .collect()
+    }
+
+    /// The same network with weights that everybody knows.
+    pub fn published(self) -> Net {
+        let (plan, _) = self.plan.published(self.weights.public()).expect("weights of this plan");
+        let weights = QuantizedWeights::new(&plan, Vec::new()).expect("nothing is secret");
+        Net { plan: Arc::new(plan), weights }
     }
 
     /// Elements of one input.
@@ -98,7 +105,15 @@ impl Draft {
         };
         let output =
             OutputSpec { value: ValueId(1), ell: bound(limbs), scale: ScaleBits(0), watch: 0, reveal: None };
-        let plan = Plan { name: name.into(), limbs, input, weights: Vec::new(), ops: Vec::new(), output };
+        let plan = Plan {
+            name: name.into(),
+            limbs,
+            input,
+            weights: Vec::new(),
+            public: Vec::new(),
+            ops: Vec::new(),
+            output,
+        };
         Draft { plan, layers: Vec::new(), random: Random(name.bytes().map(u64::from).sum()) }
     }
 
@@ -136,6 +151,7 @@ impl Draft {
             OpKind::Truncate(_) => "truncate",
             OpKind::Select(_) => "select",
             OpKind::Outside(_) => "outside",
+            OpKind::PublicLinear { .. } => "public linear",
         };
         let number = self.plan.ops.iter().filter(|op| op.name.starts_with(word)).count();
         self.plan.ops.push(Op { name: format!("{word} {number}"), kind });
@@ -144,16 +160,37 @@ impl Draft {
 
     fn linear(&mut self, input: ValueId, shape: LinearShape, bias: bool) -> ValueId {
         let id = WeightId(self.plan.weights.len() as u32);
+        let (spec, layer) = self.tensor(format!("weights {}", id.0), input, shape, bias);
+        self.plan.weights.push(spec);
+        self.layers.push(layer);
+        self.push(OpKind::Linear { input, weights: id, use_index: UseIndex(0) })
+    }
+
+    fn tensor(
+        &mut self,
+        name: String,
+        input: ValueId,
+        shape: LinearShape,
+        bias: bool,
+    ) -> (WeightSpec, QuantizedLayer) {
         let scale = SCALE + extra(self.plan.limbs);
         let result_scale = self.scale(input) + scale;
-        let name = format!("weights {}", id.0);
-        self.plan.weights.push(WeightSpec { name, shape, scale: ScaleBits(scale), bias });
+        let spec = WeightSpec { name, shape, scale: ScaleBits(scale), bias };
         // A quarter at most in absolute value, so that values stay small.
         let weights = self.random.integers(shape.weights(), (1 << scale) / 4 + 1);
         let biases = if bias { shape.biases() } else { 0 };
         let bias = self.random.integers(biases, 1 << result_scale.min(40)).into_iter().map(I256::from);
-        self.layers.push(QuantizedLayer::new(weights, bias.collect()));
-        self.push(OpKind::Linear { input, weights: id, use_index: UseIndex(0) })
+        (spec, QuantizedLayer::new(weights, bias.collect()))
+    }
+
+    /// A dense layer of weights that everybody knows.
+    pub fn public(&mut self, input: ValueId, inputs: usize, outputs: usize, bias: bool) -> ValueId {
+        let shape = LinearShape::Dense(Dense { inputs, outputs });
+        let weights = PublicId(self.plan.public.len() as u32);
+        let (spec, layer) = self.tensor(format!("public {}", weights.0), input, shape, bias);
+        let values = PublicWeights::new(layer.weights().to_vec(), layer.bias().to_vec());
+        self.plan.public.push(PublicTensor { spec, values });
+        self.push(OpKind::PublicLinear { input, weights })
     }
 
     /// A dense layer.

@@ -43,6 +43,7 @@ pub fn plan(limbs: Limbs) -> Plan {
         limbs,
         input: InputSpec { shape: vec![INPUTS], scale: ScaleBits(12), range: Range { low: -1.0, high: 1.0 } },
         weights: vec![dense("first", INPUTS, HIDDEN, f_w), dense("second", HIDDEN, OUTPUTS, f_w)],
+        public: Vec::new(),
         ops: vec![
             Op {
                 name: "first".into(),

@@ -66,6 +66,22 @@ pub fn residual(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
+/// Weights of which some are public: of a product of two layers of them, and of one before secret
+/// weights, whose masks the parties share, and of the last layer, behind a secret one.
+pub fn mixed(limbs: Limbs) -> Net {
+    let mut net = Draft::new("mixed", limbs, &[5]);
+    let left = net.public(ValueId::INPUT, 5, 3, true);
+    let right = net.public(ValueId::INPUT, 5, 3, false);
+    let z = net.multiply(left, right);
+    let y = net.activation(z, 3, 2, None);
+    let z = net.public(y, 3, 3, true);
+    let z = net.dense(z, 3, 3, true);
+    let y = net.activation(z, 2, 2, None);
+    let z = net.dense(y, 3, 2, true);
+    let z = net.public(z, 2, 4, true);
+    net.reveal(z)
+}
+
 /// Products of two secret vectors: halves of the input, and an activation with itself.
 pub fn products(limbs: Limbs) -> Net {
     let mut net = Draft::new("products", limbs, &[8]);
@@ -263,6 +279,7 @@ pub fn all(limbs: Limbs) -> Vec<Net> {
         conv_net(limbs),
         residual(limbs),
         products(limbs),
+        mixed(limbs),
         repeated(limbs),
         pools(limbs),
         joined(limbs),

@@ -26,6 +26,7 @@ fn a_layer_of_one_input_with_a_bias_works_in_a_batch_of_two() {
         limbs,
         input: InputSpec { shape: vec![1], scale: ScaleBits(8), range: Range { low: -1.0, high: 1.0 } },
         weights: vec![spec],
+        public: Vec::new(),
         ops: vec![Op { name: "one".into(), kind }],
         output: OutputSpec { value: ValueId(1), ell: 40, scale: ScaleBits(16), watch: 0, reveal: None },
     });

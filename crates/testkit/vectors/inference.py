@@ -102,7 +102,7 @@ class Inference:
             self.add_terms(self.constants, 0, self.dots(key, r.add(*V)))
             material = dict(V=V, g=g, gx=gx, gy=gy)
         elif kind == "activation":
-            mask, mask_shares, material = self.prepare_activation(op, seeds, count, dealt, True)
+            mask, mask_shares, material = self.prepare_activation(op, seeds, count, dealt, r.values.shared[index + 1])
         elif kind == "truncate":
             alone = truncation(op)
             mask, mask_shares, material = self.prepare_activation(alone, seeds, count, dealt, r.values.shared[index + 1])
@@ -123,7 +123,7 @@ class Inference:
             mask = None
         else:
             def on_masks(masks):
-                return self.per_element(lambda *args: local(op, args, self.q), *masks)
+                return self.per_element(lambda *args: local(op, args, self.q, masks=True), *masks)
             mask = on_masks([self.masks[v] for v in inputs_of(op)])
             if r.values.shared[index + 1]:
                 mask_shares = [on_masks([self.mask_shares[v][i] for v in inputs_of(op)]) for i in self.everybody]

@@ -11,7 +11,7 @@ from comparisons import bits_opened, levels, shape
 from primitives import derive_key, sequence, text, varint, zigzag
 
 WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh", "compare", "truncate",
-         "select", "subtract", "gather", "xnor", "outside")
+         "select", "subtract", "gather", "xnor", "outside", "public_linear")
 
 
 # ------------------------------------------------------------------ bytes
@@ -56,19 +56,31 @@ def encode_kind(op):
         fields = {"linear": ("input", "weights", "use"), "multiply": ("left", "right"),
                   "add": ("left", "left_shift", "right", "right_shift"), "slice": ("input", "start", "len"),
                   "subtract": ("left", "left_shift", "right", "right_shift"), "truncate": ("input", "scale", "ell"),
-                  "xnor": ("left", "right"), "outside": ("input", "numbers", "scale")}
+                  "xnor": ("left", "right"), "outside": ("input", "numbers", "scale"),
+                  "public_linear": ("input", "weights")}
         body = b"".join(varint(op[field]) for field in fields[kind])
     return varint(WORDS.index(kind)) + body
 
 
+def encode_weights(w):
+    return text(w["name"]) + encode_shape(w["shape"]) + varint(w["scale"]) + bytes([w["bias"]])
+
+
+def encode_public(w):
+    """A public tensor: what it is, its weights, its biases as the upper and lower halves of 256 bits."""
+    halves = [zigzag(b >> 128) + varint(b % 2**128) for b in w["biases"]]
+    return encode_weights(w) + sequence(map(zigzag, w["weights"])) + sequence(halves)
+
+
 def encode(plan):
     low, high = plan["range"]
-    weights = [text(w["name"]) + encode_shape(w["shape"]) + varint(w["scale"]) + bytes([w["bias"]])
-               for w in plan["weights"]]
+    weights = [encode_weights(w) for w in plan["weights"]]
     kinds = {op["kind"] for op in plan["ops"]}
-    version = 5 if "outside" in kinds else 1 if kinds <= set(WORDS[:8]) else 2
+    version = 6 if plan["public"] else 5 if "outside" in kinds else 1 if kinds <= set(WORDS[:8]) else 2
     # Operations that watch, and labels in place of outputs: none.
-    behind = varint(0) + b"\0" if version == 5 else b""
+    behind = varint(0) + b"\0" if version >= 5 else b""
+    if version == 6:
+        behind += sequence(map(encode_public, plan["public"]))
     return (b"amc.plan" + version.to_bytes(2, "little") + text(plan["name"]) + bytes([plan["limbs"]])
             + sequence(map(varint, plan["input"])) + varint(plan["input_scale"]) + struct.pack("<dd", low, high)
             + sequence(weights) + sequence([text(op["name"]) + encode_kind(op) for op in plan["ops"]])
@@ -188,6 +200,8 @@ class Values:
             if kind == "linear":
                 weight = plan["weights"][op["weights"]]
                 length, scale, shared = len(Matrix(weight).rows), scale + weight["scale"], False
+            elif kind == "public_linear":
+                length, scale = len(Matrix(op["tensor"]).rows), scale + op["tensor"]["scale"]
             elif kind == "multiply":
                 scale, shared = scale + self.scale[inputs[1]], False
             elif kind == "activation":
@@ -229,17 +243,19 @@ class Values:
 
     def share_masks(self, plan):
         """Masks of truncations and selections are shared only where a product needs them, perhaps through local
-        operations."""
+        operations; in a plan with public weights those of activations and of layers of public weights, too."""
         needed = [False] * len(self.length)
         for index, op in reversed(list(enumerate(plan["ops"]))):
             if op["kind"] in ("linear", "multiply") or (not opens(op) and needed[index + 1]):
                 for value in inputs_of(op):
                     needed[value] = True
         for index, op in enumerate(plan["ops"]):
-            if op["kind"] in ("truncate", "select"):
+            if op["kind"] in ("truncate", "select") or (op["kind"] == "activation" and plan["public"]):
                 self.shared[index + 1] = needed[index + 1]
             elif not opens(op) and op["kind"] != "xnor":
                 self.shared[index + 1] = all(self.shared[v] for v in inputs_of(op))
+            if op["kind"] == "public_linear" and not needed[index + 1]:
+                self.shared[index + 1] = False
 
 
 def slots(op):
@@ -248,9 +264,12 @@ def slots(op):
     return len(op["thresholds"]) * (1 + sum(len(bits_opened(run, last)) for run, last in runs))
 
 
-def local(op, arguments, q):
-    """A local operation on one batch element, of masked values and masks alike (6.6)."""
+def local(op, arguments, q, masks=False):
+    """A local operation on one batch element, of masked values and masks alike but for biases (6.6)."""
     kind = op["kind"]
+    if kind == "public_linear":
+        tensor, x = op["tensor"], arguments[0]
+        return Matrix(tensor).product(tensor["weights"], tensor["biases"], x if masks else [*x, 1], q)
     if kind == "add":
         x, y = arguments
         return [(2**op["left_shift"] * a + 2**op["right_shift"] * b) % q for a, b in zip(x, y)]

@@ -29,7 +29,7 @@ class Draft:
         self.extra = 0 if limbs == 1 else 5
         self.numbers, self.weights = 0, []
         self.plan = dict(name=name, limbs=limbs, input=shape, input_scale=3 + self.extra, range=(-1.0, 1.0), weights=[],
-                         ops=[], output=None)
+                         public=[], ops=[], output=None)
 
     def integers(self, count, limit):
         """Integers of absolute value at most `limit`."""
@@ -52,6 +52,15 @@ class Draft:
         self.plan["weights"].append(dict(name=f"tensor {len(self.weights)}", shape=shape, scale=scale, bias=bias))
         self.weights.append((self.integers(weights, 2**scale), self.integers(biases, 2**scale) if bias else None))
         return self.push("linear", input=value, weights=len(self.weights) - 1, use=0)
+
+    def public(self, value, inputs, outputs, bias=True):
+        """A dense layer of weights that everybody knows."""
+        scale = 3 + self.extra
+        biases = self.integers(outputs, 2**(self.scale(value) + scale)) if bias else []
+        tensor = dict(name=f"public {len(self.plan['public'])}", shape=dict(kind="dense", inputs=inputs, outputs=outputs),
+                      scale=scale, bias=bias, weights=self.integers(inputs * outputs, 2**scale), biases=biases)
+        self.plan["public"].append(tensor)
+        return self.push("public_linear", input=value, weights=len(self.plan["public"]) - 1, tensor=tensor)
 
     def dense(self, value, inputs, outputs, bias=True):
         return self.linear(value, dict(kind="dense", inputs=inputs, outputs=outputs), bias, inputs * outputs, outputs)
@@ -205,13 +214,29 @@ def watched(limbs):
     return net.reveal(net.concat(z, told))
 
 
+def public(limbs):
+    net = Draft(f"public, {limbs} limbs", limbs, [3])
+    y = net.activation(net.public(INPUT, 3, 4), 3, 2)
+    bits = net.compare(y, [0], [3, 3, 3])
+    y = net.select(net.truncate(y, 3), bits, [[0], [0, 1]])
+    return net.reveal(net.public(y, 4, 2, bias=False))
+
+
+def mixed(limbs):
+    net = Draft(f"mixed, {limbs} limbs", limbs, [3])
+    left, right = net.public(INPUT, 3, 2), net.public(INPUT, 3, 2)  # shares of their masks are needed
+    y = net.activation(net.push("multiply", left=left, right=right), 3, 2)
+    return net.reveal(net.public(net.dense(y, 2, 2), 2, 3))
+
+
 # Network, parties, batches of the inferences.
 CASES = [(dense(2), 2, [1, 2]), (dense(1), 3, [1]), (convolution(2), 3, [2]), (convolution(1), 2, [1, 1]),
          (products(2), 2, [2, 1]), (products(1), 3, [1]), (residual(2), 3, [1, 2]), (residual(1), 2, [1]),
          (repeated(2), 2, [2]), (joined(3), 2, [1]), (relu(1, [2] * 6), 2, [1, 3]), (relu(2, [3, 3, 3], False), 3, [1]),
          (relu(1, [1, 2, 1, 2, 1, 2, 2]), 5, [2]), (relu(2, [2] * 5), 5, [1]), (maxima(1), 3, [2]), (maxima(2), 2, [1]),
          (pieces(1), 2, [1]), (pieces(2), 3, [1]), (relu_of_maxima(1), 2, [2]), (relu_of_maxima(2), 3, [1]),
-         (watched(1), 2, [2]), (watched(2), 3, [1])]
+         (watched(1), 2, [2]), (watched(2), 3, [1]), (public(1), 2, [2]), (public(2), 3, [1]), (mixed(2), 2, [2]),
+         (mixed(3), 3, [1])]
 
 
 def case(net, parties, batches):

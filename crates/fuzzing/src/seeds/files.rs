@@ -52,8 +52,12 @@ pub(super) fn amc() -> Vec<Seed> {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tiny.amc");
-    file.save(&path, amicus_model::private_file::Existing::Replace).expect("a file");
-    vec![seed("tiny", fs::read(&path).expect("a file"))]
+    let of = |name: &str, file: &ModelFile| {
+        file.save(&path, amicus_model::private_file::Existing::Replace).expect("a file");
+        seed(name, fs::read(&path).expect("a file"))
+    };
+    let secret = of("tiny", &file);
+    vec![secret, of("public", &file.published().expect("small weights"))]
 }
 
 fn test_data(name: &str) -> Vec<u8> {

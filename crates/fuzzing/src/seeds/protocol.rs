@@ -14,6 +14,7 @@ use amicus_protocol::keys::CONTRIBUTION_BYTES;
 use amicus_protocol::session::SessionStart;
 use amicus_protocol::wire::{Header, Kind, pack};
 use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope, SessionId, Step};
+use amicus_testkit::nets::Net;
 use amicus_testkit::{direct, zoo};
 
 const SCOPE: Scope =
@@ -88,8 +89,11 @@ pub(super) fn plans() -> Vec<Seed> {
     let more =
         [zoo::products(Limbs::TWO), zoo::repeated(Limbs::ONE), zoo::pools(Limbs::THREE), zoo::statistical()];
     let comparing = [zoo::relu(Limbs::ONE, true, &[2; 6]), zoo::maxima(Limbs::TWO), zoo::pieces(Limbs::ONE)];
-    let plans = nets.into_iter().chain(more).chain(comparing).map(|net| net.plan);
-    plans.map(|plan| seed(&plan.name.replace(" ", "-"), plan.encode().expect("memory"))).collect()
+    let plans = nets.into_iter().chain(more).chain(comparing).chain([zoo::mixed(Limbs::TWO)]);
+    let of = |name: &str, net: &Net| seed(name, net.plan.encode().expect("memory"));
+    let mut all: Vec<Seed> = plans.map(|net| of(&net.plan.name.replace(" ", "-"), &net)).collect();
+    all.push(of("public", &zoo::mlp(Limbs::TWO).published()));
+    all
 }
 
 pub(super) fn names() -> Vec<Seed> {
@@ -111,7 +115,7 @@ fn change(number: u8, how: u8, at: u16, bytes: &[u8]) -> Vec<u8> {
 
 pub(super) fn messages() -> Vec<Seed> {
     let mut all = vec![seed("honest", [0, 0]), seed("honest-3", [3, 1])];
-    for net in 0..6 {
+    for net in 0..7 {
         // Every fifth message of a run, each in another way.
         let numbers = (0u8..60).step_by(5).zip((0u8..5).cycle());
         all.extend(numbers.map(|(number, how)| {

@@ -87,6 +87,7 @@ pub(crate) fn emit(
             range: folded.input_range,
         },
         weights: weights.collect(),
+        public: Vec::new(),
         ops,
         output: OutputSpec {
             value: folded.output,

@@ -9,6 +9,7 @@ pub(crate) mod exact;
 pub mod fake_quantisation;
 pub mod planned;
 pub mod proof;
+pub mod publish;
 pub mod quality;
 pub mod quantize;
 pub mod report;

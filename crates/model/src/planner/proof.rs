@@ -9,8 +9,8 @@
 //! - given the calibrated range of every activation before: what a layer can reach at most while
 //!   all earlier ones stay inside their ranges.
 
-use amicus_field::{LinearShape, SumPool2d};
-use amicus_plan::{Activation, Compare, OpKind, Plan, Select, ValueId};
+use amicus_field::{I256, LinearShape, SumPool2d};
+use amicus_plan::{Activation, Compare, OpKind, Plan, PublicTensor, Select, ValueId, WeightSpec};
 use serde::Serialize;
 
 use crate::fake_quantisation::power_of_two;
@@ -111,14 +111,16 @@ fn bounds_of(
                 let spec = plan.weight(*id);
                 match weights.map(|weights| &weights.layers()[id.index()]) {
                     Some(layer) => {
-                        let unit = power_of_two(spec.scale.0);
-                        let w: SecretReals = layer.weights().iter().map(|&w| w as f64 / unit).collect();
-                        let scale = scales[input.index()] + spec.scale.0;
-                        let bias: SecretReals = layer.bias().iter().map(|&b| to_real(b, scale)).collect();
-                        values[input.index()].linear(&spec.shape, w, &bias)
+                        let integers = (layer.weights(), layer.bias());
+                        values[input.index()].weighted(spec, scales[input.index()], integers)
                     }
                     None => Intervals::anything(spec.shape.outputs()),
                 }
+            }
+            OpKind::PublicLinear { input, weights } => {
+                let PublicTensor { spec, values: known } = plan.public_tensor(*weights);
+                let integers = (known.weights(), known.bias());
+                values[input.index()].weighted(spec, scales[input.index()], integers)
             }
             OpKind::Multiply { left, right } => values[left.index()].times(&values[right.index()]),
             OpKind::Activation(a) => {
@@ -214,6 +216,14 @@ impl Intervals {
         let ends = self.middle.iter().zip(&self.radius).map(|(m, r)| m.abs() + r);
         // `max` ignores NaN (an infinite interval times 0), which must count as unbounded.
         ends.fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) }) * (1.0 + F64_SLACK)
+    }
+
+    /// A layer of weights and biases that are integers, on a value of a scale.
+    fn weighted(&self, spec: &WeightSpec, scale: u32, (weights, bias): (&[i64], &[I256])) -> Self {
+        let unit = power_of_two(spec.scale.0);
+        let w: SecretReals = weights.iter().map(|&w| w as f64 / unit).collect();
+        let bias: SecretReals = bias.iter().map(|&b| to_real(b, scale + spec.scale.0)).collect();
+        self.linear(&spec.shape, w, &bias)
     }
 
     fn linear(&self, shape: &LinearShape, weights: SecretReals, bias: &[f64]) -> Self {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use amicus_field::{I256, LimbVec, Limbs, LinearShape};
-use amicus_plan::{Plan, WeightId};
+use amicus_plan::{Plan, PublicWeights, WeightId};
 use zeroize::Zeroize;
 
 use crate::error::ModelError;
@@ -88,6 +88,12 @@ impl QuantizedWeights {
             }
         }
         Ok(())
+    }
+
+    /// The same integers, to be made public.
+    pub fn public(&self) -> Vec<PublicWeights> {
+        let of_layer = |layer: &QuantizedLayer| PublicWeights::new(layer.weights.clone(), layer.bias.clone());
+        self.layers.iter().map(of_layer).collect()
     }
 
     /// All layers.

@@ -164,6 +164,12 @@ pub(crate) fn layers(plan: &Plan, proofs: &[LayerProof]) -> Vec<LayerScales> {
                 layers.push(LayerScales::Linear { name: op.name.clone(), weights: f_w, result });
                 result
             }
+            OpKind::PublicLinear { input, weights } => {
+                let f_w = plan.public_tensor(*weights).spec.scale.0;
+                let result = scales[input.index()] + f_w;
+                layers.push(LayerScales::Linear { name: op.name.clone(), weights: f_w, result });
+                result
+            }
             OpKind::Activation(a) => {
                 let result = a.degree() as u32 * a.input_scale.0 + a.coefficient_scale.0;
                 layers.push(LayerScales::Activation {

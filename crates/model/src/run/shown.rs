@@ -31,13 +31,20 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
         format!(
             "the architecture: {} operations, shapes and names of {} layers, which of them have biases",
             plan.ops.len(),
-            plan.weights.len()
+            plan.tensors().count()
         ),
         format!(
             "the input range {} to {}: ends of the calibration data and a tenth of their spread",
             plan.input.range.low, plan.input.range.high
         ),
     ];
+    if !plan.public.is_empty() {
+        lines.push(format!(
+            "all {} weights of {} layers, and their biases: they are public",
+            plan.public_weights(),
+            plan.public.len()
+        ));
+    }
     if grouped > 0 {
         lines.push(format!(
             "how many channels of {grouped} layers, which are computed in groups, are of which size: largest numbers \

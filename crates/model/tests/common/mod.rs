@@ -5,8 +5,9 @@
 use amicus_field::{Conv2d, Dense, I256, LimbVec, Limbs, LinearShape, PRIMES, SumPool2d};
 use amicus_model::quantize::{QuantizedLayer, QuantizedWeights};
 use amicus_plan::{
-    Activation, Compare, InputSpec, MaskKind, Op, OpKind, OutputSpec, Outside, Part, Plan, Range, ScaleBits,
-    Select, Truncate, UseIndex, ValueId, WeightId, WeightSpec, WrapRule,
+    Activation, Compare, InputSpec, MaskKind, Op, OpKind, OutputSpec, Outside, Part, Plan, PublicId,
+    PublicTensor, PublicWeights, Range, ScaleBits, Select, Truncate, UseIndex, ValueId, WeightId, WeightSpec,
+    WrapRule,
 };
 
 /// SplitMix64.
@@ -64,6 +65,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
             range: Range { low: -4.0, high: 4.0 },
         },
         weights: Vec::new(),
+        public: Vec::new(),
         ops: Vec::new(),
         output: OutputSpec {
             value: ValueId(1),
@@ -76,12 +78,12 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
     let mut known = vec![Known { id: ValueId::INPUT, shape, scale: 4, mask: MaskKind::Shared }];
     let mut layers = Vec::new();
     // A first linear layer, then whatever fits.
-    push_linear(&mut plan, &mut layers, &mut known, 0, &mut r);
+    push_linear(&mut plan, Some(&mut layers), &mut known, 0, &mut r);
     for _ in 0..r.between(4, 9) {
         let at = r.below(known.len());
-        match r.below(14) {
+        match r.below(15) {
             0 | 1 => push_activation(&mut plan, &mut known, at, &mut r),
-            2 => push_linear(&mut plan, &mut layers, &mut known, at, &mut r),
+            2 => push_linear(&mut plan, Some(&mut layers), &mut known, at, &mut r),
             3 => push_multiply(&mut plan, &mut known, at, &mut r),
             4 => push_add(&mut plan, &mut known, at, &mut r),
             5 => push_concat(&mut plan, &mut known, at, &mut r),
@@ -90,6 +92,7 @@ pub(crate) fn random_plan(limbs: Limbs, seed: u64) -> (Plan, QuantizedWeights) {
             9 => push_maximum(&mut plan, &mut known, at, &mut r),
             10 => push_truncate(&mut plan, &mut known, at, &mut r),
             11 => push_gather(&mut plan, &mut known, at, &mut r),
+            13 => push_linear(&mut plan, None, &mut known, at, &mut r),
             12 => push_outside(&mut plan, &mut known, at, &mut r),
             _ => push_local(&mut plan, &mut known, at, &mut r),
         }
@@ -122,16 +125,17 @@ fn push(
     known.push(Known { id: ValueId(plan.ops.len() as u32), shape, scale, mask });
 }
 
+/// A layer of weights; of public ones where there is no list of secret ones to put them in.
 fn push_linear(
     plan: &mut Plan,
-    layers: &mut Vec<QuantizedLayer>,
+    layers: Option<&mut Vec<QuantizedLayer>>,
     known: &mut Vec<Known>,
     at: usize,
     r: &mut Random,
 ) {
     let x = known[at];
     let [c, h, w] = x.shape;
-    if x.mask != MaskKind::Shared || !fits(plan, x.scale + 3) {
+    if (layers.is_some() && x.mask != MaskKind::Shared) || !fits(plan, x.scale + 3) {
         return;
     }
     let groups = (1..=c).filter(|g| c % g == 0).nth(r.below((1..=c).filter(|g| c % g == 0).count())).unwrap();
@@ -155,13 +159,21 @@ fn push_linear(
     };
     let bias = r.below(2) == 1;
     let id = WeightId(plan.weights.len() as u32);
-    plan.weights.push(WeightSpec { name: format!("w{}", id.0), shape, scale: ScaleBits(3), bias });
+    let spec = WeightSpec { name: format!("w{}", plan.ops.len()), shape, scale: ScaleBits(3), bias };
     let bits = plan.bits() - 6;
     let integers = r.integers(shape.weights(), 1 << 20);
     let biases = (0..if bias { shape.biases() } else { 0 }).map(|_| {
         // Full-size biases: nothing is small enough to be forgotten.
         I256::from(r.real().mul_add(1e9, 0.5) as i64) << (bits.saturating_sub(40))
     });
+    let Some(layers) = layers else {
+        let weights = PublicId(plan.public.len() as u32);
+        let values = PublicWeights::new(integers, biases.collect());
+        plan.public.push(PublicTensor { spec, values });
+        push(plan, known, OpKind::PublicLinear { input: x.id, weights }, out, x.scale + 3, x.mask);
+        return;
+    };
+    plan.weights.push(spec);
     layers.push(QuantizedLayer::new(integers, biases.collect()));
     push(
         plan,

@@ -94,7 +94,7 @@ impl Cheat {
     pub fn check_against(self, plan: &Plan, parties: Parties, batch: usize) -> Result<(), String> {
         match self {
             Cheat::Load if plan.weights.is_empty() => {
-                return Err(format!("{self}: {} has no weights", plan.name));
+                return Err(format!("{self}: {} has no secret weights", plan.name));
             }
             Cheat::Equivocate(_) if parties.count() < 3 => {
                 let most = PARTIES.end();
@@ -109,7 +109,7 @@ impl Cheat {
             _ => {}
         }
         let (what, layer) = match self {
-            Cheat::Linear(layer) => ("linear layers", layer),
+            Cheat::Linear(layer) => ("layers of secret weights", layer),
             Cheat::Activation(layer) => ("activation layers", layer),
             Cheat::Equivocate(layer) | Cheat::BatchCancel(layer) => ("openings", layer),
             Cheat::Load | Cheat::Sigma | Cheat::Hash | Cheat::Output => return Ok(()),
@@ -247,6 +247,7 @@ mod tests {
             limbs: Limbs::ONE,
             input: InputSpec { shape: vec![2], scale: ScaleBits(4), range: Range { low: -1.0, high: 1.0 } },
             weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
+            public: Vec::new(),
             ops: vec![Op { name: "w".into(), kind: linear }],
             output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8), watch: 0, reveal: None },
         };
@@ -254,7 +255,10 @@ mod tests {
             cheat.check_against(&plan, Parties::new(parties).unwrap(), batch).err().unwrap_or_default()
         };
         assert_eq!(says(Cheat::Linear(0), 2, 1), "");
-        assert_eq!(says(Cheat::Linear(1), 2, 1), "linear:1: one layer has 1 linear layers, 0 to 0");
+        assert_eq!(
+            says(Cheat::Linear(1), 2, 1),
+            "linear:1: one layer has 1 layers of secret weights, 0 to 0"
+        );
         assert_eq!(says(Cheat::Activation(0), 2, 1), "activation:0: one layer has no activation layers");
         assert!(says(Cheat::Equivocate(0), 2, 1).contains("3 to 8 are needed"));
         assert_eq!(says(Cheat::Equivocate(0), 3, 1), "");

@@ -419,6 +419,7 @@ mod tests {
             limbs: Limbs::ONE,
             input: InputSpec { shape: vec![2], scale: ScaleBits(4), range: Range { low: -1.0, high: 1.0 } },
             weights: vec![WeightSpec { name: "w".into(), shape, scale: ScaleBits(4), bias: false }],
+            public: Vec::new(),
             ops: vec![Op { name: "w".into(), kind: linear }],
             output: OutputSpec { value: ValueId(1), ell: 12, scale: ScaleBits(8), watch: 0, reveal: None },
         })

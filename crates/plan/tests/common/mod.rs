@@ -76,6 +76,7 @@ pub(crate) fn lenet5() -> Plan {
             dense("fc2", 120, 84, 15),
             dense("fc3", 84, 10, 11),
         ],
+        public: Vec::new(),
         ops: vec![
             linear("conv1", 0, 0),
             activation("act1", 1, Some(pool2([6, 28, 28]))),

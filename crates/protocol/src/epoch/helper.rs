@@ -1,7 +1,7 @@
 //! The helper's side of a load: deal masks and tags, check that the masked tags are right.
 
 use super::{SEED_BYTES, challenge, correction_lengths};
-use crate::affine::{Affine, columns, parts, sample};
+use crate::affine::{self, Affine, columns, parts, sample};
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot, FIRST_RECIPIENT};
 use crate::check::FAILURE_LIMIT;
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
@@ -57,6 +57,8 @@ pub struct HelperEpoch {
     /// The parties' seeds of the epoch: of what masks the model, and of nothing else.
     pub(super) seeds: Vec<Seed>,
     pub(crate) layers: Vec<HelperLayer>,
+    /// The plan's public weights.
+    pub(crate) public: Vec<Affine>,
     pub(crate) failures: AtomicU32,
     /// Failed checks after which the epoch is used no more.
     pub(crate) failure_limit: u32,
@@ -200,6 +202,7 @@ impl HelperChallenge {
         let values = load.plan.values()?;
         Ok(HelperEpoch {
             values,
+            public: affine::public(&load.plan)?,
             plan: load.plan,
             parties: load.parties,
             digest: load.digest,

@@ -2,7 +2,7 @@
 
 use super::tensor::Tensor;
 use super::{challenge, correction_lengths, plan_of_word, seed_from};
-use crate::affine::{Affine, columns};
+use crate::affine::{self, Affine, columns};
 use crate::authentic::{Authentic, AuthenticationKey, AuthenticationRoot, FIRST_RECIPIENT};
 use crate::fingerprint::ModelFingerprint;
 use crate::keys::PartyKeys;
@@ -25,6 +25,8 @@ pub struct PartyContext {
     pub schedule: Arc<Schedule>,
     /// Its digest.
     pub digest: PlanDigest,
+    /// Its public weights.
+    pub(crate) public: Arc<Vec<Affine>>,
     /// Number of parties.
     pub parties: Parties,
     /// This party.
@@ -39,7 +41,8 @@ impl PartyContext {
     pub fn new(plan: Arc<Plan>, parties: Parties, me: PartyId) -> Result<Self, ProtocolError> {
         let values = Arc::new(plan.values()?);
         let schedule = Arc::new(Schedule::of(&plan));
-        Ok(PartyContext { values, schedule, digest: plan.digest()?, plan, parties, me })
+        let public = Arc::new(affine::public(&plan)?);
+        Ok(PartyContext { public, values, schedule, digest: plan.digest()?, plan, parties, me })
     }
 }
 

@@ -9,7 +9,7 @@ use super::helper::{HelperEpoch, layers};
 use super::party::{PartyContext, PartyEpoch, PartyLayer, tensor_of};
 use super::tensor::PART_NUMBER_BYTES;
 use super::{SEED_BYTES, gather, seed_from};
-use crate::affine::{PART, columns, parts};
+use crate::affine::{self, PART, columns, parts};
 use crate::check::FAILURE_LIMIT;
 use crate::fingerprint::ModelFingerprint;
 use crate::ids::{ID_BYTES, PARTIES};
@@ -164,6 +164,7 @@ impl HelperEpoch {
         let seeds = seeds.map_err(|fault| damaged(&fault.to_string()))?;
         Ok(HelperEpoch {
             layers: layers(&plan, epoch, &seeds)?,
+            public: affine::public(&plan)?,
             plan,
             values,
             parties,

@@ -1,7 +1,7 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
 use super::pieces::{Body, Piece};
-use super::{MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
+use super::{Acts, MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
@@ -350,8 +350,10 @@ impl<'a> Dealing<'a> {
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
+            | OpKind::PublicLinear { .. }
             | OpKind::Gather { .. } => {
-                let of_inputs = local(kind, batch, |input| Ok(&self.masks[input.index()]));
+                let with = (&self.epoch.public[..], Acts::OnMasks);
+                let of_inputs = local(kind, batch, with, |input| Ok(&self.masks[input.index()]));
                 let not_local = || ProtocolError::Internal(format!("{index} is not local"));
                 of_inputs.and_then(|mask| mask.ok_or_else(not_local)).map_err(E::from)?
             }

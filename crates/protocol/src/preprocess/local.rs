@@ -2,17 +2,28 @@
 //! shares of masks alike (`docs/protocol.md`, section 6.6).
 
 use crate::ProtocolError;
+use crate::affine::Affine;
 use amicus_field::{BitVec, Element, LimbVec, gather, sum_pool};
 use amicus_plan::{OpKind, ValueId};
 
+/// What a local operation acts on: constants belong to values, masks have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acts {
+    /// Masked values.
+    OnValues,
+    /// Masks, or shares of them.
+    OnMasks,
+}
+
 /// The result of a local operation from its inputs, which `value` looks up; none for operations
-/// that open something, and for those on bits.
+/// that open something, and for those on bits. `public` are the plan's public weights.
 ///
 /// # Errors
 /// What `value` returns.
 pub(crate) fn local<'a>(
     kind: &OpKind,
     batch: usize,
+    (public, acts): (&[Affine], Acts),
     value: impl Fn(ValueId) -> Result<&'a LimbVec, ProtocolError>,
 ) -> Result<Option<LimbVec>, ProtocolError> {
     Ok(Some(match kind {
@@ -34,6 +45,16 @@ pub(crate) fn local<'a>(
         }
         OpKind::Weigh { input, rows, columns } => weigh(value(*input)?, rows, columns),
         OpKind::Gather { input, size, rows, columns } => gather(value(*input)?, *size, rows, columns),
+        OpKind::PublicLinear { input, weights } => {
+            let layer = &public[weights.index()];
+            let mut z = layer.product(value(*input)?, batch);
+            if acts == Acts::OnValues
+                && let Some(bias) = layer.bias_of_outputs()
+            {
+                z.add_assign(&LimbVec::concat(&vec![&bias; batch]));
+            }
+            z
+        }
         OpKind::Linear { .. }
         | OpKind::Multiply { .. }
         | OpKind::Activation(_)

@@ -14,7 +14,7 @@ pub use helper::{Dealt, InputGrant, Outlet};
 pub use party::{Material, PartyDeal};
 pub use pieces::{CorrectionShape, Group, Piece};
 
-pub(crate) use local::{local, xnor_of_bits, xor_of_masks};
+pub(crate) use local::{Acts, local, xnor_of_bits, xor_of_masks};
 pub(crate) use party::OpMaterial;
 pub(crate) use polynomials::MaskedPolynomials;
 
@@ -37,7 +37,7 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
     };
     let shared = out.mask == MaskKind::Shared;
     match &plan.op(op).kind {
-        OpKind::Activation(a) => of_inputs(true, a.corrections_per_input(), a.input),
+        OpKind::Activation(a) => of_inputs(shared, a.corrections_per_input(), a.input),
         OpKind::Truncate(t) => of_inputs(shared, truncation_alone(t).corrections_per_input(), t.input),
         OpKind::Select(s) => of_inputs(shared, s.corrections_per_input(), s.input),
         OpKind::Multiply { .. } => CorrectionShape::Elements(vec![Group { vectors: 2, len: outputs }]),
@@ -51,6 +51,7 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         | OpKind::Concat { .. }
         | OpKind::Weigh { .. }
         | OpKind::Gather { .. }
+        | OpKind::PublicLinear { .. }
         | OpKind::Xnor { .. } => CorrectionShape::Nothing,
     }
 }

@@ -1,6 +1,6 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
-use super::{CorrectionShape, MaskedPolynomials, Piece, corrections, local, truncation_alone};
+use super::{Acts, CorrectionShape, MaskedPolynomials, Piece, corrections, local, truncation_alone};
 use crate::affine::dot_mask;
 use crate::authentic::AuthenticationRoot;
 use crate::compare::party::{CompareMaterial, CompareWords, Comparing};
@@ -119,7 +119,7 @@ impl Corrections {
         match kind {
             OpKind::Activation(a) => {
                 let polynomials = MaskedPolynomials::domains(a).try_map(|_| next())?;
-                Ok(Corrections::Activation { polynomials, mask: Some(next()?) })
+                Ok(Corrections::Activation { polynomials, mask: if shared { Some(next()?) } else { None } })
             }
             OpKind::Truncate(t) => {
                 let polynomials = MaskedPolynomials::domains(&truncation_alone(t)).try_map(|_| next())?;
@@ -412,7 +412,8 @@ impl Preparing<'_> {
                 },
             },
             OpKind::Activation(a) => {
-                let (of_result, material) = self.activation(a, corrections, &source, len, true);
+                let shared = info.mask == MaskKind::Shared;
+                let (of_result, material) = self.activation(a, corrections, &source, len, shared);
                 mask = of_result;
                 material
             }
@@ -463,9 +464,11 @@ impl Preparing<'_> {
             | OpKind::Slice { .. }
             | OpKind::Concat { .. }
             | OpKind::Weigh { .. }
+            | OpKind::PublicLinear { .. }
             | OpKind::Gather { .. } => {
                 if info.mask == MaskKind::Shared {
-                    mask = local(kind, batch, |input| self.mask(input))?;
+                    let with = (&ctx.public[..], Acts::OnMasks);
+                    mask = local(kind, batch, with, |input| self.mask(input))?;
                 }
                 OpMaterial::Local
             }

@@ -27,13 +27,14 @@ use crate::error::ModelError;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer};
 use crate::private_file::Existing;
+use crate::publish::published;
 use crate::quality::Quality;
 use crate::quantize::QuantizedWeights;
 
 const MAGIC: &[u8; 8] = b"amc.modl";
 const VERSION: u16 = 4;
 /// Longest description accepted.
-const MAX_DESCRIPTION: usize = 64 << 20;
+const MAX_DESCRIPTION: usize = 128 << 20;
 const HASH: usize = 32;
 
 /// A compiled model. `Debug` shows no weights.
@@ -126,6 +127,16 @@ impl ModelFile {
     /// Whether the plan compares: whether the network's own activations and maxima are computed.
     pub fn compares(&self) -> bool {
         self.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Compare(_)))
+    }
+
+    /// The same model with its weights in the plan, where everybody sees them; nothing is left to
+    /// load.
+    ///
+    /// # Errors
+    /// Weights that are too large.
+    pub fn published(self) -> Result<Self, ModelError> {
+        let (plan, weights, factors) = published(&self.plan, &self.weights, self.factors)?;
+        Ok(ModelFile { plan, weights, factors, ..self })
     }
 
     /// Checks that its parts belong together: the network with polynomials folds into the plan's

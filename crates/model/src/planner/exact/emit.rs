@@ -136,6 +136,7 @@ pub(super) fn emit(
             range: folded.input_range,
         },
         weights: weights.collect(),
+        public: Vec::new(),
         ops: Vec::new(),
         output: OutputSpec { value: ValueId::INPUT, ell, scale: ScaleBits(0), watch: 0, reveal: None },
     };

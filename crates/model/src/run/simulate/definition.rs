@@ -2,12 +2,12 @@
 //! fast path to it.
 
 use amicus_field::{Conv2d, I256, LinearShape, SumPool2d};
-use amicus_plan::{Activation, OpKind, Plan};
+use amicus_plan::{Activation, OpKind, Plan, PublicTensor};
 
 use super::comparison::stand_in;
 use super::round_shift;
 use crate::error::ModelError;
-use crate::quantize::{QuantizedLayer, QuantizedWeights};
+use crate::quantize::QuantizedWeights;
 
 /// All values of one input, as integers in `(-Q/2, Q/2)`: the input, then one for each operation.
 ///
@@ -25,7 +25,14 @@ pub fn values(plan: &Plan, weights: &QuantizedWeights, input: &[I256]) -> Result
     for (index, op) in plan.indexed_ops() {
         let result = match &op.kind {
             OpKind::Linear { input, weights: id, .. } => {
-                linear(q, &plan.weight(*id).shape, &weights.layers()[id.index()], &values[input.index()])
+                let layer = &weights.layers()[id.index()];
+                let integers = (layer.weights(), layer.bias());
+                linear(q, &plan.weight(*id).shape, integers, &values[input.index()])
+            }
+            OpKind::PublicLinear { input, weights } => {
+                let PublicTensor { spec, values: known } = plan.public_tensor(*weights);
+                let integers = (known.weights(), known.bias());
+                linear(q, &spec.shape, integers, &values[input.index()])
             }
             OpKind::Multiply { left, right } => {
                 let pairs = values[left.index()].iter().zip(&values[right.index()]);
@@ -188,13 +195,13 @@ fn polynomial(q: Modulus, b: &[I256], u: I256) -> I256 {
     sum
 }
 
-fn linear(q: Modulus, shape: &LinearShape, layer: &QuantizedLayer, x: &[I256]) -> Vec<I256> {
-    let bias = |c: usize| layer.bias().get(c).copied().unwrap_or(I256::ZERO);
+fn linear(q: Modulus, shape: &LinearShape, (weights, biases): (&[i64], &[I256]), x: &[I256]) -> Vec<I256> {
+    let bias = |c: usize| biases.get(c).copied().unwrap_or(I256::ZERO);
     let product = |w: i64, x: I256| q.times(x, I256::from(w));
     match shape {
         LinearShape::Dense(dense) => (0..dense.outputs)
             .map(|o| {
-                let row = &layer.weights()[o * dense.inputs..(o + 1) * dense.inputs];
+                let row = &weights[o * dense.inputs..(o + 1) * dense.inputs];
                 row.iter().zip(x).fold(q.centre(bias(o)), |z, (&w, &x)| q.centre(z + product(w, x)))
             })
             .collect(),
@@ -205,7 +212,7 @@ fn linear(q: Modulus, shape: &LinearShape, layer: &QuantizedLayer, x: &[I256]) -
             places
                 .map(|[oc, oy, ox]| {
                     taps(conv, oc, oy, ox).into_iter().fold(q.centre(bias(oc)), |z, (weight, input)| {
-                        q.centre(z + product(layer.weights()[weight], x[input]))
+                        q.centre(z + product(weights[weight], x[input]))
                     })
                 })
                 .collect()

@@ -25,7 +25,9 @@ pub use trace::{Outputs, Trace};
 use amicus_field::{
     Element, I256, LimbVec, Limbs, LinearMap, Truncation, evaluate, scaled_coefficients, sum_pool,
 };
-use amicus_plan::{Activation, OpIndex, OpKind, Plan, ScaleBits, ValueId, ValueKind, Values};
+use amicus_plan::{
+    Activation, OpIndex, OpKind, Plan, PublicTensor, ScaleBits, ValueId, ValueKind, Values, WeightSpec,
+};
 
 use crate::error::ModelError;
 use crate::quantize::QuantizedWeights;
@@ -35,6 +37,8 @@ pub struct Simulator<'p> {
     plan: &'p Plan,
     values: Values,
     layers: Vec<Layer>,
+    /// Those of the plan's public weights.
+    public: Vec<Layer>,
 }
 
 impl std::fmt::Debug for Simulator<'_> {
@@ -68,6 +72,28 @@ struct Layer {
     bias: Option<LimbVec>,
 }
 
+impl Layer {
+    /// Weights and biases, as residues, in the layout of the shape.
+    fn new(spec: &WeightSpec, weights: &LimbVec, bias: Option<&LimbVec>) -> Result<Self, ModelError> {
+        let map = LinearMap::new(spec.shape, weights)
+            .map_err(|e| ModelError::weights(&spec.name, e.to_string()))?;
+        let bias = bias.map(|bias| {
+            let per_bias = spec.shape.outputs_per_bias();
+            let spread = (0..spec.shape.outputs()).map(|i| bias.get(i / per_bias));
+            LimbVec::from_elements(weights.limbs(), &spread.collect::<Vec<Element>>())
+        });
+        Ok(Layer { map, bias })
+    }
+
+    fn of(&self, x: &LimbVec, batch: usize) -> LimbVec {
+        let mut z = self.map.apply(x, batch);
+        if let Some(bias) = &self.bias {
+            z.add_assign(&LimbVec::concat(&vec![bias; batch]));
+        }
+        z
+    }
+}
+
 /// Runs a plan once; see [`Simulator`] for many runs. `inputs` are `batch` times the input's
 /// integers.
 ///
@@ -92,17 +118,17 @@ impl<'p> Simulator<'p> {
         let values = plan.values()?;
         weights.check(plan)?;
         let layers = plan.weights.iter().zip((0..).map(amicus_plan::WeightId)).map(|(spec, id)| {
-            let map = LinearMap::new(spec.shape, &weights.weights(id, plan.limbs))
-                .map_err(|e| ModelError::weights(&spec.name, e.to_string()))?;
-            let bias = weights.bias(id, plan.limbs).map(|bias| {
-                let per_bias = spec.shape.outputs_per_bias();
-                let spread = (0..spec.shape.outputs()).map(|i| bias.get(i / per_bias));
-                LimbVec::from_elements(plan.limbs, &spread.collect::<Vec<Element>>())
-            });
-            Ok(Layer { map, bias })
+            let bias = weights.bias(id, plan.limbs);
+            Layer::new(spec, &weights.weights(id, plan.limbs), bias.as_ref())
         });
         let layers = layers.collect::<Result<_, ModelError>>()?;
-        Ok(Simulator { plan, values, layers })
+        let public = plan.public.iter().map(|PublicTensor { spec, values }| {
+            let weights = LimbVec::from_i64(plan.limbs, values.weights());
+            let bias = LimbVec::from_signed(plan.limbs, values.bias().iter().copied());
+            Layer::new(spec, &weights, spec.bias.then_some(&bias))
+        });
+        let public = public.collect::<Result<_, ModelError>>()?;
+        Ok(Simulator { plan, values, layers, public })
     }
 
     /// The plan.

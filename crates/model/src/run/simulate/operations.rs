@@ -11,14 +11,8 @@ impl Simulator<'_> {
     pub(super) fn exact(&self, index: OpIndex, inputs: &[&LimbVec], batch: usize) -> LimbVec {
         let limbs = self.plan.limbs;
         match &self.plan.op(index).kind {
-            OpKind::Linear { weights, .. } => {
-                let layer = &self.layers[weights.index()];
-                let mut z = layer.map.apply(inputs[0], batch);
-                if let Some(bias) = &layer.bias {
-                    z.add_assign(&LimbVec::concat(&vec![bias; batch]));
-                }
-                z
-            }
+            OpKind::Linear { weights, .. } => self.layers[weights.index()].of(inputs[0], batch),
+            OpKind::PublicLinear { weights, .. } => self.public[weights.index()].of(inputs[0], batch),
             OpKind::Multiply { .. } => {
                 let mut z = inputs[0].clone();
                 z.mul_assign(inputs[1]);
