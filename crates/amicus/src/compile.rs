@@ -44,6 +44,8 @@ pub struct Options {
     pub reveal: Option<Reveals>,
     /// Outputs are rounded to multiples of two to the minus this before they are revealed.
     pub logit_bits: Option<u32>,
+    /// Whether the plan holds the weights, where everybody who sees it sees them.
+    pub public_model: bool,
 }
 
 impl Default for Options {
@@ -55,6 +57,7 @@ impl Default for Options {
             max_total_error: None,
             reveal: None,
             logit_bits: None,
+            public_model: false,
         }
     }
 }
@@ -117,7 +120,7 @@ pub fn imported(
         return Err(unusable("options", "no outputs are revealed that could be rounded".to_owned()).into());
     }
     let compile_options = CompileOptions { reveal, ..options.compile.clone() };
-    let Compiled { mut plan, weights, factors, report } = compile(&graph, images, &compile_options)?;
+    let Compiled { mut plan, weights, factors, mut report } = compile(&graph, images, &compile_options)?;
     step();
     let measured = images.len().min(MEASURED);
     let fixed = FixedPoint { plan: &plan, weights: &weights, factors: &factors };
@@ -141,9 +144,14 @@ pub fn imported(
         source: source.display().to_string(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         notes: notes.iter().chain(&warnings).cloned().collect(),
-        report: serde_json::to_string(&report).map_err(|e| unusable("report", e.to_string()))?,
+        report: String::new(),
     };
-    let file = ModelFile { plan, weights, factors, original, approximations, quality, about };
+    let mut file = ModelFile { plan, weights, factors, original, approximations, quality, about };
+    if options.public_model {
+        file = file.published()?;
+        report.cost = file.plan.cost(1).map_err(ModelError::from)?;
+    }
+    file.about.report = serde_json::to_string(&report).map_err(|e| unusable("report", e.to_string()))?;
     Ok(Compilation { file, notes, warnings, trials, report, measured, calibration, grouped })
 }
 

@@ -101,6 +101,32 @@ fn a_compiled_model_runs_privately() {
     assert_eq!((&report["agree"], &report["labelled"]), (&3.into(), &0.into()));
     assert!(report["correct"].is_null() && report["plaintext_correct"].is_null(), "{report}");
     assert!(report["data"].as_str().unwrap().starts_with("random inputs from "), "{report}");
+    assert_eq!(report["public_weights"], 0);
+
+    // The same with weights that everybody knows: the same answers, less to send and no round for layers.
+    let (public, plan) = (folder.path().join("public.amc"), folder.path().join("public.plan"));
+    let compile = ["compile", text(&onnx), "--calibrate", text(&npz), "--public-model", "-o", text(&public)];
+    let made = amicus(&compile);
+    // Lines are broken to fit.
+    let said: Vec<&str> = std::str::from_utf8(&made.stdout).unwrap().split_whitespace().collect();
+    let said = said.join(" ");
+    assert!(made.status.success() && said.contains("its plan holds the weights, for everybody"), "{said}");
+    let open = demo(&["--model", text(&public), "--data", text(&npz)]);
+    assert_eq!(
+        (&open["samples"], &open["agree"], &open["check"]),
+        (&4.into(), &4.into(), &"accepted".into())
+    );
+    let of = |report: &serde_json::Value, what: &str| report[what].as_u64().unwrap();
+    let known = of(&open, "public_weights");
+    assert_eq!(known, 9300);
+    let secret = demo(&["--model", text(&model), "--data", text(&npz)]);
+    assert!(of(&open, "rounds") < of(&secret, "rounds"), "{open}");
+    assert!(of(&open, "sent_bytes_per_party") < of(&secret, "sent_bytes_per_party"), "{open}");
+    let published = demo(&["--model", text(&model), "--data", text(&npz), "--public-model"]);
+    assert_eq!(of(&published, "rounds"), of(&open, "rounds"));
+    let shown = amicus(&["plan", text(&public), "-o", text(&plan), "--json"]);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(of(&shown, "public_weights"), known);
 
     let error = refused(&["--model", text(&model), "--weights", text(&npz)]);
     assert!(error.contains("--weights: a compiled model holds its weights already"), "{error}");

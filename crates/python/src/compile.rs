@@ -81,6 +81,7 @@ pub(crate) struct How {
     watch: bool,
     reveal: Option<String>,
     logit_bits: Option<u32>,
+    public_model: bool,
 }
 
 impl How {
@@ -147,6 +148,7 @@ impl How {
             max_total_error,
             reveal,
             logit_bits: self.logit_bits,
+            public_model: self.public_model,
         })
     }
 }

@@ -52,6 +52,8 @@ pub struct Compiled<'a> {
     pub validated: Option<Comparison>,
     /// What everybody learns who sees the plan.
     pub plan_shows: Vec<String>,
+    /// How many weights are public.
+    pub public_weights: usize,
     /// Version of this library.
     pub version: &'static str,
 }
@@ -108,6 +110,7 @@ impl<'a> Compiled<'a> {
             measured,
             calibration,
             validated: None,
+            public_weights: file.plan.public_weights(),
             plan_shows: shown(&file.plan, &file.approximations, *grouped),
             version: env!("CARGO_PKG_VERSION"),
         })
@@ -147,10 +150,11 @@ impl<'a> Compiled<'a> {
         s.missed_targets.iter().for_each(|missed| text.line(format_args!("target missed: {missed}")));
         text.line(format_args!("\n{}", s.quality.headline()));
         if let Some(output) = &s.output {
-            text.line(format_args!(
-                "wrote {output} (plan {}); it holds the weights: keep it secret",
-                s.digest
-            ));
+            let holds = match s.public_weights {
+                0 => "it holds the weights: keep it secret",
+                _ => "its plan holds the weights, for everybody to see",
+            };
+            text.line(format_args!("wrote {output} (plan {}); {holds}", s.digest));
         }
         text.blocks.push(Block::Whole(conclusion(s)));
         text

@@ -20,6 +20,8 @@ pub struct Estimated {
     pub net: String,
     /// Primes of the modulus.
     pub limbs: usize,
+    /// How many weights are public; none where they are secret.
+    pub public_weights: usize,
     /// One-way hops.
     pub rounds: usize,
     /// Bytes that a party sends to another.
@@ -97,6 +99,14 @@ pub struct StatedRates {
     pub hop_us: f64,
 }
 
+/// Who knows the weights.
+pub fn weights(public: usize) -> String {
+    match public {
+        0 => "secret: nobody but the owner knows them".to_owned(),
+        n => format!("public: all roles know all {n}; inputs and outputs stay secret"),
+    }
+}
+
 impl Estimated {
     /// For so many parties and images in an inference, with rates of this machine if there are any.
     ///
@@ -131,6 +141,7 @@ impl Estimated {
             batch,
             net: net.to_string(),
             limbs: file.plan.limbs.count(),
+            public_weights: file.plan.public_weights(),
             rounds: cost.rounds,
             sent_bytes_per_party: cost.sent_bytes_per_party,
             dealt_bytes: cost.dealt_bytes,
@@ -165,6 +176,7 @@ impl Estimated {
         let mut table = Table::new();
         let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
         row("model", format!("{}, {} limb(s) of 52 bits", s.model, s.limbs));
+        row("weights", weights(s.public_weights));
         row("parties", format!("{} + helper, batch {}, network {}", s.parties, s.batch, s.net));
         row("online, an inference", format!("{:.2} ms", s.online_ms));
         row("preprocessing, an inference", format!("{:.2} ms", s.preprocessing_ms));

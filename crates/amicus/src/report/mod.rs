@@ -9,7 +9,7 @@ mod estimate;
 pub use check::{Checked, Structure};
 pub use comparison::comparison;
 pub use compilation::{Compiled, Cost};
-pub use estimate::{Estimated, Memory, Operation, StatedRates};
+pub use estimate::{Estimated, Memory, Operation, StatedRates, weights};
 
 use amicus_plan::printable::is_printable;
 use comfy_table::{ContentArrangement, presets};

@@ -65,7 +65,7 @@ pub(crate) struct Args {
     /// Typical images: array x and, if there are labels, y.
     #[arg(long, value_name = "DATA.npz")]
     calibrate: PathBuf,
-    /// The compiled file. It holds the weights: keep it secret.
+    /// The compiled file. It holds the weights: keep it secret, unless they are public.
     #[arg(short, long, value_name = "MODEL.amc")]
     output: PathBuf,
     /// Replace the compiled file if it is there.
@@ -130,6 +130,10 @@ pub(crate) struct Args {
     /// [default: label where the file ends in an ArgMax, the k labels of a TopK, else logits].
     #[arg(long)]
     reveal: Option<Reveal>,
+    /// Put the weights into the plan, where parties, helper and clients see them: layers of weights then
+    /// take no round. Inputs and outputs stay secret. For networks that are published anyway.
+    #[arg(long)]
+    public_model: bool,
     /// Round logits to multiples of two to the minus this before they are revealed, after errors were
     /// measured; 5 bits at least unless with --no-watch [default: 16, more where logits are small].
     #[arg(long, value_name = "BITS")]
@@ -210,6 +214,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Reveal::Label => Reveals::Labels(1),
         }),
         logit_bits: args.logit_bits,
+        public_model: args.public_model,
     };
     network.notes.extend(read);
     let step = &mut || steps.inc(1);

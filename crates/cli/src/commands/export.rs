@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// up to 5 ms, and one for slower ones.
     #[arg(long, value_name = "NET", default_value = "lan")]
     net: Shape,
+    /// Put the weights into the plan, as `amicus compile --public-model` does.
+    #[arg(long)]
+    public_model: bool,
     /// Replace the compiled file if it is there.
     #[arg(long)]
     force: bool,
@@ -48,7 +51,10 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let existing = destination(&args.output, args.force, &[])?;
-    let Shipped { file, images } = shipped(&args.model, args.net)?;
+    let Shipped { mut file, images } = shipped(&args.model, args.net)?;
+    if args.public_model {
+        file = file.published()?;
+    }
     if let Some(folder) = &args.images {
         write_images(folder, &images)?;
     }

@@ -3,7 +3,7 @@
 use super::files::destination;
 use super::output;
 use amicus::files::write_plan;
-use amicus::report::bytes;
+use amicus::report::{bytes, weights};
 use amicus_model::amc::ModelFile;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -12,7 +12,8 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  amicus plan lenet.amc -o lenet.plan\n\n\
     Parties, helper and clients run from the plan alone; `amicus compile` lists what it shows. The compiled file, which \
-    holds the weights, stays with the model owner.")]
+    holds the weights, stays with the model owner. A plan holds weights only if its model was compiled with \
+    --public-model.")]
 pub(crate) struct Args {
     /// The compiled file.
     #[arg(value_name = "MODEL.amc")]
@@ -35,6 +36,8 @@ struct Summary<'a> {
     output: String,
     digest: String,
     bytes: u64,
+    /// How many weights it holds.
+    public_weights: usize,
     version: &'static str,
 }
 
@@ -47,17 +50,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         output: args.output.display().to_string(),
         digest: plan.digest()?.to_string(),
         bytes: plan.encode()?.len() as u64,
+        public_weights: plan.public_weights(),
         version: env!("CARGO_PKG_VERSION"),
     };
     if args.json {
         output::json(&summary)?;
     } else {
-        let Summary { model, output, digest, bytes: size, .. } = summary;
+        let Summary { model, output, digest, bytes: size, public_weights, .. } = summary;
         output::line(format_args!(
             "wrote {output} ({}), the public part of {model}: give it to parties, helper and clients",
             bytes(size)
         ));
         output::line(format_args!("plan {digest}"));
+        output::line(format_args!("weights {}", weights(public_weights)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Models to serve: compiled files, or names of networks that ship [default: lenet5-mnist].
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
+    /// Put the weights into the plans, where all roles see them: layers of weights then take no round.
+    #[arg(long)]
+    public_model: bool,
     /// Compute parties.
     #[arg(long, default_value_t = 2)]
     parties: usize,
@@ -121,7 +124,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let parties =
         Parties::new(args.parties).with_context(|| format!("--parties {}: 2 to 8", args.parties))?;
-    let models = models(&args.models)?;
+    let models = models(&args.models, args.public_model)?;
     let clients = if args.client.is_empty() { vec!["alice".to_owned()] } else { args.client.clone() };
     // Removed with all it holds when this ends.
     let temporary = args.folder.is_none().then(TemporaryFolder::new).transpose()?;
@@ -185,13 +188,13 @@ fn of_web(serving: &Serving, ready: &Ready) -> anyhow::Result<WebReady> {
     Ok(WebReady { page, relays: serving.relays.clone() })
 }
 
-fn models(named: &[String]) -> anyhow::Result<Vec<Served>> {
+fn models(named: &[String], public: bool) -> anyhow::Result<Vec<Served>> {
     let usual = [MODELS[0].to_owned()];
     let named = if named.is_empty() { &usual[..] } else { named };
     let mut models: Vec<Served> = Vec::new();
     for named in named {
         let path = Path::new(named);
-        let served = if MODELS.contains(&named.as_str()) {
+        let mut served = if MODELS.contains(&named.as_str()) {
             let shipped = shipped(named, Shape::local())?;
             Served { name: named.clone(), file: shipped.file, images: shipped.images }
         } else {
@@ -199,6 +202,9 @@ fn models(named: &[String]) -> anyhow::Result<Vec<Served>> {
             let name = stem.with_context(|| format!("{named} is no compiled file"))?;
             Served { name, file: ModelFile::load(path)?, images: Vec::new() }
         };
+        if public {
+            served.file = served.file.published()?;
+        }
         if models.iter().any(|other| other.name == served.name) {
             bail!("{named}: there are two models of that name");
         }

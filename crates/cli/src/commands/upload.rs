@@ -14,7 +14,9 @@ use std::process::ExitCode;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  amicus upload lenet.amc --cluster cluster.toml --key owner.pem\n  \
     amicus upload lenet.amc --cluster cluster.toml --token owner.tokens\n\n\
-    The weights leave this machine masked: no node can tell them, unless the helper and a party collude. Where a link \
+    The weights leave this machine masked: no node can tell them, unless the helper and a party collude. (Those of a \
+    model compiled with --public-model are in the plan that all nodes have; this command then only says that it may be \
+    used.) Where a link \
     breaks, the upload goes on over the next one. Tell clients the fingerprint over a channel that they trust.")]
 pub(crate) struct Args {
     /// The compiled file.

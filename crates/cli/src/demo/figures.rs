@@ -180,6 +180,7 @@ impl Figures {
             dealt_bytes: median(self.dealt_bytes).map(|b| b as u64),
             peak_rss_bytes: peak(),
             limbs: plan.limbs.count(),
+            public_weights: plan.public_weights(),
             scales: scales(plan),
             kernel: session.kernel.name().to_owned(),
             net: session.options.net.to_string(),
@@ -198,7 +199,7 @@ fn scales(plan: &Plan) -> ScaleReport {
         .collect();
     ScaleReport {
         input: plan.input.scale.0,
-        weights: plan.weights.iter().map(|w| w.scale.0).collect(),
+        weights: plan.tensors().map(|w| w.scale.0).collect(),
         arguments: activations.iter().map(|a| a.input_scale.0).collect(),
         coefficients: activations.iter().map(|a| a.coefficient_scale.0).collect(),
         output: plan.output.scale.0,

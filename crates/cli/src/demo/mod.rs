@@ -63,6 +63,8 @@ pub struct DemoOptions {
     pub batch: usize,
     /// Network between the roles, which plans of networks that ship, and of weights, are made for.
     pub net: Shape,
+    /// Whether all roles know the weights.
+    pub public_model: bool,
     /// What the last party does wrong, once.
     pub cheat: Option<Cheat>,
     /// First port of helper (this one) and parties (those after it); free ones if none.
@@ -86,6 +88,7 @@ impl Default for DemoOptions {
             samples: None,
             batch: 1,
             net: Shape::local(),
+            public_model: false,
             cheat: None,
             port: None,
             rates: None,
@@ -132,6 +135,8 @@ pub enum Progress {
         elapsed: Duration,
         /// Inputs that will be classified.
         samples: usize,
+        /// Whether weights are public, so that nothing was masked.
+        public: bool,
     },
     /// The misbehaving party was caught, or what it did was repaired.
     Cheated {

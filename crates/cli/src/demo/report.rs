@@ -117,6 +117,8 @@ pub struct DemoReport {
     pub peak_rss_bytes: Option<u64>,
     /// Primes of the modulus.
     pub limbs: usize,
+    /// How many weights all roles know; none where they are secret.
+    pub public_weights: usize,
     /// Fixed-point scales.
     pub scales: ScaleReport,
     /// Arithmetic kernel.

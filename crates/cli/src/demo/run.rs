@@ -54,7 +54,11 @@ impl Session {
         let started = Instant::now();
         let (model, mut verdict) = self.load(&mut owner, progress)?;
         figures.load_ms = started.elapsed().as_secs_f64() * 1e3;
-        progress(Progress::Loaded { elapsed: started.elapsed(), samples: self.samples.len() });
+        progress(Progress::Loaded {
+            elapsed: started.elapsed(),
+            samples: self.samples.len(),
+            public: !self.plan.public.is_empty(),
+        });
         let mut client = cluster.client("1")?;
         if client.fingerprint()? != model.fingerprint {
             let fault = Fault::Disagreement("fingerprint of the model".into());

@@ -6,6 +6,7 @@ use super::picture::Picture;
 use super::{DemoError, DemoOptions, MAX_BATCH, Progress, Simulation, is_far, needs, planned_for};
 use amicus_field::Kernel;
 use amicus_model::compare::{Comparison, FixedPoint, Networks, compare, tells_classes};
+use amicus_model::publish::published;
 use amicus_model::{CompileOptions, Compiled, Graph, ModelError, QuantizedWeights, compile};
 use amicus_plan::{Plan, Rates};
 use amicus_protocol::Parties;
@@ -98,6 +99,10 @@ impl Session {
                 let Compiled { plan, weights, factors, .. } = compiled;
                 (plan, weights, factors, Some(started.elapsed().as_secs_f64() * 1e3))
             }
+        };
+        let (plan, weights, factors) = match options.public_model && plan.public.is_empty() {
+            true => published(&plan, &weights, factors)?,
+            false => (plan, weights, factors),
         };
         let large = plan.cost(1).map_err(ModelError::from)?.multiply_adds > LARGE;
         let slow = is_far(&options.net);

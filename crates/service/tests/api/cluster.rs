@@ -4,6 +4,7 @@ use amicus::deployment::{ClusterId, DeployedModel, Deployment, DeploymentLimits,
 use amicus::files::{Existing, new_identity, write_plan};
 use amicus::https::{self, HttpsClient};
 use amicus::model::function::{Elementary, Function};
+use amicus::model::publish::published;
 use amicus::model::{CompileOptions, Compiled, GraphBuilder, compile};
 use amicus::net::Fingerprint;
 use amicus::node::Peer;
@@ -61,6 +62,14 @@ pub(crate) fn sums() -> Compiled {
     let typical: Vec<Vec<f32>> = (-8..=8).map(near).collect();
     let options = CompileOptions { watch: true, ..CompileOptions::default() };
     compile(&network.finish(x).unwrap(), &typical, &options).unwrap()
+}
+
+/// The network with weights that everybody knows.
+pub(crate) fn public() -> Compiled {
+    let compiled = network();
+    let (plan, weights, factors) =
+        published(&compiled.plan, &compiled.weights, compiled.factors.clone()).unwrap();
+    Compiled { plan, weights, factors, ..compiled }
 }
 
 /// What the network says of an image.

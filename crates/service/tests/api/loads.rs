@@ -1,6 +1,6 @@
 //! Models over public ports: whole, resumed, and what does not belong there.
 
-use crate::cluster::{Cluster, Setup, assert_right, of_client, of_owner};
+use crate::cluster::{Cluster, Setup, assert_right, of_client, of_owner, public};
 use crate::raw::ask;
 use amicus::client::https::{self, PartsThere};
 use amicus::client::load::{self, Loading};
@@ -12,6 +12,24 @@ use amicus::protocol::wire::Kind;
 
 fn tokens(cluster: &Cluster, name: &str) -> Vec<String> {
     (0..3).map(|n| cluster.token(n, of_owner(name)).0.reveal().to_owned()).collect()
+}
+
+/// A model of public weights: the owner gives no weights, by tokens or with a certificate, and says that
+/// it is in use.
+#[test]
+fn a_model_of_public_weights_is_served_without_weights_from_its_owner() {
+    let cluster = Setup { load: false, network: public, ..Setup::default() }.start();
+    assert!(cluster.compiled.plan.weights.is_empty());
+    let tokens = cluster.all_tokens(&of_owner("owner"));
+    let mut over_https = HttpsOwner::connect(&cluster.deployment, &tokens, cluster.plan()).unwrap();
+    let first = over_https.load(&cluster.compiled.weights, |_| ()).unwrap();
+    let identity = cluster.identity("owner");
+    let mut owner = amicus::Owner::connect(&cluster.deployment, identity, cluster.plan()).unwrap();
+    let second = owner.load(&cluster.compiled.weights).unwrap();
+    assert_ne!(first.fingerprint, second.fingerprint);
+    let mut client = cluster.client(&of_client("alice"));
+    client.compare(amicus::Expected::Model(second.fingerprint)).unwrap();
+    assert_right([0.5, 0.25], client.infer(&[0.5, 0.25]).unwrap().logits());
 }
 
 /// Asks for a load, and has the parties take it.

@@ -72,13 +72,15 @@ def compile(
     watch: bool = True,
     reveal: Literal["logits", "top5", "label"] | None = None,
     logit_bits: int | None = None,
+    public_model: bool = False,
 ) -> Model:
     """Turns a network into a plan with integer weights.
 
     ``calibration`` are typical images, stacked, as the network takes them: they tell how large numbers get.
     ``labels`` are their classes, if accuracy is to be measured. Unless ``watch`` is off, whoever gets an answer is
     told when hidden values left what the plan was made for. With ``reveal="label"`` or ``"top5"`` they get labels in
-    place of outputs. The rest is as in ``amicus compile``.
+    place of outputs. With ``public_model`` the plan holds the weights, where all roles see them, and layers of weights
+    take no message; images and answers stay secret. The rest is as in ``amicus compile``.
     """
     shape = None if input_shape is None else list(input_shape)
     torch = sys.modules.get("torch")
@@ -101,6 +103,7 @@ def compile(
         "watch": watch,
         "reveal": reveal,
         "logit_bits": logit_bits,
+        "public_model": public_model,
     }
     native, report = _native.compile(_source(network, input_shape), x, count, classes(labels, count), how)
     return Model(native, Report(report))

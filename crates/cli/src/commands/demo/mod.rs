@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// or rtt=40ms,bw=100mbit.
     #[arg(long, default_value = "local")]
     net: Shape,
+    /// All roles know the weights: layers of weights then take no round.
+    #[arg(long)]
+    public_model: bool,
     /// What the last party does wrong, once: load, linear:I, activation:I, equivocate:I (3 parties
     /// or more), batch-cancel:I (batch 2 or more), sigma, hash, output. I counts such layers from
     /// 0.
@@ -80,6 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         samples: args.samples,
         batch: args.batch,
         net: args.net,
+        public_model: args.public_model,
         cheat: args.cheat,
         port: args.port,
         rates: rates::load(Kernel::from_env()?).ok().flatten().map(|r| r.rates()),

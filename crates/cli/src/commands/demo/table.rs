@@ -1,7 +1,7 @@
 //! The table at the end of a demonstration, and what it means.
 
 use super::super::output::{self, Table};
-use amicus::report::bytes;
+use amicus::report::{bytes, weights};
 use amicus_cli::demo::DemoReport;
 use amicus_model::escapes::Escapes;
 use amicus_model::measure::{count_of, percent};
@@ -12,6 +12,7 @@ pub(super) fn print(report: &DemoReport) {
     let mut table = Table::new();
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("model", format!("{}, {} limb(s) of 52 bits", report.model, report.limbs));
+    row("weights", weights(report.public_weights));
     row("parties", format!("{} + helper, batch {}, network {}", report.parties, report.batch, report.net));
     if let Some(cheat) = &report.cheat {
         row("the last party", format!("cheated: {cheat}"));

@@ -80,12 +80,13 @@ impl View {
                     bar.finish_and_clear();
                 }
             }
-            Progress::Loaded { elapsed, samples } => {
+            Progress::Loaded { elapsed, samples, public } => {
                 if !self.quiet {
-                    output::line(format_args!(
-                        "model masked, tagged and checked at all parties in {:.0} ms\n",
-                        elapsed.as_secs_f64() * 1e3
-                    ));
+                    let what = match public {
+                        true => "all roles know the weights; the model is in use after",
+                        false => "model masked, tagged and checked at all parties in",
+                    };
+                    output::line(format_args!("{what} {:.0} ms\n", elapsed.as_secs_f64() * 1e3));
                 }
                 if samples > SHOWN {
                     self.start(ProgressBar::new(samples as u64), "{bar:40} {pos}/{len} inputs, {elapsed}");
