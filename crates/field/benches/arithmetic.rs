@@ -8,9 +8,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use amicus_field::{
-    BitVec, Conv2d, Dense, Digit, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape, Opened,
-    PolynomialShares, Prime, Seed, SumPool2d, Truncation, WordVec, WrapBits, evaluate_shares, matmul,
-    pack_into, packed_len, sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
+    Argument, BitVec, Conv2d, Dense, Digit, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape,
+    PolynomialShares, Prime, Seed, SumPool2d, Truncation, WordVec, add_signed_shares, evaluate_shares,
+    matmul, pack_into, packed_len, sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -149,12 +149,20 @@ fn polynomials(c: &mut Criterion) {
         let (c_tags, e_tags) = (many(30, degree - 1), many(40, degree));
         let keys = random(50, limbs, len);
         let leading = Element::from_i128(limbs, 1234);
-        let wrap: WrapBits = (0..len).map(|i| keys.plane(0)[i].is_multiple_of(2)).collect();
-        let opened = Opened { v: random(51, limbs, len), wrap };
+        let (d, truncation) = (random(51, limbs, len), Truncation::new(limbs, 90, 40).expect("valid"));
         each_kernel(c, name, Throughput::Elements(len as u64), || {
             let values = PolynomialShares { c: &c_values, e: &e_values };
             let tags = PolynomialShares { c: &c_tags, e: &e_tags };
-            evaluate_shares(&opened, values, tags, &keys, &leading, true, 1)
+            let argument = Argument { d: &d, truncation: Some(&truncation), batch: 1 };
+            evaluate_shares(argument, values, tags, &keys, &leading, true)
+        });
+        let mut bits = BitVec::zeros(len);
+        (0..len).filter(|&i| d.plane(0)[i].is_multiple_of(2)).for_each(|i| bits.flip(i));
+        let name = name.replace("degree6", "signed_linear");
+        each_kernel(c, &name, Throughput::Elements(len as u64), || {
+            let argument = Argument { d: &d, truncation: None, batch: 1 };
+            let mut y = LimbVec::zeros(limbs, len);
+            (add_signed_shares(argument, &bits, &c_values[..2], &c_tags[..2], &mut y), y)
         });
     }
     let mu = random(52, limbs, LEN);

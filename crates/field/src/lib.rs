@@ -11,7 +11,8 @@
 //!   moves elements over the wire,
 //! - [`LinearMap`] multiplies with a weight matrix or a convolution, [`sum_pool`] pools,
 //! - [`Truncation`] opens the truncated value and its wrap bit, [`taylor_coefficients`] and
-//!   [`evaluate_shares`] are the two sides of a polynomial activation,
+//!   [`evaluate_shares`] are the two sides of a polynomial activation, [`add_signed_shares`] adds
+//!   a polynomial that a bit chooses,
 //! - a [`WordVec`] holds shares of bits with their tags, a [`BitVec`] bits that are opened, and
 //!   [`Digit`] picks words from tables: what comparisons are made of.
 //!
@@ -66,7 +67,7 @@ pub use bits::BitVec;
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
 pub use ethnum::{I256, U256};
-pub use evaluation::{PolynomialShares, evaluate_shares};
+pub use evaluation::{Argument, PolynomialShares, add_signed_shares, evaluate_shares};
 pub use kernels::{Kernel, KernelError, with_kernel};
 pub use linear::LinearMap;
 pub use matrix::matmul;

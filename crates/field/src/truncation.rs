@@ -5,6 +5,7 @@
 //! `z / 2^shift` within one unit.
 
 use std::fmt;
+use std::ops::Range;
 
 use ethnum::U256;
 
@@ -37,6 +38,21 @@ pub struct Opened {
 #[derive(Clone, PartialEq, Eq)]
 pub struct WrapBits {
     words: Words,
+}
+
+/// Room to open some elements of a vector.
+pub(crate) struct Part {
+    /// With the offset.
+    d: LimbVec,
+    pub(crate) opened: Opened,
+}
+
+impl Part {
+    /// Room for `len` elements.
+    pub(crate) fn new(limbs: Limbs, len: usize) -> Part {
+        let wrap = WrapBits { words: Words::zeros(len) };
+        Part { d: LimbVec::zeros(limbs, len), opened: Opened { v: LimbVec::zeros(limbs, len), wrap } }
+    }
 }
 
 impl Truncation {
@@ -89,6 +105,20 @@ impl Truncation {
             kernels::open(self.limbs, self.shift, self.ell, &planes_of(d), &mut planes, &mut wrap.words);
         }
         Opened { v, wrap }
+    }
+
+    /// [`open`](Self::open) of the elements in `range`, without the offset, into the beginning of
+    /// what is there already.
+    pub(crate) fn open_part(&self, d: &LimbVec, range: Range<usize>, part: &mut Part) {
+        let len = range.len();
+        let offset = self.offset();
+        for (l, (prime, plane)) in part.d.planes_mut().enumerate() {
+            plane[..len].copy_from_slice(&d.plane(l)[range.clone()]);
+            kernels::add_constant(prime, &mut plane[..len], offset.limb(l));
+        }
+        let d: Vec<&[u64]> = planes_of(&part.d).into_iter().map(|plane| &plane[..len]).collect();
+        let mut v: Vec<&mut [u64]> = part.opened.v.planes_mut().map(|(_, plane)| &mut plane[..len]).collect();
+        kernels::open(self.limbs, self.shift, self.ell, &d, &mut v, &mut part.opened.wrap.words[..len]);
     }
 
     /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` for a wrap bit, a signed

@@ -21,7 +21,9 @@ use crate::share::Share;
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
 use crate::{Fault, PartyId, Peer, ProtocolError, Step, outside, select};
-use amicus_field::{BitVec, Element, LimbVec, PolynomialShares, WordVec, evaluate_shares, sum_pool};
+use amicus_field::{
+    Argument, BitVec, Element, LimbVec, PolynomialShares, WordVec, evaluate_shares, sum_pool,
+};
 use amicus_plan::{Activation, Compare, OpIndex, OpKind, Outside, Select, Stage, ValueId};
 use std::mem;
 use std::sync::Arc;
@@ -343,28 +345,20 @@ impl State {
 
     /// Selection on shares (section 6.12), and the tags' part of the check.
     fn selection(&mut self, index: OpIndex, select: &Select, first: bool) -> Result<LimbVec, ProtocolError> {
-        let OpMaterial::Select { shares, follow, key_of_input, .. } = &self.material[index.index()] else {
+        let OpMaterial::Select { shares, follow, keys } = &self.material[index.index()] else {
             return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
         };
         let bits = match select.bits {
             None => &[][..],
             Some(id) => self.masked_bits(id)?,
         };
-        let powers = select::powers(select, self.value(select.input)?);
-        let mut y = select::evaluate(select, &powers, bits, &shares.values);
-        let mut tags = select::evaluate(select, &powers, bits, &shares.tags);
-        if let Some(mut leading) = select::leading(select, &powers) {
-            if first {
-                y.add_assign(&leading);
-            }
-            leading.mul_assign(key_of_input);
-            tags.add_assign(&leading);
-        }
+        let d = self.value(select.input)?;
+        let shares =
+            select::Shares { values: &shares.values, tags: &shares.tags, key_of_input: keys.of_input() };
+        let (y, tags) = select::evaluate(select, d, bits, &shares, first, self.batch);
         let mut share = select::pooled(select.pool.as_ref(), y, self.batch);
         share.add_assign(follow);
-        let each = tags.len() / self.batch;
-        for element in 0..self.batch {
-            let tag = tags.slice(element * each..(element + 1) * each).sum();
+        for (element, tag) in tags.into_iter().enumerate() {
             self.add_sum(element, 0, -tag);
         }
         Ok(share)
@@ -392,23 +386,19 @@ impl State {
     /// the check.
     fn activation(&mut self, index: OpIndex, a: &Activation, first: bool) -> Result<LimbVec, ProtocolError> {
         let ctx = &self.epoch.ctx;
-        let OpMaterial::Activation { polynomials, follow, key_of_input, .. } = &self.material[index.index()]
-        else {
+        let OpMaterial::Activation { polynomials, follow, keys } = &self.material[index.index()] else {
             return Err(ProtocolError::Internal(format!("material of {index} is of another kind")));
         };
         let t = truncation(&ctx.plan, ctx.values.get(a.input).scale, a.input_scale, a.ell)?;
-        let mut d = self.value(a.input)?.clone();
-        d.add_constant(&t.offset());
-        let opened = t.open(&d);
+        let d = self.value(a.input)?;
         let leading = a.coefficients.last().map_or(0, |&c| i128::from(c));
         let (y, tags) = evaluate_shares(
-            &opened,
+            Argument { d, truncation: Some(&t), batch: self.batch },
             PolynomialShares { c: &polynomials.coefficients, e: &polynomials.differences },
             PolynomialShares { c: &polynomials.coefficient_tags, e: &polynomials.difference_tags },
-            key_of_input,
+            keys.of_input(),
             &Element::from_i128(ctx.plan.limbs, leading),
             first,
-            self.batch,
         );
         let mut share = match &a.pool {
             None => y,
@@ -538,10 +528,10 @@ impl State {
                 let (d, key) = (of(opened), of(key));
                 Ok(key.dot(&d) - key.dot(&product) + of(gy).dot(&x) + of(gx).dot(&y))
             }
-            (OpKind::Activation(_) | OpKind::Truncate(_), OpMaterial::Activation { key, .. })
-            | (OpKind::Select(_), OpMaterial::Select { key, .. })
-            | (OpKind::Outside(_), OpMaterial::Outside { key, .. }) => {
-                Ok(key.dot_parts(d.clone(), opened, d))
+            (OpKind::Activation(_) | OpKind::Truncate(_), OpMaterial::Activation { keys, .. })
+            | (OpKind::Select(_), OpMaterial::Select { keys, .. })
+            | (OpKind::Outside(_), OpMaterial::Outside { keys, .. }) => {
+                Ok(keys.of_output.dot_parts(d.clone(), opened, d))
             }
             _ => Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
         }

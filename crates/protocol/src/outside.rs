@@ -41,15 +41,17 @@ pub(crate) fn evaluate(coefficients: &[LimbVec], v: &LimbVec, batch: usize) -> L
     let mut square = v.clone();
     square.mul_assign(v);
     let (factors, linear) = coefficients.split_at(coefficients.len() / 2);
-    let terms = factors.iter().zip(linear).map(|(a, linear)| {
-        let mut term = square.clone();
-        term.mul_assign(a);
-        let mut product = v.clone();
-        product.mul_assign(linear);
-        term.sub_assign(&product);
-        term
-    });
-    sums(&terms.collect::<Vec<_>>(), batch)
+    let (each, numbers) = (v.len() / batch, factors.len());
+    let mut all = LimbVec::zeros(v.limbs(), batch * numbers);
+    for (number, (factors, linear)) in factors.iter().zip(linear).enumerate() {
+        for e in 0..batch {
+            let part = e * each..(e + 1) * each;
+            let [a, b] = [(factors, &square), (linear, v)]
+                .map(|(coefficients, power)| coefficients.dot_parts(part.clone(), power, part.clone()));
+            all.set(e * numbers + number, a - b);
+        }
+    }
+    all
 }
 
 /// Multiplies what belongs to one number by the number's keys, of which every batch element has one.

@@ -5,7 +5,10 @@
 //! helper's mask of it, the sum `Q_0(z) + sum_t b_t Q_t(z)` is `R_0(z) + sum_t beta_t s_t R_t(z)`
 //! with `R_t = Q_t / 2`. The helper deals `s_t R_t(v - r)` as coefficients of the public `v = D`.
 
-use amicus_field::{BitVec, Element, LimbVec, Limbs, SumPool2d, sum_pool, taylor_coefficients};
+use amicus_field::{
+    Argument, BitVec, Element, LimbVec, Limbs, PolynomialShares, SumPool2d, add_signed_shares,
+    evaluate_shares, sum_pool, taylor_coefficients,
+};
 use amicus_plan::Select;
 
 /// The polynomials `R_0, R_1, ..` of a selection, lowest coefficient first, without zeros behind the
@@ -72,44 +75,42 @@ fn signed(x: &LimbVec, positive: &BitVec) -> LimbVec {
     result
 }
 
-/// A party's shares of the sum, from its shares of what is dealt: of the values, or of the tags.
-/// The leading term of `R_0` is public and comes apart.
-pub(crate) fn evaluate(select: &Select, powers: &[LimbVec], bits: &[BitVec], shares: &[LimbVec]) -> LimbVec {
-    let mut sum = LimbVec::zeros(powers[0].limbs(), powers[0].len());
-    let mut of_bit = LimbVec::zeros(powers[0].limbs(), powers[0].len());
-    let order = dealt(select);
-    for (i, (&(t, k), share)) in order.iter().zip(shares).enumerate() {
-        let to = if t == 0 { &mut sum } else { &mut of_bit };
-        match k {
-            0 => to.add_assign(share),
-            k => to.add_product(&powers[k - 1], share),
-        }
-        if t > 0 && order.get(i + 1).is_none_or(|(next, _)| *next != t) {
-            sum.add_signed(&of_bit, &bits[t - 1]);
-            of_bit = LimbVec::zeros(sum.limbs(), sum.len());
-        }
-    }
-    sum
+/// What a party has of a selection: its shares of what is dealt, and of the key for the input.
+pub(crate) struct Shares<'a> {
+    pub(crate) values: &'a [LimbVec],
+    pub(crate) tags: &'a [LimbVec],
+    pub(crate) key_of_input: &'a LimbVec,
 }
 
-/// `v^1, v^2, ..`, as many as a selection needs, at least one.
-pub(crate) fn powers(select: &Select, v: &LimbVec) -> Vec<LimbVec> {
-    let degree = select.degrees().into_iter().max().unwrap_or(0);
-    let mut powers = vec![v.clone()];
-    for k in 1..degree {
-        let mut power = powers[k - 1].clone();
-        power.mul_assign(v);
-        powers.push(power);
+/// A party's shares of the sum, and of the tags' sums, one for every batch element. The leading
+/// term of `R_0` is public: the first party's value has it, all parties' tags.
+pub(crate) fn evaluate(
+    select: &Select,
+    d: &LimbVec,
+    bits: &[BitVec],
+    shares: &Shares<'_>,
+    first: bool,
+    batch: usize,
+) -> (LimbVec, Vec<Element>) {
+    let limbs = d.limbs();
+    let argument = Argument { d, truncation: None, batch };
+    let degrees = select.degrees();
+    let base = polynomials(select, limbs).swap_remove(0);
+    let mut at = degrees[0].saturating_sub(1);
+    let (mut y, mut sums) = if degrees[0] == 0 {
+        (LimbVec::zeros(limbs, d.len()), vec![Element::zero(limbs); batch])
+    } else {
+        let [values, tags] = [shares.values, shares.tags].map(|c| PolynomialShares { c: &c[..at], e: &[] });
+        evaluate_shares(argument, values, tags, shares.key_of_input, &base[degrees[0]], first)
+    };
+    for (bits, degree) in bits.iter().zip(&degrees[1..]) {
+        let range = at..at + degree + 1;
+        at = range.end;
+        let (values, tags) = (&shares.values[range.clone()], &shares.tags[range]);
+        let of_bit = add_signed_shares(argument, bits, values, tags, &mut y);
+        sums.iter_mut().zip(of_bit).for_each(|(sum, of_bit)| *sum = *sum + of_bit);
     }
-    powers
-}
-
-/// The public leading term `A v^d` of `R_0`; none when `R_0` is constant.
-pub(crate) fn leading(select: &Select, powers: &[LimbVec]) -> Option<LimbVec> {
-    let base = polynomials(select, powers[0].limbs()).swap_remove(0);
-    let mut term = powers.get(base.len().checked_sub(2)?)?.clone();
-    term.scale_assign(&base[base.len() - 1]);
-    Some(term)
+    (y, sums)
 }
 
 /// Sums over the windows of a pool, if there is one.

@@ -137,6 +137,31 @@ pub(crate) fn shares(p: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64 {
     total
 }
 
+/// One plane of everything the evaluation with chosen signs reads, as in the real crate.
+pub(crate) struct SignedRows<'a> {
+    pub(crate) v: &'a [u64],
+    pub(crate) bits: &'a [u64],
+    pub(crate) first: usize,
+    pub(crate) c: [&'a [u64]; MAX_DEGREE + 1],
+    pub(crate) tag_c: [&'a [u64]; MAX_DEGREE + 1],
+    pub(crate) count: usize,
+}
+
+/// Adds every value share with its sign to `out` and returns the sum of the tag shares with theirs.
+pub(crate) fn signed_shares(p: Prime, rows: &SignedRows<'_>, out: &mut [u64]) -> u64 {
+    let mut total = 0;
+    for (i, out) in out.iter_mut().enumerate() {
+        let sum = |c: &[&[u64]]| {
+            let term = |k: usize| p.mul(p.pow(rows.v[i], k as u64), c[k][i]);
+            (0..rows.count).fold(0, |sum, k| p.add(sum, term(k)))
+        };
+        let signed = |x: u64| if bit_of(rows.bits, rows.first + i) { x } else { p.sub(0, x) };
+        *out = p.add(*out, signed(sum(&rows.c)));
+        total = p.add(total, signed(sum(&rows.tag_c)));
+    }
+    total
+}
+
 /// `C_j = sum_{k >= j} t[j][k] (-mu)^(k - j)` for `j < d = out.len()`.
 pub(crate) fn taylor(p: Prime, t: &[[u64; 9]; 9], mu: &[u64], out: &mut [&mut [u64]]) {
     let degree = out.len();

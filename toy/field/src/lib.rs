@@ -45,7 +45,7 @@ pub use bits::BitVec;
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
 pub use ethnum::{I256, U256};
-pub use evaluation::{PolynomialShares, evaluate_shares};
+pub use evaluation::{Argument, PolynomialShares, add_signed_shares, evaluate_shares};
 pub use linear::LinearMap;
 pub use pack::{pack_into, pack_to, packed_len, unpack, unpack_add, unpack_part};
 pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficients};

@@ -168,23 +168,36 @@ fn truncation_and_polynomials() {
         let (keys, also_keys) = numbers.vectors(count, len);
         let (first, batch) = (round % 2 == 0, if len % 3 == 0 { 3 } else { 1 });
         let (y, sums) = real::evaluate_shares(
-            &opened,
+            real::Argument { d: &d, truncation: Some(&a), batch },
             real::PolynomialShares { c: &taylor[1..], e: &taylor },
             real::PolynomialShares { c: &tags[1..], e: &tags },
             &keys,
             &c[degree],
             first,
-            batch,
         );
         let (z, also_sums) = toy::evaluate_shares(
-            &also,
+            toy::Argument { d: &e, truncation: Some(&b), batch },
             toy::PolynomialShares { c: &also_taylor[1..], e: &also_taylor },
             toy::PolynomialShares { c: &also_tags[1..], e: &also_tags },
             &also_keys,
             &f[degree],
             first,
-            batch,
         );
+        assert_same(&y, &z);
+        assert!(sums.iter().zip(&also_sums).all(|(a, b)| a.lift() == b.lift()));
+
+        let (mut y, mut z) = (y, z);
+        let (mut bits, mut also_bits) = (real::BitVec::zeros(len), toy::BitVec::zeros(len));
+        for i in (0..len).filter(|i| (round + i) % 3 == 0) {
+            bits.flip(i);
+            also_bits.flip(i);
+        }
+        let (d, e) = (
+            real::Argument { d: &d, truncation: None, batch },
+            toy::Argument { d: &e, truncation: None, batch },
+        );
+        let sums = real::add_signed_shares(d, &bits, &taylor, &tags, &mut y);
+        let also_sums = toy::add_signed_shares(e, &also_bits, &also_taylor, &also_tags, &mut z);
         assert_same(&y, &z);
         assert!(sums.iter().zip(&also_sums).all(|(a, b)| a.lift() == b.lift()));
     }

@@ -2,7 +2,7 @@
 //! compiled for AVX-512.
 
 use super::boolean::Digits;
-use super::evaluation::ShareRows;
+use super::evaluation::{ShareRows, SignedRows};
 use super::pooling::Direction;
 use super::selection::Kernel;
 use super::{boolean, elementwise, evaluation, packing, pooling, product, winograd, words};
@@ -110,6 +110,7 @@ dispatch! {
     words::mask(limbs: Limbs, shift: u32, wrap: bool, r: &[&[u64]], mu: &mut [&mut [u64]]);
     words::high_half(limbs: Limbs, r: &[&[u64]], high: &mut [u64]);
     evaluation::shares(prime: Prime, rows: &ShareRows<'_>, out: &mut [u64]) -> u64;
+    evaluation::signed_shares(prime: Prime, rows: &SignedRows<'_>, out: &mut [u64]) -> u64;
     evaluation::taylor(prime: Prime, binomials: &[[u64; 9]; 9], mu: &[u64], out: &mut [&mut [u64]]);
     evaluation::horner(prime: Prime, b: &[u64], u: &[u64], out: &mut [u64]);
     winograd::image_patch(prime: Prime, image: &[u64], line: usize, channels: usize, out: &mut [u64], stride: usize);

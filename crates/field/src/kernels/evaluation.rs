@@ -13,7 +13,7 @@ pub(crate) const MAX_DEGREE: usize = 8;
 pub(crate) struct ShareRows<'a> {
     /// The opened values.
     pub(crate) v: &'a [u64],
-    /// All ones where the differences are to be added.
+    /// All ones where the differences are to be added; not read when there are none.
     pub(crate) wrap: &'a [u64],
     /// `C_k` at index `k`, `1 <= k < d`.
     pub(crate) c: [&'a [u64]; MAX_DEGREE],
@@ -88,11 +88,12 @@ fn shares_of_degree<S: Lanes, const D: usize>(
     let value_leading = s.splat(if rows.add_leading { rows.leading } else { 0 });
     // Said once, so that one comparison a vector is enough for all of its loads.
     let len = out.len();
-    assert!(rows.v.len() == len && rows.keys.len() == len && rows.wrap.len() == len);
+    assert!(rows.v.len() == len && rows.keys.len() == len);
     for k in 1..D {
         assert!(rows.c[k].len() == len && rows.tag_c[k].len() == len);
     }
     if rows.differences {
+        assert!(rows.wrap.len() == len);
         for k in 0..D {
             assert!(rows.e[k].len() == len && rows.tag_e[k].len() == len);
         }
@@ -121,6 +122,78 @@ fn shares_of_degree<S: Lanes, const D: usize>(
             s.store(out, i, f.reduce(y));
         }
         total = f.add(total, f.add(f.reduce(tag), f.reduce(tag_differences)));
+    }
+    f.total(total)
+}
+
+/// One plane of everything that the evaluation of a polynomial with chosen signs reads; all slices
+/// but the bits have the length of `v`.
+#[derive(Clone, Copy)]
+pub(crate) struct SignedRows<'a> {
+    /// The opened values.
+    pub(crate) v: &'a [u64],
+    /// Bits of elements, the first of `v` at bit `first`: set where the polynomial is added, clear
+    /// where it is taken away.
+    pub(crate) bits: &'a [u64],
+    /// Where the bits begin.
+    pub(crate) first: usize,
+    /// Coefficients of the powers from 0 on.
+    pub(crate) c: [&'a [u64]; MAX_DEGREE + 1],
+    /// Their tags.
+    pub(crate) tag_c: [&'a [u64]; MAX_DEGREE + 1],
+    /// How many coefficients there are, at least one.
+    pub(crate) count: usize,
+}
+
+/// Adds every value share with its sign to `out` and returns the sum of the tag shares with theirs,
+/// in one pass over memory.
+#[inline(always)]
+pub(super) fn signed_shares<S: Lanes>(s: S, prime: Prime, rows: &SignedRows<'_>, out: &mut [u64]) -> u64 {
+    match rows.count {
+        1 => signed_shares_of_degree::<S, 0>(s, prime, rows, out),
+        _ => for_degree!(rows.count - 1, signed_shares_of_degree(s, prime, rows, out)),
+    }
+}
+
+#[allow(clippy::needless_range_loop)] // indices are exponents
+#[inline(always)]
+fn signed_shares_of_degree<S: Lanes, const D: usize>(
+    s: S,
+    prime: Prime,
+    rows: &SignedRows<'_>,
+    out: &mut [u64],
+) -> u64 {
+    let f = Residues::new(s, prime);
+    let (zero, one, minus_one) = (s.splat(0), s.splat(1), s.splat(prime.value() - 1));
+    let len = out.len();
+    assert!(rows.v.len() == len && rows.bits.len() * 64 >= rows.first + len);
+    for k in 0..=D {
+        assert!(rows.c[k].len() == len && rows.tag_c[k].len() == len);
+    }
+    let block = const { MAX_TERMS / (MAX_DEGREE + 1) } * S::COUNT;
+    let mut total = zero;
+    for first in (0..len).step_by(block) {
+        let mut tag = s.wide(zero);
+        for i in (first..len.min(first + block)).step_by(S::COUNT) {
+            let (word, bit) = ((rows.first + i) / 64, (rows.first + i) % 64);
+            let mut bits = rows.bits[word] >> bit;
+            if bit + S::COUNT > 64 {
+                bits |= rows.bits.get(word + 1).map_or(0, |next| next << (64 - bit));
+            }
+            // Signs are in the powers, so that sums stay sums of products.
+            let sign = s.xor(minus_one, s.and(s.xor(minus_one, one), s.spread(bits)));
+            let v = s.load(rows.v, i);
+            let mut power = sign;
+            let mut y = s.mac(s.wide(s.load(out, i)), power, s.load(rows.c[0], i));
+            tag = s.mac(tag, power, s.load(rows.tag_c[0], i));
+            for k in 1..=D {
+                power = f.mul(power, v);
+                y = s.mac(y, power, s.load(rows.c[k], i));
+                tag = s.mac(tag, power, s.load(rows.tag_c[k], i));
+            }
+            s.store(out, i, f.reduce(y));
+        }
+        total = f.add(total, f.reduce(tag));
     }
     f.total(total)
 }

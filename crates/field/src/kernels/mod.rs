@@ -40,7 +40,7 @@ pub(crate) use aesni::AesNi;
 pub(crate) use aligned::Aligned;
 pub(crate) use boolean::Digits;
 pub(crate) use dispatch::*;
-pub(crate) use evaluation::{MAX_DEGREE, ShareRows};
+pub(crate) use evaluation::{MAX_DEGREE, ShareRows, SignedRows};
 pub(crate) use pooling::Direction;
 pub(crate) use product::{
     Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, left_buffer, pack_patches, prepare, prepare_left,

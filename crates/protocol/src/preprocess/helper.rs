@@ -1,5 +1,6 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
+use super::output_keys::OutputKeys;
 use super::pieces::{Body, Piece};
 use super::{Acts, MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
 use crate::affine::dot_mask;
@@ -8,9 +9,7 @@ use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
 use crate::{InferenceId, ProtocolError, Scope, compare, outside, select};
-use amicus_field::{
-    BitVec, Element, LimbVec, Seed, SumPool2d, WrapBits, scaled_coefficients, sum_pool_transposed,
-};
+use amicus_field::{BitVec, Element, LimbVec, Seed, SumPool2d, WrapBits, scaled_coefficients};
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, Compare, OpIndex, OpKind, Outside, Select, ValueId, WrapRule};
 use std::fmt;
@@ -223,10 +222,7 @@ enum Key<'a> {
 struct Opened {
     streams: Vec<LabelStream>,
     follow: LimbVec,
-    /// The key of every output.
-    key: LimbVec,
-    /// For every input the sum of the keys of the windows that hold it.
-    key_of_input: LimbVec,
+    keys: OutputKeys,
 }
 
 struct Dealing<'a> {
@@ -422,13 +418,13 @@ impl<'a> Dealing<'a> {
         let t = truncation(plan, from, a.input_scale, a.ell).map_err(|e| E::from(ProtocolError::from(e)))?;
         let r = &self.masks[a.input.index()];
         let scaled = scaled_coefficients(limbs, &a.coefficients, a.input_scale.0);
-        let Opened { streams, follow, key, key_of_input } = self.opened(index, a.pool.as_ref(), outputs);
+        let Opened { streams, follow, keys } = self.opened(index, a.pool.as_ref(), outputs);
 
         let domains: Vec<u32> = MaskedPolynomials::domains(a).in_order().collect();
         let (pieces, of_mask) = self.pieces_and_mask(index, domains.len(), r.len());
         let mut constant_terms = LimbVec::zeros(limbs, r.len());
         for piece in pieces {
-            let (r, key) = (r.slice(piece.elements.clone()), key_of_input.slice(piece.elements.clone()));
+            let (r, key) = (r.slice(piece.elements.clone()), keys.of_input().slice(piece.elements.clone()));
             let mut first = taylor_coefficients(&scaled, &t.mask(&r, false));
             let mut differences = Vec::new();
             if a.wrap == WrapRule::Exact {
@@ -447,11 +443,11 @@ impl<'a> Dealing<'a> {
             let dealt = domains.iter().copied().zip(dealt.in_order());
             send(index, &piece, &streams, dealt, outlet)?;
         }
-        let mut out_mask = follow.clone();
+        // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
+        self.add_constant(0, &Key::OfInference(&keys.of_output), &follow);
+        let mut out_mask = follow;
         out_mask.sub_assign(&select::pooled(a.pool.as_ref(), constant_terms, self.batch));
         send_mask(index, &of_mask, &streams, &out_mask, outlet)?;
-        // The sum over the outputs of g (m_o + C_0 pooled) is g . follow.
-        self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok(out_mask)
     }
 
@@ -461,11 +457,8 @@ impl<'a> Dealing<'a> {
         let streams = self.streams(index);
         let key = sum_of(&streams, domain::KEY, limbs, outputs);
         let follow = sum_of(&streams, domain::FOLLOW, limbs, outputs);
-        let key_of_input = match pool {
-            None => key.clone(),
-            Some(pool) => sum_pool_transposed(pool, &key, batch),
-        };
-        Opened { streams, follow, key, key_of_input }
+        let keys = OutputKeys::new(key, pool, batch);
+        Opened { streams, follow, keys }
     }
 
     /// Deals a selection, some elements at a time; returns the mask of its result.
@@ -478,7 +471,7 @@ impl<'a> Dealing<'a> {
     ) -> Result<LimbVec, E> {
         let r = &self.masks[select.input.index()];
         let bits = select.bits.and_then(ValueId::op).map_or(&[][..], |op| &self.bits[op.index()]);
-        let Opened { streams, follow, key, key_of_input } = self.opened(index, select.pool.as_ref(), outputs);
+        let Opened { streams, follow, keys } = self.opened(index, select.pool.as_ref(), outputs);
 
         let count = select::dealt(select).len();
         let domains: Vec<u32> =
@@ -490,18 +483,18 @@ impl<'a> Dealing<'a> {
             let bits: Vec<BitVec> = bits.iter().map(|bits| bits.slice(elements.clone())).collect();
             let (constants, values) = select::masked(select, &r.slice(elements.clone()), &bits);
             constant_terms.put(elements.start, &constants);
-            let key = key_of_input.slice(elements.clone());
+            let key = keys.of_input().slice(elements.clone());
             let tags: Vec<LimbVec> = values.iter().map(|value| times(&key, value)).collect();
             let dealt = domains.iter().copied().zip(values.into_iter().chain(tags));
             send(index, &piece, &streams, dealt, outlet)?;
         }
-        let mut out_mask = follow.clone();
+        self.add_constant(0, &Key::OfInference(&keys.of_output), &follow);
+        let mut out_mask = follow;
         out_mask.sub_assign(&select::pooled(select.pool.as_ref(), constant_terms, self.batch));
         if let Some(base) = select.base {
             out_mask.add_assign(&self.masks[base.index()]);
         }
         send_mask(index, &of_mask, &streams, &out_mask, outlet)?;
-        self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok(out_mask)
     }
 
@@ -516,7 +509,7 @@ impl<'a> Dealing<'a> {
     ) -> Result<LimbVec, E> {
         let limbs = self.epoch.plan.limbs;
         let r = &self.masks[o.input.index()];
-        let Opened { streams, follow, key, .. } = self.opened(index, None, outputs);
+        let Opened { streams, follow, keys } = self.opened(index, None, outputs);
         let numbers = o.numbers as usize;
         let (mut constant_terms, mut factors, mut linear) = (Vec::new(), Vec::new(), Vec::new());
         for i in 0..numbers {
@@ -528,7 +521,7 @@ impl<'a> Dealing<'a> {
         }
         let tags = factors.iter().chain(&linear).enumerate().map(|(vector, value)| {
             let mut tag = value.clone();
-            outside::scale_each(&mut tag, &key, vector % numbers, self.batch);
+            outside::scale_each(&mut tag, &keys.of_output, vector % numbers, self.batch);
             (domain::selected_tag(vector), tag)
         });
         let tags: Vec<(u32, LimbVec)> = tags.collect();
@@ -538,9 +531,9 @@ impl<'a> Dealing<'a> {
             let dealt = dealt.iter().map(|(domain, all)| (*domain, all.slice(piece.elements.clone())));
             send(index, &piece, &streams, dealt, outlet)?;
         }
-        let mut out_mask = follow.clone();
+        self.add_constant(0, &Key::OfInference(&keys.of_output), &follow);
+        let mut out_mask = follow;
         out_mask.sub_assign(&outside::sums(&constant_terms, self.batch));
-        self.add_constant(0, &Key::OfInference(&key), &follow);
         Ok(out_mask)
     }
 }

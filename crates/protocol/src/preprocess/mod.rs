@@ -6,6 +6,7 @@
 
 mod helper;
 mod local;
+mod output_keys;
 mod party;
 mod pieces;
 mod polynomials;

@@ -1,5 +1,6 @@
 //! A party's material of one inference: expanded from its seed, plus the last party's corrections.
 
+use super::output_keys::OutputKeys;
 use super::{Acts, CorrectionShape, MaskedPolynomials, Piece, corrections, local, truncation_alone};
 use crate::affine::dot_mask;
 use crate::authentic::AuthenticationRoot;
@@ -9,7 +10,7 @@ use crate::keys::PartyKeys;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::select;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
-use amicus_field::{Element, LimbVec, Limbs, SumPool2d, WordVec, sum_pool_transposed};
+use amicus_field::{Element, LimbVec, Limbs, SumPool2d, WordVec};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, Select, ValueId};
 use std::convert::Infallible;
 use std::vec;
@@ -167,21 +168,19 @@ pub(crate) enum OpMaterial {
     Activation {
         polynomials: MaskedPolynomials<LimbVec>,
         follow: LimbVec,
-        key: LimbVec,
-        key_of_input: LimbVec,
+        keys: OutputKeys,
     },
     Select {
         shares: Selected,
         follow: LimbVec,
-        key: LimbVec,
-        key_of_input: LimbVec,
+        keys: OutputKeys,
     },
     /// Shares of the factors and linear coefficients of every number, and of their tags.
     Outside {
         coefficients: Vec<LimbVec>,
         tags: Vec<LimbVec>,
         follow: LimbVec,
-        key: LimbVec,
+        keys: OutputKeys,
     },
     /// Before its first round.
     Compare(CompareMaterial),
@@ -327,15 +326,6 @@ struct Preparing<'a> {
     masks: &'a mut Vec<Option<LimbVec>>,
 }
 
-/// What an activation or selection is opened with.
-struct Opened {
-    follow: LimbVec,
-    /// The key of every output.
-    key: LimbVec,
-    /// For every input the sum of the keys of the windows that hold it.
-    key_of_input: LimbVec,
-}
-
 /// Vectors of one operation that are drawn.
 struct Source {
     stream: LabelStream,
@@ -454,8 +444,8 @@ impl Preparing<'_> {
                 let mut coefficients: Vec<LimbVec> =
                     (0..numbers).map(|i| source.sample(domain::selected(i), inputs)).collect();
                 coefficients.extend(linear);
-                let Opened { follow, key, .. } = self.opened(None, &source, len);
-                OpMaterial::Outside { coefficients, tags, follow, key }
+                let (follow, keys) = self.opened(None, &source, len);
+                OpMaterial::Outside { coefficients, tags, follow, keys }
             }
             OpKind::Xnor { .. } => OpMaterial::Local,
             OpKind::Add { .. }
@@ -495,8 +485,8 @@ impl Preparing<'_> {
                 (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), polynomials)
             }
         };
-        let Opened { follow, key, key_of_input } = self.opened(a.pool.as_ref(), source, outputs);
-        (mask, OpMaterial::Activation { polynomials, follow, key, key_of_input })
+        let (follow, keys) = self.opened(a.pool.as_ref(), source, outputs);
+        (mask, OpMaterial::Activation { polynomials, follow, keys })
     }
 
     /// The share of the result's mask, if it is shared, and the material.
@@ -520,16 +510,13 @@ impl Preparing<'_> {
                 (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), shares)
             }
         };
-        let Opened { follow, key, key_of_input } = self.opened(select.pool.as_ref(), source, outputs);
-        (mask, OpMaterial::Select { shares, follow, key, key_of_input })
+        let (follow, keys) = self.opened(select.pool.as_ref(), source, outputs);
+        (mask, OpMaterial::Select { shares, follow, keys })
     }
 
-    fn opened(&self, pool: Option<&SumPool2d>, source: &Source, outputs: usize) -> Opened {
-        let key = source.sample(domain::KEY, outputs);
-        let key_of_input = match pool {
-            None => key.clone(),
-            Some(pool) => sum_pool_transposed(pool, &key, self.batch),
-        };
-        Opened { follow: source.sample(domain::FOLLOW, outputs), key, key_of_input }
+    /// What hides a result when it is opened, and the keys it is checked with.
+    fn opened(&self, pool: Option<&SumPool2d>, source: &Source, outputs: usize) -> (LimbVec, OutputKeys) {
+        let keys = OutputKeys::new(source.sample(domain::KEY, outputs), pool, self.batch);
+        (source.sample(domain::FOLLOW, outputs), keys)
     }
 }
