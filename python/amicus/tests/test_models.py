@@ -72,6 +72,24 @@ def test_compile_says_how_and_takes_paths_and_bytes(model: amicus.Model, digits:
     assert polynomial.estimate()["rounds"] < model.estimate()["rounds"]
 
 
+def test_public_weights_are_in_the_plan_and_take_no_round(model: amicus.Model, digits: Digits, tmp_path: Path) -> None:
+    public = amicus.compile(DATA / "tiny.onnx", digits.x[:100], public_model=True)
+    plan, secret = public.public_plan(), model.public_plan()
+    assert plan.digest != secret.digest and len(bytes(plan)) > len(bytes(secret))
+    assert any("they are public" in line for line in plan.shows)
+    assert not any("they are public" in line for line in secret.shows)
+    assert public.estimate()["public_weights"] > 0 == model.estimate()["public_weights"]
+    assert public.estimate()["rounds"] < model.estimate()["rounds"]
+    assert "they are public" in " ".join(str(public.report).split())
+    public.save(tmp_path / "public.amc")
+    loaded = amicus.Model.load(tmp_path / "public.amc")
+    assert loaded.public_plan().digest == plan.digest
+    expected = model.simulate(digits.x[:4]).private
+    assert np.allclose(loaded.simulate(digits.x[:4]).private, expected, atol=0.05)
+    with amicus.local(loaded, parties=3) as cluster:
+        assert np.allclose(cluster.predict(digits.x[:4]), expected, atol=0.05)
+
+
 def test_models_and_plans_are_saved_and_read_back(model: amicus.Model, digits: Digits, tmp_path: Path) -> None:
     path = tmp_path / "tiny.amc"
     model.save(path)
