@@ -381,14 +381,16 @@ test("nothing runs that is not the page's own, and other pages get no answer", a
   for (const file of ["page.js", "amicus.js", "amicus.wasm", "page.css"]) {
     await open(cluster, { problems: true });
     noted.change = ({ path }) => (path === `/${file}` ? (body) => Buffer.concat([body, Buffer.from(" ")]) : undefined);
-    noted.forget();
     await page.reload();
+    // What the page asked before may still be on its way to the proxy: what counts is what it asks from now on.
+    const asked = new Set();
+    page.on("request", (request) => asked.add(new URL(request.url()).origin));
     await page.goto(cluster.page);
     await page.reload();
     await page.waitForLoadState("networkidle");
     if (file === "page.css") assert.notEqual(await page.evaluate(() => getComputedStyle(document.body).maxWidth), "960px");
     else assert.ok(!/^Connected/.test(await page.textContent("#connected")), file);
-    if (file !== "page.css") assert.ok(noted.requests.every(({ origin }) => origin === address), file);
+    if (file !== "page.css") assert.deepEqual([...asked], [address], file);
   }
   noted.change = () => undefined;
   await open();

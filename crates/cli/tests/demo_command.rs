@@ -103,7 +103,7 @@ fn a_compiled_model_runs_privately() {
     assert!(report["data"].as_str().unwrap().starts_with("random inputs from "), "{report}");
     assert_eq!(report["public_weights"], 0);
 
-    // The same with weights that everybody knows: the same answers, less to send and no round for layers.
+    // With weights that everybody knows: the same answers, less to send and no round for layers.
     let (public, plan) = (folder.path().join("public.amc"), folder.path().join("public.plan"));
     let compile = ["compile", text(&onnx), "--calibrate", text(&npz), "--public-model", "-o", text(&public)];
     let made = amicus(&compile);

@@ -70,7 +70,7 @@ impl PublicTensor {
         }
     }
 
-    /// As many integers as the shape says, none too large.
+    /// Refuses more or fewer integers than the shape says, and those that are too large.
     pub(crate) fn check(&self, limbs: Limbs) -> Result<(), PlanError> {
         let (spec, PublicWeights { weights, bias }) = (&self.spec, &self.values);
         let refuse = |reason: String| Err(PlanError::op(&spec.name, reason));

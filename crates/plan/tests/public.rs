@@ -161,7 +161,7 @@ fn weights_that_do_not_fit_are_refused() {
     assert!(refused(few).contains("fc3: [839, 10] public weights and biases, expected [840, 10]"));
     let more = |plan: &mut Plan| with(plan, |_, bias| bias.push(I256::ZERO));
     assert!(refused(more).contains("[840, 11] public weights and biases"));
-    // As large as that a weight could be 0 modulo a prime.
+    // A weight as large as that could be 0 modulo a prime.
     for large in [1 << 51, -(1 << 51), i64::MIN] {
         assert!(refused(|plan| with(plan, |weights, _| weights[7] = large)).contains("allowed 51 bits"));
     }
@@ -192,7 +192,7 @@ fn layers_of_weights_that_are_not_there_are_refused() {
     assert!(refused(another).contains("fc3: expects 120 elements, gets 84"));
     assert!(refused(|plan| plan.public.push(plan.public[0].clone())).contains("is never used"));
     assert!(refused(|plan| plan.public[2].spec.name = "\n".into()).contains("not printable"));
-    // As many as there are secret tensors to publish.
+    // There must be as many as there are secret tensors to publish.
     let plan = common::lenet5();
     assert!(plan.published(weights_but_one(&plan)).is_err());
 }

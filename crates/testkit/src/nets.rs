@@ -47,7 +47,7 @@ impl Net {
         .collect()
     }
 
-    /// The same network with weights that everybody knows.
+    /// This network with weights that everybody knows.
     pub fn published(self) -> Net {
         let (plan, _) = self.plan.published(self.weights.public()).expect("weights of this plan");
         let weights = QuantizedWeights::new(&plan, Vec::new()).expect("nothing is secret");

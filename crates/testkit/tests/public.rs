@@ -40,7 +40,7 @@ fn every_operation_gives_the_exact_integers() {
     }
 }
 
-/// The same integers as with secret weights, and the same answers within roundings.
+/// Integers are those of secret weights, and so are answers within roundings.
 #[test]
 fn answers_are_those_of_secret_weights() {
     for net in [zoo::conv_net(TWO), zoo::relu(TWO, true, &[3, 3, 3])] {

@@ -27,7 +27,7 @@ const STACK: u64 = 2 << 20;
 struct Needs(Vec<(String, u64)>);
 
 impl Needs {
-    /// The same, with what so many threads take of addresses where those are limited.
+    /// Adds what so many threads take of addresses where those are limited.
     fn among(mut self, threads: u64, available: Option<Available>) -> Self {
         if available.is_some_and(|a| a.limit == Limit::AddressSpace) {
             self.0.push((format!("addresses of {threads} threads"), addresses(threads, cores())));

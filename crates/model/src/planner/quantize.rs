@@ -90,7 +90,7 @@ impl QuantizedWeights {
         Ok(())
     }
 
-    /// The same integers, to be made public.
+    /// These integers, to be made public.
     pub fn public(&self) -> Vec<PublicWeights> {
         let of_layer = |layer: &QuantizedLayer| PublicWeights::new(layer.weights.clone(), layer.bias.clone());
         self.layers.iter().map(of_layer).collect()

@@ -129,8 +129,7 @@ impl ModelFile {
         self.plan.ops.iter().any(|op| matches!(op.kind, OpKind::Compare(_)))
     }
 
-    /// The same model with its weights in the plan, where everybody sees them; nothing is left to
-    /// load.
+    /// This model with its weights in the plan, where everybody sees them; nothing is left to load.
     ///
     /// # Errors
     /// Weights that are too large.
