@@ -7,6 +7,7 @@
 //! in the bases and the offsets, and pixels of different batch elements can share a panel.
 
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
+use crate::matrix::panel_vectors;
 use crate::prime::Prime;
 use crate::shape::Conv2d;
 use crate::storage::Words;
@@ -25,6 +26,39 @@ impl Blocks {
         // 24 * 8 bytes a line. Where the left side is converted first, several panels share that
         // work.
         if token.converts_left() { Blocks { panels: 4, taps: 256 } } else { Blocks { panels: 1, taps: 512 } }
+    }
+}
+
+/// Weights of a convolution: a row of taps for every output channel.
+#[derive(Clone, Copy)]
+pub(crate) enum Weights<'a> {
+    /// Row after row.
+    Rows(&'a [u64]),
+    /// Panels of 24 output channels, lines of which are taps ([`crate::matrix`]).
+    Panels(&'a [u64]),
+}
+
+impl<'a> Weights<'a> {
+    /// Weights from an output channel and a tap on, and how far it is from there to the next channel
+    /// of the same panel, and to the next tap.
+    fn from(self, shape: &Conv2d, channel: usize, tap: usize) -> (&'a [u64], [usize; 2]) {
+        let taps = shape.taps();
+        match self {
+            Weights::Rows(all) => (&all[channel * taps + tap..], [taps, 1]),
+            Weights::Panels(all) => {
+                let panel = channel / PANEL * PANEL;
+                let line = panel_vectors(shape.out_channels, panel) * LANES;
+                (&all[panel * taps + tap * line + channel - panel..], [1, line])
+            }
+        }
+    }
+
+    /// Output channels that lie a fixed number of words apart.
+    fn run(self) -> usize {
+        match self {
+            Weights::Rows(_) => usize::MAX,
+            Weights::Panels(_) => PANEL,
+        }
     }
 }
 
@@ -133,7 +167,7 @@ impl Geometry {
 
 /// Copies part of a line of a tile; mostly all of it, which does not need a call of `memcpy`.
 #[inline(always)]
-fn copy(to: &mut [u64], from: &[u64]) {
+pub(crate) fn copy(to: &mut [u64], from: &[u64]) {
     if let (Ok(to), Ok(from)) = (<&mut [u64; PANEL]>::try_from(&mut *to), <&[u64; PANEL]>::try_from(from)) {
         *to = *from;
     } else {
@@ -142,7 +176,14 @@ fn copy(to: &mut [u64], from: &[u64]) {
 }
 
 /// `out = W x` for one plane of `batch` images.
-pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batch: usize, out: &mut [u64]) {
+pub(crate) fn apply(
+    g: &Geometry,
+    prime: Prime,
+    weights: Weights<'_>,
+    x: &[u64],
+    batch: usize,
+    out: &mut [u64],
+) {
     let token = Token::active();
     let Blocks { panels, taps: tap_block } = Blocks::of(token);
     let (shape, taps) = (&g.shape, g.shape.taps());
@@ -174,8 +215,8 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
                 for row in (0..rows).step_by(TILE_ROWS) {
                     let channel = group * rows + row;
                     let height = TILE_ROWS.min(rows - row);
-                    let values = &weights[channel * taps + tap..];
-                    let left = Left { values, row_stride: taps, depth_stride: 1, prepared: false };
+                    let (values, [row_stride, depth_stride]) = weights.from(shape, channel, tap);
+                    let left = Left { values, row_stride, depth_stride, prepared: false };
                     let left = kernels::prepare_left(token, prime, left, [height, lines], &mut converted);
                     let place = |r: usize, image: usize, pixel: usize| {
                         (image * shape.out_channels + channel + r) * pixels + pixel
@@ -214,7 +255,7 @@ pub(crate) fn apply(g: &Geometry, prime: Prime, weights: &[u64], x: &[u64], batc
 pub(crate) fn apply_transposed(
     g: &Geometry,
     prime: Prime,
-    weights: &[u64],
+    weights: Weights<'_>,
     y: &[u64],
     batch: usize,
     out: &mut [u64],
@@ -242,14 +283,18 @@ pub(crate) fn apply_transposed(
                 }
             }
             kernels::prepare(token, prime, panel);
-            let panel = Panel { words: panel, prepared: true };
             let image = &mut image[group * group_len..];
             for tap in (0..taps).step_by(TILE_ROWS) {
                 let height = TILE_ROWS.min(taps - tap);
-                let values = &weights[group * rows * taps + tap..];
-                let left = Left { values, row_stride: 1, depth_stride: taps, prepared: false };
-                let extent = Extent { rows: height, vectors, depth: rows };
-                kernels::tile(token, prime, left, panel, extent, false, &mut tile);
+                for first in (0..rows).step_by(weights.run()) {
+                    let depth = weights.run().min(rows - first);
+                    let (values, [to_channel, to_tap]) = weights.from(shape, group * rows + first, tap);
+                    let left = Left { values, row_stride: to_tap, depth_stride: to_channel, prepared: false };
+                    let words = &panel[first * vectors * LANES..][..depth * vectors * LANES];
+                    let panel = Panel { words, prepared: true };
+                    let extent = Extent { rows: height, vectors, depth };
+                    kernels::tile(token, prime, left, panel, extent, first > 0, &mut tile);
+                }
                 for r in 0..height {
                     for (&base, &value) in bases[..count].iter().zip(&tile.out[r * PANEL..]) {
                         let word = &mut image[base + g.offsets[tap + r]];

@@ -1,8 +1,9 @@
 //! Linear layers with their weights in the kernel's own format.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::convolution::{self, Geometry};
+use crate::convolution::{self, Geometry, Weights};
 use crate::error::FieldError;
 use crate::kernels;
 use crate::matrix;
@@ -28,8 +29,11 @@ enum Form {
     /// The transposed matrix in panels of 24 outputs, one packed plane per limb. The left side are
     /// the inputs, so one input makes a matrix-vector product that streams the weights once.
     Panels { limbs: Limbs, planes: Vec<Words> },
+    /// Panels of 24 output channels whose lines are taps, of a convolution that may be computed over
+    /// tiles: transforms read the filters of a panel as they lie there.
+    Filters { limbs: Limbs, planes: Vec<Words>, geometry: Arc<Geometry> },
     /// The weights as they are: rows of the left side. The right side are patches of the image.
-    Rows { weights: LimbVec, geometry: std::sync::Arc<Geometry> },
+    Rows { weights: LimbVec, geometry: Arc<Geometry> },
 }
 
 impl LinearMap {
@@ -53,14 +57,18 @@ impl LinearMap {
     /// When the shape is not valid.
     pub fn zeros(shape: LinearShape, limbs: Limbs) -> Result<LinearMap, FieldError> {
         shape.validate()?;
+        let panels = |[depth, width]: [usize; 2]| {
+            let words = matrix::packed_words(depth, width);
+            (0..limbs.count()).map(|_| Words::zeros(words)).collect()
+        };
         let form = match shape {
-            LinearShape::Dense(dense) => {
-                let words = matrix::packed_words(dense.inputs, dense.outputs);
-                Form::Panels { limbs, planes: (0..limbs.count()).map(|_| Words::zeros(words)).collect() }
-            }
+            LinearShape::Dense(_) => Form::Panels { limbs, planes: panels(shape.matrix()) },
             LinearShape::Conv2d(conv) => {
-                let weights = LimbVec::zeros(limbs, shape.weights());
-                Form::Rows { weights, geometry: Geometry::new(conv).into() }
+                let geometry = Geometry::new(conv).into();
+                match Tiling::possible(&conv) {
+                    Some(_) => Form::Filters { limbs, planes: panels(shape.matrix()), geometry },
+                    None => Form::Rows { weights: LimbVec::zeros(limbs, shape.weights()), geometry },
+                }
             }
         };
         Ok(LinearMap { shape, form })
@@ -74,10 +82,10 @@ impl LinearMap {
         assert_eq!(weights.limbs(), self.limbs(), "weights of another modulus");
         let end = first.checked_add(weights.len()).filter(|&end| end <= self.shape.weights());
         let end = end.unwrap_or_else(|| panic!("{} weights from {first} on", weights.len()));
-        let (depth, width) = (self.shape.inputs(), self.shape.outputs());
+        let [depth, width] = self.shape.matrix();
         for l in 0..weights.limbs().count() {
             match &mut self.form {
-                Form::Panels { planes, .. } => {
+                Form::Panels { planes, .. } | Form::Filters { planes, .. } => {
                     matrix::write_transposed(weights.plane(l), first, depth, width, &mut planes[l]);
                 }
                 Form::Rows { weights: all, .. } => {
@@ -95,7 +103,7 @@ impl LinearMap {
     /// The modulus of the weights.
     pub fn limbs(&self) -> Limbs {
         match &self.form {
-            Form::Panels { limbs, .. } => *limbs,
+            Form::Panels { limbs, .. } | Form::Filters { limbs, .. } => *limbs,
             Form::Rows { weights, .. } => weights.limbs(),
         }
     }
@@ -109,13 +117,17 @@ impl LinearMap {
         let mut out = LimbVec::zeros(x.limbs(), batch * self.shape.outputs());
         for (l, (prime, out)) in out.planes_mut().enumerate() {
             let x = x.plane(l);
-            match (&self.form, &self.shape) {
-                (Form::Rows { weights, geometry }, _) => match Tiling::of(geometry.shape(), batch) {
-                    Some(tiling) => winograd::apply(geometry, tiling, prime, weights.plane(l), x, batch, out),
-                    None => convolution::apply(geometry, prime, weights.plane(l), x, batch, out),
+            match &self.form {
+                Form::Panels { planes, .. } => {
+                    let [depth, width] = self.shape.matrix();
+                    matrix::multiply_packed(prime, x, &planes[l], depth, width, out);
+                }
+                Form::Filters { planes, geometry, .. } => match Tiling::of(geometry.shape(), batch) {
+                    Some(tiling) => winograd::apply(geometry, tiling, prime, &planes[l], x, batch, out),
+                    None => convolution::apply(geometry, prime, Weights::Panels(&planes[l]), x, batch, out),
                 },
-                (Form::Panels { planes, .. }, shape) => {
-                    matrix::multiply_packed(prime, x, &planes[l], shape.inputs(), shape.outputs(), out);
+                Form::Rows { weights, geometry } => {
+                    convolution::apply(geometry, prime, Weights::Rows(weights.plane(l)), x, batch, out);
                 }
             }
         }
@@ -136,8 +148,13 @@ impl LinearMap {
         for (l, (prime, out)) in out.planes_mut().enumerate() {
             let y = y.plane(l);
             match &self.form {
+                Form::Filters { planes, geometry, .. } => {
+                    let weights = Weights::Panels(&planes[l]);
+                    convolution::apply_transposed(geometry, prime, weights, y, batch, out);
+                }
                 Form::Rows { weights, geometry } => {
-                    convolution::apply_transposed(geometry, prime, weights.plane(l), y, batch, out);
+                    let weights = Weights::Rows(weights.plane(l));
+                    convolution::apply_transposed(geometry, prime, weights, y, batch, out);
                 }
                 Form::Panels { planes, .. } => {
                     for (y, out) in y.chunks_exact(outputs).zip(out.chunks_exact_mut(inputs)) {
@@ -163,9 +180,9 @@ impl LinearMap {
         let end = end.unwrap_or_else(|| panic!("{len} weights from {first} on"));
         match &self.form {
             Form::Rows { weights, .. } => weights.slice(first..end),
-            Form::Panels { limbs, planes } => {
+            Form::Panels { limbs, planes } | Form::Filters { limbs, planes, .. } => {
                 let mut weights = LimbVec::zeros(*limbs, len);
-                let (depth, width) = (self.shape.inputs(), self.shape.outputs());
+                let [depth, width] = self.shape.matrix();
                 for (plane, (_, out)) in planes.iter().zip(weights.planes_mut()) {
                     matrix::read_transposed(plane, first, depth, width, out);
                 }

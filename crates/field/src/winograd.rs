@@ -9,10 +9,10 @@
 //! transforms take four times the memory of the weights.
 //!
 //! Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016, for real
-//! numbers. Transforms of filters are divided by 24 along both axes there; here results are, once,
-//! by a factor modulo the prime.
+//! numbers. Transforms of filters are divided by a number for each point there; here products are,
+//! modulo the prime.
 
-use crate::convolution::Geometry;
+use crate::convolution::{Geometry, copy};
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::matrix::panel_vectors;
 use crate::prime::Prime;
@@ -23,14 +23,19 @@ use crate::storage::Words;
 pub(crate) const POINTS: usize = 6;
 /// Points over both axes.
 pub(crate) const AREA: usize = POINTS * POINTS;
-/// What transforms of filters are multiplied by.
-const SCALE: u64 = 24 * 24;
+/// 24 over what interpolation divides by at a point, which is the product of its distances from the
+/// other finite ones.
+const FACTORS: [i64; POINTS] = [6, -4, -4, 1, 1, 24];
 
 /// Words of transformed patches that one pass over the filters meets: as many as a second- or
 /// third-level cache holds.
 const PATCHES: usize = (4 << 20) / 8;
 /// Tiles of a pass at least: filters are transformed anew in each.
 const PASS: usize = 64;
+
+/// Input channels whose filters are transformed at a time: those of a panel fit a second-level
+/// cache, and products that meet them add up.
+const DEPTH: usize = 128;
 
 /// What transforming a tile costs for a channel of input or output, in products for every point.
 const TILE_COST: usize = 14;
@@ -55,7 +60,7 @@ impl Tiling {
     }
 
     /// The tiles of a shape that this method computes at all.
-    fn possible(shape: &Conv2d) -> Option<Tiling> {
+    pub(crate) fn possible(shape: &Conv2d) -> Option<Tiling> {
         let taps = shape.kernel[0];
         let square = shape.kernel == [taps; 2] && (3..=5).contains(&taps);
         let dense = shape.stride == [1; 2] && shape.dilation == [1; 2] && shape.groups == 1;
@@ -128,7 +133,17 @@ fn apart(words: usize) -> usize {
     (lines + 1 - lines % 2) * LANES
 }
 
-/// `out = W x` for one plane of `batch` images.
+/// What the product at every point is multiplied by.
+fn factors(prime: Prime) -> [u64; AREA] {
+    let inverse = prime.inv(24 * 24).unwrap_or_else(|| unreachable!("576 is no multiple of the prime"));
+    std::array::from_fn(|point| {
+        let factor = prime.reduce_signed(FACTORS[point / POINTS] * FACTORS[point % POINTS]);
+        prime.mul(factor, inverse)
+    })
+}
+
+/// `out = W x` for one plane of `batch` images; `weights` are panels of output channels, lines of
+/// which are taps ([`crate::matrix`]).
 pub(crate) fn apply(
     g: &Geometry,
     tiling: Tiling,
@@ -146,13 +161,12 @@ pub(crate) fn apply(
     let block = (PATCHES / (AREA * image.channels)).max(PASS).next_multiple_of(TILE_ROWS).min(total);
     let patch_stride = apart(block * image.channels);
     let mut patches = Words::zeros(AREA * patch_stride);
-    let mut filters = Words::zeros(AREA * apart(depth * PANEL));
+    let mut filters = Words::zeros(AREA * apart(DEPTH.min(depth) * PANEL));
     let product_stride = apart(block * PANEL);
     let mut products = Words::zeros(AREA * product_stride);
-    let mut taps = Words::zeros(GATHERED * shape.kernel[0] * shape.kernel[1] * PANEL);
     let mut pixels = Words::zeros(size * size * PANEL);
     let mut tile = Tile::new();
-    let inverse = prime.inv(SCALE).unwrap_or_else(|| unreachable!("576 is no multiple of the prime"));
+    let factors = factors(prime);
     let place = |t: usize| (t / (tiles[0] * tiles[1]), t / tiles[1] % tiles[0], t % tiles[1]);
     for start in (0..total).step_by(block) {
         let count = block.min(total - start);
@@ -167,40 +181,42 @@ pub(crate) fn apply(
         for column in (0..shape.out_channels).step_by(PANEL) {
             let line = panel_vectors(shape.out_channels, column) * LANES;
             let channels = line.min(shape.out_channels - column);
-            let filter_stride = apart(depth * line);
-            let filters = &mut filters[..AREA * filter_stride];
-            let columns = column..column + channels;
-            transform_filters(shape, prime, weights, columns, &mut taps, filters, filter_stride);
-            kernels::prepare(token, prime, filters);
-            for (point, words) in filters.chunks_exact(filter_stride).enumerate() {
-                for row in (0..count).step_by(TILE_ROWS) {
-                    let rows = TILE_ROWS.min(count - row);
-                    let left = Left {
-                        values: &patches[point * patch_stride + row * image.channels..],
-                        row_stride: image.channels,
-                        depth_stride: 1,
-                        prepared: token.converts_left(),
-                    };
-                    let extent = Extent { rows, vectors: line / LANES, depth };
-                    kernels::tile(
-                        token,
-                        prime,
-                        left,
-                        Panel { words: &words[..depth * line], prepared: true },
-                        extent,
-                        false,
-                        &mut tile,
-                    );
-                    let to = &mut products[point * product_stride + row * PANEL..];
-                    for (to, from) in to.chunks_exact_mut(PANEL).zip(tile.out.chunks_exact(PANEL)).take(rows)
-                    {
-                        to[..line].copy_from_slice(&from[..line]);
+            let area = shape.kernel[0] * shape.kernel[1];
+            let panel = &weights[column * shape.taps()..][..shape.taps() * line];
+            for (first, panel) in (0..depth).step_by(DEPTH).zip(panel.chunks(DEPTH * area * line)) {
+                let depth = DEPTH.min(depth - first);
+                let filter_stride = apart(depth * line);
+                let filters = &mut filters[..AREA * filter_stride];
+                for (k, taps) in panel.chunks_exact(area * line).enumerate() {
+                    let filters = &mut filters[k * line..];
+                    kernels::filter_line(prime, shape.kernel[0], taps, line, filters, filter_stride);
+                }
+                kernels::prepare(token, prime, filters);
+                for (point, words) in filters.chunks_exact(filter_stride).enumerate() {
+                    for row in (0..count).step_by(TILE_ROWS) {
+                        let rows = TILE_ROWS.min(count - row);
+                        let left = Left {
+                            values: &patches[point * patch_stride + row * image.channels + first..],
+                            row_stride: image.channels,
+                            depth_stride: 1,
+                            prepared: token.converts_left(),
+                        };
+                        let extent = Extent { rows, vectors: line / LANES, depth };
+                        let panel = Panel { words: &words[..depth * line], prepared: true };
+                        let results = &mut products[point * product_stride + row * PANEL..];
+                        if first > 0 {
+                            let lines = tile.out.chunks_exact_mut(PANEL).zip(results.chunks_exact(PANEL));
+                            lines.take(rows).for_each(|(to, from)| copy(&mut to[..line], &from[..line]));
+                        }
+                        kernels::tile(token, prime, left, panel, extent, first > 0, &mut tile);
+                        let lines = results.chunks_exact_mut(PANEL).zip(tile.out.chunks_exact(PANEL));
+                        lines.take(rows).for_each(|(to, from)| copy(&mut to[..line], &from[..line]));
                     }
                 }
             }
             for t in 0..count {
                 let (spacing, products) = ([product_stride, line], &products[t * PANEL..]);
-                kernels::output_patch(prime, size, inverse, products, spacing, &mut pixels);
+                kernels::output_patch(prime, size, &factors, products, spacing, &mut pixels);
                 let (index, row, left) = place(start + t);
                 let [height, width] = shape.out_size();
                 let (top, left) = (row * size, left * size);
@@ -218,43 +234,12 @@ pub(crate) fn apply(
     }
 }
 
-/// Filters of an output channel that are gathered at a time: what was written word by word had
-/// better not be read in vectors right away.
-const GATHERED: usize = 8;
-
-/// Panels of transformed filters, one for every point: `depth` lines of the output channels
-/// `columns`, from one point to the next `stride` words. What lines hold beyond these channels is
-/// of no use.
-fn transform_filters(
-    shape: &Conv2d,
-    prime: Prime,
-    weights: &[u64],
-    columns: std::ops::Range<usize>,
-    taps: &mut [u64],
-    filters: &mut [u64],
-    stride: usize,
-) {
-    let (depth, area) = (shape.in_channels, shape.kernel[0] * shape.kernel[1]);
-    let line = columns.len().next_multiple_of(LANES);
-    for first in (0..depth).step_by(GATHERED) {
-        let count = GATHERED.min(depth - first);
-        for (c, column) in columns.clone().enumerate() {
-            let filters = &weights[(column * depth + first) * area..][..count * area];
-            for (line, &weight) in taps.chunks_exact_mut(line).zip(filters) {
-                line[c] = weight;
-            }
-        }
-        for (k, taps) in (first..first + count).zip(taps.chunks_exact(area * line)) {
-            kernels::filter_line(prime, shape.kernel[0], taps, line, &mut filters[k * line..], stride);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convolution;
+    use crate::convolution::{self, Weights};
     use crate::kernels::{Kernel, with_kernel};
+    use crate::matrix;
 
     fn residues(count: usize, prime: Prime, seed: u64) -> Vec<u64> {
         let mut state = seed;
@@ -298,15 +283,20 @@ mod tests {
             let [height, width] = shape.out_size();
             for prime in Prime::ALL {
                 let weights = residues(out_channels * shape.taps(), prime, 1);
+                let mut panels = vec![0; matrix::packed_words(shape.taps(), out_channels)];
+                matrix::write_transposed(&weights, 0, shape.taps(), out_channels, &mut panels);
                 let x = residues(batch * in_channels * in_height * in_width, prime, 2);
                 for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
                     let mut plain = vec![0; batch * out_channels * height * width];
-                    let mut tiles = plain.clone();
+                    let (mut tiles, mut from_panels) = (plain.clone(), plain.clone());
                     with_kernel(kernel, || {
-                        convolution::apply(&geometry, prime, &weights, &x, batch, &mut plain);
-                        apply(&geometry, tiling, prime, &weights, &x, batch, &mut tiles);
+                        let (rows, of_panels) = (Weights::Rows(&weights), Weights::Panels(&panels));
+                        convolution::apply(&geometry, prime, rows, &x, batch, &mut plain);
+                        convolution::apply(&geometry, prime, of_panels, &x, batch, &mut from_panels);
+                        apply(&geometry, tiling, prime, &panels, &x, batch, &mut tiles);
                     });
                     assert!(plain == tiles, "{shape:?}, batch {batch}, {kernel:?}");
+                    assert!(plain == from_panels, "{shape:?}, batch {batch}, {kernel:?}");
                 }
             }
         }

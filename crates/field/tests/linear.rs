@@ -177,6 +177,9 @@ fn convolutions() {
         Conv2d { groups: 2, padding: [1; 4], ..plain(4, [5, 5], 6, [3, 3]) },
         Conv2d { groups: 6, padding: [1; 4], ..plain(6, [4, 4], 6, [3, 3]) },
         Conv2d { groups: 3, stride: [2, 2], ..plain(3, [6, 6], 12, [2, 2]) },
+        // Output channels of three panels, and more input channels than are transformed at a time.
+        Conv2d { padding: [1; 4], ..plain(2, [5, 6], 50, [3, 3]) },
+        plain(130, [4, 5], 9, [3, 3]),
         // The whole image: one pixel a batch element, panels full of batch elements.
         plain(3, [4, 4], 9, [4, 4]),
         // Wider than one panel's row.

@@ -150,6 +150,11 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn mul32_add(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        self.madd_lo(acc, a, b)
+    }
+
+    #[inline(always)]
     fn shl(self, v: __m512i, bits: u32) -> __m512i {
         // SAFETY: `self` proves that the instruction exists.
         unsafe { _mm512_sll_epi64(v, _mm_cvtsi32_si128(bits as i32)) }

@@ -8,6 +8,7 @@ use super::selection::Kernel;
 use super::{boolean, elementwise, evaluation, packing, pooling, product, winograd, words};
 use crate::prime::{Limbs, Prime};
 use crate::shape::SumPool2d;
+use crate::winograd::AREA;
 
 /// A kernel together with the proof that it can run.
 #[derive(Clone, Copy)]
@@ -34,12 +35,12 @@ impl Token {
     /// What transforming a filter costs ([`super::winograd::filter_line`]), in tiles that meet it.
     pub(crate) fn filter_cost(self) -> usize {
         match self {
-            Token::Scalar(_) => 6,
+            Token::Scalar(_) => 4,
             #[cfg(target_arch = "x86_64")]
-            Token::Avx2(_) => 6,
+            Token::Avx2(_) => 4,
             // Products are cheap there.
             #[cfg(target_arch = "x86_64")]
-            Token::Avx512(_) => 14,
+            Token::Avx512(_) => 5,
         }
     }
 
@@ -115,7 +116,7 @@ dispatch! {
     evaluation::horner(prime: Prime, b: &[u64], u: &[u64], out: &mut [u64]);
     winograd::image_patch(prime: Prime, image: &[u64], line: usize, channels: usize, out: &mut [u64], stride: usize);
     winograd::filter_line(prime: Prime, size: usize, taps: &[u64], line: usize, out: &mut [u64], stride: usize);
-    winograd::output_patch(prime: Prime, size: usize, factor: u64, products: &[u64], spacing: [usize; 2], out: &mut [u64]);
+    winograd::output_patch(prime: Prime, size: usize, factors: &[u64; AREA], products: &[u64], spacing: [usize; 2], out: &mut [u64]);
     elementwise::mask52(prime: Prime, words: &mut [u64]) -> bool;
     packing::pack(plane: &[u64], out: &mut [u8]);
     elementwise::add_signed(prime: Prime, a: &mut [u64], b: &[u64], bits: &[u64]);

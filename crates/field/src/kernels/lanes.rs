@@ -66,6 +66,11 @@ pub(crate) trait Lanes: Copy {
     fn shr(self, v: Self::V, bits: u32) -> Self::V;
     /// `a b` for `a, b < 2^32`.
     fn mul32(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `acc + a b` mod 2^64 for `a, b < 2^32` whose product is below 2^52.
+    #[inline(always)]
+    fn mul32_add(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        self.add(acc, self.mul32(a, b))
+    }
     /// `acc` + the low 52 bits of `a b`, for `a, b < 2^52`.
     fn madd_lo(self, acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// `acc` + the high 52 bits of `a b`, for `a, b < 2^52`.
@@ -169,6 +174,6 @@ impl<S: Lanes> Residues<S> {
     pub(crate) fn reduce_word(&self, x: S::V) -> S::V {
         let s = self.lanes;
         let low = s.and(x, s.splat(crate::prime::MASK52));
-        self.canonical_2p(s.add(low, s.mul32(s.shr(x, 52), self.complement)))
+        self.canonical_2p(s.mul32_add(low, s.shr(x, 52), self.complement))
     }
 }

@@ -3,15 +3,16 @@
 //!
 //! Along one axis every transform is a few additions of small multiples. Over both axes sums of
 //! residues stay below 2^62 in absolute value, so they are taken modulo 2^64, made positive by a
-//! multiple of the prime, and reduced once.
+//! multiple of the prime, and reduced once. Filters are evaluated at the points and nothing else,
+//! since there are the most of them; what interpolation divides by, products are.
 #![allow(clippy::needless_range_loop)] // loops over both axes; iterators would bring closures, see `Axis`
 
 use super::lanes::{Lanes, Residues};
 use crate::prime::Prime;
-use crate::winograd::POINTS;
+use crate::winograd::{AREA, POINTS};
 
-/// `p` times this is added to sums, which are at most 100, 961 and 361 residues large: the sums of
-/// the absolute values of a transform's factors, squared.
+/// `p` times this is added to sums, which are at most 100 residues large (images), 961 (filters) and
+/// 361 (results): the sums of the absolute values of a transform's factors, squared.
 const OFFSET: u64 = 1024;
 
 /// Arithmetic modulo 2^64 and back to residues.
@@ -43,12 +44,6 @@ impl<S: Lanes> Sums<S> {
     #[inline(always)]
     fn ends(&self, a: S::V, b: S::V, c: S::V) -> S::V {
         self.s.sub(self.plus(c, 2, self.s.sub(a, b)), b)
-    }
-
-    /// `6 x`.
-    #[inline(always)]
-    fn six(&self, x: S::V) -> S::V {
-        self.plus(self.s.shl(x, 1), 2, x)
     }
 
     #[inline(always)]
@@ -127,27 +122,26 @@ impl<S: Lanes> Axis<S, POINTS, POINTS> for Image {
     }
 }
 
-/// `24 w(a) / f_a` for a polynomial `w` of `R` coefficients at the points `a`, where `f_a` = 4, -6,
-/// -6, 24, 24, 1.
+/// A polynomial of `R` coefficients at the points.
 struct Filter;
 
 impl<S: Lanes, const R: usize> Axis<S, R, POINTS> for Filter {
     #[inline(always)]
     fn along(sums: &Sums<S>, w: [S::V; R]) -> [S::V; POINTS] {
-        let (s, zero) = (sums.s, sums.s.splat(0));
+        let s = sums.s;
         // Even and odd terms at 1 and at 2.
-        let (mut at_1, mut at_2) = ([zero; 2], [zero; 2]);
-        for k in 0..R {
+        let (mut at_1, mut at_2) = ([w[0], w[1]], [w[0], s.shl(w[1], 1)]);
+        for k in 2..R {
             at_1[k % 2] = s.add(at_1[k % 2], w[k]);
             at_2[k % 2] = sums.plus(at_2[k % 2], k as u32, w[k]);
         }
         [
-            sums.six(w[0]),
-            s.sub(zero, s.shl(s.add(at_1[0], at_1[1]), 2)),
-            s.sub(zero, s.shl(s.sub(at_1[0], at_1[1]), 2)),
+            w[0],
+            s.add(at_1[0], at_1[1]),
+            s.sub(at_1[0], at_1[1]),
             s.add(at_2[0], at_2[1]),
             s.sub(at_2[0], at_2[1]),
-            s.shl(sums.six(w[R - 1]), 2),
+            w[R - 1],
         ]
     }
 }
@@ -192,7 +186,7 @@ pub(super) fn image_patch<S: Lanes>(
     }
 }
 
-/// Transforms filters of `size` x `size` taps, 576 times: `taps` holds a line of as many filters as
+/// Transforms filters of `size` x `size` taps: `taps` holds a line of as many filters as
 /// `line` for every tap. The result for point `i` goes to `out[i * stride..]`.
 #[inline(always)]
 pub(super) fn filter_line<S: Lanes>(
@@ -228,23 +222,23 @@ fn filters<S: Lanes, const R: usize>(
     }
 }
 
-/// Results of `size` x `size` pixels, `factor` times, from the products at the points: `products`
-/// holds a line of output channels for point `i` at `i * stride`. Pixel `j` goes to
-/// `out[j * line..]`.
+/// Results of `size` x `size` pixels from the products at the points, each of which is multiplied by
+/// the factor of its point first: `products` holds a line of output channels for point `i` at
+/// `i * stride`. Pixel `j` goes to `out[j * line..]`.
 #[inline(always)]
 pub(super) fn output_patch<S: Lanes>(
     s: S,
     prime: Prime,
     size: usize,
-    factor: u64,
+    factors: &[u64; AREA],
     products: &[u64],
     [stride, line]: [usize; 2],
     out: &mut [u64],
 ) {
     match size {
-        2 => outputs::<S, 2>(s, prime, factor, products, [stride, line], out),
-        3 => outputs::<S, 3>(s, prime, factor, products, [stride, line], out),
-        4 => outputs::<S, 4>(s, prime, factor, products, [stride, line], out),
+        2 => outputs::<S, 2>(s, prime, factors, products, [stride, line], out),
+        3 => outputs::<S, 3>(s, prime, factors, products, [stride, line], out),
+        4 => outputs::<S, 4>(s, prime, factors, products, [stride, line], out),
         _ => unreachable!("results of 2 to 4 pixels"),
     }
 }
@@ -253,19 +247,23 @@ pub(super) fn output_patch<S: Lanes>(
 fn outputs<S: Lanes, const M: usize>(
     s: S,
     prime: Prime,
-    factor: u64,
+    factors: &[u64; AREA],
     products: &[u64],
     [stride, line]: [usize; 2],
     out: &mut [u64],
 ) {
-    let (sums, factor) = (Sums::new(s, prime), s.splat(factor));
+    let sums = Sums::new(s, prime);
     for c in (0..line).step_by(S::COUNT) {
-        let p = sums.load(products, [POINTS * stride, stride], c);
+        let mut p = sums.load(products, [POINTS * stride, stride], c);
+        for y in 0..POINTS {
+            for x in 0..POINTS {
+                p[y][x] = sums.f.mul(p[y][x], s.splat(factors[y * POINTS + x]));
+            }
+        }
         let pixels: [[S::V; M]; M] = Output::both(&sums, &p);
         for y in 0..M {
             for x in 0..M {
-                let pixel = sums.f.mul(sums.reduce(pixels[y][x]), factor);
-                s.store(out, (y * M + x) * line + c, pixel);
+                s.store(out, (y * M + x) * line + c, sums.reduce(pixels[y][x]));
             }
         }
     }
