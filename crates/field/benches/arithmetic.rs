@@ -73,6 +73,9 @@ fn layers(c: &mut Criterion) {
     layer(c, "conv_96x27x27_256c5p2_2limbs", conv(96, 27, 256, 5, 2), Limbs::TWO, 1);
     layer(c, "conv_384x13x13_384c3p1_2limbs", conv(384, 13, 384, 3, 1), Limbs::TWO, 1);
     layer(c, "conv_128x28x28_128c3p1_2limbs", conv(128, 28, 128, 3, 1), Limbs::TWO, 1);
+    layer(c, "conv_192x8x8_384c3p1_2limbs", conv(192, 8, 384, 3, 1), Limbs::TWO, 1);
+    layer(c, "conv_384x8x8_256c3p1_2limbs", conv(384, 8, 256, 3, 1), Limbs::TWO, 1);
+    layer(c, "conv_512x7x7_512c3p1_2limbs", conv(512, 7, 512, 3, 1), Limbs::TWO, 1);
     layer(c, "conv_16x32x32_16c3p1_2limbs", conv(16, 32, 16, 3, 1), Limbs::TWO, 1);
 
     let map = LinearMap::new(square, &random(3, Limbs::ONE, square.weights())).expect("a valid shape");
