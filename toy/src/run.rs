@@ -381,10 +381,9 @@ pub fn infer(
     for (party, session) in loaded.parties.iter().zip(&loaded.session.1) {
         deals.push(party.begin_deal(session.danger_copy().take(epoch, digest, id)?, batch));
     }
-    let last = parties.last();
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, body: Vec<u8>| {
-        let body = log.send_of(op.0, Role::Helper, role(last), Kind::DealCorrection, body);
-        deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)
+    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, to: PartyId, body: Vec<u8>| {
+        let body = log.send_of(op.0, Role::Helper, role(to), Kind::DealCorrection, body);
+        deals[to.index()].correction(&loaded.parties[to.index()], op.0, &body)
     })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());
     let masked = Ticket::from_grant(Arc::clone(plan), parties, scope, batch, &grant)?.mask(x)?;

@@ -17,7 +17,7 @@ use amicus_node::event::Event;
 use amicus_node::local::{LocalCluster, LocalConfig, Wiring};
 use amicus_plan::{OpIndex, WeightId};
 use amicus_protocol::affine::LayerWeights;
-use amicus_protocol::{InferenceId, Parties, ProtocolError};
+use amicus_protocol::{InferenceId, Parties, PartyId, ProtocolError};
 use amicus_testkit::direct;
 use amicus_testkit::world::Honest;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -55,7 +55,7 @@ fn steps(c: &mut Criterion) {
             let keys = alone.helper.next(epoch, &digest).unwrap();
             loaded
                 .helper
-                .deal::<ProtocolError>(keys, 1, &mut |_: OpIndex, body: Vec<u8>| {
+                .deal::<ProtocolError>(keys, 1, &mut |_: OpIndex, _: PartyId, body: Vec<u8>| {
                     black_box(body);
                     Ok(())
                 })
@@ -65,10 +65,19 @@ fn steps(c: &mut Criterion) {
     });
     group.bench_function("prepare, first party", |b| {
         let (party, mut ids) = (&loaded.parties[0], 1..);
+        // What is dealt differs from one inference to the next; how long it takes does not.
+        let (keys, mut corrections) = (alone.helper.next(epoch, &digest).unwrap(), Vec::new());
+        let mut keep = |op: OpIndex, to: PartyId, body: Vec<u8>| {
+            corrections.extend((to == PartyId::FIRST).then_some((op, body)));
+            Ok::<(), ProtocolError>(())
+        };
+        loaded.helper.deal(keys, 1, &mut keep).unwrap();
         b.iter(|| {
             let id = ids.next().map(InferenceId).unwrap();
             let keys = alone.parties[0].take(epoch, &digest, id).unwrap();
-            party.prepare(party.begin_deal(keys, 1)).unwrap()
+            let mut deal = party.begin_deal(keys, 1);
+            corrections.iter().for_each(|(op, body)| deal.correction(party, op.0, body).unwrap());
+            party.prepare(deal).unwrap()
         });
     });
     group.bench_function("deal, prepare and online, all roles", |b| {

@@ -217,6 +217,14 @@ impl WordVec {
         }
     }
 
+    /// Writes words over those from `at` on.
+    ///
+    /// # Panics
+    /// When there are no such words.
+    pub fn put(&mut self, at: usize, part: &WordVec) {
+        self.words[at..at + part.len()].copy_from_slice(&part.words);
+    }
+
     pub(crate) fn words_mut(&mut self) -> &mut [u64] {
         &mut self.words
     }

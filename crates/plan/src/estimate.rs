@@ -5,8 +5,8 @@
 //!
 //! - online: rounds times (one-way delay + time to handle a message) + bytes one party sends to
 //!   another and bytes of the input over the bandwidth + products + activations,
-//! - preprocessing: two delays + bytes dealt over the helper's bandwidth + the same products +
-//!   corrections dealt.
+//! - preprocessing: two delays + a party's part of the bytes dealt over the bandwidth of its line +
+//!   the same products + corrections dealt.
 //!
 //! Where all roles share one machine, its cores are shared too.
 
@@ -142,7 +142,7 @@ impl Plan {
         let compute = (products + elements * rates.element) * crowd(link, parties);
         let online = hops + transfer(link, cost.sent_bytes_per_party as f64 + input) + compute;
         let preprocessing = 2.0 * hop
-            + transfer(link, cost.dealt_bytes as f64)
+            + transfer(link, cost.dealt_bytes as f64 / parties as f64)
             + dealt_products
             + elements * rates.dealt * crowd(link, parties + 1);
         Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
@@ -176,7 +176,7 @@ impl Plan {
                 online: hops
                     + transfer(link, cost.sent_bytes_per_party as f64)
                     + (products + elements * rates.element) * crowd(link, parties),
-                preprocessing: transfer(link, cost.dealt_bytes as f64)
+                preprocessing: transfer(link, cost.dealt_bytes as f64 / parties as f64)
                     + products * self.product_crowd(op, link, parties)
                     + elements * rates.dealt * crowd(link, parties + 1),
             }

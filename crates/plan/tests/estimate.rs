@@ -14,7 +14,12 @@ fn slower_networks_and_larger_batches_take_longer() {
     let delays = a.cost.rounds as f64 * 0.02;
     let sent = a.cost.sent_bytes_per_party as f64 / 12.5e6;
     assert!(b.online > delays + sent && b.online < delays + 2.0 * sent + a.online);
-    assert!(b.preprocessing > 0.04 + a.cost.dealt_bytes as f64 / 12.5e6);
+    // Every party gets its part over a line of its own.
+    let over_a_line = |parties: f64| a.cost.dealt_bytes as f64 / 12.5e6 / parties;
+    assert!(b.preprocessing > 0.04 + over_a_line(2.0));
+    let of_four = plan.estimate(4, 1, &wan, &Rates::STATED).unwrap();
+    let saved = b.preprocessing - of_four.preprocessing;
+    assert!((saved - over_a_line(2.0) + over_a_line(4.0)).abs() < 1e-9, "{saved}");
     assert!(c.online > b.online && c.memory.party > b.memory.party);
     assert_eq!(a.memory.owner, c.memory.owner);
     // Beside two copies of the weights and the material, a party makes or holds a number for every value.

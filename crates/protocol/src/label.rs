@@ -9,7 +9,7 @@
 //! derived seed can expand that label only.
 
 use crate::draws::{self, Draw};
-use crate::{EpochId, Scope};
+use crate::{EpochId, PartyId, Scope};
 use amicus_field::{LimbVec, Limbs, Seed, Stream, WordVec};
 
 /// Bytes of a label.
@@ -202,12 +202,24 @@ pub fn words_of(streams: &[LabelStream], domain: u32, first: u64, len: usize) ->
     total
 }
 
-/// The last party's corrections of words `first..` of a domain: `value` without what all other
-/// parties expand.
-pub fn word_correction(streams: &[LabelStream], domain: u32, first: u64, value: &WordVec) -> WordVec {
-    let mut rest = words_of(&streams[..streams.len() - 1], domain, first, value.len());
-    rest.xor_assign(value);
+/// A party's corrections of words `first..` of a domain: `value` without what all other parties
+/// expand.
+pub fn word_correction(
+    streams: &[LabelStream],
+    to: PartyId,
+    domain: u32,
+    first: u64,
+    value: &WordVec,
+) -> WordVec {
+    let mut rest = value.clone();
+    for stream in others(streams, to) {
+        rest.xor_assign(&stream.sample_words(domain, first, value.len()));
+    }
     rest
+}
+
+fn others(streams: &[LabelStream], than: PartyId) -> impl Iterator<Item = &LabelStream> {
+    streams.iter().enumerate().filter(move |(at, _)| *at != than.index()).map(|(_, stream)| stream)
 }
 
 /// The sum over all parties of one domain: what the helper computes where only *some* sharing is
@@ -221,10 +233,16 @@ pub fn sum_of(streams: &[LabelStream], domain: u32, limbs: Limbs, len: usize) ->
     total
 }
 
-/// The last party's corrections of elements `first..` of a domain: their values minus what all other
-/// parties expand.
-pub fn correction(streams: &[LabelStream], domain: u32, first: u64, mut values: LimbVec) -> LimbVec {
-    for stream in &streams[..streams.len() - 1] {
+/// A party's corrections of elements `first..` of a domain: their values minus what all other parties
+/// expand.
+pub fn correction(
+    streams: &[LabelStream],
+    to: PartyId,
+    domain: u32,
+    first: u64,
+    mut values: LimbVec,
+) -> LimbVec {
+    for stream in others(streams, to) {
         stream.note(domain, first, values.len());
         stream.stream.sub_sample_from(domain, first, &mut values);
     }

@@ -8,7 +8,7 @@ use crate::{EpochId, Fault, InferenceId, Scope, SessionId};
 use amicus_field::{BitVec, LimbVec, Limbs, packed_len};
 
 /// Version of the wire format.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 /// Bytes of the header before the scope.
 const PREFIX_BYTES: usize = 8;
 /// Bytes of the header.
@@ -77,7 +77,7 @@ kinds! {
     EpochRetired = 23,
     /// Helper to party: material for an inference is dealt.
     Deal = 30,
-    /// Helper to the last party: corrections of one operation.
+    /// Helper to a party: corrections of one operation.
     DealCorrection = 31,
     /// Party to helper: material is ready.
     Ready = 32,

@@ -22,9 +22,10 @@ use amicus_plan::{Activation, OpIndex, OpKind, Plan, ValueId, WeightId, WrapRule
 use amicus_protocol::affine::{Affine, LayerWeights, columns, parts};
 use amicus_protocol::authentic::TAG_BYTES;
 use amicus_protocol::label::{Label, LabelStream, Purpose, domain};
-use amicus_protocol::preprocess::{self, CorrectionShape, Piece};
+use amicus_protocol::preprocess::{self, CorrectionShape, Piece, Recipients};
 use amicus_protocol::wire::{Kind, unpack, unpack_all};
-use amicus_protocol::{Parties, Scope};
+use amicus_protocol::{Parties, PartyId, Scope};
+use std::ops::Range;
 
 /// A world that knows all seeds and keeps every message.
 #[derive(Debug)]
@@ -79,8 +80,8 @@ pub struct Cover {
     pub name: String,
     /// What is left of the messages without the shares of any party.
     pub total: LimbVec,
-    /// What each party, in order, adds to it. The last party adds nothing to vectors of which it
-    /// gets corrections.
+    /// What each party, in order, adds to it. A party adds nothing to elements of which it gets
+    /// corrections.
     pub shares: Vec<LimbVec>,
 }
 
@@ -168,18 +169,22 @@ impl<'a> Covers<'a> {
         self.all.push(Cover { word, name: format!("{word} of {name}"), total, shares });
     }
 
-    /// The cover of a value that the last party gets a correction for.
+    /// The covers of a value that parties get corrections for, each for some elements.
     fn corrected(
         &mut self,
         name: &str,
         value: &LimbVec,
-        correction: &LimbVec,
+        corrections: &[Correction],
         streams: &[LabelStream],
         domain: u32,
     ) {
-        let others = &streams[..streams.len() - 1];
-        let shares = self.sampled(others, domain, value.len());
-        self.push("correction", format!("{name}, domain {domain}"), minus(value, correction), shares);
+        for Correction { to, elements, values } in corrections {
+            let others = self.parties.others(*to).map(|party| &streams[party.index()]);
+            let (first, len) = (elements.start as u64, elements.len());
+            let shares = others.map(|s| s.sample_from(domain, self.limbs, first, len)).collect();
+            let name = format!("{name}, domain {domain}, to {to}");
+            self.push("correction", name, minus(&value.slice(elements.clone()), values), shares);
+        }
     }
 
     fn tensor(&mut self, id: WeightId, plain: &LayerWeights, helper: &Peer) {
@@ -231,8 +236,9 @@ impl<'a> Covers<'a> {
         let mut check_key = key.clone();
         check_key.scale_assign(&check);
         let values = [(domain::TAGGED_MASK, mask.transposed(&key)), (domain::CHECK_KEY, check_key)];
-        for ((domain, value), correction) in values.iter().zip(&corrections) {
-            self.corrected(name, value, correction, &tags, *domain);
+        for ((domain, value), correction) in values.iter().zip(corrections) {
+            let all = Correction { to: self.parties.last(), elements: 0..value.len(), values: correction };
+            self.corrected(name, value, &[all], &tags, *domain);
         }
         self.weight_masks.push(weight_masks);
     }
@@ -250,6 +256,7 @@ impl<'a> Covers<'a> {
         let total = minus(&masked[0], &values[0]);
         let shares = self.sampled(&input, domain::MAIN, total.len());
         self.push("input", format!("{id}"), total, shares);
+        let mut recipients = Recipients::new(self.parties);
         for (index, op) in self.plan.indexed_ops() {
             let arguments: Vec<&LimbVec> = op.kind.inputs().iter().map(|v| &values[v.index()]).collect();
             let step = self.simulator.step(index, &arguments, outcome.batch).expect("a step of this plan");
@@ -274,7 +281,7 @@ impl<'a> Covers<'a> {
                     total.add_product(&x, &y);
                     let shares = self.sampled(&streams, domain::FOLLOW, total.len());
                     let key = sum(&self.sampled(&streams, domain::KEY, total.len()));
-                    let corrections = self.corrections(index, id, outcome.batch);
+                    let corrections = self.corrections(index, id, outcome.batch, &mut recipients);
                     self.push("product", name.clone(), total, shares);
                     for ((domain, mask), correction) in
                         domain::PRODUCT_TAGS.iter().zip([x, y]).zip(&corrections)
@@ -287,7 +294,9 @@ impl<'a> Covers<'a> {
                     let (d, r) = (&masked[a.input.index()], mask_of(&a.input));
                     let opening = Opening::new(self.plan, a, d, &r);
                     let value = step.result(&opening.argument);
-                    self.activation(index, a, (id, &name), &minus(opened, &value), &opening, outcome.batch);
+                    let corrections = self.corrections(index, id, outcome.batch, &mut recipients);
+                    let out_mask = minus(opened, &value);
+                    self.activation(a, (&streams, &name), &out_mask, &opening, (outcome.batch, corrections));
                     value
                 }
                 // Local operations send nothing.
@@ -299,43 +308,51 @@ impl<'a> Covers<'a> {
     }
 
     /// All vectors of an operation's corrections, in the order in which they are dealt.
-    fn corrections(&self, op: OpIndex, id: Scope, batch: usize) -> Vec<LimbVec> {
+    fn corrections(
+        &self,
+        op: OpIndex,
+        id: Scope,
+        batch: usize,
+        recipients: &mut Recipients,
+    ) -> Vec<Vec<Correction>> {
         let values = self.plan.values().expect("a valid plan");
         let shape = preprocess::corrections(self.plan, &values, op, batch);
         let CorrectionShape::Elements(groups) = &shape else { panic!("no corrections of elements") };
-        let zeros =
-            groups.iter().flat_map(|group| vec![LimbVec::zeros(self.limbs, group.len); group.vectors]);
-        let mut vectors: Vec<LimbVec> = zeros.collect();
-        let bodies = self.witness.bodies(&Peer::Helper, Kind::DealCorrection, op.0, id);
-        let pieces: Vec<Piece> = shape.pieces(self.limbs).collect();
-        assert_eq!(bodies.len(), pieces.len(), "messages of corrections");
-        for (piece, body) in pieces.into_iter().zip(bodies) {
-            let lengths = vec![piece.elements.len(); piece.vectors.len()];
+        let count: usize = groups.iter().map(|group| group.vectors).sum();
+        let mut vectors: Vec<Vec<Correction>> = (0..count).map(|_| Vec::new()).collect();
+        let of_op = |l: &Letter| {
+            (l.header.kind, l.header.index, l.header.scope()) == (Kind::DealCorrection, op.0, id)
+        };
+        let letters: Vec<_> = self.witness.letters.iter().filter(|(l, _)| of_op(l)).collect();
+        let pieces = shape.pieces(self.limbs, recipients);
+        assert_eq!(letters.len(), pieces.len(), "messages of corrections");
+        for (Piece { vectors: all, elements, to, .. }, (letter, body)) in pieces.into_iter().zip(letters) {
+            assert_eq!(letter.to, Peer::Party(to));
+            let lengths = vec![elements.len(); all.len()];
             let parts = unpack_all(self.limbs, &lengths, body).expect("corrections");
-            piece.vectors.zip(&parts).for_each(|(at, part)| vectors[at].put(piece.elements.start, part));
+            for (at, values) in all.zip(parts) {
+                vectors[at].push(Correction { to, elements: elements.clone(), values });
+            }
         }
         vectors
     }
 
     fn activation(
         &mut self,
-        op: OpIndex,
         a: &Activation,
-        (id, name): (Scope, &str),
+        (streams, name): (&[LabelStream], &str),
         out_mask: &LimbVec,
         opening: &Opening,
-        batch: usize,
+        (batch, corrections): (usize, Vec<Vec<Correction>>),
     ) {
-        let streams = self.streams(Label::new(Purpose::Material, id, op.0));
         let outputs = out_mask.len();
         let pooled = |v: &LimbVec| a.pool.as_ref().map_or(v.clone(), |pool| sum_pool(pool, v, batch));
         let mut total = out_mask.clone();
         total.add_assign(&pooled(&opening.constant));
-        let shares = self.sampled(&streams, domain::FOLLOW, outputs);
+        let shares = self.sampled(streams, domain::FOLLOW, outputs);
         self.push("activation", name.into(), total, shares);
 
-        let corrections = self.corrections(op, id, batch);
-        let key = sum(&self.sampled(&streams, domain::KEY, outputs));
+        let key = sum(&self.sampled(streams, domain::KEY, outputs));
         let key = a.pool.as_ref().map_or(key.clone(), |pool| sum_pool_transposed(pool, &key, batch));
         let mut dealt = Vec::new();
         let d = a.degree();
@@ -350,9 +367,16 @@ impl<'a> Covers<'a> {
         dealt.push((domain::OUT_MASK, out_mask.clone()));
         assert_eq!(dealt.len(), corrections.len(), "{name}");
         for ((domain, value), correction) in dealt.iter().zip(&corrections) {
-            self.corrected(name, value, correction, &streams, *domain);
+            self.corrected(name, value, correction, streams, *domain);
         }
     }
+}
+
+/// What a party gets of a vector that the helper fixed.
+struct Correction {
+    to: PartyId,
+    elements: Range<usize>,
+    values: LimbVec,
 }
 
 /// What truncation and polynomial make of a masked value `D` and its mask `r`.

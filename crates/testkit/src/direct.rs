@@ -99,7 +99,7 @@ pub fn client() -> Peer {
 ///
 /// # Errors
 /// None.
-pub fn discard(_: OpIndex, _: Vec<u8>) -> Result<(), ProtocolError> {
+pub fn discard(_: OpIndex, _: PartyId, _: Vec<u8>) -> Result<(), ProtocolError> {
     Ok(())
 }
 
@@ -370,16 +370,16 @@ pub fn infer_over(
         deals.push(party.begin_deal(keys, batch));
     }
     world.acts(&to_helper);
-    let last = parties.last();
     let mut corrections = Vec::new();
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, body: Vec<u8>| {
-        let correction = header(Kind::DealCorrection, op.0);
-        corrections.push((op, carry(world, &Peer::Helper, &Peer::Party(last), correction, &body)));
-        Ok(())
-    })?;
-    world.acts(&Peer::Party(last));
-    for (op, body) in corrections {
-        deals[last.index()].correction(&loaded.parties[last.index()], op.0, &body)?;
+    let dealt =
+        helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, to: PartyId, body: Vec<u8>| {
+            let correction = header(Kind::DealCorrection, op.0);
+            corrections.push((op, to, carry(world, &Peer::Helper, &Peer::Party(to), correction, &body)));
+            Ok(())
+        })?;
+    for (op, to, body) in corrections {
+        world.acts(&Peer::Party(to));
+        deals[to.index()].correction(&loaded.parties[to.index()], op.0, &body)?;
     }
     world.looks_at(&(&deals, &dealt, dealt.grant()));
     let client = client();

@@ -33,7 +33,7 @@ use amicus_protocol::preprocess::Dealt;
 use amicus_protocol::session::{Confirmed, HelperSession, SessionStart, Standing};
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{Header, Kind, pack};
-use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Scope};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -340,12 +340,11 @@ impl FakeHelper {
             let header = Header::new(Kind::Deal, scope, 1);
             self.dealing.send(&party, &Message { header, body: Vec::new() });
         }
-        let last = Peer::Party(self.parties.last());
         let dealing = &mut self.dealing;
         epoch
-            .deal::<ProtocolError>(keys, 1, &mut |op: OpIndex, body: Vec<u8>| {
+            .deal::<ProtocolError>(keys, 1, &mut |op: OpIndex, to: PartyId, body: Vec<u8>| {
                 let header = Header::new(Kind::DealCorrection, scope, op.0);
-                dealing.send(&last, &Message { header, body });
+                dealing.send(&Peer::Party(to), &Message { header, body });
                 Ok(())
             })
             .expect("an epoch in use")

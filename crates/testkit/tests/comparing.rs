@@ -8,7 +8,7 @@ use amicus_protocol::online::{Next, Running};
 use amicus_protocol::preprocess::{self, CorrectionShape};
 use amicus_protocol::share::Share;
 use amicus_protocol::wire::Kind;
-use amicus_protocol::{Fault, Parties, ProtocolError};
+use amicus_protocol::{Fault, Parties, PartyId, ProtocolError};
 use amicus_testkit::deviation::{Deviation, How};
 use amicus_testkit::direct::{self, Loaded, Shift};
 use amicus_testkit::nets::Net;
@@ -212,9 +212,16 @@ fn nodes_catch_and_recover() {
 /// The first party of three at a round, with zeros as input.
 fn at_round(loaded: &Loaded, round: usize) -> Running {
     let (helper, one) = (&loaded.helper, &loaded.parties[0]);
-    let scope = loaded.session.helper.next(helper.epoch(), helper.digest()).unwrap().scope();
+    let dealt = loaded.session.helper.next(helper.epoch(), helper.digest()).unwrap();
+    let scope = dealt.scope();
     let keys = loaded.session.parties[0].take(scope.epoch, helper.digest(), scope.id).unwrap();
-    let material = one.prepare(one.begin_deal(keys, 1)).unwrap();
+    let mut deal = one.begin_deal(keys, 1);
+    let mut corrections = |op: OpIndex, to: PartyId, body: Vec<u8>| match to {
+        PartyId::FIRST => deal.correction(one, op.0, &body),
+        _ => Ok(()),
+    };
+    helper.deal(dealt, 1, &mut corrections).unwrap();
+    let material = one.prepare(deal).unwrap();
     let plan = helper.plan();
     let len = amicus_field::packed_len(plan.limbs, plan.input.shape.iter().product());
     let mut running = direct::given_input(one, material, &vec![0; len]).unwrap();
@@ -385,16 +392,17 @@ fn debug_shows_nothing_of_words_and_bits() {
 #[derive(Default)]
 struct Counts {
     runs: usize,
-    /// Messages of one operation differ in length.
-    ones: HashMap<(Kind, u32, usize, usize), usize>,
+    /// How often each bit was 1. Messages of one operation from one role to another differ in length.
+    ones: HashMap<(String, String, Kind, u32, usize), Vec<usize>>,
 }
 
 impl World for Counts {
     fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
         if matches!(letter.header.kind, Kind::DealCorrection | Kind::Opening) {
-            let kind = letter.header.kind;
-            for at in 0..8 * body.len() {
-                let ones = self.ones.entry((kind, letter.header.index, body.len(), at)).or_default();
+            let (from, to) = (letter.from.to_string(), letter.to.to_string());
+            let place = (from, to, letter.header.kind, letter.header.index, body.len());
+            let ones = self.ones.entry(place).or_insert_with(|| vec![0; 8 * body.len()]);
+            for (at, ones) in ones.iter_mut().enumerate() {
                 *ones += usize::from(body[at / 8] >> (at % 8) & 1);
             }
         }
@@ -404,32 +412,27 @@ impl World for Counts {
 /// With eight inputs of five elements no message has padding.
 #[test]
 fn corrections_and_shares_are_fair_coins() {
-    for truncated in [true, false] {
+    for (truncated, parties) in [(true, 2), (false, 2), (true, 3)] {
         let net = zoo::relu(ONE, truncated, &[2; 6]);
-        let loaded = load(&net, 2);
+        let loaded = load(&net, parties);
         let inputs = net.inputs(8, 3);
         let mut counts = Counts::default();
         for _ in 0..400 {
-            // What the first party sends the second, who gets corrections too.
-            let mut one_way = OneWay(&mut counts);
-            direct::infer_over(&loaded, &inputs, 8, &[], &mut |_| (), &mut one_way).unwrap();
+            direct::infer_over(&loaded, &inputs, 8, &[], &mut |_| (), &mut counts).unwrap();
             counts.runs += 1;
         }
-        assert!(counts.ones.len() > 60_000, "{}", counts.ones.len());
-        for (place, &ones) in &counts.ones {
+        let coins: usize = counts.ones.values().map(Vec::len).sum();
+        assert!(coins > 60_000 * parties / 2, "{coins}");
+        // Every party gets corrections of words or of elements, and shares of all others.
+        let given = |party: usize| {
+            let to = format!("party {party}");
+            counts.ones.keys().any(|(_, of, kind, ..)| *kind == Kind::DealCorrection && *of == to)
+        };
+        assert!((1..=parties).all(given));
+        for (place, ones) in &counts.ones {
             // Seven deviations of 400 coins. The last layer opens three elements.
-            assert!((130..=270).contains(&ones), "{place:?}: {ones} of {}", counts.runs);
-        }
-    }
-}
-
-/// What the second of two parties gets.
-struct OneWay<'a>(&'a mut Counts);
-
-impl World for OneWay<'_> {
-    fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
-        if letter.to.to_string() == "party 2" {
-            self.0.carry(letter, body);
+            let fair = |ones: &usize| (130..=270).contains(ones);
+            assert!(ones.iter().all(fair), "{place:?}: {ones:?} of {}", counts.runs);
         }
     }
 }

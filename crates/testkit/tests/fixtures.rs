@@ -1,6 +1,6 @@
 //! Bytes of every message of this version of the wire format, as they were written when it was made.
 //!
-//! `fixtures/wire-4.txt` has a line a message: kind, sender, receiver, header and body in
+//! `fixtures/wire-5.txt` has a line a message: kind, sender, receiver, header and body in
 //! hexadecimal. Messages of a load and an inference are read by the states that read them in a node:
 //! the run of known seeds goes on with the bytes of the file in place of its own, and sends the
 //! bytes that stand there next. Words that only nodes say are decoded and encoded again. A change of

@@ -14,7 +14,7 @@ use amicus_protocol::label::{Label, Purpose};
 use amicus_protocol::online::{AwaitingInput, Next};
 use amicus_protocol::release::ReleaseKey;
 use amicus_protocol::wire::{Header, Kind};
-use amicus_protocol::{EpochId, InferenceId, Parties, ProtocolError, Scope};
+use amicus_protocol::{EpochId, InferenceId, Parties, PartyId, ProtocolError, Scope};
 use amicus_testkit::PATIENCE;
 use amicus_testkit::direct::{self, Loaded};
 use amicus_testkit::nets::Net;
@@ -82,57 +82,59 @@ fn material_is_used_in_its_own_epoch_only() {
     says(AwaitingInput::new(Arc::clone(second), material).map(drop), &words);
     // Nor does the helper deal with them.
     let others = old.session.helper.next(old.helper.epoch(), old.helper.digest()).unwrap();
-    let dealt = new
-        .helper
-        .deal::<ProtocolError>(others, 1, &mut |_: OpIndex, _: Vec<u8>| panic!("something is dealt"));
+    let dealt = new.helper.deal::<ProtocolError>(others, 1, &mut |_: OpIndex, _: PartyId, _: Vec<u8>| {
+        panic!("something is dealt")
+    });
     says(dealt.map(drop), "keys of");
 }
 
 #[test]
-fn the_last_party_needs_every_correction_once() {
+fn every_party_needs_its_corrections_once() {
     let net = zoo::conv_net(TWO);
     let loaded = loaded(&net);
-    let last = &loaded.parties[2];
     let mut corrections = Vec::new();
-    let deal = |op: OpIndex, body: Vec<u8>| {
-        corrections.push((op.0, body));
+    let mut deal = |op: OpIndex, to: PartyId, body: Vec<u8>| {
+        corrections.push((op.0, to, body));
         Ok::<(), ProtocolError>(())
     };
-    let mut deal = deal;
     let (epoch, digest) = (loaded.helper.epoch(), loaded.helper.digest());
     let taken = loaded.session.helper.next(epoch, digest).unwrap();
     loaded.helper.deal(taken, 1, &mut deal).unwrap();
-    let op = corrections[0].0;
-    let bodies: Vec<_> = corrections.iter().filter(|(of, _)| *of == op).map(|(_, body)| body).collect();
-    let next = corrections.iter().map(|(of, _)| *of).find(|of| *of > op).unwrap();
-    // What is dealt for every element, and the mask of the result.
-    assert_eq!(bodies.len(), 2);
-    let mut ids = 2..;
-    let mut begin = || last.begin_deal(keys(&loaded, 2, ids.next().unwrap()), 1);
-    says(last.prepare(begin()).map(drop), "corrections are missing");
-    let mut deal = begin();
-    deal.correction(last, op, bodies[0]).unwrap();
-    says(deal.correction(last, op, bodies[0]), "bytes, expected");
-    // What was refused is not taken for what should have come.
-    says(last.prepare(deal).map(drop), "corrections are missing");
-    let mut deal = begin();
-    says(deal.correction(last, op, bodies[1]), "bytes, expected");
-    deal.correction(last, op, bodies[0]).unwrap();
-    says(deal.correction(last, next, bodies[0]), "unexpected corrections");
-    deal.correction(last, op, bodies[1]).unwrap();
-    says(deal.correction(last, op, bodies[1]), "second corrections");
-    says(last.prepare(deal).map(drop), "corrections are missing");
-    // Those of an operation without any, of one that is not the next, and of a party that gets none.
-    says(begin().correction(last, op + 1, bodies[0]), "unexpected corrections");
-    says(begin().correction(last, next, bodies[0]), "unexpected corrections");
-    says(begin().correction(last, u32::MAX, bodies[0]), "unexpected corrections");
-    let body = bodies[0];
-    let first = &loaded.parties[0];
-    let mut deal = first.begin_deal(keys(&loaded, 0, 2), 1);
-    says(deal.correction(first, op, body), "unexpected corrections");
     // A deal goes on in the epoch that it began in.
     let other = self::loaded(&net);
-    says(begin().correction(&other.parties[2], op, body), "keys of");
+    let mut ids = 2..;
+    for party in &loaded.parties {
+        let me = party.context().me;
+        let mut begin = || party.begin_deal(keys(&loaded, me.index(), ids.next().unwrap()), 1);
+        let (mine, others): (Vec<_>, Vec<_>) = corrections.iter().partition(|(_, to, _)| *to == me);
+        let (op, _, body) = mine[0];
+        says(begin().correction(&other.parties[me.index()], *op, body), "keys of");
+        says(party.prepare(begin()).map(drop), "corrections are missing");
+        // What was refused is not taken for what should have come.
+        let mut deal = begin();
+        says(deal.correction(party, *op, &body[1..]), "bytes, expected");
+        says(party.prepare(deal).map(drop), "corrections are missing");
+        // Those of an operation without any, of one that is not the next, and of another party.
+        says(begin().correction(party, 0, body), "unexpected corrections");
+        says(begin().correction(party, u32::MAX, body), "unexpected corrections");
+        for (later, _, body) in mine.iter().filter(|(later, ..)| later > op) {
+            says(begin().correction(party, *later, body), "unexpected corrections");
+        }
+        for (of, _, body) in others {
+            let words = if of == op { "bytes, expected" } else { "unexpected corrections" };
+            says(begin().correction(party, *of, body), words);
+        }
+        let mut deal = begin();
+        for (number, (op, _, body)) in mine.iter().enumerate() {
+            assert!(!deal.complete());
+            deal.correction(party, *op, body).unwrap();
+            let missing = mine[number + 1..].iter().any(|(of, ..)| of == op);
+            let words = if missing { "bytes, expected" } else { "second corrections" };
+            says(deal.correction(party, *op, body), words);
+        }
+        assert!(deal.complete());
+        party.prepare(deal).unwrap();
+    }
 }
 
 #[test]

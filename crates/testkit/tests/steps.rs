@@ -32,7 +32,10 @@ fn every_operation_gives_the_exact_integers() {
 #[test]
 fn operations_whose_corrections_take_many_messages_are_exact() {
     const BATCH: usize = 1500;
-    for (limbs, nets) in [(Limbs::TWO, zoo::all(Limbs::TWO)), (Limbs::ONE, zoo::comparing(Limbs::ONE))] {
+    for (limbs, parties, nets) in
+        [(Limbs::TWO, 3, zoo::all(Limbs::TWO)), (Limbs::ONE, 2, zoo::comparing(Limbs::ONE))]
+    {
+        let parties = Parties::new(parties).unwrap();
         for net in nets {
             let values = net.plan.values().unwrap();
             // What tells of values outside works on sums of groups, which are fewer.
@@ -40,7 +43,7 @@ fn operations_whose_corrections_take_many_messages_are_exact() {
             let shape = |(op, _)| preprocess::corrections(&net.plan, &values, op, batch);
             let most = net.plan.indexed_ops().map(shape).map(|shape| shape.messages(limbs)).max();
             assert!(most > Some(2), "{}: {most:?} messages", net.plan.name);
-            let loaded = direct::load(&net.plan, &net.layers(), Parties::new(2).unwrap(), None).unwrap();
+            let loaded = direct::load(&net.plan, &net.layers(), parties, None).unwrap();
             let inputs = net.inputs(batch, 7);
             let outcome = direct::infer(&loaded, &inputs, batch, &[], &mut |_| ()).unwrap();
             outcome.logits.as_ref().unwrap();

@@ -53,7 +53,7 @@ class Comparison:
         self.widths = op["digits"]
         self.low = [sum(self.widths[i + 1:]) for i in range(len(self.widths))]
         self.low_bits = sum(self.widths)
-        self.corrections, self.opened, self.constants = [], [], []
+        self.dealt_words, self.opened, self.constants = [], [], []
         mu = [r >> op["unit"] for r in masks]
         shares = words(BIT_KEY, 0, self.count)
         # Bit 0 of the key is 1: the first party has it.
@@ -74,9 +74,14 @@ class Comparison:
 
     def deal(self, domain, value):
         shares = self.words(domain, 0, self.count)
-        shares[-1] = xor(value, *shares[:-1])
-        self.corrections.append(shares[-1])
+        self.dealt_words.append((value, shares))
         return shares
+
+    def correct(self, party):
+        """The corrections of all words dealt, which this party, from 0, takes in place of what it expanded."""
+        for value, shares in self.dealt_words:
+            shares[party] = xor(value, *(share for i, share in enumerate(shares) if i != party))
+        return [shares[party] for _, shares in self.dealt_words]
 
     def mask_bits(self):
         """The shares of the mask of the next opening, and its number."""

@@ -30,6 +30,7 @@ class Inference:
         self.scope = run.scope(inference)
         self.masks, self.mask_shares = [], []   # of every value: at the helper; at the parties, if shared
         self.material = []                      # of every operation
+        self.given = [0] * run.n                # bytes of corrections that each party got so far
         self.D = []                             # masked values
         self.opened = {}                        # what operations opened, before a base is added
         self.constants = [0] * (batch * self.slots)
@@ -62,6 +63,23 @@ class Inference:
         return [self.r.dot(x, y) for x, y in zip(self.each(a), self.each(b))]
 
     # -------------------------------------------------------------- 5 Preprocessing
+    def whose_turn(self, size):
+        """The party, from 0, that gets a message of so many bytes: the one with the fewest, the last of several."""
+        assert size <= 2**16, "no case has more elements than one message holds"
+        party = max(self.everybody, key=lambda i: (-self.given[i], i))
+        self.given[party] += size
+        return party
+
+    def deal(self, index, vectors):
+        """Sends the corrections of values to one party, which takes them in place of the shares that it expanded."""
+        if vectors:
+            party = self.whose_turn(len(self.r.pack(*(value for value, _ in vectors))))
+            for value, shares in vectors:
+                others = [share for i, share in enumerate(shares) if i != party]
+                shares[party] = self.r.sub(value, self.r.add(*others))
+            body = self.r.pack(*(shares[party] for _, shares in vectors))
+            self.send(HELPER, self.r.parties[party], "DealCorrection", body, index)
+
     def prepare(self):
         self.input_seeds = self.stream_seeds(INPUT_MASK, 0)
         count = self.r.values.length[0] * self.batch
@@ -74,12 +92,12 @@ class Inference:
         r, kind = self.r, op["kind"]
         count = r.values.length[index + 1] * self.batch
         seeds, mask_shares = self.stream_seeds(MATERIAL, index), None
-        # What is dealt for every input, then the result's mask; no case has more elements than one message holds.
-        corrections, of_mask = [], []
+        # What is dealt for every input, then the result's mask: values and their shares.
+        of_inputs, of_mask = [], []
 
         def dealt(domain, value):
-            shares, correction = r.dealt(self.shares(seeds, domain, len(value)), value)
-            (of_mask if domain == OUT_MASK else corrections).append(correction)
+            shares = self.shares(seeds, domain, len(value))
+            (of_mask if domain == OUT_MASK else of_inputs).append((value, shares))
             return shares
 
         if kind == "linear":
@@ -117,7 +135,9 @@ class Inference:
             for number, plane in enumerate(material.constants):
                 self.add_words(self.bit_constants, number, plane)
             mask = None
-            self.send(HELPER, r.parties[-1], "DealCorrection", b"".join(map(pack_words, material.corrections)), index)
+            party = self.whose_turn(sum(len(pack_words(value)) for value, _ in material.dealt_words))
+            body = b"".join(map(pack_words, material.correct(party)))
+            self.send(HELPER, r.parties[party], "DealCorrection", body, index)
         elif kind == "xnor":
             material = Xnor(self.material[op["left"] - 1], self.material[op["right"] - 1])
             mask = None
@@ -131,8 +151,8 @@ class Inference:
         self.masks.append(mask)
         self.mask_shares.append(mask_shares)
         self.material.append(material)
-        for vectors in filter(None, (corrections, of_mask)):
-            self.send(HELPER, r.parties[-1], "DealCorrection", r.pack(*vectors), index)
+        self.deal(index, of_inputs)
+        self.deal(index, of_mask)
 
     def shift(self, op):
         return self.r.values.scale[op["input"]] - op["input_scale"]

@@ -30,8 +30,8 @@ def label(purpose, of, index):
 
 
 def header(kind, index, of):
-    """Version 4; hops are counted by nodes only and are 0 here."""
-    return bytes([4, KINDS[kind]]) + le(0, 2) + le(index, 4) + of
+    """Version 5; hops are counted by nodes only and are 0 here."""
+    return bytes([5, KINDS[kind]]) + le(0, 2) + le(index, 4) + of
 
 
 def authentication_keys(party_seeds, of, recipient):

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Compute parties.
-const PARTIES: usize = 3;
+pub(super) const PARTIES: usize = 3;
 /// Until a node that was started listens.
 const PATIENCE: Duration = Duration::from_secs(120);
 

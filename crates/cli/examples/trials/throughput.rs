@@ -2,7 +2,7 @@
 //! allow.
 
 use super::clients::{Work, connecting, deadline, simulated};
-use super::site::{Over, Site, Wire};
+use super::site::{Over, PARTIES, Site, Wire};
 use amicus::deployment::DeploymentLimits;
 use amicus_net::shaper::Shape;
 use anyhow::{Context, ensure};
@@ -59,9 +59,9 @@ fn measure(args: &Args, program: &Path, shape: Shape) -> anyhow::Result<(Vec<Mea
         let median = 1e3 * times[times.len() / 2];
         all.push(Measured { clients, rate: tally.right as f64 / elapsed, median });
     }
-    // What the busiest line carries for an inference: dealt material, or a party's shares.
+    // What the busiest line carries for an inference: a party's part of what is dealt, or its shares.
     let cost = site.models[0].file.plan.cost(1)?;
-    let bytes = cost.dealt_bytes.max(cost.sent_bytes_per_party);
+    let bytes = (cost.dealt_bytes / PARTIES as u64).max(cost.sent_bytes_per_party);
     let line = shape.bits_per_second.map_or(f64::INFINITY, |bits| bits as f64 / 8.0 / bytes as f64);
     Ok((all, line))
 }

@@ -17,7 +17,7 @@ use amicus_protocol::epoch::HelperEpoch;
 use amicus_protocol::preprocess::{Dealt, Outlet};
 use amicus_protocol::session::HelperSession;
 use amicus_protocol::wire::{HEADER_BYTES, Header, Kind};
-use amicus_protocol::{EpochId, Fault, Parties, ProtocolError, Scope, Step};
+use amicus_protocol::{EpochId, Fault, Parties, PartyId, ProtocolError, Scope, Step};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -320,8 +320,7 @@ impl Dealer {
         let keys = session.next(epoch.epoch(), epoch.digest())?;
         let scope = keys.scope();
         let announced = epoch.usable().map_err(NodeError::from).and_then(|()| self.announce(scope, batch));
-        let mut outlet = ToLast {
-            last: Peer::Party(self.parties.last()),
+        let mut outlet = ToParties {
             inbox: &mut self.inbox,
             parties: self.parties,
             scope,
@@ -406,10 +405,9 @@ impl Dealer {
     }
 }
 
-/// The way of a deal's corrections, to the last party.
-struct ToLast<'a> {
+/// The way of a deal's corrections, each to its party.
+struct ToParties<'a> {
     inbox: &'a mut Inbox,
-    last: Peer,
     parties: Parties,
     scope: Scope,
     started: Instant,
@@ -421,12 +419,12 @@ struct ToLast<'a> {
     bytes: u64,
 }
 
-impl Outlet<NodeError> for ToLast<'_> {
+impl Outlet<NodeError> for ToParties<'_> {
     fn memory(&mut self, bytes: usize) -> Vec<u8> {
         Frame::zeros(bytes)
     }
 
-    fn send(&mut self, op: OpIndex, corrections: Vec<u8>) -> Result<(), NodeError> {
+    fn send(&mut self, op: OpIndex, to: PartyId, corrections: Vec<u8>) -> Result<(), NodeError> {
         let corrections = Frame::from(corrections);
         if self.queued > QUEUE {
             self.drain()?;
@@ -435,11 +433,11 @@ impl Outlet<NodeError> for ToLast<'_> {
         self.messages += 1;
         self.bytes += (HEADER_BYTES + corrections.len()) as u64;
         let header = Header::new(Kind::DealCorrection, self.scope, op.0);
-        Ok(self.inbox.send_owned(&self.last, header, corrections)?)
+        Ok(self.inbox.send_owned(&Peer::Party(to), header, corrections)?)
     }
 }
 
-impl ToLast<'_> {
+impl ToParties<'_> {
     /// Waits until everything queued has left; who does not take it in time is named.
     fn drain(&mut self) -> Result<(), NodeError> {
         self.queued = 0;

@@ -17,7 +17,7 @@ const MOST: usize = 3;
 /// they have expanded what came before.
 const BYTES: u64 = 1 << 23;
 /// Messages of corrections on their way from which on nothing more is dealt.
-const MESSAGES: usize = 100;
+const MESSAGES: usize = 200;
 
 /// A deal that not all parties are ready with.
 #[derive(Debug)]

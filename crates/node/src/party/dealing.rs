@@ -107,6 +107,7 @@ impl Dealer {
         // From here on the id is spent, whatever happens (`docs/protocol.md`, section 7).
         let keys = session.take(scope.epoch, &epoch.context().digest, scope.id)?;
         let mut deal = epoch.begin_deal(keys, batch as usize);
+        deal.expand(&epoch)?;
         while !deal.complete() {
             let correction = self.inbox.exchange(&wait, part, |peer, h| match (peer, h.kind) {
                 (Peer::Helper, Kind::DealCorrection) if h.scope() == scope => Want::Take,

@@ -5,6 +5,7 @@
 
 use super::joins::{JoinBit, JoinWord, Run};
 use super::{joins, positions, top};
+use crate::PartyId;
 use crate::label::{LabelStream, domain, word_correction, words_of};
 use amicus_field::{BitVec, Digit, LimbVec, WordVec};
 use amicus_plan::Compare;
@@ -18,7 +19,7 @@ pub(crate) struct Dealt {
     pub(crate) constants: Zeroizing<Vec<(usize, usize, u64)>>,
 }
 
-/// Which of all elements are dealt.
+/// Which of all elements are dealt, and to whom.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     /// The first one.
@@ -27,6 +28,8 @@ pub(crate) struct Place {
     pub(crate) whole: usize,
     /// How many a batch element has.
     pub(crate) each: usize,
+    /// Who gets the corrections of them.
+    pub(crate) to: PartyId,
 }
 
 /// Constants of a segment: by how much its words are off the true bits. Those of digits are right.
@@ -35,8 +38,8 @@ struct Segment {
     equal: BitVec,
 }
 
-/// Deals a comparison of elements with these masks; `send` takes the last party's corrections:
-/// tables digit by digit, then joins threshold by threshold.
+/// Deals a comparison of elements with these masks; `send` takes the corrections: tables
+/// digit by digit, then joins threshold by threshold.
 pub(crate) fn deal(
     compare: &Compare,
     r: &LimbVec,
@@ -48,7 +51,7 @@ pub(crate) fn deal(
     let first = place.first as u64;
     let mut key = words_of(streams, domain::BIT_KEY, first, len);
     key.force_low_bit(true);
-    let mut deal = |domain, value: &WordVec| send(&word_correction(streams, domain, first, value));
+    let mut deal = |domain, value: &WordVec| send(&word_correction(streams, place.to, domain, first, value));
 
     let mu = WordVec::window(r, compare.unit, compare.window());
     let mut position = 0;

@@ -58,24 +58,10 @@ struct Segment {
 }
 
 impl CompareWords {
-    /// How many vectors of words there are.
-    pub(crate) fn count(compare: &Compare) -> usize {
-        compare.table_words().saturating_add(compare.join_words())
-    }
-
-    /// The last party's, from all that the helper dealt.
+    /// From all vectors of words, in the order in which they are dealt.
     pub(crate) fn new(compare: &Compare, mut tables: Vec<WordVec>) -> Self {
         let joins = tables.split_off(compare.table_words().min(tables.len()));
         CompareWords { tables, joins }
-    }
-
-    /// Any other party's, from its stream.
-    pub(crate) fn expand(compare: &Compare, len: usize, stream: &LabelStream) -> Self {
-        let sample = |domain| stream.sample_words(domain, 0, len);
-        CompareWords {
-            tables: (0..compare.table_words()).map(|i| sample(domain::table(i))).collect(),
-            joins: (0..compare.join_words()).map(|i| sample(domain::join(i))).collect(),
-        }
     }
 }
 

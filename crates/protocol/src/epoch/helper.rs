@@ -134,9 +134,10 @@ impl HelperLoad {
         let tags = self.streams(Purpose::LoadTags, id);
         let mut check_key = self.layers[id.index()].key.clone();
         check_key.scale_assign(&self.checks[id.index()]);
+        let last = self.parties.last();
         let corrections = [
-            correction(&tags, domain::TAGGED_MASK, 0, self.tagged_masks[id.index()].clone()),
-            correction(&tags, domain::CHECK_KEY, 0, check_key),
+            correction(&tags, last, domain::TAGGED_MASK, 0, self.tagged_masks[id.index()].clone()),
+            correction(&tags, last, domain::CHECK_KEY, 0, check_key),
         ];
         debug_assert_eq!(corrections.each_ref().map(LimbVec::len), correction_lengths(self.plan.weight(id)));
         pack_all(&corrections)

@@ -1,14 +1,14 @@
 //! The helper deals: masks of all values, corrections, and the constants that the check must give.
 
 use super::output_keys::OutputKeys;
-use super::pieces::{Body, Piece};
+use super::pieces::{Body, Piece, Recipients};
 use super::{Acts, MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
-use crate::{InferenceId, ProtocolError, Scope, compare, outside, select};
+use crate::{InferenceId, PartyId, ProtocolError, Scope, compare, outside, select};
 use amicus_field::{BitVec, Element, LimbVec, Seed, SumPool2d, WrapBits, scaled_coefficients};
 use amicus_field::{U256, taylor_coefficients};
 use amicus_plan::{Activation, Compare, OpIndex, OpKind, Outside, Select, ValueId, WrapRule};
@@ -51,16 +51,17 @@ pub trait Outlet<E> {
         vec![0; bytes]
     }
 
-    /// Takes the next message of an operation's corrections, and wipes it in the end.
+    /// Takes the next message of an operation's corrections, and the party that they are for, and wipes
+    /// it in the end.
     ///
     /// # Errors
     /// When they cannot be sent.
-    fn send(&mut self, op: OpIndex, corrections: Vec<u8>) -> Result<(), E>;
+    fn send(&mut self, op: OpIndex, to: PartyId, corrections: Vec<u8>) -> Result<(), E>;
 }
 
-impl<E, F: FnMut(OpIndex, Vec<u8>) -> Result<(), E>> Outlet<E> for F {
-    fn send(&mut self, op: OpIndex, corrections: Vec<u8>) -> Result<(), E> {
-        self(op, corrections)
+impl<E, F: FnMut(OpIndex, PartyId, Vec<u8>) -> Result<(), E>> Outlet<E> for F {
+    fn send(&mut self, op: OpIndex, to: PartyId, corrections: Vec<u8>) -> Result<(), E> {
+        self(op, to, corrections)
     }
 }
 
@@ -124,8 +125,8 @@ impl Dealt {
 }
 
 impl HelperEpoch {
-    /// Deals one inference of `batch` inputs. Corrections for the last party go to `outlet`,
-    /// operation by operation, as they are made.
+    /// Deals one inference of `batch` inputs. Corrections go to `outlet`, operation by operation, as they
+    /// are made.
     ///
     /// # Errors
     /// What the outlet returns, keys of another epoch, a retired epoch, or a plan that does not fit
@@ -205,7 +206,7 @@ impl HelperEpoch {
 
 /// Forgets corrections.
 #[cfg(feature = "danger")]
-fn nowhere(_: OpIndex, _: Vec<u8>) -> Result<(), ProtocolError> {
+fn nowhere(_: OpIndex, _: PartyId, _: Vec<u8>) -> Result<(), ProtocolError> {
     Ok(())
 }
 
@@ -236,6 +237,8 @@ struct Dealing<'a> {
     bit_constants: Zeroizing<Vec<u64>>,
     /// Masks of the bits of every comparison; none for other operations.
     bits: Vec<Vec<BitVec>>,
+    /// Who gets the corrections of operations to come.
+    recipients: Recipients,
 }
 
 impl<'a> Dealing<'a> {
@@ -250,6 +253,7 @@ impl<'a> Dealing<'a> {
             constants,
             bit_constants: Zeroizing::new(vec![0; batch * plan.boolean_slots()]),
             bits: vec![Vec::new(); plan.ops.len()],
+            recipients: Recipients::new(epoch.parties),
         }
     }
 
@@ -285,8 +289,8 @@ impl<'a> Dealing<'a> {
         }
     }
 
-    /// Computes the mask of an operation's result; the last party's corrections, if the operation has
-    /// any, go to the outlet.
+    /// Computes the mask of an operation's result; corrections, if the operation has any, go to the
+    /// outlet.
     fn operation<E: From<ProtocolError>>(
         &mut self,
         index: OpIndex,
@@ -296,6 +300,7 @@ impl<'a> Dealing<'a> {
         let plan = &self.epoch.plan;
         let (limbs, batch) = (plan.limbs, self.batch);
         let len = self.epoch.values.get(ValueId::of(index)).len * batch;
+        let pieces = corrections(plan, &self.epoch.values, index, batch).pieces(limbs, &mut self.recipients);
         let slot = plan.slot(kind);
         let mask = match kind {
             OpKind::Linear { input, weights, .. } => {
@@ -312,7 +317,7 @@ impl<'a> Dealing<'a> {
                 let follow = sum_of(&streams, domain::FOLLOW, limbs, len);
                 let key = sum_of(&streams, domain::KEY, limbs, len);
                 let (x, y) = (&self.masks[left.index()], &self.masks[right.index()]);
-                for piece in self.pieces(index) {
+                for piece in pieces {
                     let part = |v: &LimbVec| v.slice(piece.elements.clone());
                     let key = part(&key);
                     let tags = [part(x), part(y)].map(|mask| times(&key, &mask));
@@ -327,14 +332,14 @@ impl<'a> Dealing<'a> {
                 self.add_constant(slot, &Key::OfInference(&key), &follow);
                 r
             }
-            OpKind::Activation(a) => self.activation(index, a, len, outlet)?,
-            OpKind::Truncate(t) => self.activation(index, &truncation_alone(t), len, outlet)?,
+            OpKind::Activation(a) => self.activation((index, pieces), a, len, outlet)?,
+            OpKind::Truncate(t) => self.activation((index, pieces), &truncation_alone(t), len, outlet)?,
             OpKind::Compare(compare) => {
-                self.comparison(index, compare, outlet)?;
+                self.comparison((index, pieces), compare, outlet)?;
                 LimbVec::zeros(limbs, 0)
             }
-            OpKind::Select(select) => self.selection(index, select, len, outlet)?,
-            OpKind::Outside(outside) => self.outside(index, outside, len, outlet)?,
+            OpKind::Select(select) => self.selection((index, pieces), select, len, outlet)?,
+            OpKind::Outside(outside) => self.outside((index, pieces), outside, len, outlet)?,
             OpKind::Xnor { left, right } => {
                 let masks = |bits: &ValueId| bits.op().map_or(&[][..], |op| &self.bits[op.index()]);
                 self.bits[index.index()] = xor_of_masks(masks(left), masks(right));
@@ -358,28 +363,10 @@ impl<'a> Dealing<'a> {
         Ok(())
     }
 
-    /// The messages of an operation's corrections.
-    fn pieces(&self, index: OpIndex) -> Vec<Piece> {
-        let plan = &self.epoch.plan;
-        corrections(plan, &self.epoch.values, index, self.batch).pieces(plan.limbs).collect()
-    }
-
-    /// The messages of what is dealt for each of `inputs` elements, `vectors` of them, and those of the
-    /// result's mask, if parties share it. Where nothing is dealt for inputs, one that is not sent
-    /// stands for all of them.
-    fn pieces_and_mask(&self, index: OpIndex, vectors: usize, inputs: usize) -> (Vec<Piece>, Vec<Piece>) {
-        let (mut of_inputs, of_mask): (Vec<Piece>, Vec<Piece>) =
-            self.pieces(index).into_iter().partition(|piece| piece.vectors.start < vectors);
-        if vectors == 0 {
-            of_inputs.push(Piece { vectors: 0..0, elements: 0..inputs, bytes: 0 });
-        }
-        (of_inputs, of_mask)
-    }
-
     /// Deals a comparison: words and masks of its bits.
     fn comparison<E>(
         &mut self,
-        index: OpIndex,
+        (index, pieces): (OpIndex, Vec<Piece>),
         compare: &Compare,
         outlet: &mut impl Outlet<E>,
     ) -> Result<(), E> {
@@ -387,10 +374,10 @@ impl<'a> Dealing<'a> {
         let streams = self.streams(index);
         let (each, slots) = (r.len() / self.batch, self.bit_constants.len() / self.batch);
         let mut masks: Vec<BitVec> = compare.thresholds.iter().map(|_| BitVec::zeros(r.len())).collect();
-        for piece in self.pieces(index) {
+        for piece in pieces {
             let Range { start, .. } = piece.elements;
             let mut body = Body::new(outlet.memory(piece.bytes));
-            let place = compare::helper::Place { first: start, whole: r.len(), each };
+            let place = compare::helper::Place { first: start, whole: r.len(), each, to: piece.to };
             let r = r.slice(piece.elements);
             let dealt =
                 compare::helper::deal(compare, &r, &streams, place, &mut |word| body.push_words(word));
@@ -398,7 +385,7 @@ impl<'a> Dealing<'a> {
                 self.bit_constants[element * slots + opening] ^= constant;
             }
             masks.iter_mut().zip(&dealt.masks).for_each(|(all, part)| all.put(start, part));
-            outlet.send(index, body.take())?;
+            outlet.send(index, piece.to, body.take())?;
         }
         self.bits[index.index()] = masks;
         Ok(())
@@ -407,7 +394,7 @@ impl<'a> Dealing<'a> {
     /// Deals an activation, some elements at a time; returns the mask of its result.
     fn activation<E: From<ProtocolError>>(
         &mut self,
-        index: OpIndex,
+        (index, pieces): (OpIndex, Vec<Piece>),
         a: &Activation,
         outputs: usize,
         outlet: &mut impl Outlet<E>,
@@ -421,7 +408,7 @@ impl<'a> Dealing<'a> {
         let Opened { streams, follow, keys } = self.opened(index, a.pool.as_ref(), outputs);
 
         let domains: Vec<u32> = MaskedPolynomials::domains(a).in_order().collect();
-        let (pieces, of_mask) = self.pieces_and_mask(index, domains.len(), r.len());
+        let (pieces, of_mask) = pieces_and_mask(pieces, domains.len(), r.len());
         let mut constant_terms = LimbVec::zeros(limbs, r.len());
         for piece in pieces {
             let (r, key) = (r.slice(piece.elements.clone()), keys.of_input().slice(piece.elements.clone()));
@@ -464,7 +451,7 @@ impl<'a> Dealing<'a> {
     /// Deals a selection, some elements at a time; returns the mask of its result.
     fn selection<E>(
         &mut self,
-        index: OpIndex,
+        (index, pieces): (OpIndex, Vec<Piece>),
         select: &Select,
         outputs: usize,
         outlet: &mut impl Outlet<E>,
@@ -476,7 +463,7 @@ impl<'a> Dealing<'a> {
         let count = select::dealt(select).len();
         let domains: Vec<u32> =
             (0..count).map(domain::selected).chain((0..count).map(domain::selected_tag)).collect();
-        let (pieces, of_mask) = self.pieces_and_mask(index, domains.len(), r.len());
+        let (pieces, of_mask) = pieces_and_mask(pieces, domains.len(), r.len());
         let mut constant_terms = LimbVec::zeros(r.limbs(), r.len());
         for piece in pieces {
             let elements = &piece.elements;
@@ -502,7 +489,7 @@ impl<'a> Dealing<'a> {
     /// the numbers.
     fn outside<E>(
         &mut self,
-        index: OpIndex,
+        (index, pieces): (OpIndex, Vec<Piece>),
         o: &Outside,
         outputs: usize,
         outlet: &mut impl Outlet<E>,
@@ -527,7 +514,7 @@ impl<'a> Dealing<'a> {
         let tags: Vec<(u32, LimbVec)> = tags.collect();
         let linear = linear.into_iter().enumerate().map(|(i, value)| (domain::selected(numbers + i), value));
         let dealt: Vec<(u32, LimbVec)> = linear.chain(tags).collect();
-        for piece in self.pieces(index) {
+        for piece in pieces {
             let dealt = dealt.iter().map(|(domain, all)| (*domain, all.slice(piece.elements.clone())));
             send(index, &piece, &streams, dealt, outlet)?;
         }
@@ -536,6 +523,18 @@ impl<'a> Dealing<'a> {
         out_mask.sub_assign(&outside::sums(&constant_terms, self.batch));
         Ok(out_mask)
     }
+}
+
+/// The messages of what is dealt for each of `inputs` elements, `vectors` of them, and those of the
+/// result's mask, if parties share it. Where nothing is dealt for inputs, one that is not sent stands
+/// for all of them.
+fn pieces_and_mask(pieces: Vec<Piece>, vectors: usize, inputs: usize) -> (Vec<Piece>, Vec<Piece>) {
+    let (mut of_inputs, of_mask): (Vec<Piece>, Vec<Piece>) =
+        pieces.into_iter().partition(|piece| piece.vectors.start < vectors);
+    if vectors == 0 {
+        of_inputs.push(Piece { vectors: 0..0, elements: 0..inputs, bytes: 0, to: PartyId::FIRST });
+    }
+    (of_inputs, of_mask)
 }
 
 fn times(key: &LimbVec, value: &LimbVec) -> LimbVec {
@@ -558,9 +557,9 @@ fn send<E>(
     }
     let mut body = Body::new(outlet.memory(piece.bytes));
     for (domain, values) in dealt {
-        body.push(&correction(streams, domain, piece.elements.start as u64, values));
+        body.push(&correction(streams, piece.to, domain, piece.elements.start as u64, values));
     }
-    outlet.send(index, body.take())
+    outlet.send(index, piece.to, body.take())
 }
 
 /// Sends the corrections of a mask, if the parties share it.

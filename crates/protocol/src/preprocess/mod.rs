@@ -1,8 +1,9 @@
 //! One-time material of an inference, before any input (`docs/protocol.md`, section 5).
 //!
-//! Helper and parties expand almost everything from seeds. Only the last party receives explicit
-//! values ("corrections"), and only where the *sum* of the shares must be a value the helper
-//! computed: coefficients of the masked polynomials, their tags, and output masks.
+//! Helper and parties expand almost everything from seeds. Explicit values ("corrections") are sent
+//! only where the *sum* of the shares must be a value the helper computed: coefficients of the masked
+//! polynomials, their tags, and output masks. Each message of them goes to one party, which takes it
+//! in place of what it would expand.
 
 mod helper;
 mod local;
@@ -13,13 +14,14 @@ mod polynomials;
 
 pub use helper::{Dealt, InputGrant, Outlet};
 pub use party::{Material, PartyDeal};
-pub use pieces::{CorrectionShape, Group, Piece};
+pub use pieces::{CorrectionShape, Group, Piece, Recipients};
 
 pub(crate) use local::{Acts, local, xnor_of_bits, xor_of_masks};
 pub(crate) use party::OpMaterial;
 pub(crate) use polynomials::MaskedPolynomials;
 
-use crate::compare::party::CompareWords;
+use crate::label::domain;
+use crate::select;
 use amicus_field::{FieldError, Truncation};
 use amicus_plan::{
     Activation, MaskKind, OpIndex, OpKind, Plan, ScaleBits, Truncate, ValueId, Values, WrapRule,
@@ -43,7 +45,10 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         OpKind::Select(s) => of_inputs(shared, s.corrections_per_input(), s.input),
         OpKind::Multiply { .. } => CorrectionShape::Elements(vec![Group { vectors: 2, len: outputs }]),
         OpKind::Outside(o) => of_inputs(false, o.corrections_per_input(), o.input),
-        OpKind::Compare(c) => CorrectionShape::Words { count: CompareWords::count(c), len: len_of(c.input) },
+        OpKind::Compare(c) => {
+            let count = c.table_words().saturating_add(c.join_words());
+            CorrectionShape::Words { count, len: len_of(c.input) }
+        }
         OpKind::Linear { .. }
         | OpKind::Add { .. }
         | OpKind::Subtract { .. }
@@ -55,6 +60,32 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         | OpKind::PublicLinear { .. }
         | OpKind::Xnor { .. } => CorrectionShape::Nothing,
     }
+}
+
+/// The domains that an operation's vectors of corrections are drawn from by all but their party, in the
+/// order in which they are dealt; `shared` says whether the result's mask is one of them.
+pub(crate) fn dealt_domains(kind: &OpKind, shared: bool) -> Vec<u32> {
+    let mut domains: Vec<u32> = match kind {
+        OpKind::Activation(a) => MaskedPolynomials::domains(a).in_order().collect(),
+        OpKind::Truncate(t) => MaskedPolynomials::domains(&truncation_alone(t)).in_order().collect(),
+        OpKind::Select(s) => {
+            let count = select::dealt(s).len();
+            (0..count).map(domain::selected).chain((0..count).map(domain::selected_tag)).collect()
+        }
+        OpKind::Multiply { .. } => return domain::PRODUCT_TAGS.to_vec(),
+        OpKind::Outside(o) => {
+            let numbers = o.numbers as usize;
+            let linear = (numbers..2 * numbers).map(domain::selected);
+            return linear.chain((0..2 * numbers).map(domain::selected_tag)).collect();
+        }
+        OpKind::Compare(c) => {
+            let tables = (0..c.table_words()).map(domain::table);
+            return tables.chain((0..c.join_words()).map(domain::join)).collect();
+        }
+        _ => return Vec::new(),
+    };
+    domains.extend(shared.then_some(domain::OUT_MASK));
+    domains
 }
 
 /// A truncation as the activation that it is: by the polynomial `u` itself.

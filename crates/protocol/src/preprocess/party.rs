@@ -1,7 +1,8 @@
-//! A party's material of one inference: expanded from its seed, plus the last party's corrections.
+//! A party's material of one inference: expanded from its seed, but for the corrections that it gets.
 
 use super::output_keys::OutputKeys;
-use super::{Acts, CorrectionShape, MaskedPolynomials, Piece, corrections, local, truncation_alone};
+use super::pieces::{Piece, Recipients};
+use super::{Acts, CorrectionShape, MaskedPolynomials, corrections, dealt_domains, local, truncation_alone};
 use crate::affine::dot_mask;
 use crate::authentic::AuthenticationRoot;
 use crate::compare::party::{CompareMaterial, CompareWords, Comparing};
@@ -12,7 +13,7 @@ use crate::select;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
 use amicus_field::{Element, LimbVec, Limbs, SumPool2d, WordVec};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, Select, ValueId};
-use std::convert::Infallible;
+use std::ops::Range;
 use std::vec;
 
 /// A dealt inference that takes its corrections, and expands every operation as soon as it can.
@@ -20,17 +21,23 @@ use std::vec;
 pub struct PartyDeal {
     keys: PartyKeys,
     batch: usize,
-    /// Operations whose corrections are not all there.
-    missing: usize,
+    /// Who gets the corrections of operations to come.
+    recipients: Recipients,
+    /// The next operation, if corrections of it are missing.
     receiving: Option<Receiving>,
+    /// Operations so far of which this party got corrections.
+    given: Vec<OpIndex>,
     /// This party's share of the mask of every value so far; none where only the helper knows the
     /// mask.
     masks: Vec<Option<LimbVec>>,
     /// What was expanded so far.
     ops: Vec<OpMaterial>,
+    /// How many operations there are.
+    count: usize,
 }
 
-/// Corrections of an operation, some of which are there.
+/// This party's shares of what the helper fixed for an operation; those that come in messages of
+/// corrections may be missing.
 #[derive(Debug)]
 struct Receiving {
     index: OpIndex,
@@ -39,32 +46,17 @@ struct Receiving {
     vectors: Vectors,
 }
 
-/// Vectors of corrections.
+/// Shares of vectors that the helper fixed, in the order in which they are dealt.
 #[derive(Debug)]
 enum Vectors {
-    Elements(Vec<LimbVec>),
+    Elements(vec::IntoIter<LimbVec>),
     Words(Vec<WordVec>),
 }
 
 impl Receiving {
-    /// None for an operation without corrections.
-    fn new(index: OpIndex, shape: &CorrectionShape, limbs: Limbs) -> Option<Self> {
-        let vectors = match shape {
-            CorrectionShape::Nothing => return None,
-            CorrectionShape::Elements(groups) => {
-                let zeros = |len| LimbVec::zeros(limbs, len);
-                Vectors::Elements(groups.iter().flat_map(|g| (0..g.vectors).map(|_| zeros(g.len))).collect())
-            }
-            &CorrectionShape::Words { count, len } => {
-                Vectors::Words((0..count).map(|_| WordVec::zeros(len)).collect())
-            }
-        };
-        Some(Receiving { index, pieces: shape.pieces(limbs).collect::<Vec<_>>().into_iter(), vectors })
-    }
-
     /// Takes the next message; one that is refused is still to come.
     fn take(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let Some(Piece { vectors, elements, bytes }) = self.pieces.as_slice().first() else {
+        let Some(Piece { vectors, elements, bytes, .. }) = self.pieces.as_slice().first() else {
             return Err(Fault::Duplicate("corrections".into()));
         };
         if body.len() != *bytes {
@@ -74,7 +66,7 @@ impl Receiving {
         for (vector, body) in vectors.clone().zip(body.chunks_exact(each)) {
             match &mut self.vectors {
                 Vectors::Elements(all) => {
-                    amicus_field::unpack_part(&mut all[vector], elements.clone(), body)?
+                    amicus_field::unpack_part(&mut all.as_mut_slice()[vector], elements.clone(), body)?
                 }
                 Vectors::Words(all) => all[vector].unpack_part(elements.clone(), body)?,
             }
@@ -88,14 +80,30 @@ impl Receiving {
     }
 }
 
-/// The last party's shares of what the helper fixed for one operation; all others draw theirs.
-#[derive(Debug)]
-enum Corrections {
-    Activation { mask: Option<LimbVec>, polynomials: MaskedPolynomials<LimbVec> },
-    Multiply { tags: [LimbVec; 2] },
-    Select { mask: Option<LimbVec>, shares: Selected },
-    Outside { linear: Vec<LimbVec>, tags: Vec<LimbVec> },
-    Compare(CompareWords),
+impl Vectors {
+    /// The next vector of elements.
+    fn next(&mut self) -> Result<LimbVec, ProtocolError> {
+        match self {
+            Vectors::Elements(all) => all.next().ok_or_else(|| internal("fewer vectors than are dealt")),
+            Vectors::Words(_) => Err(internal("words in place of elements")),
+        }
+    }
+
+    fn some(&mut self, count: usize) -> Result<Vec<LimbVec>, ProtocolError> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    /// All vectors of words.
+    fn words(self) -> Result<Vec<WordVec>, ProtocolError> {
+        match self {
+            Vectors::Words(all) => Ok(all),
+            Vectors::Elements(_) => Err(internal("elements in place of words")),
+        }
+    }
+}
+
+fn internal(what: &str) -> ProtocolError {
+    ProtocolError::Internal(what.into())
 }
 
 /// Shares of a selection's masked coefficients.
@@ -103,44 +111,6 @@ enum Corrections {
 pub(crate) struct Selected {
     pub(crate) values: Vec<LimbVec>,
     pub(crate) tags: Vec<LimbVec>,
-}
-
-impl Corrections {
-    /// From all vectors of an operation, in the order in which they are dealt.
-    fn of(kind: &OpKind, shared: bool, vectors: Vectors) -> Result<Self, Fault> {
-        let none = || Fault::Unexpected("corrections of an operation that has none".into());
-        let mut vectors = match (kind, vectors) {
-            (OpKind::Compare(compare), Vectors::Words(words)) => {
-                return Ok(Corrections::Compare(CompareWords::new(compare, words)));
-            }
-            (_, Vectors::Words(_)) => return Err(none()),
-            (_, Vectors::Elements(vectors)) => vectors.into_iter(),
-        };
-        let mut next = || vectors.next().ok_or_else(|| Fault::Unexpected("corrections".into()));
-        match kind {
-            OpKind::Activation(a) => {
-                let polynomials = MaskedPolynomials::domains(a).try_map(|_| next())?;
-                Ok(Corrections::Activation { polynomials, mask: if shared { Some(next()?) } else { None } })
-            }
-            OpKind::Truncate(t) => {
-                let polynomials = MaskedPolynomials::domains(&truncation_alone(t)).try_map(|_| next())?;
-                Ok(Corrections::Activation { polynomials, mask: if shared { Some(next()?) } else { None } })
-            }
-            OpKind::Select(select) => {
-                let mut all = || (0..select::dealt(select).len()).map(|_| next()).collect();
-                let values: Result<_, Fault> = all();
-                let tags: Result<_, Fault> = all();
-                let shares = Selected { values: values?, tags: tags? };
-                Ok(Corrections::Select { shares, mask: if shared { Some(next()?) } else { None } })
-            }
-            OpKind::Multiply { .. } => Ok(Corrections::Multiply { tags: [next()?, next()?] }),
-            OpKind::Outside(o) => {
-                let mut all = |count: u32| (0..count).map(|_| next()).collect::<Result<_, Fault>>();
-                Ok(Corrections::Outside { linear: all(o.numbers)?, tags: all(2 * o.numbers)? })
-            }
-            _ => Err(none()),
-        }
-    }
 }
 
 /// One party's material of one inference. Used once: the online phase consumes it.
@@ -215,78 +185,56 @@ impl PartyDeal {
     /// Takes the next message of corrections, and expands what can be expanded with it.
     ///
     /// # Errors
-    /// Corrections for another party, of another operation than the next that has any, or too many;
-    /// a wrong length, a residue out of range; a deal of another epoch.
+    /// Corrections that another party gets, of another operation than the next that has any for this
+    /// one, or too many; a wrong length, a residue out of range; a deal of another epoch.
     pub fn correction(&mut self, epoch: &PartyEpoch, index: u32, body: &[u8]) -> Result<(), ProtocolError> {
-        self.check(epoch)?;
-        let ctx = &epoch.ctx;
-        let layer = ctx.plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
+        self.expand(epoch)?;
+        let layer = epoch.ctx.plan.ops.get(index as usize).map(|op| Printable::new(&op.name));
         let fail =
             |fault| ProtocolError::peer(Peer::Helper, Step::Preprocessing { layer: layer.clone() }, fault);
-        let unexpected = || fail(Fault::Unexpected(format!("corrections of operation {index}")));
-        if ctx.me != ctx.parties.last() || index as usize >= ctx.plan.ops.len() {
-            return Err(unexpected());
+        match self.receiving.as_mut().filter(|receiving| receiving.index.0 == index) {
+            Some(receiving) => receiving.take(body).map_err(fail)?,
+            None if self.given.contains(&OpIndex(index)) => {
+                return Err(fail(Fault::Duplicate("corrections".into())));
+            }
+            None => return Err(fail(Fault::Unexpected(format!("corrections of operation {index}")))),
         }
-        let shape = corrections(&ctx.plan, &ctx.values, OpIndex(index), self.batch);
-        if shape.is_nothing() {
-            return Err(unexpected());
-        }
-        if (index as usize) < self.ops.len() {
-            return Err(fail(Fault::Duplicate("corrections".into())));
-        }
-        self.expand(epoch, OpIndex(index), None)?;
-        if self.ops.len() != index as usize {
-            return Err(unexpected());
-        }
-        let receiving = match self.receiving.take() {
-            Some(receiving) => receiving,
-            None => Receiving::new(OpIndex(index), &shape, ctx.plan.limbs).ok_or_else(unexpected)?,
-        };
-        let receiving = self.receiving.insert(receiving);
-        receiving.take(body).map_err(fail)?;
-        if receiving.complete() {
-            let Some(Receiving { index, vectors, .. }) = self.receiving.take() else { return Ok(()) };
-            let shared = ctx.values.get(ValueId::of(index)).mask == MaskKind::Shared;
-            let corrections = Corrections::of(&ctx.plan.op(index).kind, shared, vectors).map_err(fail)?;
-            self.missing -= 1;
-            self.expand(epoch, OpIndex(ctx.plan.ops.len() as u32), Some(corrections))?;
-        }
-        Ok(())
+        self.expand(epoch)
     }
 
-    /// Whether every correction is there.
+    /// Whether everything is expanded, so that no correction is missing.
     pub fn complete(&self) -> bool {
-        self.missing == 0
+        self.ops.len() == self.count
     }
 
-    fn check(&self, epoch: &PartyEpoch) -> Result<(), ProtocolError> {
-        if self.keys.scope.epoch == epoch.epoch {
-            return Ok(());
+    /// Expands operations up to the first whose corrections are missing, and what of that one other
+    /// parties get corrections of.
+    ///
+    /// # Errors
+    /// When the deal began in another epoch.
+    pub fn expand(&mut self, epoch: &PartyEpoch) -> Result<(), ProtocolError> {
+        if self.keys.scope.epoch != epoch.epoch {
+            let reason = format!("keys of {} in {}", self.keys.scope.epoch, epoch.epoch);
+            return Err(ProtocolError::Misuse(reason));
         }
-        let reason = format!("keys of {} in {}", self.keys.scope.epoch, epoch.epoch);
-        Err(ProtocolError::Misuse(reason))
-    }
-
-    /// Expands operations before `end`, up to one whose corrections are missing; `corrections` are
-    /// those of the next one.
-    fn expand(
-        &mut self,
-        epoch: &PartyEpoch,
-        end: OpIndex,
-        mut corrections: Option<Corrections>,
-    ) -> Result<(), ProtocolError> {
-        let (plan, values) = (&epoch.ctx.plan, &epoch.ctx.values);
-        let last = epoch.ctx.me == epoch.ctx.parties.last();
+        let plan = &epoch.ctx.plan;
         let masks = &mut self.masks;
         let mut preparing = Preparing { epoch, keys: &self.keys, batch: self.batch, masks };
         preparing.input();
-        for (index, op) in plan.indexed_ops().skip(self.ops.len()).take_while(|(index, _)| *index < end) {
-            let given = corrections.take();
-            let wants = || !super::corrections(plan, values, index, self.batch).is_nothing();
-            if last && given.is_none() && wants() {
+        for (index, op) in plan.indexed_ops().skip(self.ops.len()) {
+            let receiving = match self.receiving.take() {
+                Some(receiving) => receiving,
+                None => {
+                    let receiving = preparing.begin(index, &op.kind, &mut self.recipients);
+                    self.given.extend((!receiving.complete()).then_some(index));
+                    receiving
+                }
+            };
+            if !receiving.complete() {
+                self.receiving = Some(receiving);
                 break;
             }
-            self.ops.push(preparing.operation(index, &op.kind, given)?);
+            self.ops.push(preparing.operation(index, &op.kind, receiving.vectors)?);
         }
         Ok(())
     }
@@ -295,12 +243,17 @@ impl PartyDeal {
 impl PartyEpoch {
     /// Begins an inference of `batch` inputs that the helper deals.
     pub fn begin_deal(&self, keys: PartyKeys, batch: usize) -> PartyDeal {
-        let (plan, values) = (&self.ctx.plan, &self.ctx.values);
-        let with =
-            plan.indexed_ops().filter(|(i, _)| !corrections(plan, values, *i, batch).is_nothing()).count();
-        let missing = if self.ctx.me == self.ctx.parties.last() { with } else { 0 };
-        let ops = Vec::with_capacity(plan.ops.len());
-        PartyDeal { keys, batch, missing, receiving: None, masks: Vec::new(), ops }
+        let count = self.ctx.plan.ops.len();
+        PartyDeal {
+            keys,
+            batch,
+            recipients: Recipients::new(self.ctx.parties),
+            receiving: None,
+            given: Vec::new(),
+            masks: Vec::new(),
+            ops: Vec::with_capacity(count),
+            count,
+        }
     }
 
     /// Expands everything that needs no input and was not expanded yet (section 5). One product with
@@ -309,11 +262,10 @@ impl PartyEpoch {
     /// # Errors
     /// When corrections are missing, or the deal began in another epoch.
     pub fn prepare(&self, mut deal: PartyDeal) -> Result<Material, ProtocolError> {
+        deal.expand(self)?;
         if !deal.complete() {
-            return Err(ProtocolError::Misuse(format!("{} corrections are missing", deal.missing)));
+            return Err(ProtocolError::Misuse("corrections are missing".into()));
         }
-        deal.check(self)?;
-        deal.expand(self, OpIndex(self.ctx.plan.ops.len() as u32), None)?;
         let PartyDeal { keys, batch, ops, .. } = deal;
         Ok(Material { keys, batch, ops })
     }
@@ -329,7 +281,7 @@ struct Preparing<'a> {
 /// Vectors of one operation that are drawn.
 struct Source {
     stream: LabelStream,
-    limbs: amicus_field::Limbs,
+    limbs: Limbs,
 }
 
 impl Source {
@@ -337,9 +289,32 @@ impl Source {
         self.stream.sample(domain, self.limbs, len)
     }
 
-    /// A share of a vector whose sum over the parties the helper fixes.
-    fn dealt(&self, domain: u32, len: usize) -> LimbVec {
-        self.stream.sample(domain, self.limbs, len)
+    /// A share of a vector whose sum over the parties the helper fixes, but for what this party gets
+    /// corrections of.
+    fn dealt(&self, domain: u32, len: usize, drawn: &[Range<usize>]) -> LimbVec {
+        let draw =
+            |part: &Range<usize>| self.stream.sample_from(domain, self.limbs, part.start as u64, part.len());
+        if let [all] = drawn
+            && all.len() == len
+        {
+            return draw(all);
+        }
+        let mut share = LimbVec::zeros(self.limbs, len);
+        drawn.iter().for_each(|part| share.put(part.start, &draw(part)));
+        share
+    }
+
+    /// Words of such a vector.
+    fn dealt_words(&self, domain: u32, len: usize, drawn: &[Range<usize>]) -> WordVec {
+        let draw = |part: &Range<usize>| self.stream.sample_words(domain, part.start as u64, part.len());
+        if let [all] = drawn
+            && all.len() == len
+        {
+            return draw(all);
+        }
+        let mut share = WordVec::zeros(len);
+        drawn.iter().for_each(|part| share.put(part.start, &draw(part)));
+        share
     }
 }
 
@@ -366,17 +341,56 @@ impl Preparing<'_> {
         self.masks.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)
     }
 
+    fn source(&self, index: OpIndex) -> Source {
+        let stream = self.label(Purpose::Material, index.0).stream(&self.keys.material);
+        Source { stream, limbs: self.epoch.ctx.plan.limbs }
+    }
+
+    /// The shares of what is dealt for an operation, without the corrections that this party gets.
+    fn begin(&self, index: OpIndex, kind: &OpKind, recipients: &mut Recipients) -> Receiving {
+        let ctx = &self.epoch.ctx;
+        let shape = corrections(&ctx.plan, &ctx.values, index, self.batch);
+        let pieces = shape.pieces(ctx.plan.limbs, recipients);
+        let (mine, others): (Vec<Piece>, Vec<Piece>) = pieces.into_iter().partition(|p| p.to == ctx.me);
+        let shared = ctx.values.get(ValueId::of(index)).mask == MaskKind::Shared;
+        let (source, domains) = (self.source(index), dealt_domains(kind, shared));
+        // Vectors of a group are cut alike.
+        let drawn = |vector: usize| -> Vec<Range<usize>> {
+            let of_vector = others.iter().filter(|piece| piece.vectors.contains(&vector));
+            of_vector.map(|piece| piece.elements.clone()).collect()
+        };
+        let vectors = match shape {
+            CorrectionShape::Nothing => Vectors::Elements(Vec::new().into_iter()),
+            CorrectionShape::Elements(groups) => {
+                let (mut vectors, mut domains) = (Vec::with_capacity(domains.len()), domains.into_iter());
+                for group in groups {
+                    let drawn = drawn(vectors.len());
+                    let of_group = domains.by_ref().take(group.vectors);
+                    vectors.extend(of_group.map(|domain| source.dealt(domain, group.len, &drawn)));
+                }
+                Vectors::Elements(vectors.into_iter())
+            }
+            CorrectionShape::Words { len, .. } => {
+                let drawn = drawn(0);
+                let words = domains.into_iter().map(|domain| source.dealt_words(domain, len, &drawn));
+                Vectors::Words(words.collect())
+            }
+        };
+        Receiving { index, pieces: mine.into_iter(), vectors }
+    }
+
+    /// The material of an operation; `dealt` are the shares of what the helper fixed for it.
     fn operation(
         &mut self,
         index: OpIndex,
         kind: &OpKind,
-        corrections: Option<Corrections>,
+        mut dealt: Vectors,
     ) -> Result<OpMaterial, ProtocolError> {
         let ctx = &self.epoch.ctx;
         let info = ctx.values.get(ValueId::of(index));
-        let (limbs, batch, len) = (ctx.plan.limbs, self.batch, info.len * self.batch);
-        let source =
-            Source { stream: self.label(Purpose::Material, index.0).stream(&self.keys.material), limbs };
+        let (batch, len) = (self.batch, info.len * self.batch);
+        let shared = info.mask == MaskKind::Shared;
+        let source = self.source(index);
         let mut mask = None;
         let material = match kind {
             OpKind::Linear { input, weights, .. } => {
@@ -396,50 +410,32 @@ impl Preparing<'_> {
                 masks: [self.mask(*left)?.clone(), self.mask(*right)?.clone()],
                 follow: source.sample(domain::FOLLOW, len),
                 key: source.sample(domain::KEY, len),
-                tags: match corrections {
-                    Some(Corrections::Multiply { tags }) => tags,
-                    _ => domain::PRODUCT_TAGS.map(|d| source.dealt(d, len)),
-                },
+                tags: [dealt.next()?, dealt.next()?],
             },
             OpKind::Activation(a) => {
-                let shared = info.mask == MaskKind::Shared;
-                let (of_result, material) = self.activation(a, corrections, &source, len, shared);
-                mask = of_result;
+                let material = self.activation(a, &mut dealt, &source, len)?;
+                mask = shared.then(|| dealt.next()).transpose()?;
                 material
             }
             OpKind::Truncate(t) => {
-                let shared = info.mask == MaskKind::Shared;
-                let (of_result, material) =
-                    self.activation(&truncation_alone(t), corrections, &source, len, shared);
-                mask = of_result;
+                let material = self.activation(&truncation_alone(t), &mut dealt, &source, len)?;
+                mask = shared.then(|| dealt.next()).transpose()?;
                 material
             }
             OpKind::Select(select) => {
-                let (of_result, material) = self.selection(select, corrections, &source, len, info.mask);
-                mask = of_result;
+                let material = self.selection(select, &mut dealt, &source, len)?;
+                mask = shared.then(|| dealt.next()).transpose()?;
                 material
             }
             OpKind::Compare(compare) => {
                 let len = ctx.values.get(compare.input).len * batch;
-                let words = match corrections {
-                    Some(Corrections::Compare(words)) => words,
-                    _ => CompareWords::expand(compare, len, &source.stream),
-                };
+                let words = CompareWords::new(compare, dealt.words()?);
                 OpMaterial::Compare(CompareMaterial::new(compare, ctx.me, len, &source.stream, words))
             }
             OpKind::Outside(o) => {
                 let inputs = ctx.values.get(o.input).len * batch;
                 let numbers = o.numbers as usize;
-                let all = |domain: fn(usize) -> u32, range: std::ops::Range<usize>| {
-                    range.map(|number| source.dealt(domain(number), inputs)).collect::<Vec<_>>()
-                };
-                let (linear, tags) = match corrections {
-                    Some(Corrections::Outside { linear, tags }) => (linear, tags),
-                    _ => {
-                        let linear = all(domain::selected, numbers..2 * numbers);
-                        (linear, all(domain::selected_tag, 0..2 * numbers))
-                    }
-                };
+                let (linear, tags) = (dealt.some(numbers)?, dealt.some(2 * numbers)?);
                 // Nobody fixes what the factors add up to.
                 let mut coefficients: Vec<LimbVec> =
                     (0..numbers).map(|i| source.sample(domain::selected(i), inputs)).collect();
@@ -456,7 +452,7 @@ impl Preparing<'_> {
             | OpKind::Weigh { .. }
             | OpKind::PublicLinear { .. }
             | OpKind::Gather { .. } => {
-                if info.mask == MaskKind::Shared {
+                if shared {
                     let with = (&ctx.public[..], Acts::OnMasks);
                     mask = local(kind, batch, with, |input| self.mask(input))?;
                 }
@@ -467,51 +463,29 @@ impl Preparing<'_> {
         Ok(material)
     }
 
-    /// The share of the result's mask, if it is shared, and the material.
     fn activation(
         &self,
         a: &Activation,
-        corrections: Option<Corrections>,
+        dealt: &mut Vectors,
         source: &Source,
         outputs: usize,
-        shared: bool,
-    ) -> (Option<LimbVec>, OpMaterial) {
-        let (mask, polynomials) = match corrections {
-            Some(Corrections::Activation { mask, polynomials }) => (mask, polynomials),
-            _ => {
-                let inputs = self.epoch.ctx.values.get(a.input).len * self.batch;
-                let draw = |domain| Ok::<_, Infallible>(source.dealt(domain, inputs));
-                let Ok(polynomials) = MaskedPolynomials::domains(a).try_map(draw);
-                (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), polynomials)
-            }
-        };
+    ) -> Result<OpMaterial, ProtocolError> {
+        let polynomials = MaskedPolynomials::domains(a).try_map(|_| dealt.next())?;
         let (follow, keys) = self.opened(a.pool.as_ref(), source, outputs);
-        (mask, OpMaterial::Activation { polynomials, follow, keys })
+        Ok(OpMaterial::Activation { polynomials, follow, keys })
     }
 
-    /// The share of the result's mask, if it is shared, and the material.
     fn selection(
         &self,
         select: &Select,
-        corrections: Option<Corrections>,
+        dealt: &mut Vectors,
         source: &Source,
         outputs: usize,
-        kind: MaskKind,
-    ) -> (Option<LimbVec>, OpMaterial) {
-        let (mask, shares) = match corrections {
-            Some(Corrections::Select { mask, shares }) => (mask, shares),
-            _ => {
-                let inputs = self.epoch.ctx.values.get(select.input).len * self.batch;
-                let count = select::dealt(select).len();
-                let draw =
-                    |domain: fn(usize) -> u32| (0..count).map(|i| source.dealt(domain(i), inputs)).collect();
-                let shares = Selected { values: draw(domain::selected), tags: draw(domain::selected_tag) };
-                let shared = kind == MaskKind::Shared;
-                (shared.then(|| source.dealt(domain::OUT_MASK, outputs)), shares)
-            }
-        };
+    ) -> Result<OpMaterial, ProtocolError> {
+        let count = select::dealt(select).len();
+        let shares = Selected { values: dealt.some(count)?, tags: dealt.some(count)? };
         let (follow, keys) = self.opened(select.pool.as_ref(), source, outputs);
-        (mask, OpMaterial::Select { shares, follow, keys })
+        Ok(OpMaterial::Select { shares, follow, keys })
     }
 
     /// What hides a result when it is opened, and the keys it is checked with.

@@ -1,12 +1,14 @@
 //! Messages of corrections: some elements of all vectors that are dealt together, so that what a
-//! message is made of, and what it becomes, stays in a core's second-level cache.
+//! message is made of, and what it becomes, stays in a core's second-level cache, and so that all
+//! parties get about as many bytes.
 
+use crate::{Parties, PartyId};
 use amicus_field::{LimbVec, Limbs, WordVec, pack_to, packed_len};
 use std::ops::Range;
 use zeroize::Zeroizing;
 
 /// Bytes of a message of corrections, at most, where a vector has more than [`FEWEST`] elements.
-const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 16;
 
 /// Elements of a vector in a message that is not the last one, at least. Messages begin at multiples
 /// of it, which are whole bytes of every packed form.
@@ -46,6 +48,39 @@ pub struct Piece {
     pub elements: Range<usize>,
     /// Bytes of the message.
     pub bytes: usize,
+    /// Whose shares of these elements it holds; all others draw theirs.
+    pub to: PartyId,
+}
+
+/// Who gets which message of an inference's corrections: all parties about as many bytes.
+///
+/// Helper and parties ask for the operations in the plan's order, and get the same answers.
+#[derive(Clone, Debug)]
+pub struct Recipients {
+    parties: Parties,
+    /// Bytes of each party so far.
+    bytes: Vec<u64>,
+}
+
+impl Recipients {
+    /// Before the first operation.
+    pub fn new(parties: Parties) -> Self {
+        Recipients { parties, bytes: vec![0; parties.count()] }
+    }
+
+    /// Bytes of each party so far.
+    pub fn bytes(&self) -> &[u64] {
+        &self.bytes
+    }
+
+    /// The party of the next message: the one with the fewest bytes so far, the last one of several.
+    fn next(&mut self, bytes: usize) -> PartyId {
+        let so_far = |party: &PartyId| self.bytes[party.index()];
+        let fewest = |least: PartyId, party| if so_far(&party) <= so_far(&least) { party } else { least };
+        let to = self.parties.all().fold(PartyId::FIRST, fewest);
+        self.bytes[to.index()] += bytes as u64;
+        to
+    }
 }
 
 impl CorrectionShape {
@@ -76,21 +111,23 @@ impl CorrectionShape {
     }
 
     /// The messages, in their order.
-    pub fn pieces(&self, limbs: Limbs) -> impl Iterator<Item = Piece> {
+    pub fn pieces(&self, limbs: Limbs, recipients: &mut Recipients) -> Vec<Piece> {
         let mut first = 0;
         let groups = self.groups().into_iter().map(move |group| {
             let vectors = first..first + group.vectors;
             first = vectors.end;
             (vectors, group.len)
         });
-        groups.flat_map(move |(vectors, len)| {
+        let mut pieces = Vec::new();
+        for (vectors, len) in groups {
             let block = self.block(limbs, vectors.len());
-            (0..len).step_by(block).map(move |start| {
+            pieces.extend((0..len).step_by(block).map(|start| {
                 let elements = start..len.min(start + block);
                 let bytes = self.packed(limbs, elements.len()).saturating_mul(vectors.len());
-                Piece { vectors: vectors.clone(), elements, bytes }
-            })
-        })
+                Piece { vectors: vectors.clone(), elements, bytes, to: recipients.next(bytes) }
+            }));
+        }
+        pieces
     }
 
     /// Elements of so many vectors in a message, but for the last one.
@@ -168,6 +205,30 @@ mod tests {
         ]
     }
 
+    fn parties(n: usize) -> Parties {
+        Parties::new(n).unwrap()
+    }
+
+    #[test]
+    fn parties_get_as_many_bytes_but_for_one_message() {
+        for (limbs, n) in Limbs::ALL.into_iter().zip([2, 3, 8]) {
+            let mut recipients = Recipients::new(parties(n));
+            let mut bytes = vec![0; n];
+            for piece in shapes().iter().flat_map(|shape| shape.pieces(limbs, &mut recipients)) {
+                bytes[piece.to.index()] += piece.bytes as u64;
+            }
+            assert_eq!(recipients.bytes(), bytes);
+            let longest = shapes().iter().map(|shape| shape.longest(limbs)).max().unwrap() as u64;
+            assert!(bytes.iter().max().unwrap() - bytes.iter().min().unwrap() <= longest, "{bytes:?}");
+        }
+        // One message for each operation, the first to the last party.
+        let group = Group { vectors: 3, len: 10 };
+        let one = CorrectionShape::Elements(vec![group]);
+        let mut recipients = Recipients::new(parties(3));
+        let of_each = (0..5).flat_map(|_| one.pieces(Limbs::ONE, &mut recipients)).map(|p| p.to.number());
+        assert_eq!(of_each.collect::<Vec<_>>(), [3, 2, 1, 3, 2]);
+    }
+
     #[test]
     fn numbers_of_absurd_shapes_saturate() {
         let group = Group { vectors: usize::MAX, len: usize::MAX };
@@ -185,16 +246,16 @@ mod tests {
                 let mut bytes = 0;
                 let mut left: Vec<Vec<Range<usize>>> =
                     shape.groups().iter().flat_map(|g| vec![Vec::new(); g.vectors]).collect();
-                for piece in shape.pieces(limbs) {
+                let pieces = shape.pieces(limbs, &mut Recipients::new(parties(3)));
+                assert_eq!(pieces.len(), shape.messages(limbs));
+                assert_eq!(pieces.iter().map(|p| p.bytes).max().unwrap_or(0), shape.longest(limbs));
+                for piece in pieces {
                     assert!(piece.elements.start.is_multiple_of(FEWEST) && !piece.elements.is_empty());
                     assert!(piece.bytes <= PIECE || piece.elements.len() <= FEWEST, "{piece:?}");
                     bytes += piece.bytes;
                     piece.vectors.for_each(|vector| left[vector].push(piece.elements.clone()));
                 }
                 assert_eq!(bytes, shape.bytes(limbs));
-                assert_eq!(shape.pieces(limbs).count(), shape.messages(limbs));
-                let longest = shape.pieces(limbs).map(|piece| piece.bytes).max();
-                assert_eq!(longest.unwrap_or(0), shape.longest(limbs));
                 let lengths = shape.groups().into_iter().flat_map(|g| vec![g.len; g.vectors]);
                 for (parts, len) in left.into_iter().zip(lengths) {
                     assert_eq!(parts.into_iter().flatten().collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
