@@ -70,10 +70,11 @@ impl Log {
         body
     }
 
-    /// The sum of all bytes that a role has seen so far: what an adversary may make its errors
-    /// depend on.
-    fn seen_by(&self, role: Role) -> i128 {
-        let to = self.0.iter().filter(|m| m.to == role);
+    /// The sum of all bytes that a role has seen so far, without corrections of operations behind one:
+    /// what an adversary may make its errors depend on.
+    fn seen_by(&self, role: Role, op: OpIndex) -> i128 {
+        let later = |m: &Message| m.kind == Kind::DealCorrection && m.index > op.0;
+        let to = self.0.iter().filter(|m| m.to == role && !later(m));
         to.flat_map(|m| &m.body).map(|&byte| i128::from(byte)).sum()
     }
 }
@@ -111,6 +112,8 @@ pub enum Error {
     Fixed(Element),
     /// A sum of everything the party has seen, plus a constant.
     Adaptive(i128),
+    /// For an opening: the same without corrections of later operations.
+    OfEarlier(i128),
     /// For an answer: as many times the challenge's first element as said, plus as many times its
     /// second.
     OfChallenge([i128; 2]),
@@ -162,8 +165,12 @@ impl<'a> Conduct<'a> {
         let limbs = self.net.plan.limbs;
         let of = |d: &Deviation| match d.error {
             Error::Fixed(error) => Some((d.by, d.at, error)),
-            Error::Adaptive(constant) => {
-                let seen = log.seen_by(Role::Party(d.by)) + constant;
+            Error::Adaptive(constant) | Error::OfEarlier(constant) => {
+                let op = match (d.error, d.at) {
+                    (Error::OfEarlier(_), Place::Opening(stage, _)) => Stage::from_index(stage).op,
+                    _ => OpIndex(u32::MAX),
+                };
+                let seen = log.seen_by(Role::Party(d.by), op) + constant;
                 Some((d.by, d.at, Element::from_i128(limbs, seen)))
             }
             Error::OfChallenge(_) => None,
@@ -340,7 +347,7 @@ fn answer_error(net: &Net, error: Error, seed: &Seed, epoch: EpochId, tensor: u3
     let limbs = net.plan.limbs;
     match error {
         Error::Fixed(error) => error,
-        Error::Adaptive(constant) => Element::from_i128(limbs, constant),
+        Error::Adaptive(constant) | Error::OfEarlier(constant) => Element::from_i128(limbs, constant),
         Error::OfChallenge(factors) => {
             let columns = amicus_protocol::affine::columns(net.plan.weight(WeightId(tensor)));
             let stream = Label::epoch(Purpose::Challenge, epoch, tensor).stream(seed);
@@ -381,10 +388,11 @@ pub fn infer(
     for (party, session) in loaded.parties.iter().zip(&loaded.session.1) {
         deals.push(party.begin_deal(session.danger_copy().take(epoch, digest, id)?, batch));
     }
-    let dealt = helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, to: PartyId, body: Vec<u8>| {
-        let body = log.send_of(op.0, Role::Helper, role(to), Kind::DealCorrection, body);
-        deals[to.index()].correction(&loaded.parties[to.index()], op.0, &body)
-    })?;
+    let dealt =
+        helper.deal::<ProtocolError>(keys, batch, &mut |op: OpIndex, to: PartyId, body: Vec<u8>| {
+            let body = log.send_of(op.0, Role::Helper, role(to), Kind::DealCorrection, body);
+            deals[to.index()].correction(&loaded.parties[to.index()], op.0, &body)
+        })?;
     let grant = log.send(Role::Helper, Role::Client, Kind::Ticket, dealt.grant().encode());
     let masked = Ticket::from_grant(Arc::clone(plan), parties, scope, batch, &grant)?.mask(x)?;
     let new = |number| Receiver::new(plan, scope, batch, &dealt.authentication(number), &mut FreshSeeds);

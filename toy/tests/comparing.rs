@@ -124,8 +124,7 @@ fn hidden_from(
 
 /// Errors of the corrupt party in every opening of a comparison, fixed and by what it saw.
 ///
-/// Where later operations are fixed, the last party's errors do not depend on what it saw: it saw
-/// their corrections.
+/// Where later operations are fixed, errors do not depend on what the party saw of their corrections.
 fn deviations(net: &Net, by: usize, whole: bool) -> Vec<Vec<Deviation>> {
     let OpKind::Compare(compare) = &net.plan.ops[0].kind else { panic!("a comparison") };
     let mut all = vec![Vec::new()];
@@ -133,9 +132,8 @@ fn deviations(net: &Net, by: usize, whole: bool) -> Vec<Vec<Deviation>> {
         for bit in 0..bits {
             let at = place(0, level as u32, bit);
             all.push(vec![Deviation { by, at, error: Error::of(net, 1) }]);
-            if whole || by == 1 {
-                all.push(vec![Deviation { by, at, error: Error::Adaptive(1) }]);
-            }
+            let error = if whole { Error::Adaptive(1) } else { Error::OfEarlier(1) };
+            all.push(vec![Deviation { by, at, error }]);
         }
     }
     if whole {

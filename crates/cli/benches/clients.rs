@@ -4,7 +4,7 @@
 //! `cargo bench -p amicus-cli --bench clients [-- --each N]`. Two parties; every client asks again
 //! as soon as it has an answer, and every answer is held against the integer simulator. `ready`:
 //! material was dealt before; `as dealt`: material is used up and dealt meanwhile, 1.15 MB for
-//! each inference over one line.
+//! each inference over the lines of both parties together.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

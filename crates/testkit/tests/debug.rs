@@ -167,13 +167,14 @@ fn vectors_keys_and_messages_hide_their_content() {
 }
 
 /// Types that may derive `Debug` over bare bytes or numbers: crate, name, and why.
-const PUBLIC: [(&str, &str, &str); 6] = [
+const PUBLIC: [(&str, &str, &str); 7] = [
     ("node", "LoadedModel", "the fingerprint is made to be told"),
     ("node", "Loaded", "the fingerprint is made to be told"),
     ("node", "Event", "counts of bytes sent"),
     ("protocol", "Hello", "the digest of a cluster, which its members know"),
     ("protocol", "LabelStream", "the name of a stream, for tests"),
     ("protocol", "Draw", "labels are public"),
+    ("protocol", "Recipients", "counts of bytes sent"),
 ];
 
 #[test]
