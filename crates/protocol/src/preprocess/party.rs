@@ -341,9 +341,8 @@ impl Preparing<'_> {
         self.masks.get(id.index()).and_then(Option::as_ref).ok_or_else(missing)
     }
 
-    fn source(&self, index: OpIndex) -> Source {
-        let stream = self.label(Purpose::Material, index.0).stream(&self.keys.material);
-        Source { stream, limbs: self.epoch.ctx.plan.limbs }
+    fn source(&self, index: OpIndex, limbs: Limbs) -> Source {
+        Source { stream: self.label(Purpose::Material, index.0).stream(&self.keys.material), limbs }
     }
 
     /// The shares of what is dealt for an operation, without the corrections that this party gets.
@@ -353,7 +352,7 @@ impl Preparing<'_> {
         let pieces = shape.pieces(ctx.plan.limbs, recipients);
         let (mine, others): (Vec<Piece>, Vec<Piece>) = pieces.into_iter().partition(|p| p.to == ctx.me);
         let shared = ctx.values.get(ValueId::of(index)).mask == MaskKind::Shared;
-        let (source, domains) = (self.source(index), dealt_domains(kind, shared));
+        let (source, domains) = (self.source(index, ctx.plan.limbs), dealt_domains(kind, shared));
         // Vectors of a group are cut alike.
         let drawn = |vector: usize| -> Vec<Range<usize>> {
             let of_vector = others.iter().filter(|piece| piece.vectors.contains(&vector));
@@ -388,9 +387,9 @@ impl Preparing<'_> {
     ) -> Result<OpMaterial, ProtocolError> {
         let ctx = &self.epoch.ctx;
         let info = ctx.values.get(ValueId::of(index));
-        let (batch, len) = (self.batch, info.len * self.batch);
+        let (limbs, batch, len) = (ctx.plan.limbs, self.batch, info.len * self.batch);
         let shared = info.mask == MaskKind::Shared;
-        let source = self.source(index);
+        let source = self.source(index, limbs);
         let mut mask = None;
         let material = match kind {
             OpKind::Linear { input, weights, .. } => {
