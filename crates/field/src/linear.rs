@@ -36,6 +36,17 @@ enum Form {
     Rows { weights: LimbVec, geometry: Arc<Geometry> },
 }
 
+impl LinearShape {
+    /// Columns and rows of the matrix of the weights: what one output, or one pixel of an output
+    /// channel, is a sum over, and the outputs or output channels.
+    const fn matrix(&self) -> [usize; 2] {
+        match self {
+            LinearShape::Dense(dense) => [dense.inputs, dense.outputs],
+            LinearShape::Conv2d(conv) => [conv.taps(), conv.out_channels],
+        }
+    }
+}
+
 impl LinearMap {
     /// Packs `weights`, `[out, in]` or `[out, in / groups, kernel height, kernel width]`.
     ///

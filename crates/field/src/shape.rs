@@ -223,15 +223,6 @@ impl LinearShape {
         }
     }
 
-    /// Columns and rows of the matrix of the weights: what one output, or one pixel of an output
-    /// channel, is a sum over, and the outputs or output channels.
-    pub(crate) const fn matrix(&self) -> [usize; 2] {
-        match self {
-            LinearShape::Dense(dense) => [dense.inputs, dense.outputs],
-            LinearShape::Conv2d(conv) => [conv.taps(), conv.out_channels],
-        }
-    }
-
     /// Bias elements: one per output channel or output.
     pub const fn biases(&self) -> usize {
         match self {
