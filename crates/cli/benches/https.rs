@@ -41,6 +41,7 @@ fn main() {
         &["alice".to_owned()],
         &[("lenet".to_owned(), &model.plan)],
         &[],
+        1,
     )
     .unwrap();
     let roles = [ServiceRole::Helper, ServiceRole::Party, ServiceRole::Party];

@@ -52,7 +52,7 @@ fn the_page_answers_its_own_address_with_its_own_files() {
     let origin = web.origin().unwrap();
     let net = zoo::mlp(Limbs::TWO);
     let (plans, origins) = ([("mlp".to_owned(), &*net.plan)], [origin.clone()]);
-    let files = Files::write(at.path(), Parties::new(2).unwrap(), &[], &plans, &origins).unwrap();
+    let files = Files::write(at.path(), Parties::new(2).unwrap(), &[], &plans, &origins, 1).unwrap();
     // Nodes answer this page, and no other.
     let config = std::fs::read_to_string(&files.nodes[0].config).unwrap();
     assert!(config.contains(&format!("origins = [\"{origin}\"]")), "{config}");

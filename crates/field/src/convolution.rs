@@ -8,9 +8,13 @@
 
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::matrix::panel_vectors;
+use crate::parallel;
 use crate::prime::Prime;
+use crate::results::{self, Rows, Whole};
 use crate::shape::Conv2d;
 use crate::storage::Words;
+
+use std::ops::Range;
 
 /// How many patches are packed before all output channels meet them. They stay in the second-level
 /// cache.
@@ -95,7 +99,8 @@ impl Geometry {
         &self.shape
     }
 
-    fn pixels(&self) -> usize {
+    /// Pixels of an output channel.
+    pub(crate) fn pixels(&self) -> usize {
         self.out[0] * self.out[1]
     }
 
@@ -124,6 +129,11 @@ impl Geometry {
             image[start..start + width].copy_from_slice(row);
         }
         image
+    }
+
+    /// The images with zeros around each channel, if the shape has padding.
+    fn padded_image(&self, plane: &[u64], batch: usize) -> Option<Words> {
+        self.is_padded().then(|| self.pad(plane, batch))
     }
 
     /// Where the patches of output pixels `first..` start in the padded image of group 0. Pixels
@@ -184,50 +194,96 @@ pub(crate) fn apply(
     batch: usize,
     out: &mut [u64],
 ) {
+    let padded = g.padded_image(x, batch);
+    let image = padded.as_deref().unwrap_or(x);
+    let all = (0..batch * g.pixels(), 0..g.shape.out_channels);
+    let mut out = Whole { out, width: g.pixels() };
+    apply_part(g, prime, weights, image, all, &mut out);
+}
+
+/// What a plane is computed of: prime, weights, inputs, and place of the outputs.
+pub(crate) type Layer<'a, W> = (Prime, W, &'a [u64], &'a mut [u64]);
+
+/// `W x` of several planes, on the workers of this thread: parts are some output channels of some
+/// pixels.
+pub(crate) fn apply_in_parts(g: &Geometry, parts: usize, planes: Vec<Layer<'_, Weights<'_>>>, batch: usize) {
+    let (shape, total) = (&g.shape, batch * g.pixels());
+    // As many pixels as are packed at a time, where that gives parts enough; channels of parts of
+    // the same pixels pack these anew.
+    let block = Blocks::of(Token::active()).panels.min(total.div_ceil(PANEL)) * PANEL;
+    let (blocks, wanted) = (total.div_ceil(block), parts.div_ceil(planes.len()));
+    let pixels = blocks.div_ceil(wanted) * block;
+    let channels = match shape.out_channels.div_ceil(wanted.div_ceil(total.div_ceil(pixels))) {
+        some if shape.groups == 1 => some.max(PART_CHANNELS).next_multiple_of(TILE_ROWS),
+        some => some.next_multiple_of(shape.out_channels / shape.groups),
+    };
+    let cuts: Vec<usize> = (0..total).step_by(pixels).chain([total]).collect();
+    let padded = parallel::map(planes.iter(), |(_, _, x, _)| g.padded_image(x, batch));
+    let parts = planes.into_iter().zip(&padded).flat_map(|((prime, weights, x, out), padded)| {
+        let image = padded.as_deref().unwrap_or(x);
+        let parts = results::pixels(out, [shape.out_channels, g.pixels()], channels, &cuts);
+        parts.into_iter().map(move |part| (prime, weights, image, part))
+    });
+    parallel::for_each(parts, |(prime, weights, image, mut part)| {
+        let extent = (part.pixels.clone(), part.channels.clone());
+        apply_part(g, prime, weights, image, extent, &mut part);
+    });
+}
+
+/// Output channels of a part at least: what packing their patches anew costs is small beside them.
+const PART_CHANNELS: usize = 32;
+
+/// Pixels and output channels of `W x` for one plane of padded images. The channels begin and end
+/// where groups do, if there are several.
+fn apply_part(
+    g: &Geometry,
+    prime: Prime,
+    weights: Weights<'_>,
+    image: &[u64],
+    (pixels, channels): (Range<usize>, Range<usize>),
+    out: &mut impl Rows,
+) {
     let token = Token::active();
     let Blocks { panels, taps: tap_block } = Blocks::of(token);
     let (shape, taps) = (&g.shape, g.shape.taps());
     let rows = shape.out_channels / shape.groups;
-    let (pixels, total) = (g.pixels(), batch * g.pixels());
     let group_len = shape.depth() * g.padded[0] * g.padded[1];
-    let padded = g.is_padded().then(|| g.pad(x, batch));
-    let image = padded.as_deref().unwrap_or(x);
-    let panels = panels.min(total.div_ceil(PANEL));
+    let panels = panels.min(pixels.len().div_ceil(PANEL));
+    let groups = channels.start / rows..channels.end.div_ceil(rows);
     let size = tap_block.min(taps) * PANEL;
     let mut patches = Words::zeros(panels * size);
     let mut converted = kernels::left_buffer(token, tap_block.min(taps));
     let mut tile = Tile::new();
     let mut bases = [0; PANEL];
-    for start in (0..total).step_by(panels * PANEL) {
-        let firsts = (start..total.min(start + panels * PANEL)).step_by(PANEL);
-        for group in 0..shape.groups {
+    for start in pixels.clone().step_by(panels * PANEL) {
+        let firsts = (start..pixels.end.min(start + panels * PANEL)).step_by(PANEL);
+        for group in groups.clone() {
+            let of_group = group * rows..(group + 1) * rows;
+            let channels = channels.start.max(of_group.start)..channels.end.min(of_group.end);
             for tap in (0..taps).step_by(tap_block) {
                 let lines = tap_block.min(taps - tap);
                 let image = &image[group * group_len..];
                 for (first, panel) in firsts.clone().zip(patches.chunks_exact_mut(size)) {
-                    let vectors = PANEL.min(total - first).div_ceil(LANES);
+                    let vectors = PANEL.min(pixels.end - first).div_ceil(LANES);
                     let bases = &mut bases[..vectors * LANES];
-                    g.bases(first, total, bases);
+                    g.bases(first, pixels.end, bases);
                     let panel = &mut panel[..lines * vectors * LANES];
                     kernels::pack_patches(token, image, &g.offsets[tap..tap + lines], bases, panel);
                     kernels::prepare(token, prime, panel);
                 }
-                for row in (0..rows).step_by(TILE_ROWS) {
-                    let channel = group * rows + row;
-                    let height = TILE_ROWS.min(rows - row);
+                for channel in channels.clone().step_by(TILE_ROWS) {
+                    let height = TILE_ROWS.min(channels.end - channel);
                     let (values, [row_stride, depth_stride]) = weights.from(shape, channel, tap);
                     let left = Left { values, row_stride, depth_stride, prepared: false };
                     let left = kernels::prepare_left(token, prime, left, [height, lines], &mut converted);
-                    let place = |r: usize, image: usize, pixel: usize| {
-                        (image * shape.out_channels + channel + r) * pixels + pixel
-                    };
+                    let row = |r: usize, image: usize| image * shape.out_channels + channel + r;
                     for (first, panel) in firsts.clone().zip(patches.chunks_exact(size)) {
-                        let count = PANEL.min(total - first);
+                        let count = PANEL.min(pixels.end - first);
                         let vectors = count.div_ceil(LANES);
                         if tap > 0 {
                             for (column, image, pixel, length) in g.runs(first, count) {
                                 for r in 0..height {
-                                    let from = &out[place(r, image, pixel)..][..length];
+                                    let from = out.at(row(r, image), pixel, length);
                                     copy(&mut tile.out[r * PANEL + column..][..length], from);
                                 }
                             }
@@ -237,7 +293,7 @@ pub(crate) fn apply(
                         kernels::tile(token, prime, left, panel, extent, tap > 0, &mut tile);
                         for (column, image, pixel, length) in g.runs(first, count) {
                             for r in 0..height {
-                                let to = &mut out[place(r, image, pixel)..][..length];
+                                let to = out.at(row(r, image), pixel, length);
                                 copy(to, &tile.out[r * PANEL + column..][..length]);
                             }
                         }
@@ -308,5 +364,61 @@ pub(crate) fn apply_transposed(
     let width = shape.in_width;
     for (row, start) in out.chunks_exact_mut(width).zip(g.padded_rows(batch)) {
         row.copy_from_slice(&image[start..start + width]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Kernel, with_kernel};
+    use crate::parallel::tests::Scoped;
+    use crate::parallel::with_workers;
+    use std::rc::Rc;
+
+    /// Parts that end inside of images, channels that fill no tile, groups, strides and padding.
+    #[test]
+    fn parts_give_what_the_whole_gives() {
+        let shapes = [
+            (1, [4, 4], 1, [3, 3], 1, [0; 4], 1, 1),
+            (3, [13, 9], 70, [2, 3], 1, [1, 0, 2, 1], 1, 3),
+            (8, [11, 11], 132, [1, 1], 2, [0; 4], 4, 2),
+            (6, [9, 7], 6, [3, 3], 1, [1; 4], 6, 5),
+            (40, [10, 10], 37, [4, 4], 1, [2; 4], 1, 1),
+        ];
+        for (in_channels, [in_height, in_width], out_channels, kernel, stride, padding, groups, batch) in
+            shapes
+        {
+            let (stride, dilation) = ([stride; 2], [1; 2]);
+            let shape = Conv2d {
+                in_channels,
+                in_height,
+                in_width,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups,
+            };
+            let geometry = Geometry::new(shape);
+            let prime = Prime::of_limb(1);
+            let word = |i: usize| prime.reduce((i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let weights: Vec<u64> = (0..out_channels * shape.taps()).map(word).collect();
+            let x: Vec<u64> = (0..batch * in_channels * in_height * in_width).map(word).collect();
+            let mut whole = vec![0; batch * out_channels * geometry.pixels()];
+            apply(&geometry, prime, Weights::Rows(&weights), &x, batch, &mut whole);
+            for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+                for (threads, parts) in [(2, 2), (3, 12), (7, 5), (7, 100)] {
+                    let mut planes = vec![vec![1; whole.len()]; 2];
+                    let of =
+                        planes.iter_mut().map(|out| (prime, Weights::Rows(&weights), &x[..], &mut out[..]));
+                    let of = of.collect();
+                    with_workers(Rc::new(Scoped(threads)), || {
+                        with_kernel(kernel, || apply_in_parts(&geometry, parts, of, batch));
+                    });
+                    assert!(planes.iter().all(|out| *out == whole), "{shape:?}, {kernel:?}, {parts} parts");
+                }
+            }
+        }
     }
 }

@@ -6,12 +6,17 @@ use std::ops::Range;
 use crate::bits::BitVec;
 use crate::element::Element;
 use crate::kernels::{self, MAX_DEGREE, ShareRows, SignedRows};
+use crate::parallel;
+use crate::prime::Prime;
 use crate::truncation::{Part, Truncation};
 use crate::vector::LimbVec;
 
 /// Elements that are opened before they are used: with everything in between they stay in the
 /// first two levels of cache.
 const BLOCK: usize = 2048;
+
+/// Residues of a part: each takes several products and places in memory.
+const HEAVY: usize = parallel::LIGHT / 16;
 
 /// What polynomials are evaluated at: public opened values.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +63,7 @@ pub fn evaluate_shares(
     leading: &Element,
     add_leading: bool,
 ) -> (LimbVec, Vec<Element>) {
-    let Argument { d, truncation, batch } = argument;
+    let Argument { d, truncation, .. } = argument;
     let (limbs, len) = (d.limbs(), d.len());
     let degree = values.c.len() + 1;
     assert!(degree <= MAX_DEGREE, "degree {degree}");
@@ -74,17 +79,17 @@ pub fn evaluate_shares(
     assert_eq!(leading.limbs(), limbs, "the leading coefficient");
 
     let mut out = LimbVec::zeros(limbs, len);
-    let mut part = truncation.map(|t| (t, Part::new(limbs, BLOCK.min(argument.each()))));
-    let mut sums = vec![Element::zero(limbs); batch];
-    for (element, sum) in sums.iter_mut().enumerate() {
-        let size = if part.is_some() { BLOCK } else { usize::MAX };
-        for range in pieces(argument.range(element), size) {
+    let size = if truncation.is_some() { BLOCK } else { usize::MAX };
+    let room = || truncation.map(|t| (t, Part::new(limbs, BLOCK.min(argument.each()))));
+    let sums = argument.for_parts(&mut out, room, |part, range, offset, out| {
+        let mut sum = Element::zero(limbs);
+        for range in pieces(range, size) {
             let opened = part.as_mut().map(|(truncation, part)| {
                 truncation.open_part(d, range.clone(), part);
                 &part.opened
             });
             let mut of_limbs = [0; 3];
-            for (l, (prime, out)) in out.planes_mut().enumerate() {
+            for (l, out) in out.iter_mut().enumerate().take(limbs.count()) {
                 let (v, wrap) = match opened {
                     Some(opened) => (&opened.v.plane(l)[..range.len()], &opened.wrap.words()[..range.len()]),
                     None => (&d.plane(l)[range.clone()], &[][..]),
@@ -102,11 +107,13 @@ pub fn evaluate_shares(
                     degree,
                     differences,
                 };
-                of_limbs[l] = kernels::shares(prime, &rows, &mut out[range.clone()]);
+                let out = &mut out[range.start - offset..range.end - offset];
+                of_limbs[l] = kernels::shares(Prime::of_limb(l), &rows, out);
             }
-            *sum = *sum + Element::from_residues(limbs, |l| of_limbs[l]);
+            sum = sum + Element::from_residues(limbs, |l| of_limbs[l]);
         }
-    }
+        sum
+    });
     (out, sums)
 }
 
@@ -136,23 +143,26 @@ pub fn add_signed_shares(
     for vector in values.iter().chain(tags).chain([&*out]) {
         assert_eq!((vector.limbs(), vector.len()), (limbs, len), "moduli and lengths");
     }
-    let sum = |element: usize| {
-        let range = argument.range(element);
-        let mut of_limbs = [0; 3];
-        for (l, (prime, out)) in out.planes_mut().enumerate() {
-            let rows = SignedRows {
-                v: &d.plane(l)[range.clone()],
-                bits: bits.words(),
-                first: range.start,
-                c: rows(values, 0, l, &range),
-                tag_c: rows(tags, 0, l, &range),
-                count: values.len(),
-            };
-            of_limbs[l] = kernels::signed_shares(prime, &rows, &mut out[range.clone()]);
-        }
-        Element::from_residues(limbs, |l| of_limbs[l])
-    };
-    (0..argument.batch).map(sum).collect()
+    argument.for_parts(
+        out,
+        || (),
+        |(), range, offset, out| {
+            let mut of_limbs = [0; 3];
+            for (l, out) in out.iter_mut().enumerate().take(limbs.count()) {
+                let rows = SignedRows {
+                    v: &d.plane(l)[range.clone()],
+                    bits: bits.words(),
+                    first: range.start,
+                    c: rows(values, 0, l, &range),
+                    tag_c: rows(tags, 0, l, &range),
+                    count: values.len(),
+                };
+                let out = &mut out[range.start - offset..range.end - offset];
+                of_limbs[l] = kernels::signed_shares(Prime::of_limb(l), &rows, out);
+            }
+            Element::from_residues(limbs, |l| of_limbs[l])
+        },
+    )
 }
 
 impl Argument<'_> {
@@ -163,8 +173,32 @@ impl Argument<'_> {
         len / batch
     }
 
-    fn range(&self, element: usize) -> Range<usize> {
-        element * self.each()..(element + 1) * self.each()
+    /// Does `work` with the elements of every batch element, some of them at a time where they are
+    /// many; returns the sum of what it gives for each batch element.
+    ///
+    /// It has a `room` to work in, is told which elements, and writes them to planes of `out` that
+    /// begin at the element said third.
+    fn for_parts<R>(
+        &self,
+        out: &mut LimbVec,
+        room: impl Fn() -> R + Sync,
+        work: impl Fn(&mut R, Range<usize>, usize, &mut [&mut [u64]; 3]) -> Element + Sync,
+    ) -> Vec<Element> {
+        let (limbs, each) = (out.limbs(), self.each());
+        let mut sums = vec![Element::zero(limbs); self.batch];
+        if out.is_empty() {
+            return sums;
+        }
+        let part = parallel::part_len(out.len(), HEAVY / limbs.count());
+        let parts = parallel::map(out.parts_mut(part), |(range, mut out)| {
+            let (first, last) = (range.start / each, (range.end - 1) / each);
+            let of_element = |e: usize| (e * each).max(range.start)..((e + 1) * each).min(range.end);
+            let mut room = room();
+            let sums = (first..=last).map(|e| (e, work(&mut room, of_element(e), range.start, &mut out)));
+            sums.collect::<Vec<_>>()
+        });
+        parts.into_iter().flatten().for_each(|(e, sum)| sums[e] = sums[e] + sum);
+        sums
     }
 }
 

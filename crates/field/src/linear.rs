@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use crate::convolution::{self, Geometry, Weights};
 use crate::error::FieldError;
-use crate::kernels;
+use crate::kernels::{self, PANEL};
 use crate::matrix;
-use crate::prime::Limbs;
+use crate::parallel;
+use crate::prime::{Limbs, Prime};
+use crate::results::{self, Whole};
 use crate::shape::LinearShape;
 use crate::storage::Words;
 use crate::vector::LimbVec;
 use crate::winograd::{self, Tiling};
+
+/// Multiply-adds of a part of a product at least: 20 us and more.
+const PART: usize = 1 << 19;
 
 /// A fully connected layer or a convolution with its weights, without bias, packed once for many
 /// products.
@@ -126,12 +131,19 @@ impl LinearMap {
     pub fn apply(&self, x: &LimbVec, batch: usize) -> LimbVec {
         self.check(x, batch, self.shape.inputs());
         let mut out = LimbVec::zeros(x.limbs(), batch * self.shape.outputs());
+        let products = self.shape.products(batch).saturating_mul(x.limbs().count());
+        let parts = parallel::parts(products, PART);
+        if parts > 1 {
+            self.apply_in_parts(x, batch, parts, &mut out);
+            return out;
+        }
         for (l, (prime, out)) in out.planes_mut().enumerate() {
             let x = x.plane(l);
             match &self.form {
                 Form::Panels { planes, .. } => {
                     let [depth, width] = self.shape.matrix();
-                    matrix::multiply_packed(prime, x, &planes[l], depth, width, out);
+                    let mut out = Whole { out, width };
+                    matrix::multiply_packed(prime, x, &planes[l], (depth, width, 0..width), &mut out);
                 }
                 Form::Filters { planes, geometry, .. } => match Tiling::of(geometry.shape(), batch) {
                     Some(tiling) => winograd::apply(geometry, tiling, prime, &planes[l], x, batch, out),
@@ -145,6 +157,52 @@ impl LinearMap {
         out
     }
 
+    /// [`apply`](Self::apply) on the workers of this thread.
+    fn apply_in_parts(&self, x: &LimbVec, batch: usize, parts: usize, out: &mut LimbVec) {
+        let planes_of_out = out.planes_mut().enumerate();
+        match &self.form {
+            Form::Panels { planes, limbs } => {
+                let [depth, width] = self.shape.matrix();
+                let panels = width.div_ceil(PANEL).div_ceil(parts.div_ceil(limbs.count()));
+                let parts = planes_of_out.flat_map(|(l, (prime, out))| {
+                    let parts = results::columns(out, width, panels * PANEL);
+                    parts.into_iter().map(move |part| (l, prime, part))
+                });
+                parallel::for_each(parts, |(l, prime, mut part)| {
+                    let extent = (depth, width, part.columns.clone());
+                    matrix::multiply_packed(prime, x.plane(l), &planes[l], extent, &mut part);
+                });
+            }
+            Form::Filters { planes, geometry, .. } => match Tiling::of(geometry.shape(), batch) {
+                Some(tiling) => {
+                    let of_plane = |(l, (prime, out)): (usize, _)| (prime, &planes[l][..], x.plane(l), out);
+                    winograd::apply_in_parts(
+                        geometry,
+                        tiling,
+                        parts,
+                        planes_of_out.map(of_plane).collect(),
+                        batch,
+                    );
+                }
+                None => {
+                    let of_plane =
+                        |(l, (prime, out)): (usize, _)| (prime, Weights::Panels(&planes[l]), x.plane(l), out);
+                    convolution::apply_in_parts(
+                        geometry,
+                        parts,
+                        planes_of_out.map(of_plane).collect(),
+                        batch,
+                    );
+                }
+            },
+            Form::Rows { weights, geometry } => {
+                let of_plane =
+                    |(l, (prime, out)): (usize, _)| (prime, Weights::Rows(weights.plane(l)), x.plane(l), out);
+                convolution::apply_in_parts(geometry, parts, planes_of_out.map(of_plane).collect(), batch);
+            }
+        }
+    }
+
     /// `W^T y`: `batch * outputs` elements to `batch * inputs`; of a convolution, its transposed
     /// convolution.
     ///
@@ -156,7 +214,7 @@ impl LinearMap {
         let (inputs, outputs) = (self.shape.inputs(), self.shape.outputs());
         self.check(y, batch, outputs);
         let mut out = LimbVec::zeros(y.limbs(), batch * inputs);
-        for (l, (prime, out)) in out.planes_mut().enumerate() {
+        let of_plane = |(l, (prime, out)): (usize, (Prime, &mut [u64]))| {
             let y = y.plane(l);
             match &self.form {
                 Form::Filters { planes, geometry, .. } => {
@@ -173,6 +231,13 @@ impl LinearMap {
                     }
                 }
             }
+        };
+        let products = self.shape.multiply_adds().saturating_mul(batch * y.limbs().count());
+        let planes = out.planes_mut().enumerate();
+        if parallel::parts(products, PART) == 1 {
+            planes.for_each(of_plane);
+        } else {
+            parallel::for_each(planes, of_plane);
         }
         out
     }

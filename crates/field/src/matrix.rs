@@ -7,7 +7,10 @@
 
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::prime::Prime;
+use crate::results::{Rows, Whole};
 use crate::storage::Words;
+
+use std::ops::Range;
 
 /// Lines of a panel in one call of the kernel: 1024 * 24 * 8 bytes stay in the L2 cache while all
 /// rows of the left side meet them.
@@ -89,7 +92,7 @@ pub(crate) fn read_transposed(packed: &[u64], first: usize, depth: usize, width:
 
 /// One panel's part of a product: `out[row, column..] = sum_k a[row, k] panel[k, ..]` for all rows.
 ///
-/// `a` is row-major with `depth` columns, `out` row-major with `width`; both are one plane.
+/// `a` is row-major with `depth` columns, `out` has rows of `width`; both are one plane.
 fn multiply_panel(
     token: Token,
     prime: Prime,
@@ -97,7 +100,7 @@ fn multiply_panel(
     panel: Panel<'_>,
     (depth, width, column): (usize, usize, usize),
     tile: &mut Tile,
-    out: &mut [u64],
+    out: &mut impl Rows,
 ) {
     let rows = a.len() / depth;
     let vectors = panel_vectors(width, column);
@@ -107,10 +110,9 @@ fn multiply_panel(
         let words = &panel.words[first * vectors * LANES..][..lines * vectors * LANES];
         for row in (0..rows).step_by(TILE_ROWS) {
             let count = TILE_ROWS.min(rows - row);
-            let results = |r: usize| (row + r) * width + column;
             if first > 0 {
                 for r in 0..count {
-                    tile.out[r * PANEL..][..columns].copy_from_slice(&out[results(r)..][..columns]);
+                    tile.out[r * PANEL..][..columns].copy_from_slice(out.at(row + r, column, columns));
                 }
             }
             let values = &a[row * depth + first..];
@@ -118,23 +120,23 @@ fn multiply_panel(
             let extent = Extent { rows: count, vectors, depth: lines };
             kernels::tile(token, prime, left, Panel { words, ..panel }, extent, first > 0, tile);
             for r in 0..count {
-                out[results(r)..][..columns].copy_from_slice(&tile.out[r * PANEL..][..columns]);
+                out.at(row + r, column, columns).copy_from_slice(&tile.out[r * PANEL..][..columns]);
             }
         }
     }
 }
 
-/// `out = a b` for a row-major `a` and a packed `b` of `depth` rows and `width` columns.
+/// Columns of `out = a b` for a row-major `a` and a packed `b` of `depth` rows and `width` columns;
+/// they begin where a panel does.
 pub(crate) fn multiply_packed(
     prime: Prime,
     a: &[u64],
     packed: &[u64],
-    depth: usize,
-    width: usize,
-    out: &mut [u64],
+    (depth, width, columns): (usize, usize, Range<usize>),
+    out: &mut impl Rows,
 ) {
     let (token, mut tile) = (Token::active(), Tile::new());
-    for column in (0..width).step_by(PANEL) {
+    for column in columns.step_by(PANEL) {
         let size = depth * panel_vectors(width, column) * LANES;
         let panel = Panel { words: &packed[column * depth..][..size], prepared: false };
         multiply_panel(token, prime, a, panel, (depth, width, column), &mut tile, out);
@@ -153,13 +155,14 @@ pub fn matmul(prime: Prime, a: &[u64], b: &[u64], [m, k, n]: [usize; 3]) -> Vec<
     assert_eq!(b.len(), k * n, "the right side is not {k} x {n}");
     let (token, mut tile) = (Token::active(), Tile::new());
     let mut out = vec![0; m * n];
+    let mut rows = Whole { out: &mut out, width: n };
     let mut panel = Words::zeros(k * PANEL);
     for column in (0..n).step_by(PANEL) {
         let size = k * panel_vectors(n, column) * LANES;
         pack_panel(b, (n, 1), n, column, &mut panel[..size]);
         kernels::prepare(token, prime, &mut panel[..size]);
         let panel = Panel { words: &panel[..size], prepared: true };
-        multiply_panel(token, prime, a, panel, (k, n, column), &mut tile, &mut out);
+        multiply_panel(token, prime, a, panel, (k, n, column), &mut tile, &mut rows);
     }
     out
 }

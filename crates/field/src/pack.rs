@@ -4,9 +4,11 @@
 //! takes 7 bytes whose top 4 bits are zero. There is exactly one encoding of a vector.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::UnpackError;
 use crate::kernels;
+use crate::parallel::{self, LIGHT};
 use crate::prime::{Limbs, MASK52, PRIMES};
 use crate::vector::LimbVec;
 
@@ -36,9 +38,12 @@ pub fn pack_to(vector: &LimbVec, packed: &mut [u8]) {
     assert_eq!(packed.len(), packed_len(vector.limbs(), vector.len()), "bytes of another vector");
     // `max(1)`: chunks of an empty vector.
     let planes = packed.chunks_exact_mut(plane_bytes(vector.len()).max(1));
-    for (l, bytes) in planes.enumerate() {
-        kernels::pack(vector.plane(l), bytes);
-    }
+    let split = parallel::split(vector.len(), vector.limbs().count(), LIGHT);
+    let part = split.part;
+    let parts = planes
+        .enumerate()
+        .flat_map(|(l, bytes)| vector.plane(l).chunks(part).zip(bytes.chunks_mut(plane_bytes(part))));
+    split.for_each(parts, |(plane, bytes)| kernels::pack(plane, bytes));
 }
 
 /// Reads a vector of `len` elements from exactly its packed bytes.
@@ -99,13 +104,23 @@ fn unpack_planes(
     accumulate: bool,
 ) -> Result<(), UnpackError> {
     let size = plane_bytes(range.len());
-    for (l, (prime, plane)) in vector.planes_mut().enumerate() {
-        let bytes = &bytes[l * size..(l + 1) * size];
-        if !kernels::unpack(prime, bytes, &mut plane[range.clone()], accumulate) {
-            return Err(explain(l, range.len(), bytes));
+    let split = parallel::split(range.len(), vector.limbs().count(), LIGHT);
+    let part = split.part;
+    let of_limb = |l: usize| &bytes[l * size..(l + 1) * size];
+    let refused = [const { AtomicBool::new(false) }; 3];
+    let parts = vector.planes_mut().enumerate().flat_map(|(l, (prime, plane))| {
+        let bytes = of_limb(l).chunks(plane_bytes(part));
+        plane[range.clone()].chunks_mut(part).zip(bytes).map(move |(plane, bytes)| (l, prime, plane, bytes))
+    });
+    split.for_each(parts, |(l, prime, plane, bytes)| {
+        if !kernels::unpack(prime, bytes, plane, accumulate) {
+            refused[l].store(true, Ordering::Relaxed);
         }
+    });
+    match refused.into_iter().position(AtomicBool::into_inner) {
+        None => Ok(()),
+        Some(l) => Err(explain(l, range.len(), of_limb(l))),
     }
-    Ok(())
 }
 
 /// Names what is wrong with a plane: slow, simple, and only after the kernel refused it.

@@ -3,6 +3,7 @@
 
 use crate::element::Element;
 use crate::kernels;
+use crate::parallel;
 use crate::prime::{Limbs, Prime};
 use crate::vector::LimbVec;
 
@@ -27,11 +28,19 @@ pub fn taylor_coefficients(b: &[Element], mu: &LimbVec) -> Vec<LimbVec> {
         let table: [[u64; MAX_DEGREE + 1]; MAX_DEGREE + 1] = std::array::from_fn(|j| {
             std::array::from_fn(|k| b.get(k).map_or(0, |c| prime.mul(BINOMIALS[k][j], c.limb(l))))
         });
-        let mut planes: Vec<&mut [u64]> = out.iter_mut().map(|c| c.plane_mut(l)).collect();
-        kernels::taylor(prime, &table, mu.plane(l), &mut planes);
+        let part = parallel::part_len(mu.len(), HEAVY);
+        let mut planes: Vec<_> = out.iter_mut().map(|c| c.plane_mut(l).chunks_mut(part)).collect();
+        let parts = mu.plane(l).chunks(part).map(|mu| {
+            let parts: Vec<&mut [u64]> = planes.iter_mut().filter_map(Iterator::next).collect();
+            (mu, parts)
+        });
+        parallel::for_each(parts, |(mu, mut parts)| kernels::taylor(prime, &table, mu, &mut parts));
     }
     out
 }
+
+/// Residues of a part: each takes several products, and as many places in memory.
+const HEAVY: usize = parallel::LIGHT / 16;
 
 /// `BINOMIALS[k][j]` is `k` over `j`.
 const BINOMIALS: [[u64; MAX_DEGREE + 1]; MAX_DEGREE + 1] = {

@@ -1,6 +1,8 @@
 //! Sum-pooling and its transpose (`docs/protocol.md`, 6.4); pixels of windows, tap by tap.
 
 use crate::kernels::{self, Direction};
+use crate::parallel;
+use crate::prime::Prime;
 use crate::shape::SumPool2d;
 use crate::vector::LimbVec;
 
@@ -58,11 +60,26 @@ fn run(shape: &SumPool2d, from: &LimbVec, batch: usize, direction: Direction) ->
     assert!(batch > 0, "an empty batch");
     assert_eq!(Some(from.len()), batch.checked_mul(size), "a batch of {batch} needs {size} elements each");
     let mut to = LimbVec::zeros(from.limbs(), batch * result);
-    for (l, (prime, to)) in to.planes_mut().enumerate() {
-        let from = from.plane(l).chunks_exact(size / shape.channels);
-        for (from, to) in from.zip(to.chunks_exact_mut(result / shape.channels)) {
+    let limbs = from.limbs().count();
+    let (size, result) = (size / shape.channels, result / shape.channels);
+    // Each output is as many additions as its window has pixels.
+    let cost = (outputs / shape.channels).saturating_mul(shape.kernel[0].saturating_mul(shape.kernel[1]));
+    let planes = batch * shape.channels * limbs;
+    let parts = parallel::parts(planes.saturating_mul(cost), parallel::LIGHT);
+    let channels = if parts == 1 { batch * shape.channels } else { planes.div_ceil(parts) };
+    let of_planes = to.planes_mut().enumerate().flat_map(|(l, (prime, to))| {
+        let from = from.plane(l).chunks(channels * size);
+        from.zip(to.chunks_mut(channels * result)).map(move |(from, to)| (prime, from, to))
+    });
+    let pool = |(prime, from, to): (Prime, &[u64], &mut [u64])| {
+        for (from, to) in from.chunks_exact(size).zip(to.chunks_exact_mut(result)) {
             kernels::pool_channel(prime, shape, direction, from, to);
         }
+    };
+    if parts == 1 {
+        of_planes.for_each(pool)
+    } else {
+        parallel::for_each(of_planes, pool)
     }
     to
 }

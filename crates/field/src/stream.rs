@@ -12,6 +12,7 @@ use aes::Aes128Enc;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
 use crate::kernels::{self, Token};
+use crate::parallel::{self, LIGHT};
 use crate::prime::{Limbs, MASK52, Prime};
 use crate::storage::Words;
 use crate::vector::LimbVec;
@@ -68,23 +69,64 @@ impl Stream {
     /// [`sample`](Self::sample).
     pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
         let mut out = LimbVec::zeros(limbs, len);
-        for (l, (prime, plane)) in out.planes_mut().enumerate() {
-            sample_plane(self, prime, domain, l, first, plane);
-        }
+        self.fill(domain..domain + 1, first, std::slice::from_mut(&mut out));
         out
+    }
+
+    /// The first `len` uniform elements of every domain, as [`sample`](Self::sample) gives them.
+    pub fn sample_all(&self, domains: &[u32], limbs: Limbs, len: usize) -> Vec<LimbVec> {
+        let mut all: Vec<LimbVec> = domains.iter().map(|_| LimbVec::zeros(limbs, len)).collect();
+        self.fill(domains.iter().copied(), 0, &mut all);
+        all
+    }
+
+    /// Fills every vector with elements `first..` of its domain.
+    fn fill(&self, domains: impl Iterator<Item = u32>, first: u64, vectors: &mut [LimbVec]) {
+        let Some(vector) = vectors.first() else { return };
+        let planes = vectors.len() * vector.limbs().count();
+        let split = parallel::split(vector.len(), planes, LIGHT);
+        let part = split.part;
+        let parts = domains.zip(vectors).flat_map(|(domain, vector)| {
+            vector.planes_mut().enumerate().flat_map(move |(l, (prime, plane))| {
+                let parts = (first..).step_by(part).zip(plane.chunks_mut(part));
+                parts.map(move |(at, part)| (prime, domain, l, at, part))
+            })
+        });
+        split.for_each(parts, |(prime, domain, l, at, part)| {
+            sample_plane(self, prime, domain, l, at, part);
+        });
     }
 
     /// Words `first..first + len` of a domain: the low 52 bits of the raw words, every one of which
     /// is valid.
     pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
         let mut out = WordVec::zeros(len);
-        let mut position = first;
-        for chunk in out.words_mut().chunks_mut(CHUNK) {
-            self.words(domain, position, chunk);
-            kernels::keep52(chunk);
-            position += chunk.len() as u64;
-        }
+        self.fill_words(domain..domain + 1, first, std::slice::from_mut(&mut out));
         out
+    }
+
+    /// The first `len` words of every domain, as [`sample_words`](Self::sample_words) gives them.
+    pub fn sample_all_words(&self, domains: &[u32], len: usize) -> Vec<WordVec> {
+        let mut all: Vec<WordVec> = domains.iter().map(|_| WordVec::zeros(len)).collect();
+        self.fill_words(domains.iter().copied(), 0, &mut all);
+        all
+    }
+
+    /// Fills every vector with words `first..` of its domain.
+    fn fill_words(&self, domains: impl Iterator<Item = u32>, first: u64, vectors: &mut [WordVec]) {
+        let Some(vector) = vectors.first() else { return };
+        let split = parallel::split(vector.len(), vectors.len(), LIGHT);
+        let part = split.part;
+        let parts = domains.zip(vectors).flat_map(|(domain, vector)| {
+            let parts = (first..).step_by(part).zip(vector.words_mut().chunks_mut(part));
+            parts.map(move |(at, part)| (domain, at, part))
+        });
+        split.for_each(parts, |(domain, at, part)| {
+            for (at, chunk) in (at..).step_by(CHUNK).zip(part.chunks_mut(CHUNK)) {
+                self.words(domain, at, chunk);
+                kernels::keep52(chunk);
+            }
+        });
     }
 
     /// Adds elements `first..` of a domain to those of a vector, in one pass.
@@ -103,16 +145,22 @@ impl Stream {
         domain: u32,
         first: u64,
         vector: &mut LimbVec,
-        kernel: impl Fn(Prime, &mut [u64], &[u64]),
+        kernel: impl Fn(Prime, &mut [u64], &[u64]) + Sync,
     ) {
-        let mut sampled = Words::zeros(CHUNK.min(vector.len()));
-        for (l, (prime, plane)) in vector.planes_mut().enumerate() {
-            for (at, chunk) in (first..).step_by(CHUNK).zip(plane.chunks_mut(CHUNK)) {
+        let split = parallel::split(vector.len(), vector.limbs().count(), LIGHT);
+        let part = split.part;
+        let parts = vector.planes_mut().enumerate().flat_map(|(l, (prime, plane))| {
+            let parts = (first..).step_by(part).zip(plane.chunks_mut(part));
+            parts.map(move |(at, part)| (l, prime, at, part))
+        });
+        split.for_each(parts, |(l, prime, at, part)| {
+            let mut sampled = Words::zeros(CHUNK.min(part.len()));
+            for (at, chunk) in (at..).step_by(CHUNK).zip(part.chunks_mut(CHUNK)) {
                 let sampled = &mut sampled[..chunk.len()];
                 sample_plane(self, prime, domain, l, at, sampled);
                 kernel(prime, chunk, sampled);
             }
-        }
+        });
     }
 
     /// Raw words `first..` of a domain's sub-stream of limb 0 and retry 0.

@@ -12,9 +12,13 @@ use ethnum::U256;
 use crate::element::Element;
 use crate::error::FieldError;
 use crate::kernels;
+use crate::parallel;
 use crate::prime::Limbs;
 use crate::storage::Words;
 use crate::vector::LimbVec;
+
+/// Elements of a part: each is lifted to an integer and back.
+const HEAVY: usize = parallel::LIGHT / 16;
 
 /// The truncation of values below `2^ell` by `shift` bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -100,10 +104,12 @@ impl Truncation {
         self.check(d);
         let mut v = LimbVec::zeros(self.limbs, d.len());
         let mut wrap = WrapBits { words: Words::zeros(d.len()) };
-        let mut planes: Vec<&mut [u64]> = v.planes_mut().map(|(_, plane)| plane).collect();
-        if !d.is_empty() {
-            kernels::open(self.limbs, self.shift, self.ell, &planes_of(d), &mut planes, &mut wrap.words);
-        }
+        let part = parallel::part_len(d.len(), HEAVY);
+        let parts = v.parts_mut(part).zip(wrap.words.chunks_mut(part));
+        parallel::for_each(parts, |((range, mut v), wrap)| {
+            let (count, d) = (self.limbs.count(), parts_of(d, range));
+            kernels::open(self.limbs, self.shift, self.ell, &d[..count], &mut v[..count], wrap);
+        });
         Opened { v, wrap }
     }
 
@@ -116,9 +122,10 @@ impl Truncation {
             plane[..len].copy_from_slice(&d.plane(l)[range.clone()]);
             kernels::add_constant(prime, &mut plane[..len], offset.limb(l));
         }
-        let d: Vec<&[u64]> = planes_of(&part.d).into_iter().map(|plane| &plane[..len]).collect();
+        let d = parts_of(&part.d, 0..len);
+        let d = &d[..self.limbs.count()];
         let mut v: Vec<&mut [u64]> = part.opened.v.planes_mut().map(|(_, plane)| &mut plane[..len]).collect();
-        kernels::open(self.limbs, self.shift, self.ell, &d, &mut v, &mut part.opened.wrap.words[..len]);
+        kernels::open(self.limbs, self.shift, self.ell, d, &mut v, &mut part.opened.wrap.words[..len]);
     }
 
     /// The truncated mask `mu_c = floor((r - Q [c and r >= Q / 2]) / 2^shift)` for a wrap bit, a signed
@@ -129,10 +136,11 @@ impl Truncation {
     pub fn mask(&self, r: &LimbVec, wrap: bool) -> LimbVec {
         self.check(r);
         let mut mu = LimbVec::zeros(self.limbs, r.len());
-        let mut planes: Vec<&mut [u64]> = mu.planes_mut().map(|(_, plane)| plane).collect();
-        if !r.is_empty() {
-            kernels::mask(self.limbs, self.shift, wrap, &planes_of(r), &mut planes);
-        }
+        let part = parallel::part_len(r.len(), HEAVY);
+        parallel::for_each(mu.parts_mut(part), |(range, mut mu)| {
+            let (count, r) = (self.limbs.count(), parts_of(r, range));
+            kernels::mask(self.limbs, self.shift, wrap, &r[..count], &mut mu[..count]);
+        });
         mu
     }
 
@@ -144,7 +152,8 @@ impl Truncation {
         self.check(r);
         let mut high = WrapBits { words: Words::zeros(r.len()) };
         if !r.is_empty() {
-            kernels::high_half(self.limbs, &planes_of(r), &mut high.words);
+            let planes = parts_of(r, 0..r.len());
+            kernels::high_half(self.limbs, &planes[..self.limbs.count()], &mut high.words);
         }
         high
     }
@@ -163,8 +172,10 @@ impl Truncation {
     }
 }
 
-fn planes_of(vector: &LimbVec) -> Vec<&[u64]> {
-    (0..vector.limbs().count()).map(|l| vector.plane(l)).collect()
+/// The elements in a range of every plane; of limbs beyond the modulus nothing.
+fn parts_of(vector: &LimbVec, range: Range<usize>) -> [&[u64]; 3] {
+    let limbs = vector.limbs().count();
+    std::array::from_fn(|l| if l < limbs { &vector.plane(l)[range.clone()] } else { &[][..] })
 }
 
 impl WrapBits {

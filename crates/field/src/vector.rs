@@ -9,6 +9,7 @@ use crate::bits::BitVec;
 use crate::element::Element;
 use crate::error::FieldError;
 use crate::kernels;
+use crate::parallel::{self, LIGHT, Split};
 use crate::prime::{Limbs, Prime};
 use crate::storage::Words;
 
@@ -262,9 +263,13 @@ impl LimbVec {
     pub fn add_product(&mut self, a: &LimbVec, b: &LimbVec) {
         self.check_vector(a);
         self.check_vector(b);
-        for (l, (p, plane)) in self.planes_mut().enumerate() {
-            kernels::add_product(p, plane, a.plane(l), b.plane(l));
-        }
+        let split = self.light_split();
+        let part = split.part;
+        let parts = self.planes_mut().enumerate().flat_map(|(l, (p, plane))| {
+            let factors = a.plane(l).chunks(part).zip(b.plane(l).chunks(part));
+            plane.chunks_mut(part).zip(factors).map(move |(sum, factors)| (p, sum, factors))
+        });
+        split.for_each(parts, |(p, sum, (a, b))| kernels::add_product(p, sum, a, b));
     }
 
     /// `self += other` where the bit is set, `self -= other` elsewhere.
@@ -274,9 +279,14 @@ impl LimbVec {
     pub fn add_signed(&mut self, other: &LimbVec, bits: &BitVec) {
         self.check_vector(other);
         assert_eq!(self.len, bits.len(), "vectors of different lengths");
-        for (l, (p, plane)) in self.planes_mut().enumerate() {
-            kernels::add_signed(p, plane, other.plane(l), bits.words());
-        }
+        let split = self.light_split();
+        let part = split.part;
+        let parts = self.planes_mut().enumerate().flat_map(|(l, (p, plane))| {
+            // Parts begin at multiples of 64 bits.
+            let terms = other.plane(l).chunks(part).zip(bits.words().chunks(part.div_ceil(64)));
+            plane.chunks_mut(part).zip(terms).map(move |(sum, terms)| (p, sum, terms))
+        });
+        split.for_each(parts, |(p, sum, (b, bits))| kernels::add_signed(p, sum, b, bits));
     }
 
     /// The inner product.
@@ -285,7 +295,7 @@ impl LimbVec {
     /// When lengths or moduli differ.
     pub fn dot(&self, other: &LimbVec) -> Element {
         self.check_vector(other);
-        Element::from_residues(self.limbs, |l| kernels::dot(Prime::of_limb(l), self.plane(l), other.plane(l)))
+        self.dot_parts(0..self.len, other, 0..self.len)
     }
 
     /// The inner product of a part of this vector and a part of another.
@@ -295,10 +305,22 @@ impl LimbVec {
     pub fn dot_parts(&self, here: Range<usize>, other: &LimbVec, there: Range<usize>) -> Element {
         assert_eq!(self.limbs, other.limbs, "vectors of different moduli");
         assert_eq!(here.len(), there.len(), "parts of different lengths");
-        Element::from_residues(self.limbs, |l| {
+        let part = parallel::split(here.len(), self.limbs.count(), LIGHT).part;
+        if part >= here.len() {
+            return Element::from_residues(self.limbs, |l| {
+                let (a, b) = (&self.plane(l)[here.clone()], &other.plane(l)[there.clone()]);
+                kernels::dot(Prime::of_limb(l), a, b)
+            });
+        }
+        let parts = (0..self.limbs.count()).flat_map(|l| {
             let (a, b) = (&self.plane(l)[here.clone()], &other.plane(l)[there.clone()]);
-            kernels::dot(Prime::of_limb(l), a, b)
-        })
+            a.chunks(part).zip(b.chunks(part)).map(move |(a, b)| (l, a, b))
+        });
+        let mut sums = [0; 3];
+        for (l, sum) in parallel::map(parts, |(l, a, b)| (l, kernels::dot(Prime::of_limb(l), a, b))) {
+            sums[l] = Prime::of_limb(l).add(sums[l], sum);
+        }
+        Element::from_residues(self.limbs, |l| sums[l])
     }
 
     /// The sum of all elements.
@@ -316,11 +338,32 @@ impl LimbVec {
         (0..self.len).map(|i| i64::try_from(self.get(i).signed()).ok()).collect()
     }
 
-    fn zip(&mut self, other: &LimbVec, kernel: impl Fn(Prime, &mut [u64], &[u64])) {
+    fn zip(&mut self, other: &LimbVec, kernel: impl Fn(Prime, &mut [u64], &[u64]) + Sync) {
         self.check_vector(other);
-        for (l, (p, plane)) in self.planes_mut().enumerate() {
-            kernel(p, plane, other.plane(l));
-        }
+        let split = self.light_split();
+        let part = split.part;
+        let parts = self.planes_mut().enumerate().flat_map(|(l, (p, plane))| {
+            let parts = plane.chunks_mut(part).zip(other.plane(l).chunks(part));
+            parts.map(move |(a, b)| (p, a, b))
+        });
+        split.for_each(parts, |(p, a, b)| kernel(p, a, b));
+    }
+
+    /// How work is split that costs little more than memory.
+    fn light_split(&self) -> Split {
+        parallel::split(self.len, self.limbs.count(), LIGHT)
+    }
+
+    /// Ranges of `part` elements, the last one shorter, each with its part of every plane for
+    /// writing; of limbs beyond the modulus nothing.
+    pub(crate) fn parts_mut(&mut self, part: usize) -> impl Iterator<Item = (Range<usize>, [&mut [u64]; 3])> {
+        let len = self.len;
+        let mut planes = self.planes_mut().map(|(_, plane)| plane.chunks_mut(part));
+        let mut planes: [_; 3] = std::array::from_fn(|_| planes.next());
+        (0..len).step_by(part).map(move |start| {
+            let parts = planes.each_mut().map(|plane| plane.as_mut().and_then(Iterator::next));
+            (start..len.min(start + part), parts.map(Option::unwrap_or_default))
+        })
     }
 
     fn check_vector(&self, other: &LimbVec) {

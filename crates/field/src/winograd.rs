@@ -12,12 +12,16 @@
 //! numbers. Transforms of filters are divided by a number for each point there; here products are,
 //! modulo the prime.
 
-use crate::convolution::{Geometry, copy};
+use crate::convolution::{Geometry, Layer, copy};
 use crate::kernels::{self, Extent, LANES, Left, PANEL, Panel, TILE_ROWS, Tile, Token};
 use crate::matrix::panel_vectors;
+use crate::parallel;
 use crate::prime::Prime;
+use crate::results::{self, Rows, Whole};
 use crate::shape::Conv2d;
 use crate::storage::Words;
+
+use std::ops::Range;
 
 /// Points of evaluation along one axis, and pixels of a patch.
 pub(crate) const POINTS: usize = 6;
@@ -74,6 +78,12 @@ impl Tiling {
     /// Tiles of `batch` images.
     fn count(&self, batch: usize) -> usize {
         batch * self.tiles[0] * self.tiles[1]
+    }
+
+    /// The image, row and column of a tile.
+    fn place(&self, tile: usize) -> (usize, usize, usize) {
+        let [rows, columns] = self.tiles;
+        (tile / (rows * columns), tile / columns % rows, tile % columns)
     }
 
     /// Products for `batch` images of a shape, with what the transforms cost on the active kernel.
@@ -142,6 +152,42 @@ fn factors(prime: Prime) -> [u64; AREA] {
     })
 }
 
+/// Transformed patches of some tiles: for each point, a line of channels for each tile.
+struct Patches {
+    words: Words,
+    /// The tiles, counted over all images.
+    tiles: Range<usize>,
+    /// Words from one point's numbers to the next one's.
+    stride: usize,
+}
+
+impl Patches {
+    /// Room for so many tiles.
+    fn room(image: &Image, tiles: usize) -> Patches {
+        let stride = apart(tiles * image.channels);
+        Patches { words: Words::zeros(AREA * stride), tiles: 0..0, stride }
+    }
+
+    /// Transforms the patches of tiles.
+    fn fill(&mut self, prime: Prime, tiling: &Tiling, image: &Image, tiles: Range<usize>) {
+        for (t, index) in tiles.clone().enumerate() {
+            let (index, row, column) = tiling.place(index);
+            let (size, line, channels) = (tiling.size, image.line(), image.channels);
+            let at = (index * image.size[0] + row * size) * line + column * size * channels;
+            let patch = &mut self.words[t * channels..];
+            kernels::image_patch(prime, &image.words[at..], line, channels, patch, self.stride);
+        }
+        kernels::prepare(Token::active(), prime, &mut self.words);
+        self.tiles = tiles;
+    }
+}
+
+/// Tiles whose patches are kept at a time.
+fn block(tiling: &Tiling, image: &Image, batch: usize) -> usize {
+    let most = (PATCHES / (AREA * image.channels)).max(PASS).next_multiple_of(TILE_ROWS);
+    most.min(tiling.count(batch))
+}
+
 /// `out = W x` for one plane of `batch` images; `weights` are panels of output channels, lines of
 /// which are taps ([`crate::matrix`]).
 pub(crate) fn apply(
@@ -153,57 +199,156 @@ pub(crate) fn apply(
     batch: usize,
     out: &mut [u64],
 ) {
-    let token = Token::active();
     let shape = g.shape();
-    let Tiling { size, tiles } = tiling;
     let image = Image::new(shape, tiling, x, batch);
-    let (total, depth) = (tiling.count(batch), shape.in_channels);
-    let block = (PATCHES / (AREA * image.channels)).max(PASS).next_multiple_of(TILE_ROWS).min(total);
-    let patch_stride = apart(block * image.channels);
-    let mut patches = Words::zeros(AREA * patch_stride);
-    let mut filters = Words::zeros(AREA * apart(DEPTH.min(depth) * PANEL));
-    let product_stride = apart(block * PANEL);
-    let mut products = Words::zeros(AREA * product_stride);
-    let mut pixels = Words::zeros(size * size * PANEL);
-    let mut tile = Tile::new();
-    let factors = factors(prime);
-    let place = |t: usize| (t / (tiles[0] * tiles[1]), t / tiles[1] % tiles[0], t % tiles[1]);
+    let (total, block) = (tiling.count(batch), block(&tiling, &image, batch));
+    let mut patches = Patches::room(&image, block);
+    let mut room = Room::new(shape, &tiling, block);
+    let mut out = Whole { out, width: g.pixels() };
     for start in (0..total).step_by(block) {
-        let count = block.min(total - start);
-        for t in 0..count {
-            let (index, row, column) = place(start + t);
-            let at = (index * image.size[0] + row * size) * image.line() + column * size * image.channels;
-            let (line, channels) = (image.line(), image.channels);
-            let patch = &mut patches[t * channels..];
-            kernels::image_patch(prime, &image.words[at..], line, channels, patch, patch_stride);
+        patches.fill(prime, &tiling, &image, start..total.min(start + block));
+        let patches = std::slice::from_ref(&patches);
+        products(g, &tiling, prime, weights, &image, patches, 0..shape.out_channels, &mut room, &mut out);
+    }
+}
+
+/// `W x` of several planes, on the workers of this thread: patches are transformed some tiles at a
+/// time, then panels of filters meet those of some images' lines of tiles.
+pub(crate) fn apply_in_parts(
+    g: &Geometry,
+    tiling: Tiling,
+    parts: usize,
+    planes: Vec<Layer<'_, &[u64]>>,
+    batch: usize,
+) {
+    let shape = g.shape();
+    let images = parallel::map(planes.iter(), |(_, _, x, _)| Image::new(shape, tiling, x, batch));
+    let [height, width] = shape.out_size();
+    let (lines, of_line) = (batch * tiling.tiles[0], tiling.tiles[1]);
+    let tiles = block(&tiling, &images[0], batch);
+    let pass = (tiles / of_line).clamp(1, lines);
+    let wanted = parts.div_ceil(planes.len());
+    // Lines of tiles of one part of patches, and how many parts of patches meet the same filters.
+    let some = pass.div_ceil(wanted).max(PART.div_ceil(of_line)).min(pass);
+    let panels = shape.out_channels.div_ceil(PANEL);
+    let together = pass.div_ceil(some).div_ceil(wanted.div_ceil(panels));
+    let columns = panels.div_ceil(wanted.div_ceil(pass.div_ceil(some * together))) * PANEL;
+    // The first pixel of a line of tiles.
+    let pixel = |line: usize| {
+        let (image, row) = (line / tiling.tiles[0], line % tiling.tiles[0]);
+        (image * height + (row * tiling.size).min(height)) * width
+    };
+    let firsts = |lines: Range<usize>, step: usize| lines.clone().step_by(step).chain([lines.end]);
+    let cuts_of = |lines: Range<usize>| firsts(lines, some * together).map(pixel);
+    let passes: Vec<Range<usize>> =
+        (0..lines).step_by(pass).map(|first| first..lines.min(first + pass)).collect();
+    let mut cuts: Vec<usize> = passes.iter().cloned().flat_map(cuts_of).collect();
+    cuts.dedup();
+    let mut places = Vec::with_capacity(planes.len());
+    let mut layers = Vec::with_capacity(planes.len());
+    for (prime, weights, _, out) in planes {
+        let size = [shape.out_channels, g.pixels()];
+        places.push(results::pixels(out, size, columns, &cuts).into_iter());
+        layers.push((prime, weights));
+    }
+    for pass in passes {
+        let chunks: Vec<usize> = firsts(pass.clone(), some).collect();
+        let patches = (0..layers.len()).flat_map(|l| chunks.windows(2).map(move |c| (l, c[0]..c[1])));
+        let patches = parallel::map(patches, |(l, lines)| {
+            let tiles = lines.start * of_line..lines.end * of_line;
+            let mut patches = Patches::room(&images[l], tiles.len());
+            patches.fill(layers[l].0, &tiling, &images[l], tiles);
+            patches
+        });
+        let mut todo = Vec::new();
+        for (l, patches) in patches.chunks(chunks.len() - 1).enumerate() {
+            for patches in patches.chunks(together) {
+                let parts = shape.out_channels.div_ceil(columns);
+                todo.extend(places[l].by_ref().take(parts).map(|place| (l, patches, place)));
+            }
         }
-        kernels::prepare(token, prime, &mut patches);
-        for column in (0..shape.out_channels).step_by(PANEL) {
-            let line = panel_vectors(shape.out_channels, column) * LANES;
-            let channels = line.min(shape.out_channels - column);
-            let area = shape.kernel[0] * shape.kernel[1];
-            let panel = &weights[column * shape.taps()..][..shape.taps() * line];
-            for (first, panel) in (0..depth).step_by(DEPTH).zip(panel.chunks(DEPTH * area * line)) {
-                let depth = DEPTH.min(depth - first);
-                let filter_stride = apart(depth * line);
-                let filters = &mut filters[..AREA * filter_stride];
-                for (k, taps) in panel.chunks_exact(area * line).enumerate() {
-                    let filters = &mut filters[k * line..];
-                    kernels::filter_line(prime, shape.kernel[0], taps, line, filters, filter_stride);
-                }
-                kernels::prepare(token, prime, filters);
+        parallel::for_each(todo, |(l, patches, mut place)| {
+            let tiles = patches.iter().map(|patches| patches.tiles.len()).sum();
+            let mut room = Room::new(shape, &tiling, tiles);
+            let ((prime, weights), channels) = (layers[l], place.channels.clone());
+            products(g, &tiling, prime, weights, &images[l], patches, channels, &mut room, &mut place);
+        });
+    }
+}
+
+/// Tiles at least for which patches are transformed at a time, and which filters are transformed for.
+const PART: usize = 16;
+
+/// What filters and products are kept in.
+struct Room {
+    filters: Words,
+    products: Words,
+    /// Words from one point's products to the next one's.
+    stride: usize,
+    pixels: Words,
+}
+
+impl Room {
+    /// For so many tiles.
+    fn new(shape: &Conv2d, tiling: &Tiling, tiles: usize) -> Room {
+        let stride = apart(tiles * PANEL);
+        Room {
+            filters: Words::zeros(AREA * apart(DEPTH.min(shape.in_channels) * PANEL)),
+            products: Words::zeros(AREA * stride),
+            stride,
+            pixels: Words::zeros(tiling.size * tiling.size * PANEL),
+        }
+    }
+}
+
+/// Output channels of the tiles of some patches. They begin where a panel does.
+#[allow(clippy::too_many_arguments)] // what a convolution over tiles is made of
+fn products(
+    g: &Geometry,
+    tiling: &Tiling,
+    prime: Prime,
+    weights: &[u64],
+    image: &Image,
+    patches: &[Patches],
+    channels: Range<usize>,
+    room: &mut Room,
+    out: &mut impl Rows,
+) {
+    let (token, shape) = (Token::active(), g.shape());
+    let (size, depth) = (tiling.size, shape.in_channels);
+    let [height, width] = shape.out_size();
+    let Room { filters, products, stride, pixels } = room;
+    let mut tile = Tile::new();
+    let (factors, area) = (factors(prime), shape.kernel[0] * shape.kernel[1]);
+    // The first tile of all patches, which follow each other.
+    let all = patches.first().map_or(0, |patches| patches.tiles.start);
+    for column in channels.step_by(PANEL) {
+        let line = panel_vectors(shape.out_channels, column) * LANES;
+        let channels = line.min(shape.out_channels - column);
+        let panel = &weights[column * shape.taps()..][..shape.taps() * line];
+        for (first, panel) in (0..depth).step_by(DEPTH).zip(panel.chunks(DEPTH * area * line)) {
+            let depth = DEPTH.min(depth - first);
+            let filter_stride = apart(depth * line);
+            let filters = &mut filters[..AREA * filter_stride];
+            for (k, taps) in panel.chunks_exact(area * line).enumerate() {
+                let filters = &mut filters[k * line..];
+                kernels::filter_line(prime, shape.kernel[0], taps, line, filters, filter_stride);
+            }
+            kernels::prepare(token, prime, filters);
+            for patches in patches {
+                let (count, before) = (patches.tiles.len(), patches.tiles.start - all);
                 for (point, words) in filters.chunks_exact(filter_stride).enumerate() {
                     for row in (0..count).step_by(TILE_ROWS) {
                         let rows = TILE_ROWS.min(count - row);
                         let left = Left {
-                            values: &patches[point * patch_stride + row * image.channels + first..],
+                            values: &patches.words[point * patches.stride + row * image.channels + first..],
                             row_stride: image.channels,
                             depth_stride: 1,
                             prepared: token.converts_left(),
                         };
                         let extent = Extent { rows, vectors: line / LANES, depth };
                         let panel = Panel { words: &words[..depth * line], prepared: true };
-                        let results = &mut products[point * product_stride + row * PANEL..];
+                        let results = &mut products[point * *stride + (before + row) * PANEL..];
                         if first > 0 {
                             let lines = tile.out.chunks_exact_mut(PANEL).zip(results.chunks_exact(PANEL));
                             lines.take(rows).for_each(|(to, from)| copy(&mut to[..line], &from[..line]));
@@ -214,17 +359,20 @@ pub(crate) fn apply(
                     }
                 }
             }
-            for t in 0..count {
-                let (spacing, products) = ([product_stride, line], &products[t * PANEL..]);
-                kernels::output_patch(prime, size, &factors, products, spacing, &mut pixels);
-                let (index, row, left) = place(start + t);
-                let [height, width] = shape.out_size();
+        }
+        for patches in patches {
+            for (t, index) in patches.tiles.clone().enumerate() {
+                let t = patches.tiles.start - all + t;
+                let (spacing, products) = ([*stride, line], &products[t * PANEL..]);
+                kernels::output_patch(prime, size, &factors, products, spacing, pixels);
+                let (index, row, left) = tiling.place(index);
                 let (top, left) = (row * size, left * size);
+                let columns = size.min(width - left);
                 for c in 0..channels {
-                    let plane = (index * shape.out_channels + column + c) * height * width;
+                    let plane = index * shape.out_channels + column + c;
                     for y in 0..size.min(height - top) {
-                        let to = &mut out[plane + (top + y) * width + left..];
-                        for (x, to) in to.iter_mut().take(size.min(width - left)).enumerate() {
+                        let to = out.at(plane, (top + y) * width + left, columns);
+                        for (x, to) in to.iter_mut().enumerate() {
                             *to = pixels[(y * size + x) * line + c];
                         }
                     }
@@ -240,6 +388,9 @@ mod tests {
     use crate::convolution::{self, Weights};
     use crate::kernels::{Kernel, with_kernel};
     use crate::matrix;
+    use crate::parallel::tests::Scoped;
+    use crate::parallel::with_workers;
+    use std::rc::Rc;
 
     fn residues(count: usize, prime: Prime, seed: u64) -> Vec<u64> {
         let mut state = seed;
@@ -297,6 +448,14 @@ mod tests {
                     });
                     assert!(plain == tiles, "{shape:?}, batch {batch}, {kernel:?}");
                     assert!(plain == from_panels, "{shape:?}, batch {batch}, {kernel:?}");
+                    for (threads, parts) in [(2, 2), (3, 12), (7, 5), (7, 100)] {
+                        let mut parted = vec![1; plain.len()];
+                        let planes = vec![(prime, &panels[..], &x[..], &mut parted[..])];
+                        with_workers(Rc::new(Scoped(threads)), || {
+                            with_kernel(kernel, || apply_in_parts(&geometry, tiling, parts, planes, batch));
+                        });
+                        assert!(plain == parted, "{shape:?}, batch {batch}, {kernel:?}, {parts} parts");
+                    }
                 }
             }
         }

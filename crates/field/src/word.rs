@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::bits::BitVec;
 use crate::error::UnpackError;
 use crate::kernels::{self, Digits};
+use crate::parallel::{self, LIGHT};
 use crate::prime::word_bits;
 use crate::storage::Words;
 use crate::vector::LimbVec;
@@ -32,9 +33,9 @@ pub struct Digit<'a> {
 }
 
 impl Digit<'_> {
-    fn rows(&self) -> Digits<'_> {
+    fn rows(&self, range: &Range<usize>) -> Digits<'_> {
         assert!(self.low + self.width <= 52, "a digit beyond the words");
-        Digits { window: &self.window.words, low: self.low, width: self.width }
+        Digits { window: &self.window.words[range.clone()], low: self.low, width: self.width }
     }
 }
 
@@ -68,9 +69,10 @@ impl WordVec {
         assert!(width <= 52 && unit + width <= x.limbs().bits(), "a window of bits {unit} + {width}");
         let planes: Vec<&[u64]> = (0..x.limbs().count()).map(|l| x.plane(l)).collect();
         let mut window = WordVec::zeros(x.len());
-        if !x.is_empty() {
-            kernels::window(x.limbs(), unit, width, &planes, &mut window.words);
-        }
+        window.for_parts(LIGHT / 16, |range, window| {
+            let planes: Vec<&[u64]> = planes.iter().map(|plane| &plane[range.clone()]).collect();
+            kernels::window(x.limbs(), unit, width, &planes, window);
+        });
         window
     }
 
@@ -104,7 +106,7 @@ impl WordVec {
     /// `self ^= other`.
     pub fn xor_assign(&mut self, other: &WordVec) {
         self.check(other.len());
-        kernels::xor_assign(&mut self.words, &other.words);
+        self.for_parts(LIGHT, |range, words| kernels::xor_assign(words, &other.words[range]));
     }
 
     /// `self ^=` the words of every term whose bit is set.
@@ -115,7 +117,11 @@ impl WordVec {
         });
         let terms: Vec<(&[u64], &[u64])> =
             terms.iter().map(|(words, bits)| (&*words.words, bits.words())).collect();
-        kernels::xor_selected(&terms, &mut self.words);
+        self.for_parts(LIGHT / terms.len().max(1), |range, words| {
+            let terms = terms.iter().map(|&(words, bits)| (&words[range.clone()], bits_of(bits, &range)));
+            let terms: Vec<(&[u64], &[u64])> = terms.collect();
+            kernels::xor_selected(&terms, words);
+        });
     }
 
     /// The words whose bit is set, 0 elsewhere.
@@ -130,7 +136,9 @@ impl WordVec {
     pub fn entry(&self, digit: Digit<'_>, position: u64) -> WordVec {
         self.check(digit.window.len());
         let mut entry = WordVec::zeros(self.len());
-        kernels::entry(digit.rows(), position, &self.words, &mut entry.words);
+        entry.for_parts(LIGHT, |range, entry| {
+            kernels::entry(digit.rows(&range), position, &self.words[range.clone()], entry);
+        });
         entry
     }
 
@@ -142,7 +150,15 @@ impl WordVec {
         let entries: Vec<&[u64]> = table.iter().map(|entry| &*entry.words).collect();
         let mut less = WordVec::zeros(self.len());
         let mut same = WordVec::zeros(if equal { self.len() } else { 0 });
-        kernels::pick(digit.rows(), &entries, &self.words, &mut less.words, &mut same.words);
+        let part = parallel::part_len(self.len(), LIGHT / (entries.len() + 2));
+        let ranges = (0..self.len()).step_by(part).map(|start| start..self.len().min(start + part));
+        let mut equals = same.words.chunks_mut(part);
+        let parts = ranges.zip(less.words.chunks_mut(part)).map(|(r, less)| (r, less, equals.next()));
+        parallel::for_each(parts, |(range, less, equal)| {
+            let entries: Vec<&[u64]> = entries.iter().map(|entry| &entry[range.clone()]).collect();
+            let key = &self.words[range.clone()];
+            kernels::pick(digit.rows(&range), &entries, key, less, equal.unwrap_or_default());
+        });
         (less, equal.then_some(same))
     }
 
@@ -187,7 +203,9 @@ impl WordVec {
     /// Unless `packed` is [`WordVec::packed_len`] bytes long.
     pub fn pack_to(&self, packed: &mut [u8]) {
         assert_eq!(packed.len(), WordVec::packed_len(self.len()), "bytes of another vector");
-        kernels::pack(&self.words, packed);
+        let part = parallel::part_len(self.len(), LIGHT);
+        let parts = self.words.chunks(part).zip(packed.chunks_mut(WordVec::packed_len(part)));
+        parallel::for_each(parts, |(words, bytes)| kernels::pack(words, bytes));
     }
 
     /// Reads `len` words from exactly their bytes. Every word of 52 bits is one.
@@ -229,9 +247,21 @@ impl WordVec {
         &mut self.words
     }
 
+    /// Does `work` with ranges of `grain` words at least, each with its words for writing.
+    fn for_parts(&mut self, grain: usize, work: impl Fn(Range<usize>, &mut [u64]) + Sync) {
+        let (len, part) = (self.len(), parallel::part_len(self.len(), grain));
+        let ranges = (0..len).step_by(part).map(|start| start..len.min(start + part));
+        parallel::for_each(ranges.zip(self.words.chunks_mut(part)), |(range, words)| work(range, words));
+    }
+
     fn check(&self, len: usize) {
         assert_eq!(self.len(), len, "vectors of different lengths");
     }
+}
+
+/// The bits of a range that begins at a multiple of 64.
+fn bits_of<'a>(bits: &'a [u64], range: &Range<usize>) -> &'a [u64] {
+    &bits[range.start / 64..range.end.div_ceil(64)]
 }
 
 fn check_length(len: usize, bytes: &[u8]) -> Result<(), UnpackError> {

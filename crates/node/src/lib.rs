@@ -42,6 +42,7 @@ pub mod party;
 mod served;
 pub mod store;
 mod threads;
+mod workers;
 
 pub use amicus_protocol::{Culprit, Peer, peer};
 pub use error::NodeError;
@@ -50,3 +51,4 @@ pub use level::{Level, Loaded};
 
 pub use limits::Limits;
 pub use served::{Asked, MAX_MODELS, Served};
+pub use workers::{MAX_THREADS, with_threads};

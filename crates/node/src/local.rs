@@ -63,6 +63,9 @@ pub struct LocalConfig {
     /// Cores of their own for the parties' online threads, in order; without one a thread runs
     /// anywhere.
     pub cores: Vec<usize>,
+    /// Threads for the arithmetic of each of the two threads of helper and parties. More than one are
+    /// not kept to a party's own core.
+    pub threads: usize,
     /// Requests of one client that may wait at a time, and its inferences that may be in flight.
     pub requests_of_client: usize,
     /// Failed checks after which the helper retires a model.
@@ -100,6 +103,7 @@ impl LocalConfig {
             folder,
             limits: Limits::default(),
             cores: cores.unwrap_or_default(),
+            threads: 1,
             model: Served { ahead: Ahead::new(1, 1), ..Served::new(plan) },
             others: Vec::new(),
             requests_of_client: 1,
@@ -125,6 +129,7 @@ pub struct LocalCluster {
     failure_limit: u32,
     folder: PathBuf,
     cores: Vec<usize>,
+    threads: usize,
     first_port: Option<u16>,
     helper: Option<HelperNode>,
     /// In order; none where a party is stopped.
@@ -193,6 +198,7 @@ impl LocalCluster {
             failure_limit: config.failure_limit,
             folder: config.folder,
             cores: config.cores,
+            threads: config.threads,
             first_port: config.first_port,
             helper: None,
             nodes: config.parties.all().map(|_| None).collect(),
@@ -229,7 +235,8 @@ impl LocalCluster {
             place: Place::local(&self.folder, self.parties, &peer),
             limits: self.limits,
             inferences: MAX_LANES,
-            core: self.cores.get(me.index()).copied(),
+            core: self.cores.get(me.index()).copied().filter(|_| self.threads <= 1),
+            threads: self.threads,
             #[cfg(feature = "danger")]
             conduct,
             reporter,
@@ -275,6 +282,7 @@ impl LocalCluster {
             limits: self.limits,
             requests_of_client: self.requests_of_client,
             failure_limit: self.failure_limit,
+            threads: self.threads,
             reporter,
             #[cfg(feature = "danger")]
             danger,

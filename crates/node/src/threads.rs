@@ -2,6 +2,8 @@
 
 use crate::NodeError;
 use crate::connect::InboxHandles;
+use crate::event::{Event, Reporter};
+use crate::workers::with_threads;
 use amicus_net::{NetError, clock};
 use std::thread::JoinHandle;
 
@@ -21,6 +23,25 @@ impl Running {
         }
         self.threads.into_iter().for_each(clock::join);
     }
+}
+
+/// Starts a thread with so many for its arithmetic, itself included.
+///
+/// # Errors
+/// When the operating system gives none; where it gives none for the arithmetic, the thread reports
+/// it and ends.
+pub(crate) fn spawn_with(
+    name: &str,
+    threads: usize,
+    reporter: &Reporter,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, NodeError> {
+    let (of, reporter) = (name.to_owned(), reporter.clone());
+    spawn(name, move || {
+        if let Err(error) = with_threads(&of, threads, work) {
+            reporter.report(Event::Fatal { error });
+        }
+    })
 }
 
 /// Starts a thread.

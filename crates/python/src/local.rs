@@ -45,17 +45,26 @@ pub(crate) struct Local {
 impl Local {
     /// Starts it.
     #[staticmethod]
-    fn start(py: Python<'_>, model: &Model, parties: usize) -> PyResult<Self> {
+    #[pyo3(signature = (model, parties, threads=1))]
+    fn start(py: Python<'_>, model: &Model, parties: usize, threads: usize) -> PyResult<Self> {
         let count = Parties::new(parties).ok_or_else(|| {
             let what = format!("{parties} parties");
             Fault::yours(Class::Configuration, what, "parties", "give a number from 2 to 8")
         })?;
+        let most = amicus::node::MAX_THREADS;
+        if threads == 0 || threads > most {
+            let advice = format!("give a number from 1 to {most}");
+            return Err(
+                Fault::yours(Class::Configuration, format!("{threads} threads"), "threads", &advice).into()
+            );
+        }
         let file = Arc::clone(&model.file);
         let plan = Arc::new(file.plan.clone());
         let folder = tempfile::tempdir()?;
         let (of, at) = (Arc::clone(&plan), folder.path().to_owned());
         let (cluster, client, fingerprint) = aside(py, move || {
-            let mut cluster = Cluster::start(LocalConfig::new(of, count, at))?;
+            let config = LocalConfig { threads, ..LocalConfig::new(of, count, at) };
+            let mut cluster = Cluster::start(config)?;
             let model = cluster.owner()?.load(&file.weights)?;
             let client = cluster.client("1", Expected::Model(model.fingerprint))?;
             Ok((cluster, client, model.fingerprint.to_string()))

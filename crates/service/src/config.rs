@@ -8,6 +8,7 @@
 //! listen = "0.0.0.0:7001"       # if not at its address in the cluster's file
 //! monitor = "127.0.0.1:9101"    # health and metrics, for this operator alone
 //! shutdown = 20                 # seconds that inferences in flight get to end
+//! threads = 1                   # for the arithmetic of its online thread, and as many for dealing
 //!
 //! [public]                      # HTTPS for clients and owners with tokens, if they are to come
 //! listen = "0.0.0.0:7443"
@@ -49,6 +50,9 @@ use std::str::FromStr;
 /// Longest time that a node may take to end, in seconds.
 const MAX_SHUTDOWN: u32 = 3600;
 
+/// Most threads for the arithmetic of one thread.
+const MAX_THREADS: u32 = amicus::node::MAX_THREADS as u32;
+
 /// What one operator says of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +77,9 @@ pub struct NodeConfig {
     /// Seconds that inferences in flight get to end.
     #[serde(default = "shutdown")]
     pub shutdown: u32,
+    /// Threads for the arithmetic of its online thread, and as many for that of its dealing thread.
+    #[serde(default = "threads", skip_serializing_if = "is_one")]
+    pub threads: u32,
     /// How it logs.
     #[serde(default)]
     pub log: LogConfig,
@@ -83,6 +90,14 @@ pub struct NodeConfig {
 
 fn shutdown() -> u32 {
     20
+}
+
+fn threads() -> u32 {
+    1
+}
+
+fn is_one(threads: &u32) -> bool {
+    *threads == 1
 }
 
 /// How a node logs.
@@ -179,6 +194,9 @@ impl NodeConfig {
         if self.shutdown == 0 || self.shutdown > MAX_SHUTDOWN {
             return wrong("", "shutdown", range(self.shutdown, MAX_SHUTDOWN));
         }
+        if self.threads == 0 || self.threads > MAX_THREADS {
+            return wrong("", "threads", range(self.threads, MAX_THREADS));
+        }
         if self.plans.is_empty() {
             let none = "there are none; a node serves at least one".into();
             return wrong("", "plans", DeploymentProblem::Text(none));
@@ -266,8 +284,8 @@ mod tests {
         assert_eq!((&config.key, &config.plans[0]), (&folder.path().join("k"), &folder.path().join("p")));
         assert_eq!(config.folder, Path::new("/state"));
         assert_eq!(
-            (config.shutdown, config.log, config.limits),
-            (20, LogConfig::default(), NodeLimits::default())
+            (config.shutdown, config.threads, config.log, config.limits),
+            (20, 1, LogConfig::default(), NodeLimits::default())
         );
     }
 
@@ -281,6 +299,8 @@ mod tests {
             (format!("{SMALL}[limits]\nmemory = \"4 GB\"\n"), 6, "\"4 GB\" is no number of bytes"),
             (format!("{SMALL}[limits]\ninferences = 0\n"), 6, "`inferences` of limits: 0 cannot be"),
             (format!("{SMALL}shutdown = 3601\n"), 5, "`shutdown`: 3601 cannot be, 1 to 3600 can"),
+            (format!("{SMALL}threads = 0\n"), 5, "`threads`: 0 cannot be, 1 to 256 can"),
+            (format!("{SMALL}threads = 257\n"), 5, "`threads`: 257 cannot be, 1 to 256 can"),
             (format!("{SMALL}listen = \"here\"\n"), 5, "`listen`: an address is HOST:PORT"),
             (format!("{SMALL}monitor = \"localhost:1\"\n"), 5, "`monitor`: "),
             (

@@ -190,6 +190,7 @@ fn localised(mut deployment: Deployment, config: &NodeConfig, me: &Peer) -> Depl
         node.listen = Some(listen);
     }
     deployment.limits.own_lanes = config.limits.inferences;
+    deployment.limits.own_threads = Some(config.threads);
     deployment.limits.connections = config.limits.connections.or(deployment.limits.connections);
     deployment
 }

@@ -207,9 +207,10 @@ fn tell_start(prepared: &Prepared, node: &Node, monitor: Option<&Monitor>, publi
     let monitor = monitor.map_or_else(|| "none".to_owned(), |monitor| monitor.address.to_string());
     let public = public.map_or_else(|| "none".to_owned(), |public| public.address.to_string());
     let (digest, fingerprint) = (prepared.digest, prepared.identity.fingerprint());
+    let threads = prepared.deployment.limits.own_threads.unwrap_or(1);
     tracing::info!(
         event = "start",
-        %version, %digest, %fingerprint, %monitor, %public,
+        %version, %digest, %fingerprint, %monitor, %public, threads,
         "{} of cluster {} listens at {listens}", prepared.me, prepared.deployment.cluster
     );
     for agreed in &prepared.plans {

@@ -113,6 +113,7 @@ impl FakeHelper {
                 limits: Limits { round: PATIENCE, inference: PATIENCE, load: PATIENCE },
                 inferences,
                 core: None,
+                threads: 1,
                 conduct: conduct.take(),
                 reporter,
             };

@@ -45,6 +45,7 @@ pub struct Setup {
     failure_limit: u32,
     from_the_start: bool,
     record: bool,
+    threads: usize,
 }
 
 impl Setup {
@@ -68,6 +69,7 @@ impl Setup {
             failure_limit: FAILURE_LIMIT,
             from_the_start: false,
             record: false,
+            threads: 1,
         }
     }
 
@@ -162,6 +164,11 @@ impl Setup {
         Setup { lanes: Some(lanes), ..self }
     }
 
+    /// Helper and parties have so many threads for the arithmetic of each of theirs.
+    pub fn threads(self, threads: usize) -> Self {
+        Setup { threads, ..self }
+    }
+
     /// The helper retires a model after so many failed checks.
     pub fn failure_limit(self, failure_limit: u32) -> Self {
         Setup { failure_limit, ..self }
@@ -186,6 +193,7 @@ impl Setup {
         config.model.ahead = Ahead::new(self.batch, self.kept);
         config.model.lanes = self.lanes.unwrap_or(config.model.lanes);
         config.failure_limit = self.failure_limit;
+        config.threads = self.threads;
         config.danger_helper.stop_after_decision = self.stop_after_decision;
         config.danger_record = self.record;
         let switch = Switch::default();

@@ -62,6 +62,7 @@ impl Wan {
                 limits,
                 inferences: MAX_LANES,
                 core: None,
+                threads: 1,
                 conduct: None,
                 reporter: Reporter::default(),
             })
@@ -76,6 +77,7 @@ impl Wan {
             limits,
             requests_of_client: 1,
             failure_limit: check::FAILURE_LIMIT,
+            threads: 1,
             reporter,
             danger: OfHelper::default(),
         })

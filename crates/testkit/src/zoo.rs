@@ -51,6 +51,17 @@ pub fn conv_net(limbs: Limbs) -> Net {
     net.reveal(z)
 }
 
+/// Convolutions, a pool and a ReLU whose vectors are long enough for threads in batches of 64.
+pub fn wide(limbs: Limbs) -> Net {
+    let mut net = Draft::new("wide", limbs, &[3, 12, 12]);
+    let z = net.conv(ValueId::INPUT, Conv2d { padding: [1; 4], ..conv([3, 12, 12], 24, 3) }, true);
+    let y = net.activation(z, 3, 2, Some(pool([24, 12, 12], 2, 2)));
+    let z = net.conv(y, Conv2d { padding: [1; 4], ..conv([24, 6, 6], 40, 3) }, true);
+    let y = net.relu(z, None, &[3, 3, 3]);
+    let z = net.dense(y, 40 * 36, 10, true);
+    net.reveal(z)
+}
+
 /// Residual sums: of two activations (masks shared) and of two linear results (masks at the
 /// helper), scales differ.
 pub fn residual(limbs: Limbs) -> Net {

@@ -117,6 +117,7 @@ fn damage_that_was_repaired_is_reported() {
             limits: Limits::default(),
             inferences: MAX_LANES,
             core: None,
+            threads: 1,
             conduct: None,
             reporter,
         });

@@ -258,6 +258,7 @@ fn parts_of_session_seeds_are_wiped() {
             limits: Limits::default(),
             inferences: MAX_LANES,
             core: None,
+            threads: 1,
             conduct: None,
             reporter: Reporter::default(),
         });

@@ -161,6 +161,7 @@ fn deployment(
             limits,
             inferences: MAX_LANES,
             core: None,
+            threads: 1,
             conduct: None,
             reporter,
         })
@@ -174,6 +175,7 @@ fn deployment(
         limits,
         requests_of_client: 1,
         failure_limit: amicus_protocol::check::FAILURE_LIMIT,
+        threads: 1,
         reporter: Reporter::default(),
         danger: OfHelper::default(),
     })

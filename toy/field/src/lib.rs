@@ -23,6 +23,7 @@ mod linear;
 pub mod oracle;
 #[path = "../../../crates/field/src/pack.rs"]
 pub mod pack;
+pub mod parallel;
 #[path = "../../../crates/field/src/polynomial.rs"]
 mod polynomial;
 #[path = "../../../crates/field/src/pool.rs"]

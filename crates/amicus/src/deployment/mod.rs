@@ -175,6 +175,10 @@ pub struct DeploymentLimits {
     /// a helper begins no more, at a party those beyond wait. Nothing of the file that all share.
     #[serde(skip)]
     pub own_lanes: Option<u32>,
+    /// Threads of a node's own machine for the arithmetic of each of the node's two threads, 1 when
+    /// there is none. Nothing of the file that all share.
+    #[serde(skip)]
+    pub own_threads: Option<u32>,
 }
 
 impl Default for DeploymentLimits {
@@ -182,8 +186,9 @@ impl Default for DeploymentLimits {
         let Limits { round, inference, load } = Limits::default();
         let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(MAX_SECONDS);
         let (round, inference, load) = (seconds(round), seconds(inference), seconds(load));
-        let (batch, lanes, ready, connections, own_lanes) = (None, None, None, None, None);
-        DeploymentLimits { round, inference, load, batch, lanes, ready, connections, own_lanes }
+        let (batch, lanes, ready, connections) = (None, None, None, None);
+        let (own_lanes, own_threads) = (None, None);
+        DeploymentLimits { round, inference, load, batch, lanes, ready, connections, own_lanes, own_threads }
     }
 }
 

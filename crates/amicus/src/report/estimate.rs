@@ -198,7 +198,7 @@ impl Estimated {
         text.table(table);
         let r = &s.rates;
         text.line(format_args!(
-            "times follow from {}: {:.1} G multiply-adds/s in convolutions, {:.1} G/s in fully connected layers, {:.1} ns to \
+            "times are for one thread of arithmetic at a time in every role, and follow from {}: {:.1} G multiply-adds/s in convolutions, {:.1} G/s in fully connected layers, {:.1} ns to \
              use and {:.1} ns to deal an element, {:.0} us a hop{}",
             if r.measured_here {
                 "rates measured on this machine"

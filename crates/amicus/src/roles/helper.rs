@@ -40,6 +40,7 @@ impl Helper {
         let digests = digests(&models)?;
         let mut config = HelperConfig::new(models, seat.parties, place, reporter);
         config.limits = seat.limits;
+        config.threads = seat.own_threads();
         let node = HelperNode::start(config)?;
         let inboxes = node.inboxes().clone();
         let links = Links::new();

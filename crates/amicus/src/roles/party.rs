@@ -77,6 +77,7 @@ impl Party {
         let mut config = PartyConfig::new(models, seat.parties, me, place, reporter);
         config.limits = seat.limits;
         config.inferences = seat.own_inferences().unwrap_or(MAX_LANES);
+        config.threads = seat.own_threads();
         set(&mut config);
         let node = PartyNode::start(config)?;
         let inboxes = node.inboxes().clone();

@@ -91,6 +91,11 @@ impl<'a> Seat<'a> {
         self.deployment.limits.own_lanes.map(|own| own as usize)
     }
 
+    /// Threads for the arithmetic of each of the node's threads.
+    pub(super) fn own_threads(&self) -> usize {
+        self.deployment.limits.own_threads.map_or(1, |own| own as usize)
+    }
+
     /// The node's folder.
     pub(super) fn place(&self, folder: PathBuf) -> Place {
         Place { folder, cluster: self.deployment.cluster_digest(self.parties) }

@@ -169,7 +169,7 @@ impl Site {
         let parties = Parties::new(PARTIES).context("three parties")?;
         let plans: Vec<_> = models.iter().map(|model| (model.name.clone(), &model.file.plan)).collect();
         let names: Vec<String> = (1..=clients).map(|number| number.to_string()).collect();
-        let files = Files::write(at, parties, &names, &plans, &[])?;
+        let files = Files::write(at, parties, &names, &plans, &[], 1)?;
         let hosts = || (2..).map(|host| [127, 0, 0, host]).zip(&files.nodes);
         let listens: Vec<SocketAddr> =
             hosts().map(|(host, place)| (host, place.address.port()).into()).collect();

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 #[command(after_help = "Example:\n  amicus estimate lenet.amc --net wan --parties 3\n\n\
     Rounds and bytes are exact but for headers (below 2%); times follow from the rates printed with them: those that \
     `amicus bench --suite calibrate` measured on this machine, or else those of one core of an AMD Zen 5 with AVX-512 \
-    IFMA.")]
+    IFMA. They are for nodes with one thread \
+    for arithmetic (`threads` of node.toml).")]
 pub(crate) struct Args {
     /// The compiled file.
     #[arg(value_name = "MODEL.amc")]

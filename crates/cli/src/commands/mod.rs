@@ -33,7 +33,13 @@ pub(crate) mod train;
 pub(crate) mod up;
 pub(crate) mod upload;
 
+use clap::builder::RangedU64ValueParser;
 use std::process::ExitCode;
+
+/// Reads a number of threads that share a node thread's arithmetic.
+pub(crate) fn threads() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=amicus_node::MAX_THREADS as u64)
+}
 
 /// A peer cheated.
 pub(crate) fn cheated() -> ExitCode {

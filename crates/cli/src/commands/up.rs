@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Compute parties.
     #[arg(long, default_value_t = 2)]
     parties: usize,
+    /// Threads for the arithmetic of each of a node's two threads.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = super::threads())]
+    threads: u32,
     /// A client; may be given several times [default: alice].
     #[arg(long, value_name = "NAME")]
     client: Vec<String>,
@@ -143,7 +146,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let web = args.web.as_ref().map(|folder| Web::open(folder, parties.count() + 1)).transpose()?;
     let origins = web.as_ref().map(Web::origin).transpose()?;
-    let files = Files::write(&folder, parties, &clients, &plans, origins.as_slice())?;
+    let files = Files::write(&folder, parties, &clients, &plans, origins.as_slice(), args.threads)?;
     let mut cluster = Cluster::start(files, args.cheat)?;
     let Some(mut ready) = make_ready(&mut cluster, &models, &clients, &end)? else {
         return Ok(ExitCode::SUCCESS);

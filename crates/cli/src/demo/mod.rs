@@ -69,6 +69,8 @@ pub struct DemoOptions {
     pub cheat: Option<Cheat>,
     /// First port of helper (this one) and parties (those after it); free ones if none.
     pub port: Option<u16>,
+    /// Threads for the arithmetic of each of the two threads of helper and parties.
+    pub threads: usize,
     /// This machine's rates, for an estimate beside the measurement.
     pub rates: Option<Rates>,
     /// One inference before those that are measured, which meets memory that nobody has used yet;
@@ -91,6 +93,7 @@ impl Default for DemoOptions {
             public_model: false,
             cheat: None,
             port: None,
+            threads: 1,
             rates: None,
             warm_up: false,
         }

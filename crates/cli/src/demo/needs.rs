@@ -104,10 +104,12 @@ pub(super) fn before_running(
     plan: &Plan,
     graph: &Graph,
     estimate: &Estimate,
-    [parties, batch]: [usize; 2],
+    [parties, batch, threads]: [usize; 3],
 ) -> Result<usize, DemoError> {
     let available = available();
-    let threads = threads_running(parties as u64);
+    // Two threads of helper and parties have others for their arithmetic.
+    let others = 2 * (parties as u64 + 1) * (threads as u64).saturating_sub(1);
+    let threads = threads_running(parties as u64) + others;
     let needs =
         |kept: usize| running(estimate.memory, [parties, batch, kept], plan, graph).among(threads, available);
     if available.is_none_or(|a| needs(KEPT).sum() <= a.bytes) {

@@ -33,6 +33,7 @@ impl Session {
         config.model.ahead = Ahead { batch, kept: self.kept, total: Some(self.inferences()) };
         config.model.max_batch = batch;
         config.first_port = self.options.port;
+        config.threads = self.options.threads;
         if let Some(cheat) = &self.options.cheat {
             config.conduct = Some((self.parties.last(), cheat.into_conduct(&plan)));
         }

@@ -129,7 +129,12 @@ impl Session {
             plan.estimate(parties.count(), options.batch, &link, &rates).map_err(ModelError::from)?;
         let kept = match all {
             true => 0,
-            false => needs::before_running(&plan, &graph, &estimate, [parties.count(), options.batch])?,
+            false => needs::before_running(
+                &plan,
+                &graph,
+                &estimate,
+                [parties.count(), options.batch, options.threads],
+            )?,
         };
         let (mut inputs, mut samples) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for index in 0..count {

@@ -54,7 +54,7 @@ pub struct Place {
 
 impl Files {
     /// Writes them for a new cluster of so many parties, that serves these plans to these clients, and
-    /// to pages of these origins.
+    /// to pages of these origins; its nodes have so many threads for the arithmetic of each of theirs.
     ///
     /// # Errors
     /// A folder that cannot be written or holds a cluster, names that are none, no free ports.
@@ -64,6 +64,7 @@ impl Files {
         clients: &[String],
         plans: &[(String, &Plan)],
         origins: &[String],
+        threads: u32,
     ) -> Result<Self, UpError> {
         let names: Vec<String> = std::iter::once("helper".to_owned())
             .chain((1..=parties.count()).map(|n| format!("party-{n}")))
@@ -140,6 +141,7 @@ impl Files {
                     limits: PublicLimits::default(),
                 }),
                 shutdown: 5,
+                threads,
                 log: LogConfig::default(),
                 limits: NodeLimits::default(),
             };

@@ -29,7 +29,7 @@ use crate::inbox::Inbox;
 use crate::limits::MAX_LANES;
 use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
-use crate::threads::{Running, spawn};
+use crate::threads::{Running, spawn_with};
 use crate::{Limits, NodeError, Peer};
 use amicus_protocol::check::FAILURE_LIMIT;
 use amicus_protocol::{Parties, SessionId};
@@ -52,6 +52,9 @@ pub struct HelperConfig {
     /// Failed checks after which a model must be loaded again; never more than
     /// [`FAILURE_LIMIT`].
     pub failure_limit: u32,
+    /// Threads for the arithmetic of the online thread, and as many for that of the dealing thread,
+    /// each with the thread itself: 1 is one thread for each.
+    pub threads: usize,
     /// Where events go.
     pub reporter: Reporter,
     /// For tests.
@@ -69,6 +72,7 @@ impl HelperConfig {
             limits: Limits::default(),
             requests_of_client: 1,
             failure_limit: FAILURE_LIMIT,
+            threads: 1,
             reporter,
             #[cfg(feature = "danger")]
             danger: OfHelper::default(),
@@ -142,13 +146,13 @@ impl HelperNode {
             failed_load: None,
             asides: Asides::new(inboxes.online.clone()),
             limits,
-            reporter: config.reporter,
+            reporter: config.reporter.clone(),
             #[cfg(feature = "danger")]
             danger: config.danger,
         };
         let threads = vec![
-            spawn("helper online", move || helper.run())?,
-            spawn("helper dealing", move || dealer.run())?,
+            spawn_with("helper online", config.threads, &config.reporter, move || helper.run())?,
+            spawn_with("helper dealing", config.threads, &config.reporter, move || dealer.run())?,
         ];
         Ok(HelperNode { running: Running { inboxes, threads } })
     }

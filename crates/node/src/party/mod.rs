@@ -24,7 +24,7 @@ use crate::inbox::{Inbox, InboxHandle, Incoming, Received, Want};
 use crate::limits::MAX_LANES;
 use crate::served::{Demands, Served};
 use crate::store::{Place, Store};
-use crate::threads::{Running, spawn};
+use crate::threads::{Running, spawn_with};
 use crate::{Level, Limits, NodeError, Peer, cores};
 use amicus_net::clock;
 use amicus_plan::PlanDigest;
@@ -60,8 +60,12 @@ pub struct PartyConfig {
     pub limits: Limits,
     /// Inferences that its machine gives at a time; what is bound beyond waits for its turn.
     pub inferences: usize,
-    /// The core that the online thread stays on, if it is to stay on one.
+    /// The core that the online thread stays on, if it is to stay on one. Threads that share its
+    /// arithmetic run anywhere.
     pub core: Option<usize>,
+    /// Threads for the arithmetic of the online thread, and as many for that of the dealing thread,
+    /// each with the thread itself: 1 is one thread for each.
+    pub threads: usize,
     /// Deviations; none for an honest party.
     #[cfg(feature = "danger")]
     pub conduct: Option<Box<dyn Conduct>>,
@@ -80,6 +84,7 @@ impl PartyConfig {
             limits: Limits::default(),
             inferences: MAX_LANES,
             core: None,
+            threads: 1,
             #[cfg(feature = "danger")]
             conduct: None,
             reporter,
@@ -154,17 +159,19 @@ impl PartyNode {
             prepared: prepared_of_online,
             ready: Vec::new(),
             limits,
-            reporter: config.reporter,
+            reporter: config.reporter.clone(),
         };
-        let (name, core) = (config.me.to_string(), config.core);
+        let (name, core, threads) = (config.me.to_string(), config.core, config.threads);
+        let online = move || {
+            // Not before those for its arithmetic have started, which would stay there too.
+            if let Some(core) = core {
+                cores::stay_on(core);
+            }
+            party.run();
+        };
         let threads = vec![
-            spawn(&format!("{name} online"), move || {
-                if let Some(core) = core {
-                    cores::stay_on(core);
-                }
-                party.run();
-            })?,
-            spawn(&format!("{name} dealing"), move || dealer.run())?,
+            spawn_with(&format!("{name} online"), threads, &config.reporter, online)?,
+            spawn_with(&format!("{name} dealing"), threads, &config.reporter, move || dealer.run())?,
         ];
         Ok(PartyNode { running: Running { inboxes, threads } })
     }

@@ -98,6 +98,20 @@ pub(super) fn folder(config: &NodeConfig) -> Vec<Finding> {
     findings
 }
 
+/// Whether the machine has cores for the node's threads, where it has more than one for arithmetic.
+pub(super) fn threads(config: &NodeConfig) -> Option<Finding> {
+    let (threads, cores) = (config.threads as usize, std::thread::available_parallelism().ok()?.get());
+    let text = format!("`threads` is {threads}, for each of the node's two threads, on {cores} cores");
+    match threads {
+        0 | 1 => None,
+        _ if threads <= cores => Some(Finding::fine(Subject::Files, text)),
+        _ => {
+            let advice = format!("set `threads` to {cores} at most: threads without a core wait for one");
+            Some(Finding::warning(Subject::Files, Whose::Ours, text, &advice))
+        }
+    }
+}
+
 /// Whether the clock is behind files that the node has written: releases that wait for their
 /// receivers are kept by it, and logs are compared by it.
 pub(super) fn clock(config: &NodeConfig) -> Option<Finding> {

@@ -131,6 +131,7 @@ pub fn examine(file: &Path, role: Option<ServiceRole>, patience: Duration) -> Ve
         }
     };
     let mut findings = vec![Finding::fine(Subject::Files, format!("{}: is a node's file", file.display()))];
+    findings.extend(machine::threads(&config));
     findings.extend(machine::folder(&config));
     findings.extend(machine::clock(&config));
     let prepared = match Prepared::read(&config, role) {

@@ -168,6 +168,7 @@ impl Setup {
                 origins: self.origins.clone(),
                 limits: self.limits,
             }),
+            threads: 1,
             shutdown: 1,
             log: LogConfig::default(),
             limits: match n {

@@ -77,6 +77,7 @@ impl Deployment {
                 limits,
                 inferences: MAX_LANES,
                 core: None,
+                threads: 1,
                 conduct: None,
                 reporter: report(&Peer::Party(me)),
             })
@@ -90,6 +91,7 @@ impl Deployment {
             limits,
             requests_of_client: 1,
             failure_limit: amicus_protocol::check::FAILURE_LIMIT,
+            threads: 1,
             reporter: report(&Peer::Helper),
             danger: OfHelper::default(),
         })

@@ -10,13 +10,15 @@ from ._numbers import Image, images
 from ._predict import Asking
 
 
-def local(model: Model, parties: int = 2) -> Local:
+def local(model: Model, parties: int = 2, threads: int = 1) -> Local:
     """Starts a helper and parties as threads of this process, and gives them the model, masked.
 
     They share nothing but mutually authenticated TLS links over loopback, and all of them on one machine protect
     nobody: it is for trying. Use it in a ``with`` statement, which ends them.
+
+    Each has two threads, and each of these has ``threads`` for its arithmetic.
     """
-    return Local(_native.Local.start(model._native, parties))
+    return Local(_native.Local.start(model._native, parties, threads))
 
 
 class Local(Asking):

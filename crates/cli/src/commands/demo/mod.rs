@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// 0.
     #[arg(long, value_name = "WHERE")]
     cheat: Option<Cheat>,
+    /// Threads for the arithmetic of each of the two threads of helper and parties.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = crate::commands::threads())]
+    threads: u32,
     /// First port of helper (this one) and parties (the next ones) [default: free ones].
     #[arg(long)]
     port: Option<u16>,
@@ -86,6 +89,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         public_model: args.public_model,
         cheat: args.cheat,
         port: args.port,
+        threads: args.threads as usize,
         rates: rates::load(Kernel::from_env()?).ok().flatten().map(|r| r.rates()),
         warm_up: false,
     };
