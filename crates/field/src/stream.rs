@@ -69,64 +69,29 @@ impl Stream {
     /// [`sample`](Self::sample).
     pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
         let mut out = LimbVec::zeros(limbs, len);
-        self.fill(domain..domain + 1, first, std::slice::from_mut(&mut out));
-        out
-    }
-
-    /// The first `len` uniform elements of every domain, as [`sample`](Self::sample) gives them.
-    pub fn sample_all(&self, domains: &[u32], limbs: Limbs, len: usize) -> Vec<LimbVec> {
-        let mut all: Vec<LimbVec> = domains.iter().map(|_| LimbVec::zeros(limbs, len)).collect();
-        self.fill(domains.iter().copied(), 0, &mut all);
-        all
-    }
-
-    /// Fills every vector with elements `first..` of its domain.
-    fn fill(&self, domains: impl Iterator<Item = u32>, first: u64, vectors: &mut [LimbVec]) {
-        let Some(vector) = vectors.first() else { return };
-        let planes = vectors.len() * vector.limbs().count();
-        let split = parallel::split(vector.len(), planes, LIGHT);
+        let split = parallel::split(len, limbs.count(), LIGHT);
         let part = split.part;
-        let parts = domains.zip(vectors).flat_map(|(domain, vector)| {
-            vector.planes_mut().enumerate().flat_map(move |(l, (prime, plane))| {
-                let parts = (first..).step_by(part).zip(plane.chunks_mut(part));
-                parts.map(move |(at, part)| (prime, domain, l, at, part))
-            })
+        let parts = out.planes_mut().enumerate().flat_map(|(l, (prime, plane))| {
+            let parts = (first..).step_by(part).zip(plane.chunks_mut(part));
+            parts.map(move |(at, part)| (prime, l, at, part))
         });
-        split.for_each(parts, |(prime, domain, l, at, part)| {
-            sample_plane(self, prime, domain, l, at, part);
-        });
+        split.for_each(parts, |(prime, l, at, part)| sample_plane(self, prime, domain, l, at, part));
+        out
     }
 
     /// Words `first..first + len` of a domain: the low 52 bits of the raw words, every one of which
     /// is valid.
     pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
         let mut out = WordVec::zeros(len);
-        self.fill_words(domain..domain + 1, first, std::slice::from_mut(&mut out));
-        out
-    }
-
-    /// The first `len` words of every domain, as [`sample_words`](Self::sample_words) gives them.
-    pub fn sample_all_words(&self, domains: &[u32], len: usize) -> Vec<WordVec> {
-        let mut all: Vec<WordVec> = domains.iter().map(|_| WordVec::zeros(len)).collect();
-        self.fill_words(domains.iter().copied(), 0, &mut all);
-        all
-    }
-
-    /// Fills every vector with words `first..` of its domain.
-    fn fill_words(&self, domains: impl Iterator<Item = u32>, first: u64, vectors: &mut [WordVec]) {
-        let Some(vector) = vectors.first() else { return };
-        let split = parallel::split(vector.len(), vectors.len(), LIGHT);
-        let part = split.part;
-        let parts = domains.zip(vectors).flat_map(|(domain, vector)| {
-            let parts = (first..).step_by(part).zip(vector.words_mut().chunks_mut(part));
-            parts.map(move |(at, part)| (domain, at, part))
-        });
-        split.for_each(parts, |(domain, at, part)| {
+        let split = parallel::split(len, 1, LIGHT);
+        let parts = (first..).step_by(split.part).zip(out.words_mut().chunks_mut(split.part));
+        split.for_each(parts, |(at, part)| {
             for (at, chunk) in (at..).step_by(CHUNK).zip(part.chunks_mut(CHUNK)) {
                 self.words(domain, at, chunk);
                 kernels::keep52(chunk);
             }
         });
+        out
     }
 
     /// Adds elements `first..` of a domain to those of a vector, in one pass.

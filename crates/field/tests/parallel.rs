@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Long enough to be split, odd, and no multiple of what parts are a multiple of.
 const LEN: usize = 180_001;
 
-/// The same of words.
+/// Words of a vector that is long enough; they are lighter than elements.
 const WORDS: usize = 530_001;
 
 /// Threads of their own for every piece of work, which count the pieces.
@@ -92,9 +92,6 @@ fn streams() {
     let stream = Seed::from_bytes([5; 32]).stream();
     for limbs in [Limbs::TWO, Limbs::THREE] {
         same("sample", || stream.sample_from(9, limbs, 17, LEN));
-        same("samples", || stream.sample_all(&[4, 2, 4], limbs, LEN / 3));
-        let each: Vec<LimbVec> = [4, 2, 4].map(|domain| stream.sample(domain, limbs, LEN / 3)).into();
-        assert_eq!(stream.sample_all(&[4, 2, 4], limbs, LEN / 3), each);
         let a = random(1, limbs, LEN);
         same("added", || {
             let mut a = a.clone();
@@ -104,11 +101,6 @@ fn streams() {
         });
     }
     same("words", || stream.sample_words(9, 3, WORDS));
-    same("words of domains", || stream.sample_all_words(&[7, 8], WORDS / 2));
-    let each: Vec<WordVec> = [7, 8].map(|domain| stream.sample_words(domain, 0, WORDS / 2)).into();
-    assert_eq!(stream.sample_all_words(&[7, 8], WORDS / 2), each);
-    assert!(stream.sample_all(&[], Limbs::TWO, LEN).is_empty());
-    assert!(stream.sample_all_words(&[], LEN).is_empty());
 }
 
 #[test]
@@ -193,7 +185,7 @@ fn polynomials_and_truncation() {
 #[test]
 fn shared_bits() {
     let stream = Seed::from_bytes([2; 32]).stream();
-    let words = stream.sample_all_words(&[1, 2, 3, 4, 5, 6, 7, 8], WORDS);
+    let words = [1, 2, 3, 4, 5, 6, 7, 8].map(|domain| stream.sample_words(domain, 0, WORDS));
     let (first, second) = (bits(1, WORDS), bits(2, WORDS));
     same("exclusive or", || {
         let mut sum = words[0].clone();

@@ -40,22 +40,6 @@ impl Stream {
         out
     }
 
-    /// The first `len` uniform elements of every domain.
-    ///
-    /// # Panics
-    /// Outside [`oracle::Oracle::run`].
-    pub fn sample_all(&self, domains: &[u32], limbs: Limbs, len: usize) -> Vec<LimbVec> {
-        domains.iter().map(|&domain| self.sample(domain, limbs, len)).collect()
-    }
-
-    /// The first `len` words of every domain.
-    ///
-    /// # Panics
-    /// Outside [`oracle::Oracle::run`].
-    pub fn sample_all_words(&self, domains: &[u32], len: usize) -> Vec<WordVec> {
-        domains.iter().map(|&domain| self.sample_words(domain, 0, len)).collect()
-    }
-
     /// Adds elements `first..` of a domain to those of a vector.
     ///
     /// # Panics
