@@ -49,7 +49,7 @@ def kernels() -> list[str]:
     flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M).group(1).split())
     found = ["portable"]
     found += ["avx2"] if {"avx2", "fma"} <= flags else []
-    found += ["avx512"] if {"avx512f", "avx512ifma", "avx512vbmi", "vaes"} <= flags else []
+    found += ["avx512"] if {"avx512f", "avx512ifma", "avx512vbmi", "vaes", "vpclmulqdq"} <= flags else []
     return found
 
 

@@ -49,7 +49,7 @@ pub struct Message {
     pub to: Role,
     /// What it is; a verdict goes as `Outcome` with one byte.
     pub kind: Kind,
-    /// The operation or tensor concerned.
+    /// The operation or tensor concerned; of a check, how many hashes it ends in.
     pub index: u32,
     /// Its body.
     pub body: Vec<u8>,
@@ -97,12 +97,10 @@ pub enum Place {
     Tags(u32, usize),
     /// Its answer for a tensor.
     Answer(u32),
-    /// Its share of an opening, by its number in messages: the element or bit.
+    /// Its share of an opening, by its number in messages: the element, bit, or byte of a proof.
     Opening(u32, usize),
     /// Its sums for the helper: which.
     Sum(usize),
-    /// Its boolean sums for the helper: which. The error's residue is added by exclusive or.
-    BitSum(usize),
 }
 
 /// The error that is added.
@@ -448,14 +446,11 @@ pub fn infer(
             {
                 message.sums.set(at, message.sums.get(at) + error);
             }
-            if let Place::BitSum(at) = at
-                && by == p.number()
-            {
-                message.bits.set(at, message.bits.get(at) ^ error.limb(0));
-            }
         }
-        let body = log.send(role(p), Role::Helper, Kind::Check, message.encode());
-        messages.push(CheckMessage::decode(plan, batch, roles.len(), p, &body)?);
+        // Of the report, the transcript and the outputs.
+        let hashes = usize::from(message.proofs.is_some()) + 1 + roles.len();
+        let body = log.send_of(hashes as u32, role(p), Role::Helper, Kind::Check, message.encode());
+        messages.push(CheckMessage::decode(&helper.check_shape(batch, roles.len()), p, &body)?);
         roles.iter().for_each(|&to| {
             log.send(role(p), to, Kind::Output, output.clone());
         });
@@ -517,8 +512,7 @@ fn open(
     for (at, (stage, share)) in openings[0].shares().iter().enumerate() {
         let mut sum = share.clone();
         for other in &openings[1..] {
-            let added = sum.receive(&other.shares()[at].1.pack());
-            added.map_err(|fault| ProtocolError::Internal(fault.to_string()))?;
+            add(&mut sum, &other.shares()[at].1);
         }
         opened.push((*stage, sum));
     }
@@ -528,4 +522,15 @@ fn open(
         collecting[to.index()].receive(from, index, &body)?;
     }
     collecting.into_iter().map(|c| c.complete()).collect()
+}
+
+/// Adds another party's share; proofs do not add up to anything.
+fn add(sum: &mut Share, other: &Share) {
+    match (sum, other) {
+        (Share::Elements(sum), Share::Elements(other)) => sum.add_assign(other),
+        (Share::Bits(sum), Share::Bits(other)) => {
+            sum.iter_mut().zip(other).for_each(|(sum, plane)| sum.xor_assign(plane));
+        }
+        _ => {}
+    }
 }

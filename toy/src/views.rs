@@ -198,9 +198,8 @@ fn view(log: &Log, corrupt: &[Role]) -> Seen {
     for m in log.0.iter().filter(|m| corrupt.contains(&m.to) && !corrupt.contains(&m.from)) {
         let mut body = m.body.clone();
         if m.to == Role::Helper && matches!(m.kind, Kind::LoadHash | Kind::Check) {
-            // A check's message ends in the transcript's hash and two receivers'.
-            let hashes = if m.kind == Kind::LoadHash { 1 } else { 3 };
-            let tail = body.split_off(body.len() - 32 * hashes);
+            let hashes = if m.kind == Kind::LoadHash { 1 } else { m.index };
+            let tail = body.split_off(body.len() - 32 * hashes as usize);
             for digest in tail.chunks(32) {
                 let known = digests.iter().position(|d| d == digest);
                 body.push(known.unwrap_or(digests.len()) as u8);

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use amicus_field::{
-    Argument, BitVec, Conv2d, Dense, Digit, Element, Kernel, LimbVec, Limbs, LinearMap, LinearShape,
+    Argument, BitVec, Conv2d, Dense, Element, Gf128Vec, Kernel, LimbVec, Limbs, LinearMap, LinearShape,
     PolynomialShares, Prime, Seed, SumPool2d, Truncation, WordVec, add_signed_shares, evaluate_shares,
     matmul, pack_into, packed_len, sum_pool, taylor_coefficients, unpack, unpack_add, with_kernel,
 };
@@ -175,39 +175,44 @@ fn polynomials(c: &mut Criterion) {
     });
 }
 
-/// The floors: a comparison's loops touch each word once, so bytes of memory; words are drawn at the
-/// generator's rate.
-fn words(c: &mut Criterion) {
-    let bytes = |planes: usize| Throughput::Bytes((8 * planes * LEN) as u64);
-    let stream = Seed::from_bytes([3; 32]).stream();
-    each_kernel(c, "words_sample", bytes(1), || stream.sample_words(0, 0, LEN));
-    let plane = |domain: u32| stream.sample_words(domain, 0, LEN);
-    let (window, key) = (plane(1), plane(2));
-    let digit = Digit { window: &window, low: 4, width: 2 };
-    // Window, key and three entries are read, both words written.
-    let table: Vec<WordVec> = (3..6).map(plane).collect();
-    each_kernel(c, "words_pick_2bits", bytes(7), || key.pick(digit, &table, true));
-    each_kernel(c, "words_entry", bytes(3), || key.entry(digit, 1));
-    // A join of two digits: three words and the key into one.
-    let bits: Vec<BitVec> = (0..3).map(|position| window.bit(position)).collect();
-    let mut sum = plane(6);
-    each_kernel(c, "words_xor_selected_3", bytes(5), || {
-        sum.xor_selected(&[(&table[0], &bits[0]), (&table[1], &bits[1]), (&key, &bits[2])]);
-    });
-    each_kernel(c, "words_bit", bytes(1), || window.bit(0));
-    each_kernel(c, "words_xor_sum", bytes(2), || window.xor_sum(&key, &bits[0], 0..LEN));
-    let mut packed = Vec::new();
-    window.pack_into(&mut packed);
-    each_kernel(c, "words_unpack", Throughput::Bytes(packed.len() as u64), || {
-        WordVec::unpack(LEN, &packed).expect("packed above")
-    });
+/// What a comparison reads of elements; one bit of each is bound by memory.
+fn windows(c: &mut Criterion) {
+    let window = WordVec::window(&random(59, Limbs::ONE, LEN), 20, 13);
+    let bit = window.bit(0);
+    each_kernel(c, "window_bit", Throughput::Bytes(8 * LEN as u64), || window.bit(0));
     for limbs in [Limbs::ONE, Limbs::TWO] {
         let x = random(60, limbs, LEN);
         let name = format!("window_13bits_{}limbs", limbs.count());
         each_kernel(c, &name, Throughput::Elements(LEN as u64), || WordVec::window(&x, 20, 13));
     }
     let (mut x, y) = (random(61, Limbs::ONE, LEN), random(62, Limbs::ONE, LEN));
-    each_kernel(c, "add_signed_1limb", Throughput::Elements(LEN as u64), || x.add_signed(&y, &bits[0]));
+    each_kernel(c, "add_signed_1limb", Throughput::Elements(LEN as u64), || x.add_signed(&y, &bit));
+}
+
+/// What a proof of bits is made of; rates count elements of the vector at the beginning.
+fn binary(c: &mut Criterion) {
+    // A chunk of a proof, 1 MiB, and what is left of it after three challenges.
+    for (size, len) in [("64Ki", 1 << 16), ("8Ki", 1 << 13)] {
+        let stream = Seed::from_bytes([4; 32]).stream();
+        let elements = Throughput::Elements(len as u64);
+        let (a, b) = (stream.sample_gf128(0, 0, len), stream.sample_gf128(1, 0, len));
+        let bits = stream.sample_bits(2, 0, len);
+        let challenges = b.slice(0..32);
+        let point: Vec<_> = (0..len.ilog2() as usize).map(|k| challenges.get(k)).collect();
+        let mut bench = |name: &str, run: &mut dyn FnMut()| {
+            each_kernel(c, &format!("gf128_{name}_{size}"), elements.clone(), run);
+        };
+        bench("sumcheck", &mut || {
+            let mut rounds = 0..;
+            black_box(a.sumcheck(&bits, |_| point[rounds.next().expect("endless")]));
+        });
+        bench("evaluate", &mut || _ = black_box(a.evaluate(&point)));
+        bench("evaluate_bits", &mut || _ = black_box(Gf128Vec::evaluate_bits(&bits, &point)));
+        bench("round", &mut || _ = black_box(a.round(&b)));
+        // With a copy, which is made once more for every step.
+        bench("copy_and_fold", &mut || black_box(a.clone()).fold(point[0]));
+        bench("sum_selected", &mut || _ = black_box(a.sum_selected(&bits)));
+    }
 }
 
 fn settings() -> Criterion {
@@ -218,5 +223,5 @@ fn settings() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = benches; config = settings(); targets = products, layers, generator, elementwise, polynomials, words }
+criterion_group! { name = benches; config = settings(); targets = products, layers, generator, elementwise, polynomials, windows, binary }
 criterion_main!(benches);

@@ -13,8 +13,9 @@
 //! - [`Truncation`] opens the truncated value and its wrap bit, [`taylor_coefficients`] and
 //!   [`evaluate_shares`] are the two sides of a polynomial activation, [`add_signed_shares`] adds
 //!   a polynomial that a bit chooses,
-//! - a [`WordVec`] holds shares of bits with their tags, a [`BitVec`] bits that are opened, and
-//!   [`Digit`] picks words from tables: what comparisons are made of.
+//! - a [`Gf128Vec`] holds elements of GF(2^128) and does the sumcheck of an inner product with bits,
+//! - a [`WordVec`] holds windows of integers, a [`BitVec`] one bit each, and shares of bits: what
+//!   comparisons are made of.
 //!
 //! Two additive shares of a vector, and a product computed on each of them:
 //!
@@ -35,18 +36,20 @@
 //! ```
 //!
 //! [`Prime`] is the scalar definition that every kernel is tested against. Kernels come in three
-//! kinds, see
-//! [`Kernel`]: portable Rust, AVX2 with FMA, and AVX-512 (IFMA, VBMI, VAES). All give bit-identical results. All unsafe
-//! code of the project is in `src/kernels/`, but for names of exports.
+//! kinds, see [`Kernel`]: portable Rust, AVX2 with FMA, and AVX-512 (IFMA, VBMI, VAES, VPCLMULQDQ). All
+//! give bit-identical results. All unsafe code of the project is in `src/kernels/`, but for names of
+//! exports.
 //!
 //! [docs/protocol.md]: ../../../docs/protocol.md
 #![deny(unsafe_code)]
 
+mod binary;
 mod bits;
 mod convolution;
 mod element;
 mod error;
 mod evaluation;
+mod gf128;
 mod kernels;
 mod linear;
 mod matrix;
@@ -57,19 +60,23 @@ mod pool;
 mod prg;
 mod prime;
 mod results;
+mod rows;
 mod shape;
 mod storage;
 mod stream;
+mod sumcheck;
 mod truncation;
 mod vector;
 mod winograd;
 mod word;
 
+pub use binary::Gf128Vec;
 pub use bits::BitVec;
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
 pub use ethnum::{I256, U256};
 pub use evaluation::{Argument, PolynomialShares, add_signed_shares, evaluate_shares};
+pub use gf128::Gf128;
 pub use kernels::{Kernel, KernelError, with_kernel};
 pub use linear::LinearMap;
 pub use matrix::matmul;
@@ -78,8 +85,9 @@ pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficie
 pub use pool::{gather, sum_pool, sum_pool_transposed};
 pub use prg::{OperatingSystem, Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
+pub use rows::{Gf128Rows, Row, SumOfRows};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;
 pub use truncation::{Opened, Truncation, WrapBits};
 pub use vector::LimbVec;
-pub use word::{Digit, WordVec};
+pub use word::WordVec;

@@ -100,11 +100,6 @@ impl Prime {
     }
 }
 
-/// Bits of a word ([`crate::WordVec`]).
-pub(crate) const fn word_bits() -> u32 {
-    52
-}
-
 /// How many primes make up the modulus `Q`: 1, 2 or 3.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Limbs(u8);

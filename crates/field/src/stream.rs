@@ -11,12 +11,13 @@ use std::fmt;
 use aes::Aes128Enc;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 
+use crate::binary::Gf128Vec;
+use crate::bits::BitVec;
 use crate::kernels::{self, Token};
 use crate::parallel::{self, LIGHT};
 use crate::prime::{Limbs, MASK52, Prime};
 use crate::storage::Words;
 use crate::vector::LimbVec;
-use crate::word::WordVec;
 
 /// A generator of uniform elements, random access. Round keys are wiped when it is dropped.
 ///
@@ -79,18 +80,23 @@ impl Stream {
         out
     }
 
-    /// Words `first..first + len` of a domain: the low 52 bits of the raw words, every one of which
-    /// is valid.
-    pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
-        let mut out = WordVec::zeros(len);
-        let split = parallel::split(len, 1, LIGHT);
-        let parts = (first..).step_by(split.part).zip(out.words_mut().chunks_mut(split.part));
-        split.for_each(parts, |(at, part)| {
-            for (at, chunk) in (at..).step_by(CHUNK).zip(part.chunks_mut(CHUNK)) {
-                self.words(domain, at, chunk);
-                kernels::keep52(chunk);
-            }
-        });
+    /// Bits `first..first + len` of a domain: bit `e` is bit `e % 64` of raw word `e / 64`.
+    ///
+    /// # Panics
+    /// When `first` is not a multiple of 64.
+    pub fn sample_bits(&self, domain: u32, first: u64, len: usize) -> BitVec {
+        assert!(first.is_multiple_of(64), "bits from the middle of a word, {first}");
+        let mut out = BitVec::zeros(len);
+        self.words(domain, first / 64, out.words_mut());
+        out.clear_rest();
+        out
+    }
+
+    /// Elements `first..first + len` of GF(2^128) of a domain: two raw words each, the low
+    /// coefficients first.
+    pub fn sample_gf128(&self, domain: u32, first: u64, len: usize) -> Gf128Vec {
+        let mut out = Gf128Vec::zeros(len);
+        self.words(domain, 2 * first, out.words_mut());
         out
     }
 

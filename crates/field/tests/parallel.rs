@@ -6,8 +6,8 @@ mod common;
 
 use amicus_field::parallel::{Workers, with_workers};
 use amicus_field::{
-    Argument, BitVec, Conv2d, Dense, Digit, Kernel, LimbVec, Limbs, LinearMap, LinearShape, PolynomialShares,
-    Seed, SumPool2d, Truncation, WordVec, add_signed_shares, evaluate, evaluate_shares, pack_into, sum_pool,
+    Argument, BitVec, Conv2d, Dense, Kernel, LimbVec, Limbs, LinearMap, LinearShape, PolynomialShares, Seed,
+    SumPool2d, Truncation, WordVec, add_signed_shares, evaluate, evaluate_shares, pack_into, sum_pool,
     sum_pool_transposed, taylor_coefficients, unpack, unpack_add, with_kernel,
 };
 use common::random;
@@ -18,9 +18,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Long enough to be split, odd, and no multiple of what parts are a multiple of.
 const LEN: usize = 180_001;
-
-/// Words of a vector that is long enough; they are lighter than elements.
-const WORDS: usize = 530_001;
 
 /// Threads of their own for every piece of work, which count the pieces.
 struct Scoped {
@@ -100,7 +97,6 @@ fn streams() {
             a
         });
     }
-    same("words", || stream.sample_words(9, 3, WORDS));
 }
 
 #[test]
@@ -128,12 +124,6 @@ fn packing() {
         wrong[100..200].fill(0xff);
         same("two residues too large", || unpack(limbs, LEN, &wrong).unwrap_err());
     }
-    let words = Seed::from_bytes([1; 32]).stream().sample_words(0, 0, WORDS);
-    same("pack words", || {
-        let mut bytes = Vec::new();
-        words.pack_into(&mut bytes);
-        bytes
-    });
 }
 
 #[test]
@@ -183,28 +173,10 @@ fn polynomials_and_truncation() {
 }
 
 #[test]
-fn shared_bits() {
-    let stream = Seed::from_bytes([2; 32]).stream();
-    let words = [1, 2, 3, 4, 5, 6, 7, 8].map(|domain| stream.sample_words(domain, 0, WORDS));
-    let (first, second) = (bits(1, WORDS), bits(2, WORDS));
-    same("exclusive or", || {
-        let mut sum = words[0].clone();
-        sum.xor_assign(&words[1]);
-        sum
-    });
-    same("selected", || {
-        let mut sum = words[0].clone();
-        sum.xor_selected(&[(&words[1], &first), (&words[2], &second)]);
-        (sum, words[3].selected(&first))
-    });
+fn windows() {
     for limbs in Limbs::ALL {
         let x = random(1, limbs, LEN);
         same("window", || WordVec::window(&x, limbs.bits() / 2, 13));
-    }
-    let digit = Digit { window: &words[0], low: 7, width: 3 };
-    same("entry", || words[1].entry(digit, 5));
-    for equal in [false, true] {
-        same("pick", || words[1].pick(digit, &words[1..], equal));
     }
 }
 

@@ -8,7 +8,7 @@ use amicus_client::load::Loading;
 use amicus_field::{Limbs, OperatingSystem};
 use amicus_plan::Plan;
 use amicus_protocol::authentic::{AuthenticationKey, AuthenticationKeys, BodyDigest};
-use amicus_protocol::check::CheckMessage;
+use amicus_protocol::check::{CheckMessage, CheckShape};
 use amicus_protocol::epoch::{HelperEpoch, PartyContext, PartyEpoch, PartyLoad};
 use amicus_protocol::input::Ticket;
 use amicus_protocol::keys::CONTRIBUTION_BYTES;
@@ -29,7 +29,7 @@ thread_local! {
     static COMPARING: OnceCell<Arc<Plan>> = const { OnceCell::new() };
 }
 
-/// A plan whose check has boolean sums.
+/// A plan whose check has a report on proofs.
 fn comparing() -> Arc<Plan> {
     zoo::relu(Limbs::ONE, true, &[2; 6]).plan
 }
@@ -82,7 +82,9 @@ fn tagged(key: &AuthenticationKey, header: &Header, body: &[u8]) -> Vec<u8> {
 fn check_message(plan: &Plan, input: &mut Input<'_>) {
     let (batch, receivers) = (1 + usize::from(input.byte() % 4), usize::from(input.byte() % 4));
     let body = input.rest();
-    if let Ok(message) = CheckMessage::decode(plan, batch, receivers, PartyId::FIRST, body) {
+    let values = plan.values().expect("a valid plan");
+    let shape = CheckShape::new(plan, &values, 2, batch, receivers);
+    if let Ok(message) = CheckMessage::decode(&shape, PartyId::FIRST, body) {
         assert_eq!(message.encode(), body, "a check message has one encoding");
         assert_eq!(message.outputs.len(), receivers);
     }

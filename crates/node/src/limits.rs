@@ -1,9 +1,10 @@
 //! How long a node waits before it gives up, and how much it takes in one message.
 
 use crate::NodeError;
-use amicus_field::packed_len;
-use amicus_plan::{Plan, ValueId};
+use amicus_field::{BitVec, packed_len};
+use amicus_plan::{OpKind, Plan, ValueId};
 use amicus_protocol::affine::parts;
+use amicus_protocol::check::CheckShape;
 use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
 use amicus_protocol::ids::PARTIES;
 use amicus_protocol::preprocess::{self, CorrectionShape};
@@ -197,9 +198,18 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<usize, NodeError> {
     // An output element takes at most the modulus in whole bytes, and one more.
     let each = plan.limbs.bits().div_ceil(8) as usize + 1;
     let output = values.get(plan.output.value).len.saturating_mul(batch).saturating_mul(each);
-    let check = packed(plan.check_slots().saturating_mul(batch));
+    let check = CheckShape::new(plan, &values, *PARTIES.end(), batch, 0).bytes();
+    let compared = plan.ops.iter().filter_map(|op| match &op.kind {
+        OpKind::Compare(c) => {
+            let len = values.get(c.input).len.saturating_mul(batch);
+            let bits = c.openings().into_iter().max().unwrap_or(0);
+            Some(BitVec::packed_len(len).saturating_mul(bits).max(c.proof_bytes(len)))
+        }
+        _ => None,
+    });
     let grant = plan.weights.len() * PARTIES.end() * SEED_BYTES;
-    let longest = weights.chain(opened).chain([load, output, check, grant]).max().unwrap_or(0);
+    let longest =
+        weights.chain(opened).chain(compared).chain([load, output, check, grant]).max().unwrap_or(0);
     Ok(longest.saturating_add(control::MAX_BYTES))
 }
 

@@ -81,8 +81,8 @@ impl Outside {
 struct Join {
     /// Bits opened for each element.
     openings: usize,
-    /// Words dealt for each element.
-    words: usize,
+    /// Bits dealt for each element.
+    dealt: usize,
 }
 
 impl Compare {
@@ -118,21 +118,26 @@ impl Compare {
         bits.chain([1]).map(|bits: usize| bits * self.thresholds.len()).collect()
     }
 
-    /// Words of tables dealt for each element; all thresholds use the same.
-    pub fn table_words(&self) -> usize {
+    /// Bits of tables dealt for each element; all thresholds use the same.
+    pub fn table_bits(&self) -> usize {
         self.digits
             .iter()
             .map(|&w| 1usize.checked_shl(w).map_or(usize::MAX, |n| n - 1))
             .fold(0, usize::saturating_add)
     }
 
-    /// Words of joins dealt for each element, all thresholds together.
-    pub fn join_words(&self) -> usize {
-        self.joins().iter().flatten().map(|j| j.words).sum::<usize>().saturating_mul(self.thresholds.len())
+    /// Bits of joins dealt for each element, all thresholds together.
+    pub fn join_bits(&self) -> usize {
+        self.joins().iter().flatten().map(|j| j.dealt).sum::<usize>().saturating_mul(self.thresholds.len())
+    }
+
+    /// Bits dealt for each element.
+    pub fn dealt_bits(&self) -> usize {
+        self.table_bits().saturating_add(self.join_bits())
     }
 
     fn joins(&self) -> Vec<Vec<Join>> {
-        // Whether each segment is a digit: the words of its masks come from the tables.
+        // Whether each segment is a digit: the shares of its masks come from the tables.
         let mut digit = vec![true; self.digits.len()];
         let mut levels = Vec::new();
         for runs in self.shape() {
@@ -157,9 +162,9 @@ impl Join {
         let dealt = |part: usize| usize::from(!digit[part]);
         match digit.len() {
             // Products of masks; the mask of the middle one is dealt within them.
-            3 => Join { openings: 4, words: 3 + dealt(0) + dealt(1) + dealt(2) },
-            _ if last => Join { openings: 2, words: dealt(0) + dealt(1) },
-            _ => Join { openings: 3, words: dealt(0) + 2 * dealt(1) },
+            3 => Join { openings: 4, dealt: 3 + dealt(0) + dealt(1) + dealt(2) },
+            _ if last => Join { openings: 2, dealt: dealt(0) + dealt(1) },
+            _ => Join { openings: 3, dealt: dealt(0) + 2 * dealt(1) },
         }
     }
 }

@@ -81,8 +81,7 @@ impl Plan {
         let limbs = self.limbs;
         // Saturating: the shapes of a hostile plan and a batch multiply to more than a word.
         let element_bytes = |elements: usize| packed_len(limbs, elements.saturating_mul(batch)) as u64;
-        // A plane of words, and one of bits.
-        let word_bytes = |elements: usize| packed_len(Limbs::ONE, elements.saturating_mul(batch)) as u64;
+        // A plane of bits.
         let bit_bytes = |elements: usize| elements.saturating_mul(batch).div_ceil(8) as u64;
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         let mut all = Vec::new();
@@ -117,14 +116,13 @@ impl Plan {
                     a.corrections_per_input() * inputs + (2 + shared) * out
                 }
                 OpKind::Compare(c) => {
-                    let words = c.table_words() + c.join_words();
-                    add(&mut dealt, word_bytes(out).saturating_mul(words as u64));
+                    add(&mut dealt, bit_bytes(out).saturating_mul(c.dealt_bits() as u64));
                     let openings: usize = c.openings().iter().sum();
                     add(&mut sent, bit_bytes(out).saturating_mul(openings as u64));
-                    // Words, the key and the bits of masks; one of 52 bits, whatever the limbs are.
-                    let words = words + 1 + openings.div_ceil(52);
-                    let bytes = out.saturating_mul(batch).saturating_mul(8 * words) as u64;
-                    add(&mut material, bytes);
+                    add(&mut sent, c.proof_bytes(out.saturating_mul(batch)) as u64);
+                    // Bits that are dealt, and masks.
+                    let bits = c.dealt_bits() + openings;
+                    add(&mut material, bit_bytes(out).saturating_mul(bits as u64));
                     0
                 }
                 OpKind::Truncate(_) => {

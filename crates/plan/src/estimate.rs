@@ -10,7 +10,7 @@
 //!
 //! Where all roles share one machine, its cores are shared too.
 
-use amicus_field::LinearShape;
+use amicus_field::{Limbs, LinearShape};
 
 use crate::{Cost, Op, OpCost, OpKind, Plan, PlanError, Schedule, ValueId, Values};
 
@@ -45,6 +45,27 @@ impl Rates {
         hop: 4.0e-5,
         delayed_hop: 9.0e-5,
     };
+}
+
+/// What a dealt bit of a comparison costs online, where proofs are about it, in elements.
+const PROVEN_BIT: f64 = 8.0;
+/// What it costs before, in elements.
+const DEALT_BIT: f64 = 0.05;
+
+/// Elements of dealt material, all limbs together.
+#[derive(Clone, Copy, Default)]
+struct Elements {
+    /// Online: what [`Rates::element`] counts.
+    used: f64,
+    /// Before: what [`Rates::dealt`] counts.
+    dealt: f64,
+}
+
+impl Elements {
+    fn alike(count: usize, limbs: Limbs) -> Self {
+        let all = count as f64 * limbs.count() as f64;
+        Elements { used: all, dealt: all }
+    }
 }
 
 impl Rates {
@@ -129,7 +150,7 @@ impl Plan {
     ) -> Result<Estimate, PlanError> {
         let cost = self.cost(batch)?;
         let values = self.values()?;
-        let elements = self.elements(batch)?;
+        let elements = self.elements_of_all(&values, batch);
         let products: f64 = self.ops.iter().map(|op| self.product_seconds(op, batch, rates)).sum();
         let dealt_products: f64 = self
             .ops
@@ -139,12 +160,12 @@ impl Plan {
         let input = amicus_field::packed_len(self.limbs, values.get(ValueId::INPUT).len * batch) as f64;
         let hop = link.one_way + rates.hop_over(link);
         let hops = cost.rounds as f64 * hop;
-        let compute = (products + elements * rates.element) * crowd(link, parties);
+        let compute = (products + elements.used * rates.element) * crowd(link, parties);
         let online = hops + transfer(link, cost.sent_bytes_per_party as f64 + input) + compute;
         let preprocessing = 2.0 * hop
             + transfer(link, cost.dealt_bytes as f64 / parties as f64)
             + dealt_products
-            + elements * rates.dealt * crowd(link, parties + 1);
+            + elements.dealt * rates.dealt * crowd(link, parties + 1);
         Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
     }
 
@@ -175,10 +196,10 @@ impl Plan {
                 cost,
                 online: hops
                     + transfer(link, cost.sent_bytes_per_party as f64)
-                    + (products + elements * rates.element) * crowd(link, parties),
+                    + (products + elements.used * rates.element) * crowd(link, parties),
                 preprocessing: transfer(link, cost.dealt_bytes as f64 / parties as f64)
                     + products * self.product_crowd(op, link, parties)
-                    + elements * rates.dealt * crowd(link, parties + 1),
+                    + elements.dealt * rates.dealt * crowd(link, parties + 1),
             }
         };
         Ok(self.ops.iter().zip(costs).zip(hops).map(of).collect())
@@ -208,35 +229,37 @@ impl Plan {
     }
 
     /// Elements of dealt material for `batch` inputs, all limbs together: what [`Rates::element`]
-    /// and [`Rates::dealt`] count.
+    /// counts, and, where nothing is compared, [`Rates::dealt`].
     ///
     /// # Errors
     /// When the plan is invalid.
     pub fn elements(&self, batch: usize) -> Result<f64, PlanError> {
-        let values = self.values()?;
-        Ok(self.ops.iter().map(|op| self.op_elements(op, &values, batch)).sum())
+        Ok(self.elements_of_all(&self.values()?, batch).used)
     }
 
-    fn op_elements(&self, op: &Op, values: &Values, batch: usize) -> f64 {
-        let limbs = self.limbs.count() as f64;
-        match &op.kind {
-            OpKind::Activation(a) => {
-                (a.corrections_per_input() * values.get(a.input).len * batch) as f64 * limbs
-            }
-            OpKind::Multiply { left, .. } => (4 * values.get(*left).len * batch) as f64 * limbs,
-            // A word costs as much as a residue.
+    fn elements_of_all(&self, values: &Values, batch: usize) -> Elements {
+        let add = |sum: Elements, op: &Op| {
+            let Elements { used, dealt } = self.op_elements(op, values, batch);
+            Elements { used: sum.used + used, dealt: sum.dealt + dealt }
+        };
+        self.ops.iter().fold(Elements::default(), add)
+    }
+
+    fn op_elements(&self, op: &Op, values: &Values, batch: usize) -> Elements {
+        let len = |value: ValueId| values.get(value).len * batch;
+        let count = match &op.kind {
+            OpKind::Activation(a) => a.corrections_per_input() * len(a.input),
+            OpKind::Multiply { left, .. } => 4 * len(*left),
             OpKind::Compare(c) => {
-                let words = c.table_words() + c.join_words();
-                (words * values.get(c.input).len * batch) as f64
+                let bits = (c.dealt_bits() * len(c.input)) as f64;
+                return Elements { used: bits * PROVEN_BIT, dealt: bits * DEALT_BIT };
             }
-            OpKind::Truncate(t) => (3 * values.get(t.input).len * batch) as f64 * limbs,
-            OpKind::Select(s) => {
-                let each = s.corrections_per_input() + 1;
-                (each * values.get(s.input).len * batch) as f64 * limbs
-            }
-            OpKind::Outside(o) => (4 * o.numbers as usize * values.get(o.input).len * batch) as f64 * limbs,
-            _ => 0.0,
-        }
+            OpKind::Truncate(t) => 3 * len(t.input),
+            OpKind::Select(s) => (s.corrections_per_input() + 1) * len(s.input),
+            OpKind::Outside(o) => 4 * o.numbers as usize * len(o.input),
+            _ => 0,
+        };
+        Elements::alike(count, self.limbs)
     }
 
     fn memory(&self, cost: &Cost, values: &Values, batch: usize) -> Memory {
@@ -247,7 +270,7 @@ impl Plan {
         let dealing = |op: &Op| match &op.kind {
             OpKind::Activation(a) => 3 * word * a.corrections_per_input() as u64 * len(a.input),
             OpKind::Multiply { left, .. } => 3 * word * 4 * len(*left),
-            OpKind::Compare(c) => 3 * 8 * (c.table_words() + c.join_words()) as u64 * len(c.input),
+            OpKind::Compare(c) => (c.dealt_bits() as u64 * len(c.input)).div_ceil(2),
             OpKind::Truncate(t) => 3 * word * 3 * len(t.input),
             OpKind::Outside(o) => 3 * word * o.corrections_per_input() as u64 * len(o.input),
             OpKind::Select(s) => 3 * word * (s.corrections_per_input() as u64 + 1) * len(s.input),

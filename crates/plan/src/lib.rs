@@ -31,6 +31,7 @@ pub mod input;
 mod masks;
 pub mod plan;
 pub mod printable;
+mod proof;
 pub mod public;
 pub mod schedule;
 pub mod units;
@@ -47,6 +48,7 @@ pub use plan::{
     Activation, Choice, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, Reveal, WeightSpec, WrapRule,
 };
 pub use printable::Printable;
+pub use proof::Chunk;
 pub use public::{PublicTensor, PublicWeights};
 pub use schedule::{Round, Schedule, Stage};
 pub use units::{OpIndex, PublicId, ScaleBits, UseIndex, ValueId, WeightId};

@@ -590,16 +590,6 @@ impl Plan {
         !self.ops.iter().all(|op| op.kind.compares_nothing())
     }
 
-    /// How many sums of bits the check keeps per batch element: the largest number of bits that a
-    /// comparison opens for one element. Opening `o` of every comparison goes to sum `o`.
-    pub fn boolean_slots(&self) -> usize {
-        let openings = |op: &Op| match &op.kind {
-            OpKind::Compare(c) => c.openings().iter().sum(),
-            _ => 0,
-        };
-        self.ops.iter().map(openings).max().unwrap_or(0)
-    }
-
     /// The sum that the check of an operation is added to, below [`Plan::check_slots`].
     pub fn slot(&self, kind: &OpKind) -> usize {
         match kind {

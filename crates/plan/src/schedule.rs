@@ -2,9 +2,10 @@
 //!
 //! Operations that open something and do not depend on each other are opened in one round (both
 //! branches of a residual block, for example); local operations follow the round that makes their
-//! inputs known. A comparison opens level after level, in rounds that follow each other.
+//! inputs known. A comparison opens level after level, in rounds that follow each other; the proof
+//! that its bits are right goes with a later round.
 
-use crate::{OpIndex, Plan};
+use crate::{Compare, OpIndex, OpKind, Plan};
 use std::fmt;
 
 /// One opening of an operation. All but comparisons have one, of level 0.
@@ -20,6 +21,16 @@ impl Stage {
     /// The first opening of an operation.
     pub fn first(op: OpIndex) -> Self {
         Stage { op, level: 0 }
+    }
+
+    /// The proof that the bits of a comparison are right, behind all its openings.
+    pub fn proof(op: OpIndex, compare: &Compare) -> Self {
+        Stage { op, level: compare.levels() as u32 }
+    }
+
+    /// Whether this is the proof of a comparison.
+    pub fn is_proof(self, compare: &Compare) -> bool {
+        self.level as usize == compare.levels()
     }
 
     /// One number for both, in messages and transcripts: the operation in the low 16 bits, of which
@@ -79,6 +90,16 @@ impl Schedule {
                 round.open.push(Stage { op: index, level });
             }
             known_after.push(known);
+        }
+        // A proof is made while the round behind its comparison's last one is under way, and goes
+        // out with the next, or in a round of its own behind all others.
+        let behind = rounds.len();
+        for (index, op) in plan.indexed_ops() {
+            let OpKind::Compare(compare) = &op.kind else { continue };
+            let round = (known_after[index.index() + 1] + 2).min(behind);
+            rounds.resize(rounds.len().max(round + 1), Round::default());
+            rounds[round].open.push(Stage::proof(index, compare));
+            rounds[round].open.sort_unstable();
         }
         Schedule { rounds }
     }

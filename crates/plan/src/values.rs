@@ -24,8 +24,8 @@ pub const MAX_DIGITS: (usize, u32) = (12, 8);
 pub const MAX_WINDOW: u32 = 52;
 /// Most thresholds of a comparison.
 pub const MAX_THRESHOLDS: usize = 16;
-/// Most words of tables and of joins that one element of a comparison may need.
-pub const MAX_WORDS: (usize, usize) = (512, 64);
+/// Most bits of tables and of joins that one element of a comparison may need.
+pub const MAX_DEALT: (usize, usize) = (512, 64);
 /// Most numbers that say whether any element is neither 0 nor 1.
 pub const MAX_NUMBERS: u32 = 64;
 /// Most labels that a plan reveals of one place.
@@ -307,11 +307,11 @@ impl Plan {
         if !(1..=MAX_THRESHOLDS).contains(&thresholds) {
             return refuse(format!("{thresholds} thresholds, allowed 1 to {MAX_THRESHOLDS}"));
         }
-        let words = (c.table_words(), c.join_words());
-        if words.0 > MAX_WORDS.0 || words.1 > MAX_WORDS.1 {
+        let bits = (c.table_bits(), c.join_bits());
+        if bits.0 > MAX_DEALT.0 || bits.1 > MAX_DEALT.1 {
             let reason = format!(
-                "{} words of tables and {} of joins an element, at most {} and {}",
-                words.0, words.1, MAX_WORDS.0, MAX_WORDS.1
+                "{} bits of tables and {} of joins an element, at most {} and {}",
+                bits.0, bits.1, MAX_DEALT.0, MAX_DEALT.1
             );
             return refuse(reason);
         }

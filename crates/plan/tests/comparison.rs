@@ -16,15 +16,15 @@ fn digits(digits: &[u32], thresholds: usize) -> Compare {
 
 /// The counts of the executable specification.
 #[test]
-fn words_and_openings_of_comparisons() {
+fn bits_and_openings_of_comparisons() {
     let of = |d: usize| digits(&vec![1; d], 1);
-    assert_eq!((1..=8).map(|d| of(d).join_words()).collect::<Vec<_>>(), [0, 0, 3, 2, 5, 6, 6, 7]);
+    assert_eq!((1..=8).map(|d| of(d).join_bits()).collect::<Vec<_>>(), [0, 0, 3, 2, 5, 6, 6, 7]);
     let openings = |d| of(d).openings().iter().sum::<usize>();
     assert_eq!((1..=8).map(openings).collect::<Vec<_>>(), [1, 3, 5, 8, 11, 13, 17, 19]);
     assert_eq!((1..=12).map(|d| of(d).levels()).collect::<Vec<_>>(), [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4]);
     assert_eq!(of(6).openings(), [8, 4, 1]);
     assert_eq!(digits(&[2; 6], 2).openings(), [16, 8, 2]);
-    let words = |w: &[u32], m| digits(w, m).table_words() + digits(w, m).join_words();
+    let bits = |w: &[u32], m| digits(w, m).dealt_bits();
     for (widths, thresholds, expected) in [
         (&[3, 3, 3][..], 1, 24),
         (&[4, 3, 3], 1, 32),
@@ -39,7 +39,7 @@ fn words_and_openings_of_comparisons() {
         (&[3, 3, 3, 2, 2, 2], 1, 36),
         (&[2; 5], 1, 20),
     ] {
-        assert_eq!(words(widths, thresholds), expected, "{widths:?}, {thresholds} thresholds");
+        assert_eq!(bits(widths, thresholds), expected, "{widths:?}, {thresholds} thresholds");
     }
 }
 
@@ -73,16 +73,17 @@ fn corrections_of_selections() {
     assert_eq!(select(&[&[0], &[0, 3, 1], &[0, 3, -1]]).degrees(), [1, 2, 2]);
 }
 
-/// A truncated ReLU deals 24 words and 7 elements of 6.5 bytes, each of 6,508.
+/// A truncated ReLU deals 24 bits and 7 elements of 6.5 bytes.
 #[test]
-fn a_truncated_relu_deals_201_bytes_and_a_half() {
+fn a_truncated_relu_deals_48_bytes_and_a_half() {
     let plan = relu_layer(1000, true);
-    assert_eq!(plan.cost(2).unwrap().dealt_bytes, 2 * 201_500);
+    assert_eq!(plan.cost(2).unwrap().dealt_bytes, 2 * 48_500);
     // One that is not truncated: the two corrections less.
-    assert_eq!(relu_layer(1000, false).cost(2).unwrap().dealt_bytes, 2 * 188_500);
-    // Linear, truncation and selection open elements, the comparison 13 bits; then the last layer.
+    assert_eq!(relu_layer(1000, false).cost(2).unwrap().dealt_bytes, 2 * 35_500);
+    // Linear, truncation and selection open elements, the comparison 13 bits; then the last layer. The
+    // proof about 48,000 bits has 16 rounds.
     let sent = plan.cost(2).unwrap().sent_bytes_per_party;
-    assert_eq!(sent, (13 * 3 + 13 * 2 / 8 + 1) * 1000 - 750 + 13);
+    assert_eq!(sent, (13 * 3 + 13 * 2 / 8 + 1) * 1000 - 750 + 13 + 16 * 32);
     assert_eq!(Schedule::of(&plan).openings(), 6);
 }
 
@@ -160,11 +161,11 @@ fn a_comparison_opens_level_after_level() {
     assert_eq!((open(2), open(3), open(4)), (vec![stage(4, 0)], vec![stage(4, 1)], vec![stage(4, 2)]));
     assert_eq!(open(5), [stage(5, 0)]);
     // The truncation goes with the first level of the comparison.
-    assert_eq!(open(6), [stage(6, 0), stage(7, 0)]);
+    // So does the proof of the first comparison, two rounds behind its last level.
+    assert_eq!(open(6), [stage(4, 3), stage(6, 0), stage(7, 0)]);
     assert_eq!((open(7), open(8)), (vec![stage(6, 1)], vec![stage(6, 2)]));
-    assert_eq!((open(9), open(10)), (vec![stage(8, 0)], vec![stage(9, 0)]));
+    assert_eq!((open(9), open(10)), (vec![stage(8, 0)], vec![stage(6, 3), stage(9, 0)]));
     assert_eq!((schedule.openings(), plan.cost(1).unwrap().rounds), (10, 13));
-    assert_eq!(plan.boolean_slots(), 13);
 }
 
 fn refused(edit: impl FnOnce(&mut Plan)) -> String {
@@ -204,8 +205,8 @@ fn wrong_plans_name_the_operation() {
         ("sign: a window of 53 bits, at most 52", compare(|c| c.digits = [vec![6; 2], vec![4; 10]].concat())),
         ("sign: 0 thresholds, allowed 1 to 16", compare(|c| c.thresholds.clear())),
         ("sign: 17 thresholds", compare(|c| c.thresholds = vec![0; 17])),
-        ("sign: 18 words of tables and 66 of joins", compare(|c| c.thresholds = vec![0; 11])),
-        ("sign: 765 words of tables", compare(|c| c.digits = vec![8; 3])),
+        ("sign: 18 bits of tables and 66 of joins", compare(|c| c.thresholds = vec![0; 11])),
+        ("sign: 765 bits of tables", compare(|c| c.digits = vec![8; 3])),
         ("sign: the scale does not fit: 53 bits needed, 52 there", compare(|c| c.unit = 40)),
         ("sign: the scale does not fit: 4294967295 bits", compare(|c| c.unit = u32::MAX)),
         ("sign: threshold 1125899906842624 beyond the modulus", compare(|c| c.thresholds[0] = 1 << 50)),

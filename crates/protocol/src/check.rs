@@ -11,20 +11,53 @@ use crate::preprocess::Dealt;
 use crate::transcript::Digest;
 use crate::wire::{pack, unpack};
 use crate::{Fault, PartyId, ProtocolError, Scope, Step};
-use amicus_field::{LimbVec, WordVec, packed_len};
-use amicus_plan::Plan;
+use amicus_field::{BitVec, LimbVec, Limbs, packed_len};
+use amicus_plan::{OpKind, Plan, Values};
 use std::sync::atomic::Ordering;
 
 /// Failed checks after which an epoch is retired, at most.
 pub const FAILURE_LIMIT: u32 = 1 << 10;
+
+/// What a party reports of the proofs that bits of comparisons are right (section 6.14).
+#[derive(Clone, Debug)]
+pub struct ProofReport {
+    /// A share of the report, whole bytes: the shares of all parties that saw the same add up to it.
+    pub share: BitVec,
+    /// Hash of the report under the transcript's hash.
+    pub hash: Digest,
+}
+
+/// What a check message of an inference holds.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckShape {
+    limbs: Limbs,
+    sums: usize,
+    report: usize,
+    receivers: usize,
+}
+
+impl CheckShape {
+    /// For a number of parties, inputs and receivers.
+    pub fn new(plan: &Plan, values: &Values, parties: usize, batch: usize, receivers: usize) -> Self {
+        let sums = batch.saturating_mul(plan.check_slots());
+        let report = plan.report_bytes(values, batch, parties);
+        CheckShape { limbs: plan.limbs, sums, report, receivers }
+    }
+
+    /// Bytes of such a message. Saturates.
+    pub fn bytes(&self) -> usize {
+        let digests = 1 + usize::from(self.report > 0) + self.receivers;
+        packed_len(self.limbs, self.sums).saturating_add(self.report).saturating_add(32 * digests)
+    }
+}
 
 /// A party's message to the helper at the end of an inference.
 #[derive(Debug)]
 pub struct CheckMessage {
     /// One sum per batch element and use, under a share of zero.
     pub sums: LimbVec,
-    /// One boolean sum per batch element and number of a bit, under a share of zero.
-    pub bits: WordVec,
+    /// What is reported of the proofs that bits are right; none where nothing is compared.
+    pub proofs: Option<ProofReport>,
     /// Keyed hash of the client's input and every opened value.
     pub transcript: Digest,
     /// Per receiver, the hash of the output message under the receiver's key.
@@ -32,46 +65,47 @@ pub struct CheckMessage {
 }
 
 impl CheckMessage {
-    /// The message as bytes: packed sums, boolean sums, transcript hash, output hashes.
+    /// The message as bytes: packed sums, share and hash of the report on proofs, transcript
+    /// hash, output hashes.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = pack(&self.sums);
-        self.bits.pack_into(&mut body);
+        if let Some(ProofReport { share, hash }) = &self.proofs {
+            share.pack_into(&mut body);
+            body.extend_from_slice(&hash.0);
+        }
         body.extend_from_slice(&self.transcript.0);
         self.outputs.iter().for_each(|d| body.extend_from_slice(&d.0));
         body
     }
 
-    /// Reads a party's message for `batch` inputs and a number of receivers.
+    /// Reads a party's message.
     ///
     /// # Errors
     /// A wrong length, a residue out of range.
-    pub fn decode(
-        plan: &Plan,
-        batch: usize,
-        receivers: usize,
-        from: PartyId,
-        body: &[u8],
-    ) -> Result<Self, ProtocolError> {
-        let count = batch * plan.check_slots();
-        let packed = packed_len(plan.limbs, count);
-        let words = batch * plan.boolean_slots();
-        let packed_words = WordVec::packed_len(words);
-        let expected = packed + packed_words + 32 * (1 + receivers);
+    pub fn decode(shape: &CheckShape, from: PartyId, body: &[u8]) -> Result<Self, ProtocolError> {
+        let expected = shape.bytes();
         let fail = |fault| ProtocolError::peer(from, Step::Check, fault);
         if body.len() != expected {
             return Err(fail(Fault::Length { expected, got: body.len() }));
         }
-        let (sums, rest) = body.split_at(packed);
-        let (bits, hashes) = rest.split_at(packed_words);
-        let sums = unpack(plan.limbs, count, sums).map_err(fail)?;
-        let bits = WordVec::unpack(words, bits).map_err(|e| fail(e.into()))?;
+        let (sums, rest) = body.split_at(packed_len(shape.limbs, shape.sums));
+        let (report, hashes) = rest.split_at(shape.report);
+        let sums = unpack(shape.limbs, shape.sums, sums).map_err(fail)?;
         let mut digests = hashes.chunks_exact(32).map(|chunk| {
             let mut digest = [0; 32];
             digest.copy_from_slice(chunk);
             Digest(digest)
         });
-        let transcript = digests.next().ok_or_else(|| fail(Fault::Length { expected, got: body.len() }))?;
-        Ok(CheckMessage { sums, bits, transcript, outputs: digests.collect() })
+        let mut next = || digests.next().ok_or_else(|| fail(Fault::Length { expected, got: body.len() }));
+        let proofs = match report {
+            [] => None,
+            report => {
+                let share = BitVec::unpack(8 * report.len(), report).map_err(|e| fail(e.into()))?;
+                Some(ProofReport { share, hash: next()? })
+            }
+        };
+        let transcript = next()?;
+        Ok(CheckMessage { sums, proofs, transcript, outputs: digests.collect() })
     }
 }
 
@@ -119,6 +153,11 @@ impl HelperEpoch {
         }
     }
 
+    /// What check messages of an inference of `batch` inputs hold.
+    pub fn check_shape(&self, batch: usize, receivers: usize) -> CheckShape {
+        CheckShape::new(&self.plan, &self.values, self.parties.count(), batch, receivers)
+    }
+
     /// Decides about one inference from all parties' messages, in party order. Consumes what was
     /// dealt: a decision is made once.
     ///
@@ -143,10 +182,8 @@ impl HelperEpoch {
         let agree = messages.iter().all(|m| m.transcript == first.transcript && m.outputs == first.outputs);
         let mut sums = LimbVec::zeros(self.plan.limbs, dealt.constants.len());
         messages.iter().for_each(|m| sums.add_assign(&m.sums));
-        let mut bits = WordVec::from_words(&dealt.bit_constants);
-        messages.iter().for_each(|m| bits.xor_assign(&m.bits));
         let right = sums == LimbVec::from_elements(self.plan.limbs, &dealt.constants)
-            && bits == WordVec::zeros(dealt.bit_constants.len());
+            && self.proven(&dealt, messages);
         if !(agree && right) {
             // Only agreeing parties' wrong sums tell anything of the keys (and without agreement
             // sums are noise).
@@ -155,6 +192,37 @@ impl HelperEpoch {
         }
         let release = Release::new(&self.plan, &self.values, &dealt, &first.outputs)?;
         Ok(Accepted { scope: dealt.scope, release })
+    }
+
+    /// Whether the parties report the same of all proofs, and what they report is right.
+    fn proven(&self, dealt: &Dealt, messages: &[CheckMessage]) -> bool {
+        let reports: Vec<&ProofReport> = messages.iter().filter_map(|m| m.proofs.as_ref()).collect();
+        let [first, others @ ..] = &reports[..] else { return dealt.comparisons.is_empty() };
+        let mut sum = first.share.clone();
+        if reports.len() != messages.len() || others.iter().any(|other| other.share.len() != sum.len()) {
+            return false;
+        }
+        others.iter().for_each(|other| sum.xor_assign(&other.share));
+        let mut report = Vec::new();
+        sum.pack_into(&mut report);
+        // Shares can be shifted by whoever gave one; what an honest party vouches for cannot.
+        let hash = messages[0].transcript.with_bytes(&report);
+        if reports.iter().any(|report| report.hash != hash) {
+            return false;
+        }
+        let mut rest = &report[..];
+        let mut right = true;
+        for (index, committed) in &dealt.comparisons {
+            let OpKind::Compare(compare) = &self.plan.op(*index).kind else { return false };
+            let len = self.values.get(compare.input).len * dealt.batch;
+            let Some((part, behind)) = rest.split_at_checked(compare.report_bytes(len, messages.len()))
+            else {
+                return false;
+            };
+            rest = behind;
+            right &= committed.holds(compare, len, part).unwrap_or(false);
+        }
+        right && rest.is_empty()
     }
 
     /// Bytes of the longest correction message of a load, for limits on frames.

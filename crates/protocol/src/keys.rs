@@ -7,10 +7,11 @@
 //! helper (`docs/protocol.md`, section 7).
 
 use crate::epoch::gather;
+use crate::keyed::KeyedHash;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::transcript::Digest;
 use crate::{Fault, Parties, PartyId, ProtocolError, Scope, SessionId, Step};
-use amicus_field::{LimbVec, Limbs, Randomness, Seed, WordVec};
+use amicus_field::{BitVec, LimbVec, Limbs, Randomness, Seed};
 use amicus_plan::PlanDigest;
 use zeroize::Zeroize;
 
@@ -170,12 +171,20 @@ impl PartyKeys {
         self.zero_share(limbs, len, |key| self.zeros_of(key, view))
     }
 
-    /// This party's share of words that add up to zero, for the boolean sums of the check of an
+    /// Where proofs that bits are right begin from, given the transcript's hash by then. The helper is
+    /// told hashes of transcripts, and must not know what hides things from it in proofs; so there is
+    /// a key between them.
+    pub(crate) fn point(&self, transcript: &Digest) -> Digest {
+        let key = self.transcript.derive(b"amicus proofs");
+        KeyedHash::new(key.as_bytes()).update(&transcript.0).finish()
+    }
+
+    /// This party's share of bits that add up to zero, for the report on proofs in the check of an
     /// inference. It depends on `view` as the others do.
-    pub(crate) fn zero_words_of_inference(&self, view: &Digest, len: usize) -> WordVec {
-        let mut share = WordVec::zeros(len);
+    pub(crate) fn zero_bits_of_inference(&self, view: &Digest, len: usize) -> BitVec {
+        let mut share = BitVec::zeros(len);
         for (_, key) in &self.pairs {
-            share.xor_assign(&self.zeros_of(key, view).sample_words(domain::ZERO_WORDS, 0, len));
+            share.xor_assign(&self.zeros_of(key, view).sample_bits(domain::ZERO_REPORT, 0, len));
         }
         share
     }

@@ -10,7 +10,7 @@
 
 use crate::draws::{self, Draw};
 use crate::{EpochId, PartyId, Scope};
-use amicus_field::{LimbVec, Limbs, Seed, Stream, WordVec};
+use amicus_field::{BitVec, Gf128Vec, LimbVec, Limbs, Seed, Stream};
 
 /// Bytes of a label.
 pub const LABEL_BYTES: usize = 1 + Scope::BYTES + 4;
@@ -62,22 +62,24 @@ pub mod domain {
     /// Inference: `g m_x` and `g m_y` of a product.
     pub const PRODUCT_TAGS: [u32; 2] = [3, 4];
 
-    /// Inference: keys `g` of a comparison's bits, words.
-    pub const BIT_KEY: u32 = 128;
-    /// Inference: mask bits of a comparison's openings, 52 in a word.
-    pub const MASK_BITS: u32 = 129;
-    /// Check: shares of zero of its boolean sums, words; those of the others are elements in
+    /// Inference: masks of a party's proof that its bits of a comparison are right, of GF(2^128).
+    pub const PROOF: u32 = 130;
+    /// Check: shares of zero of the report on proofs, bits; those of the sums are elements in
     /// [`MAIN`].
-    pub const ZERO_WORDS: u32 = 1;
+    pub const ZERO_REPORT: u32 = 1;
 
     /// Inference: entry number `position` of a comparison's tables, those of one digit behind those
-    /// of the other, words.
+    /// of the other, bits.
     pub const fn table(position: usize) -> u32 {
         1 << 24 | position as u32
     }
-    /// Inference: word number `position` that is dealt for a comparison's joins.
+    /// Inference: bit number `position` that is dealt for a comparison's joins.
     pub const fn join(position: usize) -> u32 {
         2 << 24 | position as u32
+    }
+    /// Inference: mask bits of opening number `number` of a comparison.
+    pub const fn mask_bit(number: usize) -> u32 {
+        5 << 24 | number as u32
     }
     /// Inference: vector number `position` of a selection's masked coefficients.
     pub const fn selected(position: usize) -> u32 {
@@ -183,39 +185,17 @@ impl LabelStream {
         }
     }
 
-    /// Words `first..first + len` of a domain.
-    pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
-        if let Some(stream) = self.name {
-            let (label, bytes, positions) = (self.label, self.label.bytes(), first..first + len as u64);
-            draws::note(Draw { stream, label, bytes, domain, positions });
-        }
-        self.stream.sample_words(domain, first, len)
+    /// Bits `first..first + len` of a domain; `first` is a multiple of 64.
+    pub fn sample_bits(&self, domain: u32, first: u64, len: usize) -> BitVec {
+        self.note(domain, first, len);
+        self.stream.sample_bits(domain, first, len)
     }
-}
 
-/// The exclusive or of all parties' words of a domain.
-pub fn words_of(streams: &[LabelStream], domain: u32, first: u64, len: usize) -> WordVec {
-    let mut total = WordVec::zeros(len);
-    for stream in streams {
-        total.xor_assign(&stream.sample_words(domain, first, len));
+    /// Elements `first..first + len` of GF(2^128) of a domain.
+    pub fn sample_gf128(&self, domain: u32, first: u64, len: usize) -> Gf128Vec {
+        self.note(domain, first, len);
+        self.stream.sample_gf128(domain, first, len)
     }
-    total
-}
-
-/// A party's corrections of words `first..` of a domain: `value` without what all other parties
-/// expand.
-pub fn word_correction(
-    streams: &[LabelStream],
-    to: PartyId,
-    domain: u32,
-    first: u64,
-    value: &WordVec,
-) -> WordVec {
-    let mut rest = value.clone();
-    for stream in others(streams, to) {
-        rest.xor_assign(&stream.sample_words(domain, first, value.len()));
-    }
-    rest
 }
 
 fn others(streams: &[LabelStream], than: PartyId) -> impl Iterator<Item = &LabelStream> {

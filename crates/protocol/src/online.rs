@@ -12,18 +12,17 @@
 
 use crate::affine::dot_value;
 use crate::authentic::Authentic;
-use crate::check::CheckMessage;
+use crate::check::{CheckMessage, ProofReport};
+use crate::compare::proof::Proving;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
 use crate::preprocess::{Acts, Material, OpMaterial, local, truncation, truncation_alone, xnor_of_bits};
-use crate::share::Share;
+use crate::share::{Collected, ProofBytes, Share};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
 use crate::{Fault, PartyId, Peer, ProtocolError, Step, outside, select};
-use amicus_field::{
-    Argument, BitVec, Element, LimbVec, PolynomialShares, WordVec, evaluate_shares, sum_pool,
-};
+use amicus_field::{Argument, BitVec, Element, LimbVec, PolynomialShares, evaluate_shares, sum_pool};
 use amicus_plan::{Activation, Compare, OpIndex, OpKind, Outside, Select, Stage, ValueId};
 use std::mem;
 use std::sync::Arc;
@@ -67,7 +66,7 @@ pub struct Opening {
 pub struct Collecting {
     state: State,
     round: usize,
-    sums: Vec<(Stage, Share)>,
+    sums: Vec<(Stage, Collected)>,
     /// `received[k][i]`: whether party `i`'s share of the `k`-th opening is there.
     received: Vec<Vec<bool>>,
 }
@@ -90,8 +89,6 @@ struct State {
     bits: Vec<Option<Vec<BitVec>>>,
     /// Sums of the check: `batch x slots`.
     sums: Vec<Element>,
-    /// Boolean sums of the check: `batch x boolean slots`.
-    bit_sums: WordVec,
     transcript: Transcript,
     /// What the last round opened, whose part in the check is not yet computed.
     deferred: Vec<(Stage, Opened)>,
@@ -104,8 +101,10 @@ enum Opened {
     Value,
     /// What is less than the operation's value.
     Part(LimbVec),
-    /// Bits of a comparison.
-    Bits(Vec<BitVec>),
+    /// Bits of a comparison, of every party.
+    Bits(Vec<Vec<BitVec>>),
+    /// Proofs that bits are right, of every party.
+    Proofs(Vec<(PartyId, ProofBytes)>),
 }
 
 impl AwaitingInput {
@@ -138,7 +137,6 @@ impl AwaitingInput {
         let sums = vec![Element::zero(ctx.plan.limbs); self.material.batch * ctx.plan.check_slots()];
         let state = State {
             bits: vec![None; ctx.values.count()],
-            bit_sums: WordVec::zeros(self.material.batch * ctx.plan.boolean_slots()),
             keys,
             batch: self.material.batch,
             material: self.material.ops,
@@ -203,7 +201,10 @@ impl Opening {
         self.state.settle()?;
         let ctx = &self.state.epoch.ctx;
         let received = self.shares.iter().map(|_| ctx.parties.all().map(|p| p == ctx.me).collect()).collect();
-        Ok(Collecting { state: self.state, round: self.round, sums: self.shares, received })
+        let (me, parties) = (ctx.me, ctx.parties);
+        let collected = |(stage, share)| (stage, Collected::new(share, me, parties));
+        let sums = self.shares.into_iter().map(collected).collect();
+        Ok(Collecting { state: self.state, round: self.round, sums, received })
     }
 }
 
@@ -222,7 +223,7 @@ impl Collecting {
             return Err(fail(Fault::Duplicate("share".into())));
         }
         self.received[at][from.index()] = true;
-        self.sums[at].1.receive(body).map_err(fail)
+        self.sums[at].1.receive(self.state.epoch.ctx.me, from, body).map_err(fail)
     }
 
     /// The first party and operation whose share is missing.
@@ -280,9 +281,19 @@ impl Finished {
         let view = transcript.with(&hashes);
         let mut sums = state.keys.zero_share_of_inference(&view, ctx.plan.limbs, state.sums.len());
         sums.add_assign(&LimbVec::from_elements(ctx.plan.limbs, &state.sums));
-        let mut bits = state.keys.zero_words_of_inference(&view, state.bit_sums.len());
-        bits.xor_assign(&state.bit_sums);
-        Ok((CheckMessage { sums, bits, transcript, outputs: hashes }, masked))
+        let report = state.report()?;
+        let proofs = (!report.is_empty())
+            .then(|| {
+                let len = 8 * report.len();
+                let mut share = state.keys.zero_bits_of_inference(&view, len);
+                if ctx.me == PartyId::FIRST {
+                    share.xor_assign(&BitVec::unpack(len, &report)?);
+                }
+                Ok::<_, Fault>(ProofReport { share, hash: transcript.with_bytes(&report) })
+            })
+            .transpose()
+            .map_err(|fault| ProtocolError::Internal(fault.to_string()))?;
+        Ok((CheckMessage { sums, proofs, transcript, outputs: hashes }, masked))
     }
 }
 
@@ -324,6 +335,9 @@ impl State {
             (OpKind::Truncate(t), _) => self.activation(index, &truncation_alone(t), first)?,
             (OpKind::Select(select), _) => self.selection(index, select, first)?,
             (OpKind::Outside(o), _) => self.outside(index, o)?,
+            (OpKind::Compare(compare), _) if stage.is_proof(compare) => {
+                return self.proof(index).map(|proof| Share::Proof(proof.into()));
+            }
             (OpKind::Compare(compare), _) => return self.comparison(index, compare).map(Share::Bits),
             _ => return Err(ProtocolError::Internal(format!("{index} opens nothing"))),
         };
@@ -334,13 +348,43 @@ impl State {
     fn comparison(&mut self, index: OpIndex, compare: &Compare) -> Result<Vec<BitVec>, ProtocolError> {
         let at = index.index();
         let comparing = match mem::replace(&mut self.material[at], OpMaterial::Local) {
-            OpMaterial::Compare(material) => material.begin(compare, self.value(compare.input)?),
+            OpMaterial::Compare(material) => {
+                let ctx = &self.epoch.ctx;
+                material.begin(compare, ctx.me, ctx.parties.count(), self.value(compare.input)?)
+            }
             OpMaterial::Comparing(comparing) => comparing,
             _ => return Err(ProtocolError::Internal(format!("material of {index} is of another kind"))),
         };
         let shares = comparing.shares();
         self.material[at] = OpMaterial::Comparing(comparing);
         Ok(shares)
+    }
+
+    /// This party's proof that the bits it sent for a comparison are right (section 6.14).
+    fn proof(&mut self, index: OpIndex) -> Result<Vec<u8>, ProtocolError> {
+        if !matches!(&self.material[index.index()], OpMaterial::Proving(_)) {
+            // No round was under way since the last bits were opened.
+            self.settle()?;
+        }
+        match &self.material[index.index()] {
+            OpMaterial::Proving(proving) => Ok(proving.message().to_vec()),
+            _ => Err(ProtocolError::Internal(format!("{index} has no proof yet"))),
+        }
+    }
+
+    /// The report for the helper on all proofs of all comparisons.
+    fn report(&self) -> Result<Vec<u8>, ProtocolError> {
+        let mut report = Vec::new();
+        for (index, op) in self.epoch.ctx.plan.indexed_ops() {
+            match (&op.kind, &self.material[index.index()]) {
+                (OpKind::Compare(_), OpMaterial::Proven(part)) => report.extend_from_slice(part),
+                (OpKind::Compare(_), _) => {
+                    return Err(ProtocolError::Internal(format!("{index} is not proven")));
+                }
+                _ => {}
+            }
+        }
+        Ok(report)
     }
 
     /// Selection on shares (section 6.12), and the tags' part of the check.
@@ -426,23 +470,24 @@ impl State {
     }
 
     /// Takes what was opened: values, and bits of a comparison, which goes on with them.
-    fn opened(&mut self, stage: Stage, sum: Share) -> Result<(), ProtocolError> {
+    fn opened(&mut self, stage: Stage, sum: Collected) -> Result<(), ProtocolError> {
         let epoch = Arc::clone(&self.epoch);
         let at = ValueId::of(stage.op).index();
         let opened = match (&epoch.ctx.plan.op(stage.op).kind, &mut self.material[stage.op.index()], sum) {
-            (OpKind::Compare(_), OpMaterial::Comparing(comparing), Share::Bits(planes)) => {
-                if let Some(masked) = comparing.opened(&planes) {
+            (OpKind::Compare(_), OpMaterial::Comparing(comparing), Collected::Bits(of_parties)) => {
+                if let Some(masked) = comparing.opened(&of_parties) {
                     self.bits[at] = Some(masked);
                 }
-                Opened::Bits(planes)
+                Opened::Bits(of_parties)
             }
-            (OpKind::Select(Select { base: Some(base), .. }), _, Share::Elements(d)) => {
+            (OpKind::Compare(_), OpMaterial::Proving(_), Collected::Proofs(proofs)) => Opened::Proofs(proofs),
+            (OpKind::Select(Select { base: Some(base), .. }), _, Collected::Elements(d)) => {
                 let mut value = d.clone();
                 value.add_assign(self.value(*base)?);
                 self.values[at] = Some(value);
                 Opened::Part(d)
             }
-            (_, _, Share::Elements(d)) => {
+            (_, _, Collected::Elements(d)) => {
                 self.values[at] = Some(d);
                 Opened::Value
             }
@@ -466,13 +511,11 @@ impl State {
                     self.values[at] = value;
                 }
                 Opened::Part(opened) => self.settle_elements(stage, &opened)?,
-                Opened::Bits(planes) => {
-                    self.transcript.bits(stage.index(), &planes);
-                    self.check_bits(stage.op);
-                    if self.bits[at].is_some() {
-                        self.material[stage.op.index()] = OpMaterial::Local;
-                    }
+                Opened::Bits(of_parties) => {
+                    self.transcript.bits(stage.index(), &of_parties);
+                    self.prove(stage.op)?;
                 }
+                Opened::Proofs(proofs) => self.report_on(stage.op, &proofs)?,
             }
         }
         Ok(())
@@ -491,14 +534,39 @@ impl State {
         Ok(())
     }
 
-    /// Adds the bits that a comparison opened last to the boolean sums.
-    fn check_bits(&mut self, index: OpIndex) {
-        let OpMaterial::Comparing(comparing) = &mut self.material[index.index()] else { return };
-        let slots = self.bit_sums.len() / self.batch;
-        for (element, number, term) in comparing.check_terms(self.batch) {
-            let at = element * slots + number;
-            self.bit_sums.set(at, self.bit_sums.get(at) ^ term);
+    /// Proves what this party sent for a comparison, if that was its last level.
+    fn prove(&mut self, index: OpIndex) -> Result<(), ProtocolError> {
+        let epoch = Arc::clone(&self.epoch);
+        let (OpKind::Compare(compare), OpMaterial::Comparing(comparing)) =
+            (&epoch.ctx.plan.op(index).kind, &mut self.material[index.index()])
+        else {
+            return Err(ProtocolError::Internal(format!("{index} compares nothing")));
+        };
+        if comparing.is_done() {
+            let OpMaterial::Comparing(comparing) =
+                mem::replace(&mut self.material[index.index()], OpMaterial::Local)
+            else {
+                return Err(ProtocolError::Internal(format!("{index} compares nothing")));
+            };
+            let point = self.keys.point(&self.transcript.finish());
+            let proving = Proving::new(compare, comparing.finish(), epoch.ctx.me, &point);
+            self.material[index.index()] = OpMaterial::Proving(proving);
         }
+        Ok(())
+    }
+
+    /// Makes of all parties' proofs what the helper is told.
+    fn report_on(&mut self, index: OpIndex, proofs: &[(PartyId, ProofBytes)]) -> Result<(), ProtocolError> {
+        let epoch = Arc::clone(&self.epoch);
+        let material = mem::replace(&mut self.material[index.index()], OpMaterial::Local);
+        let (OpKind::Compare(compare), OpMaterial::Proving(proving)) =
+            (&epoch.ctx.plan.op(index).kind, material)
+        else {
+            return Err(ProtocolError::Internal(format!("{index} has no proof")));
+        };
+        let report = proving.report(compare, epoch.ctx.me, proofs);
+        self.material[index.index()] = OpMaterial::Proven(report.into());
+        Ok(())
     }
 
     fn check_term(

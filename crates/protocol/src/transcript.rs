@@ -26,6 +26,11 @@ impl fmt::Debug for Digest {
 }
 
 impl Digest {
+    /// A hash of this one and bytes.
+    pub(crate) fn with_bytes(&self, bytes: &[u8]) -> Digest {
+        KeyedHash::new(&self.0).update(bytes).finish()
+    }
+
     /// A hash of this one and others.
     pub(crate) fn with(&self, others: &[Digest]) -> Digest {
         let mut hash = KeyedHash::new(&self.0);
@@ -85,11 +90,13 @@ impl Transcript {
         }
     }
 
-    /// Absorbs planes of bits, preceded by what they are and how many.
-    pub(crate) fn bits(&mut self, tag: u32, planes: &[BitVec]) {
+    /// Absorbs planes of bits that every party sent, in party order, preceded by what they are and how
+    /// many one party's are.
+    pub(crate) fn bits(&mut self, tag: u32, of_parties: &[Vec<BitVec>]) {
+        let of_one = of_parties.first().map_or(0, |planes| planes.iter().map(BitVec::len).sum::<usize>());
         self.0.update(&tag.to_le_bytes());
-        self.0.update(&(planes.iter().map(BitVec::len).sum::<usize>() as u64).to_le_bytes());
-        self.0.update(&pack_bits(planes));
+        self.0.update(&(of_one as u64).to_le_bytes());
+        of_parties.iter().for_each(|planes| _ = self.0.update(&pack_bits(planes)));
     }
 
     /// Absorbs another hash.
@@ -162,6 +169,30 @@ mod tests {
         for other in [all[0].with(&[all[2], all[1]]), all[0].with(&[all[1]]), all[3].with(&[all[1], all[2]])]
         {
             assert_ne!(view, other);
+        }
+    }
+
+    /// Also those that leave what is opened as it is.
+    #[test]
+    fn every_bit_of_every_party_is_part_of_a_transcript() {
+        let key = Seed::from_bytes([1; 32]);
+        let scope = Scope::new(SessionId::from_bytes([1; 16]), EpochId::from_bytes([1; 16]), InferenceId(1));
+        let of = |flips: &[(usize, usize, usize)]| {
+            let mut sent = vec![vec![BitVec::zeros(5), BitVec::ones(5)]; 3];
+            flips.iter().for_each(|&(party, plane, at)| sent[party][plane].flip(at));
+            let mut transcript = Transcript::new(&key, Topic::Inference, scope, &PlanDigest([1; 32]));
+            transcript.bits(1, &sent);
+            transcript.finish()
+        };
+        let mut all = vec![of(&[])];
+        for plane in 0..2 {
+            for at in 0..5 {
+                all.extend((0..3).map(|party| of(&[(party, plane, at)])));
+                all.push(of(&[(0, plane, at), (2, plane, at)]));
+            }
+        }
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[..i].iter().all(|b| a != b), "transcript {i} is like an earlier one");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{EpochId, Fault, InferenceId, Scope, SessionId};
 use amicus_field::{BitVec, LimbVec, Limbs, packed_len};
 
 /// Version of the wire format.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 /// Bytes of the header before the scope.
 const PREFIX_BYTES: usize = 8;
 /// Bytes of the header.

@@ -15,14 +15,14 @@ use amicus_protocol::authentic::{AuthenticationKey, BodyDigest, FIRST_RECIPIENT,
 use amicus_protocol::check::{CheckMessage, DecisionLog};
 use amicus_protocol::control::{self, Binding, Request, SessionAnswer, TicketGrant};
 use amicus_protocol::epoch::{HelperEpoch, HelperLoad, PartyContext, PartyEpoch, PartyLoad};
-use amicus_protocol::online::{AwaitingInput, Collecting, Next, Running};
+use amicus_protocol::online::{AwaitingInput, Collecting, Next, Opening, Running};
 use amicus_protocol::output::ReceiverKey;
 use amicus_protocol::preprocess::Material;
 use amicus_protocol::session::{HelperKeys, HelperSession, Holding, Joining, PartySession, SessionStart};
 use amicus_protocol::share::Share;
 use amicus_protocol::transcript::Digest;
 use amicus_protocol::wire::{self, Header, Kind};
-use amicus_protocol::{Parties, PartyId, ProtocolError, Scope, Step};
+use amicus_protocol::{Fault, Parties, PartyId, ProtocolError, Scope, Step};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -423,7 +423,8 @@ pub fn infer_over(
         world.looks_at(&running);
         let mut openings = Vec::new();
         let mut finished = Vec::new();
-        for r in running {
+        for (party, r) in parties.all().zip(running) {
+            world.acts(&Peer::Party(party));
             match r.next()? {
                 Next::Open(opening) => openings.push(opening),
                 Next::Check(f) => finished.push(f),
@@ -445,16 +446,21 @@ pub fn infer_over(
         for (at, (stage, share)) in openings[0].shares().iter().enumerate() {
             let mut sum = share.clone();
             for of_other in &bodies[1..] {
-                let added = sum.receive(&of_other[at].1);
+                let added = add(&mut sum, &of_other[at].1);
                 added.map_err(|fault| ProtocolError::Internal(fault.to_string()))?;
             }
             match sum {
                 Share::Elements(value) => opened.push((ValueId::of(stage.op), value)),
                 Share::Bits(planes) => bits.push((*stage, planes)),
+                Share::Proof(_) => {}
             }
         }
+        let collect = |(party, opening): (PartyId, Opening)| {
+            world.acts(&Peer::Party(party));
+            opening.collect()
+        };
         let mut collecting: Vec<Collecting> =
-            openings.into_iter().map(|o| o.collect()).collect::<Result<_, _>>()?;
+            parties.all().zip(openings).map(collect).collect::<Result<_, _>>()?;
         for from in parties.all() {
             for to in parties.others(from) {
                 for (stage, body) in &bodies[from.index()] {
@@ -484,7 +490,7 @@ pub fn infer_over(
     for (party, message) in parties.all().zip(&messages) {
         let from = Peer::Party(party);
         let body = carry(world, &from, &to_helper, header(Kind::Check, 0), &message.encode());
-        decoded.push(CheckMessage::decode(plan, batch, 1, party, &body)?);
+        decoded.push(CheckMessage::decode(&helper.check_shape(batch, 1), party, &body)?);
     }
     world.acts(&to_helper);
     let logits = helper.verify(dealt, &decoded).and_then(|accepted| {
@@ -500,6 +506,19 @@ pub fn infer_over(
         waiting.result()?.ok_or_else(|| ProtocolError::Misuse("no result".into()))
     });
     Ok(Outcome { scope, batch, input: masked_input, logits, opened, bits, receiver: waiting })
+}
+
+/// Adds another party's share; proofs do not add up to anything.
+fn add(sum: &mut Share, body: &[u8]) -> Result<(), Fault> {
+    match sum {
+        Share::Elements(sum) => amicus_field::unpack_add(sum, body)?,
+        Share::Bits(sum) => {
+            let planes = wire::unpack_bits(sum.len(), sum.first().map_or(0, BitVec::len), body)?;
+            sum.iter_mut().zip(&planes).for_each(|(sum, plane)| sum.xor_assign(plane));
+        }
+        Share::Proof(_) => {}
+    }
+    Ok(())
 }
 
 /// What a client says of its output afterwards, to every party.

@@ -405,13 +405,12 @@ impl FakeHelper {
             self.dealing.expect(&party, &[Kind::Ready]);
         }
         let receiver = self.bind(&dealt, inputs);
-        let plan = Arc::clone(&self.net.plan);
         let checks: Vec<CheckMessage> = self
             .parties
             .all()
             .map(|party| {
                 let message = self.online.expect(&Peer::Party(party), &[Kind::Check]);
-                CheckMessage::decode(&plan, 1, 1, party, message.body()).expect("a check")
+                CheckMessage::decode(&epoch.check_shape(1, 1), party, message.body()).expect("a check")
             })
             .collect();
         let accepted = epoch.verify(dealt, &checks).expect("an honest run");

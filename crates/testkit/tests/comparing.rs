@@ -1,7 +1,8 @@
 //! Malicious parties in comparisons, truncations and selections (`docs/security.md`, section 6):
-//! every wrong bit and element is caught, also those that would cancel if sums or keys were shared.
+//! every wrong bit, proof and element is caught, also those that would cancel if sums or keys were
+//! shared.
 
-use amicus_field::{BitVec, Element, LimbVec, Limbs, WordVec};
+use amicus_field::{BitVec, Element, LimbVec, Limbs};
 use amicus_node::Peer;
 use amicus_plan::{OpIndex, OpKind, Plan, Stage};
 use amicus_protocol::online::{Next, Running};
@@ -98,7 +99,7 @@ fn every_wrong_bit_and_element_is_caught() {
     }
 }
 
-/// All openings of an element have one key: errors in two of them would cancel in one sum.
+/// Errors in two openings of an element do not make each other right.
 #[test]
 fn errors_in_two_openings_of_one_element_do_not_cancel() {
     for (net, elements) in [(relu(), 5), (zoo::pieces(ONE), 3)] {
@@ -138,24 +139,42 @@ fn errors_in_two_elements_of_one_sum_or_two_batch_elements_do_not_cancel() {
 }
 
 #[test]
-fn every_bit_of_every_boolean_sum_counts() {
+fn all_of_every_partys_report_counts() {
     let net = relu();
-    let mut loaded = load(&net, 2);
-    let slots = net.plan.boolean_slots();
-    assert_eq!(slots, 13);
-    for sum in 0..2 * slots {
-        if sum % 10 == 9 {
-            loaded = load(&net, 2);
+    let mut loaded = load(&net, 3);
+    let report = net.plan.report_bytes(&net.plan.values().unwrap(), 2, 3);
+    // One chunk of ten elements: the weights' seed, and for each party 8 challenges and two results.
+    assert_eq!(report, 32 + 3 * 16 * (8 + 2));
+    for byte in 0..report + 32 {
+        if byte % 500 == 499 {
+            loaded = load(&net, 3);
         }
-        for bit in 0..52 {
-            let inputs = net.inputs(2, 1);
-            let mut wrong = |messages: &mut Vec<amicus_protocol::check::CheckMessage>| {
-                let bits: &mut WordVec = &mut messages[sum % 2].bits;
-                bits.set(sum, bits.get(sum) ^ 1 << bit);
-            };
-            let outcome = direct::infer(&loaded, &inputs, 2, &[], &mut wrong).unwrap();
-            assert!(matches!(outcome.logits, Err(ProtocolError::Rejected { .. })), "bit {bit} of sum {sum}");
-        }
+        let mut wrong = |messages: &mut Vec<amicus_protocol::check::CheckMessage>| {
+            let proofs = messages[byte % 3].proofs.as_mut().unwrap();
+            match byte.checked_sub(report) {
+                None => proofs.share.flip(8 * byte + byte % 8),
+                Some(at) => proofs.hash.0[at] ^= 1 << (byte % 8),
+            }
+        };
+        let outcome = direct::infer(&loaded, &net.inputs(2, 1), 2, &[], &mut wrong).unwrap();
+        assert!(matches!(outcome.logits, Err(ProtocolError::Rejected { .. })), "byte {byte} of the report");
+    }
+}
+
+/// Nobody but the helper notices a proof that is wrong, or one for other bits; its part of the report
+/// is then what an honest party saw.
+#[test]
+fn a_wrong_proof_is_caught_whatever_its_prover_reports() {
+    let net = relu();
+    let loaded = load(&net, 2);
+    let compare = OpIndex(net.op("compare 0"));
+    let OpKind::Compare(of) = &net.plan.op(compare).kind else { panic!("a comparison") };
+    let proof = Stage::proof(compare, of);
+    for byte in 0..of.proof_bytes(5) {
+        // The prover's report is the other's: both are made of what it sent.
+        let outcome =
+            direct::infer(&loaded, &net.inputs(1, 1), 1, &[shift(proof, byte)], &mut |_| ()).unwrap();
+        assert!(matches!(outcome.logits, Err(ProtocolError::Rejected { .. })), "byte {byte}");
     }
 }
 
@@ -256,7 +275,7 @@ fn a_level_is_taken_once_in_its_turn_and_in_its_form() {
         let Share::Bits(planes) = &share else { panic!("bits") };
         assert_eq!((planes.len(), planes[0].len()), ([8, 4, 1][level as usize], 5));
         let body = share.pack();
-        // A plane is a byte for five elements: not the words themselves.
+        // A plane is a byte for five elements.
         assert_eq!(body.len(), planes.len());
         let mut collecting = opening.collect().unwrap();
         for other in (0..4).filter(|&other| other != level).map(|level| Stage { level, ..stage }) {
@@ -281,13 +300,13 @@ fn a_level_is_taken_once_in_its_turn_and_in_its_form() {
 }
 
 #[test]
-fn every_word_is_a_correction_and_padding_is_none() {
+fn every_bit_is_a_correction_and_padding_is_none() {
     let net = relu();
     let loaded = load(&net, 2);
     let (last, plan) = (&loaded.parties[1], &net.plan);
     let compare = net.op("compare 0");
     let shape = preprocess::corrections(plan, &plan.values().unwrap(), OpIndex(compare), 1);
-    assert_eq!(shape, CorrectionShape::Words { count: 24, len: 5 });
+    assert_eq!(shape, CorrectionShape::Bits { count: 24, len: 5 });
     let deal = || {
         let scope =
             loaded.session.helper.next(loaded.helper.epoch(), loaded.helper.digest()).unwrap().scope();
@@ -296,17 +315,17 @@ fn every_word_is_a_correction_and_padding_is_none() {
             1,
         )
     };
-    let largest = WordVec::from_words(&[(1 << 52) - 1; 5]);
-    let mut body = Vec::new();
-    (0..24).for_each(|_| largest.pack_into(&mut body));
+    // A byte holds five bits and three of padding.
+    let body = [0x1f; 24];
     assert_eq!(body.len(), shape.bytes(plan.limbs));
     deal().correction(last, compare, &body).unwrap();
-    // Seven bytes hold the odd last word and four bits of padding.
     for plane in [0, 23] {
-        let mut padded = body.clone();
-        padded[(plane + 1) * WordVec::packed_len(5) - 1] |= 0x80;
-        let error = deal().correction(last, compare, &padded).unwrap_err();
-        assert!(error.to_string().contains("padding"), "{error}");
+        for bit in 5..8 {
+            let mut padded = body;
+            padded[plane] |= 1 << bit;
+            let error = deal().correction(last, compare, &padded).unwrap_err();
+            assert!(error.to_string().contains("padding"), "{error}");
+        }
     }
     for wrong in [&body[1..], &[&body[..], &[0]].concat()] {
         let error = deal().correction(last, compare, wrong).unwrap_err();
@@ -351,8 +370,7 @@ fn bits_near_a_threshold_are_fair() {
     assert!(seen >= 3, "too few values near the threshold: {counts:?}");
 }
 
-/// Masks of bits are as often 1 as 0 and never repeat from run to run: 7 thresholds by six digits
-/// take two words of mask bits.
+/// Masks of bits are as often 1 as 0 and never repeat from run to run, nor from bit to bit.
 #[test]
 fn opened_bits_are_fair_coins_of_their_own() {
     let net = zoo::pieces(ONE);
@@ -382,7 +400,7 @@ fn opened_bits_are_fair_coins_of_their_own() {
 }
 
 #[test]
-fn debug_shows_nothing_of_words_and_bits() {
+fn debug_shows_nothing_of_bits() {
     let share = Share::Bits(vec![[true, false].into_iter().collect()]);
     assert_eq!(format!("{share:?}"), "Bits([BitVec { len: 2, .. }])");
     assert!(!format!("{:?}", Share::Elements(LimbVec::from_i64(ONE, &[77]))).contains("77"));
@@ -422,8 +440,8 @@ fn corrections_and_shares_are_fair_coins() {
             counts.runs += 1;
         }
         let coins: usize = counts.ones.values().map(Vec::len).sum();
-        assert!(coins > 60_000 * parties / 2, "{coins}");
-        // Every party gets corrections of words or of elements, and shares of all others.
+        assert!(coins > 25_000 * parties / 2, "{coins}");
+        // Every party gets corrections of bits or of elements, and shares of all others.
         let given = |party: usize| {
             let to = format!("party {party}");
             counts.ones.keys().any(|(_, of, kind, ..)| *kind == Kind::DealCorrection && *of == to)

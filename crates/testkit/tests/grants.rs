@@ -196,7 +196,7 @@ fn inference(loaded: &Loaded, net: &Net) -> (Dealt, Vec<CheckMessage>) {
     let mut keep = |all: &mut Vec<CheckMessage>| {
         let copy = |m: &CheckMessage| CheckMessage {
             sums: m.sums.clone(),
-            bits: m.bits.clone(),
+            proofs: m.proofs.clone(),
             transcript: m.transcript,
             outputs: m.outputs.clone(),
         };

@@ -81,6 +81,22 @@ fn differing_hashes_say_nothing_of_the_keys_and_do_not_count() {
 }
 
 #[test]
+fn wrong_proofs_count_like_wrong_sums() {
+    let net = zoo::relu(Limbs::ONE, true, &[3, 3]);
+    let Loaded { session, helper, parties } = loaded(&net);
+    let loaded = Loaded { session, helper: helper.retired_after(4), parties };
+    for failure in 0..4 {
+        assert!(loaded.helper.usable().is_ok(), "after {failure} failures");
+        let mut wrong = |messages: &mut Vec<CheckMessage>| {
+            let proofs = messages[1].proofs.as_mut().unwrap();
+            if failure % 2 == 0 { proofs.share.flip(0) } else { proofs.hash.0[0] ^= 1 }
+        };
+        assert!(is_rejected(&infer(&loaded, &net, &mut wrong)));
+    }
+    assert!(matches!(loaded.helper.usable(), Err(ProtocolError::Retired { failures: 4 })));
+}
+
+#[test]
 fn nobody_can_raise_the_limit() {
     let net = zoo::mlp(TWO);
     let Loaded { session, helper, parties } = loaded(&net);

@@ -2,7 +2,7 @@
 
 import math
 
-from wire import BIT_KEY, FOLLOW, JOIN, KEY, MASK_BITS, OUT_MASK, SELECTED, SELECTED_TAG, TABLE
+from wire import FOLLOW, JOIN, KEY, MASK_BIT, OUT_MASK, SELECTED, SELECTED_TAG, TABLE
 
 
 def shape(digits):
@@ -39,57 +39,58 @@ def both(*vectors):
     return out
 
 
-def gate(bits, words):
-    """The words whose bit is 1."""
-    return [word if bit else 0 for bit, word in zip(bits, words)]
+def gate(bits, forms):
+    """The forms whose bit is 1."""
+    return [form if bit else 0 for bit, form in zip(bits, forms)]
 
 
 class Comparison:
-    """One comparison at the helper and all parties. Words are lists over the elements of all batch elements."""
+    """One comparison at the helper and all parties. Planes are lists over the elements of all batch elements.
 
-    def __init__(self, op, q, masks, words, parties):
-        """words(domain, first, count): every party's words; masks: those of the value compared."""
-        self.op, self.q, self.words, self.everybody, self.count = op, q, words, range(parties), len(masks)
+    What a party sends is linear in its shares of what was dealt, with public coefficients. So online every bit is a
+    *form* for each element: bit `k` is the coefficient of dealt bit `k`, and `one` that of the constant 1.
+    """
+
+    def __init__(self, op, q, masks, streams):
+        """Masks of the value compared, and every party's stream of the operation."""
+        self.op, self.q, self.streams, self.everybody, self.count = op, q, streams, range(len(streams)), len(masks)
         self.widths = op["digits"]
         self.low = [sum(self.widths[i + 1:]) for i in range(len(self.widths))]
         self.low_bits = sum(self.widths)
-        self.dealt_words, self.opened, self.constants = [], [], []
+        self.dealt, self.mask_shares = [], []  # of every bit: value and shares; of every opening: shares of its mask
         mu = [r >> op["unit"] for r in masks]
-        shares = words(BIT_KEY, 0, self.count)
-        # Bit 0 of the key is 1: the first party has it.
-        self.g = [[word & ~1 | (i == 0) for word in share] for i, share in enumerate(shares)]
-        self.key = xor(*self.g)
         self.tables, at = [], 0
         for i, width in enumerate(self.widths):
             digit = [m >> self.low[i] & 2**width - 1 for m in mu]
             table = []
             for j in range(2**width - 1):
-                table.append(self.deal(TABLE + at, gate([j < d for d in digit], self.key)))
+                table.append(self.deal(TABLE + at, [int(j < d) for d in digit]))
                 at += 1
             self.tables.append(table)
-        self.number = self.dealt = 0
         self.thresholds = [self.prepare_threshold() for _ in op["thresholds"]]
-        # Masks of the bits: of the opening, of the words, and the top bit of mu.
+        # Masks of the bits: of the opening, of what it opens, and the top bit of mu.
         self.masks = [xor(t["mask"], t["last"]["cl"], [m >> self.low_bits & 1 for m in mu]) for t in self.thresholds]
+        self.one = 1 << len(self.dealt)
+
+    def shares(self, domain):
+        return [stream.bits(domain, self.count) for stream in self.streams]
 
     def deal(self, domain, value):
-        shares = self.words(domain, 0, self.count)
-        self.dealt_words.append((value, shares))
-        return shares
+        """The number of a bit that is dealt."""
+        self.dealt.append((value, self.shares(domain)))
+        return len(self.dealt) - 1
 
     def correct(self, party):
-        """The corrections of all words dealt, which this party, from 0, takes in place of what it expanded."""
-        for value, shares in self.dealt_words:
+        """The corrections of all bits dealt, which this party, from 0, takes in place of what it expanded."""
+        for value, shares in self.dealt:
             shares[party] = xor(value, *(share for i, share in enumerate(shares) if i != party))
-        return [shares[party] for _, shares in self.dealt_words]
+        return [shares[party] for _, shares in self.dealt]
 
     def mask_bits(self):
-        """The shares of the mask of the next opening, and its number."""
-        number, self.number = self.number, self.number + 1
-        words = self.words(MASK_BITS, number // 52 * self.count, self.count)
-        shares = [[word >> number % 52 & 1 for word in share] for share in words]
-        self.constants.append(gate(xor(*shares), self.key))
-        return number, shares
+        """The number of the next opening, and its mask."""
+        number = len(self.mask_shares)
+        self.mask_shares.append(self.shares(MASK_BIT + number))
+        return number, xor(*self.mask_shares[number])
 
     def prepare_threshold(self):
         none = [0] * self.count
@@ -103,19 +104,19 @@ class Comparison:
                 following.append(join["out"] if join else parts[0])
             segments = following
             joins.append(of_level)
-        number, shares = self.mask_bits()
-        return dict(joins=joins, number=number, shares=shares, mask=xor(*shares), last=segments[0])
+        number, mask = self.mask_bits()
+        return dict(joins=joins, number=number, mask=mask, last=segments[0])
 
     def prepare_join(self, parts, last):
         opens = bits_opened(len(parts), last)
-        join, lam = {"opens": opens, "masks": {}, "words": {}, "middle is a digit": parts[1]["digit"]}, {}
+        join, lam = {"opens": opens, "numbers": {}, "dealt": {}, "middle is a digit": parts[1]["digit"]}, {}
         for bit in opens:
-            join["masks"][bit] = self.mask_bits()
-            lam[bit] = xor(*join["masks"][bit][1], parts[bit[1]]["ce" if bit[0] == "e" else "cl"])
+            join["numbers"][bit], mask = self.mask_bits()
+            lam[bit] = xor(mask, parts[bit[1]]["ce" if bit[0] == "e" else "cl"])
 
         def deal(name, bits):
-            join["words"][name] = self.deal(JOIN + self.dealt, gate(bits, self.key))
-            self.dealt += 1
+            joined = len(self.dealt) - sum(map(len, self.tables))
+            join["dealt"][name] = self.deal(JOIN + joined, bits)
 
         e1, l2 = lam["e", 0], lam["l", 1]
         less = xor(parts[0]["cl"], both(e1, l2))
@@ -141,19 +142,21 @@ class Comparison:
 
     def run(self, opened):
         """Goes through all levels; keeps what every party sends at each, plane by plane."""
+        # A party's shares of all bits dealt, as an integer for each element; the first party has the constant 1.
+        self.held = [[sum(shares[i][e] << k for k, (_, shares) in enumerate(self.dealt)) + (self.one if i == 0 else 0)
+                      for e in range(self.count)] for i in self.everybody]
         states = []
         for threshold in self.op["thresholds"]:
             v = self.windows(opened, threshold)
             segments = []
             for table, low, width in zip(self.tables, self.low, self.widths):
-                def entry(i, e, j):
-                    return self.g[i][e] if j < 0 else 0 if j == 2**width - 1 else table[j][i][e]
+                def entry(j):
+                    return self.one if j < 0 else 0 if j == 2**width - 1 else 1 << table[j]
                 digit = [x >> low & 2**width - 1 for x in v]
-                less = [[entry(i, e, j) for e, j in enumerate(digit)] for i in self.everybody]
-                equal = [[entry(i, e, j - 1) ^ entry(i, e, j) for e, j in enumerate(digit)] for i in self.everybody]
-                segments.append((less, equal))
+                segments.append(([entry(j) for j in digit], [entry(j - 1) ^ entry(j) for j in digit]))
             states.append([segments, [x >> self.low_bits & 1 for x in v]])
-        self.levels, self.sums = [], {}
+        # By the numbers of the openings: forms, and what every party sends.
+        self.levels, self.forms, self.sent = [], {}, {}
         for level in range(len(shape(len(self.widths)))):
             planes = []
             for threshold, state in zip(self.thresholds, states):
@@ -165,41 +168,38 @@ class Comparison:
             self.levels.append(planes)
         planes, self.bits = [], []
         for threshold, (segments, top) in zip(self.thresholds, states):
-            f = self.open(segments[0][0], (threshold["number"], threshold["shares"]), planes)
+            f = self.open(segments[0][0], threshold["number"], planes)
             self.bits.append([1 ^ t ^ b for t, b in zip(top, f)])
         self.levels.append(planes)
 
-    def open(self, words, mask, planes):
-        number, shares = mask
-        sent = [[(w ^ m) & 1 for w, m in zip(words[i], shares[i])] for i in self.everybody]
+    def open(self, forms, number, planes):
+        sent = [[(form & h).bit_count() % 2 ^ m for form, h, m in zip(forms, self.held[i], self.mask_shares[number][i])]
+                for i in self.everybody]
         planes.append(sent)
-        bits = xor(*sent)
-        self.sums[number] = [xor(words[i], gate(bits, self.g[i])) for i in self.everybody]
-        return bits
+        self.forms[number], self.sent[number] = forms, sent
+        return xor(*sent)
 
     def join(self, parts, join, planes):
-        opened, mask_words = {}, {}
+        opened, masks, ones = {}, {}, [self.one] * self.count
         for bit in join["opens"]:
-            words = parts[bit[1]][1 if bit[0] == "e" else 0]
-            opened[bit] = self.open(words, join["masks"][bit], planes)
-            # The word of the mask: dealt, or that of a digit with the key where the opened bit is 1.
-            mask_words[bit] = join["words"].get(bit, [xor(words[i], gate(opened[bit], self.g[i])) for i in self.everybody])
-        words, e1, l2 = join["words"], opened["e", 0], opened["l", 1]
-        less, equal = [], []
-        for i in self.everybody:
-            total = xor(parts[0][0][i], gate(l2, mask_words["e", 0][i]), gate(both(e1, l2), self.g[i]))
-            if len(parts) == 2 or join["middle is a digit"]:  # else part of the first word
-                total = xor(total, gate(e1, mask_words["l", 1][i]))
-            if len(parts) == 3:
-                e2, l3 = opened["e", 1], opened["l", 2]
-                total = xor(total, gate(both(e1, e2, l3), self.g[i]), gate(both(e1, e2), mask_words["l", 2][i]),
-                            gate(both(e1, l3), mask_words["e", 1][i]), gate(both(e2, l3), mask_words["e", 0][i]),
-                            gate(e1, words["first"][i]), gate(e2, words["second"][i]), gate(l3, words["third"][i]))
-            less.append(total)
-            if ("e", 1) in opened and len(parts) == 2:
-                e2 = opened["e", 1]
-                equal.append(xor(gate(both(e1, e2), self.g[i]), gate(e1, mask_words["e", 1][i]),
-                                 gate(e2, mask_words["e", 0][i])))
+            forms = parts[bit[1]][1 if bit[0] == "e" else 0]
+            opened[bit] = self.open(forms, join["numbers"][bit], planes)
+            # The bit's mask: dealt, or of a digit the bit itself, and 1 where the opened bit is 1.
+            masks[bit] = xor(forms, gate(opened[bit], ones))
+        dealt = {name: [1 << k] * self.count for name, k in join["dealt"].items()}
+        masks.update((bit, dealt[bit]) for bit in join["opens"] if bit in dealt)
+        e1, l2 = opened["e", 0], opened["l", 1]
+        less, equal = xor(parts[0][0], gate(l2, masks["e", 0]), gate(both(e1, l2), ones)), []
+        if len(parts) == 2 or join["middle is a digit"]:  # else part of the first product
+            less = xor(less, gate(e1, masks["l", 1]))
+        if len(parts) == 3:
+            e2, l3 = opened["e", 1], opened["l", 2]
+            less = xor(less, gate(both(e1, e2, l3), ones), gate(both(e1, e2), masks["l", 2]),
+                       gate(both(e1, l3), masks["e", 1]), gate(both(e2, l3), masks["e", 0]),
+                       gate(e1, dealt["first"]), gate(e2, dealt["second"]), gate(l3, dealt["third"]))
+        elif ("e", 1) in opened:
+            e2 = opened["e", 1]
+            equal = xor(gate(both(e1, e2), ones), gate(e1, masks["e", 1]), gate(e2, masks["e", 0]))
         return less, equal
 
 

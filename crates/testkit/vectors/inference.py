@@ -3,8 +3,9 @@
 import math
 
 from comparisons import Comparison, Xnor, outside, prepare_outside, prepare_selection, select, xor
-from networks import inputs_of, local, opens, pool_windows
-from primitives import Stream, derive_key, keyed, keyed_stream, pack_bits, pack_words, sequence, text, varint
+from networks import inputs_of, levels, local, opens, pool_windows
+from primitives import Stream, derive_key, keyed, keyed_stream, pack_bits, sequence, text, varint
+from proofs import accepts, messages
 from wire import (CHECK_ZERO, CLIENT, COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG, FOLLOW, HELPER, INPUT_MASK,
                   KEY, MATERIAL, OUT_MASK, PRODUCT_TAGS, ZERO_WORDS, authentication_keys, label, le, scope)
 
@@ -35,9 +36,6 @@ class Inference:
         self.opened = {}                        # what operations opened, before a base is added
         self.constants = [0] * (batch * self.slots)
         self.sums = [[0] * (batch * self.slots) for _ in self.everybody]
-        self.bit_slots = run.values.bit_slots
-        self.bit_constants = [0] * (batch * self.bit_slots)
-        self.bit_sums = [[0] * (batch * self.bit_slots) for _ in self.everybody]
 
     def send(self, sender, to, kind, body, index=0):
         self.r.send(sender, to, kind, body, index, self.id)
@@ -129,14 +127,9 @@ class Inference:
         elif kind == "outside":
             mask, mask_shares, material = prepare_outside(self, op, seeds, count, dealt)
         elif kind == "compare":
-            def words(domain, first, number):
-                return [Stream(seed).words(domain, first, number) for seed in seeds]
-            material = Comparison(op, self.q, self.masks[op["input"]], words, r.n)
-            for number, plane in enumerate(material.constants):
-                self.add_words(self.bit_constants, number, plane)
-            mask = None
-            party = self.whose_turn(sum(len(pack_words(value)) for value, _ in material.dealt_words))
-            body = b"".join(map(pack_words, material.correct(party)))
+            material, mask = Comparison(op, self.q, self.masks[op["input"]], [Stream(seed) for seed in seeds]), None
+            party = self.whose_turn(len(pack_bits([value for value, _ in material.dealt])))
+            body = pack_bits(material.correct(party))
             self.send(HELPER, r.parties[party], "DealCorrection", body, index)
         elif kind == "xnor":
             material = Xnor(self.material[op["left"] - 1], self.material[op["right"] - 1])
@@ -166,12 +159,6 @@ class Inference:
         d = len(A) - 1
         return [sum(math.comb(k, j) * A[k] * 2**(f * (d - k)) * (-mu)**(k - j) for k in range(j, d + 1)) % self.q
                 for j in range(d)]
-
-    def add_words(self, sums, number, plane):
-        """Adds a plane of words to the boolean sum of a number, batch element by batch element."""
-        for e, words in enumerate(self.each(plane)):
-            for word in words:
-                sums[e * self.bit_slots + number] ^= word
 
     def prepare_activation(self, op, seeds, outputs, dealt, shared):
         r, d = self.r, len(op["coefficients"]) - 1
@@ -235,32 +222,44 @@ class Inference:
             else:
                 arguments = [self.D[v] for v in inputs_of(op)]
                 self.D[index + 1] = self.per_element(lambda *args: local(op, args, self.q), *arguments)
-        transcript = r.topic(2, 0, self.id) + r.hash_values(2**32 - 1, self.D[0])
+        transcript, reports = r.topic(2, 0, self.id) + r.hash_values(2**32 - 1, self.D[0]), {}
         for opened in r.values.rounds:
             for index, level in opened:
                 transcript += self.absorbed(index, level)
-        return self.finish(keyed(self.common_key, transcript), receiver_key)
+                op = self.plan["ops"][index]
+                if op["kind"] == "compare" and level + 1 == levels(op):
+                    point = keyed(keyed(self.common_key, b"amicus proofs"), keyed(self.common_key, transcript))
+                    reports[index] = self.prove(index, point)
+        return self.finish(keyed(self.common_key, transcript), [reports[i] for i in sorted(reports)], receiver_key)
 
     def absorbed(self, index, level):
         """What the transcript takes of an opening."""
         number, material = index | level << 16, self.material[index]
         if self.plan["ops"][index]["kind"] != "compare":
             return self.r.hash_values(number, self.opened[index])
-        planes = [xor(*plane) for plane in material.levels[level]]
-        return le(number, 4) + le(sum(map(len, planes)), 8) + pack_bits(planes)
+        planes = material.levels[level]
+        bits = le(number, 4) + le(sum(len(plane[0]) for plane in planes), 8)
+        return bits + b"".join(pack_bits([plane[i] for plane in planes]) for i in self.everybody)
 
     def compare(self, index, op, material):
         """6.10"""
         material.run(self.D[op["input"]])
         for level, planes in enumerate(material.levels):
-            for i in self.everybody:
-                for j in self.everybody:
-                    if i != j:
-                        body = pack_bits([plane[i] for plane in planes])
-                        self.send(self.r.parties[i], self.r.parties[j], "Opening", body, index | level << 16)
-        for number, sums in material.sums.items():
-            for i in self.everybody:
-                self.add_words(self.bit_sums[i], number, sums[i])
+            self.send_opening([pack_bits([plane[i] for plane in planes]) for i in self.everybody], index | level << 16)
+
+    def prove(self, index, point):
+        """6.14; returns what parties report."""
+        material = self.material[index]
+        proofs, report = messages(material, point)
+        self.send_opening(proofs, index | levels(self.plan["ops"][index]) << 16)
+        return report
+
+    def send_opening(self, bodies, number):
+        """Every party's message to all others."""
+        for i, body in enumerate(bodies):
+            for j in self.everybody:
+                if i != j:
+                    self.send(self.r.parties[i], self.r.parties[j], "Opening", body, number)
 
     def open(self, index, op):
         r, kind = self.r, op["kind"]
@@ -271,10 +270,7 @@ class Inference:
             kind, op = "activation", truncation(op)
         apart = dict(select=select, outside=outside).get(kind)
         shares = apart(self, op, material) if apart else getattr(self, kind)(op, material)
-        for i in self.everybody:
-            for j in self.everybody:
-                if i != j:
-                    self.send(r.parties[i], r.parties[j], "Opening", r.pack(shares[i]), index)
+        self.send_opening([r.pack(share) for share in shares], index)
         opened = self.opened[index] = self.D[index + 1] = r.add(*shares)
         if kind == "select" and op["base"] is not None:
             self.D[index + 1] = r.add(opened, self.D[op["base"]])
@@ -335,17 +331,29 @@ class Inference:
             self.add_terms(self.sums[i], 0, [-sum(t) for t in self.each(tags)])
         return shares
 
-    def zero_words(self, seed_of):
-        """Shares of zero by exclusive or (7.2)."""
-        shares = [[0] * len(self.bit_constants) for _ in self.everybody]
+    def shared_report(self, report, seed_of):
+        """Shares of a report by exclusive or: of zero (7.2), and the first party's with the report added."""
+        shares = [[0] * (len(report) // 8) for _ in self.everybody]
+        shares[0] = [int.from_bytes(report[at:at + 8], "little") for at in range(0, len(report), 8)]
         for i in self.everybody:
             for j in range(i + 1, self.r.n):
-                term = Stream(seed_of(self.pair_keys[i, j])).words(ZERO_WORDS, 0, len(self.bit_constants))
+                term = Stream(seed_of(self.pair_keys[i, j])).words(ZERO_WORDS, len(report) // 8)
                 shares[i], shares[j] = xor(shares[i], term), xor(shares[j], term)
-        return shares
+        return [b"".join(le(word, 8) for word in share) for share in shares]
+
+    def check_report(self, of_proofs, transcript):
+        """What the helper makes of the shares of the report and the hashes that follow them."""
+        report = bytes(of_proofs[0][:-32])
+        for other in of_proofs[1:]:
+            report = bytes(map(int.__xor__, report, other[:-32]))
+        assert all(of_party[-32:] == keyed(transcript, report) for of_party in of_proofs)
+        for op, material in zip(self.plan["ops"], self.material):
+            if op["kind"] == "compare":
+                report = accepts(material, report)
+        assert not report
 
     # -------------------------------------------------------------- 6.7 and 6.8
-    def finish(self, transcript, receiver_key):
+    def finish(self, transcript, reports, receiver_key):
         r, q, out = self.r, self.q, self.plan["output"]
         shift = r.values.scale[out["value"]] - out["scale"]
         width = -(-(52 * r.limbs - shift) // 8)
@@ -354,15 +362,21 @@ class Inference:
         message = b"".join(le(v >> shift, width) + bytes([c]) for v, c in zip(D, below))
         output_hash = keyed(receiver_key, b"output" + self.scope + r.digest + message)
         view = keyed(transcript, output_hash)
-        zero = r.zero_shares(self.pair_keys, len(self.constants),
-                             lambda key: keyed(keyed(key, label(CHECK_ZERO, self.scope, 0)), view))
+
+        def zero_seed(key):
+            return keyed(keyed(key, label(CHECK_ZERO, self.scope, 0)), view)
+
+        zero = r.zero_shares(self.pair_keys, len(self.constants), zero_seed)
         sigma = [r.add(sums, z) for sums, z in zip(self.sums, zero)]
         assert r.add(*sigma) == self.constants, "the check fails"
-        words = self.zero_words(lambda key: keyed(keyed(key, label(CHECK_ZERO, self.scope, 0)), view))
-        bits = [xor(sums, z) for sums, z in zip(self.bit_sums, words)]
-        assert xor(*bits) == self.bit_constants, "the boolean check fails"
-        for party, sums, words in zip(r.parties, sigma, bits):
-            self.send(party, HELPER, "Check", r.pack(sums) + pack_words(words) + transcript + output_hash)
+        of_proofs = [b""] * r.n
+        if reports:
+            report = b"".join(reports)
+            shares = self.shared_report(report, zero_seed)
+            of_proofs = [share + keyed(transcript, report) for share in shares]
+            self.check_report(of_proofs, transcript)
+        for party, sums, of_party in zip(r.parties, sigma, of_proofs):
+            self.send(party, HELPER, "Check", r.pack(sums) + of_party + transcript + output_hash)
             self.send(party, CLIENT, "Output", message)
         masks = self.masks[out["value"]]
         high = [int(2 * v > q) for v in masks]

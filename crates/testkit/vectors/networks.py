@@ -7,7 +7,7 @@ operations mean.
 import math
 import struct
 
-from comparisons import bits_opened, levels, shape
+from comparisons import levels
 from primitives import derive_key, sequence, text, varint, zigzag
 
 WORDS = ("linear", "multiply", "activation", "add", "sum_pool", "slice", "concat", "weigh", "compare", "truncate",
@@ -237,7 +237,6 @@ class Values:
                     self.rounds.append([])
                 self.rounds[ready + 1 + level].append((index, level))
         self.share_masks(plan)
-        self.bit_slots = max([0] + [slots(op) for op in plan["ops"] if op["kind"] == "compare"])
         self.slots = max([1] + [op["use"] + 1 for op in plan["ops"] if op["kind"] == "linear"])
 
 
@@ -256,12 +255,6 @@ class Values:
                 self.shared[index + 1] = all(self.shared[v] for v in inputs_of(op))
             if op["kind"] == "public_linear" and not needed[index + 1]:
                 self.shared[index + 1] = False
-
-
-def slots(op):
-    """Bits that a comparison opens for one element."""
-    runs = [(run, i + 1 == len(level)) for level in shape(len(op["digits"])) for i, run in enumerate(level)]
-    return len(op["thresholds"]) * (1 + sum(len(bits_opened(run, last)) for run, last in runs))
 
 
 def local(op, arguments, q, masks=False):

@@ -83,11 +83,12 @@ def keyed(key, data):
     return _blake3(_words(key)[:8], data, KEYED_HASH)
 
 
-def keyed_stream(key, count):
-    """The first bytes of BLAKE3's extendable output with a key of 32 bytes, of no input."""
+def keyed_stream(key, count, data=b""):
+    """The first bytes of BLAKE3's extendable output with a key of 32 bytes, of an input of one block at most."""
     flags, out = KEYED_HASH | CHUNK_START | CHUNK_END | ROOT, b""
+    assert len(data) <= 64
     for block in range(-(-count // 64)):
-        words = _all_words(_words(key)[:8], [0] * 16, block, 0, flags)
+        words = _all_words(_words(key)[:8], _words(data), block, len(data), flags)
         out += b"".join(word.to_bytes(4, "little") for word in words)
     return out[:count]
 
@@ -187,22 +188,55 @@ class Stream:
             elements.append(lift(residues))
         return elements
 
-    def words(self, domain, first, count):
-        """Words of 52 bits: the low bits, whatever they are."""
-        return [self.word(domain, 0, 0, j) % 2**52 for j in range(first, first + count)]
+    def words(self, domain, count):
+        """The first raw words of a domain, 64 bits each."""
+        return [self.word(domain, 0, 0, j) for j in range(count)]
 
+    def bits(self, domain, count):
+        """The first bits of a domain, 64 in a raw word, the lowest one first."""
+        return [word >> i & 1 for word in self.words(domain, -(-count // 64)) for i in range(64)][:count]
 
-def pack_words(words):
-    body = b""
-    for i in range(0, len(words), 2):
-        pair = words[i:i + 2]
-        body += sum(w << 52 * k for k, w in enumerate(pair)).to_bytes(13 if len(pair) == 2 else 7, "little")
-    return body
+    def polynomials(self, domain, first, count):
+        """Elements of GF(2^128) of a domain: two raw words each, the low half first."""
+        return [self.word(domain, 0, 0, 2 * j) | self.word(domain, 0, 0, 2 * j + 1) << 64
+                for j in range(first, first + count)]
 
 
 def pack_bits(planes):
     """Planes of bits, eight in a byte, the first one lowest."""
     return b"".join(sum(bit << i for i, bit in enumerate(plane)).to_bytes(-(-len(plane) // 8), "little") for plane in planes)
+
+
+# ------------------------------------------------------------------ GF(2^128) (docs/protocol.md, 2)
+def _carryless(a, b):
+    """The product of two polynomials over GF(2), four bits of `b` at a time."""
+    multiples = [0, a]
+    for i in range(2, 16):
+        multiples.append(multiples[i // 2] << 1 ^ multiples[i % 2])
+    out = shift = 0
+    while b:
+        out ^= multiples[b & 15] << shift
+        b, shift = b >> 4, shift + 4
+    return out
+
+
+def _reduced(a):
+    """A polynomial modulo X^128 + X^7 + X^2 + X + 1."""
+    while a >> 128:
+        high = a >> 128
+        a = a % 2**128 ^ high ^ high << 1 ^ high << 2 ^ high << 7
+    return a
+
+
+def times(a, b):
+    return _reduced(_carryless(a, b))
+
+
+def inner_product(a, b):
+    total = 0
+    for x, y in zip(a, b):
+        total ^= _carryless(x, y)
+    return _reduced(total)
 
 
 def planes(elements, limbs):
@@ -241,7 +275,7 @@ def sequence(items):
     return varint(len(items)) + b"".join(items)
 
 
-# ------------------------------------------------------------------ published vectors of the two algorithms
+# ------------------------------------------------------------------ published vectors, and the field's order
 def self_test():
     plain, key = bytes(i * 0x11 for i in range(16)), bytes(range(16))
     assert Aes(key).encrypt(plain).hex() == "69c4e0d86a7b0430d8cdb78070b4c55a"  # FIPS 197, C.1
@@ -250,5 +284,10 @@ def self_test():
     data, key = bytes(i % 251 for i in range(3073)), b"whats the Elvish word for friend"
     assert blake3(data).hex().startswith("7124b49501012f81cc7f11ca069ec9226cecb8a2c850cfe644e327d22d3e1cd3")
     assert keyed(key, data).hex().startswith("68dede9bef00ba89e43f31a6825f4cf433389fedae75c04ee9f0cf16a427c95a")
+    assert keyed_stream(key, 64).hex().endswith("ed60d26b18171a2f22a4b94822c701f107153dba24918c4bae4d2945c20ece13387627d")
     context = "BLAKE3 2019-12-27 16:29:52 test vectors context"
+    power = 2
+    for _ in range(128):
+        power = times(power, power)
+    assert power == 2  # X to the power 2^128 is X
     assert derive_key(context, data).hex().startswith("72613c9ec9ff7e40f8f5c173784c532a")

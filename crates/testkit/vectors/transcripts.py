@@ -229,6 +229,21 @@ def mixed(limbs):
     return net.reveal(net.public(net.dense(y, 2, 2), 2, 3))
 
 
+def chunks(limbs):
+    """More elements than a chunk of a proof holds, of the most bits that an element may have."""
+    net = Draft(f"chunks, {limbs} limbs", limbs, [33])
+    y = net.select(INPUT, net.compare(INPUT, [0], [8, 8, 1], point=2), [[0], [0, 1]])
+    return net.reveal(net.dense(y, 33, 2))
+
+
+def ends_in_a_comparison(limbs):
+    """The last thing that is opened, and so the last that the transcript absorbs, is a bit of a comparison."""
+    net = Draft(f"ends in a comparison, {limbs} limbs", limbs, [3])
+    z = net.dense(INPUT, 3, 2)
+    net.compare(INPUT, [0, 1], [5], point=2)
+    return net.reveal(z)
+
+
 # Network, parties, batches of the inferences.
 CASES = [(dense(2), 2, [1, 2]), (dense(1), 3, [1]), (convolution(2), 3, [2]), (convolution(1), 2, [1, 1]),
          (products(2), 2, [2, 1]), (products(1), 3, [1]), (residual(2), 3, [1, 2]), (residual(1), 2, [1]),
@@ -236,7 +251,7 @@ CASES = [(dense(2), 2, [1, 2]), (dense(1), 3, [1]), (convolution(2), 3, [2]), (c
          (relu(1, [1, 2, 1, 2, 1, 2, 2]), 5, [2]), (relu(2, [2] * 5), 5, [1]), (maxima(1), 3, [2]), (maxima(2), 2, [1]),
          (pieces(1), 2, [1]), (pieces(2), 3, [1]), (relu_of_maxima(1), 2, [2]), (relu_of_maxima(2), 3, [1]),
          (watched(1), 2, [2]), (watched(2), 3, [1]), (public(1), 2, [2]), (public(2), 3, [1]), (mixed(2), 2, [2]),
-         (mixed(3), 3, [1])]
+         (mixed(3), 3, [1]), (chunks(1), 2, [2]), (ends_in_a_comparison(1), 3, [1])]
 
 
 def case(net, parties, batches):

@@ -11,8 +11,8 @@ HELPER, OWNER, CLIENT = "helper", "model owner", "client 1"
 # Purposes, and the domains of their streams.
 WEIGHT_MASK, LOAD_TAGS, INPUT_MASK, MATERIAL, LOAD_ZERO, CHECK_ZERO, CHALLENGE, AUTHENTICATION = range(1, 9)
 FOLLOW, KEY, OUT_MASK, PRODUCT_TAGS = 0, 1, 2, (3, 4)
-BIT_KEY, MASK_BITS, ZERO_WORDS = 128, 129, 1
-TABLE, JOIN, SELECTED, SELECTED_TAG = (i << 24 for i in range(1, 5))
+PROOF, ZERO_WORDS = 130, 1
+TABLE, JOIN, SELECTED, SELECTED_TAG, MASK_BIT = (i << 24 for i in range(1, 6))
 COEFFICIENT, COEFFICIENT_TAG, DIFFERENCE, DIFFERENCE_TAG = 16, 32, 48, 64
 
 
@@ -30,8 +30,8 @@ def label(purpose, of, index):
 
 
 def header(kind, index, of):
-    """Version 5; hops are counted by nodes only and are 0 here."""
-    return bytes([5, KINDS[kind]]) + le(0, 2) + le(index, 4) + of
+    """Version 6; hops are counted by nodes only and are 0 here."""
+    return bytes([6, KINDS[kind]]) + le(0, 2) + le(index, 4) + of
 
 
 def authentication_keys(party_seeds, of, recipient):

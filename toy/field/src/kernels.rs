@@ -3,6 +3,7 @@
 use ethnum::I256;
 
 use crate::element::Element;
+use crate::gf128::Gf128;
 use crate::prime::{Limbs, MASK52, Prime};
 use crate::shape::SumPool2d;
 
@@ -237,20 +238,6 @@ pub(crate) fn unpack(p: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool
     correct
 }
 
-/// One digit of every element of a window, as in the real crate.
-#[derive(Clone, Copy)]
-pub(crate) struct Digits<'a> {
-    pub(crate) window: &'a [u64],
-    pub(crate) low: u32,
-    pub(crate) width: u32,
-}
-
-impl Digits<'_> {
-    fn get(&self, i: usize) -> u64 {
-        self.window[i] >> self.low & ((1 << self.width) - 1)
-    }
-}
-
 fn bit_of(bits: &[u64], i: usize) -> bool {
     bits[i / 64] >> (i % 64) & 1 == 1
 }
@@ -273,33 +260,6 @@ pub(crate) fn xor_assign(a: &mut [u64], b: &[u64]) {
     zip(a, b, |a, b| a ^ b);
 }
 
-/// `out ^= ` the words of every term whose public bit is set.
-pub(crate) fn xor_selected(terms: &[(&[u64], &[u64])], out: &mut [u64]) {
-    for (i, out) in out.iter_mut().enumerate() {
-        for (words, bits) in terms {
-            *out ^= if bit_of(bits, i) { words[i] } else { 0 };
-        }
-    }
-}
-
-/// `T[j]` to `less` and `T[j - 1] ^ T[j]` to `equal`, `T[-1]` being the key and the last entry 0.
-pub(crate) fn pick(digits: Digits<'_>, tables: &[&[u64]], key: &[u64], less: &mut [u64], equal: &mut [u64]) {
-    for (i, less) in less.iter_mut().enumerate() {
-        let j = digits.get(i) as usize;
-        *less = tables.get(j).map_or(0, |table| table[i]);
-        if let Some(equal) = equal.get_mut(i) {
-            *equal = *less ^ if j == 0 { key[i] } else { tables[j - 1][i] };
-        }
-    }
-}
-
-/// The key where `position` is below the digit.
-pub(crate) fn entry(digits: Digits<'_>, position: u64, key: &[u64], out: &mut [u64]) {
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = if position < digits.get(i) { key[i] } else { 0 };
-    }
-}
-
 /// One bit of every word, packed.
 pub(crate) fn bit(words: &[u64], position: u32, bits: &mut [u64]) {
     bits.fill(0);
@@ -308,24 +268,133 @@ pub(crate) fn bit(words: &[u64], position: u32, bits: &mut [u64]) {
     }
 }
 
-/// The exclusive or of all words, and of the keys whose public bit is set.
-pub(crate) fn xor_sum(words: &[u64], key: &[u64], bits: &[u64], first: usize) -> u64 {
-    let chosen = |i: usize| if bit_of(bits, first + i) { key[i] } else { 0 };
-    words.iter().enumerate().fold(0, |sum, (i, word)| sum ^ word ^ chosen(i))
+/// Element `i` of a vector of the binary field.
+fn binary(words: &[u64], i: usize) -> Gf128 {
+    Gf128::from_words([words[2 * i], words[2 * i + 1]])
 }
 
-/// Unpacks 52-bit words; returns whether the padding is zero.
-pub(crate) fn unpack_words(bytes: &[u8], words: &mut [u64]) -> bool {
-    let mut correct = true;
-    for (pair, bytes) in words.chunks_mut(2).zip(bytes.chunks(13)) {
-        let mut packed = [0; 16];
-        packed[..bytes.len()].copy_from_slice(bytes);
-        let mut packed = u128::from_le_bytes(packed);
-        for word in pair {
-            *word = packed as u64 & MASK52;
-            packed >>= 52;
+fn store_binary(words: &mut [u64], i: usize, element: Gf128) {
+    words[2 * i..][..2].copy_from_slice(&element.to_words());
+}
+
+/// Bit `i` as an element.
+fn binary_bit(bits: &[u64], i: usize) -> Gf128 {
+    if bit_of(bits, i) { Gf128::ONE } else { Gf128::ZERO }
+}
+
+fn binary_sum(len: usize, term: impl Fn(usize) -> Gf128) -> Gf128 {
+    (0..len).fold(Gf128::ZERO, |sum, i| sum + term(i))
+}
+
+/// Where a sum goes, and its terms: elements, and the bits that choose among them, if any do.
+pub(crate) type Sum<'a> = (usize, Vec<(&'a [u64], Option<&'a [u64]>)>);
+
+/// Sums of chosen elements, each written to, or with `more` added to, the words from its first on.
+pub(crate) fn combine(sums: &[Sum<'_>], more: bool, words: usize, out: &mut [u64]) {
+    for (first, terms) in sums {
+        let out = &mut out[*first..][..words];
+        for i in 0..words / 2 {
+            let term = |t: usize| {
+                let (elements, bits) = &terms[t];
+                bits.map_or(Gf128::ONE, |bits| binary_bit(bits, i)) * binary(elements, i)
+            };
+            let before = if more { binary(out, i) } else { Gf128::ZERO };
+            store_binary(out, i, before + binary_sum(terms.len(), term));
         }
-        correct &= packed == 0;
     }
-    correct
+}
+
+/// The sum of the elements whose bit is set.
+pub(crate) fn sum_selected(elements: &[u64], bits: &[u64]) -> [u64; 2] {
+    binary_sum(elements.len() / 2, |i| binary_bit(bits, i) * binary(elements, i)).to_words()
+}
+
+/// `<a, b>`.
+pub(crate) fn inner_product(a: &[u64], b: &[u64]) -> [u64; 2] {
+    binary_sum(a.len() / 2, |i| binary(a, i) * binary(b, i)).to_words()
+}
+
+/// `<a_0, b_0>` and `<a_0 + a_1, b_0 + b_1>`.
+fn binary_round(a: [&[u64]; 2], b: [impl Fn(usize) -> Gf128; 2]) -> [[u64; 2]; 2] {
+    let len = a[0].len() / 2;
+    let first = binary_sum(len, |i| binary(a[0], i) * b[0](i));
+    let second = binary_sum(len, |i| (binary(a[0], i) + binary(a[1], i)) * (b[0](i) + b[1](i)));
+    [first.to_words(), second.to_words()]
+}
+
+pub(crate) fn round(a: [&[u64]; 2], b: [&[u64]; 2]) -> [[u64; 2]; 2] {
+    binary_round(a, b.map(|b| move |i| binary(b, i)))
+}
+
+fn round_of_bits(a: [&[u64]; 2], b: [&[u64]; 2]) -> [[u64; 2]; 2] {
+    binary_round(a, b.map(|b| move |i| binary_bit(b, i)))
+}
+
+/// `lower += r (lower + upper)`.
+pub(crate) fn fold(lower: &mut [u64], upper: &[u64], r: [u64; 2]) {
+    for i in 0..lower.len() / 2 {
+        let folded = binary(lower, i) + Gf128::from_words(r) * (binary(lower, i) + binary(upper, i));
+        store_binary(lower, i, folded);
+    }
+}
+
+/// Folds both vectors, given as quarters, and returns the round of what is left.
+pub(crate) fn fold_and_round(
+    [mut a, mut b]: [[&mut [u64]; 2]; 2],
+    upper: [[&[u64]; 2]; 2],
+    r: [u64; 2],
+) -> [[u64; 2]; 2] {
+    a.iter_mut().zip(upper[0]).for_each(|(a, upper)| fold(a, upper, r));
+    b.iter_mut().zip(upper[1]).for_each(|(b, upper)| fold(b, upper, r));
+    round(a.map(|a| &*a), b.map(|b| &*b))
+}
+
+/// Sum `3 i + j` is `<A_(i,j), B_(i,j)>`, with 2 for the sum of 0 and 1; that of `i = j = 1` is 0.
+pub(crate) fn two_rounds_of_bits(a: [&[u64]; 4], b: [&[u64]; 4]) -> [[u64; 2]; 9] {
+    let both = |x: usize| if x == 2 { vec![0, 1] } else { vec![x] };
+    std::array::from_fn(|sum| {
+        let (rows, columns) = (both(sum / 3), both(sum % 3));
+        let quarters: Vec<usize> =
+            rows.iter().flat_map(|row| columns.iter().map(move |column| 2 * row + column)).collect();
+        let of_a = |i| binary_sum(quarters.len(), |q| binary(a[quarters[q]], i));
+        let of_b = |i| binary_sum(quarters.len(), |q| binary_bit(b[quarters[q]], i));
+        let len = if sum == 4 { 0 } else { a[0].len() / 2 };
+        binary_sum(len, |i| of_a(i) * of_b(i)).to_words()
+    })
+}
+
+/// Folds a vector, given as eighths, with weights of all quarters but the first, which has what is
+/// missing to 1; and returns the round of what is left, for each of four planes of bits.
+pub(crate) fn fold_twice_and_round_of_bits(
+    a: [[&[u64]; 2]; 4],
+    weights: [[u64; 2]; 3],
+    mut out: [&mut [u64]; 2],
+    planes: [[&[u64]; 2]; 4],
+) -> [[[u64; 2]; 2]; 4] {
+    let [x, y, z] = weights.map(Gf128::from_words);
+    let weights = [Gf128::ONE + x + y + z, x, y, z];
+    for (half, out) in out.iter_mut().enumerate() {
+        for i in 0..out.len() / 2 {
+            store_binary(out, i, binary_sum(4, |quarter| weights[quarter] * binary(a[quarter][half], i)));
+        }
+    }
+    let out = out.map(|out| &*out);
+    planes.map(|plane| round_of_bits(out, plane))
+}
+
+/// `out = sum w b` over planes of bits.
+pub(crate) fn weighted_bits(planes: [&[u64]; 8], weights: [[u64; 2]; 8], out: &mut [u64]) {
+    for i in 0..out.len() / 2 {
+        let term = |plane: usize| Gf128::from_words(weights[plane]) * binary_bit(planes[plane], i);
+        store_binary(out, i, binary_sum(8, term));
+    }
+}
+
+/// `upper = r lower`, `lower += upper`.
+pub(crate) fn split_by(lower: &mut [u64], upper: &mut [u64], r: [u64; 2]) {
+    for i in 0..lower.len() / 2 {
+        let part = Gf128::from_words(r) * binary(lower, i);
+        store_binary(upper, i, part);
+        store_binary(lower, i, binary(lower, i) + part);
+    }
 }

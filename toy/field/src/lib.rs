@@ -9,8 +9,11 @@
 //! - [`oracle`]: everything random is a value of one lazily drawn random function, from a tape that
 //!   tests enumerate
 //! - primes are those of the [`oracle::Oracle`] that runs, the real ones outside
+//! - [`Gf128`] has four elements while an oracle runs, 2^128 outside
 #![forbid(unsafe_code)]
 
+#[path = "../../../crates/field/src/binary.rs"]
+mod binary;
 #[path = "../../../crates/field/src/bits.rs"]
 mod bits;
 mod element;
@@ -18,6 +21,7 @@ mod element;
 mod error;
 #[path = "../../../crates/field/src/evaluation.rs"]
 mod evaluation;
+mod gf128;
 mod kernels;
 mod linear;
 pub mod oracle;
@@ -30,10 +34,14 @@ mod polynomial;
 mod pool;
 mod prg;
 mod prime;
+#[path = "../../../crates/field/src/rows.rs"]
+mod rows;
 #[path = "../../../crates/field/src/shape.rs"]
 mod shape;
 mod storage;
 mod stream;
+#[path = "../../../crates/field/src/sumcheck.rs"]
+mod sumcheck;
 #[path = "../../../crates/field/src/truncation.rs"]
 mod truncation;
 #[path = "../../../crates/field/src/vector.rs"]
@@ -42,19 +50,22 @@ mod winograd;
 #[path = "../../../crates/field/src/word.rs"]
 mod word;
 
+pub use binary::Gf128Vec;
 pub use bits::BitVec;
 pub use element::Element;
 pub use error::{FieldError, RandomnessError, ShapeError, UnpackError};
 pub use ethnum::{I256, U256};
 pub use evaluation::{Argument, PolynomialShares, add_signed_shares, evaluate_shares};
+pub use gf128::Gf128;
 pub use linear::LinearMap;
 pub use pack::{pack_into, pack_to, packed_len, unpack, unpack_add, unpack_part};
 pub use polynomial::{MAX_DEGREE, evaluate, scaled_coefficients, taylor_coefficients};
 pub use pool::{gather, sum_pool, sum_pool_transposed};
 pub use prg::{Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
+pub use rows::{Gf128Rows, Row, SumOfRows};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
 pub use stream::Stream;
 pub use truncation::{Opened, Truncation, WrapBits};
 pub use vector::LimbVec;
-pub use word::{Digit, WordVec};
+pub use word::WordVec;

@@ -13,7 +13,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::error::RandomnessError;
 use crate::prg::{Randomness, Seed};
-use crate::prime::{Prime, with_primes, with_word_bits};
+use crate::prime::{Prime, with_primes};
 
 /// A point at which the random function is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -70,7 +70,6 @@ type Mixed = BuildHasherDefault<Mix>;
 #[derive(Clone, Debug)]
 pub struct Oracle {
     primes: &'static [Prime; 3],
-    word_bits: u32,
     values: HashMap<Draw, u64, Mixed>,
     draws: Vec<(Draw, u64)>,
     salt: u64,
@@ -94,7 +93,6 @@ impl Oracle {
         assert!(a != b && b != c && a != c, "limbs have different primes");
         Oracle {
             primes,
-            word_bits: 2,
             values: HashMap::default(),
             draws: Vec::new(),
             salt,
@@ -109,11 +107,6 @@ impl Oracle {
     /// under two names.
     pub fn named(self, names: u64) -> Oracle {
         Oracle { names, ..self }
-    }
-
-    /// This oracle with words of so many bits; 2 when nothing is said.
-    pub fn words_of(self, word_bits: u32) -> Oracle {
-        Oracle { word_bits, ..self }
     }
 
     /// This oracle with another salt for everything that is not drawn yet.
@@ -138,17 +131,22 @@ impl Oracle {
                 ORACLE.set(self.0.take());
             }
         }
-        let (primes, word_bits) = (self.primes, self.word_bits);
+        let primes = self.primes;
         let _restore = Restore(ORACLE.replace(Some(self)));
-        let result = with_primes(primes, || with_word_bits(word_bits, f));
+        let result = with_primes(primes, f);
         let oracle = ORACLE.take().expect("the oracle of this run");
         (result, oracle)
     }
 
-    /// Every point drawn, in order, with the number of its values: the prime of its limb, or a power
-    /// of two for a word.
+    /// Every point drawn, in order, with the number of its values: the prime of its limb, 2
+    /// for a bit, 4 for an element of the binary field.
     pub fn draws(&self) -> &[(Draw, u64)] {
         &self.draws
+    }
+
+    /// The value at a point, if it is drawn.
+    pub fn drawn(&self, draw: &Draw) -> Option<u64> {
+        self.values.get(draw).copied()
     }
 
     /// Where a seed comes from; `None` for bytes that are no seed, or one that was put together
@@ -166,7 +164,7 @@ impl Oracle {
             Some(Some(value)) => *value,
             _ => scramble(self.salt, index as u64) % size,
         };
-        assert!(value < size, "the tape holds no residue or word");
+        assert!(value < size, "the tape holds no residue, bit or element");
         self.values.insert(draw, value);
         self.draws.push((draw, size));
         value
@@ -187,6 +185,11 @@ fn scramble(salt: u64, index: u64) -> u64 {
 
 fn with<T>(f: impl FnOnce(&mut Oracle) -> T) -> T {
     ORACLE.with_borrow_mut(|o| f(o.as_mut().expect("toy randomness exists inside Oracle::run only")))
+}
+
+/// Whether one runs on this thread.
+pub(crate) fn runs() -> bool {
+    ORACLE.with_borrow(Option::is_some)
 }
 
 pub(crate) fn value(draw: Draw, size: u64) -> u64 {

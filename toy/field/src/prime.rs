@@ -30,27 +30,6 @@ pub(crate) fn with_primes<T>(primes: &'static [Prime; 3], f: impl FnOnce() -> T)
     f()
 }
 
-thread_local! {
-    static WORD_BITS: Cell<u32> = const { Cell::new(52) };
-}
-
-/// Bits of a word in use.
-pub(crate) fn word_bits() -> u32 {
-    WORD_BITS.get()
-}
-
-/// Runs `f` with words of other size on this thread.
-pub(crate) fn with_word_bits<T>(bits: u32, f: impl FnOnce() -> T) -> T {
-    struct Restore(u32);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            WORD_BITS.set(self.0);
-        }
-    }
-    let _restore = Restore(WORD_BITS.replace(bits));
-    f()
-}
-
 /// The primes in use, to be read by index.
 #[derive(Clone, Copy, Debug)]
 pub struct Primes;

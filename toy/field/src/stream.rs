@@ -1,10 +1,11 @@
 //! Streams of elements, whose values the oracle draws.
 
+use crate::binary::Gf128Vec;
+use crate::bits::BitVec;
 use crate::oracle::{self, Draw};
 use crate::prg::Seed;
-use crate::prime::{Limbs, word_bits};
+use crate::prime::Limbs;
 use crate::vector::LimbVec;
-use crate::word::WordVec;
 use std::fmt;
 
 /// A generator of uniform elements, random access.
@@ -56,17 +57,32 @@ impl Stream {
         rest.sub_assign(&self.sample_from(domain, rest.limbs(), first, rest.len()));
     }
 
-    /// Words `first..first + len` of a domain.
+    /// Bits `first..first + len` of a domain.
+    ///
+    /// # Panics
+    /// Outside [`oracle::Oracle::run`], and when `first` is not a multiple of 64.
+    pub fn sample_bits(&self, domain: u32, first: u64, len: usize) -> BitVec {
+        assert!(first.is_multiple_of(64), "bits from the middle of a word, {first}");
+        let bit = |position| oracle::value(Draw { seed: self.seed, domain, limb: 0, position }, 2) == 1;
+        (first..).take(len).map(bit).collect()
+    }
+
+    /// Elements `first..first + len` of the binary field of a domain.
     ///
     /// # Panics
     /// Outside [`oracle::Oracle::run`].
-    pub fn sample_words(&self, domain: u32, first: u64, len: usize) -> WordVec {
-        let mut out = WordVec::zeros(len);
-        for (position, word) in (first..).zip(out.words_mut()) {
-            let draw = Draw { seed: self.seed, domain, limb: 0, position };
-            *word = oracle::value(draw, 1 << word_bits());
-        }
+    pub fn sample_gf128(&self, domain: u32, first: u64, len: usize) -> Gf128Vec {
+        let mut out = Gf128Vec::zeros(len);
+        self.words(domain, 2 * first, out.words_mut());
         out
+    }
+
+    /// Words of elements of the binary field, from an even number on.
+    pub(crate) fn words(&self, domain: u32, first: u64, out: &mut [u64]) {
+        for (position, element) in (first / 2..).zip(out.as_chunks_mut().0) {
+            let draw = Draw { seed: self.seed, domain, limb: 0, position };
+            *element = [oracle::value(draw, 4), 0];
+        }
     }
 }
 

@@ -202,3 +202,88 @@ fn truncation_and_polynomials() {
         assert!(sums.iter().zip(&also_sums).all(|(a, b)| a.lift() == b.lift()));
     }
 }
+
+/// Vectors with equal elements of GF(2^128) in both fields.
+fn binary(numbers: &mut Numbers, len: usize) -> (real::Gf128Vec, toy::Gf128Vec) {
+    let (mut a, mut b) = (real::Gf128Vec::zeros(len), toy::Gf128Vec::zeros(len));
+    for i in 0..len {
+        let bytes: [u8; 16] = match numbers.below(8) {
+            0 => [0; 16],
+            1 => [0xff; 16],
+            _ => std::array::from_fn(|_| numbers.below(256) as u8),
+        };
+        a.set(i, real::Gf128::from_bytes(bytes));
+        b.set(i, toy::Gf128::from_bytes(bytes));
+    }
+    (a, b)
+}
+
+fn assert_same_binary(a: &real::Gf128Vec, b: &toy::Gf128Vec) {
+    assert_eq!(a.len(), b.len());
+    assert!((0..a.len()).all(|i| a.get(i).to_bytes() == b.get(i).to_bytes()));
+}
+
+#[test]
+fn binary_vectors_and_sumchecks() {
+    let mut numbers = Numbers(4);
+    for len in [2, 4, 8, 64, 128, 256, 1024, 2048] {
+        let ((mut a, mut b), (x, y)) = (binary(&mut numbers, len), binary(&mut numbers, len));
+        let bools: Vec<bool> = (0..len).map(|_| numbers.below(2) == 1).collect();
+        let (bits, also): (real::BitVec, toy::BitVec) =
+            (bools.iter().copied().collect(), bools.iter().copied().collect());
+        let same = |a: real::Gf128, b: toy::Gf128| assert_eq!(a.to_bytes(), b.to_bytes());
+        same(a.sum_selected(&bits), b.sum_selected(&also));
+        let ([q, s], [r, t]) = (a.round(&x), b.round(&y));
+        same(q, r);
+        same(s, t);
+        same(q * s, r * t);
+        same(q + s, r + t);
+        let challenges = binary(&mut numbers, 12);
+        let (mut sent, mut also_sent) = (Vec::new(), Vec::new());
+        let [q, s] = a.sumcheck(&bits, |sums| {
+            sent.push(sums.map(real::Gf128::to_bytes));
+            challenges.0.get(sent.len())
+        });
+        let [r, t] = b.sumcheck(&also, |sums| {
+            also_sent.push(sums.map(toy::Gf128::to_bytes));
+            challenges.1.get(also_sent.len())
+        });
+        assert_eq!(sent, also_sent);
+        same(q, r);
+        same(s, t);
+        let point: Vec<real::Gf128> = (0..sent.len()).map(|k| challenges.0.get(1 + k)).collect();
+        let also_point: Vec<toy::Gf128> = (0..sent.len()).map(|k| challenges.1.get(1 + k)).collect();
+        same(a.evaluate(&point), r);
+        same(q, b.evaluate(&also_point));
+        same(real::Gf128Vec::evaluate_bits(&bits, &point), t);
+        same(s, toy::Gf128Vec::evaluate_bits(&also, &also_point));
+        a.fold(s);
+        b.fold(t);
+        assert_same_binary(&a, &b);
+    }
+}
+
+/// GF(4), written down: 2 is `X`, 3 is `X + 1`, and each is the other's inverse and square.
+#[test]
+fn the_binary_field_of_a_run_has_four_elements() {
+    use toy::oracle::{FreshSeeds, Oracle};
+    static PRIMES: [toy::Prime; 3] = [toy::Prime::toy(3), toy::Prime::toy(5), toy::Prime::toy(7)];
+    let ((), oracle) = Oracle::new(&PRIMES, 1).run(|| {
+        let element = |x: u8| toy::Gf128::from_bytes(std::array::from_fn(|_| x | 0xfc));
+        let table = [[0, 0, 0, 0], [0, 1, 2, 3], [0, 2, 3, 1], [0, 3, 1, 2]];
+        for (a, b) in (0..4).flat_map(|a| (0..4).map(move |b| (a, b))) {
+            assert_eq!(element(a) * element(b), element(table[usize::from(a)][usize::from(b)]));
+            assert_eq!(element(a) + element(b), element(a ^ b));
+            assert_eq!(element(a).to_bytes()[..2], [a, 0]);
+        }
+        let stream = toy::Randomness::seed(&mut FreshSeeds).unwrap().stream();
+        let bits = stream.sample_bits(1, 0, 70);
+        assert_eq!(stream.sample_bits(1, 64, 6), bits.slice(64..70));
+        let elements = stream.sample_gf128(2, 5, 40);
+        assert!((0..40).all(|i| element(elements.get(i).to_bytes()[0]) == elements.get(i)));
+        assert_eq!(stream.sample_gf128(2, 6, 3), elements.slice(1..4));
+    });
+    assert_eq!(oracle.draws().iter().filter(|(draw, size)| draw.domain == 1 && *size == 2).count(), 70);
+    assert_eq!(oracle.draws().iter().filter(|(draw, size)| draw.domain == 2 && *size == 4).count(), 40);
+    assert_eq!(oracle.draws().len(), 110);
+}

@@ -22,7 +22,10 @@ pub(crate) struct Avx2(());
 
 /// Whether this processor (and its operating system) can run the AVX2 kernels.
 pub(super) fn detected() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("aes")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("pclmulqdq")
 }
 
 impl Avx2 {

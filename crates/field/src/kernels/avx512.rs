@@ -24,6 +24,8 @@ pub(super) fn detected() -> bool {
         && is_x86_feature_detected!("avx512vbmi")
         && is_x86_feature_detected!("vaes")
         && is_x86_feature_detected!("aes")
+        && is_x86_feature_detected!("vpclmulqdq")
+        && is_x86_feature_detected!("pclmulqdq")
 }
 
 impl Avx512 {

@@ -1,11 +1,11 @@
 //! From the active kernel to its code: every generic function as plain Rust, compiled for AVX2 and
 //! compiled for AVX-512.
 
-use super::boolean::Digits;
+use super::binary::Sum;
 use super::evaluation::{ShareRows, SignedRows};
 use super::pooling::Direction;
 use super::selection::Kernel;
-use super::{boolean, elementwise, evaluation, packing, pooling, product, winograd, words};
+use super::{binary, boolean, elementwise, evaluation, packing, pooling, product, sumcheck, winograd, words};
 use crate::prime::{Limbs, Prime};
 use crate::shape::SumPool2d;
 use crate::winograd::AREA;
@@ -121,13 +121,61 @@ dispatch! {
     packing::pack(plane: &[u64], out: &mut [u8]);
     elementwise::add_signed(prime: Prime, a: &mut [u64], b: &[u64], bits: &[u64]);
     words::window(limbs: Limbs, unit: u32, width: u32, x: &[&[u64]], window: &mut [u64]);
-    boolean::keep52(words: &mut [u64]);
     boolean::xor_assign(a: &mut [u64], b: &[u64]);
-    boolean::xor_selected(terms: &[(&[u64], &[u64])], out: &mut [u64]);
-    boolean::pick(digits: Digits<'_>, tables: &[&[u64]], key: &[u64], less: &mut [u64], equal: &mut [u64]);
-    boolean::entry(digits: Digits<'_>, position: u64, key: &[u64], out: &mut [u64]);
     boolean::bit(words: &[u64], position: u32, bits: &mut [u64]);
-    boolean::xor_sum(words: &[u64], key: &[u64], bits: &[u64], first: usize) -> u64;
-    packing::unpack_words(bytes: &[u8], words: &mut [u64]) -> bool;
     packing::unpack(prime: Prime, bytes: &[u8], plane: &mut [u64], accumulate: bool) -> bool;
+}
+
+/// Defines a function that runs `module::name` of the active kernel.
+macro_rules! dispatch_binary {
+    ($($module:ident :: $name:ident ( $($arg:ident : $type:ty),* $(,)? ) $(-> $result:ty)? ;)*) => {$(
+        #[doc = concat!("[`", stringify!($module), "::", stringify!($name), "`] with the active kernel.")]
+        pub(crate) fn $name($($arg: $type),*) $(-> $result)? {
+            /// The generic function, compiled for the instructions the token stands for.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,pclmulqdq,vpclmulqdq")]
+            fn avx512(token: super::avx512::Avx512, $($arg: $type),*) $(-> $result)? {
+                $module::$name(token, $($arg),*)
+            }
+            /// The generic function, compiled for the instructions the token stands for.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
+            fn pairs(token: super::carryless::Pairs, $($arg: $type),*) $(-> $result)? {
+                $module::$name(token, $($arg),*)
+            }
+            /// The generic function, compiled for the instructions the token stands for.
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,pclmulqdq")]
+            fn single(token: super::carryless::Single, $($arg: $type),*) $(-> $result)? {
+                $module::$name(token, $($arg),*)
+            }
+            match Token::active() {
+                Token::Scalar(token) => $module::$name(token, $($arg),*),
+                #[cfg(target_arch = "x86_64")]
+                Token::Avx2(token) => match super::carryless::Pairs::new(token) {
+                    // SAFETY: the tokens exist only where these instructions were detected.
+                    Some(token) => unsafe { pairs(token, $($arg),*) },
+                    // SAFETY: as above.
+                    None => unsafe { single(super::carryless::Single::new(token), $($arg),*) },
+                },
+                // SAFETY: the token exists only where these instructions were detected.
+                #[cfg(target_arch = "x86_64")]
+                Token::Avx512(token) => unsafe { avx512(token, $($arg),*) },
+            }
+        }
+    )*};
+}
+
+dispatch_binary! {
+    binary::multiply(a: [u64; 2], b: [u64; 2]) -> [u64; 2];
+    binary::combine(sums: &[Sum<'_>], more: bool, words: usize, out: &mut [u64]);
+    binary::sum_selected(elements: &[u64], bits: &[u64]) -> [u64; 2];
+    binary::inner_product(a: &[u64], b: &[u64]) -> [u64; 2];
+    sumcheck::round(a: [&[u64]; 2], b: [&[u64]; 2]) -> [[u64; 2]; 2];
+    sumcheck::fold(lower: &mut [u64], upper: &[u64], r: [u64; 2]);
+    sumcheck::fold_and_round(lower: [[&mut [u64]; 2]; 2], upper: [[&[u64]; 2]; 2], r: [u64; 2]) -> [[u64; 2]; 2];
+    sumcheck::two_rounds_of_bits(a: [&[u64]; 4], b: [&[u64]; 4]) -> [[u64; 2]; 9];
+    sumcheck::fold_twice_and_round_of_bits(a: [[&[u64]; 2]; 4], weights: [[u64; 2]; 3], out: [&mut [u64]; 2], planes: [[&[u64]; 2]; 4]) -> [[[u64; 2]; 2]; 4];
+    binary::weighted_bits(planes: [&[u64]; 8], weights: [[u64; 2]; 8], out: &mut [u64]);
+    binary::split_by(lower: &mut [u64], upper: &mut [u64], r: [u64; 2]);
 }

@@ -70,29 +70,6 @@ pub(super) fn unpack<S: Lanes>(
     correct
 }
 
-/// Unpacks 52-bit words from exactly their bytes; every word is one. Returns whether the padding is
-/// zero.
-#[inline(always)]
-pub(super) fn unpack_words<S: Lanes>(s: S, bytes: &[u8], words: &mut [u64]) -> bool {
-    let (blocks, rest) = words.as_chunks_mut::<LANES>();
-    let (block_bytes, rest_bytes) = bytes.split_at(blocks.len() * BYTES);
-    for (words, bytes) in blocks.iter_mut().zip(block_bytes.as_chunks::<BYTES>().0) {
-        *words = s.unpack8(bytes);
-    }
-    let mut padding = 0;
-    for (pair, bytes) in rest.chunks_mut(2).zip(rest_bytes.chunks(13)) {
-        let mut packed = [0; 16];
-        packed[..bytes.len()].copy_from_slice(bytes);
-        let mut packed = u128::from_le_bytes(packed);
-        for word in pair {
-            *word = packed as u64 & MASK52;
-            packed >>= 52;
-        }
-        padding |= packed;
-    }
-    padding == 0
-}
-
 /// [`Lanes::pack8`] in plain Rust.
 pub(super) fn pack8(words: &[u64; LANES], bytes: &mut [u8; BYTES]) {
     for (pair, bytes) in words.as_chunks::<2>().0.iter().zip(bytes.as_chunks_mut::<13>().0) {

@@ -13,9 +13,10 @@ const VARIABLE: &str = "AMICUS_KERNEL";
 pub enum Kernel {
     /// Plain Rust: 64-bit multiplications and the `aes` crate.
     Portable,
-    /// AVX2 with FMA (52-bit products from doubles) and AES instructions, VAES where there is that.
+    /// AVX2 with FMA (52-bit products from doubles), AES and carry-less multiplication, for two
+    /// blocks at a time where there is that.
     Avx2,
-    /// AVX-512 with IFMA (52-bit multiply-add), VBMI (byte permutations) and VAES.
+    /// AVX-512 with IFMA (52-bit multiply-add), VBMI (byte permutations), VAES and VPCLMULQDQ.
     Avx512,
 }
 
@@ -54,8 +55,8 @@ impl Kernel {
     const fn needs(self) -> &'static str {
         match self {
             Kernel::Portable => "nothing",
-            Kernel::Avx2 => "AVX2, FMA or AES",
-            Kernel::Avx512 => "AVX-512 with IFMA, VBMI or VAES",
+            Kernel::Avx2 => "AVX2, FMA, AES or PCLMULQDQ",
+            Kernel::Avx512 => "AVX-512 with IFMA, VBMI, VAES or VPCLMULQDQ",
         }
     }
 

@@ -1,11 +1,12 @@
 //! Seeds of what goes between roles, and of what a node keeps.
 
 use super::{Seed, seed};
-use amicus_field::{LimbVec, Limbs, OperatingSystem, WordVec, packed_len};
+use amicus_field::{LimbVec, Limbs, OperatingSystem, packed_len};
 use amicus_net::fuzz::{Door, frame};
 use amicus_net::shaper::Shape;
 use amicus_net::{Identity, PeerSet};
 use amicus_plan::ValueId;
+use amicus_protocol::check::CheckShape;
 use amicus_protocol::control::{
     self, AbortNotice, Binding, Channel, Hello, Invitation, Request, TicketGrant,
 };
@@ -132,8 +133,8 @@ pub(super) fn states() -> Vec<Seed> {
     let sums = packed_len(plan.limbs, plan.check_slots());
     let check = [vec![0, 0, 0, 2], vec![0; sums + 3 * 32]].concat();
     let with_bits = zoo::relu(Limbs::ONE, true, &[2; 6]).plan;
-    let sums = packed_len(Limbs::ONE, 1) + WordVec::packed_len(with_bits.boolean_slots());
-    let check_of_bits = [vec![0, 1, 0, 2], vec![0; sums + 3 * 32]].concat();
+    let shape = CheckShape::new(&with_bits, &with_bits.values().expect("a valid plan"), 2, 1, 2);
+    let check_of_bits = [vec![0, 1, 0, 2], vec![0; shape.bytes()]].concat();
     let digest = plan.digest().expect("memory");
     let binding =
         Binding { plan: digest, batch: 1, client: "client 1".into(), receivers: vec!["client 1".into()] };

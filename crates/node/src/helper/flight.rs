@@ -4,7 +4,6 @@ use crate::exchange::{Part, Wait, concerns};
 use crate::inbox::{Incoming, Received};
 use crate::{Limits, NodeError, Peer};
 use amicus_net::clock;
-use amicus_plan::Plan;
 use amicus_protocol::authentic::FIRST_RECIPIENT;
 use amicus_protocol::check::{Accepted, CheckMessage};
 use amicus_protocol::control::{self, Binding, Invitation, TicketGrant};
@@ -21,7 +20,6 @@ use zeroize::Zeroizing;
 pub(super) struct Flight {
     dealt: Dealt,
     epoch: Arc<HelperEpoch>,
-    plan: Arc<Plan>,
     /// Bytes of its material at a party.
     material: u64,
     client: Peer,
@@ -51,7 +49,7 @@ impl Flight {
     /// An inference that begins now.
     pub(super) fn new(
         (dealt, material): (Dealt, u64),
-        (epoch, plan): (Arc<HelperEpoch>, Arc<Plan>),
+        epoch: Arc<HelperEpoch>,
         client: Peer,
         binding: Binding,
         limits: &Limits,
@@ -60,7 +58,7 @@ impl Flight {
         let since = clock::now();
         let until = since + limits.checks();
         let queued = Duration::ZERO;
-        Flight { dealt, epoch, plan, material, client, binding, checks, hop: 0, queued, since, until }
+        Flight { dealt, epoch, material, client, binding, checks, hop: 0, queued, since, until }
     }
 
     pub(super) fn scope(&self) -> Scope {
@@ -139,7 +137,8 @@ impl Flight {
     /// Takes a party's message; true once all have spoken.
     pub(super) fn check(&mut self, from: PartyId, message: &Received) -> Result<bool, ProtocolError> {
         let receivers = self.binding.receivers.len();
-        let decoded = CheckMessage::decode(&self.plan, self.dealt.batch(), receivers, from, message.body())?;
+        let shape = self.epoch.check_shape(self.dealt.batch(), receivers);
+        let decoded = CheckMessage::decode(&shape, from, message.body())?;
         let slot = &mut self.checks[from.index()];
         if slot.is_some() {
             return Err(ProtocolError::peer(from, Step::Check, Fault::Duplicate("check message".into())));

@@ -135,11 +135,11 @@ impl Helper {
 
     fn start(&mut self, waiting: Waiting, claimed: Claimed, lot: &Lot) -> Result<(), NodeError> {
         let Waiting { client, plan: digest, batch, receivers, since, .. } = waiting;
-        let Some((epoch, plan)) = self.models.of_epoch(lot.epoch).and_then(|model| {
+        let Some(epoch) = self.models.of_epoch(lot.epoch).and_then(|model| {
             // Before the dealing thread hears that one was taken: it is to deal less while inferences
             // are in flight.
             model.in_flight.fetch_add(1, Ordering::SeqCst);
-            Some((model.epoch.clone()?, Arc::clone(&model.plan)))
+            model.epoch.clone()
         }) else {
             return Ok(());
         };
@@ -152,7 +152,7 @@ impl Helper {
         // A receiver may have connected just before the client asked.
         self.inbox.take_arrivals();
         let dealt = (claimed.dealt, lot.bytes);
-        let mut flight = Flight::new(dealt, (epoch, plan), client.clone(), binding, &self.limits);
+        let mut flight = Flight::new(dealt, epoch, client.clone(), binding, &self.limits);
         flight.queued = clock::since(since);
         let started = self.announce(&flight, &client);
         self.flights.push(flight);

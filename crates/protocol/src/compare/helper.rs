@@ -1,70 +1,95 @@
-//! The helper deals a comparison: tables of every digit, words of the joins, masks of the bits.
+//! The helper deals a comparison: tables of every digit, bits of the joins, masks of what is opened.
 //!
-//! Everything secret here is a mask, a key, or a bit of either, and is worked on as whole vectors:
+//! Everything secret here is a mask or a bit of one, and is worked on as whole vectors:
 //! no branch and no address depends on one.
 
-use super::joins::{JoinBit, JoinWord, Run};
-use super::{joins, positions, top};
+use super::circuit::equalities;
+use super::joins::{JoinBit, JoinDealt, Run};
+use super::{digits, joins, planes};
 use crate::PartyId;
-use crate::label::{LabelStream, domain, word_correction, words_of};
-use amicus_field::{BitVec, Digit, LimbVec, WordVec};
+use crate::label::{LabelStream, domain};
+use amicus_field::{BitVec, LimbVec};
 use amicus_plan::Compare;
-use zeroize::Zeroizing;
+
+/// A party's shares of all that it sends bits of, for some elements.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares {
+    /// Shares of dealt bits, tables and then joins.
+    pub(crate) dealt: Vec<BitVec>,
+    /// Shares of masks, by the numbers of the openings.
+    pub(crate) masks: Vec<BitVec>,
+}
+
+impl Shares {
+    /// None yet, for `len` elements.
+    pub(crate) fn zeros(compare: &Compare, len: usize) -> Self {
+        let zeros = |count: usize| (0..count).map(|_| BitVec::zeros(len)).collect();
+        Shares { dealt: zeros(compare.dealt_bits()), masks: zeros(compare.openings().iter().sum()) }
+    }
+
+    /// Writes those of the elements from `at` on, a multiple of 64.
+    pub(crate) fn put(&mut self, at: usize, part: &Shares) {
+        let put = |all: &mut [BitVec], part: &[BitVec]| {
+            all.iter_mut().zip(part).for_each(|(all, part)| all.put(at, part));
+        };
+        put(&mut self.dealt, &part.dealt);
+        put(&mut self.masks, &part.masks);
+    }
+}
 
 /// A comparison dealt, for some elements.
 pub(crate) struct Dealt {
     /// Masks of the bits of every threshold.
     pub(crate) masks: Vec<BitVec>,
-    /// What these elements add to the boolean sums: batch element, number of the opening, word.
-    pub(crate) constants: Zeroizing<Vec<(usize, usize, u64)>>,
+    /// What every party has.
+    pub(crate) shares: Vec<Shares>,
 }
 
-/// Which of all elements are dealt, and to whom.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
-    /// The first one.
-    pub(crate) first: usize,
-    /// How many there are in all.
-    pub(crate) whole: usize,
-    /// How many a batch element has.
-    pub(crate) each: usize,
-    /// Who gets the corrections of them.
-    pub(crate) to: PartyId,
-}
-
-/// Constants of a segment: by how much its words are off the true bits. Those of digits are right.
-struct Segment {
-    less: BitVec,
-    equal: BitVec,
-}
-
-/// Deals a comparison of elements with these masks; `send` takes the corrections: tables
-/// digit by digit, then joins threshold by threshold.
+/// Deals a comparison of elements with these masks, from number `first` on, whose corrections are for
+/// the party `to`; `send` takes them: tables digit by digit, then joins threshold by threshold.
 pub(crate) fn deal(
     compare: &Compare,
     r: &LimbVec,
     streams: &[LabelStream],
-    place: Place,
-    send: &mut dyn FnMut(&WordVec),
+    (first, to): (usize, PartyId),
+    send: &mut dyn FnMut(&BitVec),
 ) -> Dealt {
     let len = r.len();
-    let first = place.first as u64;
-    let mut key = words_of(streams, domain::BIT_KEY, first, len);
-    key.force_low_bit(true);
-    let mut deal = |domain, value: &WordVec| send(&word_correction(streams, place.to, domain, first, value));
+    let mut shares = vec![Shares { dealt: Vec::new(), masks: Vec::new() }; streams.len()];
+    let mut deal = |domain, value: BitVec, shares: &mut [Shares]| {
+        let mut rest = value;
+        for (stream, shares) in
+            streams.iter().zip(&mut *shares).enumerate().filter(|(at, _)| *at != to.index()).map(|(_, of)| of)
+        {
+            let share = stream.sample_bits(domain, first as u64, len);
+            rest.xor_assign(&share);
+            shares.dealt.push(share);
+        }
+        send(&rest);
+        shares[to.index()].dealt.push(rest);
+    };
 
-    let mu = WordVec::window(r, compare.unit, compare.window());
+    let mu = planes(compare, r);
     let mut position = 0;
-    for (&width, low) in compare.digits.iter().zip(positions(compare)) {
-        let digit = Digit { window: &mu, low, width };
-        for entry in 0..(1u64 << width) - 1 {
-            deal(domain::table(position), &key.entry(digit, entry));
+    for digit in digits(compare) {
+        // Whether an entry is below the digit, the last entry first.
+        let mut below = BitVec::zeros(len);
+        let mut entries: Vec<BitVec> = equalities(&mu[digit])
+            .iter()
+            .skip(1)
+            .rev()
+            .map(|equal| {
+                below.xor_assign(equal);
+                below.clone()
+            })
+            .collect();
+        while let Some(entry) = entries.pop() {
+            deal(domain::table(position), entry, &mut shares);
             position += 1;
         }
     }
 
-    let mut openings = Masks { streams, place, len, next: 0, word: None, all: Vec::new() };
-    let top = top(compare, &mu);
+    let mut openings = Masks { streams, first, len, next: 0 };
     let mut position = 0;
     let mut masks = Vec::with_capacity(compare.thresholds.len());
     for _ in &compare.thresholds {
@@ -75,40 +100,39 @@ pub(crate) fn deal(
             segments = Vec::with_capacity(runs.len());
             for run in runs {
                 let parts: Vec<Segment> = segments_left.by_ref().take(run.digits.len()).collect();
-                segments.push(join(run, parts, &mut openings, &mut |bit| {
-                    deal(domain::join(position), &key.selected(bit));
+                let opened: Vec<BitVec> = run.bits().iter().map(|_| openings.next(&mut shares)).collect();
+                segments.push(join(run, parts, opened, &mut |bit| {
+                    deal(domain::join(position), bit.clone(), &mut shares);
                     position += 1;
                 }));
             }
         }
-        let mut mask = openings.next();
+        let mut mask = openings.next(&mut shares);
         segments.iter().for_each(|last| mask.xor_assign(&last.less));
-        mask.xor_assign(&top);
+        mask.xor_assign(&mu[mu.len() - 1]);
         masks.push(mask);
     }
-
-    let zeros = WordVec::zeros(len);
-    let Place { first, each, .. } = place;
-    let constants = (first / each..(first + len).div_ceil(each)).flat_map(|element| {
-        let range = (element * each).max(first) - first..((element + 1) * each).min(first + len) - first;
-        let sum = |mask| zeros.xor_sum(&key, mask, range.clone());
-        openings.all.iter().enumerate().map(|(number, mask)| (element, number, sum(mask))).collect::<Vec<_>>()
-    });
-    let constants = Zeroizing::new(constants.collect());
-    Dealt { masks, constants }
+    Dealt { masks, shares }
 }
 
-/// Joins the segments of a run; `deal` takes the bits whose words are dealt, in order.
-fn join(run: &Run, parts: Vec<Segment>, openings: &mut Masks<'_>, deal: &mut dyn FnMut(&BitVec)) -> Segment {
+/// Constants of a segment: by how much its bits are off the true ones. Those of digits are right.
+struct Segment {
+    less: BitVec,
+    equal: BitVec,
+}
+
+/// Joins the segments of a run, whose opened bits have these masks; `deal` takes the bits that are
+/// dealt, in order.
+fn join(run: &Run, parts: Vec<Segment>, openings: Vec<BitVec>, deal: &mut dyn FnMut(&BitVec)) -> Segment {
     if !run.joins() {
         return parts.into_iter().next().unwrap_or_else(|| unreachable!("a run has segments"));
     }
-    // Masks of the true bits: what the opening adds, and what the segment's words are off.
+    // Masks of the true bits: what the opening adds, and what the segment's bits are off.
     let masks: Vec<(JoinBit, BitVec)> = run
         .bits()
         .into_iter()
-        .map(|bit| {
-            let mut mask = openings.next();
+        .zip(openings)
+        .map(|(bit, mut mask)| {
             match bit {
                 JoinBit::Equal(segment) => mask.xor_assign(&parts[segment].equal),
                 JoinBit::Less(segment) => mask.xor_assign(&parts[segment].less),
@@ -121,18 +145,18 @@ fn join(run: &Run, parts: Vec<Segment>, openings: &mut Masks<'_>, deal: &mut dyn
         None => unreachable!("a join opens this bit"),
     };
     let (equal, less) = (|segment| mask(JoinBit::Equal(segment)), |segment| mask(JoinBit::Less(segment)));
-    for word in run.words() {
-        match word {
-            JoinWord::OfFirstEqual => {
+    for dealt in run.dealt() {
+        match dealt {
+            JoinDealt::OfFirstEqual => {
                 let mut factor = equal(1).and(less(2));
                 if !run.digits[1] {
                     factor.xor_assign(less(1));
                 }
                 deal(&factor);
             }
-            JoinWord::OfSecondEqual => deal(&equal(0).and(less(2))),
-            JoinWord::OfThirdLess => deal(&equal(0).and(equal(1))),
-            JoinWord::Mask(bit) => deal(mask(bit)),
+            JoinDealt::OfSecondEqual => deal(&equal(0).and(less(2))),
+            JoinDealt::OfThirdLess => deal(&equal(0).and(equal(1))),
+            JoinDealt::Mask(bit) => deal(mask(bit)),
         }
     }
     let mut joined = Segment { less: equal(0).and(less(1)), equal: BitVec::zeros(parts[0].less.len()) };
@@ -149,24 +173,20 @@ fn join(run: &Run, parts: Vec<Segment>, openings: &mut Masks<'_>, deal: &mut dyn
 /// Mask bits of openings, in the order of their numbers.
 struct Masks<'a> {
     streams: &'a [LabelStream],
-    place: Place,
+    first: usize,
     len: usize,
     next: usize,
-    word: Option<WordVec>,
-    all: Vec<BitVec>,
 }
 
 impl Masks<'_> {
-    fn next(&mut self) -> BitVec {
-        let bits = WordVec::bits() as usize;
-        let (number, bit) = (self.next / bits, self.next % bits);
-        if bit == 0 {
-            let first = (number * self.place.whole + self.place.first) as u64;
-            self.word = Some(words_of(self.streams, domain::MASK_BITS, first, self.len));
+    fn next(&mut self, shares: &mut [Shares]) -> BitVec {
+        let mut mask = BitVec::zeros(self.len);
+        for (stream, shares) in self.streams.iter().zip(shares) {
+            let share = stream.sample_bits(domain::mask_bit(self.next), self.first as u64, self.len);
+            mask.xor_assign(&share);
+            shares.masks.push(share);
         }
         self.next += 1;
-        let mask = self.word.as_ref().map_or_else(|| BitVec::zeros(self.len), |w| w.bit(bit as u32));
-        self.all.push(mask.clone());
         mask
     }
 }

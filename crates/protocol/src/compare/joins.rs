@@ -1,5 +1,5 @@
 //! How the digits of a comparison are joined: which bits are opened, level by level, and which
-//! words are dealt for it (`docs/protocol.md`, section 6.10).
+//! are dealt for it (`docs/protocol.md`, section 6.10).
 //!
 //! A *segment* is a run of digits with two bits: whether the opened number is less than the mask
 //! there, and whether it is equal. Every digit is a segment at first; a level joins neighbours in
@@ -16,7 +16,7 @@ pub(crate) struct Joins {
 pub(crate) struct Run {
     /// Position of its first segment among the level's.
     pub(crate) first: usize,
-    /// Whether each segment is a single digit, whose words the tables hold; one segment alone
+    /// Whether each segment is a single digit, whose bits the tables hold; one segment alone
     /// waits for the next level.
     pub(crate) digits: Vec<bool>,
     /// Whether the bit "equal" of the result is needed: not so for the last run.
@@ -32,9 +32,9 @@ pub(crate) enum JoinBit {
     Less(usize),
 }
 
-/// A word that is dealt for a join.
+/// A bit that is dealt for a join: a product of masks, or a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JoinWord {
+pub(crate) enum JoinDealt {
     /// Join of three: the factor of the first segment's public "equal".
     OfFirstEqual,
     /// Join of three: the factor of the second segment's public "equal".
@@ -98,10 +98,9 @@ impl Joins {
         self.bits_before(self.rounds())
     }
 
-    /// Words that are dealt for one threshold.
-    #[cfg(test)]
-    fn words(&self) -> usize {
-        self.levels.iter().flatten().map(|run| run.words().len()).sum()
+    /// Bits that are dealt for one threshold.
+    pub(crate) fn all_dealt(&self) -> usize {
+        self.levels.iter().flatten().map(|run| run.dealt().len()).sum()
     }
 }
 
@@ -130,19 +129,19 @@ impl Run {
         bits
     }
 
-    /// The words that are dealt, in order. Masks of digits need none; in a join of three, that of
-    /// the second "less" is part of the first word.
-    pub(crate) fn words(&self) -> Vec<JoinWord> {
-        let mut words = Vec::new();
+    /// The bits that are dealt, in order. Masks of digits need none; in a join of three, that of
+    /// the second "less" is part of the first one.
+    pub(crate) fn dealt(&self) -> Vec<JoinDealt> {
+        let mut dealt = Vec::new();
         if self.three() {
-            words = vec![JoinWord::OfFirstEqual, JoinWord::OfSecondEqual, JoinWord::OfThirdLess];
+            dealt = vec![JoinDealt::OfFirstEqual, JoinDealt::OfSecondEqual, JoinDealt::OfThirdLess];
         }
         let own = |bit: &JoinBit| {
             let merged = self.three() && *bit == JoinBit::Less(1);
             !self.digits[bit.segment()] && !merged
         };
-        words.extend(self.bits().into_iter().filter(own).map(JoinWord::Mask));
-        words
+        dealt.extend(self.bits().into_iter().filter(own).map(JoinDealt::Mask));
+        dealt
     }
 }
 
@@ -160,7 +159,7 @@ mod tests {
             let bits: Vec<usize> = (0..joins.rounds()).map(|round| joins.bits(round)).collect();
             assert_eq!(bits, compare.openings());
             assert_eq!(joins.rounds(), compare.levels());
-            assert_eq!(joins.words(), compare.join_words());
+            assert_eq!(joins.all_dealt(), compare.join_bits());
         }
     }
 
@@ -169,7 +168,7 @@ mod tests {
         let of = |count: fn(&Joins) -> usize| -> Vec<usize> {
             (1..=12).map(|digits| count(&Joins::of(digits))).collect()
         };
-        assert_eq!(of(Joins::words)[..8], [0, 0, 3, 2, 5, 6, 6, 7]);
+        assert_eq!(of(Joins::all_dealt)[..8], [0, 0, 3, 2, 5, 6, 6, 7]);
         assert_eq!(of(Joins::all_bits)[..8], [1, 3, 5, 8, 11, 13, 17, 19]);
         assert_eq!(of(Joins::rounds), [1, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4]);
     }

@@ -1,199 +1,263 @@
-//! A comparison at a party: its material, and level by level from the opened value to masked bits.
+//! A comparison at a party: its material, and level by level from the opened value to masked bits,
+//! then the proof that what it sent is right.
 //!
 //! ```text
-//! CompareMaterial --begin(D)--> Comparing --shares, opened--> Comparing ... --> masked bits
+//! CompareMaterial --begin(D)--> Comparing --shares, opened--> Comparing ... --prove--> Proving --verify--> Proven
 //! ```
 
-use super::joins::{JoinBit, JoinWord, Joins, Run};
-use super::{joins, opened_window, positions, top};
+use super::circuit::{Public, equalities};
+use super::joins::{JoinBit, JoinDealt, Joins, Run};
+use super::{joins, window_planes};
 use crate::PartyId;
 use crate::label::{LabelStream, domain};
-use amicus_field::{BitVec, Digit, LimbVec, WordVec};
+use amicus_field::{BitVec, LimbVec};
 use amicus_plan::Compare;
 use std::mem;
 
-/// Words that the helper fixed: those of the tables, then those of the joins.
+/// Shares of bits that the helper fixed: those of the tables, then those of the joins.
 #[derive(Debug)]
-pub(crate) struct CompareWords {
-    tables: Vec<WordVec>,
-    joins: Vec<WordVec>,
+pub(crate) struct DealtBits {
+    pub(crate) tables: Vec<BitVec>,
+    pub(crate) joins: Vec<BitVec>,
 }
 
 /// A party's material of one comparison.
 #[derive(Debug)]
 pub(crate) struct CompareMaterial {
-    key: WordVec,
-    words: CompareWords,
+    bits: DealtBits,
+    /// Shares of the masks of all openings, by their numbers.
     masks: Vec<BitVec>,
+    /// What masks are drawn from of this party's proof.
+    stream: LabelStream,
 }
 
 /// A comparison that has begun.
 #[derive(Debug)]
 pub(crate) struct Comparing {
+    evaluation: Evaluation,
+    masks: Vec<BitVec>,
+    stream: LabelStream,
+    public: Public,
+    /// Bits that every party sent, by the numbers of their openings.
+    sent: Vec<Vec<BitVec>>,
+}
+
+/// A party's shares of the bits of a comparison, level by level.
+#[derive(Debug)]
+struct Evaluation {
     joins: Joins,
     level: usize,
-    key: WordVec,
-    /// Shares of the mask bits of all openings: threshold by threshold, level by level.
-    masks: Vec<BitVec>,
-    thresholds: Vec<Threshold>,
-    /// Words of the bits opened last, with their numbers and the public bits: for the check.
-    unchecked: Vec<(usize, WordVec, BitVec)>,
+    /// Whether this is the first party, whose share of a public bit is the bit.
+    first: bool,
+    bits: DealtBits,
+    /// Segments of every threshold.
+    segments: Vec<Vec<Segment>>,
+    /// Bits of joins used so far of every threshold.
+    used: usize,
 }
 
+/// What is left of a comparison behind its last level.
 #[derive(Debug)]
-struct Threshold {
-    /// Top bits of the public windows.
-    top: BitVec,
-    segments: Vec<Segment>,
-    /// Words of the joins that are still to come, the next one last.
-    words: Vec<WordVec>,
+pub(crate) struct Compared {
+    pub(crate) bits: DealtBits,
+    pub(crate) stream: LabelStream,
+    pub(crate) public: Public,
+    pub(crate) sent: Vec<Vec<BitVec>>,
 }
 
-/// Words of a segment's bits.
+/// Shares of a segment's bits.
 #[derive(Debug)]
 struct Segment {
-    less: WordVec,
+    less: BitVec,
     /// None for the last one, where nobody asks.
-    equal: Option<WordVec>,
+    equal: Option<BitVec>,
 }
 
-impl CompareWords {
-    /// From all vectors of words, in the order in which they are dealt.
-    pub(crate) fn new(compare: &Compare, mut tables: Vec<WordVec>) -> Self {
-        let joins = tables.split_off(compare.table_words().min(tables.len()));
-        CompareWords { tables, joins }
+impl DealtBits {
+    /// From all vectors, in the order in which they are dealt.
+    pub(crate) fn new(compare: &Compare, mut tables: Vec<BitVec>) -> Self {
+        let joins = tables.split_off(compare.table_bits().min(tables.len()));
+        DealtBits { tables, joins }
     }
 }
 
 impl CompareMaterial {
     /// Material for `len` elements, those of all batch elements together.
-    pub(crate) fn new(
-        compare: &Compare,
-        me: PartyId,
-        len: usize,
-        stream: &LabelStream,
-        words: CompareWords,
-    ) -> Self {
-        let mut key = stream.sample_words(domain::BIT_KEY, 0, len);
-        // The low bit of the key is 1, and public: the first party has it.
-        key.force_low_bit(me == PartyId::FIRST);
-        let bits: usize = compare.openings().iter().sum();
-        let mut masks = Vec::with_capacity(bits);
-        let in_a_word = WordVec::bits() as usize;
-        for number in 0..bits.div_ceil(in_a_word) {
-            let word = stream.sample_words(domain::MASK_BITS, (number * len) as u64, len);
-            let left = (bits - masks.len()).min(in_a_word);
-            masks.extend((0..left).map(|bit| word.bit(bit as u32)));
-        }
-        CompareMaterial { key, words, masks }
+    pub(crate) fn new(compare: &Compare, len: usize, stream: LabelStream, bits: DealtBits) -> Self {
+        let openings: usize = compare.openings().iter().sum();
+        let masks = (0..openings).map(|o| stream.sample_bits(domain::mask_bit(o), 0, len)).collect();
+        CompareMaterial { bits, masks, stream }
     }
 
-    /// Picks the words of every digit with the opened values.
-    pub(crate) fn begin(self, compare: &Compare, opened: &LimbVec) -> Comparing {
-        let CompareMaterial { key, words: CompareWords { tables, joins: mut words }, masks } = self;
-        let (each, last) = (words.len() / compare.thresholds.len(), compare.digits.len() - 1);
-        words.reverse();
-        let mut of_threshold = |&threshold: &i128| {
-            let window = opened_window(compare, opened, threshold);
-            let mut rest = &tables[..];
-            let digits = compare.digits.iter().zip(positions(compare)).enumerate();
-            let segments = digits.map(|(i, (&width, low))| {
-                let (table, behind) = rest.split_at((1 << width) - 1);
-                rest = behind;
-                let (less, equal) = key.pick(Digit { window: &window, low, width }, table, i < last);
-                Segment { less, equal }
-            });
-            let segments = segments.collect();
-            let rest = words.split_off(words.len() - each);
-            Threshold { top: top(compare, &window), segments, words: rest }
+    /// Picks the bits of every digit with the opened values.
+    pub(crate) fn begin(self, compare: &Compare, me: PartyId, parties: usize, opened: &LimbVec) -> Comparing {
+        let CompareMaterial { bits, masks, stream } = self;
+        let windows =
+            compare.thresholds.iter().map(|&threshold| window_planes(compare, opened, threshold)).collect();
+        let public = Public { windows, opened: Vec::new(), len: opened.len() };
+        let evaluation = Evaluation::new(compare, me == PartyId::FIRST, bits, &public);
+        let sent = vec![vec![BitVec::zeros(0); masks.len()]; parties];
+        let opened = vec![BitVec::zeros(0); masks.len()];
+        Comparing { evaluation, masks, stream, public: Public { opened, ..public }, sent }
+    }
+}
+
+impl Evaluation {
+    /// With the bits of every digit picked.
+    fn new(compare: &Compare, first: bool, bits: DealtBits, public: &Public) -> Self {
+        let last = compare.digits.len() - 1;
+        let of_threshold = |window: &Vec<BitVec>| {
+            let mut rest = &bits.tables[..];
+            let digits = super::digits(compare).enumerate();
+            digits
+                .map(|(i, digit)| {
+                    let (table, behind) = rest.split_at((1 << digit.len()) - 1);
+                    rest = behind;
+                    pick(&equalities(&window[digit]), table, first, i < last)
+                })
+                .collect()
         };
-        let thresholds = compare.thresholds.iter().map(&mut of_threshold).collect();
-        Comparing { joins: joins(compare), level: 0, key, masks, thresholds, unchecked: Vec::new() }
+        let segments = public.windows.iter().map(of_threshold).collect();
+        Evaluation { joins: joins(compare), level: 0, first, bits, segments, used: 0 }
+    }
+
+    /// Whether this is the last level.
+    fn is_last(&self) -> bool {
+        self.level == self.joins.levels().len()
+    }
+}
+
+/// The shares that public digits pick from their table; `equalities` says where the digit has each of
+/// its values.
+fn pick(equalities: &[BitVec], table: &[BitVec], first: bool, equal: bool) -> Segment {
+    let len = equalities[0].len();
+    let (mut less, mut before) = (BitVec::zeros(len), BitVec::zeros(len));
+    for (value, entry) in table.iter().enumerate() {
+        less.xor_and(entry, &equalities[value]);
+        if equal {
+            before.xor_and(entry, &equalities[value + 1]);
+        }
+    }
+    let equal = equal.then(|| {
+        before.xor_assign(&less);
+        if first {
+            before.xor_assign(&equalities[0]);
+        }
+        before
+    });
+    Segment { less, equal }
+}
+
+impl Evaluation {
+    /// Number of the first bit that a threshold opens at this level.
+    fn first_of(&self, threshold: usize) -> usize {
+        threshold * self.joins.all_bits() + self.joins.bits_before(self.level)
+    }
+
+    /// The shares of the bits that this level opens of every threshold, in order, with their numbers.
+    fn opens(&self) -> Vec<(usize, &BitVec)> {
+        let mut all = Vec::new();
+        for (t, segments) in self.segments.iter().enumerate() {
+            let first = self.first_of(t);
+            match self.joins.levels().get(self.level) {
+                None => all.extend((first..).zip(segments.iter().map(|last| &last.less))),
+                Some(runs) => {
+                    let of_run = |run: &Run| {
+                        let segment = |bit: JoinBit| &segments[run.first + bit.segment()];
+                        run.bits().into_iter().filter_map(|bit| segment(bit).share(bit)).collect::<Vec<_>>()
+                    };
+                    all.extend((first..).zip(runs.iter().flat_map(of_run)));
+                }
+            }
+        }
+        all
+    }
+
+    /// Goes on to the next level with what this one opened.
+    fn advance(&mut self, opened: &[BitVec]) {
+        let thresholds = self.segments.len();
+        let each = self.bits.joins.len() / thresholds;
+        let mut used = self.used;
+        for t in 0..thresholds {
+            let Some(runs) = self.joins.levels().get(self.level) else { break };
+            let first = self.first_of(t);
+            let mut dealt = self.bits.joins[t * each + self.used..(t + 1) * each].iter();
+            let mut segments = mem::take(&mut self.segments[t]).into_iter();
+            let mut bits = opened[first..].iter();
+            for run in runs {
+                let parts: Vec<Segment> = segments.by_ref().take(run.digits.len()).collect();
+                let opened: Vec<(JoinBit, &BitVec)> = run.bits().into_iter().zip(bits.by_ref()).collect();
+                self.segments[t].push(join(run, parts, &opened, self.first, &mut dealt));
+            }
+            used = each - dealt.len();
+        }
+        self.used = used;
+        self.level += 1;
     }
 }
 
 impl Comparing {
-    fn runs(&self) -> &[Run] {
-        self.joins.levels().get(self.level).map_or(&[], Vec::as_slice)
-    }
-
-    /// Number of the first bit that a threshold opens at this level.
-    fn first(&self, threshold: usize) -> usize {
-        threshold * self.joins.all_bits() + self.joins.bits_before(self.level)
-    }
-
-    /// The words whose bits this level opens, in order.
-    fn opens<'a>(&'a self, threshold: &'a Threshold) -> Vec<&'a WordVec> {
-        if self.level == self.joins.levels().len() {
-            return threshold.segments.iter().map(|last| &last.less).collect();
-        }
-        let of_run = |run: &'a Run| {
-            let segment = move |bit: JoinBit| &threshold.segments[run.first + bit.segment()];
-            run.bits().into_iter().filter_map(move |bit| segment(bit).word(bit))
-        };
-        self.runs().iter().flat_map(of_run).collect()
-    }
-
     /// This party's shares of the bits of this level: threshold by threshold, join by join.
     pub(crate) fn shares(&self) -> Vec<BitVec> {
-        let of_threshold = |(t, threshold)| {
-            self.opens(threshold).into_iter().zip(&self.masks[self.first(t)..]).map(|(word, mask)| {
-                let mut bit = word.bit(0);
-                bit.xor_assign(mask);
-                bit
-            })
+        let masked = |(number, share): (usize, &BitVec)| {
+            let mut bit = share.clone();
+            bit.xor_assign(&self.masks[number]);
+            bit
         };
-        self.thresholds.iter().enumerate().flat_map(of_threshold).collect()
+        self.evaluation.opens().into_iter().map(masked).collect()
     }
 
-    /// Takes the opened bits of this level. The masked bits of all thresholds, after the last level.
-    pub(crate) fn opened(&mut self, bits: &[BitVec]) -> Option<Vec<BitVec>> {
-        let per = self.joins.bits(self.level);
-        let last = self.level == self.joins.levels().len();
-        let mut unchecked = Vec::with_capacity(bits.len());
-        let mut masked = Vec::new();
-        for t in 0..self.thresholds.len() {
-            let (first, bits) = (self.first(t), &bits[t * per..(t + 1) * per]);
-            let threshold = &mut self.thresholds[t];
-            let segments = mem::take(&mut threshold.segments);
-            let words = if last {
-                let mut bit = mem::replace(&mut threshold.top, BitVec::zeros(0));
-                bit.xor_assign(&bits[0]);
-                bit.invert();
-                masked.push(bit);
-                segments.into_iter().map(|last| last.less).collect()
-            } else {
-                let (mut segments, mut of_run) = (segments.into_iter(), bits.iter());
-                let mut words = Vec::with_capacity(bits.len());
-                for run in &self.joins.levels()[self.level] {
-                    let parts: Vec<Segment> = segments.by_ref().take(run.digits.len()).collect();
-                    let opened: Vec<(JoinBit, &BitVec)> =
-                        run.bits().into_iter().zip(of_run.by_ref()).collect();
-                    let (segment, opened) = join(run, parts, &opened, &self.key, &mut threshold.words);
-                    threshold.segments.push(segment);
-                    words.extend(opened);
-                }
-                words
-            };
-            unchecked.extend((first..).zip(words).zip(bits).map(|((n, word), bit)| (n, word, bit.clone())));
-        }
-        self.unchecked = unchecked;
-        self.level += 1;
-        last.then_some(masked)
-    }
-
-    /// This party's terms of the boolean sums for the bits opened last: batch element, number of
-    /// the opening, word.
-    pub(crate) fn check_terms(&mut self, batch: usize) -> Vec<(usize, usize, u64)> {
-        let each = self.key.len() / batch;
-        let mut terms = Vec::new();
-        for (number, word, bits) in mem::take(&mut self.unchecked) {
-            for element in 0..batch {
-                let range = element * each..(element + 1) * each;
-                terms.push((element, number, word.xor_sum(&self.key, &bits, range)));
+    /// Takes the bits of this level that every party sent. The masked bits of all thresholds, after
+    /// the last level.
+    pub(crate) fn opened(&mut self, sent: &[Vec<BitVec>]) -> Option<Vec<BitVec>> {
+        let numbers: Vec<usize> = self.evaluation.opens().into_iter().map(|(number, _)| number).collect();
+        for (at, &number) in numbers.iter().enumerate() {
+            let mut sum = BitVec::zeros(self.public.len);
+            for (sent, all) in sent.iter().zip(&mut self.sent) {
+                sum.xor_assign(&sent[at]);
+                all[number] = sent[at].clone();
             }
+            self.public.opened[number] = sum;
         }
-        terms
+        let last = self.evaluation.is_last();
+        self.evaluation.advance(&self.public.opened);
+        last.then(|| {
+            let masked = |(window, number): (&Vec<BitVec>, usize)| {
+                let mut bit = window[window.len() - 1].clone();
+                bit.xor_assign(&self.public.opened[number]);
+                bit.invert();
+                bit
+            };
+            self.public.windows.iter().zip(numbers).map(masked).collect()
+        })
+    }
+
+    /// What is left once the last level is opened.
+    pub(crate) fn finish(self) -> Compared {
+        let Comparing { evaluation, stream, public, sent, .. } = self;
+        Compared { bits: evaluation.bits, stream, public, sent }
+    }
+
+    /// Whether the last level is opened.
+    pub(crate) fn is_done(&self) -> bool {
+        self.evaluation.level > self.evaluation.joins.levels().len()
+    }
+}
+
+impl Public {
+    /// What the first party would send if all shares were 0: the public part of what is opened, by the
+    /// numbers of the openings.
+    pub(crate) fn known(&self, compare: &Compare) -> Vec<BitVec> {
+        let zeros = vec![BitVec::zeros(self.len); compare.dealt_bits()];
+        let mut evaluation = Evaluation::new(compare, true, DealtBits::new(compare, zeros), self);
+        let mut known = vec![BitVec::zeros(0); self.opened.len()];
+        loop {
+            evaluation.opens().into_iter().for_each(|(number, bit)| known[number] = bit.clone());
+            if evaluation.is_last() {
+                return known;
+            }
+            evaluation.advance(&self.opened);
+        }
     }
 }
 
@@ -202,8 +266,8 @@ struct Joining<'a> {
     run: &'a Run,
     parts: &'a [Segment],
     opened: &'a [(JoinBit, &'a BitVec)],
-    dealt: &'a [(JoinWord, WordVec)],
-    key: &'a WordVec,
+    dealt: &'a [(JoinDealt, &'a BitVec)],
+    first: bool,
 }
 
 impl<'a> Joining<'a> {
@@ -214,38 +278,43 @@ impl<'a> Joining<'a> {
         }
     }
 
-    fn dealt(&self, wanted: JoinWord) -> Option<&'a WordVec> {
-        self.dealt.iter().find(|(word, _)| *word == wanted).map(|(_, word)| word)
+    fn dealt(&self, wanted: JoinDealt) -> Option<&'a BitVec> {
+        self.dealt.iter().find(|(of, _)| *of == wanted).map(|(_, share)| *share)
     }
 
-    /// Adds, in one pass, the key and words of masks and products where public bits choose them.
+    /// Adds what is public, and shares of masks and products where public bits choose them.
     fn add(
         &self,
-        to: &mut WordVec,
-        mut of_key: BitVec,
+        to: &mut BitVec,
+        mut public: BitVec,
         masks: &[(JoinBit, &BitVec)],
-        products: &[(JoinWord, &BitVec)],
+        products: &[(JoinDealt, &BitVec)],
     ) {
-        let mut terms: Vec<(&WordVec, &BitVec)> = Vec::with_capacity(masks.len() + products.len() + 1);
         for &(of, chosen) in masks {
-            if let Some(word) = self.dealt(JoinWord::Mask(of)) {
-                terms.push((word, chosen));
+            if let Some(share) = self.dealt(JoinDealt::Mask(of)) {
+                to.xor_and(share, chosen);
             } else if self.run.digits[of.segment()] {
-                // A digit's words are right: the mask is what the opening added.
-                let word = self.parts[of.segment()].word(of);
-                terms.extend(word.map(|word| (word, chosen)));
-                of_key.xor_assign(&chosen.and(self.bit(of)));
+                // A digit's bits are right: the mask is what the opening added.
+                if let Some(share) = self.parts[of.segment()].share(of) {
+                    to.xor_and(share, chosen);
+                }
+                public.xor_and(chosen, self.bit(of));
             }
-            // Else the mask is part of a product's word.
+            // Else the mask is part of a product.
         }
-        terms.extend(products.iter().filter_map(|&(word, chosen)| Some((self.dealt(word)?, chosen))));
-        terms.push((self.key, &of_key));
-        to.xor_selected(&terms);
+        for &(of, chosen) in products {
+            if let Some(share) = self.dealt(of) {
+                to.xor_and(share, chosen);
+            }
+        }
+        if self.first {
+            to.xor_assign(&public);
+        }
     }
 }
 
 impl Segment {
-    fn word(&self, of: JoinBit) -> Option<&WordVec> {
+    fn share(&self, of: JoinBit) -> Option<&BitVec> {
         match of {
             JoinBit::Equal(_) => self.equal.as_ref(),
             JoinBit::Less(_) => Some(&self.less),
@@ -253,30 +322,29 @@ impl Segment {
     }
 }
 
-/// Joins the segments of a run with its opened bits, and its dealt words, which it takes off the end
-/// of `words`. Returns the words of the opened bits too.
-fn join(
+/// Joins the segments of a run with its opened bits, and the shares dealt for it, which it takes from
+/// the front of `dealt`.
+fn join<'a>(
     run: &Run,
     mut parts: Vec<Segment>,
     opened: &[(JoinBit, &BitVec)],
-    key: &WordVec,
-    words: &mut Vec<WordVec>,
-) -> (Segment, Vec<WordVec>) {
-    let mut less = mem::replace(&mut parts[0].less, WordVec::zeros(0));
+    first: bool,
+    dealt: &mut impl Iterator<Item = &'a BitVec>,
+) -> Segment {
+    let mut less = mem::replace(&mut parts[0].less, BitVec::zeros(0));
     if !run.joins() {
-        return (Segment { less, equal: parts[0].equal.take() }, Vec::new());
+        return Segment { less, equal: parts[0].equal.take() };
     }
-    let dealt: Vec<(JoinWord, WordVec)> =
-        run.words().into_iter().filter_map(|word| Some((word, words.pop()?))).collect();
-    let joining = Joining { run, parts: &parts, opened, dealt: &dealt, key };
+    let dealt: Vec<(JoinDealt, &BitVec)> = run.dealt().into_iter().zip(dealt).collect();
+    let joining = Joining { run, parts: &parts, opened, dealt: &dealt, first };
     let (e1, l2) = (joining.bit(JoinBit::Equal(0)), joining.bit(JoinBit::Less(1)));
     if run.digits.len() == 3 {
         let (e2, l3) = (joining.bit(JoinBit::Equal(1)), joining.bit(JoinBit::Less(2)));
         let both = e1.and(e2);
-        let mut of_key = e1.and(l2);
-        of_key.xor_assign(&both.and(l3));
-        let mut of_first = e2.and(l3);
-        of_first.xor_assign(l2);
+        let mut public = e1.and(l2);
+        public.xor_and(&both, l3);
+        let mut of_first = l2.clone();
+        of_first.xor_and(e2, l3);
         let masks = [
             (JoinBit::Equal(0), &of_first),
             (JoinBit::Less(1), e1),
@@ -284,21 +352,16 @@ fn join(
             (JoinBit::Less(2), &both),
         ];
         let products =
-            [(JoinWord::OfFirstEqual, e1), (JoinWord::OfSecondEqual, e2), (JoinWord::OfThirdLess, l3)];
-        joining.add(&mut less, of_key, &masks, &products);
+            [(JoinDealt::OfFirstEqual, e1), (JoinDealt::OfSecondEqual, e2), (JoinDealt::OfThirdLess, l3)];
+        joining.add(&mut less, public, &masks, &products);
     } else {
         joining.add(&mut less, e1.and(l2), &[(JoinBit::Equal(0), l2), (JoinBit::Less(1), e1)], &[]);
     }
     let equal = run.equal.then(|| {
         let e2 = joining.bit(JoinBit::Equal(1));
-        let mut equal = WordVec::zeros(key.len());
+        let mut equal = BitVec::zeros(e2.len());
         joining.add(&mut equal, e1.and(e2), &[(JoinBit::Equal(0), e2), (JoinBit::Equal(1), e1)], &[]);
         equal
     });
-    let opened = run.bits().into_iter().filter_map(|bit| match bit {
-        JoinBit::Equal(segment) => parts[segment].equal.take(),
-        JoinBit::Less(segment) => Some(mem::replace(&mut parts[segment].less, WordVec::zeros(0))),
-    });
-    let opened = opened.collect();
-    (Segment { less, equal }, opened)
+    Segment { less, equal }
 }

@@ -5,6 +5,7 @@ use super::pieces::{Body, Piece, Recipients};
 use super::{Acts, MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
+use crate::compare::proof::{Committed, masks_of};
 use crate::epoch::{HelperEpoch, SEED_BYTES};
 use crate::label::{Label, LabelStream, Purpose, correction, domain, sum_of};
 use crate::session::HelperKeys;
@@ -22,8 +23,8 @@ pub struct Dealt {
     pub(crate) batch: usize,
     /// Constants of the check: `batch x slots`.
     pub(crate) constants: Zeroizing<Vec<Element>>,
-    /// What the check's boolean sums must give: `batch x slots`.
-    pub(crate) bit_constants: Zeroizing<Vec<u64>>,
+    /// What parties have of every comparison, whose bits they prove to be right.
+    pub(crate) comparisons: Vec<(OpIndex, Committed)>,
     /// `mu_0` of every output element.
     pub(crate) output_masks: OutputMasks,
     /// `h = [r >= Q/2]` of every output element.
@@ -159,7 +160,7 @@ impl HelperEpoch {
             output_masks: OutputMasks(t.floor(mask)),
             output_high: t.high_half(mask),
             constants: dealing.constants,
-            bit_constants: dealing.bit_constants,
+            comparisons: dealing.comparisons,
             roots: keys.seeds.iter().map(|seed| AuthenticationRoot::of(seed, keys.scope)).collect(),
             scope: keys.scope,
             batch,
@@ -233,8 +234,8 @@ struct Dealing<'a> {
     /// Mask of every value so far, `batch x len`.
     masks: Vec<LimbVec>,
     constants: Zeroizing<Vec<Element>>,
-    /// Constants of the boolean sums: `batch x slots`.
-    bit_constants: Zeroizing<Vec<u64>>,
+    /// What parties have of every comparison so far.
+    comparisons: Vec<(OpIndex, Committed)>,
     /// Masks of the bits of every comparison; none for other operations.
     bits: Vec<Vec<BitVec>>,
     /// Who gets the corrections of operations to come.
@@ -251,7 +252,7 @@ impl<'a> Dealing<'a> {
             batch,
             masks: Vec::with_capacity(epoch.values.count()),
             constants,
-            bit_constants: Zeroizing::new(vec![0; batch * plan.boolean_slots()]),
+            comparisons: Vec::new(),
             bits: vec![Vec::new(); plan.ops.len()],
             recipients: Recipients::new(epoch.parties),
         }
@@ -363,7 +364,7 @@ impl<'a> Dealing<'a> {
         Ok(())
     }
 
-    /// Deals a comparison: words and masks of its bits.
+    /// Deals a comparison: bits of its tables and joins; keeps what its proofs are checked by.
     fn comparison<E>(
         &mut self,
         (index, pieces): (OpIndex, Vec<Piece>),
@@ -372,21 +373,24 @@ impl<'a> Dealing<'a> {
     ) -> Result<(), E> {
         let r = &self.masks[compare.input.index()];
         let streams = self.streams(index);
-        let (each, slots) = (r.len() / self.batch, self.bit_constants.len() / self.batch);
         let mut masks: Vec<BitVec> = compare.thresholds.iter().map(|_| BitVec::zeros(r.len())).collect();
+        let mut shares = vec![compare::helper::Shares::zeros(compare, r.len()); streams.len()];
         for piece in pieces {
             let Range { start, .. } = piece.elements;
             let mut body = Body::new(outlet.memory(piece.bytes));
-            let place = compare::helper::Place { first: start, whole: r.len(), each, to: piece.to };
             let r = r.slice(piece.elements);
-            let dealt =
-                compare::helper::deal(compare, &r, &streams, place, &mut |word| body.push_words(word));
-            for &(element, opening, constant) in dealt.constants.iter() {
-                self.bit_constants[element * slots + opening] ^= constant;
-            }
+            let place = (start, piece.to);
+            let dealt = compare::helper::deal(compare, &r, &streams, place, &mut |bits| body.push_bits(bits));
+            shares.iter_mut().zip(&dealt.shares).for_each(|(all, part)| all.put(start, part));
             masks.iter_mut().zip(&dealt.masks).for_each(|(all, part)| all.put(start, part));
             outlet.send(index, piece.to, body.take())?;
         }
+        let of_party = |stream| {
+            let chunks = compare.chunks(r.len()).enumerate();
+            chunks.map(|(number, chunk)| masks_of(stream, number, &chunk)).collect()
+        };
+        let of_proofs = streams.iter().map(of_party).collect();
+        self.comparisons.push((index, Committed { shares, masks: of_proofs }));
         self.bits[index.index()] = masks;
         Ok(())
     }

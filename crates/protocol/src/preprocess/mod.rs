@@ -45,10 +45,7 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
         OpKind::Select(s) => of_inputs(shared, s.corrections_per_input(), s.input),
         OpKind::Multiply { .. } => CorrectionShape::Elements(vec![Group { vectors: 2, len: outputs }]),
         OpKind::Outside(o) => of_inputs(false, o.corrections_per_input(), o.input),
-        OpKind::Compare(c) => {
-            let count = c.table_words().saturating_add(c.join_words());
-            CorrectionShape::Words { count, len: len_of(c.input) }
-        }
+        OpKind::Compare(c) => CorrectionShape::Bits { count: c.dealt_bits(), len: len_of(c.input) },
         OpKind::Linear { .. }
         | OpKind::Add { .. }
         | OpKind::Subtract { .. }
@@ -79,8 +76,8 @@ pub(crate) fn dealt_domains(kind: &OpKind, shared: bool) -> Vec<u32> {
             return linear.chain((0..2 * numbers).map(domain::selected_tag)).collect();
         }
         OpKind::Compare(c) => {
-            let tables = (0..c.table_words()).map(domain::table);
-            return tables.chain((0..c.join_words()).map(domain::join)).collect();
+            let tables = (0..c.table_bits()).map(domain::table);
+            return tables.chain((0..c.join_bits()).map(domain::join)).collect();
         }
         _ => return Vec::new(),
     };

@@ -5,13 +5,15 @@ use super::pieces::{Piece, Recipients};
 use super::{Acts, CorrectionShape, MaskedPolynomials, corrections, dealt_domains, local, truncation_alone};
 use crate::affine::dot_mask;
 use crate::authentic::AuthenticationRoot;
-use crate::compare::party::{CompareMaterial, CompareWords, Comparing};
+use crate::compare::party::{CompareMaterial, Comparing, DealtBits};
+use crate::compare::proof::Proving;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::label::{Label, LabelStream, Purpose, domain};
 use crate::select;
+use crate::share::ProofBytes;
 use crate::{Fault, InferenceId, Peer, ProtocolError, Scope, Step};
-use amicus_field::{Element, LimbVec, Limbs, SumPool2d, WordVec};
+use amicus_field::{BitVec, Element, LimbVec, Limbs, SumPool2d};
 use amicus_plan::{Activation, MaskKind, OpIndex, OpKind, Printable, Select, ValueId};
 use std::ops::Range;
 use std::vec;
@@ -50,7 +52,7 @@ struct Receiving {
 #[derive(Debug)]
 enum Vectors {
     Elements(vec::IntoIter<LimbVec>),
-    Words(Vec<WordVec>),
+    Bits(Vec<BitVec>),
 }
 
 impl Receiving {
@@ -68,7 +70,7 @@ impl Receiving {
                 Vectors::Elements(all) => {
                     amicus_field::unpack_part(&mut all.as_mut_slice()[vector], elements.clone(), body)?
                 }
-                Vectors::Words(all) => all[vector].unpack_part(elements.clone(), body)?,
+                Vectors::Bits(all) => all[vector].unpack_part(elements.clone(), body)?,
             }
         }
         self.pieces.next();
@@ -85,7 +87,7 @@ impl Vectors {
     fn next(&mut self) -> Result<LimbVec, ProtocolError> {
         match self {
             Vectors::Elements(all) => all.next().ok_or_else(|| internal("fewer vectors than are dealt")),
-            Vectors::Words(_) => Err(internal("words in place of elements")),
+            Vectors::Bits(_) => Err(internal("bits in place of elements")),
         }
     }
 
@@ -93,11 +95,11 @@ impl Vectors {
         (0..count).map(|_| self.next()).collect()
     }
 
-    /// All vectors of words.
-    fn words(self) -> Result<Vec<WordVec>, ProtocolError> {
+    /// All vectors of bits.
+    fn bits(self) -> Result<Vec<BitVec>, ProtocolError> {
         match self {
-            Vectors::Words(all) => Ok(all),
-            Vectors::Elements(_) => Err(internal("elements in place of words")),
+            Vectors::Bits(all) => Ok(all),
+            Vectors::Elements(_) => Err(internal("elements in place of bits")),
         }
     }
 }
@@ -156,6 +158,10 @@ pub(crate) enum OpMaterial {
     Compare(CompareMaterial),
     /// In between its rounds.
     Comparing(Comparing),
+    /// With the proof that its bits are right.
+    Proving(Proving),
+    /// The report on all parties' proofs.
+    Proven(ProofBytes),
     Local,
 }
 
@@ -304,15 +310,15 @@ impl Source {
         share
     }
 
-    /// Words of such a vector.
-    fn dealt_words(&self, domain: u32, len: usize, drawn: &[Range<usize>]) -> WordVec {
-        let draw = |part: &Range<usize>| self.stream.sample_words(domain, part.start as u64, part.len());
+    /// Bits of such a vector.
+    fn dealt_bits(&self, domain: u32, len: usize, drawn: &[Range<usize>]) -> BitVec {
+        let draw = |part: &Range<usize>| self.stream.sample_bits(domain, part.start as u64, part.len());
         if let [all] = drawn
             && all.len() == len
         {
             return draw(all);
         }
-        let mut share = WordVec::zeros(len);
+        let mut share = BitVec::zeros(len);
         drawn.iter().for_each(|part| share.put(part.start, &draw(part)));
         share
     }
@@ -369,10 +375,10 @@ impl Preparing<'_> {
                 }
                 Vectors::Elements(vectors.into_iter())
             }
-            CorrectionShape::Words { len, .. } => {
+            CorrectionShape::Bits { len, .. } => {
                 let drawn = drawn(0);
-                let words = domains.into_iter().map(|domain| source.dealt_words(domain, len, &drawn));
-                Vectors::Words(words.collect())
+                let bits = domains.into_iter().map(|domain| source.dealt_bits(domain, len, &drawn));
+                Vectors::Bits(bits.collect())
             }
         };
         Receiving { index, pieces: mine.into_iter(), vectors }
@@ -428,8 +434,8 @@ impl Preparing<'_> {
             }
             OpKind::Compare(compare) => {
                 let len = ctx.values.get(compare.input).len * batch;
-                let words = CompareWords::new(compare, dealt.words()?);
-                OpMaterial::Compare(CompareMaterial::new(compare, ctx.me, len, &source.stream, words))
+                let bits = DealtBits::new(compare, dealt.bits()?);
+                OpMaterial::Compare(CompareMaterial::new(compare, len, source.stream, bits))
             }
             OpKind::Outside(o) => {
                 let inputs = ctx.values.get(o.input).len * batch;

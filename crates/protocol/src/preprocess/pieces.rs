@@ -3,7 +3,7 @@
 //! parties get about as many bytes.
 
 use crate::{Parties, PartyId};
-use amicus_field::{LimbVec, Limbs, WordVec, pack_to, packed_len};
+use amicus_field::{BitVec, LimbVec, Limbs, pack_to, packed_len};
 use std::ops::Range;
 use zeroize::Zeroizing;
 
@@ -30,8 +30,8 @@ pub enum CorrectionShape {
     Nothing,
     /// Vectors of elements, in the order in which they are dealt.
     Elements(Vec<Group>),
-    /// Vectors of words, all of one length.
-    Words {
+    /// Vectors of bits, all of one length.
+    Bits {
         /// How many.
         count: usize,
         /// Their length.
@@ -140,7 +140,7 @@ impl CorrectionShape {
         match self {
             CorrectionShape::Nothing => Vec::new(),
             CorrectionShape::Elements(groups) => groups.clone(),
-            &CorrectionShape::Words { count, len } => vec![Group { vectors: count, len }],
+            &CorrectionShape::Bits { count, len } => vec![Group { vectors: count, len }],
         }
     }
 
@@ -149,7 +149,7 @@ impl CorrectionShape {
         match self {
             CorrectionShape::Nothing => 0,
             CorrectionShape::Elements(_) => packed_len(limbs, len),
-            CorrectionShape::Words { .. } => WordVec::packed_len(len),
+            CorrectionShape::Bits { .. } => BitVec::packed_len(len),
         }
     }
 }
@@ -171,9 +171,9 @@ impl Body {
         pack_to(elements, self.next(packed_len(elements.limbs(), elements.len())));
     }
 
-    /// Writes the words of the next vector.
-    pub(crate) fn push_words(&mut self, words: &WordVec) {
-        words.pack_to(self.next(WordVec::packed_len(words.len())));
+    /// Writes the bits of the next vector.
+    pub(crate) fn push_bits(&mut self, bits: &BitVec) {
+        bits.pack_to(self.next(BitVec::packed_len(bits.len())));
     }
 
     fn next(&mut self, bytes: usize) -> &mut [u8] {
@@ -200,8 +200,8 @@ mod tests {
             CorrectionShape::Elements(vec![group(22, 4704), group(1, 1176)]),
             CorrectionShape::Elements(vec![group(2, 1)]),
             CorrectionShape::Elements(vec![group(13, 100_001)]),
-            CorrectionShape::Words { count: 24, len: 5 },
-            CorrectionShape::Words { count: 20_000, len: 129 },
+            CorrectionShape::Bits { count: 24, len: 5 },
+            CorrectionShape::Bits { count: 20_000, len: 129 },
         ]
     }
 

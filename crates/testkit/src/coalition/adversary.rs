@@ -147,7 +147,7 @@ impl Handle {
         let leaks = Arc::<Mutex<Vec<String>>>::default();
         let end = |peer: &Peer, channel| End { peer: peer.clone(), channel };
         let honest = scenario.all_parties().all().map(Peer::Party).find(|p| scenario.is_honest(p));
-        let bodies = Bodies::new(net, scenario.batch as usize);
+        let bodies = Bodies::new(net, scenario.batch as usize, scenario.all_parties().count());
         let mut adversary = Adversary {
             plot: Arc::clone(&plot),
             leaks: Arc::clone(&leaks),

@@ -1,9 +1,9 @@
-//! What the bodies of messages hold, and changes of it: elements, bits of a comparison, and the
-//! words of boolean sums.
+//! What the bodies of messages hold, and changes of it: elements, bits of a comparison, proofs that
+//! they are right, and the report on these.
 
 use super::moves::Error;
 use crate::nets::Net;
-use amicus_field::{BitVec, Element, I256, LimbVec, Limbs, PRIMES, WordVec, pack_into, packed_len, unpack};
+use amicus_field::{BitVec, Element, I256, LimbVec, Limbs, PRIMES, pack_into, packed_len, unpack};
 use amicus_plan::{OpKind, Plan, Stage, ValueId, Values};
 use amicus_protocol::authentic::TAG_BYTES;
 use amicus_protocol::wire::{Header, Kind, pack_bits, unpack_bits};
@@ -28,23 +28,27 @@ pub struct Bodies {
     plan: Arc<Plan>,
     values: Values,
     batch: usize,
+    parties: usize,
 }
 
 impl Bodies {
-    /// For inferences of `batch` inputs of a network.
+    /// For inferences of `batch` inputs of a network among so many parties.
     ///
     /// # Panics
     /// When the network's plan is not valid.
-    pub fn new(net: &Net, batch: usize) -> Self {
+    pub fn new(net: &Net, batch: usize, parties: usize) -> Self {
         let values = net.plan.values().expect("a valid plan");
-        Bodies { plan: Arc::clone(&net.plan), values, batch }
+        Bodies { plan: Arc::clone(&net.plan), values, batch, parties }
     }
 
-    /// Indices of messages of openings, in the order of the plan.
+    /// Indices of messages of openings, and of proofs behind those of their comparison, in the order of
+    /// the plan.
     pub fn openings(&self) -> Vec<u32> {
         let ops = self.plan.indexed_ops();
-        let stages = ops
-            .flat_map(|(op, kind)| (0u32..).take(kind.kind.levels()).map(move |level| Stage { op, level }));
+        let stages = ops.flat_map(|(op, kind)| {
+            let proof = usize::from(matches!(kind.kind, OpKind::Compare(_)));
+            (0u32..).take(kind.kind.levels() + proof).map(move |level| Stage { op, level })
+        });
         stages.map(Stage::index).collect()
     }
 
@@ -57,6 +61,13 @@ impl Bodies {
         Some((planes, self.values.get(ValueId::of(op)).len * self.batch))
     }
 
+    /// Whether the message of an index is a proof.
+    fn is_proof(&self, index: u32) -> bool {
+        let stage = Stage::from_index(index);
+        let kind = self.plan.ops.get(stage.op.index()).map(|op| &op.kind);
+        matches!(kind, Some(OpKind::Compare(compare)) if stage.is_proof(compare))
+    }
+
     /// A body with its contents changed; none when it holds nothing of the kind.
     pub fn edit(&self, header: &Header, body: &[u8], change: Change) -> Option<Vec<u8>> {
         let planes = (header.kind == Kind::Opening).then(|| self.planes(header.index)).flatten();
@@ -64,6 +75,9 @@ impl Bodies {
             let mut planes = unpack_bits(count, len, body).ok()?;
             change.of_bits(&mut planes);
             return Some(pack_bits(&planes));
+        }
+        if header.kind == Kind::Opening && self.is_proof(header.index) {
+            return change.of_bytes(body);
         }
         let sums = self.batch * self.plan.check_slots();
         let limbs = self.plan.limbs;
@@ -74,11 +88,14 @@ impl Bodies {
             Kind::Input | Kind::Weights => body.len().saturating_sub(TAG_BYTES),
             _ => return None,
         };
-        let words = self.batch * self.plan.boolean_slots();
+        let report = self.plan.report_bytes(&self.values, self.batch, self.parties);
         if let (Kind::Check, Change::Add(at, _)) = (header.kind, change)
-            && let Some(word) = (at % (sums + words)).checked_sub(sums)
+            && let Some(byte) = (at % (sums + report)).checked_sub(sums)
         {
-            return self.edit_word(body, end, words, word, at as u32 % WordVec::bits());
+            // One bit of this party's share of the report on proofs.
+            let mut edited = body.to_vec();
+            *edited.get_mut(end + byte)? ^= 1 << (at % 8);
+            return Some(edited);
         }
         let packed = body.get(before..end)?;
         // Two residues take 13 bytes, an odd last one 7.
@@ -90,17 +107,6 @@ impl Bodies {
         change.of_elements(&mut vector);
         let mut edited = body[..before].to_vec();
         pack_into(&vector, &mut edited);
-        edited.extend_from_slice(&body[end..]);
-        Some(edited)
-    }
-
-    /// A check message with one bit of one boolean sum flipped.
-    fn edit_word(&self, body: &[u8], start: usize, words: usize, word: usize, bit: u32) -> Option<Vec<u8>> {
-        let end = start + WordVec::packed_len(words);
-        let mut sums = WordVec::unpack(words, body.get(start..end)?).ok()?;
-        sums.set(word, sums.get(word) ^ 1 << bit);
-        let mut edited = body[..start].to_vec();
-        sums.pack_into(&mut edited);
         edited.extend_from_slice(&body[end..]);
         Some(edited)
     }
@@ -119,6 +125,22 @@ impl Change {
             }
             Change::Negate => vector.neg_assign(),
         }
+    }
+
+    /// A body of a proof, of elements of GF(2^128), with one of them changed, or two.
+    fn of_bytes(self, body: &[u8]) -> Option<Vec<u8>> {
+        let mut body = body.to_vec();
+        let count = body.len() / 16;
+        match self {
+            _ if count == 0 => return None,
+            Change::Add(at, _) => body[at % count * 16 + at % 16] ^= 1,
+            Change::Scale(_) => body.fill(0),
+            Change::Swap(a, b) => {
+                (0..16).for_each(|byte| body.swap(a % count * 16 + byte, b % count * 16 + byte));
+            }
+            Change::Negate => {}
+        }
+        Some(body)
     }
 
     fn of_bits(self, planes: &mut [BitVec]) {
@@ -173,7 +195,7 @@ mod tests {
     #[test]
     fn changed_bits_are_bits() {
         let net = zoo::relu(Limbs::ONE, true, &[2; 6]);
-        let bodies = Bodies::new(&net, 3);
+        let bodies = Bodies::new(&net, 3, 2);
         let compare = net.op("compare 0");
         let level = |level: u32| compare | level << 16;
         assert!((0..3).all(|l| bodies.openings().contains(&level(l))), "{:?}", bodies.openings());
@@ -194,6 +216,11 @@ mod tests {
         assert_eq!(set(&edit(Change::Scale(2))), 0);
         assert!(read(&edit(Change::Swap(37, 4)))[0].get(4));
         assert_eq!(edit(Change::Negate), body);
+        // Proofs are elements of GF(2^128).
+        let proof: Vec<u8> = (0..64).collect();
+        let edit = |change| bodies.edit(&header(Kind::Opening, level(3)), &proof, change).expect("an edit");
+        assert_eq!(edit(Change::Add(5, one))[21], 21 ^ 1);
+        assert_eq!(edit(Change::Swap(0, 5))[..16], proof[16..32]);
         // Elements of another operation as elements.
         let element = edit_of(&bodies, net.op("select 0"), &[0; 15]);
         assert_eq!(element.get(2), one);
@@ -207,15 +234,16 @@ mod tests {
         unpack(Limbs::ONE, values.len(), &edited).expect("elements")
     }
 
-    /// Errors in a check message reach arithmetic and boolean sums.
+    /// Errors in a check message reach its sums and the report on proofs.
     #[test]
-    fn every_sum_of_a_check_can_be_changed() {
+    fn all_of_a_check_can_be_changed() {
         let net = zoo::relu(Limbs::TWO, true, &[2; 6]);
-        let bodies = Bodies::new(&net, 1);
+        let bodies = Bodies::new(&net, 1, 2);
         let sums = packed_len(Limbs::TWO, net.plan.check_slots());
-        let words = WordVec::packed_len(net.plan.boolean_slots());
-        let body = vec![0; sums + words + 32];
-        let count = net.plan.check_slots() + net.plan.boolean_slots();
+        let report = net.plan.report_bytes(&net.plan.values().expect("a valid plan"), 1, 2);
+        assert!(report > 0);
+        let body = vec![0; sums + report + 64];
+        let count = net.plan.check_slots() + report;
         let mut seen: Vec<Vec<u8>> = (0..count)
             .map(|at| {
                 let change = Change::Add(at, Element::one(Limbs::TWO));

@@ -268,8 +268,8 @@ impl Emitter<'_> {
             let window = Window::of(x.scale, reach, bits, digits, self.limbs.bits())?;
             let Window { unit, digits } = window.clone();
             let compare = Compare { input: x.id, thresholds: integers.clone(), unit, digits };
-            let (tables, joins) = amicus_plan::values::MAX_WORDS;
-            (compare.table_words() <= tables && compare.join_words() <= joins).then_some((window, compare))
+            let (tables, joins) = amicus_plan::values::MAX_DEALT;
+            (compare.table_bits() <= tables && compare.join_bits() <= joins).then_some((window, compare))
         });
         let Some((window, compare)) = fitting.next() else {
             let reason = format!("its window does not fit {} limb(s)", self.limbs.count());
