@@ -3,7 +3,8 @@
 
 use amicus_field::{OperatingSystem, Randomness, RandomnessError, Seed};
 use amicus_node::Peer;
-use amicus_protocol::wire::Header;
+use amicus_plan::Stage;
+use amicus_protocol::wire::{Header, Kind};
 use std::collections::HashMap;
 use std::fmt::Debug;
 
@@ -49,6 +50,26 @@ pub trait World {
 pub struct Honest;
 
 impl World for Honest {}
+
+/// A world in which one party sends another something else of one opening than all others.
+#[derive(Debug)]
+pub struct Equivocates {
+    /// The opening.
+    pub stage: Stage,
+    /// Who sends it.
+    pub from: Peer,
+    /// Who is sent something else.
+    pub to: Peer,
+}
+
+impl World for Equivocates {
+    fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
+        let of_stage = letter.header.kind == Kind::Opening && letter.header.index == self.stage.index();
+        if of_stage && letter.from == self.from && letter.to == self.to {
+            body[0] ^= 1;
+        }
+    }
+}
 
 /// Seeds that everybody can compute, for known answers: nothing drawn from them is secret.
 ///

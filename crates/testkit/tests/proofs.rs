@@ -9,7 +9,7 @@ use amicus_protocol::{Parties, ProtocolError};
 use amicus_testkit::covers::Witness;
 use amicus_testkit::direct::{self, Shift};
 use amicus_testkit::nets::{Draft, Net};
-use amicus_testkit::world::{Letter, World};
+use amicus_testkit::world::Equivocates;
 use amicus_testkit::zoo;
 
 /// What the helper gets at the end of an inference.
@@ -81,22 +81,6 @@ fn weights_follow_from_all_bits_of_all_levels() {
         for element in 0..5 {
             let shift = Shift { index, element, error: Element::one(Limbs::ONE) };
             assert_ne!(honest, weights(&[shift]), "level {level}, element {element}");
-        }
-    }
-}
-
-/// Changes what one party sends of one opening to one other.
-struct Equivocates {
-    stage: Stage,
-    from: Peer,
-    to: Peer,
-}
-
-impl World for Equivocates {
-    fn carry(&mut self, letter: &Letter, body: &mut Vec<u8>) {
-        let of_stage = letter.header.kind == Kind::Opening && letter.header.index == self.stage.index();
-        if of_stage && letter.from == self.from && letter.to == self.to {
-            body[0] ^= 1;
         }
     }
 }
