@@ -6,6 +6,7 @@ use crate::inbox::{Early, MESSAGE_COST, MESSAGES_OF_NODE, Room};
 use crate::limits::{self, MAX_LANES, answer};
 use amicus_field::packed_len;
 use amicus_plan::{Plan, ValueId};
+use amicus_protocol::check::CheckShape;
 use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
 use amicus_protocol::ids::PARTIES;
 use amicus_protocol::{ProtocolError, control};
@@ -89,7 +90,8 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     // To a party shares of all rounds, to the helper a check message; a load says less to either
     // than this many of its longest messages.
     let shares = plan.cost(1).map_err(ProtocolError::from)?.sent_bytes_per_party;
-    let each = usize::try_from(shares).unwrap_or(usize::MAX).max(packed_len(plan.limbs, plan.check_slots()));
+    let check = CheckShape::new(plan, &values, *PARTIES.end(), 1, 0).bytes();
+    let each = usize::try_from(shares).unwrap_or(usize::MAX).max(check);
     let inferences = each.saturating_mul(MAX_LANES.max(2 * batch));
     let load = HelperEpoch::longest_load_message(plan).saturating_mul(plan.weights.len());
     let of_node = inferences.saturating_add(load).saturating_add(frame).saturating_add(CONTROL);
