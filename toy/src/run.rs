@@ -447,7 +447,7 @@ pub fn infer(
                 message.sums.set(at, message.sums.get(at) + error);
             }
         }
-        // Of the report, the transcript and the outputs.
+        // Those of the report, the transcript and the outputs.
         let hashes = usize::from(message.proofs.is_some()) + 1 + roles.len();
         let body = log.send_of(hashes as u32, role(p), Role::Helper, Kind::Check, message.encode());
         messages.push(CheckMessage::decode(&helper.check_shape(batch, roles.len()), p, &body)?);

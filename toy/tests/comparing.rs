@@ -159,7 +159,7 @@ fn hidden_from(
 fn deviations(net: &Net, by: usize, whole: bool) -> Vec<Vec<Deviation>> {
     let OpKind::Compare(compare) = &net.plan.ops[0].kind else { panic!("a comparison") };
     let mut all = vec![Vec::new()];
-    // Of a proof the first byte of each of two elements.
+    // The first byte of each of a proof's two elements.
     let opened = compare.openings().into_iter().enumerate();
     let bits = opened.flat_map(|(level, bits)| (0..bits).map(move |bit| (level, bit)));
     let of_proof = [(compare.levels(), 0), (compare.levels(), 16)];

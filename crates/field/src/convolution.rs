@@ -208,7 +208,7 @@ pub(crate) type Layer<'a, W> = (Prime, W, &'a [u64], &'a mut [u64]);
 /// pixels.
 pub(crate) fn apply_in_parts(g: &Geometry, parts: usize, planes: Vec<Layer<'_, Weights<'_>>>, batch: usize) {
     let (shape, total) = (&g.shape, batch * g.pixels());
-    // As many pixels as are packed at a time, where that gives parts enough; parts that share pixels
+    // Pixels as many as are packed at a time, where that gives parts enough; parts that share pixels
     // and differ in channels pack these anew.
     let block = Blocks::of(Token::active()).panels.min(total.div_ceil(PANEL)) * PANEL;
     let (blocks, wanted) = (total.div_ceil(block), parts.div_ceil(planes.len()));

@@ -54,7 +54,7 @@ impl Gf128Vec {
         let sums = kernels::two_rounds_of_bits(quarters, parts(b, &mut short)).map(Gf128::from_words);
         let [q_00, q_01, q_02, q_10, _, q_12, q_20, q_21, q_22] = sums;
         let r_0 = challenge([q_00 + q_01, q_20 + q_21]);
-        // Of the values at 0 and 1 and the coefficient of X^2: the polynomial at the challenge.
+        // The polynomial at the challenge, from its values at 0 and 1 and the coefficient of X^2.
         let at = |zero: Gf128, one: Gf128, square| zero + (zero + one + square) * r_0 + square * r_0 * r_0;
         let r_1 = challenge([at(q_00, q_10, q_20), at(q_02, q_12, q_22)]);
 

@@ -48,7 +48,7 @@ pub use plan::{
     Activation, Choice, InputSpec, Op, OpKind, OutputSpec, Part, Plan, Range, Reveal, WeightSpec, WrapRule,
 };
 pub use printable::Printable;
-pub use proof::Chunk;
+pub use proof::{Chunk, MAX_ROUNDS};
 pub use public::{PublicTensor, PublicWeights};
 pub use schedule::{Round, Schedule, Stage};
 pub use units::{OpIndex, PublicId, ScaleBits, UseIndex, ValueId, WeightId};

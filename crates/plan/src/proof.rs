@@ -1,6 +1,7 @@
 //! How the proof that a comparison's bits are right is cut into chunks (`docs/protocol.md`, section
 //! 6.14).
 
+use crate::values::MAX_DEALT;
 use crate::{Compare, OpKind, Plan, Values};
 use std::ops::Range;
 
@@ -11,6 +12,12 @@ const LONGEST: usize = 1 << 16;
 /// Elements of a chunk that is not the last one, at least. Chunks begin at multiples of it, which are
 /// whole words of bits.
 const FEWEST: usize = 64;
+
+/// Rounds of a chunk's sumcheck, at most.
+pub const MAX_ROUNDS: u32 = LONGEST.ilog2();
+
+// Also where a chunk is as short as may be.
+const _: () = assert!(FEWEST * (MAX_DEALT.0 + MAX_DEALT.1) < LONGEST);
 
 /// Some elements whose bits are proven together.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -220,7 +220,7 @@ impl HelperEpoch {
                 return false;
             };
             rest = behind;
-            right &= committed.holds(compare, len, part).unwrap_or(false);
+            right &= committed.holds(compare, len, part);
         }
         right && rest.is_empty()
     }

@@ -172,7 +172,7 @@ impl Transpose {
         let at = |wanted: JoinBit| bits.iter().position(|bit| *bit == wanted).unwrap_or(0);
         let bit = |wanted: JoinBit| &opened[opening + at(wanted)];
         let [e1, l2, e2, l3] = [JoinBit::Equal(0), JoinBit::Less(1), JoinBit::Equal(1), JoinBit::Less(2)];
-        // Of the mask of each opened bit; those of products have one term.
+        // The weight of the mask of an opened bit; those of products have one term.
         let mask = |of: JoinBit| -> Sum<'_> {
             let by = |weight, bits| (weight, Some(bits));
             let mut sum = if run.digits.len() == 3 {

@@ -6,17 +6,18 @@ use super::circuit::{Public, Transpose};
 use super::helper::Shares;
 use super::party::{Compared, DealtBits};
 use super::sumcheck::{self, Challenges, Sent};
+use crate::PartyId;
 use crate::keyed::KeyedHash;
 use crate::label::{LabelStream, domain};
 use crate::transcript::Digest;
-use crate::{Fault, PartyId};
 use amicus_field::{BitVec, Gf128, Gf128Rows, Gf128Vec, Seed};
-use amicus_plan::{Chunk, Compare};
+use amicus_plan::{Chunk, Compare, MAX_ROUNDS};
 use std::ops::Deref;
 use std::{fmt, mem};
 
 /// Masks that a chunk's proof may need: two for every round.
 const MASKS: u64 = 64;
+const _: () = assert!(2 * MAX_ROUNDS as u64 <= MASKS, "chunks would share masks");
 
 /// Chunks of a comparison whose public sides are kept from the proof to the report, at most: 1 MiB
 /// each. Those of more are made again, which takes half the time of a proof.
@@ -250,14 +251,10 @@ pub(crate) struct Committed {
 
 impl Committed {
     /// Whether what parties report of their proofs is right, from the part of the report that is of
-    /// this comparison of `len` elements.
-    ///
-    /// # Errors
-    /// A report of another length.
-    pub(crate) fn holds(&self, compare: &Compare, len: usize, report: &[u8]) -> Result<bool, Fault> {
-        let (expected, got) = (compare.report_bytes(len, self.shares.len()), report.len());
-        if got != expected {
-            return Err(Fault::Length { expected, got });
+    /// this comparison of `len` elements. One of another length is not.
+    pub(crate) fn holds(&self, compare: &Compare, len: usize, report: &[u8]) -> bool {
+        if report.len() != compare.report_bytes(len, self.shares.len()) {
+            return false;
         }
         let (mut rest, mut right) = (report, true);
         for (number, chunk) in compare.chunks(len).enumerate() {
@@ -283,6 +280,6 @@ impl Committed {
                 right &= claim + hidden == public * secret;
             }
         }
-        Ok(right)
+        right
     }
 }
