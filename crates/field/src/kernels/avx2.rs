@@ -65,6 +65,13 @@ impl Sums {
 }
 
 impl Avx2 {
+    /// All ones where `a` and `b` are equal.
+    #[inline(always)]
+    pub(super) fn equal(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the instruction exists.
+        unsafe { _mm256_cmpeq_epi64(a, b) }
+    }
+
     #[inline(always)]
     fn splat_f64(self, x: f64) -> __m256d {
         // SAFETY: `self` proves that the instruction exists.
@@ -201,12 +208,6 @@ impl Lanes for Avx2 {
     fn xor(self, a: __m256i, b: __m256i) -> __m256i {
         // SAFETY: `self` proves that the instruction exists.
         unsafe { _mm256_xor_si256(a, b) }
-    }
-
-    #[inline(always)]
-    fn equal(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: `self` proves that the instruction exists.
-        unsafe { _mm256_cmpeq_epi64(a, b) }
     }
 
     #[inline(always)]

@@ -128,12 +128,6 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
-    fn equal(self, a: __m512i, b: __m512i) -> __m512i {
-        // SAFETY: `self` proves that the instructions exist.
-        unsafe { _mm512_movm_epi64(_mm512_cmpeq_epi64_mask(a, b)) }
-    }
-
-    #[inline(always)]
     fn spread(self, bits: u64) -> __m512i {
         // SAFETY: `self` proves that the instruction exists.
         unsafe { _mm512_movm_epi64(bits as __mmask8) }

@@ -54,8 +54,6 @@ pub(crate) trait Lanes: Copy {
     fn or(self, a: Self::V, b: Self::V) -> Self::V;
     /// Bitwise exclusive or.
     fn xor(self, a: Self::V, b: Self::V) -> Self::V;
-    /// All ones where `a` and `b` are equal.
-    fn equal(self, a: Self::V, b: Self::V) -> Self::V;
     /// All ones where a bit of `bits` is set, the lowest for the first lane.
     fn spread(self, bits: u64) -> Self::V;
     /// Bit 0 of every lane, the first lane's the lowest.

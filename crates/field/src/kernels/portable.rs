@@ -52,13 +52,6 @@ impl Lanes for Scalar {
     fn xor(self, a: u64, b: u64) -> u64 {
         a ^ b
     }
-    /// `d` or `-d` has its top bit unless `d = 0`.
-    #[inline(always)]
-    fn equal(self, a: u64, b: u64) -> u64 {
-        let d = a ^ b;
-        let differ = (d | d.wrapping_neg()) >> 63;
-        differ.wrapping_sub(1)
-    }
     #[inline(always)]
     fn spread(self, bits: u64) -> u64 {
         (bits & 1).wrapping_neg()
