@@ -11,7 +11,7 @@ use crate::keyed::KeyedHash;
 use crate::label::{Label, Purpose};
 use crate::wire::Header;
 use crate::{Fault, Parties, PartyId, Scope};
-use amicus_field::Seed;
+use amicus_field::{Seed, with_wiped_stack};
 
 /// Bytes of a tag, which follows the body that it is of.
 pub const TAG_BYTES: usize = 32;
@@ -58,7 +58,7 @@ impl AuthenticationRoot {
     /// The key of a recipient, by its number.
     pub fn key(&self, recipient: u32) -> AuthenticationKey {
         let label = [&b"amicus key of a recipient"[..], &recipient.to_le_bytes()].concat();
-        AuthenticationKey(Box::new(self.0.derive(&label)))
+        with_wiped_stack(|| AuthenticationKey(Box::new(self.0.derive(&label))))
     }
 }
 
@@ -84,7 +84,7 @@ impl AuthenticationKeys {
         if bytes.len() != expected {
             return Err(Fault::Length { expected, got: bytes.len() });
         }
-        let key = |chunk| Ok(AuthenticationKey(Box::new(seed_from(chunk)?)));
+        let key = |chunk| with_wiped_stack(|| Ok(AuthenticationKey(Box::new(seed_from(chunk)?))));
         Ok(AuthenticationKeys(bytes.chunks_exact(SEED_BYTES).map(key).collect::<Result<_, Fault>>()?))
     }
 
@@ -116,15 +116,17 @@ impl AuthenticationKey {
     /// The key of what the recipient says of its output, which outlives the inference: from it
     /// follows nothing that a release is encrypted with.
     pub fn of_output(&self) -> Self {
-        AuthenticationKey(Box::new(self.0.derive(b"amicus key of an output")))
+        with_wiped_stack(|| AuthenticationKey(Box::new(self.0.derive(b"amicus key of an output"))))
     }
 
     /// The tag of a message. It covers all of the header but the count of hops.
     pub fn tag(&self, header: &Header, digest: &BodyDigest) -> Tag {
-        let mut hash = KeyedHash::new(self.0.as_bytes());
-        hash.update(b"amicus message of a recipient");
-        hash.update(&Header { hop: 0, ..*header }.encode()).update(&digest.0);
-        Tag(blake3::Hash::from_bytes(hash.finish().0))
+        with_wiped_stack(|| {
+            let mut hash = KeyedHash::new(self.0.as_bytes());
+            hash.update(b"amicus message of a recipient");
+            hash.update(&Header { hop: 0, ..*header }.encode()).update(&digest.0);
+            Tag(blake3::Hash::from_bytes(hash.finish().0))
+        })
     }
 
     /// The body of a message, if the tag behind it is right.

@@ -11,7 +11,7 @@ use crate::preprocess::{Dealt, truncation};
 use crate::release::{ReleaseKey, TAG_BYTES};
 use crate::transcript::Digest;
 use crate::{Culprit, Fault, Peer, ProtocolError, Scope, Step};
-use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256};
+use amicus_field::{LimbVec, Randomness, Seed, Truncation, U256, with_wiped_stack};
 use amicus_plan::{Plan, PlanDigest, Values};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -31,7 +31,7 @@ impl ReceiverKey {
     /// # Errors
     /// When there is no randomness.
     pub fn random(randomness: &mut dyn Randomness) -> Result<Self, ProtocolError> {
-        Ok(ReceiverKey(Box::new(randomness.seed()?)))
+        with_wiped_stack(|| Ok(ReceiverKey(Box::new(randomness.seed()?))))
     }
 
     /// The message for every party.
@@ -46,7 +46,7 @@ impl ReceiverKey {
     pub fn decode(receiver: &Peer, message: Authentic<'_>) -> Result<Self, ProtocolError> {
         let body = message.body();
         match <[u8; KEY_BYTES]>::try_from(body) {
-            Ok(bytes) => Ok(ReceiverKey(Box::new(Seed::from_bytes(bytes)))),
+            Ok(bytes) => Ok(with_wiped_stack(|| ReceiverKey(Box::new(Seed::from_bytes(bytes))))),
             Err(_) => {
                 let fault = Fault::Length { expected: KEY_BYTES, got: body.len() };
                 Err(ProtocolError::peer(receiver, Step::Output, fault))

@@ -7,7 +7,7 @@ use crate::authentic::AuthenticationKeys;
 use crate::keyed::KeyedHash;
 use crate::transcript::Digest;
 use crate::{Fault, Scope};
-use amicus_field::Seed;
+use amicus_field::{Seed, with_wiped_stack};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of the tag behind an encrypted release.
@@ -25,12 +25,14 @@ impl ReleaseKey {
     /// The key that follows from a receiver's keys with all parties. Who lacks one of them knows
     /// nothing of it.
     pub fn of(keys: &AuthenticationKeys, scope: Scope) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-        hasher.update(&scope.encode());
-        hasher.update(&Zeroizing::new(keys.encode()));
-        let key = Seed::from_bytes(*hasher.finalize().as_bytes());
-        hasher.zeroize();
-        ReleaseKey(Box::new(key))
+        with_wiped_stack(|| {
+            let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+            hasher.update(&scope.encode());
+            hasher.update(&Zeroizing::new(keys.encode()));
+            let key = Seed::from_bytes(*hasher.finalize().as_bytes());
+            hasher.zeroize();
+            ReleaseKey(Box::new(key))
+        })
     }
 
     /// The text under a stream, then a tag of that.

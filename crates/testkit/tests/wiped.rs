@@ -4,7 +4,7 @@
 
 use amicus_client::inference::PendingRequest;
 use amicus_client::load;
-use amicus_field::Limbs;
+use amicus_field::{Limbs, with_wiped_stack};
 use amicus_net::{Identity, Link, Listener, PeerSet, dial};
 use amicus_node::event::Reporter;
 use amicus_node::limits::MAX_LANES;
@@ -23,6 +23,8 @@ use amicus_testkit::user::User;
 use amicus_testkit::zoo;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -134,9 +136,42 @@ fn what_is_not_wiped_is_found() {
         let mut wiped = Random(3).bytes(64);
         secret("wiped", &wiped);
         wiped.fill(0);
-        std::hint::black_box(&wiped);
+        black_box(&wiped);
     });
     assert!(found["released"] >= 6 && found["part of a block"] >= 2 && found["moved"] >= 4, "{found:?}");
+    assert_eq!(found["wiped"], 0);
+}
+
+/// Copies of a secret on the stack, as deriving a key leaves them.
+#[inline(never)]
+fn leave(secret: &[u8; 2 * PIECE]) {
+    black_box([*secret; 64]);
+}
+
+/// A value on the heap most of whose bytes are never written.
+#[inline(never)]
+fn carry() {
+    let mut room = MaybeUninit::<[u8; 8 << 10]>::uninit();
+    black_box(&mut room);
+    drop(black_box(Box::new(room)));
+}
+
+#[test]
+fn what_a_call_left_on_the_stack_is_wiped() {
+    // What the test itself holds is never released.
+    let [left, wiped] = [4, 5].map(|seed| {
+        let secret: &'static [u8] = Random(seed).bytes(2 * PIECE).leak();
+        <&[u8; 2 * PIECE]>::try_from(secret).unwrap()
+    });
+    let found = found_after(|secret| {
+        secret("left", left);
+        leave(left);
+        carry();
+        secret("wiped", wiped);
+        with_wiped_stack(|| leave(wiped));
+        carry();
+    });
+    assert!(found["left"] > 0, "nothing carries copies to the heap: {found:?}");
     assert_eq!(found["wiped"], 0);
 }
 

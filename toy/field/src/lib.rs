@@ -38,6 +38,8 @@ mod prime;
 mod rows;
 #[path = "../../../crates/field/src/shape.rs"]
 mod shape;
+#[path = "../../../crates/field/src/stack.rs"]
+mod stack;
 mod storage;
 mod stream;
 #[path = "../../../crates/field/src/sumcheck.rs"]
@@ -65,6 +67,7 @@ pub use prg::{Randomness, Seed};
 pub use prime::{Limbs, PRIMES, Prime};
 pub use rows::{Gf128Rows, Row, SumOfRows};
 pub use shape::{Conv2d, Dense, LinearShape, SumPool2d};
+pub use stack::with_wiped_stack;
 pub use stream::Stream;
 pub use truncation::{Opened, Truncation, WrapBits};
 pub use vector::LimbVec;
