@@ -94,9 +94,11 @@ pub struct Memory {
     pub party: u64,
     /// What a party needs for every further inference that is kept ready.
     pub ready: u64,
-    /// The helper: the masks of the weights and of all values, and the corrections of the largest
-    /// operation.
+    /// The helper: the masks of the weights and of all values, the corrections of the largest
+    /// operation, and what it keeps of one inference until it has checked it.
     pub helper: u64,
+    /// What the helper keeps of every further inference that is ready: shares of comparisons.
+    pub helper_ready: u64,
     /// The model owner: the integer weights.
     pub owner: u64,
     /// A client: its input, masked, and the result.
@@ -166,7 +168,7 @@ impl Plan {
             + transfer(link, cost.dealt_bytes as f64 / parties as f64)
             + dealt_products
             + elements.dealt * rates.dealt * crowd(link, parties + 1);
-        Ok(Estimate { cost, memory: self.memory(&cost, &values, batch), online, preprocessing })
+        Ok(Estimate { cost, memory: self.memory(&cost, &values, (parties, batch)), online, preprocessing })
     }
 
     /// What every operation takes of it, in their order. Beside them there are the hops of input,
@@ -262,7 +264,7 @@ impl Plan {
         Elements::alike(count, self.limbs)
     }
 
-    fn memory(&self, cost: &Cost, values: &Values, batch: usize) -> Memory {
+    fn memory(&self, cost: &Cost, values: &Values, (parties, batch): (usize, usize)) -> Memory {
         let word = 8 * self.limbs.count() as u64;
         let len = |id: ValueId| (values.get(id).len * batch) as u64;
         let masks: u64 = (0..=self.ops.len()).map(|v| len(ValueId(v as u32))).sum();
@@ -276,6 +278,11 @@ impl Plan {
             OpKind::Select(s) => 3 * word * (s.corrections_per_input() as u64 + 1) * len(s.input),
             _ => 0,
         };
+        let kept = |op: &Op| match &op.kind {
+            OpKind::Compare(c) => c.kept_bytes(values.get(c.input).len.saturating_mul(batch), parties) as u64,
+            _ => 0,
+        };
+        let helper_ready = self.ops.iter().map(kept).fold(0, u64::saturating_add);
         let count =
             |w: &crate::WeightSpec| (w.shape.weights() + if w.bias { w.shape.biases() } else { 0 }) as u64;
         let all: u64 = self.weights.iter().map(count).sum();
@@ -287,7 +294,10 @@ impl Plan {
                 .saturating_add(cost.material_bytes)
                 .saturating_add(word * masks),
             ready: cost.material_bytes,
-            helper: word * (all + masks) + plan + ready + self.ops.iter().map(dealing).max().unwrap_or(0),
+            helper: (word * (all + masks) + plan + ready)
+                .saturating_add(self.ops.iter().map(dealing).max().unwrap_or(0))
+                .saturating_add(helper_ready),
+            helper_ready,
             owner: 8 * all + plan,
             client: plan + 2 * word * len(ValueId::INPUT),
         }

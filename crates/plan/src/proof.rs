@@ -64,6 +64,14 @@ impl Compare {
         self.sum(len, |chunk| chunk.report_bytes(parties))
     }
 
+    /// Bytes that the helper keeps of a comparison of `len` elements which it dealt, until proofs are
+    /// checked: all parties' shares of bits, dealt and masks, and masks of proofs.
+    pub fn kept_bytes(&self, len: usize, parties: usize) -> usize {
+        let bits = self.dealt_bits().saturating_add(self.openings().iter().sum());
+        let shares = bits.saturating_mul(8 * len.div_ceil(64));
+        shares.saturating_add(self.proof_bytes(len)).saturating_mul(parties)
+    }
+
     /// The sum over all chunks, which are alike but for the last.
     fn sum(&self, len: usize, of: impl Fn(&Chunk) -> usize) -> usize {
         let each = self.chunks(len).next().map_or(1, |chunk| chunk.elements.len());

@@ -72,8 +72,10 @@ pub struct Memory {
     pub party: u64,
     /// Material of every inference more that is kept ready.
     pub ready: u64,
-    /// The helper.
+    /// The helper, with what it keeps of one inference.
     pub helper: u64,
+    /// What the helper keeps of every inference more that is ready.
+    pub helper_ready: u64,
     /// The owner.
     pub owner: u64,
     /// A client.
@@ -151,6 +153,7 @@ impl Estimated {
                 party: memory.party,
                 ready: memory.ready,
                 helper: memory.helper,
+                helper_ready: memory.helper_ready,
                 owner: memory.owner,
                 client: memory.client,
             },
@@ -187,12 +190,14 @@ impl Estimated {
             "multiply-adds of a party",
             format!("{:.1} million, all limbs together", s.multiply_adds as f64 / 1e6),
         );
-        let ready = bytes(s.memory.ready);
-        row(
-            "memory of a party",
-            format!("{}, and {ready} for every inference kept ready", bytes(s.memory.party)),
-        );
-        row("memory of the helper", bytes(s.memory.helper));
+        let with_ready =
+            |one, ready| format!("{}, and {} for every inference kept ready", bytes(one), bytes(ready));
+        row("memory of a party", with_ready(s.memory.party, s.memory.ready));
+        let helper = match s.memory.helper_ready {
+            0 => bytes(s.memory.helper),
+            ready => with_ready(s.memory.helper, ready),
+        };
+        row("memory of the helper", helper);
         row("memory of the owner", bytes(s.memory.owner));
         row("memory of a client", bytes(s.memory.client));
         text.table(table);

@@ -124,9 +124,10 @@ pub(super) fn before_running(
 }
 
 fn running(memory: Memory, [parties, batch, kept]: [usize; 3], plan: &Plan, graph: &Graph) -> Needs {
-    let Memory { party, ready, helper, owner, client } = memory;
+    let Memory { party, ready, helper, helper_ready, owner, client } = memory;
     let (parties, batch) = (parties as u64, batch as u64);
-    let each = party.saturating_add(ready.saturating_mul(kept as u64 - 1));
+    let with_more = |one: u64, ready: u64| one.saturating_add(ready.saturating_mul(kept as u64 - 1));
+    let (each, helper) = (with_more(party, ready), with_more(helper, helper_ready));
     // Messages on their way, what is packed or unpacked at the moment, and what the allocator keeps:
     // with MobileNetV2 for 224 x 224 images 9.7 GB are in use at most, and 12.3 to 13.5 GB are held.
     let moving = each.saturating_mul(parties).saturating_add(helper) / 3;
