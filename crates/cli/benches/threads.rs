@@ -5,7 +5,7 @@
 //! with the parts of 16 threads done in place, and what follows for more threads (Amdahl's bound).
 //!
 //! Steps of inferences are what one role computes: the helper deals, a party takes its corrections in
-//! and expands its seed, and goes through all rounds; what others do is left out.
+//! and expands its seed, and goes through all rounds, and the helper checks; what others do is left out.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -20,6 +20,7 @@ use amicus_net::shaper::Shape;
 use amicus_node::with_threads;
 use amicus_plan::{OpIndex, WeightId};
 use amicus_protocol::affine::LayerWeights;
+use amicus_protocol::check::CheckMessage;
 use amicus_protocol::online::{Next, Opening, Running};
 use amicus_protocol::preprocess::Outlet;
 use amicus_protocol::{Parties, PartyId, ProtocolError};
@@ -184,9 +185,9 @@ impl Model {
         })
     }
 
-    /// How long the last party takes to prepare, the first to prepare, and the first to go through the
-    /// rounds, once.
-    fn once(&self) -> [Took; 3] {
+    /// How long the last party takes to prepare, the first to prepare, the first to go through the
+    /// rounds, and the helper to check, once.
+    fn once(&self) -> [Took; 4] {
         let helper = &self.loaded.helper;
         let keys = self.loaded.session.helper.next(helper.epoch(), helper.digest()).unwrap();
         let scope = keys.scope();
@@ -195,7 +196,7 @@ impl Model {
             corrections.push((op, to, body));
             Ok(())
         };
-        helper.deal::<ProtocolError>(keys, self.batch, outlet).unwrap();
+        let dealt = helper.deal::<ProtocolError>(keys, self.batch, outlet).unwrap();
         let mut prepared = [Took::default(); 2];
         let mut running: Vec<Running> = Vec::new();
         for (at, epoch) in self.loaded.parties.iter().enumerate() {
@@ -213,26 +214,30 @@ impl Model {
             pack_into(&LimbVec::from_i64(helper.plan().limbs, &self.inputs), &mut input);
             running.push(direct::given_input(epoch, material, &input).unwrap());
         }
-        let online = self.online(running);
-        [prepared[1], prepared[0], online]
+        let (online, messages) = self.online(running);
+        let mut check = Took::default();
+        add(&mut check, || helper.verify(dealt, &messages).unwrap());
+        [prepared[1], prepared[0], online, check]
     }
 
-    /// The first party's part of all rounds.
-    fn online(&self, mut running: Vec<Running>) -> Took {
+    /// The first party's part of all rounds, and what both tell the helper.
+    fn online(&self, mut running: Vec<Running>) -> (Took, Vec<CheckMessage>) {
         let mut took = Took::default();
         let parties = self.loaded.helper.parties();
         loop {
             let second = running.pop().unwrap();
             let first = running.pop().unwrap();
             let next = add(&mut took, || match first.next().unwrap() {
-                Next::Open(opening) => Some((packed(&opening), opening.collect().unwrap())),
-                Next::Check(finished) => {
-                    black_box(finished.messages(&[]).unwrap());
-                    None
-                }
+                Next::Open(opening) => (Some((packed(&opening), opening.collect().unwrap())), None),
+                Next::Check(finished) => (None, Some(finished.messages(&[]).unwrap().0)),
             });
-            let Some((packed, mut collecting)) = next else { return took };
-            let Next::Open(opening) = second.next().unwrap() else { panic!("rounds of both are the same") };
+            let (packed, mut collecting, opening) = match (next, second.next().unwrap()) {
+                ((Some((packed, collecting)), _), Next::Open(opening)) => (packed, collecting, opening),
+                ((_, Some(first)), Next::Check(second)) => {
+                    return (took, vec![first, second.messages(&[]).unwrap().0]);
+                }
+                _ => panic!("rounds of both are the same"),
+            };
             let of_second = self::packed(&opening);
             let mut second = opening.collect().unwrap();
             let [one, two] = [1, 2].map(|number| parties.party(number).unwrap());
@@ -258,6 +263,7 @@ impl Model {
             (format!("{name}: prepare, last party"), Box::new(step(0))),
             (format!("{name}: prepare, first party"), Box::new(step(1))),
             (format!("{name}: online, first party"), Box::new(step(2))),
+            (format!("{name}: check, helper"), Box::new(step(3))),
         ]
     }
 }
@@ -294,6 +300,8 @@ fn main() {
         Model::of("lenet5-mnist", 1, 60),
         Model::of("lenet5-mnist", 32, 10),
         Model::of("alexnet-cifar10", 1, 10),
+        Model::of("lenet5-mnist-relu", 32, 5),
+        Model::of("resnet8-cifar10-relu", 1, 10),
     ];
     let works = kernels().into_iter().chain(models.iter().flat_map(Model::works));
     println!(

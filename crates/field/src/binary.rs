@@ -35,6 +35,22 @@ impl Gf128Vec {
         self.len = len;
     }
 
+    /// Takes another length, with whatever elements were there: for memory that is written anew.
+    pub fn refit(&mut self, len: usize) {
+        if self.words.len() < 2 * len {
+            self.words = Words::zeros(2 * len);
+        }
+        self.len = len;
+    }
+
+    /// Replaces the elements from `at` on by 0.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn clear_from(&mut self, at: usize) {
+        self.words_mut()[2 * at..].fill(0);
+    }
+
     /// Whether there are no elements.
     pub const fn is_empty(&self) -> bool {
         self.len == 0

@@ -35,6 +35,12 @@ impl Gf128Rows {
         Gf128Rows { len, elements: Gf128Vec::zeros(len * count) }
     }
 
+    /// Takes another shape, with whatever elements were there: for memory that is written anew.
+    pub fn refit(&mut self, count: usize, len: usize) {
+        self.elements.refit(count * len);
+        self.len = len;
+    }
+
     /// Replaces all rows by the first elements of a stream, of as many domains from 0 on as there are
     /// rows.
     pub fn sample(&mut self, stream: &Stream) {

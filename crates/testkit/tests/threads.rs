@@ -73,7 +73,8 @@ fn every_message_is_the_same_with_threads() {
             let workers = Rc::new(Scoped { threads, pieces: Cell::new(0) });
             let (shared, same_answer) = with_workers(workers.clone(), || run(&net, batch));
             println!("{name}: {} pieces of work", workers.pieces.get());
-            assert!(name != "wide" || workers.pieces.get() > 0, "nothing was split");
+            let split = ["wide", "largest of windows"].contains(&name);
+            assert!(!split || workers.pieces.get() > 0, "nothing was split");
             assert_eq!(alone.len(), shared.len(), "{name}");
             for ((letter, body), (as_letter, as_body)) in alone.iter().zip(&shared) {
                 assert!(letter == as_letter && body == as_body, "{name}, {threads} threads: {letter:?}");

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// What is public of a comparison.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Public {
     /// Bits of the windows of every threshold, lowest first.
     pub(crate) windows: Vec<Vec<BitVec>>,
@@ -24,10 +24,13 @@ pub(crate) struct Public {
 
 impl Public {
     /// That of some elements, from a multiple of 64 on.
-    pub(crate) fn slice(&self, elements: Range<usize>) -> Public {
+    pub(crate) fn slice(&self, elements: Range<usize>) -> Cow<'_, Public> {
+        if elements.len() == self.len {
+            return Cow::Borrowed(self);
+        }
         let slices = |all: &[BitVec]| all.iter().map(|bits| bits.slice(elements.clone())).collect();
         let windows = self.windows.iter().map(|window| slices(window)).collect();
-        Public { windows, opened: slices(&self.opened), len: elements.len() }
+        Cow::Owned(Public { windows, opened: slices(&self.opened), len: elements.len() })
     }
 }
 
@@ -77,12 +80,23 @@ pub(crate) struct Transpose {
     pub(crate) side: Gf128Vec,
 }
 
+impl Default for Transpose {
+    /// None yet.
+    fn default() -> Self {
+        let none = || Gf128Rows::zeros(0, 0);
+        Transpose { weights: none(), made: none(), side: Gf128Vec::zeros(0) }
+    }
+}
+
 impl Transpose {
-    /// For a chunk of so many elements, and a sum over so many numbers.
-    pub(crate) fn new(compare: &Compare, len: usize, numbers: usize) -> Self {
-        let openings: usize = compare.openings().iter().sum();
-        let zeros = || Gf128Rows::zeros(openings, len);
-        Transpose { weights: zeros(), made: zeros(), side: Gf128Vec::zeros(numbers) }
+    /// Makes room for a chunk of so many elements, and a sum over so many numbers. Those of `side` that
+    /// belong to no dealt bit are 0.
+    pub(crate) fn fit(&mut self, compare: &Compare, len: usize, numbers: usize) {
+        let openings = compare.openings().iter().sum();
+        self.weights.refit(openings, len);
+        self.made.refit(openings, len);
+        self.side.refit(numbers);
+        self.side.clear_from(compare.dealt_bits() * len);
     }
 
     fn len(&self) -> usize {

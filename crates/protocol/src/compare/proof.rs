@@ -10,8 +10,10 @@ use crate::PartyId;
 use crate::keyed::KeyedHash;
 use crate::label::{LabelStream, domain};
 use crate::transcript::Digest;
-use amicus_field::{BitVec, Gf128, Gf128Rows, Gf128Vec, Seed};
+use amicus_field::{BitVec, Gf128, Gf128Rows, Gf128Vec, Seed, parallel};
 use amicus_plan::{Chunk, Compare, MAX_ROUNDS};
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Deref;
 use std::{fmt, mem};
 
@@ -101,26 +103,49 @@ fn draw(weights: &mut Gf128Rows, seed: &Digest) {
     weights.sample(&Seed::from_bytes(seed.0).stream());
 }
 
+/// The bits of a chunk.
+fn of_chunk<'a>(chunk: &Chunk, bits: &'a BitVec) -> Cow<'a, BitVec> {
+    if chunk.elements.len() == bits.len() {
+        return Cow::Borrowed(bits);
+    }
+    Cow::Owned(bits.slice(chunk.elements.clone()))
+}
+
 /// The sum of the weights of bits of a chunk that are set.
 fn weighted(weights: &Gf128Rows, chunk: &Chunk, bits: &[BitVec]) -> Gf128 {
-    let of = |(opening, bits): (usize, &BitVec)| {
-        weights.sum_selected(opening, &bits.slice(chunk.elements.clone()))
-    };
+    let of = |(opening, bits): (usize, &BitVec)| weights.sum_selected(opening, &of_chunk(chunk, bits));
     bits.iter().enumerate().map(of).fold(Gf128::ZERO, |sum, part| sum + part)
 }
 
-/// Memory for a chunk: that of the one before, where it has as many elements.
-fn memory<'a>(transpose: &'a mut Option<Transpose>, compare: &Compare, chunk: &Chunk) -> &'a mut Transpose {
-    let (len, numbers) = (chunk.elements.len(), 1 << chunk.rounds);
-    transpose.take_if(|transpose| transpose.weights.len() != len);
-    transpose.get_or_insert_with(|| Transpose::new(compare, len, numbers))
+thread_local! {
+    /// Memory of this thread for chunks, of whatever inference: what is there is public among parties,
+    /// and to wipe it would take a tenth of a proof.
+    static MEMORY: Cell<Transpose> = Cell::default();
+}
+
+/// Does `work` with memory for a chunk.
+fn with_memory<T>(compare: &Compare, chunk: &Chunk, work: impl FnOnce(&mut Transpose) -> T) -> T {
+    let mut transpose = MEMORY.take();
+    transpose.fit(compare, chunk.elements.len(), 1 << chunk.rounds);
+    let result = work(&mut transpose);
+    MEMORY.set(transpose);
+    result
+}
+
+/// Takes back a side that was kept, where it has more room than what is there.
+fn take_back(side: Gf128Vec) {
+    let mut transpose = MEMORY.take();
+    if transpose.side.len() < side.len() {
+        transpose.side = side;
+    }
+    MEMORY.set(transpose);
 }
 
 /// A party's side of a chunk: its shares of what is dealt, bit by bit, and zeros.
 fn secret_side<'a>(chunk: &Chunk, dealt: impl Iterator<Item = &'a BitVec>) -> BitVec {
     let mut side = BitVec::zeros(1 << chunk.rounds);
     let len = chunk.elements.len();
-    dealt.enumerate().for_each(|(row, bits)| side.xor_at(row * len, &bits.slice(chunk.elements.clone())));
+    dealt.enumerate().for_each(|(row, bits)| side.xor_at(row * len, &of_chunk(chunk, bits)));
     side
 }
 
@@ -149,37 +174,32 @@ impl Proving {
         for (sent, known) in sent[PartyId::FIRST.index()].iter_mut().zip(public.known(compare)) {
             sent.xor_assign(&known);
         }
-        let mut message = Vec::with_capacity(compare.proof_bytes(public.len));
-        let mut transpose = None;
         let keep = compare.chunks(public.len).nth(KEPT).is_none();
         let prove = |(number, chunk): (usize, Chunk)| {
             let secrets = ChunkSecrets::new(point, number);
-            let mut of_chunk;
-            let transpose = match keep {
-                true => {
-                    of_chunk = None;
-                    memory(&mut of_chunk, compare, &chunk)
-                }
-                false => memory(&mut transpose, compare, &chunk),
-            };
-            draw(&mut transpose.weights, &secrets.weights());
-            let claims: Vec<Gf128> =
-                sent.iter().map(|sent| weighted(&transpose.weights, &chunk, sent)).collect();
-            transpose.run(compare, &public.slice(chunk.elements.clone()));
-            transpose.side.set((1 << chunk.rounds) - 1, secrets.mask(me));
-            let secret = secret_side(&chunk, tables.iter().chain(&joins));
-            let masks = masks_of(&stream, number, &chunk);
-            let proof = sumcheck::prove(&transpose.side, &secret, &masks, secrets.challenges(me));
-            for part in proof.sent.iter().flatten() {
-                message.extend_from_slice(&part.to_bytes());
-            }
-            let sumcheck::Proof { sent, challenges, public } = proof;
-            let claim = sumcheck::reduce(claims[me.index()], sent.into_iter(), &challenges);
-            let own = Outcome { challenges, public, claim };
-            let side = keep.then(|| mem::replace(&mut transpose.side, Gf128Vec::zeros(0)));
-            Part { chunk, secrets, claims, own, side }
+            with_memory(compare, &chunk.clone(), |transpose| {
+                draw(&mut transpose.weights, &secrets.weights());
+                let claims: Vec<Gf128> =
+                    sent.iter().map(|sent| weighted(&transpose.weights, &chunk, sent)).collect();
+                transpose.run(compare, &public.slice(chunk.elements.clone()));
+                transpose.side.set((1 << chunk.rounds) - 1, secrets.mask(me));
+                let secret = secret_side(&chunk, tables.iter().chain(&joins));
+                let masks = masks_of(&stream, number, &chunk);
+                let proof = sumcheck::prove(&transpose.side, &secret, &masks, secrets.challenges(me));
+                let sumcheck::Proof { sent, challenges, public } = proof;
+                let message: Vec<[u8; ELEMENT]> = sent.iter().flatten().map(|part| part.to_bytes()).collect();
+                let claim = sumcheck::reduce(claims[me.index()], sent.into_iter(), &challenges);
+                let own = Outcome { challenges, public, claim };
+                let side = keep.then(|| mem::replace(&mut transpose.side, Gf128Vec::zeros(0)));
+                (Part { chunk, secrets, claims, own, side }, message)
+            })
         };
-        let parts = compare.chunks(public.len).enumerate().map(prove).collect();
+        let mut message = Vec::with_capacity(compare.proof_bytes(public.len));
+        let mut parts = Vec::new();
+        for (part, of_chunk) in parallel::map(compare.chunks(public.len).enumerate(), prove) {
+            message.extend_from_slice(of_chunk.as_flattened());
+            parts.push(part);
+        }
         Proving { public, parts, message }
     }
 
@@ -196,44 +216,52 @@ impl Proving {
         messages: &[(PartyId, impl Deref<Target = [u8]>)],
     ) -> Vec<u8> {
         let Proving { public, parts, .. } = self;
-        let mut report = Vec::with_capacity(compare.report_bytes(public.len, messages.len()));
         let mut at = 0;
-        let mut transpose = None;
-        for part in parts {
-            let Part { chunk, secrets, claims, own, side } = &part;
-            let body = at..at + chunk.proof_bytes();
+        let with_bodies = parts.into_iter().map(|part| {
+            let body = at..at + part.chunk.proof_bytes();
             at = body.end;
+            (part, messages.iter().map(|(prover, message)| (*prover, &message[body.clone()])).collect())
+        });
+        let report = |(mut part, bodies): (Part, Vec<(PartyId, &[u8])>)| match part.side.take() {
             // A side that is kept has what hides that of this party.
-            let (side, kept) = match side {
-                Some(side) => (side, secrets.mask(me)),
-                None => {
-                    let transpose = memory(&mut transpose, compare, chunk);
-                    draw(&mut transpose.weights, &secrets.weights());
-                    transpose.run(compare, &public.slice(chunk.elements.clone()));
-                    (&transpose.side, Gf128::ZERO)
-                }
+            Some(side) => {
+                let report = part.report(&side, part.secrets.mask(me), me, &bodies);
+                take_back(side);
+                report
+            }
+            None => with_memory(compare, &part.chunk, |transpose| {
+                draw(&mut transpose.weights, &part.secrets.weights());
+                transpose.run(compare, &public.slice(part.chunk.elements.clone()));
+                part.report(&transpose.side, Gf128::ZERO, me, &bodies)
+            }),
+        };
+        parallel::map(with_bodies, report).concat()
+    }
+}
+
+impl Part {
+    /// Its part of the report, from what every party sent of it. The end of `side` is this.
+    fn report(&self, side: &Gf128Vec, end: Gf128, me: PartyId, bodies: &[(PartyId, &[u8])]) -> Vec<u8> {
+        let mut report = Vec::with_capacity(self.chunk.report_bytes(bodies.len()));
+        report.extend_from_slice(&self.secrets.weights().0);
+        for ((prover, body), &claim) in bodies.iter().zip(&self.claims) {
+            let of_other;
+            let outcome = if *prover == me {
+                &self.own
+            } else {
+                let mut challenges = self.secrets.challenges(*prover);
+                let challenges: Vec<Gf128> = rounds_of(body).map(|sent| challenges.next(sent)).collect();
+                let claim = sumcheck::reduce(claim, rounds_of(body), &challenges);
+                // What hides the public side stands at the end, where every bit of the index is 1.
+                let last = challenges.iter().fold(Gf128::ONE, |last, &challenge| last * challenge);
+                let hidden = end + self.secrets.mask(*prover);
+                let public = side.evaluate(&challenges) + hidden * last;
+                of_other = Outcome { challenges, public, claim };
+                &of_other
             };
-            report.extend_from_slice(&secrets.weights().0);
-            for ((prover, message), &claim) in messages.iter().zip(claims) {
-                let of_other;
-                let outcome = if *prover == me {
-                    own
-                } else {
-                    let mut challenges = secrets.challenges(*prover);
-                    let sent = || rounds_of(&message[body.clone()]);
-                    let challenges: Vec<Gf128> = sent().map(|sent| challenges.next(sent)).collect();
-                    let claim = sumcheck::reduce(claim, sent(), &challenges);
-                    // What hides the public side stands at the end, where every bit of the index is 1.
-                    let last = challenges.iter().fold(Gf128::ONE, |last, &challenge| last * challenge);
-                    let hidden = kept + secrets.mask(*prover);
-                    let public = side.evaluate(&challenges) + hidden * last;
-                    of_other = Outcome { challenges, public, claim };
-                    &of_other
-                };
-                let Outcome { challenges, public, claim } = outcome;
-                for element in challenges.iter().chain([public, claim]) {
-                    report.extend_from_slice(&element.to_bytes());
-                }
+            let Outcome { challenges, public, claim } = outcome;
+            for element in challenges.iter().chain([public, claim]) {
+                report.extend_from_slice(&element.to_bytes());
             }
         }
         report
@@ -256,30 +284,39 @@ impl Committed {
         if report.len() != compare.report_bytes(len, self.shares.len()) {
             return false;
         }
-        let (mut rest, mut right) = (report, true);
-        for (number, chunk) in compare.chunks(len).enumerate() {
+        let mut rest = report;
+        let parts = compare.chunks(len).enumerate().map(|(number, chunk)| {
             let (part, behind) = rest.split_at(chunk.report_bytes(self.shares.len()));
             rest = behind;
-            let (head, provers) = part.split_at(32);
-            let mut seed = [0; 32];
-            seed.copy_from_slice(head);
-            let openings = self.shares.first().map_or(0, |shares| shares.masks.len());
-            let mut weights = Gf128Rows::zeros(openings, chunk.elements.len());
-            draw(&mut weights, &Digest(seed));
+            (number, chunk, part)
+        });
+        let holds =
+            |(number, chunk, part): (usize, Chunk, &[u8])| self.chunk_holds(compare, number, &chunk, part);
+        parallel::map(parts, holds).into_iter().all(|holds| holds)
+    }
+
+    /// [`Committed::holds`] of one chunk.
+    fn chunk_holds(&self, compare: &Compare, number: usize, chunk: &Chunk, report: &[u8]) -> bool {
+        let (head, provers) = report.split_at(32);
+        let mut seed = [0; 32];
+        seed.copy_from_slice(head);
+        with_memory(compare, chunk, |Transpose { weights, .. }| {
+            draw(weights, &Digest(seed));
             let parties = self.shares.iter().zip(&self.masks);
+            let mut right = true;
             for ((shares, masks), said) in parties.zip(provers.chunks_exact(ELEMENT * (chunk.rounds + 2))) {
                 let (challenges, ends) = said.split_at(ELEMENT * chunk.rounds);
                 let challenges: Vec<Gf128> =
                     challenges.chunks_exact(ELEMENT).map(|bytes| element(bytes, 0)).collect();
                 let (public, claim) = (element(ends, 0), element(ends, ELEMENT));
-                let hidden = weighted(&weights, &chunk, &shares.masks);
+                let hidden = weighted(weights, chunk, &shares.masks);
                 let masks = &masks[number];
                 let rounds = (0..chunk.rounds).map(|r| [masks.get(2 * r), masks.get(2 * r + 1)]);
                 let hidden = sumcheck::reduce(hidden, rounds, &challenges);
-                let secret = Gf128Vec::evaluate_bits(&secret_side(&chunk, shares.dealt.iter()), &challenges);
+                let secret = Gf128Vec::evaluate_bits(&secret_side(chunk, shares.dealt.iter()), &challenges);
                 right &= claim + hidden == public * secret;
             }
-        }
-        right
+            right
+        })
     }
 }

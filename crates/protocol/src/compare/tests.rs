@@ -87,7 +87,7 @@ impl Trial {
         }
         assert!(comparing.iter().all(Comparing::is_done));
         let compared: Vec<_> = comparing.into_iter().map(Comparing::finish).collect();
-        let public = compared[0].public.slice(0..len);
+        let public = compared[0].public.clone();
         let proving = parties.all().zip(compared);
         let proving = proving.map(|(me, compared)| Proving::new(compare, compared, me, &POINT)).collect();
         let chunks =
@@ -127,6 +127,19 @@ fn accepted(compare: &Compare, n: usize, len: usize, flips: &[Flip]) -> bool {
 
 fn openings(compare: &Compare) -> usize {
     compare.openings().iter().sum()
+}
+
+/// What is said to be kept of a comparison is what is kept.
+#[test]
+fn the_helper_keeps_as_many_bytes_as_the_plan_says() {
+    for (compare, n, len) in [(compare(&[2; 6], 1), 2, TWO_CHUNKS), (compare(&[1, 3], 2), 3, 65)] {
+        let committed = Trial::new(&compare, n, len, 0, &[]).committed;
+        let bits = committed.shares.iter().flat_map(|shares| shares.dealt.iter().chain(&shares.masks));
+        let masks = committed.masks.iter().flatten();
+        let bytes = 8 * bits.map(|bits| bits.len().div_ceil(64)).sum::<usize>()
+            + masks.map(|masks| Gf128::BYTES * masks.len()).sum::<usize>();
+        assert_eq!(bytes, compare.kept_bytes(len, n));
+    }
 }
 
 #[test]
@@ -274,7 +287,8 @@ fn parsed(compare: &Compare, len: usize, n: usize, report: &[u8]) -> Vec<(Digest
 
 /// The public side of a chunk, without what hides it.
 fn public_side(compare: &Compare, public: &Public, chunk: &Chunk, weights: &Digest) -> Gf128Vec {
-    let mut transpose = Transpose::new(compare, chunk.elements.len(), 1 << chunk.rounds);
+    let mut transpose = Transpose::default();
+    transpose.fit(compare, chunk.elements.len(), 1 << chunk.rounds);
     transpose.weights.sample(&Seed::from_bytes(weights.0).stream());
     transpose.run(compare, &public.slice(chunk.elements.clone()));
     transpose.side
@@ -299,7 +313,7 @@ fn every_mask_is_another(len: usize) {
     let mut seen = HashSet::from([[0; 16]]);
     for op in 0..2 {
         let trial = Trial::new(&compare, n, len, op, &[]);
-        let (public, parties, messages) = (trial.public.slice(0..len), trial.parties, trial.messages());
+        let (public, parties, messages) = (trial.public.clone(), trial.parties, trial.messages());
         let (report, committed) = trial.report(&messages);
         let said = parsed(&compare, len, n, &report);
         let mut at = 0;
@@ -348,7 +362,7 @@ fn public_sides_are_hidden_from_the_helper() {
 fn every_public_side_is_hidden(len: usize) {
     let (compare, n) = (compare(&[2; 6], 1), 3);
     let trial = Trial::new(&compare, n, len, 0, &[]);
-    let (public, messages) = (trial.public.slice(0..len), trial.messages());
+    let (public, messages) = (trial.public.clone(), trial.messages());
     let (report, _) = trial.report(&messages);
     // Hidden elements times the product of the challenges: compared across.
     let mut seen: Vec<(Gf128, Gf128)> = Vec::new();
