@@ -107,11 +107,14 @@ fn a_frame_longer_than_anything_in_the_plan() {
         let deviation = Deviation::message(kind, How::TooLong);
         let mut run = Setup::new(zoo::mlp(TWO), 2).tls().last_deviating(deviation).start();
         // The cheater sees its link cut and may be the first to complain; who got the frame knows
-        // better.
+        // better, if it comes to look before it hears that what waits for it is too much.
         let ending = run.attack().given_up(&["party 2"]);
         let hit = if kind == Kind::Opening { &ending.honest[0].1 } else { &ending.helper };
-        let announced = format!("announced a frame of {} bytes", (1 << 22) + HEADER_BYTES);
-        assert_says("who got it", hit.as_ref().unwrap_err(), &[&announced]);
+        let error = hit.as_ref().unwrap_err();
+        if !error.to_string().contains(" does not read: ") {
+            let announced = format!("announced a frame of {} bytes", (1 << 22) + HEADER_BYTES);
+            assert_says("who got it", error, &[&announced]);
+        }
         // It may come while the party still waits for its client. The cheater's own complaint, which
         // may be the first, names the step that the cheater has reached.
         let text = ending.client.unwrap_err().to_string();
