@@ -5,7 +5,7 @@ use crate::NodeError;
 use crate::inbox::{Early, MESSAGE_COST, MESSAGES_OF_NODE, Room};
 use crate::limits::{self, MAX_LANES, answer};
 use amicus_field::packed_len;
-use amicus_plan::{Plan, ValueId};
+use amicus_plan::{Plan, Schedule, ValueId};
 use amicus_protocol::check::CheckShape;
 use amicus_protocol::epoch::{HelperEpoch, SEED_BYTES};
 use amicus_protocol::ids::PARTIES;
@@ -106,7 +106,10 @@ pub fn online(plan: &Plan, max_batch: u32) -> Result<Bounds, NodeError> {
     let of_user =
         inputs.max(frame.saturating_mul(2)).saturating_add(2 * lanes * (MESSAGE_COST + control::MAX_BYTES));
 
-    let messages = 2 * (plan.ops.len() + plan.weights.len()) + 4 * MAX_LANES;
+    // Who waits for others in all inferences hears of the next round in each, from those who wait for
+    // it.
+    let of_round = Schedule::of(plan).rounds.iter().map(|round| round.open.len()).max().unwrap_or(0);
+    let messages = 2 * (plan.ops.len() + plan.weights.len()) + (4 + of_round) * MAX_LANES;
     let room = Room {
         messages: messages.max(MESSAGES_OF_NODE),
         bytes: of_node.saturating_add(messages * MESSAGE_COST),
