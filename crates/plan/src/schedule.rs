@@ -99,8 +99,8 @@ impl Schedule {
             let round = (known_after[index.index() + 1] + 2).min(behind);
             rounds.resize(rounds.len().max(round + 1), Round::default());
             rounds[round].open.push(Stage::proof(index, compare));
-            rounds[round].open.sort_unstable();
         }
+        rounds.iter_mut().for_each(|round| round.open.sort_unstable());
         Schedule { rounds }
     }
 
