@@ -59,18 +59,19 @@ struct Outcome {
     claim: Gf128,
 }
 
-/// What all parties draw alike for a chunk, and the helper cannot foresee.
-struct ChunkSecrets(Digest);
+/// What all parties draw alike for a chunk, and the helper cannot foresee. Wiped, as all keys are.
+struct ChunkSecrets(Seed);
 
 impl ChunkSecrets {
     /// Those of chunk `number` of a comparison that ended at this point of the transcript.
     fn new(point: &Digest, number: usize) -> Self {
         let number = number as u32;
-        ChunkSecrets(KeyedHash::new(&point.0).update(CONTEXT).update(&number.to_le_bytes()).finish())
+        let Digest(key) = KeyedHash::new(&point.0).update(CONTEXT).update(&number.to_le_bytes()).finish();
+        ChunkSecrets(Seed::from_bytes(key))
     }
 
     fn hash(&self, of: &[u8]) -> Digest {
-        KeyedHash::new(&self.0.0).update(of).finish()
+        KeyedHash::new(self.0.as_bytes()).update(of).finish()
     }
 
     /// The seed of the weights, which the helper is told.
