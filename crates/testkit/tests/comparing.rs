@@ -99,6 +99,27 @@ fn every_wrong_bit_and_element_is_caught() {
     }
 }
 
+/// The last of as many as there may be.
+#[test]
+fn every_party_of_many_is_caught() {
+    let net = relu();
+    let proof = |stage: &Stage| match &net.plan.op(stage.op).kind {
+        OpKind::Compare(compare) => Some((Stage::proof(stage.op, compare), compare.proof_bytes(5))),
+        _ => None,
+    };
+    for n in 4..=8 {
+        let mut target = Target::new(&net, n);
+        let opened = openings(&net.plan);
+        let proofs: Vec<(Stage, usize)> =
+            opened.iter().filter_map(|(stage, _)| proof(stage)).take(1).collect();
+        for (stage, len) in opened.into_iter().chain(proofs) {
+            for at in [0, len - 1] {
+                assert!(target.rejects(1, &[shift(stage, at)]), "{n} parties, {stage}, {at}");
+            }
+        }
+    }
+}
+
 /// Errors in two openings of an element do not make each other right.
 #[test]
 fn errors_in_two_openings_of_one_element_do_not_cancel() {

@@ -108,7 +108,13 @@ impl World for Onlooker {
 
 #[test]
 fn states_of_a_run_hide_their_secrets() {
-    for net in [zoo::conv_net(Limbs::TWO), zoo::products(Limbs::ONE), zoo::residual(Limbs::THREE)] {
+    for net in [
+        zoo::conv_net(Limbs::TWO),
+        zoo::products(Limbs::ONE),
+        zoo::residual(Limbs::THREE),
+        zoo::maxima(Limbs::ONE),
+        zoo::watched(Limbs::ONE),
+    ] {
         let mut world = Onlooker(0);
         let parties = Parties::new(3).unwrap();
         let layers = net.layers();

@@ -73,14 +73,17 @@ fn hashes_of_transcripts_do_not_tell_where_proofs_begin() {
 fn weights_follow_from_all_bits_of_all_levels() {
     let net = zoo::relu(Limbs::ONE, true, &[2; 6]);
     let op = OpIndex(net.op("compare 0"));
-    let weights = |shifts: &[Shift]| told(&net, 2, shifts).report[..32].to_vec();
-    let honest = weights(&[]);
-    assert_eq!(honest, weights(&[]));
-    for level in 0..3 {
-        let index = Stage { op, level }.index();
-        for element in 0..5 {
-            let shift = Shift { index, element, error: Element::one(Limbs::ONE) };
-            assert_ne!(honest, weights(&[shift]), "level {level}, element {element}");
+    for n in [2, 5] {
+        let weights = |shifts: &[Shift]| told(&net, n, shifts).report[..32].to_vec();
+        let honest = weights(&[]);
+        assert_eq!(honest, weights(&[]));
+        for level in 0..3 {
+            let index = Stage { op, level }.index();
+            for element in 0..5 {
+                // Of the last party.
+                let shift = Shift { index, element, error: Element::one(Limbs::ONE) };
+                assert_ne!(honest, weights(&[shift]), "{n} parties, level {level}, element {element}");
+            }
         }
     }
 }
