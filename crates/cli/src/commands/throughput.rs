@@ -172,6 +172,8 @@ mod tests {
         let table = markdown(&rows);
         assert!(table.contains("beside 2 busy threads"), "{table}");
         assert!(table.contains("| a<b | 8 | 10.0 | 2.00 | 1.00 | 1.00 | 1.00 | 1.00 |"), "{table}");
+        let plain = Throughput { cpu_ms: [("plain text".to_owned(), 2.0)].into(), ..run(1, 0.0, 0.0) };
+        assert!(markdown(&[plain]).contains("| 2.00 | 0.00 | 0.00 | 2.00 |"));
         let picture = picture(&rows);
         assert!(picture.contains("a&lt;b, batch 8") && !picture.contains("a<b"), "{picture}");
         // Two roles in the legend, two in each bar, and the background.

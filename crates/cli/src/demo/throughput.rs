@@ -71,7 +71,9 @@ impl Throughput {
     /// Processor time for an image of all roles in one phase, `dealing` or `online`, in
     /// milliseconds.
     pub fn phase_ms(&self, phase: &str) -> f64 {
-        self.cpu_ms.iter().filter(|(role, _)| role.ends_with(phase)).map(|(_, ms)| ms).sum()
+        let of_phase = self.cpu_ms.iter().filter(|(role, _)| role.ends_with(phase));
+        // The sum of no floating-point numbers is -0.
+        0.0 + of_phase.map(|(_, ms)| ms).sum::<f64>()
     }
 }
 
