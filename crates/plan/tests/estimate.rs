@@ -2,7 +2,7 @@
 
 mod common;
 
-use amicus_plan::{Link, Rates, ValueId};
+use amicus_plan::{Link, OpKind, Rates, ValueId};
 
 #[test]
 fn slower_networks_and_larger_batches_take_longer() {
@@ -55,4 +55,21 @@ fn what_operations_take_adds_up_to_the_whole() {
         assert!((online + rest - whole.online).abs() < 1e-9, "{online} + {rest}, {}", whole.online);
         assert!((preprocessing + 2.0 * hop - whole.preprocessing).abs() < 1e-9);
     }
+}
+
+#[test]
+fn the_helper_keeps_what_it_dealt_of_comparisons() {
+    let link = Link { one_way: 0.0, bandwidth: None, shared_cores: Some(2) };
+    let plan = common::exact();
+    let values = plan.values().unwrap();
+    for (parties, batch) in [(2, 1), (3, 70)] {
+        let of = |op: &amicus_plan::Op| match &op.kind {
+            OpKind::Compare(c) => c.kept_bytes(values.get(c.input).len * batch, parties) as u64,
+            _ => 0,
+        };
+        let kept: u64 = plan.ops.iter().map(of).sum();
+        let memory = plan.estimate(parties, batch, &link, &Rates::STATED).unwrap().memory;
+        assert!(kept > 0 && memory.helper_ready == kept && memory.helper > kept, "{memory:?}");
+    }
+    assert_eq!(common::lenet5().estimate(2, 1, &link, &Rates::STATED).unwrap().memory.helper_ready, 0);
 }

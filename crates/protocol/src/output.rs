@@ -45,13 +45,13 @@ impl ReceiverKey {
     /// A wrong length.
     pub fn decode(receiver: &Peer, message: Authentic<'_>) -> Result<Self, ProtocolError> {
         let body = message.body();
-        match <[u8; KEY_BYTES]>::try_from(body) {
-            Ok(bytes) => Ok(with_wiped_stack(|| ReceiverKey(Box::new(Seed::from_bytes(bytes))))),
+        with_wiped_stack(|| match <[u8; KEY_BYTES]>::try_from(body) {
+            Ok(bytes) => Ok(ReceiverKey(Box::new(Seed::from_bytes(bytes)))),
             Err(_) => {
                 let fault = Fault::Length { expected: KEY_BYTES, got: body.len() };
                 Err(ProtocolError::peer(receiver, Step::Output, fault))
             }
-        }
+        })
     }
 }
 

@@ -124,10 +124,12 @@ fn states_of_a_run_hide_their_secrets() {
         let outcome = direct::infer_over(&loaded, &inputs, 4, &[], &mut |_| (), &mut world).unwrap();
         assert!(world.0 > 30, "{} looks", world.0);
         let logits = outcome.logits.unwrap();
-        let inferred = Inferred { logits: logits.clone(), elapsed: Duration::from_millis(3), rounds: 9 };
-        hides(&inferred);
-        assert!(logits.iter().all(|l| *l == 0.0 || !format!("{inferred:?}").contains(&l.to_string())));
+        hides(&Inferred { logits, elapsed: Duration::from_millis(3), rounds: 9 });
     }
+    // Numbers that nothing else in it has: a logit of a network may be as short as the number of rounds.
+    let inferred = Inferred { logits: vec![1234.5, -876.25], elapsed: Duration::from_millis(3), rounds: 9 };
+    let shown = format!("{inferred:?}");
+    assert!(!shown.contains("1234.5") && !shown.contains("876.25"), "{shown}");
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn weights_follow_from_all_bits_of_all_levels() {
         for level in 0..3 {
             let index = Stage { op, level }.index();
             for element in 0..5 {
-                // Of the last party.
+                // The last party's bit is wrong.
                 let shift = Shift { index, element, error: Element::one(Limbs::ONE) };
                 assert_ne!(honest, weights(&[shift]), "{n} parties, level {level}, element {element}");
             }

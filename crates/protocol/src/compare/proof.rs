@@ -10,7 +10,7 @@ use crate::PartyId;
 use crate::keyed::KeyedHash;
 use crate::label::{LabelStream, domain};
 use crate::transcript::Digest;
-use amicus_field::{BitVec, Gf128, Gf128Rows, Gf128Vec, Seed, parallel};
+use amicus_field::{BitVec, Gf128, Gf128Rows, Gf128Vec, Seed, parallel, with_wiped_stack};
 use amicus_plan::{Chunk, Compare, MAX_ROUNDS};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -59,15 +59,20 @@ struct Outcome {
     claim: Gf128,
 }
 
-/// What all parties draw alike for a chunk, and the helper cannot foresee. Wiped, as all keys are.
-struct ChunkSecrets(Seed);
+/// What all parties draw alike for a chunk, and the helper cannot foresee.
+///
+/// It has a place of its own: from where it is moved, a copy would stay behind.
+struct ChunkSecrets(Box<Seed>);
 
 impl ChunkSecrets {
     /// Those of chunk `number` of a comparison that ended at this point of the transcript.
     fn new(point: &Digest, number: usize) -> Self {
         let number = number as u32;
-        let Digest(key) = KeyedHash::new(&point.0).update(CONTEXT).update(&number.to_le_bytes()).finish();
-        ChunkSecrets(Seed::from_bytes(key))
+        with_wiped_stack(|| {
+            let mut hash = KeyedHash::new(&point.0);
+            let Digest(key) = hash.update(CONTEXT).update(&number.to_le_bytes()).finish();
+            ChunkSecrets(Box::new(Seed::from_bytes(key)))
+        })
     }
 
     fn hash(&self, of: &[u8]) -> Digest {
