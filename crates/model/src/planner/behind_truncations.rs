@@ -5,16 +5,21 @@
 //! mask, one set is enough: `2d + 1` elements, for an opening more. A polynomial that is even but for
 //! the term `u` itself is one of half the degree in the square of its argument, and `u` added:
 //! `d + 3` elements, for two openings more. What is computed is the same, whichever it is.
+//!
+//! Polynomials in steps ([`mod@super::stepwise`]) stand behind truncations from the start. Where that
+//! takes less time a square is computed beside the truncation of its argument, with two sets again.
 
 use amicus_field::Limbs;
 use amicus_plan::values::MAX_COEFFICIENT;
 use amicus_plan::{
-    Activation, Link, Op, OpKind, Part, Plan, Printable, ScaleBits, Select, Truncate, ValueId, WrapRule,
+    Activation, Op, OpKind, Part, Plan, Printable, ScaleBits, Select, Truncate, ValueId, WrapRule,
 };
 
 use super::emit::largest_ell;
 use super::seconds;
+use crate::compile::CompileOptions;
 use crate::error::ModelError;
+use crate::fold::{Folded, FoldedKind};
 
 /// What the name of the truncation has beyond the activation's.
 const ARGUMENT: &str = ".argument";
@@ -38,7 +43,12 @@ enum Form {
 
 /// The plan, and what its values stand for, with polynomials behind truncations, and in squares,
 /// where that takes less time by the estimate.
-pub(super) fn split(plan: Plan, factors: Vec<f64>, link: &Link) -> Result<(Plan, Vec<f64>), ModelError> {
+pub(super) fn split(
+    plan: Plan,
+    factors: Vec<f64>,
+    options: &CompileOptions,
+) -> Result<(Plan, Vec<f64>), ModelError> {
+    let plan = simplest(plan);
     let bits = plan.bits() - 1;
     let kind = |op: usize| &plan.ops[op].kind;
     let even = |op: usize| is_even_beside_itself(kind(op));
@@ -48,7 +58,7 @@ pub(super) fn split(plan: Plan, factors: Vec<f64>, link: &Link) -> Result<(Plan,
     let values = plan.values()?;
     let inputs = |op: &usize| kind(*op).inputs().iter().map(|v| values.get(*v).len).sum::<usize>();
     open.sort_by_key(inputs);
-    let mut least = (seconds(&plan, link)?, None);
+    let mut least = (seconds(&plan, options)?, None);
     for start in [Form::Squared, Form::Truncated] {
         let mut forms = vec![Form::Whole; plan.ops.len()];
         for &op in &open {
@@ -72,7 +82,7 @@ pub(super) fn split(plan: Plan, factors: Vec<f64>, link: &Link) -> Result<(Plan,
                 tried[op] = form;
             }
             let found = in_forms(&plan, &factors, &tried);
-            let time = seconds(&found.0, link)?;
+            let time = seconds(&found.0, options)?;
             if time < best {
                 (best, forms) = (time, tried);
                 if time < least.0 {
@@ -81,7 +91,66 @@ pub(super) fn split(plan: Plan, factors: Vec<f64>, link: &Link) -> Result<(Plan,
             }
         }
     }
-    Ok(least.1.unwrap_or((plan, factors)))
+    let (plan, factors) = least.1.unwrap_or((plan, factors));
+    Ok((beside_truncations(plan, options)?, factors))
+}
+
+/// The plan with polynomials of values that are truncated for others too computed beside these
+/// truncations instead of behind them, where that takes less time: an opening less, for more that is
+/// dealt.
+fn beside_truncations(plan: Plan, options: &CompileOptions) -> Result<Plan, ModelError> {
+    let readers = Forms::of(&plan).readers;
+    let beside = |(op, kind): (usize, &OpKind)| {
+        let OpKind::Select(s) = kind else { return None };
+        let OpKind::Truncate(t) = &plan.op(s.input.op()?).kind else { return None };
+        let plain = s.bits.is_none() && s.base.is_none() && readers[s.input.index()] > 1;
+        let coefficients = divided(s.polynomials.first()?, t.scale.0).filter(|c| plain && c.len() > 2)?;
+        Some((op, OpKind::Activation(activation(t, s, coefficients)?)))
+    };
+    let kinds = plan.ops.iter().map(|op| &op.kind).enumerate();
+    let open: Vec<(usize, OpKind)> = kinds.filter_map(beside).collect();
+    let with = |plan: &Plan, some: &[(usize, OpKind)]| {
+        let mut tried = plan.clone();
+        some.iter().for_each(|(op, kind)| tried.ops[*op].kind = kind.clone());
+        tried
+    };
+    let mut least = (seconds(&plan, options)?, plan.clone());
+    // All at once too: an opening that others share is saved by none alone.
+    for start in [plan.clone(), with(&plan, &open)] {
+        let (mut best, mut time) = (start.clone(), seconds(&start, options)?);
+        for (op, kind) in &open {
+            let kind = if start.ops[*op].kind == *kind { &plan.ops[*op].kind } else { kind };
+            let tried = with(&best, &[(*op, kind.clone())]);
+            let its = seconds(&tried, options)?;
+            if its < time {
+                (best, time) = (tried, its);
+            }
+        }
+        if time < least.0 {
+            least = (time, best);
+        }
+    }
+    Ok(least.1)
+}
+
+/// The plan with activations that only open a value as the truncations that they are.
+fn simplest(mut plan: Plan) -> Plan {
+    let ell = largest_ell(plan.limbs);
+    for op in &mut plan.ops {
+        if let OpKind::Activation(a) = &op.kind
+            && (a.coefficients == [0, 1] && a.coefficient_scale.0 == 0 && a.pool.is_none())
+            && a.wrap == WrapRule::Exact
+        {
+            // With one mask for each number a larger bound costs nothing.
+            op.kind = OpKind::Truncate(Truncate { input: a.input, scale: a.input_scale, ell });
+        }
+    }
+    plan
+}
+
+/// The scale of an activation's result.
+fn result_scale(a: &Activation) -> ScaleBits {
+    ScaleBits(a.degree() as u32 * a.input_scale.0 + a.coefficient_scale.0)
 }
 
 /// The integer polynomial of an activation, if a selection may have it: at most `bits` bits.
@@ -135,7 +204,7 @@ impl Placed {
         // With one mask for each number a larger bound costs nothing.
         let truncate = Truncate { input: a.input, scale: a.input_scale, ell: largest_ell(self.limbs) };
         let mut input = self.push(name, ARGUMENT, OpKind::Truncate(truncate), argument);
-        let scale = ScaleBits(a.degree() as u32 * a.input_scale.0 + a.coefficient_scale.0);
+        let scale = result_scale(a);
         let select = |input, polynomial, scale, pool, base| {
             OpKind::Select(Select { input, bits: None, polynomials: vec![polynomial], scale, pool, base })
         };
@@ -207,6 +276,68 @@ pub(crate) fn whole(plan: &Plan, factors: &[f64]) -> (Plan, Vec<f64>) {
     }
     whole.output.value = new[plan.output.value.index()];
     (whole, all)
+}
+
+/// The plan before [`split`], and what its values stand for, if its operations are those of this
+/// network, in its order.
+pub(crate) fn whole_as(plan: &Plan, factors: &[f64], folded: &Folded) -> Option<(Plan, Vec<f64>)> {
+    let mut whole = Plan { ops: Vec::with_capacity(folded.ops.len()), ..plan.clone() };
+    let (mut new, mut all) = (vec![ValueId::INPUT], vec![factors[0]]);
+    let forms = Forms::of(plan);
+    let mut first = 0;
+    for op in &folded.ops {
+        let found = forms.kind(first)?;
+        let (last, mut kind) = match (&op.kind, found) {
+            // Beside the truncation that it may stand behind.
+            (FoldedKind::Polynomial { input, .. }, OpKind::Activation(a)) => {
+                let kind = OpKind::Select(Select {
+                    input: *input,
+                    bits: None,
+                    polynomials: vec![polynomial(found, plan.bits() - 1)?],
+                    scale: result_scale(a),
+                    pool: a.pool,
+                    base: None,
+                });
+                whole.ops.push(Op { name: plan.ops[first].name.clone(), kind });
+                all.push(factors[first + 1]);
+                new.push(ValueId(whole.ops.len() as u32));
+                first += 1;
+                continue;
+            }
+            (FoldedKind::Activation { coefficients, .. }, _) => {
+                let several = (*coefficients != [0.0, 1.0]).then(|| forms.activation(first)).flatten();
+                match (several, found) {
+                    (Some((last, activation)), _) => (last, OpKind::Activation(activation)),
+                    (None, OpKind::Truncate(t)) => (first, OpKind::Activation(opened(t))),
+                    (None, OpKind::Activation(_)) => (first, found.clone()),
+                    _ => return None,
+                }
+            }
+            _ => (first, found.clone()),
+        };
+        kind.inputs_mut().into_iter().for_each(|input| *input = new[input.index()]);
+        whole.ops.push(Op { name: plan.ops[last].name.clone(), kind });
+        all.push(factors[last + 1]);
+        // Nothing else reads what was between.
+        new.resize(last + 1, ValueId::INPUT);
+        new.push(ValueId(whole.ops.len() as u32));
+        first = last + 1;
+    }
+    whole.output.value = new[plan.output.value.index()];
+    (first == plan.ops.len()).then_some((whole, all))
+}
+
+/// The activation that a truncation alone stands for.
+fn opened(t: &Truncate) -> Activation {
+    Activation {
+        input: t.input,
+        ell: t.ell,
+        input_scale: t.scale,
+        coefficients: vec![0, 1],
+        coefficient_scale: ScaleBits(0),
+        pool: None,
+        wrap: WrapRule::Exact,
+    }
 }
 
 /// A plan in which activations may stand as several operations.
@@ -329,6 +460,7 @@ mod tests {
     use crate::fake_quantisation::SplitMix;
     use crate::{CompileOptions, Compiled, Simulator, compile, networks, proof, quantize_input};
     use amicus_field::LimbVec;
+    use amicus_plan::Link;
 
     /// A network whose activations have the exact wrap rule, over a link.
     fn compiled(one_way: f64, statistical: bool) -> Compiled {
@@ -420,6 +552,38 @@ mod tests {
             let [apart, one] = [bounds(&split), bounds(&plan)];
             assert!((apart - one).abs() <= 1e-6 * one, "{forms:?}: {apart} and {one}");
         }
+    }
+
+    #[test]
+    fn squares_are_computed_beside_truncations_where_an_opening_takes_longer() {
+        let in_steps = |(one_way, bandwidth): (f64, f64)| {
+            let mut random = SplitMix(1);
+            let samples: Vec<Vec<f32>> =
+                (0..8).map(|_| (0..784).map(|_| random.unit() as f32).collect()).collect();
+            let link = Link { one_way, bandwidth: Some(bandwidth), shared_cores: None };
+            let options = CompileOptions { limbs: Some(Limbs::ONE), link, ..CompileOptions::default() };
+            let graph = networks::lenet5_random(3).unwrap();
+            let compiled = compile(&graph, &samples, &options).unwrap();
+            let kept = crate::planned::Planned::of(&compiled);
+            assert!(kept.weights(&graph).unwrap() == compiled.weights);
+            compiled
+        };
+        let [near, some, far] = [(0.0001, 1e6), (0.0005, 125e6), (0.3, 125e6)].map(in_steps);
+        let costs = [&near, &some, &far].map(|c| c.plan.cost(1).unwrap());
+        // An opening less for each activation; five elements more for each of its numbers.
+        assert_eq!(costs.map(|cost| cost.rounds), [28, 25, 24]);
+        let dealt = costs.map(|cost| cost.dealt_bytes);
+        assert_eq!(dealt[1] - dealt[0], 13 * 5 * (1600 + 120 + 84) / 2);
+        assert_eq!(dealt[2] - dealt[0], 13 * 5 * 6508 / 2);
+        // All compute the same integers.
+        let mut random = SplitMix(7);
+        let sample: Vec<f32> = (0..784).map(|_| random.unit() as f32).collect();
+        let input = LimbVec::from_i64(near.plan.limbs, &quantize_input(&near.plan, &sample).unwrap());
+        let result = |c: &Compiled| {
+            Simulator::new(&c.plan, &c.weights).unwrap().outputs(&input, 1).unwrap().integers().to_vec()
+        };
+        assert_eq!(result(&some), result(&near));
+        assert_eq!(result(&far), result(&near));
     }
 
     #[test]

@@ -134,6 +134,7 @@ impl Calibration {
                     sources.coefficients[index] = sources.slopes.coefficients(index, coefficients, moved);
                 }
                 FoldedKind::Pieces { .. }
+                | FoldedKind::Polynomial { .. }
                 | FoldedKind::MaxPool { .. }
                 | FoldedKind::Extreme { .. }
                 | FoldedKind::Add { .. }
@@ -279,6 +280,7 @@ fn measure(folded: &Folded, baseline: &FakeQuantised) -> ErrorSources {
                 sources.coefficients[index] = all.coefficients(index, coefficients, |_| 1.0);
             }
             FoldedKind::Pieces { .. }
+            | FoldedKind::Polynomial { .. }
             | FoldedKind::MaxPool { .. }
             | FoldedKind::Extreme { .. }
             | FoldedKind::Add { .. }

@@ -3,9 +3,10 @@
 //!
 //! Steps: fold, measure ranges and error sources on the samples, then for 1, 2 and 3 limbs choose
 //! scales and look at the error they give; where it misses the target narrowly, arguments are
-//! stored in finer units (the module `rescale`). The first number of limbs that meets the target
-//! wins, within it the choice that deals least; when none meets it, the most precise. Only then
-//! come integer weights, the overflow proof, the bounds of truncations, and a run of the exact
+//! stored in finer units (the module `rescale`). With polynomials in steps (the module `stepwise`)
+//! fewer limbs may do. Of the first number of limbs that meets the target, and of fewer with steps
+//! that meet it, what takes least time by the estimate wins; when none meets it, the most precise.
+//! Then come integer weights, the overflow proof, the bounds of truncations, and a run of the exact
 //! simulator.
 
 use std::rc::Rc;
@@ -26,6 +27,8 @@ use crate::planner::emit::{self, Truncated};
 use crate::planner::exact;
 use crate::planner::rescale::{self, Rescaled};
 use crate::planner::reveal::{self, Reveals};
+use crate::planner::seconds;
+use crate::planner::stepwise::stepwise;
 use crate::proof::{self, LayerProof, Verdict};
 use crate::quantize::QuantizedWeights;
 use crate::report::{ErrorFigures, Report};
@@ -76,6 +79,9 @@ pub struct CompileOptions {
     /// The network between the roles that widths of comparisons and truncations of polynomials are
     /// chosen for.
     pub link: Link,
+    /// Images in one inference that these are chosen for, at least 1: what counts is the time of
+    /// one of them, and rounds are shared.
+    pub batch: usize,
     /// Whether the plan looks for hidden values outside what it was made for, and tells receivers
     /// ([`mod@crate::watch`]).
     pub watch: bool,
@@ -101,6 +107,7 @@ impl Default for CompileOptions {
             statistical: true,
             error_samples: 24,
             link: NEAR,
+            batch: 1,
             watch: false,
             reveal: Reveals::Outputs,
         }
@@ -149,14 +156,15 @@ pub fn compile(
     let inputs = calibrate::inputs(&folded, samples)?;
     let (calibration, baseline) = calibrate::calibrate(&folded, &inputs, options.error_samples)?;
     let plain = Rc::new(View { folded, calibration, options });
-    let choice = Planner { plain, baseline: &baseline }.choose(&inputs)?;
-    let Choice { view, scales, draft: Draft { plan, weights, proofs }, expected, passed_over } = choice;
+    let baseline = baseline.output(&plain.folded);
+    let choice = Planner { plain: Rc::clone(&plain), baseline }.choose(&inputs)?;
+    let Choice { view, scales, draft: Draft { plan, weights, proofs }, factors, expected, passed_over } =
+        choice;
     let View { folded, calibration, .. } = &*view;
-    let (plan, factors) = behind_truncations::split(plan, folded.factors.clone(), &options.link)?;
     let cost = plan.cost(1)?;
     let affordable = usize::try_from(SIMULATED / cost.multiply_adds.max(1)).unwrap_or(usize::MAX);
     let simulated_samples = calibration.error_samples.min(affordable.max(LEAST_SIMULATED));
-    let results = &baseline.output(folded)[..simulated_samples];
+    let results = &baseline[..simulated_samples];
     let simulated = simulate_errors(&plan, &weights, samples, results)?;
     let report = Report {
         network: plan.name.clone(),
@@ -206,6 +214,9 @@ fn check_options(options: &CompileOptions) -> Result<(), ModelError> {
     if !(options.margin >= 1.0 && options.margin.is_finite()) {
         return Err(ModelError::data("options", format!("margin {}, must be at least 1", options.margin)));
     }
+    if options.batch == 0 {
+        return Err(ModelError::data("options", "a batch of 0, at least 1 is needed"));
+    }
     if options.max_error.is_nan() || options.max_error <= 0.0 {
         return Err(ModelError::data(
             "options",
@@ -244,7 +255,10 @@ struct Draft {
 struct Choice<'a> {
     view: Rc<View<'a>>,
     scales: Scales,
+    /// With polynomials behind truncations where that takes less time.
     draft: Draft,
+    /// What the values of this plan stand for.
+    factors: Vec<f64>,
     expected: ErrorFigures,
     passed_over: Vec<String>,
 }
@@ -260,8 +274,8 @@ struct Candidate<'a> {
 
 struct Planner<'a> {
     plain: Rc<View<'a>>,
-    /// The unrounded run, whose results do not depend on units.
-    baseline: &'a FakeQuantised,
+    /// The results of the unrounded run, which do not depend on units: one vector a sample.
+    baseline: &'a [Vec<f64>],
 }
 
 impl<'a> Planner<'a> {
@@ -269,52 +283,71 @@ impl<'a> Planner<'a> {
     fn choose(&self, inputs: &[Vec<f64>]) -> Result<Choice<'a>, ModelError> {
         let View { calibration, options, .. } = &*self.plain;
         let samples = &inputs[..calibration.error_samples];
-        let meets = |c: &Candidate<'_>| c.expected.median <= options.max_error;
+        let meets = |c: &&Candidate<'_>| c.expected.median <= options.max_error;
         let limbs: Vec<Limbs> = options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
-        let (mut best, mut last_error, mut passed_over) = (None::<Candidate<'a>>, None, Vec::new());
+        let mut tried = Tried::default();
+        let mut met: Vec<Candidate<'a>> = Vec::new();
         for limbs in limbs {
+            let before = tried.found.len();
             // Statistical truncation everywhere comes first: it deals less and sends the same.
-            let mut here: Vec<Candidate<'a>> = Vec::new();
             for all_statistical in [true, false] {
-                if all_statistical && !options.statistical {
-                    continue;
-                }
-                let rule =
-                    if all_statistical { "statistical truncation everywhere" } else { "exact wrap rule" };
-                let mut tried = |candidate: Candidate<'a>, how: &str| {
-                    let error = 100.0 * candidate.expected.median;
-                    passed_over
-                        .push(format!("{} limb(s), {rule}{how}: median error {error:.4}%", limbs.count()));
-                    here.push(candidate);
-                };
-                match self.plain.scaled(limbs, all_statistical) {
-                    Ok((view, scales)) => {
-                        let plain = self.candidate(&view, scales, limbs, samples);
-                        let near = !meets(&plain) && plain.expected.median <= NARROW * options.max_error;
-                        tried(plain, "");
-                        if near && let Some((view, scales)) = self.plain.rescaled(limbs, all_statistical) {
-                            let finer = self.candidate(&view, scales, limbs, samples);
-                            tried(finer, ", arguments rescaled");
-                        }
-                    }
-                    Err(error) => {
-                        if !all_statistical {
-                            passed_over.push(format!("{} limb(s), {rule}: {error}", limbs.count()));
-                        }
-                        last_error = Some(error);
-                    }
+                if !all_statistical || options.statistical {
+                    self.plain_ones(limbs, all_statistical, samples, &mut tried);
                 }
             }
-            if let Some(candidate) = here.iter().find(|c| meets(c)).cloned() {
-                return candidate.chosen(passed_over);
+            if let Some(candidate) = tried.found[before..].iter().find(meets) {
+                met.push(candidate.clone());
+                break;
             }
-            best =
-                best.into_iter().chain(here).min_by(|a, b| a.expected.median.total_cmp(&b.expected.median));
+            if let Some(view) = self.plain.stepwise(inputs)? {
+                let found = view.scales(limbs, false);
+                let found = found.map(|scales| self.candidate(&Rc::new(view), scales, limbs, samples));
+                if let Some(candidate) = tried.add(limbs, "polynomials in steps", found) {
+                    met.extend(Some(candidate).filter(meets).cloned());
+                }
+            }
         }
-        match (best, last_error) {
-            (Some(candidate), _) => candidate.chosen(passed_over),
+        let Tried { found, passed_over, error } = tried;
+        if met.is_empty() {
+            met.extend(found.into_iter().min_by(|a, b| a.expected.median.total_cmp(&b.expected.median)));
+        }
+        let mut least = None::<(f64, Choice<'a>)>;
+        for candidate in met {
+            let choice = candidate.chosen(passed_over.clone())?;
+            let time = seconds(&choice.draft.plan, options)?;
+            if least.as_ref().is_none_or(|(least, _)| time < *least) {
+                least = Some((time, choice));
+            }
+        }
+        match (least, error) {
+            (Some((_, choice)), _) => Ok(choice),
             (None, Some(error)) => Err(self.plain.explained(error)),
             (None, None) => Err(ModelError::data("options", "no number of limbs to try")),
+        }
+    }
+
+    /// Tries the network as it is, and with finer units of arguments where that may make the
+    /// difference.
+    fn plain_ones(&self, limbs: Limbs, all_statistical: bool, samples: &[Vec<f64>], tried: &mut Tried<'a>) {
+        let max_error = self.plain.options.max_error;
+        let rule = if all_statistical { "statistical truncation everywhere" } else { "exact wrap rule" };
+        match self.plain.scaled(limbs, all_statistical) {
+            Ok((view, scales)) => {
+                let plain = self.candidate(&view, scales, limbs, samples);
+                let error = plain.expected.median;
+                tried.add(limbs, rule, Ok(plain));
+                let near = error > max_error && error <= NARROW * max_error;
+                if near && let Some((view, scales)) = self.plain.rescaled(limbs, all_statistical) {
+                    let finer = self.candidate(&view, scales, limbs, samples);
+                    tried.add(limbs, &format!("{rule}, arguments rescaled"), Ok(finer));
+                }
+            }
+            // With the exact rule more fits: its error says what does not.
+            Err(error) if all_statistical => tried.error = Some(error),
+            Err(error) => {
+                tried.add(limbs, rule, Err(error.clone()));
+                tried.error = Some(error);
+            }
         }
     }
 
@@ -327,16 +360,52 @@ impl<'a> Planner<'a> {
     ) -> Candidate<'a> {
         let folded = &view.folded;
         let run = FakeQuantised::run(folded, samples, &scales.rounding());
-        let expected = ErrorFigures::of(run.output(folded), self.baseline.output(folded));
+        let expected = ErrorFigures::of(run.output(folded), self.baseline);
         Candidate { view: Rc::clone(view), scales, limbs, expected }
+    }
+}
+
+/// What was tried so far.
+#[derive(Default)]
+struct Tried<'a> {
+    found: Vec<Candidate<'a>>,
+    /// A line for each, for the report.
+    passed_over: Vec<String>,
+    /// Why the network as it is did not fit, the last time.
+    error: Option<ModelError>,
+}
+
+impl<'a> Tried<'a> {
+    fn add(
+        &mut self,
+        limbs: Limbs,
+        how: &str,
+        found: Result<Candidate<'a>, ModelError>,
+    ) -> Option<&Candidate<'a>> {
+        let limbs = limbs.count();
+        match found {
+            Ok(candidate) => {
+                let error = 100.0 * candidate.expected.median;
+                self.passed_over.push(format!("{limbs} limb(s), {how}: median error {error:.4}%"));
+                self.found.push(candidate);
+                self.found.last()
+            }
+            Err(error) => {
+                self.passed_over.push(format!("{limbs} limb(s), {how}: {error}"));
+                None
+            }
+        }
     }
 }
 
 impl<'a> Candidate<'a> {
     fn chosen(self, passed_over: Vec<String>) -> Result<Choice<'a>, ModelError> {
         let Candidate { view, scales, limbs, expected } = self;
-        let draft = view.draft(&scales, limbs)?;
-        Ok(Choice { view, scales, draft, expected, passed_over })
+        let Draft { plan, weights, proofs } = view.draft(&scales, limbs)?;
+        let factors = view.folded.factors.clone();
+        let (plan, factors) = behind_truncations::split(plan, factors, view.options)?;
+        let draft = Draft { plan, weights, proofs };
+        Ok(Choice { view, scales, draft, factors, expected, passed_over })
     }
 }
 
@@ -374,6 +443,16 @@ impl<'a> View<'a> {
             }
         }
         Ok((Rc::clone(self), own))
+    }
+
+    /// This network with polynomials in steps, if it has any that can be, and what is known of it.
+    fn stepwise(&self, inputs: &[Vec<f64>]) -> Result<Option<View<'a>>, ModelError> {
+        let one = rescale::with_slopes_of_one(&self.folded, &self.calibration);
+        let Some(folded) = stepwise(one.as_ref().map_or(&self.folded, |one| &one.folded)) else {
+            return Ok(None);
+        };
+        let (calibration, _) = calibrate::calibrate(&folded, inputs, self.options.error_samples)?;
+        Ok(Some(View { folded, calibration, options: self.options }))
     }
 
     /// This network in units for which the error to expect is smaller, if there are any.

@@ -9,6 +9,7 @@ use amicus_plan::{
 use crate::error::ModelError;
 use crate::fold::{Folded, FoldedKind};
 use crate::graph::Gather;
+use crate::planner::stepwise;
 use crate::quantize::fitting_coefficients;
 use crate::scales::Scales;
 
@@ -46,6 +47,10 @@ pub(crate) fn emit(
                     pool: *pool,
                     wrap: WrapRule::Exact,
                 })
+            }
+            FoldedKind::Polynomial { input, coefficients, scale, pool } => {
+                let at = values[input.index()];
+                stepwise::emit(*input, (coefficients, *scale), at, *pool)
             }
             FoldedKind::Add { left, right } => OpKind::Add {
                 left: *left,

@@ -149,6 +149,13 @@ fn compute<'v>(
             };
             value(input.index()).par_iter().enumerate().map(activate).collect()
         }
+        FoldedKind::Polynomial { input, coefficients, pool, .. } => {
+            let activate = |z: &Vec<f64>| {
+                let y: Vec<f64> = z.iter().map(|&u| horner(coefficients, u)).collect();
+                pool.as_ref().map(|pool| linear::sum_pool(pool, &y)).unwrap_or(y)
+            };
+            value(input.index()).par_iter().map(activate).collect()
+        }
         FoldedKind::Pieces { input, pieces, pool, .. } => {
             let activate = |z: &Vec<f64>| {
                 let y: Vec<f64> = z.iter().map(|&u| pieces.at(u)).collect();

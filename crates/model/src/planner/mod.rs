@@ -16,23 +16,26 @@ pub mod report;
 mod rescale;
 pub mod reveal;
 pub mod scales;
+mod stepwise;
 pub mod watch;
 
-use amicus_plan::{Link, Plan, Rates};
+use amicus_plan::{Plan, Rates};
 
+use crate::compile::CompileOptions;
 use crate::error::ModelError;
 
 /// Parties that plans are chosen for.
 const PARTIES: usize = 2;
 
-/// Seconds of one inference, dealing included: what widths of comparisons and truncations of
-/// polynomials are chosen by.
+/// Seconds an image takes, dealing included, in a batch and over the network that the options name:
+/// what limbs, widths of comparisons and truncations of polynomials are chosen by.
 ///
 /// All bytes dealt count as if one line carried them: no plan says whether the helper's lines share an
 /// uplink.
-fn seconds(plan: &Plan, link: &Link) -> Result<f64, ModelError> {
-    let estimate = plan.estimate(PARTIES, 1, link, &Rates::STATED)?;
+fn seconds(plan: &Plan, options: &CompileOptions) -> Result<f64, ModelError> {
+    let CompileOptions { link, batch, .. } = options;
+    let estimate = plan.estimate(PARTIES, *batch, link, &Rates::STATED)?;
     let dealt = link.bandwidth.map_or(0.0, |bytes| estimate.cost.dealt_bytes as f64 / bytes);
     let of_other_lines = dealt * (PARTIES - 1) as f64 / PARTIES as f64;
-    Ok(estimate.online + estimate.preprocessing + of_other_lines)
+    Ok((estimate.online + estimate.preprocessing + of_other_lines) / *batch as f64)
 }

@@ -16,6 +16,7 @@ use crate::planner::behind_truncations;
 use crate::planner::emit;
 use crate::planner::exact;
 use crate::planner::rescale;
+use crate::planner::stepwise::stepwise;
 use crate::quantize::QuantizedWeights;
 use crate::scales::{ActivationScales, Scales};
 
@@ -84,21 +85,42 @@ impl Planned {
         if folded.compares() {
             return exact::weights_for(&folded, plan, &values);
         }
-        let (whole, factors) = behind_truncations::whole(plan, factors);
-        if factors.len() != folded.factors.len() {
-            return Err(ModelError::data("plan", "is not that of the network it comes with"));
+        if let Some(weights) = self.weights_as(&folded)? {
+            return Ok(weights);
         }
-        let units: Vec<f64> = factors.iter().zip(&folded.factors).map(|(own, f)| own / f).collect();
-        let folded = rescale::in_units(&folded, &units);
+        // Polynomials in steps are made of those in the plan's units.
+        let units = values.iter().zip(&folded.factors);
+        let units = units.map(|(v, f)| v.map_or(1.0, |v| unit(factors[v.index()], *f))).collect::<Vec<f64>>();
+        let weights = match stepwise(&rescale::in_units(&folded, &units)) {
+            Some(folded) => self.weights_as(&folded)?,
+            None => None,
+        };
+        weights.ok_or_else(|| ModelError::data("plan", "is not that of the network it comes with"))
+    }
+
+    /// The weights, if the plan is that of this network as it is here, in whatever units.
+    fn weights_as(&self, folded: &Folded) -> Result<Option<QuantizedWeights>, ModelError> {
+        let Planned { plan, factors } = self;
+        let Some((whole, factors)) = behind_truncations::whole_as(plan, factors, folded) else {
+            return Ok(None);
+        };
+        let units: Vec<f64> = factors.iter().zip(&folded.factors).map(|(own, f)| unit(*own, *f)).collect();
+        let folded = rescale::in_units(folded, &units);
         let scales = scales_of(&whole);
         let again = emit::emit(&folded, &scales, plan.limbs, plan.output.scale.0)?;
         if !same(&whole, &again) {
-            return Err(ModelError::data("plan", "is not that of the network it comes with"));
+            return Ok(None);
         }
         let weights = QuantizedWeights::of(&folded, &scales)?;
         weights.check(plan)?;
-        Ok(weights)
+        Ok(Some(weights))
     }
+}
+
+/// What a value's numbers are in units of; what is off by rounding alone is 1.
+fn unit(own: f64, network: f64) -> f64 {
+    let unit = own / network;
+    if (unit - 1.0).abs() < 1e-12 { 1.0 } else { unit }
 }
 
 fn scales_of(plan: &Plan) -> Scales {
@@ -127,6 +149,15 @@ fn same(kept: &Plan, again: &Plan) -> bool {
                 && a.coefficients.iter().zip(&kept.coefficients).all(|(a, k)| a.abs_diff(*k) <= 1);
             if close {
                 a.coefficients.clone_from(&kept.coefficients);
+            }
+        }
+        if let (OpKind::Select(s), OpKind::Select(kept)) = (&mut op.kind, &kept.kind)
+            && let ([own], [polynomial]) = (&mut s.polynomials[..], &kept.polynomials[..])
+        {
+            let close =
+                own.len() == polynomial.len() && own.iter().zip(polynomial).all(|(a, k)| a.abs_diff(*k) <= 1);
+            if close {
+                own.clone_from(polynomial);
             }
         }
     }

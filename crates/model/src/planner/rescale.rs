@@ -107,11 +107,7 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
             }
             FoldedKind::Activation { input, coefficients, interval, .. } => {
                 let unit = units[input.index()];
-                let mut by = 1.0 / result;
-                for a in coefficients.iter_mut() {
-                    *a *= by;
-                    by *= unit;
-                }
+                in_unit(coefficients, unit, result);
                 *interval /= unit;
                 if unit.log2().fract() != 0.0 {
                     rescaled.rewrites.push(format!(
@@ -119,6 +115,9 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
                         op.name, interval, interval
                     ));
                 }
+            }
+            FoldedKind::Polynomial { input, coefficients, .. } => {
+                in_unit(coefficients, units[input.index()], result);
             }
             FoldedKind::Pieces { .. }
             | FoldedKind::MaxPool { .. }
@@ -133,6 +132,15 @@ pub(crate) fn in_units(folded: &Folded, units: &[f64]) -> Folded {
     }
     rescaled.factors.iter_mut().zip(units).for_each(|(f, unit)| *f *= unit);
     rescaled
+}
+
+/// A polynomial of a value in units of `unit`, its result in units of `result`.
+fn in_unit(coefficients: &mut [f64], unit: f64, result: f64) {
+    let mut by = 1.0 / result;
+    for a in coefficients {
+        *a *= by;
+        by *= unit;
+    }
 }
 
 /// Values that have one unit, tied by additions, pooling and activations that only open a value.
@@ -161,7 +169,8 @@ impl Groups {
                 {
                     tie(index + 1, *input);
                 }
-                FoldedKind::Linear { .. } | FoldedKind::Activation { .. } => {}
+                FoldedKind::Linear { .. } | FoldedKind::Activation { .. } | FoldedKind::Polynomial { .. } => {
+                }
                 kind => kind.inputs().into_iter().for_each(|input| tie(index + 1, input)),
             }
         }

@@ -156,7 +156,7 @@ pub(crate) fn labels(
         let (plan, bits) = found;
         // Many bytes come last where they save little time.
         let many = !far && plan.cost(1)?.dealt_bytes > few_bytes;
-        let time = (many, seconds(&plan, &options.link)?);
+        let time = (many, seconds(&plan, options)?);
         if best.is_none() || time < least {
             (least, best) = (time, Some((plan, groups, bits)));
         }

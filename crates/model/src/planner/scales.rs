@@ -108,6 +108,9 @@ impl Scales {
             FoldedKind::Activation { coefficients, .. } => {
                 self.activations[op].map_or(0, |a| result_scale(coefficients.len() - 1, a))
             }
+            FoldedKind::Polynomial { input, coefficients, scale, .. } => {
+                (coefficients.len() as u32 - 1) * scales[input.index()] + scale
+            }
             FoldedKind::Add { left, right } | FoldedKind::Extreme { left, right, .. } => {
                 scales[left.index()].max(scales[right.index()])
             }
@@ -186,6 +189,7 @@ fn caps(folded: &Folded, room: &Room) -> Vec<i64> {
         let own = caps[index + 1];
         match &op.kind {
             FoldedKind::Linear { .. }
+            | FoldedKind::Polynomial { .. }
             | FoldedKind::Pieces { .. }
             | FoldedKind::MaxPool { .. }
             | FoldedKind::Multiply { .. }
@@ -264,7 +268,11 @@ impl Search<'_> {
     fn activation(&self, op: usize, degree: usize, at: u32) -> Result<ActivationScales, ModelError> {
         let arguments = self.allowed(self.forced.argument, ARGUMENT, 0);
         let arguments = (*arguments.start()).min(at)..=(*arguments.end()).min(at);
-        let coefficients = self.allowed(self.forced.coefficients, COEFFICIENTS, 0);
+        // A value opened by itself needs none.
+        let coefficients = match &self.folded.ops[op].kind {
+            FoldedKind::Activation { coefficients, .. } if *coefficients == [0.0, 1.0] => 0..=0,
+            _ => self.allowed(self.forced.coefficients, COEFFICIENTS, 0),
+        };
         let pairs = arguments.clone().flat_map(|argument| {
             coefficients.clone().map(move |coefficients| ActivationScales { argument, coefficients })
         });
@@ -332,10 +340,20 @@ impl Search<'_> {
         u32::try_from(most).ok().filter(|f| allowed.contains(f))
     }
 
-    /// The cost of the weights behind a value of scale `scale`; `None` when that leaves no room.
+    /// The cost of the weights behind a value of scale `scale`; `None` when that leaves no room for
+    /// them, or for a polynomial of it.
     fn behind(&self, value: usize, scale: u32) -> Option<f64> {
         if i64::from(scale) > self.caps[value] {
             return None;
+        }
+        let reached = self.reached(value);
+        for (index, op) in self.folded.ops.iter().enumerate() {
+            if let FoldedKind::Polynomial { input, coefficients, scale: own, .. } = &op.kind
+                && reached[input.index()]
+                && (coefficients.len() as i64 - 1) * i64::from(scale) + i64::from(*own) > self.caps[index + 1]
+            {
+                return None;
+            }
         }
         self.readers(value).into_iter().try_fold(0.0, |sum, (op, linear)| {
             let weights = self.weight_scale(op, linear, scale, value == 0)?;

@@ -8,7 +8,7 @@ use std::fmt;
 
 use amicus_field::{I256, LimbVec};
 use amicus_plan::quantize_input;
-use amicus_plan::{Op, OpIndex, Plan, Printable, Reveal, ValueId};
+use amicus_plan::{OpIndex, Plan, Printable, Reveal, ValueId};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -19,7 +19,6 @@ use crate::float::FloatExecutor;
 use crate::fold::Folded;
 use crate::graph::{Graph, Layer, NodeId, OutputPart};
 use crate::measure::{argmax, median, relative_error};
-use crate::planner::behind_truncations::Forms;
 use crate::planner::exact::Measured;
 use crate::quantize::QuantizedWeights;
 use crate::report::ErrorFigures;
@@ -437,19 +436,11 @@ pub(crate) fn fits(
     // What looks for values outside, and what finds labels, is the plan's own.
     let plan = &plan.network();
     let mut values = vec![Some(ValueId::INPUT)];
-    let forms = Forms::of(plan);
     let mut rest = plan.ops.iter().enumerate();
     for (index, op) in folded.ops.iter().enumerate() {
         let name = Printable::new(&op.name);
-        let own = |(_, found): &(usize, &Op)| found.name == name.as_str();
         let mut ahead = rest.clone();
-        let found = if folded.compares() {
-            ahead.find(own)
-        } else {
-            let next = ahead.clone().next().map(|(at, _)| at);
-            let behind = next.and_then(|first| Some(forms.activation(first)?.0 - first));
-            ahead.nth(behind.unwrap_or(0)).filter(own)
-        };
+        let found = ahead.find(|(_, found)| found.name == name.as_str());
         values.push(match found {
             Some((at, _)) => {
                 rest = ahead;

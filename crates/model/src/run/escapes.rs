@@ -13,7 +13,7 @@
 //!   around.
 
 use amicus_field::SumPool2d;
-use amicus_plan::{OpKind, Plan, Select, Truncate, ValueId};
+use amicus_plan::{OpKind, Plan, Truncate, ValueId};
 use serde::Serialize;
 
 use crate::compare;
@@ -207,35 +207,30 @@ fn polynomials(
     power: impl Fn(ValueId, usize, u32) -> f64,
 ) -> Vec<Bound> {
     let mut bounds = Vec::new();
-    for (op, result) in folded.ops.iter().zip(&values[1..]) {
-        let FoldedKind::Activation { input, coefficients, interval, .. } = &op.kind else { continue };
-        let Some(found) = result.and_then(ValueId::op).map(|op| plan.op(op)) else { continue };
-        let (value, ell) = match &found.kind {
-            OpKind::Activation(a) => (a.input, a.ell),
-            OpKind::Select(s) => match truncation(plan, s) {
-                Some(t) => (t.input, t.ell),
-                None => continue,
-            },
+    for (index, op) in folded.ops.iter().enumerate() {
+        let (input, interval) = match &op.kind {
+            // A value opened by itself has no polynomial that could stop fitting.
+            FoldedKind::Activation { input, coefficients, interval, .. } => {
+                (*input, (*coefficients != [0.0, 1.0]).then_some(*interval))
+            }
+            // Results of polynomials in steps are rounded before.
+            FoldedKind::Linear { input, .. } => (*input, None),
             _ => continue,
         };
-        // A value opened by itself has no polynomial that could stop fitting.
-        let interval = (*coefficients != [0.0, 1.0]).then_some(*interval);
-        let (name, at) = (found.name.clone(), input.index());
-        bounds.push(Bound { name, value: at, interval, limit: power(value, at, ell), windows: None });
+        let [Some(read), Some(result)] = [values[input.index()], values[index + 1]] else { continue };
+        // What the plan does for this operation.
+        let before = values[..=index].iter().rev().find_map(|v| *v).map_or(0, ValueId::index);
+        let ell = plan.ops[before..result.index()].iter().find_map(|step| match &step.kind {
+            OpKind::Activation(a) if a.input == read => Some(a.ell),
+            OpKind::Truncate(t) if t.input == read => Some(t.ell),
+            _ => None,
+        });
+        let Some(ell) = ell else { continue };
+        let limit = power(read, input.index(), ell);
+        let name = plan.ops[result.index() - 1].name.clone();
+        bounds.push(Bound { name, value: input.index(), interval, limit, windows: None });
     }
     bounds
-}
-
-/// The truncation that a polynomial stands behind, or the square that it is one of.
-fn truncation<'p>(plan: &'p Plan, s: &'p Select) -> Option<&'p Truncate> {
-    let mut s = s;
-    loop {
-        match &plan.op(s.input.op()?).kind {
-            OpKind::Truncate(t) => return Some(t),
-            OpKind::Select(square) => s = square,
-            _ => return None,
-        }
-    }
 }
 
 /// Borders of comparisons and truncations: a number further from a threshold than the window holds

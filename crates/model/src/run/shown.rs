@@ -7,6 +7,12 @@ use amicus_plan::{OpKind, Plan, WrapRule};
 use crate::approximate::Approximation;
 use crate::planner::behind_truncations;
 
+/// Whether a polynomial is a power of its argument, times a factor: the argument opened, or the square
+/// that another polynomial is one of.
+fn power<T: Default + PartialEq>(polynomial: &[T]) -> bool {
+    polynomial.iter().rev().skip(1).all(|c| *c == T::default())
+}
+
 /// A line for each kind of thing that a plan shows; `approximations` tell fitted polynomials from
 /// those of the file, `grouped` is the number of layers computed in groups of channels
 /// ([`mod@crate::equalise`]).
@@ -20,10 +26,12 @@ pub fn shown(plan: &Plan, approximations: &[Approximation], grouped: usize) -> V
     for op in &network.ops {
         match &op.kind {
             OpKind::Activation(a) => {
-                learned += usize::from(a.coefficients != [0, 1]);
+                learned += usize::from(!power(&a.coefficients));
                 statistical += usize::from(a.wrap == WrapRule::Statistical);
             }
-            OpKind::Select(s) if s.bits.is_none() => learned += 1,
+            OpKind::Select(s) if s.bits.is_none() => {
+                learned += usize::from(!s.polynomials.iter().all(|p| power(p)));
+            }
             _ => {}
         }
     }

@@ -235,7 +235,8 @@ impl Emitter<'_> {
             FoldedKind::Pieces { input, pieces, pool } => {
                 return self.pieces(op, *input, pieces, pool.as_ref());
             }
-            FoldedKind::Activation { input, coefficients, pool, .. } => {
+            FoldedKind::Activation { input, coefficients, pool, .. }
+            | FoldedKind::Polynomial { input, coefficients, pool, .. } => {
                 return self.pieces(op, *input, &Pieces::polynomial(coefficients.clone()), pool.as_ref());
             }
         };

@@ -95,7 +95,11 @@ impl Draft<'_> {
     fn least(&self, kind: &FoldedKind) -> Cut {
         match kind {
             FoldedKind::Pieces { pieces, .. } if pieces.degree() > 1 => Cut::Argument,
-            FoldedKind::Activation { coefficients, .. } if coefficients.len() > 2 => Cut::Argument,
+            FoldedKind::Activation { coefficients, .. } | FoldedKind::Polynomial { coefficients, .. }
+                if coefficients.len() > 2 =>
+            {
+                Cut::Argument
+            }
             _ => Cut::None,
         }
     }
@@ -118,7 +122,8 @@ impl Draft<'_> {
                         self.full_scale(pieces, argument) + u32::from(doubled)
                     })
                 }
-                FoldedKind::Activation { input, coefficients, .. } => {
+                FoldedKind::Activation { input, coefficients, .. }
+                | FoldedKind::Polynomial { input, coefficients, .. } => {
                     let polynomial = Pieces::polynomial(coefficients.clone());
                     self.activation(index, cuts[index], of(input), input, &mut steps, |argument| {
                         self.full_scale(&polynomial, argument)
@@ -217,7 +222,9 @@ impl Draft<'_> {
                 self.culprit(layout, largest_of(&[*left, *right])?)
             }
             FoldedKind::Concat { parts } => self.culprit(layout, largest_of(parts)?),
-            FoldedKind::Pieces { input, .. } | FoldedKind::Activation { input, .. } => {
+            FoldedKind::Pieces { input, .. }
+            | FoldedKind::Activation { input, .. }
+            | FoldedKind::Polynomial { input, .. } => {
                 let Steps { cut, full, .. } = layout.steps[op]?;
                 let short = |value: usize| scale_for(self.precision.argument, self.ranges.largest(value));
                 let helps = match cut {

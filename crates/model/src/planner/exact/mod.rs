@@ -284,7 +284,7 @@ impl Planner<'_> {
             layouts.extend(layout(true).ok().map(|layout| (layout, true)));
         }
         let (emitted, _) = self.cheapest(&layouts, limbs, &Windows::Alike(self.narrowest()))?;
-        let seconds = seconds(&emitted.plan, &options.link)?;
+        let seconds = seconds(&emitted.plan, options)?;
         Ok(Drafted { precision, seconds, dealt_bytes: emitted.plan.cost(1)?.dealt_bytes, layouts })
     }
 
@@ -383,7 +383,7 @@ impl Planner<'_> {
                 continue;
             }
             let emitted = emitted?;
-            let time = seconds(&emitted.plan, &options.link)?;
+            let time = seconds(&emitted.plan, options)?;
             if best.as_ref().is_none_or(|(least, ..)| time < *least) {
                 best = Some((time, emitted, at));
             }

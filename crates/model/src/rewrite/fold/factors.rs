@@ -101,6 +101,13 @@ pub(super) fn solve(lowered: Lowered) -> Result<Folded, ModelError> {
                     rewrites.push(format!("factor {} of {pool} folded into {into}", gains[index]));
                 }
             }
+            FoldedKind::Polynomial { input, coefficients, .. } => {
+                let mut by = gains[index] / out;
+                for a in coefficients {
+                    *a *= by;
+                    by *= factors[input.index()];
+                }
+            }
             FoldedKind::Pieces { input, pieces, .. } => {
                 *pieces = pieces.in_units(factors[input.index()], gains[index] / out);
             }
@@ -140,6 +147,7 @@ fn tie(folded: &Folded, gains: &[f64]) -> Result<Groups, ModelError> {
             // The factor of a product is that of both together.
             FoldedKind::Linear { .. }
             | FoldedKind::Activation { .. }
+            | FoldedKind::Polynomial { .. }
             | FoldedKind::Pieces { .. }
             | FoldedKind::Multiply { .. } => true,
         };
@@ -181,7 +189,10 @@ fn choose(folded: &Folded, gains: &[f64], groups: &Groups) -> Result<Vec<f64>, M
             FoldedKind::Activation { coefficients, .. } if matches!(coefficients[..], [0.0, a] if a > 0.0) => {
                 coefficients[1]
             }
-            FoldedKind::Activation { .. } | FoldedKind::Pieces { .. } | FoldedKind::Linear { .. } => 1.0,
+            FoldedKind::Activation { .. }
+            | FoldedKind::Polynomial { .. }
+            | FoldedKind::Pieces { .. }
+            | FoldedKind::Linear { .. } => 1.0,
             _ => continue,
         };
         natural[root].get_or_insert(factor * gains[index] / ratio);

@@ -154,9 +154,12 @@ impl Lowering<'_> {
     pub(super) fn shared(&self, value: ValueId) -> bool {
         match value.op().map(|op| &self.lowered.folded.ops[op.index()].kind) {
             None
-            | Some(FoldedKind::Activation { .. } | FoldedKind::Pieces { .. } | FoldedKind::Extreme { .. }) => {
-                true
-            }
+            | Some(
+                FoldedKind::Activation { .. }
+                | FoldedKind::Polynomial { .. }
+                | FoldedKind::Pieces { .. }
+                | FoldedKind::Extreme { .. },
+            ) => true,
             Some(FoldedKind::MaxPool { input, pool }) => pool.kernel != [1, 1] || self.shared(*input),
             Some(FoldedKind::Linear { .. } | FoldedKind::Multiply { .. }) => false,
             Some(

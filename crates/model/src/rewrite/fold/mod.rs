@@ -107,6 +107,20 @@ pub enum FoldedKind {
         /// Windows summed.
         pool: Option<SumPool2d>,
     },
+    /// Polynomial of an opened value as it is, then sums over windows: nothing is rounded but
+    /// coefficients, to units of the result.
+    ///
+    /// Only the planner makes them ([`mod@crate::planner::stepwise`]).
+    Polynomial {
+        /// The value fed in.
+        input: ValueId,
+        /// Coefficients for stored numbers; the leading one is a multiple of `2^-scale`.
+        coefficients: Vec<f64>,
+        /// The scale of the leading coefficient.
+        scale: u32,
+        /// Windows summed.
+        pool: Option<SumPool2d>,
+    },
     /// A function in pieces of a value, then sums over windows.
     Pieces {
         /// The value fed in.
@@ -182,6 +196,7 @@ impl FoldedKind {
         match self {
             FoldedKind::Linear { input, .. }
             | FoldedKind::Activation { input, .. }
+            | FoldedKind::Polynomial { input, .. }
             | FoldedKind::Pieces { input, .. }
             | FoldedKind::MaxPool { input, .. }
             | FoldedKind::SumPool { input, .. }
@@ -191,6 +206,26 @@ impl FoldedKind {
             | FoldedKind::Multiply { left, right }
             | FoldedKind::Extreme { left, right, .. } => vec![*left, *right],
             FoldedKind::Concat { parts } => parts.clone(),
+        }
+    }
+}
+
+impl FoldedKind {
+    /// The values read, to be changed.
+    pub(crate) fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
+        match self {
+            FoldedKind::Linear { input, .. }
+            | FoldedKind::Activation { input, .. }
+            | FoldedKind::Polynomial { input, .. }
+            | FoldedKind::Pieces { input, .. }
+            | FoldedKind::MaxPool { input, .. }
+            | FoldedKind::SumPool { input, .. }
+            | FoldedKind::Gather { input, .. }
+            | FoldedKind::Weigh { input, .. } => vec![input],
+            FoldedKind::Add { left, right }
+            | FoldedKind::Multiply { left, right }
+            | FoldedKind::Extreme { left, right, .. } => vec![left, right],
+            FoldedKind::Concat { parts } => parts.iter_mut().collect(),
         }
     }
 }
