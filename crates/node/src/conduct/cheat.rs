@@ -24,7 +24,8 @@ pub enum Cheat {
     Load,
     /// `linear:I`: one element of its share of the result of linear layer `I`.
     Linear(usize),
-    /// `activation:I`: one element of its share of the result of activation layer `I`.
+    /// `activation:I`: one element of its share of the result of opening `I` of those that
+    /// activations are made of: whole ones, truncations and selections.
     Activation(usize),
     /// `equivocate:I`: the share of opening `I` (linear layers, products and activations together)
     /// that the first of the other parties gets differs from what the rest get.
@@ -110,7 +111,7 @@ impl Cheat {
         }
         let (what, layer) = match self {
             Cheat::Linear(layer) => ("layers of secret weights", layer),
-            Cheat::Activation(layer) => ("activation layers", layer),
+            Cheat::Activation(layer) => ("openings of activations", layer),
             Cheat::Equivocate(layer) | Cheat::BatchCancel(layer) => ("openings", layer),
             Cheat::Load | Cheat::Sigma | Cheat::Hash | Cheat::Output => return Ok(()),
         };
@@ -140,7 +141,9 @@ impl Cheat {
         plan.indexed_ops().filter_map(move |(index, op)| {
             let candidate = match self {
                 Cheat::Linear(_) => matches!(op.kind, OpKind::Linear { .. }),
-                Cheat::Activation(_) => matches!(op.kind, OpKind::Activation(_)),
+                Cheat::Activation(_) => {
+                    matches!(op.kind, OpKind::Activation(_) | OpKind::Truncate(_) | OpKind::Select(_))
+                }
                 _ => op.kind.opens(),
             };
             candidate.then_some(index)
@@ -259,7 +262,10 @@ mod tests {
             says(Cheat::Linear(1), 2, 1),
             "linear:1: one layer has 1 layers of secret weights, 0 to 0"
         );
-        assert_eq!(says(Cheat::Activation(0), 2, 1), "activation:0: one layer has no activation layers");
+        assert_eq!(
+            says(Cheat::Activation(0), 2, 1),
+            "activation:0: one layer has no openings of activations"
+        );
         assert!(says(Cheat::Equivocate(0), 2, 1).contains("3 to 8 are needed"));
         assert_eq!(says(Cheat::Equivocate(0), 3, 1), "");
         assert!(says(Cheat::BatchCancel(0), 2, 1).contains("a batch of at least 2 inputs, this one has 1"));
