@@ -162,7 +162,7 @@ struct Model {
 
 impl Model {
     fn of(name: &str, batch: usize, calls: usize) -> Model {
-        let model = shipped(name, Shape::local()).unwrap();
+        let model = shipped(name, Shape::local(), batch).unwrap();
         let (plan, weights) = (Arc::new(model.file.plan), model.file.weights);
         let layer = |id| LayerWeights {
             weights: weights.weights(id, plan.limbs),

@@ -72,6 +72,7 @@ pub(crate) struct How {
     maxpool: Option<String>,
     degree: Option<usize>,
     net: String,
+    batch: usize,
     max_error: f64,
     max_total_error: Option<f64>,
     allow_miss: bool,
@@ -142,6 +143,7 @@ impl How {
                 max_error,
                 statistical: !self.exact_truncation,
                 link: rates::link(&shape(&self.net)?),
+                batch: self.batch,
                 watch: self.watch,
                 ..CompileOptions::default()
             },

@@ -2,7 +2,9 @@
 //!
 //! `cargo run --release -p amicus-train --example plans -- MNIST CIFAR10 ASSETS` reads
 //! `ASSETS/NAME.safetensors`, data sets as `amicus train` takes them, and writes
-//! `ASSETS/NAME.plan`, for roles near each other, and `ASSETS/NAME.wan.plan`, for roles far apart. The digits that ship, which are training images too, are left out.
+//! `ASSETS/NAME.plan`, for roles near each other, `ASSETS/NAME.batch.plan`, for batches there, and
+//! `ASSETS/NAME.wan.plan`, for roles far apart. The digits that ship, which are training images too,
+//! are left out.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -18,6 +20,8 @@ use amicus_train::data::load;
 
 /// Training images that a plan is made from.
 const CALIBRATION: usize = 256;
+/// Images in one inference that plans for batches are made for.
+const BATCH: usize = 32;
 /// How files end that are for training only.
 const TEACHER: &str = "-teacher";
 
@@ -41,8 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let network = networks::read(&std::fs::read(&path)?)?;
         let images = if network.graph.input_shape() == digits.shape() { &digits } else { &photographs };
         let samples = samples(&network, images, &shipped);
-        for (link, extension) in [(NEAR, "plan"), (FAR, "wan.plan")] {
-            let options = CompileOptions { link, ..CompileOptions::default() };
+        for (link, batch, extension) in [(NEAR, 1, "plan"), (NEAR, BATCH, "batch.plan"), (FAR, 1, "wan.plan")]
+        {
+            let options = CompileOptions { link, batch, ..CompileOptions::default() };
             let compiled = compile(&network.graph, &samples, &options)?;
             println!("{}", compiled.report);
             let planned = Planned::of(&compiled);

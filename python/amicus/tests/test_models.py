@@ -70,6 +70,10 @@ def test_compile_says_how_and_takes_paths_and_bytes(model: amicus.Model, digits:
     polynomial = amicus.compile(DATA / "tiny.onnx", digits.x[:60], activations="polynomial", maxpool="average",
                                 degree=2, allow_miss=True)  # fmt: skip
     assert polynomial.estimate()["rounds"] < model.estimate()["rounds"]
+    many = amicus.compile(DATA / "tiny.onnx", digits.x[:100], batch=32)
+    assert many.estimate()["dealt_bytes"] <= model.estimate()["dealt_bytes"]
+    with pytest.raises(amicus.ModelError, match="a batch of 0"):
+        amicus.compile(DATA / "tiny.onnx", digits.x[:100], batch=0)
 
 
 def test_public_weights_are_in_the_plan_and_take_no_round(model: amicus.Model, digits: Digits, tmp_path: Path) -> None:

@@ -103,10 +103,13 @@ pub(crate) struct Args {
     /// hidden number then grows without bound. For networks that were trained with polynomials.
     #[arg(long, conflicts_with_all = ["degree", "fit"])]
     tails: bool,
-    /// The network that comparisons are made for: few rounds where delays are long, few bytes where
+    /// The network that the plan is made for: few rounds where delays are long, few bytes where
     /// they are short. local, lan, wan, or a delay and a bandwidth as for `demo`.
     #[arg(long, value_name = "NET", default_value = "lan")]
     net: Shape,
+    /// Images in one inference that the plan is made for: in large batches rounds weigh little.
+    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch: u32,
     /// Median error of the fixed point, relative to the outputs, that must be met.
     #[arg(long, default_value = "0.5%")]
     max_error: Share,
@@ -200,6 +203,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         max_error: args.max_error.0,
         statistical: !args.exact_truncation,
         link: rates::link(&args.net),
+        batch: args.batch as usize,
         watch: !args.no_watch,
         ..CompileOptions::default()
     };

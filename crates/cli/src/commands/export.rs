@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// up to 5 ms, and one for slower ones.
     #[arg(long, value_name = "NET", default_value = "lan")]
     net: Shape,
+    /// Images in one inference that the plan is for: for roles near each other there is one for single
+    /// images, and one for 8 and more.
+    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
     /// Put the weights into the plan, as `amicus compile --public-model` does.
     #[arg(long)]
     public_model: bool,
@@ -51,7 +55,7 @@ struct Summary<'a> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let existing = destination(&args.output, args.force, &[])?;
-    let Shipped { mut file, images } = shipped(&args.model, args.net)?;
+    let Shipped { mut file, images } = shipped(&args.model, args.net, args.batch as usize)?;
     if args.public_model {
         file = file.published()?;
     }

@@ -198,7 +198,7 @@ fn models(named: &[String], public: bool) -> anyhow::Result<Vec<Served>> {
     for named in named {
         let path = Path::new(named);
         let mut served = if MODELS.contains(&named.as_str()) {
-            let shipped = shipped(named, Shape::local())?;
+            let shipped = shipped(named, Shape::local(), 1)?;
             Served { name: named.clone(), file: shipped.file, images: shipped.images }
         } else {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());

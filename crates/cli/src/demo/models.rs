@@ -42,6 +42,9 @@ impl fmt::Display for Kind {
     }
 }
 
+/// From so many images in one inference on, plans for large batches are taken.
+const LARGE_BATCH: usize = 8;
+
 /// A model that is known by name.
 struct Known {
     name: &'static str,
@@ -52,14 +55,19 @@ struct Known {
     /// are only paged in when used.
     weights: &'static [u8],
     /// Its plans, made from training images: no image that is run has a say in them. One for roles
-    /// near each other, and one for roles far apart.
-    plans: [&'static [u8]; 2],
+    /// near each other, one for large batches there, and one for roles far apart.
+    plans: [&'static [u8]; 3],
 }
 
 impl Known {
-    /// The plan for roles over a network.
-    fn plan(&self, net: &Shape) -> &'static [u8] {
-        self.plans[usize::from(is_far(net))]
+    /// The plan for roles over a network, and batches.
+    fn plan(&self, net: &Shape, batch: usize) -> &'static [u8] {
+        let [near, batches, far] = self.plans;
+        match (is_far(net), batch >= LARGE_BATCH) {
+            (true, _) => far,
+            (false, true) => batches,
+            (false, false) => near,
+        }
     }
 }
 
@@ -70,6 +78,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/lenet5-mnist.safetensors"),
         plans: [
             include_bytes!("../../assets/lenet5-mnist.plan"),
+            include_bytes!("../../assets/lenet5-mnist.batch.plan"),
             include_bytes!("../../assets/lenet5-mnist.wan.plan"),
         ],
     },
@@ -79,6 +88,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/alexnet-cifar10.safetensors"),
         plans: [
             include_bytes!("../../assets/alexnet-cifar10.plan"),
+            include_bytes!("../../assets/alexnet-cifar10.batch.plan"),
             include_bytes!("../../assets/alexnet-cifar10.wan.plan"),
         ],
     },
@@ -88,6 +98,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/resnet8-cifar10.safetensors"),
         plans: [
             include_bytes!("../../assets/resnet8-cifar10.plan"),
+            include_bytes!("../../assets/resnet8-cifar10.batch.plan"),
             include_bytes!("../../assets/resnet8-cifar10.wan.plan"),
         ],
     },
@@ -97,6 +108,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/lenet5-mnist-degree2.safetensors"),
         plans: [
             include_bytes!("../../assets/lenet5-mnist-degree2.plan"),
+            include_bytes!("../../assets/lenet5-mnist-degree2.batch.plan"),
             include_bytes!("../../assets/lenet5-mnist-degree2.wan.plan"),
         ],
     },
@@ -106,6 +118,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/resnet8-cifar10-degree2.safetensors"),
         plans: [
             include_bytes!("../../assets/resnet8-cifar10-degree2.plan"),
+            include_bytes!("../../assets/resnet8-cifar10-degree2.batch.plan"),
             include_bytes!("../../assets/resnet8-cifar10-degree2.wan.plan"),
         ],
     },
@@ -115,6 +128,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/lenet5-mnist-relu.safetensors"),
         plans: [
             include_bytes!("../../assets/lenet5-mnist-relu.plan"),
+            include_bytes!("../../assets/lenet5-mnist-relu.batch.plan"),
             include_bytes!("../../assets/lenet5-mnist-relu.wan.plan"),
         ],
     },
@@ -124,6 +138,7 @@ const KNOWN: [Known; 7] = [
         weights: include_bytes!("../../assets/resnet8-cifar10-relu.safetensors"),
         plans: [
             include_bytes!("../../assets/resnet8-cifar10-relu.plan"),
+            include_bytes!("../../assets/resnet8-cifar10-relu.batch.plan"),
             include_bytes!("../../assets/resnet8-cifar10-relu.wan.plan"),
         ],
     },
@@ -160,14 +175,14 @@ impl Model {
     pub(super) fn find(options: &DemoOptions) -> Result<Self, DemoError> {
         let known = |name: &str| KNOWN.iter().find(|k| k.name == name);
         match (options.model.as_deref(), options.weights.as_deref()) {
-            (None, None) => Self::shipped(&KNOWN[0], &options.net),
+            (None, None) => Self::shipped(&KNOWN[0], options),
             (None, Some(path)) => {
                 let network = read(path)?;
                 let named = KNOWN.iter().find(|k| k.kind == Kind::of(&network));
                 Self::trained(named.map_or(network.architecture.name(), |k| k.name), network)
             }
             (Some(name), None) => match known(name) {
-                Some(known) => Self::shipped(known, &options.net),
+                Some(known) => Self::shipped(known, options),
                 None if Path::new(name).is_file() => Self::compiled(Path::new(name)),
                 None => unknown(name),
             },
@@ -190,9 +205,9 @@ impl Model {
         }
     }
 
-    fn shipped(known: &Known, net: &Shape) -> Result<Self, DemoError> {
+    fn shipped(known: &Known, options: &DemoOptions) -> Result<Self, DemoError> {
         let mut model = Self::trained(known.name, networks::read(known.weights)?)?;
-        let planned = Planned::decode(known.plan(net))?;
+        let planned = Planned::decode(known.plan(&options.net, options.batch))?;
         let weights = planned.weights(&model.graph)?;
         model.compiled = Some((planned.plan, weights, planned.factors));
         Ok(model)

@@ -92,8 +92,8 @@ impl Session {
                 let started = Instant::now();
                 let calibration = data.calibration(CALIBRATION)?;
                 progress(Progress::Compiling { samples: calibration.len() });
-                let planning =
-                    CompileOptions { link: planned_for(&options.net), ..CompileOptions::default() };
+                let (link, batch) = (planned_for(&options.net), options.batch.max(1));
+                let planning = CompileOptions { link, batch, ..CompileOptions::default() };
                 let compiled = compile(&graph, &calibration, &planning)?;
                 progress(Progress::Compiled(compiled.report.to_string()));
                 let Compiled { plan, weights, factors, .. } = compiled;

@@ -23,15 +23,16 @@ pub struct Shipped {
     pub images: Vec<(Option<usize>, Vec<f32>)>,
 }
 
-/// The network of this name, one of [`MODELS`], with its plan for roles over `net`.
+/// The network of this name, one of [`MODELS`], with its plan for roles over `net` and
+/// batches of `batch` images.
 ///
 /// # Errors
 /// A name that is none of them.
-pub fn shipped(name: &str, net: Shape) -> Result<Shipped, DemoError> {
+pub fn shipped(name: &str, net: Shape, batch: usize) -> Result<Shipped, DemoError> {
     if !MODELS.contains(&name) {
         return Err(DemoError::UnknownModel { model: name.to_owned(), known: MODELS.join(", ") });
     }
-    let options = DemoOptions { model: Some(name.to_owned()), net, ..DemoOptions::default() };
+    let options = DemoOptions { model: Some(name.to_owned()), net, batch, ..DemoOptions::default() };
     let model = Model::find(&options)?;
     let data = Data::open(&options, &model)?;
     let samples = (0..data.len()).map(|index| data.sample(index));

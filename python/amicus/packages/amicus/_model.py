@@ -63,6 +63,7 @@ def compile(
     maxpool: Literal["average", "refuse"] | None = None,
     degree: int | None = None,
     net: str = "lan",
+    batch: int = 1,
     max_error: float = 0.005,
     max_total_error: float | None = None,
     allow_miss: bool = False,
@@ -78,7 +79,8 @@ def compile(
 
     ``calibration`` are typical images, stacked, as the network takes them: they tell how large numbers get.
     ``labels`` are their classes, if accuracy is to be measured. Unless ``watch`` is off, whoever gets an answer is
-    told when hidden values left what the plan was made for. With ``reveal="label"`` or ``"top5"`` they get labels in
+    told when hidden values left what the plan was made for. ``net`` and ``batch`` are the network and the images in one
+    inference that the plan is made for. With ``reveal="label"`` or ``"top5"`` they get labels in
     place of outputs. With ``public_model`` the plan holds the weights, where all roles see them, and layers of weights
     take no message; images and answers stay secret. The rest is as in ``amicus compile``.
     """
@@ -94,6 +96,7 @@ def compile(
         "maxpool": maxpool,
         "degree": degree,
         "net": net,
+        "batch": batch,
         "max_error": max_error,
         "max_total_error": max_total_error,
         "allow_miss": allow_miss,
