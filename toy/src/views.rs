@@ -68,7 +68,7 @@ impl Enumeration<'_> {
     /// When runs do not draw the same number of elements.
     pub fn distribution(&self, run: impl Fn(&mut Log) -> u64) -> Distribution {
         let mut counts = HashMap::new();
-        let (runs, enumerated) = self.each(&run, |_, log, result| {
+        let (runs, enumerated) = self.each(&run, |log, result| {
             let seen = view(log, self.corrupt);
             let hash = |salt: u64| {
                 let mut hasher = DefaultHasher::new();
@@ -86,7 +86,7 @@ impl Enumeration<'_> {
     /// When [`distribution`](Self::distribution) does.
     pub fn count(&self, run: impl Fn(&mut Log) -> u64) -> (u64, u64) {
         let mut count = 0;
-        let (runs, _) = self.each(&run, |_, _, result| count += u64::from(result != 0));
+        let (runs, _) = self.each(&run, |_, result| count += u64::from(result != 0));
         (count, runs)
     }
 
@@ -95,6 +95,7 @@ impl Enumeration<'_> {
         self.probe(&run).0.len()
     }
 
+    /// A run with this randomness.
     fn execute(&self, oracle: Oracle, run: &impl Fn(&mut Log) -> u64) -> (Oracle, Log, u64) {
         let mut log = Log::default();
         let (result, oracle) = oracle.run(|| run(&mut log));
@@ -105,9 +106,9 @@ impl Enumeration<'_> {
     fn probe(&self, run: &impl Fn(&mut Log) -> u64) -> (Vec<(usize, u64)>, usize) {
         let (oracle, log, _) = self.execute(self.start.clone(), run);
         let known = known_seeds(&oracle, [self.before, &log], self.corrupt);
-        let new = oracle.draws().iter().enumerate().skip(self.start.draws().len());
+        let new = oracle.draws().enumerate().skip(self.start.draws().len());
         let unknown = new.filter(|(_, (draw, _))| !known.knows(&oracle, draw) && (self.free)(&oracle, draw));
-        (unknown.map(|(index, (_, p))| (index, *p)).collect(), oracle.draws().len())
+        (unknown.map(|(index, (_, p))| (index, p)).collect(), oracle.draws().len())
     }
 
     /// Walks through what is free until corrupt roles see `before` of input and openings before
@@ -125,9 +126,12 @@ impl Enumeration<'_> {
     ) -> (Seen, Oracle) {
         let (points, _) = self.probe(&run);
         let mut wheels = Wheels::new(&points);
+        let (mut oracle, beginning) = self.start.clone().repeatable();
         loop {
-            let start = wheels.fixed(self.start);
-            let (_, log, _) = self.execute(start.clone(), &run);
+            wheels.fix(&mut oracle);
+            let (after, log, _) = self.execute(oracle, &run);
+            oracle = after;
+            oracle.undo(&beginning);
             let early = |m: &&Message| {
                 m.kind == Kind::Input
                     || (m.kind == Kind::Opening && Stage::from_index(m.index).op.0 < op)
@@ -136,6 +140,8 @@ impl Enumeration<'_> {
             let early = Log(log.0.iter().filter(early).cloned().collect());
             let seen = view(&early, self.corrupt);
             if before.is_none_or(|before| *before == seen) {
+                let mut start = self.start.clone();
+                wheels.fix(&mut start);
                 return (seen, start);
             }
             assert!(wheels.turn(), "no randomness leads to this view");
@@ -143,18 +149,18 @@ impl Enumeration<'_> {
     }
 
     /// Calls `visit` with every run; returns the number of runs and of enumerated elements.
-    fn each(
-        &self,
-        run: &impl Fn(&mut Log) -> u64,
-        mut visit: impl FnMut(&Oracle, &Log, u64),
-    ) -> (u64, usize) {
+    fn each(&self, run: &impl Fn(&mut Log) -> u64, mut visit: impl FnMut(&Log, u64)) -> (u64, usize) {
         let (points, total) = self.probe(run);
         let mut wheels = Wheels::new(&points);
+        let (mut oracle, beginning) = self.start.clone().repeatable();
         let mut runs = 0;
         loop {
-            let (oracle, log, result) = self.execute(wheels.fixed(self.start), run);
-            assert_eq!(oracle.draws().len(), total, "a run that draws more or less than the others");
-            visit(&oracle, &log, result);
+            wheels.fix(&mut oracle);
+            let (after, log, result) = self.execute(oracle, run);
+            assert_eq!(after.draws().len(), total, "a run that draws more or less than the others");
+            visit(&log, result);
+            oracle = after;
+            oracle.undo(&beginning);
             runs += 1;
             if !wheels.turn() {
                 return (runs, points.len());
@@ -171,11 +177,9 @@ impl Wheels {
         Wheels(points.iter().map(|&(index, p)| (index, p, 0)).collect())
     }
 
-    /// The randomness with these values fixed.
-    fn fixed(&self, start: &Oracle) -> Oracle {
-        let mut start = start.clone();
-        self.0.iter().for_each(|&(index, _, value)| start.fix(index, value));
-        start
+    /// Fixes these values.
+    fn fix(&self, oracle: &mut Oracle) {
+        self.0.iter().for_each(|&(index, _, value)| oracle.fix(index, value));
     }
 
     /// Goes on to the next values; `false` after the last.

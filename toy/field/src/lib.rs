@@ -4,7 +4,7 @@
 //! The protocol's sources are compiled against this crate instead of the real one. What does not
 //! depend on the primes is the real crate's own source; primes, elements, kernels, linear maps,
 //! seeds and streams are replaced by the plainest code there is, which `tests/same_results.rs`
-//! holds to the real crate at the real primes.
+//! holds to the real crate at the real primes. What calls leave on the stack is left.
 //!
 //! - [`oracle`]: everything random is a value of one lazily drawn random function, from a tape that
 //!   tests enumerate
@@ -38,7 +38,6 @@ mod prime;
 mod rows;
 #[path = "../../../crates/field/src/shape.rs"]
 mod shape;
-#[path = "../../../crates/field/src/stack.rs"]
 mod stack;
 mod storage;
 mod stream;

@@ -2,7 +2,7 @@
 
 use crate::binary::Gf128Vec;
 use crate::bits::BitVec;
-use crate::oracle::{self, Draw};
+use crate::oracle;
 use crate::prg::Seed;
 use crate::prime::Limbs;
 use crate::vector::LimbVec;
@@ -33,10 +33,7 @@ impl Stream {
     pub fn sample_from(&self, domain: u32, limbs: Limbs, first: u64, len: usize) -> LimbVec {
         let mut out = LimbVec::zeros(limbs, len);
         for (limb, (prime, plane)) in out.planes_mut().enumerate() {
-            for (position, residue) in (first..).zip(plane) {
-                let draw = Draw { seed: self.seed, domain, limb, position };
-                *residue = oracle::value(draw, prime.value());
-            }
+            oracle::draw(&self.seed, (domain, limb, first), prime.value(), plane);
         }
         out
     }
@@ -63,8 +60,9 @@ impl Stream {
     /// Outside [`oracle::Oracle::run`], and when `first` is not a multiple of 64.
     pub fn sample_bits(&self, domain: u32, first: u64, len: usize) -> BitVec {
         assert!(first.is_multiple_of(64), "bits from the middle of a word, {first}");
-        let bit = |position| oracle::value(Draw { seed: self.seed, domain, limb: 0, position }, 2) == 1;
-        (first..).take(len).map(bit).collect()
+        let mut bits = vec![0; len];
+        oracle::draw(&self.seed, (domain, 0, first), 2, &mut bits);
+        bits.into_iter().map(|bit| bit == 1).collect()
     }
 
     /// Elements `first..first + len` of the binary field of a domain.
@@ -79,10 +77,9 @@ impl Stream {
 
     /// Words of elements of the binary field, from an even number on.
     pub(crate) fn words(&self, domain: u32, first: u64, out: &mut [u64]) {
-        for (position, element) in (first / 2..).zip(out.as_chunks_mut().0) {
-            let draw = Draw { seed: self.seed, domain, limb: 0, position };
-            *element = [oracle::value(draw, 4), 0];
-        }
+        out.fill(0);
+        let low = out.iter_mut().step_by(2);
+        oracle::draw(&self.seed, (domain, 0, first / 2), 4, low);
     }
 }
 

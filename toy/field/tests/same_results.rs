@@ -283,7 +283,7 @@ fn the_binary_field_of_a_run_has_four_elements() {
         assert!((0..40).all(|i| element(elements.get(i).to_bytes()[0]) == elements.get(i)));
         assert_eq!(stream.sample_gf128(2, 6, 3), elements.slice(1..4));
     });
-    assert_eq!(oracle.draws().iter().filter(|(draw, size)| draw.domain == 1 && *size == 2).count(), 70);
-    assert_eq!(oracle.draws().iter().filter(|(draw, size)| draw.domain == 2 && *size == 4).count(), 40);
+    assert_eq!(oracle.draws().filter(|(draw, size)| draw.domain == 1 && *size == 2).count(), 70);
+    assert_eq!(oracle.draws().filter(|(draw, size)| draw.domain == 2 && *size == 4).count(), 40);
     assert_eq!(oracle.draws().len(), 110);
 }
