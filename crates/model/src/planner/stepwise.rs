@@ -32,9 +32,11 @@ const ROUNDED: &str = ".rounded";
 
 /// A value opened as it is.
 const ITSELF: [f64; 2] = [0.0, 1.0];
-/// Scale of what squares are multiplied by, and of the coefficients of linear terms.
-const FACTOR: u32 = 14;
-/// Squares are multiplied by at most two to the power of this, and by one over it at least.
+/// Bits below its first one of what squares are multiplied by, and of coefficients of linear terms.
+const FACTOR_BITS: i32 = 14;
+/// Most bits of their scale.
+const LARGEST_SCALE: i32 = 24;
+/// Squares are multiplied by this at most, and by one over it at least.
 const LARGEST_FACTOR: f64 = 64.0;
 
 /// The network with polynomials in steps; `None` where none can be.
@@ -116,13 +118,19 @@ fn factor_of_square(kind: &FoldedKind) -> Option<f64> {
         return None;
     }
     let leading = coefficients.last()?.abs();
-    let factor = dyadic(leading.powf(2.0 / (coefficients.len() - 1) as f64));
+    let (factor, _) = dyadic(leading.powf(2.0 / (coefficients.len() - 1) as f64));
     (1.0 / LARGEST_FACTOR..=LARGEST_FACTOR).contains(&factor).then_some(factor)
 }
 
-/// The nearest multiple of `2^-FACTOR`.
-fn dyadic(x: f64) -> f64 {
-    (x * power_of_two(FACTOR)).round() / power_of_two(FACTOR)
+/// A number rounded to an integer over a power of two, and the scale that takes: 0 for 0 and 1.
+fn dyadic(x: f64) -> (f64, u32) {
+    if x == 0.0 {
+        return (0.0, 0);
+    }
+    let bits =
+        (FACTOR_BITS - x.abs().log2().floor().clamp(-100.0, 100.0) as i32).clamp(0, LARGEST_SCALE) as u32;
+    let rounded = (x * power_of_two(bits)).round() / power_of_two(bits);
+    (rounded, if rounded == 1.0 { 0 } else { bits })
 }
 
 /// A polynomial as an operation: of a value of scale `at`; `coefficients` with the scale of the
@@ -202,13 +210,13 @@ impl Steps {
             |input, coefficients, scale, pool| FoldedKind::Polynomial { input, coefficients, scale, pool };
         let recorded = op.recorded;
         let u = self.push(FoldedOp { recorded, ..step(ARGUMENT, inside, open(input, interval)) }, argument);
-        let square = polynomial(u, vec![0.0, 0.0, factor], FACTOR, None);
+        let square = polynomial(u, vec![0.0, 0.0, factor], dyadic(factor).1, None);
         let square = self.push(step(SQUARE, inside, square), argument * argument / factor);
         let interval = factor * interval * interval;
         let recorded = recorded.map(|largest| largest * largest);
         let rounded = FoldedOp { recorded, ..step(ROUNDED_SQUARE, inside, open(square, interval)) };
         let square = self.push(rounded, argument * argument / factor);
-        let linear = dyadic(coefficients[1]);
+        let (linear, scale) = dyadic(coefficients[1]);
         let mut even: Vec<f64> = coefficients.into_iter().step_by(2).collect();
         let mut by = 1.0;
         for a in &mut even {
@@ -223,7 +231,6 @@ impl Steps {
             return self.push(step("", op.len, even), result);
         }
         let left = self.push(step(EVEN, op.len, even), result);
-        let scale = if linear == 1.0 { 0 } else { FACTOR };
         let right = self.push(step(LINEAR, op.len, polynomial(u, vec![0.0, linear], scale, pool)), result);
         self.push(step("", op.len, FoldedKind::Add { left, right }), result)
     }
@@ -274,6 +281,18 @@ mod tests {
             let names: Vec<&str> = steps.ops.iter().map(|op| op.name.as_str()).collect();
             assert!(names.iter().all(|name| names.iter().filter(|other| *other == name).count() == 1));
         }
+    }
+
+    #[test]
+    fn factors_keep_their_bits_however_small() {
+        for x in [1.0 / 64.0, 0.013, 0.3, 1.00003, 1.59, 63.9, -0.02, -2.0] {
+            let (rounded, scale) = dyadic(x);
+            assert!((rounded / x - 1.0).abs() < 2f64.powi(-14), "{x}: {rounded}");
+            assert_eq!((rounded * power_of_two(scale)).fract(), 0.0, "{x}");
+        }
+        assert_eq!([dyadic(0.0), dyadic(1.0), dyadic(1.0 + 1e-9)], [(0.0, 0), (1.0, 0), (1.0, 0)]);
+        // A factor that is rounded stays what it is.
+        assert_eq!(dyadic(dyadic(0.3).0), dyadic(0.3));
     }
 
     #[test]
