@@ -3,9 +3,9 @@
 //!
 //! A polynomial of degree `d` on integers of `f` bits has results of `d f` bits, and the weights
 //! behind it bits of their own: degree 6 takes two limbs. One that is even but for its linear term
-//! is `q(u^2) + a u`, and with `u^2` rounded before `q`, and the sum before the next layer, no step
-//! has more than about half as many bits. One limb holds that: layers, which cost most where there
-//! are many weights, take half the time, and what is dealt is fewer bytes. It takes more rounds.
+//! is `q(k u^2) + a u`. With `k u^2` rounded before `q`, and the sum before the next layer, no step
+//! has more than about half as many bits, and with the right `k` the leading coefficient of `q` has
+//! none. One limb holds that: layers take half the time, and fewer bytes are dealt, for more rounds.
 
 use amicus_field::SumPool2d;
 use amicus_plan::{OpKind, Part, ScaleBits, Select, ValueId};
