@@ -110,7 +110,7 @@ pub enum FoldedKind {
     /// Polynomial of an opened value as it is, then sums over windows: nothing is rounded but
     /// coefficients, to units of the result.
     ///
-    /// Only the planner makes them ([`mod@crate::planner::stepwise`]).
+    /// Only the planner makes them, of polynomials in steps.
     Polynomial {
         /// The value fed in.
         input: ValueId,
