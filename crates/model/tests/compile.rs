@@ -13,11 +13,12 @@ use amicus_model::escapes::escapes;
 use amicus_model::graph::{ConvOptions, Graph, PoolOptions};
 use amicus_model::planned::Planned;
 use amicus_model::proof::Verdict;
+use amicus_model::publish::published;
 use amicus_model::scales::ForcedScales;
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Simulator, compile, networks, quantize_input, relative_error,
 };
-use amicus_plan::{OpKind, WrapRule};
+use amicus_plan::{Op, OpKind, WrapRule};
 use common::Random;
 use nets::Net;
 
@@ -210,6 +211,56 @@ fn results_too_large_to_be_rounded_are_found() {
     let found = escapes(plan, factors, &graph, &[vec![20.0; 784]]).unwrap();
     let layers: Vec<&str> = found.layers.iter().filter(|l| l.wrapped > 0).map(|l| l.layer.as_str()).collect();
     assert!(layers.contains(&"conv2") && !layers.contains(&"act1"), "{layers:?}");
+}
+
+/// A layer, a polynomial of degree 6, those of the given degrees directly behind it, and a layer.
+fn polynomials_in_a_row(degrees: &[usize]) -> (Graph, Vec<Vec<f32>>) {
+    let mut n = Net::new("in a row", &[10], 4);
+    let x = n.g.input();
+    let x = n.fc("fc1", x, 10, 8);
+    let mut x = n.act("act1", x, 2.0);
+    for (number, degree) in degrees.iter().enumerate() {
+        n.degree = *degree;
+        x = n.act(&format!("behind{number}"), x, 4.0);
+    }
+    let x = n.fc("fc2", x, 8, 3);
+    let samples: Vec<Vec<f32>> = (0..8).map(|_| n.sample(10)).collect();
+    (n.g.finish(x).unwrap(), samples)
+}
+
+/// A plan in steps has more operations than the network, however few activations there are.
+#[test]
+fn kept_plans_of_few_activations_give_the_same_weights() {
+    for degrees in [&[][..], &[2], &[6], &[2, 6]] {
+        let (graph, samples) = polynomials_in_a_row(degrees);
+        let options = CompileOptions { limbs: Some(Limbs::ONE), max_error: 1e-9, ..Default::default() };
+        let compiled = compile(&graph, &samples, &options).unwrap();
+        let steps = |op: &Op| op.name == "act1.square.rounded";
+        assert!(compiled.plan.ops.iter().any(steps), "{}", compiled.report);
+        assert!(check_exactly(&graph, &compiled, &samples) < 0.005);
+        let kept = Planned::of(&compiled);
+        assert!(kept.weights(&graph).unwrap() == compiled.weights);
+        // With operations of its own behind, or without its weights, it is no plan to make weights for.
+        let watched = compile(&graph, &samples, &CompileOptions { watch: true, ..options }).unwrap();
+        assert!(Planned::of(&watched).weights(&graph).is_err());
+        let Compiled { plan, weights, factors, .. } = &compiled;
+        let (plan, _, factors) = published(plan, weights, factors.clone()).unwrap();
+        assert!(Planned { plan, factors }.weights(&graph).is_err());
+    }
+}
+
+#[test]
+fn results_of_polynomials_of_low_degree_are_not_rounded_before_layers() {
+    let rounded = |degrees: &[usize]| {
+        let (graph, samples) = polynomials_in_a_row(degrees);
+        let options = CompileOptions { limbs: Some(Limbs::ONE), max_error: 1e-9, ..Default::default() };
+        let compiled = compile(&graph, &samples, &options).unwrap();
+        compiled.plan.ops.iter().map(|op| op.name.clone()).filter(|n| n.ends_with("d")).collect::<Vec<_>>()
+    };
+    let square = "act1.square.rounded".to_owned();
+    assert_eq!(rounded(&[]), [square.clone(), "act1.rounded".to_owned()]);
+    assert_eq!(rounded(&[2]), [square.clone()]);
+    assert_eq!(rounded(&[2, 6]), [square, "behind1.square.rounded".to_owned(), "behind1.rounded".to_owned()]);
 }
 
 #[test]

@@ -323,8 +323,12 @@ pub(crate) fn whole_as(plan: &Plan, factors: &[f64], folded: &Folded) -> Option<
         new.push(ValueId(whole.ops.len() as u32));
         first = last + 1;
     }
+    // Another network's plan may have operations behind, and its result among them.
+    if first != plan.ops.len() {
+        return None;
+    }
     whole.output.value = new[plan.output.value.index()];
-    (first == plan.ops.len()).then_some((whole, all))
+    Some((whole, all))
 }
 
 /// The activation that a truncation alone stands for.

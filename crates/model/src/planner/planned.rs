@@ -23,6 +23,9 @@ use crate::scales::{ActivationScales, Scales};
 /// Magic of the file, with its version.
 const MAGIC: &[u8] = b"amicus-planned-1\n";
 
+/// Bits of a real number that products of rounded units leave as they are.
+const EXACT_BITS: u32 = 46;
+
 /// A plan with the factors of its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
@@ -104,6 +107,10 @@ impl Planned {
         let Some((whole, factors)) = behind_truncations::whole_as(plan, factors, folded) else {
             return Ok(None);
         };
+        // Weights that everybody sees are not among these.
+        if whole.weights.len() != folded.linears.len() {
+            return Ok(None);
+        }
         let units: Vec<f64> = factors.iter().zip(&folded.factors).map(|(own, f)| unit(*own, *f)).collect();
         let folded = rescale::in_units(folded, &units);
         let scales = scales_of(&whole);
@@ -155,13 +162,19 @@ fn same(kept: &Plan, again: &Plan) -> bool {
             && let ([own], [polynomial]) = (&mut s.polynomials[..], &kept.polynomials[..])
         {
             let close =
-                own.len() == polynomial.len() && own.iter().zip(polynomial).all(|(a, k)| a.abs_diff(*k) <= 1);
+                own.len() == polynomial.len() && own.iter().zip(polynomial).all(|(a, k)| close(*a, *k));
             if close {
                 own.clone_from(polynomial);
             }
         }
     }
     again == *kept
+}
+
+/// Whether a coefficient at the scale of a result, of more bits than an `f64` has, is another but for
+/// rounding.
+fn close(a: i128, kept: i128) -> bool {
+    a.abs_diff(kept) <= 1 + (kept.unsigned_abs() >> EXACT_BITS)
 }
 
 #[cfg(test)]

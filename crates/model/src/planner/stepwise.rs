@@ -81,7 +81,8 @@ pub(crate) fn stepwise(folded: &Folded) -> Option<Folded> {
             kind.inputs_mut().into_iter().for_each(|input| *input = new[input.index()]);
         }
         let squares = factor_of_square(&op.kind);
-        let opens = matches!(op.kind, FoldedKind::Linear { .. });
+        // What is opened is rounded; a polynomial of low degree needs no more.
+        let opens = matches!(op.kind, FoldedKind::Linear { .. } | FoldedKind::Activation { .. });
         wide.push(squares.is_some() || !opens && old.iter().any(|input| wide[input.index()]));
         rounded.push(None);
         largest.push(squares.and_then(|_| largest_result(op)));
