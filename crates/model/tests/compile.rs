@@ -18,7 +18,7 @@ use amicus_model::scales::ForcedScales;
 use amicus_model::{
     CompileOptions, Compiled, FloatExecutor, Simulator, compile, networks, quantize_input, relative_error,
 };
-use amicus_plan::{Op, OpKind, WrapRule};
+use amicus_plan::{Link, Op, OpKind, Truncate, WrapRule};
 use common::Random;
 use nets::Net;
 
@@ -207,10 +207,10 @@ fn results_too_large_to_be_rounded_are_found() {
     let graph = networks::lenet5_random(3).unwrap();
     let samples = digits(8);
     assert!(escapes(plan, factors, &graph, &samples).unwrap().wrapped.is_empty());
-    // All bright: far more than any sample.
-    let found = escapes(plan, factors, &graph, &[vec![20.0; 784]]).unwrap();
+    // All bright, more than any sample: what feeds polynomials fits, sums of their results do not.
+    let found = escapes(plan, factors, &graph, &[vec![1.5; 784]]).unwrap();
     let layers: Vec<&str> = found.layers.iter().filter(|l| l.wrapped > 0).map(|l| l.layer.as_str()).collect();
-    assert!(layers.contains(&"conv2") && !layers.contains(&"act1"), "{layers:?}");
+    assert_eq!(layers, ["fc1"]);
 }
 
 /// A layer, a polynomial of degree 6, those of the given degrees directly behind it, and a layer.
@@ -261,6 +261,51 @@ fn results_of_polynomials_of_low_degree_are_not_rounded_before_layers() {
     assert_eq!(rounded(&[]), [square.clone(), "act1.rounded".to_owned()]);
     assert_eq!(rounded(&[2]), [square.clone()]);
     assert_eq!(rounded(&[2, 6]), [square, "behind1.square.rounded".to_owned(), "behind1.rounded".to_owned()]);
+}
+
+/// The square of an argument has a bound nearer than the argument's own.
+#[test]
+fn squares_too_large_to_be_rounded_are_found() {
+    let mut n = Net::new("squares", &[1, 20, 20], 4);
+    let x = n.g.input();
+    let x = n.g.conv2d("conv", x, ConvOptions::square(1, 1), vec![1.0], None);
+    let x = n.act("act", x, 0.01);
+    let x = n.g.flatten("flat", x);
+    let x = n.fc("fc", x, 400, 3);
+    let graph = n.g.finish(x).unwrap();
+    let samples: Vec<Vec<f32>> = (-8..=8).map(|i| vec![0.00125 * i as f32; 400]).collect();
+    for one_way in [1e-6, 0.3] {
+        let link = Link { one_way, bandwidth: Some(1e5), shared_cores: None };
+        let limbs = Some(Limbs::ONE);
+        let layer_weights = vec![("conv".to_owned(), 12)];
+        let scales =
+            ForcedScales { input: Some(12), argument: Some(15), layer_weights, ..Default::default() };
+        let options = CompileOptions { limbs, link, scales, max_error: 1e-9, ..Default::default() };
+        let Compiled { plan, weights, factors, .. } = compile(&graph, &samples, &options).unwrap();
+        let simulator = Simulator::new(&plan, &weights).unwrap();
+        let op = |name: &str| plan.ops.iter().find(|op| op.name == name).unwrap();
+        let beside = matches!(op("act.square").kind, OpKind::Activation(_));
+        assert_eq!(beside, one_way > 0.1);
+        let [argument, t] = ["act.argument", "act.square.rounded"].map(|name| match &op(name).kind {
+            OpKind::Truncate(t) => t,
+            other => panic!("{other:?}"),
+        });
+        let mut both = [0; 2];
+        // Much further out the square comes around to small numbers.
+        for i in 1..=24 {
+            let sample = vec![0.0047 * i as f32; 400];
+            let input = LimbVec::from_i64(plan.limbs, &quantize_input(&plan, &sample).unwrap());
+            let trace = simulator.trace(&input, 1).unwrap();
+            let below = |t: &Truncate| trace.value(t.input).signed()[0].abs() < I256::ONE << t.ell;
+            let fits = below(t);
+            assert!(below(argument));
+            let found = escapes(&plan, &factors, &graph, &[sample]).unwrap();
+            let wrapped = found.layers.iter().any(|l| l.layer == "act" && l.wrapped > 0);
+            assert_eq!(wrapped, !fits, "{i}");
+            both[usize::from(fits)] += 1;
+        }
+        assert!(both.iter().all(|n| *n > 3), "{both:?}");
+    }
 }
 
 #[test]

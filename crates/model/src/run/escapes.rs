@@ -13,7 +13,7 @@
 //!   around.
 
 use amicus_field::SumPool2d;
-use amicus_plan::{OpKind, Plan, Truncate, ValueId};
+use amicus_plan::{OpIndex, OpKind, Plan, Truncate, ValueId};
 use serde::Serialize;
 
 use crate::compare;
@@ -218,19 +218,43 @@ fn polynomials(
             _ => continue,
         };
         let [Some(read), Some(result)] = [values[input.index()], values[index + 1]] else { continue };
-        // What the plan does for this operation.
+        // What the plan truncates for this operation.
         let before = values[..=index].iter().rev().find_map(|v| *v).map_or(0, ValueId::index);
-        let ell = plan.ops[before..result.index()].iter().find_map(|step| match &step.kind {
-            OpKind::Activation(a) if a.input == read => Some(a.ell),
-            OpKind::Truncate(t) if t.input == read => Some(t.ell),
+        let truncated = |at: usize| match &plan.ops[at].kind {
+            OpKind::Activation(a) => Some((at, a.input, a.ell)),
+            OpKind::Truncate(t) => Some((at, t.input, t.ell)),
             _ => None,
-        });
-        let Some(ell) = ell else { continue };
-        let limit = power(read, input.index(), ell);
+        };
+        let truncated: Vec<_> = (before..result.index()).filter_map(truncated).collect();
+        let Some(&(first, _, ell)) = truncated.iter().find(|(_, value, _)| *value == read) else { continue };
+        let mut limit = power(read, input.index(), ell);
+        // Of polynomials in steps the square has a bound of its own, often nearer.
+        let opened = ValueId::of(OpIndex(first as u32));
+        for (_, value, ell) in truncated {
+            if let Some(factor) = square(plan, value, [read, opened]) {
+                limit = limit.min((power_of_two(ell) / factor).sqrt() * power(opened, input.index(), 0));
+            }
+        }
         let name = plan.ops[result.index() - 1].name.clone();
         bounds.push(Bound { name, value: input.index(), interval, limit, windows: None });
     }
     bounds
+}
+
+/// What the square of a value is multiplied by, if that is what another value is.
+fn square(plan: &Plan, value: ValueId, of: [ValueId; 2]) -> Option<f64> {
+    let (input, factor) = match &plan.op(value.op()?).kind {
+        OpKind::Activation(a) => match a.coefficients[..] {
+            [0, 0, factor] => (a.input, factor as f64),
+            _ => return None,
+        },
+        OpKind::Select(s) => match s.polynomials.first().map(|p| &p[..]) {
+            Some(&[0, 0, factor]) => (s.input, factor as f64),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    (of.contains(&input) && factor > 0.0).then_some(factor)
 }
 
 /// Borders of comparisons and truncations: a number further from a threshold than the window holds
