@@ -287,6 +287,8 @@ impl<'a> Planner<'a> {
         let limbs: Vec<Limbs> = options.limbs.map_or_else(|| Limbs::ALL.to_vec(), |l| vec![l]);
         let mut tried = Tried::default();
         let mut met: Vec<Candidate<'a>> = Vec::new();
+        // What is known of it does not depend on limbs.
+        let mut in_steps = None;
         for limbs in limbs {
             let before = tried.found.len();
             // Statistical truncation everywhere comes first: it deals less and sends the same.
@@ -299,21 +301,38 @@ impl<'a> Planner<'a> {
                 met.push(candidate.clone());
                 break;
             }
-            if let Some(view) = self.plain.stepwise(inputs)? {
-                let found = view.scales(limbs, false);
-                let found = found.map(|scales| self.candidate(&Rc::new(view), scales, limbs, samples));
+            let view = in_steps.get_or_insert_with(|| self.plain.stepwise(inputs).transpose());
+            if let Some(view) = view.clone() {
+                let found = view.and_then(|view| {
+                    let scales = view.scales(limbs, false)?;
+                    Ok(self.candidate(&view, scales, limbs, samples))
+                });
                 if let Some(candidate) = tried.add(limbs, "polynomials in steps", found) {
                     met.extend(Some(candidate).filter(meets).cloned());
                 }
             }
         }
-        let Tried { found, passed_over, error } = tried;
-        if met.is_empty() {
-            met.extend(found.into_iter().min_by(|a, b| a.expected.median.total_cmp(&b.expected.median)));
+        let Tried { mut found, mut passed_over, mut error } = tried;
+        let none_meets = met.is_empty();
+        if none_meets {
+            found.sort_by(|a, b| a.expected.median.total_cmp(&b.expected.median));
+            met = found;
         }
         let mut least = None::<(f64, Choice<'a>)>;
         for candidate in met {
-            let choice = candidate.chosen(passed_over.clone())?;
+            if none_meets && least.is_some() {
+                break;
+            }
+            // Where integers of one do not fit after all, those of another may.
+            let limbs = candidate.limbs.count();
+            let choice = match candidate.chosen(passed_over.clone()) {
+                Ok(choice) => choice,
+                Err(refused) => {
+                    passed_over.push(format!("{limbs} limb(s), not possible after all: {refused}"));
+                    error = Some(refused);
+                    continue;
+                }
+            };
             let time = seconds(&choice.draft.plan, options)?;
             if least.as_ref().is_none_or(|(least, _)| time < *least) {
                 least = Some((time, choice));
@@ -446,13 +465,13 @@ impl<'a> View<'a> {
     }
 
     /// This network with polynomials in steps, if it has any that can be, and what is known of it.
-    fn stepwise(&self, inputs: &[Vec<f64>]) -> Result<Option<View<'a>>, ModelError> {
+    fn stepwise(&self, inputs: &[Vec<f64>]) -> Result<Option<Rc<View<'a>>>, ModelError> {
         let one = rescale::with_slopes_of_one(&self.folded, &self.calibration);
         let Some(folded) = stepwise(one.as_ref().map_or(&self.folded, |one| &one.folded)) else {
             return Ok(None);
         };
         let (calibration, _) = calibrate::calibrate(&folded, inputs, self.options.error_samples)?;
-        Ok(Some(View { folded, calibration, options: self.options }))
+        Ok(Some(Rc::new(View { folded, calibration, options: self.options })))
     }
 
     /// This network in units for which the error to expect is smaller, if there are any.
