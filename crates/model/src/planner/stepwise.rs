@@ -32,7 +32,8 @@ const ROUNDED: &str = ".rounded";
 
 /// A value opened as it is.
 const ITSELF: [f64; 2] = [0.0, 1.0];
-/// Bits below its first one of what squares are multiplied by, and of coefficients of linear terms.
+/// Bits that are kept at least, below 1 and below the first one, of what squares are multiplied by and
+/// of coefficients of linear terms.
 const FACTOR_BITS: i32 = 14;
 /// Most bits of their scale.
 const LARGEST_SCALE: i32 = 24;
@@ -128,8 +129,8 @@ fn dyadic(x: f64) -> (f64, u32) {
     if x == 0.0 {
         return (0.0, 0);
     }
-    let bits =
-        (FACTOR_BITS - x.abs().log2().floor().clamp(-100.0, 100.0) as i32).clamp(0, LARGEST_SCALE) as u32;
+    let below = FACTOR_BITS - x.abs().log2().floor().clamp(-100.0, 100.0) as i32;
+    let bits = below.clamp(FACTOR_BITS, LARGEST_SCALE) as u32;
     let rounded = (x * power_of_two(bits)).round() / power_of_two(bits);
     (rounded, if rounded == 1.0 { 0 } else { bits })
 }
