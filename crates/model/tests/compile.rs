@@ -259,7 +259,7 @@ fn results_of_polynomials_of_low_degree_are_not_rounded_before_layers() {
     };
     let square = "act1.square.rounded".to_owned();
     assert_eq!(rounded(&[]), [square.clone(), "act1.rounded".to_owned()]);
-    assert_eq!(rounded(&[2]), [square.clone()]);
+    assert_eq!(rounded(&[2]), std::slice::from_ref(&square));
     assert_eq!(rounded(&[2, 6]), [square, "behind1.square.rounded".to_owned(), "behind1.rounded".to_owned()]);
 }
 
