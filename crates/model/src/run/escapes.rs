@@ -228,7 +228,7 @@ fn polynomials(
         let truncated: Vec<_> = (before..result.index()).filter_map(truncated).collect();
         let Some(&(first, _, ell)) = truncated.iter().find(|(_, value, _)| *value == read) else { continue };
         let mut limit = power(read, input.index(), ell);
-        // Of polynomials in steps the square has a bound of its own, often nearer.
+        // A square in polynomials in steps has a bound of its own, often nearer.
         let opened = ValueId::of(OpIndex(first as u32));
         for (_, value, ell) in truncated {
             if let Some(factor) = square(plan, value, [read, opened]) {

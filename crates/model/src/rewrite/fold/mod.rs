@@ -208,9 +208,7 @@ impl FoldedKind {
             FoldedKind::Concat { parts } => parts.clone(),
         }
     }
-}
 
-impl FoldedKind {
     /// The values read, to be changed.
     pub(crate) fn inputs_mut(&mut self) -> Vec<&mut ValueId> {
         match self {
