@@ -1,7 +1,7 @@
 //! The functionality of `docs/security.md`, section 3, for given coins: what receivers get.
 
 use amicus_field::{LimbVec, Limbs};
-use amicus_plan::{Activation, Compare, OpKind, Plan, PublicId, ScaleBits, Select, Stage, ValueId, WrapRule};
+use amicus_plan::{Activation, Compare, OpKind, Plan, PublicId, Select, Stage, ValueId, WrapRule};
 use amicus_protocol::affine::LayerWeights;
 use amicus_protocol::share::Share;
 
@@ -63,15 +63,7 @@ pub fn logits(plan: &Plan, weights: &[LayerWeights], x: &[i64], run: &Outcome) -
             }
             OpKind::Compare(c) => compare(&world, c, &values[at(&c.input)], &masked[at(&c.input)]),
             OpKind::Truncate(t) => {
-                let alone = Activation {
-                    input: t.input,
-                    ell: t.ell,
-                    input_scale: t.scale,
-                    coefficients: vec![0, 1],
-                    coefficient_scale: ScaleBits(0),
-                    pool: None,
-                    wrap: WrapRule::Exact,
-                };
+                let alone = t.as_activation();
                 activation(&world, plan, &alone, &values[at(&t.input)], &masked[at(&t.input)])
             }
             OpKind::Select(s) => {

@@ -5,8 +5,7 @@
 //! times the value. A maximum `max(x, y)` is `y` plus a selection on `x - y`. [`Outside`] tells
 //! whether any of many numbers is neither 0 nor 1.
 
-use crate::ScaleBits;
-use crate::ValueId;
+use crate::{Activation, ScaleBits, ValueId, WrapRule};
 use amicus_field::SumPool2d;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +36,21 @@ pub struct Truncate {
     pub scale: ScaleBits,
     /// The integers fed in lie strictly between `-2^ell` and `2^ell`.
     pub ell: u32,
+}
+
+impl Truncate {
+    /// A truncation as the activation that it is: by the polynomial `u` itself.
+    pub fn as_activation(&self) -> Activation {
+        Activation {
+            input: self.input,
+            ell: self.ell,
+            input_scale: self.scale,
+            coefficients: vec![0, 1],
+            coefficient_scale: ScaleBits(0),
+            pool: None,
+            wrap: WrapRule::Exact,
+        }
+    }
 }
 
 /// `Q_0(z) + sum_t b_t Q_t(z)` of every element, exact modulo `Q`; then sum-pooling, then the sum

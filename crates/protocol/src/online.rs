@@ -17,7 +17,7 @@ use crate::compare::proof::Proving;
 use crate::epoch::PartyEpoch;
 use crate::keys::PartyKeys;
 use crate::output::{self, ReceiverKey};
-use crate::preprocess::{Acts, Material, OpMaterial, local, truncation, truncation_alone, xnor_of_bits};
+use crate::preprocess::{Acts, Material, OpMaterial, local, truncation, xnor_of_bits};
 use crate::share::{Collected, ProofBytes, Share};
 use crate::transcript::{Digest, Topic, Transcript};
 use crate::wire::unpack;
@@ -332,7 +332,7 @@ impl State {
                 z
             }
             (OpKind::Activation(a), _) => self.activation(index, a, first)?,
-            (OpKind::Truncate(t), _) => self.activation(index, &truncation_alone(t), first)?,
+            (OpKind::Truncate(t), _) => self.activation(index, &t.as_activation(), first)?,
             (OpKind::Select(select), _) => self.selection(index, select, first)?,
             (OpKind::Outside(o), _) => self.outside(index, o)?,
             (OpKind::Compare(compare), _) if stage.is_proof(compare) => {

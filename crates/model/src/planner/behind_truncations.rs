@@ -308,7 +308,7 @@ pub(crate) fn whole_as(plan: &Plan, factors: &[f64], folded: &Folded) -> Option<
                 let several = (*coefficients != [0.0, 1.0]).then(|| forms.activation(first)).flatten();
                 match (several, found) {
                     (Some((last, activation)), _) => (last, OpKind::Activation(activation)),
-                    (None, OpKind::Truncate(t)) => (first, OpKind::Activation(opened(t))),
+                    (None, OpKind::Truncate(t)) => (first, OpKind::Activation(t.as_activation())),
                     (None, OpKind::Activation(_)) => (first, found.clone()),
                     _ => return None,
                 }
@@ -329,19 +329,6 @@ pub(crate) fn whole_as(plan: &Plan, factors: &[f64], folded: &Folded) -> Option<
     }
     whole.output.value = new[plan.output.value.index()];
     Some((whole, all))
-}
-
-/// The activation that a truncation alone stands for.
-fn opened(t: &Truncate) -> Activation {
-    Activation {
-        input: t.input,
-        ell: t.ell,
-        input_scale: t.scale,
-        coefficients: vec![0, 1],
-        coefficient_scale: ScaleBits(0),
-        pool: None,
-        wrap: WrapRule::Exact,
-    }
 }
 
 /// A plan in which activations may stand as several operations.

@@ -2,7 +2,7 @@
 
 use super::output_keys::OutputKeys;
 use super::pieces::{Body, Piece, Recipients};
-use super::{Acts, MaskedPolynomials, corrections, local, truncation, truncation_alone, xor_of_masks};
+use super::{Acts, MaskedPolynomials, corrections, local, truncation, xor_of_masks};
 use crate::affine::dot_mask;
 use crate::authentic::{AuthenticationKeys, AuthenticationRoot};
 use crate::compare::proof::{Committed, masks_of};
@@ -334,7 +334,7 @@ impl<'a> Dealing<'a> {
                 r
             }
             OpKind::Activation(a) => self.activation((index, pieces), a, len, outlet)?,
-            OpKind::Truncate(t) => self.activation((index, pieces), &truncation_alone(t), len, outlet)?,
+            OpKind::Truncate(t) => self.activation((index, pieces), &t.as_activation(), len, outlet)?,
             OpKind::Compare(compare) => {
                 self.comparison((index, pieces), compare, outlet)?;
                 LimbVec::zeros(limbs, 0)

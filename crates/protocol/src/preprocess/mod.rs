@@ -23,9 +23,7 @@ pub(crate) use polynomials::MaskedPolynomials;
 use crate::label::domain;
 use crate::select;
 use amicus_field::{FieldError, Truncation};
-use amicus_plan::{
-    Activation, MaskKind, OpIndex, OpKind, Plan, ScaleBits, Truncate, ValueId, Values, WrapRule,
-};
+use amicus_plan::{MaskKind, OpIndex, OpKind, Plan, ScaleBits, ValueId, Values};
 
 /// The correction vectors of an operation, for `batch` inputs.
 pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> CorrectionShape {
@@ -41,7 +39,7 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
     let shared = out.mask == MaskKind::Shared;
     match &plan.op(op).kind {
         OpKind::Activation(a) => of_inputs(shared, a.corrections_per_input(), a.input),
-        OpKind::Truncate(t) => of_inputs(shared, truncation_alone(t).corrections_per_input(), t.input),
+        OpKind::Truncate(t) => of_inputs(shared, t.as_activation().corrections_per_input(), t.input),
         OpKind::Select(s) => of_inputs(shared, s.corrections_per_input(), s.input),
         OpKind::Multiply { .. } => CorrectionShape::Elements(vec![Group { vectors: 2, len: outputs }]),
         OpKind::Outside(o) => of_inputs(false, o.corrections_per_input(), o.input),
@@ -64,7 +62,7 @@ pub fn corrections(plan: &Plan, values: &Values, op: OpIndex, batch: usize) -> C
 pub(crate) fn dealt_domains(kind: &OpKind, shared: bool) -> Vec<u32> {
     let mut domains: Vec<u32> = match kind {
         OpKind::Activation(a) => MaskedPolynomials::domains(a).in_order().collect(),
-        OpKind::Truncate(t) => MaskedPolynomials::domains(&truncation_alone(t)).in_order().collect(),
+        OpKind::Truncate(t) => MaskedPolynomials::domains(&t.as_activation()).in_order().collect(),
         OpKind::Select(s) => {
             let count = select::dealt(s).len();
             (0..count).map(domain::selected).chain((0..count).map(domain::selected_tag)).collect()
@@ -83,19 +81,6 @@ pub(crate) fn dealt_domains(kind: &OpKind, shared: bool) -> Vec<u32> {
     };
     domains.extend(shared.then_some(domain::OUT_MASK));
     domains
-}
-
-/// A truncation as the activation that it is: by the polynomial `u` itself.
-pub(crate) fn truncation_alone(t: &Truncate) -> Activation {
-    Activation {
-        input: t.input,
-        ell: t.ell,
-        input_scale: t.scale,
-        coefficients: vec![0, 1],
-        coefficient_scale: ScaleBits(0),
-        pool: None,
-        wrap: WrapRule::Exact,
-    }
 }
 
 /// Truncation of a value of `from` scale to `to` scale, bounded by `2^ell`.

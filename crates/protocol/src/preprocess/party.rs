@@ -2,7 +2,7 @@
 
 use super::output_keys::OutputKeys;
 use super::pieces::{Piece, Recipients};
-use super::{Acts, CorrectionShape, MaskedPolynomials, corrections, dealt_domains, local, truncation_alone};
+use super::{Acts, CorrectionShape, MaskedPolynomials, corrections, dealt_domains, local};
 use crate::affine::dot_mask;
 use crate::authentic::AuthenticationRoot;
 use crate::compare::party::{CompareMaterial, Comparing, DealtBits};
@@ -423,7 +423,7 @@ impl Preparing<'_> {
                 material
             }
             OpKind::Truncate(t) => {
-                let material = self.activation(&truncation_alone(t), &mut dealt, &source, len)?;
+                let material = self.activation(&t.as_activation(), &mut dealt, &source, len)?;
                 mask = shared.then(|| dealt.next()).transpose()?;
                 material
             }
