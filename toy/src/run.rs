@@ -209,6 +209,10 @@ impl DecisionLog for NoLog {
     fn accepted(&mut self, _: Scope, _: &[u8]) -> Result<(), Infallible> {
         Ok(())
     }
+
+    fn synchronise(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 fn role(party: PartyId) -> Role {
@@ -467,16 +471,18 @@ pub fn infer(
     let Some(accepted) = accepted else {
         return Ok(Outcome { accepted: false, logits: None, input: masked, opened });
     };
-    let release = match accepted.release(&mut NoLog) {
-        Ok(release) => release,
-        Err(never) => match never {},
-    };
     let mut logits = [Vec::new(), Vec::new()];
-    for ((number, receiver), to) in receivers.iter().enumerate().zip(roles) {
-        let body =
-            release.message(number).ok_or_else(|| ProtocolError::Misuse("no release".into()))?.to_vec();
-        let body = log.send(Role::Helper, to, Kind::Release, body);
-        logits[number] = receiver.unmask(&body, outputs.iter().map(Vec::as_slice))?;
+    let told = accepted.release(&mut NoLog, |release| {
+        for ((number, receiver), to) in receivers.iter().enumerate().zip(roles) {
+            let body = release.message(number).ok_or_else(|| ProtocolError::Misuse("no release".into()))?;
+            let body = log.send(Role::Helper, to, Kind::Release, body.to_vec());
+            logits[number] = receiver.unmask(&body, outputs.iter().map(Vec::as_slice))?;
+        }
+        Ok::<_, ProtocolError>(())
+    });
+    match told {
+        Ok(told) => told?,
+        Err(never) => match never {},
     }
     Ok(Outcome { accepted: true, logits: Some(logits), input: masked, opened })
 }

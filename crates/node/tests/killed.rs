@@ -1,4 +1,4 @@
-//! A node that is killed while it writes: what it was told to be on disk is there.
+//! A node that is killed while it writes: what it was told to be recorded is there.
 //!
 //! The child is this test's own program, started again with a folder in its environment; it says
 //! what it has recorded, and is killed at a moment of the system's choosing.

@@ -2,7 +2,7 @@
 //! 6.7 and 6.8).
 //!
 //! [`Accepted`] is made here only. Releasing an output consumes it, and goes through a
-//! [`DecisionLog`] first.
+//! [`DecisionLog`].
 
 use crate::affine::columns;
 use crate::epoch::HelperEpoch;
@@ -109,17 +109,23 @@ impl CheckMessage {
     }
 }
 
-/// Where the helper writes its decision, durably, before anything of it leaves the machine.
+/// Where the helper writes its decision before anything of it leaves the machine.
 pub trait DecisionLog {
     /// Why a record could not be written.
     type Error;
 
-    /// Records that an inference was accepted, with everything needed to repeat the release after a
-    /// crash.
+    /// Records that an inference was accepted, with everything needed to repeat the release. The
+    /// record survives the end of the process, at whatever moment.
     ///
     /// # Errors
-    /// When the record is not certain to survive a crash; nothing is released then.
+    /// When it is not certain to; nothing is released then.
     fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), Self::Error>;
+
+    /// Has what was recorded survive the end of the machine's power too.
+    ///
+    /// # Errors
+    /// When it is not certain to.
+    fn synchronise(&mut self) -> Result<(), Self::Error>;
 }
 
 /// Proof that the check of one inference passed. Only [`verify`](HelperEpoch::verify) makes it.
@@ -130,13 +136,30 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// Records the decision, then hands out what the receivers may learn.
+    /// Records the decision, and gives what the receivers may learn to `tell`.
+    ///
+    /// Several receivers are told once the record survives whatever may happen: all of them get the
+    /// output or none. A sole one need not wait for the disk. If that fails meanwhile, or the power,
+    /// it has the output or not, and nobody is worse off than it.
     ///
     /// # Errors
-    /// When the log cannot be written.
-    pub fn release<L: DecisionLog>(self, log: &mut L) -> Result<Release, L::Error> {
+    /// When the log cannot be written. Nobody was told then, unless there is one receiver and only
+    /// [`DecisionLog::synchronise`] failed.
+    pub fn release<L: DecisionLog, T>(
+        self,
+        log: &mut L,
+        tell: impl FnOnce(&Release) -> T,
+    ) -> Result<T, L::Error> {
         log.accepted(self.scope, &self.release.encode_all())?;
-        Ok(self.release)
+        let alone = self.release.receivers() == 1;
+        if !alone {
+            log.synchronise()?;
+        }
+        let told = tell(&self.release);
+        if alone {
+            log.synchronise()?;
+        }
+        Ok(told)
     }
 }
 

@@ -137,6 +137,11 @@ impl Release {
         self.messages.get(receiver).map(Vec::as_slice)
     }
 
+    /// How many receivers it is for.
+    pub fn receivers(&self) -> usize {
+        self.messages.len()
+    }
+
     /// Bytes of a logged release with so many receivers and bytes of masks.
     pub const fn bytes(receivers: usize, masks: usize) -> usize {
         KEY_BYTES + 8 + receivers * (KEY_BYTES + masks + TAG_BYTES)

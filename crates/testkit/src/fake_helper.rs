@@ -414,13 +414,14 @@ impl FakeHelper {
             })
             .collect();
         let accepted = epoch.verify(dealt, &checks).expect("an honest run");
-        let release: Release = match accepted.release(&mut crate::direct::NoLog) {
+        let of_receiver = |release: &Release| release.message(0).expect("a receiver").to_vec();
+        let release = match accepted.release(&mut crate::direct::NoLog, of_receiver) {
             Ok(release) => release,
             Err(never) => match never {},
         };
         self.outcome(scope);
         let output = self.client.expect(&crate::run::party(self.parties, 1), &[Kind::Output]);
-        let logits = receiver.unmask(release.message(0).expect("a receiver"), [output.body()]);
+        let logits = receiver.unmask(&release, [output.body()]);
         assert!(self.net.error_of(inputs, &logits.expect("the output")) < 0.05);
     }
 

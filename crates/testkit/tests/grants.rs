@@ -22,7 +22,9 @@ use amicus_testkit::run::{Run, Setup};
 use amicus_testkit::user::User;
 use amicus_testkit::world::{DangerKnownSeeds, Honest, Letter, World};
 use amicus_testkit::zoo;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,27 +219,31 @@ fn material_is_verified_in_its_own_epoch_only() {
     assert!(matches!(error, ProtocolError::Misuse(_)), "{error}");
 }
 
-/// A log that cannot be written.
-struct FullDisk;
+/// A log in memory, of which a step may fail, and the order in which things happen.
+#[derive(Default)]
+struct Log<'a> {
+    records: Vec<(Scope, Vec<u8>)>,
+    events: Rc<RefCell<Vec<&'a str>>>,
+    fails: Option<&'a str>,
+}
 
-impl DecisionLog for FullDisk {
-    type Error = &'static str;
-
-    fn accepted(&mut self, _: Scope, _: &[u8]) -> Result<(), &'static str> {
-        Err("no space left on the device")
+impl<'a> Log<'a> {
+    fn happens(&self, what: &'a str) -> Result<(), &'a str> {
+        self.events.borrow_mut().push(what);
+        self.fails.filter(|fails| *fails == what).map_or(Ok(()), Err)
     }
 }
 
-/// A log in memory.
-#[derive(Default)]
-struct Log(Vec<(Scope, Vec<u8>)>);
+impl<'a> DecisionLog for Log<'a> {
+    type Error = &'a str;
 
-impl DecisionLog for Log {
-    type Error = ProtocolError;
+    fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), &'a str> {
+        self.records.push((scope, release.to_vec()));
+        self.happens("written")
+    }
 
-    fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), ProtocolError> {
-        self.0.push((scope, release.to_vec()));
-        Ok(())
+    fn synchronise(&mut self) -> Result<(), &'a str> {
+        self.happens("synchronised")
     }
 }
 
@@ -249,19 +255,47 @@ fn a_decision_that_cannot_be_recorded_releases_nothing() {
         let (dealt, messages) = inference(&loaded, &net);
         loaded.helper.verify(dealt, &messages).unwrap()
     };
-    assert_eq!(accepted().release(&mut FullDisk).unwrap_err(), "no space left on the device");
+    let mut full = Log { fails: Some("written"), ..Log::default() };
+    let told = accepted().release(&mut full, |_| panic!("told what is not recorded"));
+    assert_eq!(told.unwrap_err(), "written");
     // Recorded is all that a receiver needs, under the right ids.
     let mut log = Log::default();
-    let release = accepted().release(&mut log).unwrap();
-    let (scope, bytes) = log.0.pop().unwrap();
+    let messages = |release: &Release| [0, 1].map(|receiver| release.message(receiver).map(<[u8]>::to_vec));
+    let (plan, told) = accepted().release(&mut log, |release| (*release.plan(), messages(release))).unwrap();
+    let (scope, bytes) = log.records.pop().unwrap();
     assert_eq!((scope.session, scope.epoch), (loaded.session.helper.id(), loaded.helper.epoch()));
     assert_eq!(scope.id.0, 3, "the load was 1");
     let again = Release::from_log(&bytes).unwrap();
-    assert_eq!((again.plan(), release.plan()), (loaded.helper.digest(), loaded.helper.digest()));
-    for receiver in 0..2 {
-        assert_eq!(release.message(receiver), again.message(receiver));
+    assert_eq!((*again.plan(), plan), (*loaded.helper.digest(), *loaded.helper.digest()));
+    assert_eq!(messages(&again), told);
+    assert_eq!(told.map(|message| message.is_some()), [true, false]);
+}
+
+/// A power cut between two receivers' messages must leave a record of the second's.
+#[test]
+fn several_receivers_are_told_what_survives_a_power_cut() {
+    let net = zoo::mlp(TWO);
+    let loaded = direct::load(&net.plan, &net.layers(), parties(2), None).unwrap();
+    for (receivers, order) in [
+        // One receiver has all that a record would keep for it.
+        (1, ["written", "told", "synchronised"]),
+        (2, ["written", "synchronised", "told"]),
+        (3, ["written", "synchronised", "told"]),
+    ] {
+        for fails in [None, Some("written"), Some("synchronised")] {
+            let (dealt, mut messages) = inference(&loaded, &net);
+            for message in &mut messages {
+                message.outputs = vec![message.outputs[0]; receivers];
+            }
+            let accepted = loaded.helper.verify(dealt, &messages).unwrap();
+            let mut log = Log { fails, ..Log::default() };
+            let events = log.events.clone();
+            let told = accepted.release(&mut log, |_| events.borrow_mut().push("told"));
+            assert_eq!(told.err(), fails);
+            let until = order.iter().position(|&event| Some(event) == fails).map_or(3, |at| at + 1);
+            assert_eq!(*events.borrow(), order[..until], "{receivers} receivers, {fails:?} fails");
+        }
     }
-    assert_eq!(release.message(0).is_some(), release.message(1).is_none());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::flight::{Flight, Verdict};
 use super::load::Loading;
 use super::models::Model;
 use super::requests::Waiting;
-use super::serve::Helper;
+use super::serve::{Helper, send_release};
 use super::supply::{Claimed, Lot};
 use crate::error::lost;
 use crate::event::{Event, Phase};
@@ -208,19 +208,26 @@ impl Helper {
         }
     }
 
-    /// Makes a verdict known, once it is on disk.
+    /// Makes a verdict known, and records it: before that, but where one receiver alone is told.
     fn conclude(&mut self, verdict: Verdict) -> Result<(), NodeError> {
         let Verdict { scope, epoch, binding, hop, queued, since, accepted } = verdict;
         self.inbox.set_hop(hop);
         match accepted {
             Ok(accepted) => {
-                let release = accepted.release(self.store.receivers(&binding.receivers))?;
+                let log = self.store.receivers(&binding.receivers);
+                let (inbox, parties) = (&mut self.inbox, self.parties);
+                accepted.release(log, |release| {
+                    #[cfg(feature = "danger")]
+                    if self.danger.stop_after_decision {
+                        return;
+                    }
+                    for (index, name) in binding.receivers.iter().enumerate() {
+                        send_release(inbox, parties, scope, (index, name), release);
+                    }
+                })?;
                 #[cfg(feature = "danger")]
                 if self.danger.stop_after_decision {
                     return Err(NodeError::Stopped);
-                }
-                for (index, name) in binding.receivers.iter().enumerate() {
-                    self.send_release(scope, name, index, &release);
                 }
                 for party in self.party_peers() {
                     self.inbox.send(&party, Header::new(Kind::Outcome, scope, 0), &[]).ok();

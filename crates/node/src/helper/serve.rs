@@ -219,13 +219,6 @@ impl Helper {
         self.models.of_epoch(scope.epoch).filter(|_| session == Some(scope.session))
     }
 
-    pub(super) fn send_release(&mut self, scope: Scope, receiver: &str, index: usize, release: &Release) {
-        if let (Some(peer), Some(body)) = (Peer::parse(receiver, self.parties), release.message(index)) {
-            // A receiver that is away gets it when it comes back.
-            self.inbox.send(&peer, Header::new(Kind::Release, scope, 0), body).ok();
-        }
-    }
-
     /// Sends recorded releases again that were not acknowledged, to receivers that have just
     /// connected.
     fn repeat_releases(&mut self) -> Result<(), NodeError> {
@@ -240,9 +233,23 @@ impl Helper {
         }
         for (scope, name, index, bytes) in due {
             let release = Release::from_log(&bytes)?;
-            self.send_release(scope, &name, index, &release);
+            send_release(&mut self.inbox, self.parties, scope, (index, &name), &release);
         }
         Ok(())
+    }
+}
+
+/// Sends a receiver, by its number and name, its part of a release.
+pub(super) fn send_release(
+    inbox: &mut Inbox,
+    parties: Parties,
+    scope: Scope,
+    (index, name): (usize, &str),
+    release: &Release,
+) {
+    if let (Some(peer), Some(body)) = (Peer::parse(name, parties), release.message(index)) {
+        // A receiver that is away gets it when it comes back.
+        inbox.send(&peer, Header::new(Kind::Release, scope, 0), body).ok();
     }
 }
 

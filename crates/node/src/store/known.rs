@@ -6,7 +6,8 @@ use super::releases::Releases;
 use amicus_protocol::EpochId;
 use std::collections::VecDeque;
 
-/// What a node knows of its past. Changed by records that are on disk only.
+/// What a node knows of its past. Changed by records only that survive a power cut, and by
+/// decisions that survive the end of the process.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Oldest first.
@@ -22,7 +23,7 @@ impl Known {
         Known::default()
     }
 
-    /// Learns what a record says that is on disk.
+    /// Learns what a record says that is in the log.
     pub(super) fn learn(&mut self, record: Record<'_>) {
         match record {
             Record::Accepted(decision) => self.releases.insert(decision),

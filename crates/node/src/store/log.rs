@@ -1,5 +1,6 @@
-//! A log in which every record stands twice: records survive crashes and power cuts from the moment
-//! that [`Log::append`] returns, and one damaged spot on the disk costs none of them.
+//! A log in which every record stands twice: records survive the end of the process from the
+//! moment that [`Log::write`] returns, and power cuts from [`Log::synchronise`] on; one damaged
+//! spot on the disk costs none of them.
 //!
 //! The file consists of two halves with equal content, written with its full length and
 //! synchronised before it gets its name. A half is a header and records, each at a multiple of 64
@@ -14,8 +15,8 @@
 //!
 //! Records are numbered from 1; their checksums are keyed with the header's. Because a record is
 //! appended only after the one before was synchronised, only the last can be torn: if neither copy
-//! of a record is whole and no head of a later record is to be found, it was never acted upon and
-//! the log ends before it. With a later head, it was, and the log is refused.
+//! of a record is whole and no head of a later record is to be found, nobody waited for it to be on
+//! disk, and the log ends before it. With a later head, somebody did, and the log is refused.
 
 use super::folder::{Folder, error, fault};
 use crate::NodeError;
@@ -54,9 +55,14 @@ pub(super) struct Log {
     /// Where the next record goes, and its number.
     at: u64,
     next: u64,
+    /// The last record was written and not synchronised yet.
+    ahead: bool,
     /// A write failed: what the file holds is uncertain, so nothing may be done that needs a
     /// record.
     broken: bool,
+    /// Numbers of the records up to which it was synchronised, each time.
+    #[cfg(test)]
+    pub(super) synchronised: Vec<u64>,
 }
 
 impl fmt::Debug for Log {
@@ -156,7 +162,18 @@ impl Log {
         });
         written.map_err(|e| error(path, &e))?;
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| error(path, &e))?;
-        Ok(Log { path: path.to_owned(), file, key, half, at: used, next, broken: false })
+        Ok(Log {
+            path: path.to_owned(),
+            file,
+            key,
+            half,
+            at: used,
+            next,
+            ahead: false,
+            broken: false,
+            #[cfg(test)]
+            synchronised: Vec::new(),
+        })
     }
 
     /// Whether a record has room without writing the log anew.
@@ -164,28 +181,46 @@ impl Log {
         self.at + framed(body) <= self.half
     }
 
-    /// Appends a record; it survives crashes and power cuts once this returns.
+    /// Appends a record, once the one before it is synchronised. It survives the end of this
+    /// process once this returns.
     ///
     /// # Errors
     /// A record that is too long or has no room; then nothing was written. When the disk fails;
     /// then every later record is refused, because nothing may follow one that may be torn.
-    pub(super) fn append(&mut self, body: &[u8]) -> Result<(), NodeError> {
-        self.writable()?;
+    pub(super) fn write(&mut self, body: &[u8]) -> Result<(), NodeError> {
+        self.synchronise()?;
         if body.len() > MAX_RECORD || !self.has_room(body.len()) {
             let text = format!("takes no record of {} bytes, at most {MAX_RECORD}", body.len());
             return Err(fault(&self.path, &text));
         }
         let bytes = frame(&self.key, self.next, body);
-        let written = self
-            .file
-            .write_all_at(&bytes, self.at)
-            .and_then(|()| self.file.write_all_at(&bytes, self.half + self.at))
-            .and_then(|()| self.file.sync_data());
-        self.broken |= written.is_err();
-        written.map_err(|e| error(&self.path, &e))?;
+        let mut copies = [self.at, self.half + self.at].into_iter();
+        self.done(copies.try_for_each(|at| self.file.write_all_at(&bytes, at)))?;
         self.at += bytes.len() as u64;
         self.next += 1;
+        self.ahead = true;
         Ok(())
+    }
+
+    /// Has every record survive power cuts once this returns.
+    ///
+    /// # Errors
+    /// When the disk fails, or failed before; then every later record is refused.
+    pub(super) fn synchronise(&mut self) -> Result<(), NodeError> {
+        self.writable()?;
+        if self.ahead {
+            self.done(self.file.sync_data())?;
+            self.ahead = false;
+            #[cfg(test)]
+            self.synchronised.push(self.next - 1);
+        }
+        Ok(())
+    }
+
+    /// What the disk has done; nothing may follow that failed.
+    fn done(&mut self, written: io::Result<()>) -> Result<(), NodeError> {
+        self.broken |= written.is_err();
+        written.map_err(|e| error(&self.path, &e))
     }
 
     /// Whether records may still be written.
@@ -208,6 +243,12 @@ impl Log {
     #[cfg(test)]
     pub(super) fn fail_writes(&mut self) {
         self.file = File::open(&self.path).expect("the log");
+    }
+
+    /// A log whose disk takes what is written, and loses it.
+    #[cfg(test)]
+    pub(super) fn fail_synchronising(&mut self) {
+        self.file = OpenOptions::new().write(true).open("/dev/null").expect("a device");
     }
 
     /// The disk works again.

@@ -34,7 +34,8 @@ use std::path::PathBuf;
 /// Epochs whose failed checks or end are remembered, at most; the oldest are forgotten first.
 const EPOCHS: usize = 1 << 12;
 
-/// What a node must not forget. Whatever a method records is on disk before it returns.
+/// What a node must not forget. What a method records survives a power cut once it returns; a
+/// decision only the end of the process, until [`DecisionLog::synchronise`].
 #[derive(Debug)]
 pub struct Store {
     folder: Folder,
@@ -94,6 +95,14 @@ impl Store {
 
     /// Writes a record, and learns what it says once it is on disk.
     fn record(&mut self, record: Record<'_>) -> Result<(), NodeError> {
+        self.write(&record)?;
+        self.log.synchronise()?;
+        self.known.learn(record);
+        Ok(())
+    }
+
+    /// Writes a record that survives the end of this process.
+    fn write(&mut self, record: &Record<'_>) -> Result<(), NodeError> {
         let body = record.encode();
         if body.len() <= MAX_RECORD && !self.log.has_room(body.len()) {
             self.log.writable()?;
@@ -107,9 +116,7 @@ impl Store {
                 }
             }
         }
-        self.log.append(&body)?;
-        self.known.learn(record);
-        Ok(())
+        self.log.write(&body)
     }
 
     /// Whether the decision about an inference can be recorded, and its release kept until it is
@@ -219,7 +226,14 @@ impl DecisionLog for Store {
     fn accepted(&mut self, scope: Scope, release: &[u8]) -> Result<(), NodeError> {
         let receivers = std::mem::take(&mut self.receivers);
         let made = seconds(clock::of_day());
-        self.record(Record::Accepted(Decision { scope, made, receivers, release }))
+        let accepted = Record::Accepted(Decision { scope, made, receivers, release });
+        self.write(&accepted)?;
+        self.known.learn(accepted);
+        Ok(())
+    }
+
+    fn synchronise(&mut self) -> Result<(), NodeError> {
+        self.log.synchronise()
     }
 }
 

@@ -23,7 +23,8 @@ fn scope(id: u64) -> Scope {
 }
 
 fn decide(store: &mut Store, id: u64, release: &[u8]) -> Result<(), NodeError> {
-    store.receivers(&[CLIENT.to_owned()]).accepted(scope(id), release)
+    store.receivers(&[CLIENT.to_owned()]).accepted(scope(id), release)?;
+    store.synchronise()
 }
 
 fn room(store: &Store, receivers: &[String], release: usize) -> Result<(), String> {
@@ -239,11 +240,12 @@ fn nothing_counts_as_recorded_that_could_not_be_written() {
         ("a failed check", |s| s.record_failed_checks(EPOCH, 1)),
         ("an end", |s| s.retire(EPOCH)),
     ];
-    for (what, action) in actions {
+    let failures: [fn(&mut Log); 2] = [Log::fail_writes, Log::fail_synchronising];
+    for ((what, action), fail) in actions.into_iter().flat_map(|a| failures.map(|fail| (a, fail))) {
         let folder = tempfile::tempdir().unwrap();
         let mut store = reopen(folder.path());
         decide(&mut store, id.0, b"release").unwrap();
-        store.log.fail_writes();
+        fail(&mut store.log);
         let error = action(&mut store).expect_err(what);
         assert!(matches!(error, NodeError::Store { .. }), "{what}: {error}");
         // Part of the record may be in the file: nothing may follow it, even when the disk works
@@ -253,13 +255,29 @@ fn nothing_counts_as_recorded_that_could_not_be_written() {
             let error = action(&mut store).expect_err(other);
             assert!(error.to_string().contains("restart the node"), "{other} after {what}: {error}");
         }
+        assert!(store.failed_checks(EPOCH) == 0 && !store.is_retired(EPOCH), "{what}");
         // What was written before is still there, and nothing else.
-        assert_eq!(pending(&store), [id.0]);
         drop(store);
         let store = reopen(folder.path());
         assert_eq!(pending(&store), [id.0]);
         assert!(store.failed_checks(EPOCH) == 0 && !store.is_retired(EPOCH));
     }
+}
+
+#[test]
+fn what_is_recorded_is_synchronised_before_anybody_hears_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = reopen(folder.path());
+    store.receivers(&[CLIENT.to_owned()]).accepted(scope(1), b"release").unwrap();
+    assert_eq!(store.log.synchronised, [0; 0], "one receiver is told meanwhile");
+    store.synchronise().unwrap();
+    assert_eq!(store.log.synchronised, [1]);
+    store.delivered(scope(1), CLIENT).unwrap();
+    assert_eq!(store.log.synchronised, [1, 2]);
+    store.record_failed_checks(EPOCH, 1).unwrap();
+    assert_eq!(store.log.synchronised, [1, 2, 3]);
+    store.retire(EPOCH).unwrap();
+    assert_eq!(store.log.synchronised, [1, 2, 3, 4]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn log(records: &[&[u8]]) -> Fixture {
     let folder = Folder::open(&place, Peer::Helper).unwrap();
     let path = folder.path.join("log");
     let mut log = Log::create(&path, &folder, std::iter::empty(), 0).unwrap();
-    records.iter().for_each(|body| log.append(body).unwrap());
+    records.iter().for_each(|body| log.write(body).unwrap());
     Fixture { _around: around, folder, path, log }
 }
 
@@ -59,9 +59,22 @@ fn records_come_back_in_order() {
     // So they do from a log that was written with some, and goes on.
     let bodies = RECORDS.iter().map(|body| Zeroizing::new(body.to_vec()));
     fixture.log = Log::create(&fixture.path, &fixture.folder, bodies, 0).unwrap();
-    fixture.log.append(b"more").unwrap();
+    fixture.log.write(b"more").unwrap();
     let all: Vec<_> = RECORDS.iter().copied().chain([&b"more"[..]]).map(<[u8]>::to_vec).collect();
     assert_eq!(fixture.read().unwrap(), (all, 0));
+}
+
+/// Else two records could be torn, and a later one be whole.
+#[test]
+fn no_record_follows_one_that_a_power_cut_may_tear() {
+    let mut fixture = log(&[b"one"]);
+    assert_eq!(fixture.log.synchronised, [0; 0]);
+    fixture.log.write(b"two").unwrap();
+    assert_eq!(fixture.log.synchronised, [1]);
+    // What is synchronised costs nothing.
+    (0..2).for_each(|_| fixture.log.synchronise().unwrap());
+    fixture.log.write(b"three").unwrap();
+    assert_eq!(fixture.log.synchronised, [1, 2]);
 }
 
 #[test]
@@ -200,13 +213,13 @@ fn logs_of_others_are_told_apart() {
 fn records_have_a_longest_length_and_the_log_an_end() {
     let mut fixture = log(&[]);
     let before = fixture.read().unwrap();
-    assert!(fixture.log.append(&vec![0; MAX_RECORD + 1]).is_err());
-    assert!(!fixture.log.has_room(MIN_HALF as usize) && fixture.log.append(&vec![0; 1 << 18]).is_err());
+    assert!(fixture.log.write(&vec![0; MAX_RECORD + 1]).is_err());
+    assert!(!fixture.log.has_room(MIN_HALF as usize) && fixture.log.write(&vec![0; 1 << 18]).is_err());
     assert_eq!(fixture.read().unwrap(), before);
     // A refused record does not stand in the way of others.
     let body = vec![1; MIN_HALF as usize - HEADER - HEAD];
     assert!(fixture.log.has_room(body.len()));
-    fixture.log.append(&body).unwrap();
+    fixture.log.write(&body).unwrap();
     assert!(!fixture.log.has_room(0));
     assert_eq!(fixture.read().unwrap().0, [body]);
 }
