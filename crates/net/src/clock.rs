@@ -37,6 +37,14 @@ pub fn since(start: Instant) -> Duration {
     now().saturating_duration_since(start)
 }
 
+/// Whether time passes only when everybody waits.
+pub(crate) fn is_virtual() -> bool {
+    #[cfg(feature = "virtual-time")]
+    return world::current().is_some();
+    #[cfg(not(feature = "virtual-time"))]
+    false
+}
+
 /// Waits for a time.
 pub fn sleep(time: Duration) {
     #[cfg(feature = "virtual-time")]

@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod busy_poll;
 pub mod clock;
 mod connect;
 mod error;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::busy_poll::BusyPoll;
 use crate::poll::Parker;
 use crate::{Frame, Link, NetError, Waker, clock};
 
@@ -50,6 +51,7 @@ pub struct Mesh {
     /// Where the search for the next event starts, so that a busy link does not starve the others.
     turn: usize,
     parker: Parker,
+    busy: BusyPoll,
 }
 
 impl Mesh {
@@ -59,7 +61,14 @@ impl Mesh {
     /// [`NetError::Io`] if the operating system gives no pipe to wake it up with.
     pub fn new() -> Result<Self, NetError> {
         let parker = Parker::new().map_err(|error| NetError::io("making a mesh", &error))?;
-        Ok(Self { slots: Vec::new(), turn: 0, parker })
+        Ok(Self { slots: Vec::new(), turn: 0, parker, busy: BusyPoll::default() })
+    }
+
+    /// Whether the next waits look for data again and again for some 100 us before they block,
+    /// where that spares being woken up: the wait before was short, and nobody else wants this
+    /// core. For waits whose end is near.
+    pub fn busy_poll(&mut self, on: bool) {
+        self.busy.turn(on);
     }
 
     /// Adds a link under a key of the caller's choice; an older link under that key is closed.
@@ -196,9 +205,14 @@ impl Mesh {
         if let Some(found) = ready(self) {
             return Ok(found);
         }
+        // What was here at the first look says nothing of how long others take.
+        let mut waited = false;
         loop {
             let progress = self.pump();
             if let Some(found) = ready(self) {
+                if waited {
+                    self.busy.waited(clock::since(start));
+                }
                 return Ok(found);
             }
             // Looked at even after progress: a peer that keeps us busy must not keep us forever.
@@ -209,8 +223,11 @@ impl Mesh {
             if progress {
                 continue;
             }
-            // Blocks at once: a thread that looks for data again and again gains little, and beside
-            // neighbours that never sleep the scheduler gives it its core late.
+            waited = true;
+            if !clock::is_virtual() && self.busy.looks(now.saturating_duration_since(start), now) {
+                self.busy.give_way();
+                continue;
+            }
             self.parker.prepare();
             // What happened before `prepare` raised no signal.
             let found = ready(self);

@@ -154,6 +154,11 @@ impl Inbox {
         self.bounds = bounds;
     }
 
+    /// Whether the next waits look for messages before they block, see [`Mesh::busy_poll`].
+    pub fn busy_poll(&mut self, on: bool) {
+        self.mesh.busy_poll(on);
+    }
+
     /// How others deliver links to this inbox.
     pub fn handle(&self) -> InboxHandle {
         self.handle.clone()

@@ -106,6 +106,11 @@ impl Flight {
         !matches!(self.stage, Stage::Material)
     }
 
+    /// Whether it has its material and waits for messages that others are about to send.
+    pub(super) fn exchanges(&self) -> bool {
+        matches!(self.stage, Stage::Input { .. } | Stage::Round { .. })
+    }
+
     /// Whether it waits for its turn.
     pub(super) fn is_queued(&self) -> bool {
         self.queued.is_some()

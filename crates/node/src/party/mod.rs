@@ -289,7 +289,10 @@ impl Party {
             begun: &self.begun,
         };
         let replaced = &self.replaced;
-        let incoming = self.inbox.next(deadline, |peer, h| ids.want(replaced, peer, h))?;
+        self.inbox.busy_poll(self.flights.iter().any(Flight::exchanges));
+        let incoming = self.inbox.next(deadline, |peer, h| ids.want(replaced, peer, h));
+        self.inbox.busy_poll(false);
+        let incoming = incoming?;
         let message = match (incoming, client) {
             (Incoming::Message(message), _) => message,
             (Incoming::Woken, _) => return Ok(()),
