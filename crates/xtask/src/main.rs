@@ -18,9 +18,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 const USAGE: &str = "\
-usage: cargo xtask mutants [--smoke | --only NAME ...]   plant mutants and run the tests that must kill them
-       cargo xtask mutants --list                        name them
-       cargo xtask mutants --markdown                    write the table of docs/security.md";
+usage: cargo xtask mutants              plant all, run the tests that kill them
+       cargo xtask mutants --smoke      a few of them
+       cargo xtask mutants --only NAME  this one; again for more
+       cargo xtask mutants --list       name them
+       cargo xtask mutants --markdown   write the table of docs/security.md";
 
 /// What of the mutation suite is wanted.
 #[derive(Debug, PartialEq, Eq)]
