@@ -169,10 +169,11 @@ fn a_waker_ends_a_blocked_recv() {
 
 #[test]
 fn many_small_rounds_never_lose_a_wake() {
-    for kind in KINDS {
+    for (kind, busy) in KINDS.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let (near, far) = kind.pair();
         let run = move |link, first: bool| {
             let mut mesh = Mesh::new().unwrap();
+            mesh.busy_poll(busy);
             mesh.insert(0, link);
             for round in 0..5000u32 {
                 if first {
@@ -183,10 +184,11 @@ fn many_small_rounds_never_lose_a_wake() {
                     mesh.send(0, &[&round.to_le_bytes()]).unwrap();
                 }
             }
+            assert!(matches!(mesh.recv(in_ms(10)), Err(NetError::Timeout { .. })));
             mesh
         };
         let other = thread::spawn(move || run(far, false));
-        run(near, true);
+        let _open = run(near, true);
         other.join().unwrap();
     }
 }

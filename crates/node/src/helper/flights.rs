@@ -208,7 +208,7 @@ impl Helper {
         }
     }
 
-    /// Makes a verdict known, and records it: before that, but where one receiver alone is told.
+    /// Records a verdict, then makes it known; a sole receiver is told before the disk has it.
     fn conclude(&mut self, verdict: Verdict) -> Result<(), NodeError> {
         let Verdict { scope, epoch, binding, hop, queued, since, accepted } = verdict;
         self.inbox.set_hop(hop);
